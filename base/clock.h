@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+
+namespace vaultfs {
+
+// Nanoseconds since 1970-01-01 UTC.
+struct UnixNanos {
+  std::int64_t value = 0;
+  [[nodiscard]] std::int64_t seconds() const noexcept { return value / 1'000'000'000; }
+  auto operator<=>(const UnixNanos&) const = default;
+};
+
+// Time, replaceable in tests. Thread-safe.
+class Clock {
+ public:
+  virtual ~Clock() = default;
+  [[nodiscard]] virtual UnixNanos now() const = 0;
+  // Never goes back; for measuring and time-outs only.
+  [[nodiscard]] virtual std::int64_t monotonic_nanos() const = 0;
+};
+
+// The machine's clocks.
+[[nodiscard]] Clock& system_clock();
+
+}  // namespace vaultfs

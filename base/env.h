@@ -1,0 +1,94 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/result.h"
+
+namespace vaultfs {
+
+// An open file with positional I/O. Thread-safe: calls from several threads may overlap.
+class File {
+ public:
+  virtual ~File() = default;
+  // Reads up to out.size() bytes at `offset`; fewer only at the end of the file.
+  [[nodiscard]] virtual Result<std::size_t> read_at(std::uint64_t offset, MutableByteView out) = 0;
+  // Writes all of `bytes` or fails. Durable only after sync().
+  [[nodiscard]] virtual Status write_at(std::uint64_t offset, ByteView bytes) = 0;
+  // Makes data and size durable (fdatasync). After a failure the data must be taken as lost.
+  [[nodiscard]] virtual Status sync() = 0;
+  [[nodiscard]] virtual Status truncate(std::uint64_t size) = 0;
+  [[nodiscard]] virtual Result<std::uint64_t> size() = 0;
+};
+
+enum class OpenMode : std::uint8_t {
+  read_only,
+  read_write,        // must exist
+  create_exclusive,  // must not exist; mode 0600
+};
+
+enum class FileKind : std::uint8_t { missing, file, directory, other };
+
+struct FileInfo {
+  FileKind kind = FileKind::missing;
+  std::uint64_t size = 0;
+  std::uint32_t mode = 0;  // permission bits
+};
+
+// A held advisory lock on a file; released by destruction or by the end of the process.
+class FileLock {
+ public:
+  virtual ~FileLock() = default;
+};
+
+// All the engine asks of the machine: files, randomness, time. Replaced by a simulation in tests. Thread-safe.
+class Env {
+ public:
+  using Path = std::filesystem::path;
+  virtual ~Env() = default;
+
+  [[nodiscard]] virtual Result<std::unique_ptr<File>> open(const Path& path, OpenMode mode) = 0;
+  // Replaces `to` if it exists. Durable after sync_directory of the parent(s).
+  [[nodiscard]] virtual Status rename(const Path& from, const Path& to) = 0;
+  [[nodiscard]] virtual Status remove_file(const Path& path) = 0;
+  [[nodiscard]] virtual Status remove_directory(const Path& path) = 0;  // must be empty
+  [[nodiscard]] virtual Status make_directory(const Path& path) = 0;    // mode 0700; AlreadyExists if there
+  [[nodiscard]] virtual Result<FileInfo> info(const Path& path) = 0;    // a missing path is FileKind::missing, no error
+  // The names in a directory without "." and "..", sorted.
+  [[nodiscard]] virtual Result<std::vector<std::string>> list(const Path& directory) = 0;
+  // Makes creations, renames and removals in the directory durable.
+  [[nodiscard]] virtual Status sync_directory(const Path& directory) = 0;
+  // Bytes an unprivileged writer can still store where `path` is.
+  [[nodiscard]] virtual Result<std::uint64_t> free_bytes(const Path& path) = 0;
+  // Takes the exclusive lock of a file (made if missing), or VaultBusy at once if another process has it.
+  [[nodiscard]] virtual Result<std::unique_ptr<FileLock>> lock(const Path& path) = 0;
+  // Cryptographically strong bytes (getrandom); aborts if the kernel gives none.
+  virtual void fill_random(MutableByteView out) = 0;
+  [[nodiscard]] virtual const Clock& clock() const = 0;
+};
+
+// The real machine.
+[[nodiscard]] Env& posix_env();
+
+// Reads a whole file of at most `limit` bytes (InvalidArgument beyond).
+[[nodiscard]] Result<Bytes> read_file(Env& env, const Env::Path& path, std::uint64_t limit);
+
+// Writes a new file so that after success it is durable under `path` with all its bytes, and after a crash it is either
+// whole or absent: PATH.tmp, sync, rename, sync of the directory. An existing `path` is replaced as a whole.
+[[nodiscard]] Status write_file_durably(Env& env, const Env::Path& path, ByteView bytes);
+
+// A random id, never all zero.
+template <typename Id>
+[[nodiscard]] Id random_id(Env& env) {
+  Id id;
+  do env.fill_random(id.mutable_view());
+  while (id.is_zero());
+  return id;
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <initializer_list>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "crypto/secret_buffer.h"
+
+namespace vaultfs {
+
+// SHA-256 (FIPS 180-4) of the parts, one after another.
+[[nodiscard]] Digest sha256(std::initializer_list<ByteView> parts);
+[[nodiscard]] inline Digest sha256(ByteView bytes) { return sha256({bytes}); }
+
+// HMAC-SHA-256 (RFC 2104, FIPS 198-1) of the parts, one after another.
+[[nodiscard]] Digest hmac_sha256(ByteView key, std::initializer_list<ByteView> parts);
+
+// HKDF-SHA-256 (RFC 5869), extract and expand; 1 to 8160 bytes.
+[[nodiscard]] Result<SecretBuffer> hkdf_sha256(ByteView input_key, ByteView salt, ByteView info, std::size_t size);
+
+}  // namespace vaultfs

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "crypto/secret_buffer.h"
+
+namespace vaultfs {
+
+// Cost of Argon2id (RFC 9106), stored with what it protects. Decoders refuse more than 4 GiB or 64 passes.
+struct Argon2Cost {
+  std::uint32_t memory_kib = 256 * 1024;
+  std::uint32_t passes = 3;
+};
+
+// Seals a secret under a passphrase (format.md, "Passphrase box"):
+//   memory_kib u32 ‖ passes u32 ‖ argon2 salt 16 ‖ sealed box under Argon2id's 32-byte output
+[[nodiscard]] Result<Bytes> seal_with_passphrase(const SecretBuffer& passphrase, std::string_view label, ByteView aad,
+                                                 ByteView secret, Argon2Cost cost = {});
+// WrongPassphrase, or AuthenticationFailed if the content was changed.
+[[nodiscard]] Result<SecretBuffer> open_with_passphrase(const SecretBuffer& passphrase, std::string_view label, ByteView aad,
+                                                        ByteView box);
+
+// Reads a passphrase from an open descriptor up to end of file, without one trailing newline; 1 to 1024 bytes
+// (PassphraseRequired if empty, InvalidArgument if longer).
+[[nodiscard]] Result<SecretBuffer> read_passphrase(int descriptor);
+
+}  // namespace vaultfs
