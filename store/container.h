@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "crypto/aead.h"
+#include "store/epoch_keys.h"
+
+namespace vaultfs {
+
+// docs/format.md, section 2.1: the kinds of container and the header that every container starts with.
+enum class ContainerKind : std::uint8_t {
+  segment = 1,
+  journal = 2,
+  checkpoint = 3,
+  manifest = 4,
+  activity = 5,
+  index = 6,
+};
+
+inline constexpr std::uint16_t kFormatVersion = 1;
+
+// The stored header. Encode and decode check only form and XXH3; whether the keys fit is seen by open_container_cipher.
+struct ContainerHeader {
+  static constexpr std::size_t kEncodedBytes = 160;
+  static constexpr std::size_t kContextBytes = 40;
+
+  ContainerKind kind = ContainerKind::segment;
+  Suite suite = Suite::aes_gcm;
+  EpochNumber epoch;
+  VaultId vault;
+  ContainerNumber number;
+  std::array<std::byte, 32> salt{};
+  Digest commitment;
+  Digest outer_commitment;
+
+  [[nodiscard]] Bytes encode() const;
+  // Bytes 0–39, bound into the keys and the AAD.
+  [[nodiscard]] std::array<std::byte, kContextBytes> context() const;
+  // DamagedHeader, or UnsupportedFormat for a newer format version with an intact checksum.
+  [[nodiscard]] static Result<ContainerHeader> decode(ByteView bytes);
+};
+
+// The one or two ciphers of a container with the context they bind. Immutable and thread-safe; nonces are the caller's.
+class ContainerCipher {
+ public:
+  // For a new container under the current epoch: draws the salt and fills `header` (kind, number given).
+  [[nodiscard]] static Result<std::unique_ptr<ContainerCipher>> create(Env& env, const EpochKeys& keys, ContainerKind kind,
+                                                                       ContainerNumber number, ContainerHeader& header);
+  // For a stored one, after checking vault, kind and number against what the caller expects (DamagedHeader), that the epoch
+  // may have this segment (EpochClosed) and the commitments (KeyCommitmentMismatch).
+  [[nodiscard]] static Result<std::unique_ptr<ContainerCipher>> open(const EpochKeys& keys, const ContainerHeader& header,
+                                                                     ContainerKind expected_kind, ContainerNumber expected_number);
+  ~ContainerCipher();
+
+  // 16 bytes a layer.
+  [[nodiscard]] std::size_t overhead_bytes() const noexcept;
+  // Seals one frame. `aad_tail` is what follows the context in the AAD. out.size() == content.size() + overhead_bytes().
+  [[nodiscard]] Status seal(std::uint64_t nonce_counter, ByteView aad_tail, ByteView content, MutableByteView out) const;
+  // AuthenticationFailed if anything differs.
+  [[nodiscard]] Status open_frame(std::uint64_t nonce_counter, ByteView aad_tail, ByteView sealed, MutableByteView out) const;
+
+ private:
+  struct State;
+  explicit ContainerCipher(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace vaultfs

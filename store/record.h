@@ -1,0 +1,93 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "store/container.h"
+
+namespace vaultfs {
+
+// docs/format.md, section 2.2.
+enum class RecordType : std::uint8_t {
+  chunk = 1,
+  map_page = 2,
+  segment_footer = 3,
+  journal_entries = 16,
+  journal_end = 17,
+  stream_part = 32,
+  stream_end = 33,
+  clear_inventory = 34,
+  activity_entry = 48,
+};
+
+inline constexpr std::uint32_t kMaxRecordBytes = 16U * 1024 * 1024;
+inline constexpr std::uint8_t kDefaultFrameLog2 = 16;  // 64 KiB
+
+struct RecordHeader {
+  static constexpr std::size_t kEncodedBytes = 88;
+  RecordType type = RecordType::chunk;
+  bool clear = false;
+  std::uint8_t frame_log2 = kDefaultFrameLog2;
+  std::uint64_t nonce_base = 0;
+  std::uint64_t sequence = 0;     // LSN, part number or entry number
+  std::uint64_t synced_lsn = 0;
+  ChunkId id;
+  std::uint32_t plaintext_bytes = 0;
+  std::uint32_t frame_count = 0;
+  std::uint32_t payload_bytes = 0;
+
+  [[nodiscard]] std::uint32_t frame_bytes() const noexcept { return 1U << frame_log2; }
+  // Bytes that the whole record takes in its container, padding included.
+  [[nodiscard]] std::uint64_t stored_bytes() const noexcept;
+  void encode(MutableByteView out) const;  // kEncodedBytes
+  // DamagedRecord unless magic, checksum, and every field's range are right.
+  [[nodiscard]] static Result<RecordHeader> decode(ByteView bytes);
+};
+
+enum class Compression : std::uint8_t { off, automatic };
+
+// What to seal. The nonce base must be fresh: `frame_count_of(...)` numbers from it are burnt, whatever happens.
+struct RecordDraft {
+  RecordType type = RecordType::chunk;
+  std::uint8_t frame_log2 = kDefaultFrameLog2;
+  std::uint64_t nonce_base = 0;
+  std::uint64_t sequence = 0;
+  std::uint64_t synced_lsn = 0;
+  ChunkId id;
+  Compression compression = Compression::automatic;
+};
+
+[[nodiscard]] std::uint32_t frame_count_of(std::size_t plaintext_bytes, std::uint8_t frame_log2) noexcept;
+
+// Seals 1 byte to 16 MiB into a whole stored record, appended to `out` (so that a caller's buffer is reused).
+// Compresses frames by zstd unless a cheap probe of the content says that it does not pay. Thread-safe.
+[[nodiscard]] Status seal_record(const ContainerCipher& cipher, const RecordDraft& draft, ByteView plaintext, Bytes& out);
+
+// A clear record (type 34).
+[[nodiscard]] Status encode_clear_record(const RecordDraft& draft, ByteView plaintext, Bytes& out);
+
+// Checks the XXH3-128 of a whole stored record. DamagedRecord.
+[[nodiscard]] Status check_record(const RecordHeader& header, ByteView stored);
+
+// Opens a whole stored record, checksum first. DamagedRecord, AuthenticationFailed.
+[[nodiscard]] Result<Bytes> open_record(const ContainerCipher& cipher, const RecordHeader& header, ByteView stored);
+
+// Where frames lie in the payload: decoded from the frame table, with every length checked against the payload.
+struct FrameTable {
+  struct Frame {
+    std::uint32_t offset = 0;  // from the start of the record
+    std::uint32_t sealed_bytes = 0;
+    std::uint32_t entry = 0;   // as stored
+  };
+  std::vector<Frame> frames;
+  [[nodiscard]] static Result<FrameTable> decode(const RecordHeader& header, ByteView table, std::size_t overhead_bytes);
+};
+
+// Opens frame `index` into `out`, whose size is the frame's plaintext length.
+[[nodiscard]] Status open_frame(const ContainerCipher& cipher, const RecordHeader& header, const FrameTable& table,
+                                std::uint32_t index, ByteView sealed, MutableByteView out);
+
+}  // namespace vaultfs

@@ -1,0 +1,97 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/env.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "store/blob_store.h"
+#include "store/epoch_keys.h"
+#include "store/record.h"
+
+namespace vaultfs {
+
+// How a put ended.
+struct PutOutcome {
+  ChunkId id;
+  bool stored = false;                // false: the content was there already (a deduplication hit)
+  std::uint32_t stored_bytes = 0;     // bytes appended, zero for a hit
+};
+
+// What was found when the store was opened, for the activity log and for verify.
+struct SegmentRecovery {
+  std::uint64_t index_entries = 0;
+  bool index_rebuilt = false;
+  std::vector<ContainerNumber> recovered_open;  // *.open files closed by recovery (owner only)
+  std::vector<std::pair<std::string, Error>> damaged;  // segment file, what is wrong: reads of its chunks fail, others work
+};
+
+struct SegmentInfo {
+  ContainerNumber number;
+  std::uint64_t file_bytes = 0;  // 0 while it is open
+};
+
+// All chunks and map pages of a vault: closed segments, one open segment, and the index from ChunkId to place.
+//
+// Write-once by content: put() of known and undamaged content stores nothing. put() is safe from many threads and does
+// its sealing outside any lock, so that workers scale. Data is durable after sync().
+// Memory: at most 40 bytes a stored chunk for the index, and a bounded number of open files and ciphers.
+class SegmentStore {
+ public:
+  struct Options {
+    bool read_only = false;
+    std::uint64_t segment_bytes = 128ULL * 1024 * 1024;
+    Compression compression = Compression::automatic;
+    std::size_t max_open_segments = 64;      // descriptors and ciphers kept for reading
+    ContainerNumber minimum_next_segment{1}; // numbers below are never used for new segments
+  };
+  // `root` is the vault's directory. As owner: recovers *.open files (keeps valid records, adds a footer, renames);
+  // read-only: reads them where they lie. Nothing is appended to an old file in either case.
+  // Damage in segments does not fail the opening; it is in `recovery` and in each read of what is damaged.
+  [[nodiscard]] static Result<std::unique_ptr<SegmentStore>> open(Env& env, Env::Path root, BlobStore& blobs, const EpochKeys& keys,
+                                                                  const Options& options, SegmentRecovery& recovery);
+  virtual ~SegmentStore() = default;
+
+  // Stores 1 byte to 1 MiB (a chunk) or up to 16 MiB (a map page) unless it is there.
+  // NoSpace and IoError leave the store usable; what was put and not yet synced must then be taken as lost.
+  [[nodiscard]] virtual Result<PutOutcome> put(RecordType type, ByteView content) = 0;
+  // The same with an id that the caller has computed.
+  [[nodiscard]] virtual Result<PutOutcome> put(RecordType type, const ChunkId& id, ByteView content) = 0;
+  [[nodiscard]] virtual bool contains(const ChunkId& id) const = 0;
+  // Plaintext length. ChunkMissing.
+  [[nodiscard]] virtual Result<std::uint32_t> length(const ChunkId& id) const = 0;
+
+  // Reads plaintext bytes [offset, offset + out.size()), opening only the frames they lie in. ChunkMissing,
+  // SegmentMissing, DamagedRecord, AuthenticationFailed, ChunkMismatch (another record stands there), OutOfRange.
+  // A failure of integrity marks the id as damaged, so that the next put of that content stores it anew.
+  [[nodiscard]] virtual Status read(const ChunkId& id, std::uint32_t offset, MutableByteView out) = 0;
+  // The whole content, its ChunkId recomputed and compared (ChunkMismatch).
+  [[nodiscard]] virtual Result<Bytes> read_verified(RecordType type, const ChunkId& id) = 0;
+
+  // Makes all that was put before the call durable. Concurrent calls share one fsync.
+  [[nodiscard]] virtual Status sync() = 0;
+  // Closes the open segment (footer, trailer, truncate, sync, rename). The next put opens a new one.
+  [[nodiscard]] virtual Status close_segment() = 0;
+  // Writes the index file (after close_segment), removing older ones.
+  [[nodiscard]] virtual Status save_index() = 0;
+
+  // Closed and open segments, by number.
+  [[nodiscard]] virtual std::vector<SegmentInfo> segments() const = 0;
+  // The number that the next new segment will at least have.
+  [[nodiscard]] virtual ContainerNumber next_segment() const = 0;
+  // Where a chunk is stored. ChunkMissing.
+  [[nodiscard]] virtual Result<ContainerNumber> segment_of(const ChunkId& id) const = 0;
+  // Stored bytes of all segments, and number of chunks known.
+  [[nodiscard]] virtual std::uint64_t stored_bytes() const = 0;
+  [[nodiscard]] virtual std::uint64_t chunk_count() const = 0;
+
+  // Forgets every cipher (after a revocation). Reads and writes then need the keys anew.
+  virtual void drop_ciphers() = 0;
+};
+
+}  // namespace vaultfs

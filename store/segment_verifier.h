@@ -1,0 +1,34 @@
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "base/env.h"
+#include "store/blob_store.h"
+#include "store/epoch_keys.h"
+
+namespace vaultfs {
+
+// One thing found wrong by verify.
+struct Damage {
+  std::string file;  // relative to the vault
+  Error error;
+};
+
+struct VerifyCounts {
+  std::uint64_t files = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t records = 0;
+};
+
+// Called now and then with the bytes read so far; false stops the run (Interrupted).
+using VerifyProgress = std::function<bool(const VerifyCounts&)>;
+
+// Reads every byte of one container file (gaps and slack too) and reports each damage. With `keys` null only checksums, headers
+// and form are checked (keyless: "not authenticated"); with keys every frame is opened and each ChunkId recomputed.
+// `may_have_gaps` for *.open and *.journal files, whose tail may be torn: bytes after the last valid record are counted,
+// not reported. The returned Status is for failures of reading itself.
+[[nodiscard]] Status verify_container(File& file, const std::string& name, const EpochKeys* keys, bool may_have_gaps,
+                                      VerifyCounts& counts, std::vector<Damage>& damage);
+
+}  // namespace vaultfs
