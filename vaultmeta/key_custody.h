@@ -1,0 +1,135 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/env.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "crypto/keyvault/key_ref.h"
+#include "crypto/keyvault/machine_key_store.h"
+#include "store/blob_store.h"
+#include "store/epoch_keys.h"
+#include "vaultmeta/key_vault_resolver.h"
+#include "vaultmeta/keyring.h"
+#include "vaultmeta/machine_state.h"
+#include "vaultmeta/vault_header.h"
+
+namespace vaultfs {
+
+// What a key change needs of the vault around it. Implemented by Vault and by the tests' fake. No lock of the key custody is held
+// during a call.
+class KeyChangeHost {
+ public:
+  virtual ~KeyChangeHost() = default;
+  // The LSN from which jobs count as begun after now.
+  [[nodiscard]] virtual Lsn next_lsn() = 0;
+  // The highest segment number used or reserved so far.
+  [[nodiscard]] virtual ContainerNumber highest_segment() = 0;
+  // The current epoch has changed: close the open segment, continue journal and activity log in new files.
+  [[nodiscard]] virtual Status roll_containers() = 0;
+  // Writes a head that names the newest keyring, and moves the pin.
+  [[nodiscard]] virtual Status write_head() = 0;
+  // An update job with its outcome, and an activity record of it. `failure` is null on success.
+  virtual void record_key_change(const std::string& what, const std::string& version, const Error* failure) = 0;
+};
+
+// Whether the vault's keys can be had, as of the last refresh (architecture, rule 7).
+enum class KeyAccess : std::uint8_t {
+  available,
+  denied,       // authoritative refusal; sealed when the grace is over
+  unreachable,  // outage; sealed when the TTL is over
+  sealed,       // keys wiped; heals by a successful refresh
+};
+
+struct EncryptionStatus {
+  EncryptionSettings settings;
+  std::vector<VersionRecord> versions;   // oldest first
+  KeyAccess access = KeyAccess::available;
+  std::optional<Error> problem;          // of the last refresh
+  std::string last_update_status;        // "None", "Succeeded", "Failed: …"
+  Suite suite = Suite::aes_gcm;
+  Generation keyring_generation;
+  EpochNumber current_epoch;
+};
+
+struct RefreshOutcome {
+  bool version_changed = false;             // a new version took effect
+  std::vector<std::string> retired;         // versions that retired in this refresh
+};
+
+// Keeper of one opened vault's keyring: unwraps it, follows new key versions, runs the rotation rule, tells when access is lost.
+// Every provider call is made without a lock held, and followed by a compare-and-swap on the keyring's generation.
+// One change of keys at a time (a second waits). Thread-safe.
+class KeyCustody {
+ public:
+  struct Context {
+    Env& env;
+    BlobStore& blobs;
+    MachineState& machine;
+    MachineKeyStore& platform_keys;
+    KeyVaultResolver& resolver;
+  };
+
+  struct CreateRequest {
+    std::optional<KeyRef> key;       // none: platform-managed
+    std::string identity = "system";
+  };
+  // Makes the secrets of a new vault and writes keyring generation 1. Everything demanded of the key is checked first: the version
+  // exists, is RSA of a right size (KeyNotRsa, KeySizeUnsupported), may wrap, is in `header.region` if both have one, and
+  // unwraps what it wrapped. `header` gets root_fingerprint (and infrastructure_key_id must be set and stored already for suite 2).
+  // `write_header` is called when the fingerprint is known and gives the header's digest.
+  [[nodiscard]] static Result<std::unique_ptr<KeyCustody>> create(const Context& context, VaultHeader& header,
+                                                                  const CreateRequest& request,
+                                                                  const std::function<Result<Digest>(const VaultHeader&)>& write_header);
+
+  // Opens the newest keyring of the vault: unwraps by the Active slot, else by a Retiring one only if the Active version is out of
+  // reach for reasons that are no revocation (a disabled Active version is a revocation: KeyRevoked, never a fall-back).
+  // Checks the header digest and that the root key has the fingerprint of the header; whether that is the pinned one is Vault's check.
+  // Leftovers of an interrupted key change are told from damage by the chain of predecessors. `read_only` writes nothing.
+  [[nodiscard]] static Result<std::unique_ptr<KeyCustody>> open(const Context& context, const VaultHeader& header,
+                                                                const Digest& header_digest, bool read_only);
+  virtual ~KeyCustody() = default;
+
+  [[nodiscard]] virtual EpochKeys& keys() = 0;
+  [[nodiscard]] virtual Generation generation() const = 0;
+  [[nodiscard]] virtual Digest keyring_digest() const = 0;  // SHA-256 of the newest keyring file
+  [[nodiscard]] virtual Digest keyring_predecessor() const = 0;
+  [[nodiscard]] virtual EncryptionStatus status() const = 0;
+  [[nodiscard]] virtual std::uint64_t incarnation() const = 0;
+  // HMAC-SHA-256 under a key derived from the root key for that purpose (HKDF info = label). KeyRevoked when sealed.
+  [[nodiscard]] virtual Result<Digest> root_mac(std::string_view label, ByteView message) const = 0;
+
+  // To be called once the vault around it stands. Owner only.
+  virtual void attach(KeyChangeHost& host) = 0;
+
+  // Rules 1, 2 and 3(b): lists the versions, one unwrap by the Active one, lets a newer version take effect if the reference follows
+  // and it may wrap, retires what may retire, notices early disabling, heals. Provider trouble is in the status and is returned
+  // as an error: KeyRevoked, KeyVersionDisabledTooEarly is only reported in the status.
+  [[nodiscard]] virtual Result<RefreshOutcome> refresh() = 0;
+
+  // A backup job has Completed. Makes condition (a) durable if it became true; call refresh() afterwards for (b).
+  [[nodiscard]] virtual Status job_completed(JobNumber job, Lsn begun) = 0;
+
+  // Remembers durably that an item was attempted. No-op after the first time.
+  [[nodiscard]] virtual Status item_attempted() = 0;
+
+  // Another key (or key vault, or pinned version): unwraps with the old, proves the new. EncryptionNotChangeable for a platform-managed
+  // vault with items; the refusals of create() otherwise.
+  [[nodiscard]] virtual Status set_key(const KeyRef& key) = 0;
+
+  // A fresh keyring key under the Active version (key rewrap). With drop_retiring every Retiring slot goes, after proof 3(b).
+  [[nodiscard]] virtual Status rewrap(bool drop_retiring) = 0;
+
+  // Starts a new incarnation and epoch: after an older copy of the vault was accepted by name.
+  [[nodiscard]] virtual Status new_incarnation() = 0;
+
+  // Rule 7: called often (every second or so) by the owner. Seals (wipes all keys) when a grace or TTL is over, after `before_wipe`
+  // (which closes cleanly what was acknowledged) has been called. True if the vault is sealed now.
+  virtual bool enforce_deadlines(const std::function<void()>& before_wipe) = 0;
+};
+
+}  // namespace vaultfs

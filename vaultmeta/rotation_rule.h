@@ -1,0 +1,71 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/byte_codec.h"
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/result.h"
+
+namespace vaultfs {
+
+// What a key version is for one vault (architecture: "The rotation rule").
+enum class VersionRole : std::uint8_t {
+  active = 1,    // wraps new keyrings; exactly one
+  retiring = 2,  // superseded, must stay enabled
+  retired = 3,   // this vault needs it no more; older copies of the vault do
+};
+
+struct VersionRecord {
+  std::string key_vault;  // name at the time; empty = platform key
+  std::string key;
+  std::string version;
+  VersionRole role = VersionRole::active;
+  UnixNanos role_since;
+  UnixNanos took_effect;
+  Lsn took_effect_lsn;        // jobs begun at or after it are "under" this version
+  EpochNumber first_epoch;    // epochs that this version could read
+  EpochNumber last_epoch;     // 0 while it is Active or Retiring
+  bool backup_completed = false;   // retiring: condition (a) holds
+  JobNumber completed_by;          // the job that made it hold
+  bool disabled_too_early = false; // retiring: seen disabled or gone while needed
+  std::string waiting_for;         // retiring: why it has not retired yet, for people
+};
+
+// The rule as an explicit state machine over the versions of one vault, oldest first. Pure: no I/O, no clock, no provider.
+// Every transition of the rule is one member function here and nothing else changes a role.
+class RotationRule {
+ public:
+  [[nodiscard]] const std::vector<VersionRecord>& versions() const noexcept { return versions_; }
+  [[nodiscard]] const VersionRecord* active() const noexcept;
+  [[nodiscard]] const VersionRecord* find(const std::string& version) const noexcept;
+  [[nodiscard]] bool any_retiring() const noexcept;
+
+  // The first version, at creation. REQUIRES: no version yet.
+  void start(VersionRecord first);
+  // `next` was proven and its keyring is durable: the active version becomes Retiring, `next` Active.
+  // A version that comes back (seen before) gets a new record. InvalidArgument if it is the active one already.
+  [[nodiscard]] Status take_effect(VersionRecord next, UnixNanos now);
+  // A backup job that began at `begun` has Completed (with or without a change). True if condition (a) became true for a version:
+  // its *successor* took effect at or before `begun`.
+  bool job_completed(JobNumber job, Lsn begun);
+  // Versions for which (a) holds: candidates for (b).
+  [[nodiscard]] std::vector<std::string> awaiting_proof() const;
+  // Condition (b) was shown for the active version: every version awaiting proof retires. Their ids.
+  [[nodiscard]] std::vector<std::string> retire(UnixNanos now, EpochNumber last_epoch_readable);
+  // After `key rewrap --drop-retiring` and the proof: all Retiring versions retire, backup or not.
+  [[nodiscard]] std::vector<std::string> drop_retiring(UnixNanos now, EpochNumber last_epoch_readable);
+  // What a refresh saw of a Retiring version at the provider. True if something changed.
+  bool observe(const std::string& version, bool usable);
+  void set_waiting_for(const std::string& version, std::string reason);
+
+  void encode(ByteWriter& writer) const;
+  // Leaves errors in the reader; also fails it unless exactly one version is Active and the order is right.
+  [[nodiscard]] static RotationRule decode(ByteReader& reader);
+
+ private:
+  std::vector<VersionRecord> versions_;
+};
+
+}  // namespace vaultfs
