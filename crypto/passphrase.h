@@ -20,8 +20,8 @@ struct Argon2Cost {
 [[nodiscard]] Result<Bytes> seal_with_passphrase(const SecretBuffer& passphrase, std::string_view label, ByteView aad,
                                                  ByteView secret, Argon2Cost cost = {});
 // WrongPassphrase, or AuthenticationFailed if the content was changed.
-[[nodiscard]] Result<SecretBuffer> open_with_passphrase(const SecretBuffer& passphrase, std::string_view label, ByteView aad,
-                                                        ByteView box);
+[[nodiscard]] Result<SecretBuffer> open_with_passphrase(const SecretBuffer& passphrase, std::string_view label,
+                                                        ByteView aad, ByteView box);
 
 // Reads a passphrase from an open descriptor up to end of file, without one trailing newline; 1 to 1024 bytes
 // (PassphraseRequired if empty, InvalidArgument if longer).

@@ -11,7 +11,8 @@
 namespace vaultfs {
 
 // An RSA key pair or public key for RSA-OAEP with SHA-256 and MGF1-SHA-256 (RFC 8017 section 7.1), empty label.
-// 2048, 3072 or 4096 bits, anything else is KeySizeUnsupported; another algorithm is KeyNotRsa. Thread-safe after creation.
+// 2048, 3072 or 4096 bits, anything else is KeySizeUnsupported; another algorithm is KeyNotRsa. Thread-safe after
+// creation.
 class RsaKey {
  public:
   virtual ~RsaKey() = default;

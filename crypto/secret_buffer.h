@@ -11,6 +11,7 @@ namespace vaultfs {
 //
 // Guarded, page-locked memory (sodium_malloc, and the lock is checked), excluded from core dumps, wiped before it is
 // freed. Move-only: a copy has to be asked for. It has no stream operator and no conversion to text on purpose.
+// Each one takes a locked page of its own (RLIMIT_MEMLOCK is 8 MiB for ordinary users): don't make them per frame.
 // Threading: like a std::vector; distinct buffers may be used from distinct threads.
 class SecretBuffer {
  public:
@@ -50,7 +51,13 @@ void wipe(MutableByteView bytes) noexcept;
 
 // To be called once, first thing in main: starts libsodium, moves OpenSSL's allocations (contexts, key schedules) into
 // a locked pool that is wiped on free, turns core dumps and ptrace off (RLIMIT_CORE 0, PR_SET_DUMPABLE 0).
-// Idempotent. Tests call it too.
+// Idempotent. Tests call it too. MemoryLockFailed if memory can't be locked, or if OpenSSL has allocated already, so
+// that its memory can't be moved any more. Under a sanitizer ptrace stays on, which the leak checker needs.
 [[nodiscard]] Status harden_process();
+
+// Locks the pool's memory and every live SecretBuffer again. To be called in the child right after fork(), which
+// inherits the memory but none of its locks (mlock(2)). REQUIRES: the parent had a single thread when it forked.
+// MemoryLockFailed if the limit is too low; the child must then not go on.
+[[nodiscard]] Status relock_after_fork();
 
 }  // namespace vaultfs

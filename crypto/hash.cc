@@ -1,0 +1,126 @@
+#include "crypto/hash.h"
+
+#include <openssl/evp.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "crypto/locked_pool.h"
+#include "crypto/openssl_handle.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::size_t kBlockBytes = 64;  // SHA-256's, which HMAC pads its key to
+
+[[noreturn]] void hash_unavailable(const char* what) {
+  // A digest can't answer an error; without locked memory for a context, nothing can be computed safely.
+  std::fprintf(stderr, "vaultfs: %s\n", what);
+  std::abort();
+}
+
+const EVP_MD* sha256_algorithm() {
+  static const EVP_MD* const algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  if (algorithm == nullptr) hash_unavailable("OpenSSL has no SHA-256");
+  return algorithm;
+}
+
+// One a thread, kept: making a context costs as much as hashing 1 KiB. Between uses it holds no more than the digest it
+// gave out last, so nothing of a key stays behind.
+class ThreadHasher {
+ public:
+  ThreadHasher() : context_(EVP_MD_CTX_new()), pad_(kBlockBytes) {
+    if (context_ == nullptr || !pad_.ok()) hash_unavailable("no locked memory for a SHA-256 context");
+  }
+  void begin() { require(EVP_DigestInit_ex2(context_.get(), sha256_algorithm(), nullptr)); }
+  void add(ByteView bytes) {
+    if (!bytes.empty()) require(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()));
+  }
+  void finish(MutableByteView out) {
+    require(EVP_DigestFinal_ex(context_.get(), reinterpret_cast<unsigned char*>(out.data()), nullptr));
+  }
+  // begin(), then HMAC's block: the key filled up with zeros, each byte xor `mask`.
+  void begin_padded(ByteView key, std::byte mask) {
+    const MutableByteView pad = pad_.mutable_view();
+    std::fill(pad.begin(), pad.end(), mask);
+    for (std::size_t i = 0; i < key.size(); ++i) pad[i] ^= key[i];
+    begin();
+    add(pad);
+    wipe(pad);
+  }
+
+ private:
+  static void require(int result) {
+    if (result != 1) hash_unavailable("SHA-256 failed inside OpenSSL");
+  }
+  OpensslHandle<EVP_MD_CTX, EVP_MD_CTX_free> context_;
+  PooledSecret pad_;
+};
+
+ThreadHasher& hasher() {
+  static thread_local ThreadHasher instance;
+  return instance;
+}
+
+constexpr std::byte kInnerMask{0x36};
+constexpr std::byte kOuterMask{0x5c};
+
+}  // namespace
+
+Digest sha256(std::initializer_list<ByteView> parts) {
+  Digest digest;
+  ThreadHasher& h = hasher();
+  h.begin();
+  for (const ByteView part : parts) h.add(part);
+  h.finish(digest.mutable_view());
+  return digest;
+}
+
+Digest hmac_sha256(ByteView key, std::initializer_list<ByteView> parts) {
+  ThreadHasher& h = hasher();
+  Digest short_key;
+  if (key.size() > kBlockBytes) {
+    short_key = sha256(key);
+    key = short_key.view();
+  }
+  Digest digest;
+  h.begin_padded(key, kInnerMask);
+  for (const ByteView part : parts) h.add(part);
+  h.finish(digest.mutable_view());
+  h.begin_padded(key, kOuterMask);
+  h.add(digest.view());
+  h.finish(digest.mutable_view());
+  wipe(short_key.mutable_view());
+  return digest;
+}
+
+Result<SecretBuffer> hkdf_sha256(ByteView input_key, ByteView salt, ByteView info, std::size_t size) {
+  if (size == 0 || size > 255 * Digest::kSize) {
+    return Error{ErrorCode::InvalidArgument, "HKDF gives 1 to 8160 bytes, not " + std::to_string(size)};
+  }
+  // The pseudorandom key and the blocks stay in locked memory; HMAC's key block and SHA-256's state are there too.
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer output, SecretBuffer::allocate(size));
+  PooledSecret work(2 * Digest::kSize);
+  if (!work.ok()) return Error{ErrorCode::MemoryLockFailed, "no locked memory to derive a key"};
+  const MutableByteView extracted = work.mutable_view().first(Digest::kSize);
+  const MutableByteView block = work.mutable_view().last(Digest::kSize);
+  const auto hmac_into = [](MutableByteView out, ByteView key, std::initializer_list<ByteView> parts) {
+    Digest digest = hmac_sha256(key, parts);
+    std::memcpy(out.data(), digest.data(), Digest::kSize);
+    wipe(digest.mutable_view());
+  };
+  // An absent salt is HashLen zeros, which HMAC's padding of an empty key amounts to.
+  hmac_into(extracted, salt, {input_key});
+  std::byte counter{0};
+  for (std::size_t done = 0; done < size; done += Digest::kSize) {
+    counter = static_cast<std::byte>(std::to_integer<unsigned>(counter) + 1);
+    const ByteView previous = done == 0 ? ByteView{} : ByteView{block};
+    hmac_into(block, extracted, {previous, info, ByteView(&counter, 1)});
+    std::memcpy(output.mutable_view().data() + done, block.data(), std::min(Digest::kSize, size - done));
+  }
+  return output;
+}
+
+}  // namespace vaultfs

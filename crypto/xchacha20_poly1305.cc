@@ -1,0 +1,63 @@
+#include <sodium.h>
+
+#include <cstring>
+
+#include "crypto/aead.h"
+#include "crypto/aead_contract.h"
+#include "crypto/locked_pool.h"
+
+namespace vaultfs {
+namespace {
+
+static_assert(crypto_aead_xchacha20poly1305_ietf_KEYBYTES == kAeadKeyBytes);
+static_assert(crypto_aead_xchacha20poly1305_ietf_ABYTES == kAeadTagBytes);
+constexpr std::size_t kNonceBytes = crypto_aead_xchacha20poly1305_ietf_NPUBBYTES;
+
+const unsigned char* in(ByteView bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
+unsigned char* in(MutableByteView bytes) { return reinterpret_cast<unsigned char*>(bytes.data()); }
+
+class XChaCha20Poly1305 final : public Aead {
+ public:
+  explicit XChaCha20Poly1305(const SecretBuffer& key) : key_(kAeadKeyBytes) {
+    if (key_.ok()) std::memcpy(key_.mutable_view().data(), key.view().data(), kAeadKeyBytes);
+  }
+  [[nodiscard]] bool ok() const noexcept { return key_.ok(); }
+
+  [[nodiscard]] std::size_t nonce_bytes() const noexcept override { return kNonceBytes; }
+
+  [[nodiscard]] Status seal(ByteView nonce, ByteView aad, ByteView plaintext, MutableByteView out) const override {
+    require_aead_contract(nonce, kNonceBytes, plaintext, out);
+    if (crypto_aead_xchacha20poly1305_ietf_encrypt(in(out), nullptr, in(plaintext), plaintext.size(), in(aad),
+                                                   aad.size(), nullptr, in(nonce), in(key_.view())) != 0) {
+      wipe(out);
+      return Error{ErrorCode::Internal, "XChaCha20-Poly1305 cannot seal"};
+    }
+    return ok_status();
+  }
+
+  [[nodiscard]] Status open(ByteView nonce, ByteView aad, ByteView sealed, MutableByteView out) const override {
+    require_aead_contract(nonce, kNonceBytes, out, sealed);
+    if (crypto_aead_xchacha20poly1305_ietf_decrypt(in(out), nullptr, nullptr, in(sealed), sealed.size(), in(aad),
+                                                   aad.size(), in(nonce), in(key_.view())) != 0) {
+      wipe(out);
+      return Error{ErrorCode::AuthenticationFailed, "XChaCha20-Poly1305: the content is not as it was sealed"};
+    }
+    return ok_status();
+  }
+
+ private:
+  PooledSecret key_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Aead>> make_xchacha20_poly1305(const SecretBuffer& key) {
+  if (key.size() != kAeadKeyBytes) return Error{ErrorCode::InvalidArgument, "an XChaCha20-Poly1305 key has 32 bytes"};
+  // libsodium picks its fastest implementation in sodium_init; a repeated call costs nothing.
+  if (sodium_init() < 0) return Error{ErrorCode::Internal, "libsodium cannot start"};
+  auto aead = std::make_unique<XChaCha20Poly1305>(key);
+  if (!aead->ok()) return Error{ErrorCode::MemoryLockFailed, "no locked memory for an XChaCha20-Poly1305 key"};
+  return std::unique_ptr<Aead>(std::move(aead));
+}
+
+}  // namespace vaultfs
