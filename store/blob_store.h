@@ -1,7 +1,10 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/bytes.h"
@@ -29,10 +32,11 @@ class BlobStore {
   [[nodiscard]] virtual Status adopt(const Env::Path& local_file, const std::string& name) = 0;
 };
 
-// Blobs as files below `root`; folders are made by the vault's creation.
+// Blobs as files below `root`; folders are made by the vault's creation. A name is FILE or FOLDER/FILE; one that could
+// leave `root`, or that ends in `.tmp`, is InvalidName.
 [[nodiscard]] std::unique_ptr<BlobStore> make_directory_blob_store(Env& env, Env::Path root);
 
-// The file name of a numbered container, "000000000000002a.seg".
+// The file name of a numbered container: (42, "seg") gives "000000000000002a.seg".
 [[nodiscard]] std::string numbered_name(std::uint64_t number, std::string_view extension);
 // The number of such a name, or nothing if it has another form or extension.
 [[nodiscard]] std::optional<std::uint64_t> number_of(std::string_view file_name, std::string_view extension);

@@ -1,10 +1,13 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
 
 #include "base/bytes.h"
+#include "base/env.h"
 #include "base/ids.h"
 #include "base/result.h"
 #include "crypto/aead.h"
@@ -49,20 +52,26 @@ struct ContainerHeader {
 class ContainerCipher {
  public:
   // For a new container under the current epoch: draws the salt and fills `header` (kind, number given).
-  [[nodiscard]] static Result<std::unique_ptr<ContainerCipher>> create(Env& env, const EpochKeys& keys, ContainerKind kind,
-                                                                       ContainerNumber number, ContainerHeader& header);
-  // For a stored one, after checking vault, kind and number against what the caller expects (DamagedHeader), that the epoch
-  // may have this segment (EpochClosed) and the commitments (KeyCommitmentMismatch).
-  [[nodiscard]] static Result<std::unique_ptr<ContainerCipher>> open(const EpochKeys& keys, const ContainerHeader& header,
-                                                                     ContainerKind expected_kind, ContainerNumber expected_number);
+  [[nodiscard]] static Result<std::unique_ptr<ContainerCipher>> create(Env& env, const EpochKeys& keys,
+                                                                       ContainerKind kind, ContainerNumber number,
+                                                                       ContainerHeader& header);
+  // For a stored one, after checking vault, kind and number against what the caller expects (DamagedHeader), that the
+  // epoch may have this segment (EpochClosed) and the commitments (KeyCommitmentMismatch).
+  [[nodiscard]] static Result<std::unique_ptr<ContainerCipher>> open(const EpochKeys& keys,
+                                                                     const ContainerHeader& header,
+                                                                     ContainerKind expected_kind,
+                                                                     ContainerNumber expected_number);
   ~ContainerCipher();
 
   // 16 bytes a layer.
   [[nodiscard]] std::size_t overhead_bytes() const noexcept;
-  // Seals one frame. `aad_tail` is what follows the context in the AAD. out.size() == content.size() + overhead_bytes().
-  [[nodiscard]] Status seal(std::uint64_t nonce_counter, ByteView aad_tail, ByteView content, MutableByteView out) const;
+  // Seals one frame. `aad_tail` is what follows the context in the AAD. out.size() == content.size() +
+  // overhead_bytes().
+  [[nodiscard]] Status seal(std::uint64_t nonce_counter, ByteView aad_tail, ByteView content,
+                            MutableByteView out) const;
   // AuthenticationFailed if anything differs.
-  [[nodiscard]] Status open_frame(std::uint64_t nonce_counter, ByteView aad_tail, ByteView sealed, MutableByteView out) const;
+  [[nodiscard]] Status open_frame(std::uint64_t nonce_counter, ByteView aad_tail, ByteView sealed,
+                                  MutableByteView out) const;
 
  private:
   struct State;

@@ -13,8 +13,8 @@
 namespace vaultfs {
 
 enum class Suite : std::uint8_t {
-  aes_gcm = 1,                    // AES-256-GCM
-  aes_gcm_in_xchacha = 2,         // AES-256-GCM inside XChaCha20-Poly1305 (infrastructure encryption)
+  aes_gcm = 1,             // AES-256-GCM
+  aes_gcm_in_xchacha = 2,  // AES-256-GCM inside XChaCha20-Poly1305 (infrastructure encryption)
 };
 
 // The keys that the store seals with: the DEK of each epoch, the chunk-id key and, with infrastructure encryption, the
@@ -26,7 +26,8 @@ class EpochKeys {
   [[nodiscard]] VaultId vault() const noexcept { return vault_; }
   [[nodiscard]] Suite suite() const noexcept { return suite_; }
 
-  // Replaces everything: called when the vault is opened, when an epoch is added, when keys come back after a revocation.
+  // Replaces everything: called when the vault is opened, when an epoch is added, when keys come back after a
+  // revocation.
   struct Epoch {
     SecretBuffer dek;
     std::optional<ContainerNumber> last_segment;  // a closed epoch's highest segment number
@@ -42,7 +43,8 @@ class EpochKeys {
     const std::shared_lock lock(mutex_);
     if (epochs_.empty()) return Error{ErrorCode::KeyRevoked, "the vault is sealed: its key is revoked or out of reach"};
     const auto found = epochs_.find(epoch);
-    if (found == epochs_.end()) return Error{ErrorCode::DamagedHeader, "a stored file names a DEK epoch that the keyring does not have"};
+    if (found == epochs_.end())
+      return Error{ErrorCode::DamagedHeader, "a stored file names a DEK epoch that the keyring does not have"};
     return use(found->second);
   }
   template <typename Use>
@@ -54,7 +56,8 @@ class EpochKeys {
   template <typename Use>
   [[nodiscard]] auto with_infrastructure_key(Use&& use) const -> decltype(use(std::declval<const SecretBuffer&>())) {
     const std::shared_lock lock(mutex_);
-    if (infrastructure_key_.empty()) return Error{ErrorCode::KeyRevoked, "the vault's infrastructure key is not at hand"};
+    if (infrastructure_key_.empty())
+      return Error{ErrorCode::KeyRevoked, "the vault's infrastructure key is not at hand"};
     return use(infrastructure_key_);
   }
 

@@ -32,7 +32,7 @@ struct RecordHeader {
   bool clear = false;
   std::uint8_t frame_log2 = kDefaultFrameLog2;
   std::uint64_t nonce_base = 0;
-  std::uint64_t sequence = 0;     // LSN, part number or entry number
+  std::uint64_t sequence = 0;  // LSN, part number or entry number
   std::uint64_t synced_lsn = 0;
   ChunkId id;
   std::uint32_t plaintext_bytes = 0;
@@ -40,6 +40,8 @@ struct RecordHeader {
   std::uint32_t payload_bytes = 0;
 
   [[nodiscard]] std::uint32_t frame_bytes() const noexcept { return 1U << frame_log2; }
+  // Plaintext bytes of frame `index`; the last frame may be shorter.
+  [[nodiscard]] std::uint32_t plaintext_bytes_of(std::uint32_t index) const noexcept;
   // Bytes that the whole record takes in its container, padding included.
   [[nodiscard]] std::uint64_t stored_bytes() const noexcept;
   void encode(MutableByteView out) const;  // kEncodedBytes
@@ -62,17 +64,27 @@ struct RecordDraft {
 
 [[nodiscard]] std::uint32_t frame_count_of(std::size_t plaintext_bytes, std::uint8_t frame_log2) noexcept;
 
-// Seals 1 byte to 16 MiB into a whole stored record, appended to `out` (so that a caller's buffer is reused).
+// Most bytes that sealing can need.
+[[nodiscard]] std::size_t max_stored_bytes(std::size_t plaintext_bytes, std::uint8_t frame_log2,
+                                           std::size_t overhead_bytes) noexcept;
+
+// Seals 1 byte to 16 MiB into a whole stored record at the start of `out` and gives its size (a multiple of 8).
 // Compresses frames by zstd unless a cheap probe of the content says that it does not pay. Thread-safe.
-[[nodiscard]] Status seal_record(const ContainerCipher& cipher, const RecordDraft& draft, ByteView plaintext, Bytes& out);
+// REQUIRES: out.size() >= max_stored_bytes(…), out does not overlap plaintext.
+[[nodiscard]] Result<std::size_t> seal_record_into(const ContainerCipher& cipher, const RecordDraft& draft,
+                                                   ByteView plaintext, MutableByteView out);
+// The same, appended to `out`.
+[[nodiscard]] Status seal_record(const ContainerCipher& cipher, const RecordDraft& draft, ByteView plaintext,
+                                 Bytes& out);
 
 // A clear record (type 34).
 [[nodiscard]] Status encode_clear_record(const RecordDraft& draft, ByteView plaintext, Bytes& out);
 
-// Checks the XXH3-128 of a whole stored record. DamagedRecord.
+// Checks the XXH3-128 and the padding of a whole stored record. DamagedRecord.
 [[nodiscard]] Status check_record(const RecordHeader& header, ByteView stored);
 
-// Opens a whole stored record, checksum first. DamagedRecord, AuthenticationFailed.
+// Opens a whole stored record, checksum first; for a clear record that is the payload. DamagedRecord,
+// AuthenticationFailed.
 [[nodiscard]] Result<Bytes> open_record(const ContainerCipher& cipher, const RecordHeader& header, ByteView stored);
 
 // Where frames lie in the payload: decoded from the frame table, with every length checked against the payload.
@@ -80,10 +92,12 @@ struct FrameTable {
   struct Frame {
     std::uint32_t offset = 0;  // from the start of the record
     std::uint32_t sealed_bytes = 0;
-    std::uint32_t entry = 0;   // as stored
+    std::uint32_t entry = 0;  // as stored
   };
   std::vector<Frame> frames;
-  [[nodiscard]] static Result<FrameTable> decode(const RecordHeader& header, ByteView table, std::size_t overhead_bytes);
+  // `table` is the payload's first 4 · frame_count bytes. DamagedRecord.
+  [[nodiscard]] static Result<FrameTable> decode(const RecordHeader& header, ByteView table,
+                                                 std::size_t overhead_bytes);
 };
 
 // Opens frame `index` into `out`, whose size is the frame's plaintext length.

@@ -19,8 +19,8 @@ namespace vaultfs {
 // How a put ended.
 struct PutOutcome {
   ChunkId id;
-  bool stored = false;                // false: the content was there already (a deduplication hit)
-  std::uint32_t stored_bytes = 0;     // bytes appended, zero for a hit
+  bool stored = false;             // false: the content was there already (a deduplication hit)
+  std::uint32_t stored_bytes = 0;  // bytes appended, zero for a hit
 };
 
 // What was found when the store was opened, for the activity log and for verify.
@@ -28,7 +28,8 @@ struct SegmentRecovery {
   std::uint64_t index_entries = 0;
   bool index_rebuilt = false;
   std::vector<ContainerNumber> recovered_open;  // *.open files closed by recovery (owner only)
-  std::vector<std::pair<std::string, Error>> damaged;  // segment file, what is wrong: reads of its chunks fail, others work
+  std::vector<std::pair<std::string, Error>>
+      damaged;  // segment file, what is wrong: reads of its chunks fail, others work
 };
 
 struct SegmentInfo {
@@ -47,14 +48,15 @@ class SegmentStore {
     bool read_only = false;
     std::uint64_t segment_bytes = 128ULL * 1024 * 1024;
     Compression compression = Compression::automatic;
-    std::size_t max_open_segments = 64;      // descriptors and ciphers kept for reading
-    ContainerNumber minimum_next_segment{1}; // numbers below are never used for new segments
+    std::size_t max_open_segments = 64;       // descriptors and ciphers kept for reading
+    ContainerNumber minimum_next_segment{1};  // numbers below are never used for new segments
   };
   // `root` is the vault's directory. As owner: recovers *.open files (keeps valid records, adds a footer, renames);
   // read-only: reads them where they lie. Nothing is appended to an old file in either case.
   // Damage in segments does not fail the opening; it is in `recovery` and in each read of what is damaged.
-  [[nodiscard]] static Result<std::unique_ptr<SegmentStore>> open(Env& env, Env::Path root, BlobStore& blobs, const EpochKeys& keys,
-                                                                  const Options& options, SegmentRecovery& recovery);
+  [[nodiscard]] static Result<std::unique_ptr<SegmentStore>> open(Env& env, Env::Path root, BlobStore& blobs,
+                                                                  const EpochKeys& keys, const Options& options,
+                                                                  SegmentRecovery& recovery);
   virtual ~SegmentStore() = default;
 
   // Stores 1 byte to 1 MiB (a chunk) or up to 16 MiB (a map page) unless it is there.

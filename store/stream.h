@@ -15,8 +15,8 @@ namespace vaultfs {
 
 // Seals `content` (may be empty) into the bytes of a container file. `inventory`, if given, becomes a clear record of
 // type 34 right after the header.
-[[nodiscard]] Result<Bytes> seal_stream(Env& env, const EpochKeys& keys, ContainerKind kind, ContainerNumber number, ByteView content,
-                                        std::optional<ByteView> inventory = std::nullopt);
+[[nodiscard]] Result<Bytes> seal_stream(Env& env, const EpochKeys& keys, ContainerKind kind, ContainerNumber number,
+                                        ByteView content, std::optional<ByteView> inventory = std::nullopt);
 
 struct OpenedStream {
   Bytes content;
@@ -25,7 +25,7 @@ struct OpenedStream {
 };
 // `damaged` is the code for whatever is wrong with the form, e.g. DamagedManifest; AuthenticationFailed and
 // KeyCommitmentMismatch, EpochClosed and KeyRevoked keep their own.
-[[nodiscard]] Result<OpenedStream> open_stream(const EpochKeys& keys, ContainerKind kind, ContainerNumber number, ByteView file,
-                                               ErrorCode damaged);
+[[nodiscard]] Result<OpenedStream> open_stream(const EpochKeys& keys, ContainerKind kind, ContainerNumber number,
+                                               ByteView file, ErrorCode damaged);
 
 }  // namespace vaultfs

@@ -1,0 +1,28 @@
+#include "store/epoch_keys.h"
+
+#include <mutex>
+#include <utility>
+
+namespace vaultfs {
+
+void EpochKeys::set(std::map<EpochNumber, Epoch> epochs, SecretBuffer id_key, SecretBuffer infrastructure_key) {
+  const std::unique_lock lock(mutex_);
+  epochs_ = std::move(epochs);
+  id_key_ = std::move(id_key);
+  infrastructure_key_ = std::move(infrastructure_key);
+}
+
+void EpochKeys::wipe() {
+  const std::unique_lock lock(mutex_);
+  epochs_.clear();
+  id_key_.reset();
+  infrastructure_key_.reset();
+}
+
+Result<EpochNumber> EpochKeys::current() const {
+  const std::shared_lock lock(mutex_);
+  if (epochs_.empty()) return Error{ErrorCode::KeyRevoked, "the vault is sealed: its key is revoked or out of reach"};
+  return epochs_.rbegin()->first;
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,200 @@
+#include "store/record.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+
+#include "base/byte_codec.h"
+#include "crypto/aead.h"
+#include "store/checksum.h"
+#include "store/frame_compression.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::uint32_t kCompressedBit = 0x80000000U;
+constexpr std::size_t kHeaderBytesInAad = 72;
+
+Error damaged(const char* what) { return Error{ErrorCode::DamagedRecord, what}; }
+
+void put_u32(MutableByteView out, std::uint32_t value) {
+  for (unsigned i = 0; i < 4; ++i) out[i] = static_cast<std::byte>((value >> (8U * i)) & 0xffU);
+}
+
+// What follows the container's context in the AAD: record bytes 0–71 ‖ u32 frame ‖ u32 frame table entry.
+class FrameAad {
+ public:
+  explicit FrameAad(const RecordHeader& header) {
+    std::array<std::byte, RecordHeader::kEncodedBytes> encoded{};
+    header.encode(encoded);
+    std::copy_n(encoded.begin(), kHeaderBytesInAad, bytes_.begin());
+  }
+  [[nodiscard]] ByteView of(std::uint32_t index, std::uint32_t entry) {
+    put_u32(MutableByteView(bytes_).subspan(kHeaderBytesInAad, 4), index);
+    put_u32(MutableByteView(bytes_).subspan(kHeaderBytesInAad + 4, 4), entry);
+    return bytes_;
+  }
+
+ private:
+  std::array<std::byte, kHeaderBytesInAad + 8> bytes_{};
+};
+
+// Room for one compressed frame or one opened, still compressed one.
+MutableByteView frame_scratch(std::size_t size) {
+  thread_local Bytes scratch;
+  if (scratch.size() < size) scratch.resize(size);
+  return MutableByteView(scratch).first(size);
+}
+
+RecordHeader header_of(const RecordDraft& draft, std::size_t plaintext_bytes) {
+  RecordHeader header;
+  header.type = draft.type;
+  header.frame_log2 = draft.frame_log2;
+  header.nonce_base = draft.nonce_base;
+  header.sequence = draft.sequence;
+  header.synced_lsn = draft.synced_lsn;
+  header.id = draft.id;
+  header.plaintext_bytes = static_cast<std::uint32_t>(plaintext_bytes);
+  header.frame_count = frame_count_of(plaintext_bytes, draft.frame_log2);
+  return header;
+}
+
+Status check_size(ByteView plaintext) {
+  if (plaintext.empty() || plaintext.size() > kMaxRecordBytes) {
+    return Error{ErrorCode::InvalidArgument, "a record holds 1 byte to 16 MiB"};
+  }
+  return ok_status();
+}
+
+// Header, checksum and padding around a payload that is already in place; the record's size.
+std::size_t finish_record(const RecordHeader& header, MutableByteView out) {
+  header.encode(out.first(RecordHeader::kEncodedBytes));
+  const std::size_t covered = RecordHeader::kEncodedBytes + header.payload_bytes;
+  const auto checksum = checksum128(ByteView(out).first(covered));
+  std::copy(checksum.begin(), checksum.end(), out.begin() + static_cast<std::ptrdiff_t>(covered));
+  const auto size = static_cast<std::size_t>(header.stored_bytes());
+  const MutableByteView padding = out.subspan(covered + kChecksum128Bytes, size - covered - kChecksum128Bytes);
+  std::fill(padding.begin(), padding.end(), std::byte{0});
+  return size;
+}
+
+}  // namespace
+
+Result<std::size_t> seal_record_into(const ContainerCipher& cipher, const RecordDraft& draft, ByteView plaintext,
+                                     MutableByteView out) {
+  VAULTFS_RETURN_IF_ERROR(check_size(plaintext));
+  if (out.size() < max_stored_bytes(plaintext.size(), draft.frame_log2, cipher.overhead_bytes())) std::abort();
+  RecordHeader header = header_of(draft, plaintext.size());
+  FrameAad aad(header);
+  MutableByteView table = out.subspan(RecordHeader::kEncodedBytes, std::size_t{4} * header.frame_count);
+  std::size_t at = RecordHeader::kEncodedBytes + table.size();
+  for (std::uint32_t i = 0; i < header.frame_count; ++i) {
+    ByteView content = plaintext.subspan(std::size_t{i} << header.frame_log2, header.plaintext_bytes_of(i));
+    std::uint32_t entry = static_cast<std::uint32_t>(content.size());
+    if (draft.compression == Compression::automatic && may_compress(content)) {
+      const MutableByteView scratch = frame_scratch(content.size() - 1);
+      if (const std::size_t size = compress_frame(content, scratch); size != 0) {
+        content = scratch.first(size);
+        entry = static_cast<std::uint32_t>(size) | kCompressedBit;
+      }
+    }
+    put_u32(table.subspan(std::size_t{4} * i, 4), entry);
+    const std::size_t sealed_bytes = content.size() + cipher.overhead_bytes();
+    VAULTFS_RETURN_IF_ERROR(
+        cipher.seal(header.nonce_base + i, aad.of(i, entry), content, out.subspan(at, sealed_bytes)));
+    at += sealed_bytes;
+  }
+  header.payload_bytes = static_cast<std::uint32_t>(at - RecordHeader::kEncodedBytes);
+  return finish_record(header, out);
+}
+
+Status seal_record(const ContainerCipher& cipher, const RecordDraft& draft, ByteView plaintext, Bytes& out) {
+  VAULTFS_RETURN_IF_ERROR(check_size(plaintext));
+  const std::size_t start = out.size();
+  out.resize(start + max_stored_bytes(plaintext.size(), draft.frame_log2, cipher.overhead_bytes()));
+  const auto size = seal_record_into(cipher, draft, plaintext, MutableByteView(out).subspan(start));
+  out.resize(start + (size.ok() ? *size : 0));
+  if (!size.ok()) return size.error();
+  return ok_status();
+}
+
+Status encode_clear_record(const RecordDraft& draft, ByteView plaintext, Bytes& out) {
+  VAULTFS_RETURN_IF_ERROR(check_size(plaintext));
+  RecordHeader header = header_of(draft, plaintext.size());
+  header.clear = true;
+  header.frame_count = 0;
+  header.payload_bytes = header.plaintext_bytes;
+  const std::size_t start = out.size();
+  out.resize(start + static_cast<std::size_t>(header.stored_bytes()));
+  const MutableByteView record = MutableByteView(out).subspan(start);
+  std::copy(plaintext.begin(), plaintext.end(), record.begin() + RecordHeader::kEncodedBytes);
+  finish_record(header, record);
+  return ok_status();
+}
+
+Status check_record(const RecordHeader& header, ByteView stored) {
+  if (stored.size() != header.stored_bytes()) return damaged("a record is cut off");
+  const std::size_t covered = RecordHeader::kEncodedBytes + header.payload_bytes;
+  if (!checksum128_matches(stored.first(covered), stored.subspan(covered, kChecksum128Bytes))) {
+    return damaged("a record's checksum does not match");
+  }
+  if (!is_all_zero(stored.subspan(covered + kChecksum128Bytes))) return damaged("a record's padding is not zero");
+  return ok_status();
+}
+
+Result<Bytes> open_record(const ContainerCipher& cipher, const RecordHeader& header, ByteView stored) {
+  VAULTFS_RETURN_IF_ERROR(check_record(header, stored));
+  // The caller's header is what gets authenticated; it must be the one that is stored here.
+  std::array<std::byte, RecordHeader::kEncodedBytes> encoded{};
+  header.encode(encoded);
+  if (!bytes_equal(encoded, stored.first(encoded.size()))) return damaged("another record stands in this place");
+  if (header.clear) return to_bytes(stored.subspan(RecordHeader::kEncodedBytes, header.payload_bytes));
+  const ByteView encoded_table = stored.subspan(RecordHeader::kEncodedBytes, std::size_t{4} * header.frame_count);
+  VAULTFS_ASSIGN_OR_RETURN(const FrameTable table, FrameTable::decode(header, encoded_table, cipher.overhead_bytes()));
+  Bytes plaintext(header.plaintext_bytes);
+  for (std::uint32_t i = 0; i < header.frame_count; ++i) {
+    const FrameTable::Frame& frame = table.frames[i];
+    VAULTFS_RETURN_IF_ERROR(open_frame(
+        cipher, header, table, i, stored.subspan(frame.offset, frame.sealed_bytes),
+        MutableByteView(plaintext).subspan(std::size_t{i} << header.frame_log2, header.plaintext_bytes_of(i))));
+  }
+  return plaintext;
+}
+
+Result<FrameTable> FrameTable::decode(const RecordHeader& header, ByteView table, std::size_t overhead_bytes) {
+  if (header.clear || table.size() != std::size_t{4} * header.frame_count) return damaged("a frame table is cut off");
+  FrameTable out;
+  out.frames.reserve(header.frame_count);
+  ByteReader reader(table);
+  std::uint64_t at = RecordHeader::kEncodedBytes + table.size();
+  for (std::uint32_t i = 0; i < header.frame_count; ++i) {
+    Frame frame;
+    frame.entry = reader.u32();
+    const std::uint32_t content = frame.entry & ~kCompressedBit;
+    const std::uint32_t plain = header.plaintext_bytes_of(i);
+    const bool fits = (frame.entry & kCompressedBit) != 0 ? content != 0 && content < plain : content == plain;
+    if (!fits) return damaged("a frame table has a length that it can't have");
+    frame.offset = static_cast<std::uint32_t>(at);
+    frame.sealed_bytes = content + static_cast<std::uint32_t>(overhead_bytes);
+    at += frame.sealed_bytes;
+    out.frames.push_back(frame);
+  }
+  if (at != RecordHeader::kEncodedBytes + std::uint64_t{header.payload_bytes}) {
+    return damaged("a frame table does not add up to its record's length");
+  }
+  return out;
+}
+
+Status open_frame(const ContainerCipher& cipher, const RecordHeader& header, const FrameTable& table,
+                  std::uint32_t index, ByteView sealed, MutableByteView out) {
+  const FrameTable::Frame& frame = table.frames.at(index);
+  if (out.size() != header.plaintext_bytes_of(index) || sealed.size() != frame.sealed_bytes) std::abort();
+  FrameAad aad(header);
+  const std::uint64_t nonce = header.nonce_base + index;
+  if ((frame.entry & kCompressedBit) == 0) return cipher.open_frame(nonce, aad.of(index, frame.entry), sealed, out);
+  const MutableByteView compressed = frame_scratch(frame.entry & ~kCompressedBit);
+  VAULTFS_RETURN_IF_ERROR(cipher.open_frame(nonce, aad.of(index, frame.entry), sealed, compressed));
+  return decompress_frame(compressed, out);
+}
+
+}  // namespace vaultfs
