@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "vaultmeta/inode_record.h"
+
+namespace vaultfs {
+
+inline constexpr InodeNumber kRootInode{1};  // the mount's root: holds item directories only
+
+// What stat shows of an inode.
+struct Attributes {
+  InodeNumber number;
+  InodeType type = InodeType::file;
+  std::uint32_t mode = 0;  // permission, set-id and sticky bits
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  std::uint32_t link_count = 1;
+  std::uint64_t rdev = 0;
+  std::uint64_t size = 0;
+  std::uint64_t allocated_bytes = 0;  // content that is not a hole, in whole 4 KiB pages or chunks
+  UnixNanos atime, mtime, ctime;
+};
+
+// What a chmod, chown, truncate or utimensat changes; what is not given stays. Truncation has its own call.
+struct AttributeChange {
+  std::optional<std::uint32_t> mode;
+  std::optional<std::uint32_t> uid;
+  std::optional<std::uint32_t> gid;
+  std::optional<UnixNanos> atime;
+  std::optional<UnixNanos> mtime;
+};
+
+struct DirectoryEntry {
+  std::string name;
+  InodeNumber number;
+  InodeType type = InodeType::file;
+};
+
+}  // namespace vaultfs
