@@ -28,24 +28,24 @@ struct JobInfo {
   JobNumber number;
   JobKind kind = JobKind::backup;
   JobState state = JobState::in_progress;
-  std::string item;         // empty for a key update
-  Lsn begun;                // the LSN from which its writes count
+  std::string item;  // empty for a key update
+  Lsn begun;         // the LSN from which its writes count
   UnixNanos started;
-  UnixNanos ended;          // 0 while in progress
-  PointNumber point;        // the point it left; 0 = none
+  UnixNanos ended;                  // 0 while in progress
+  PointNumber point;                // the point it left; 0 = none
   std::uint64_t logical_bytes = 0;  // read or written by the job
   std::uint64_t stored_bytes = 0;   // new bytes in the vault
-  std::string detail;       // error name and reason, or a key version
+  std::string detail;               // error name and reason, or a key version; stored up to 1024 bytes
 };
 
 struct PointInfo {
-  PointNumber number;       // also the manifest's file number
+  PointNumber number;  // also the manifest's file number
   std::string item;
   UnixNanos created;
-  Lsn cut;                  // the point holds what was written before it
-  Digest manifest;          // SHA-256 of the manifest file
+  Lsn cut;          // the point holds what was written before it
+  Digest manifest;  // SHA-256 of the manifest file
   std::uint64_t manifest_bytes = 0;
-  bool automatic = false;           // made by itself; false: asked for
+  bool automatic = false;  // made by itself; false: asked for
   bool after_interruption = false;
   bool crash_consistent = false;    // files were open for writing
   std::uint64_t logical_bytes = 0;  // sum of file sizes
@@ -62,17 +62,21 @@ struct ItemInfo {
   bool interrupted = false;
 };
 
-// Items, recovery points and jobs of a vault. Each change gives the journal entry that makes it durable; replaying an entry twice
-// is harmless. Of ended jobs the newest 2,000 are kept. Thread-safe: every call takes the lock, nothing is called with it held.
+// Items, recovery points and jobs of a vault. Each change gives the journal entry that makes it durable; replaying an
+// entry twice is harmless. An entry is one or more changes (docs/format.md, section 9.1): entries of several changes
+// may be joined into one, so that all or none of them become durable. Of ended jobs the newest 2,000 are kept.
+// Thread-safe: every call takes the lock, nothing is called with it held.
 class Catalogue {
  public:
+  static constexpr std::size_t kMaxEndedJobs = 2000;
+
   [[nodiscard]] std::vector<ItemInfo> items() const;
   [[nodiscard]] std::optional<ItemInfo> item(const std::string& name) const;
-  [[nodiscard]] std::vector<PointInfo> points() const;                        // oldest first
+  [[nodiscard]] std::vector<PointInfo> points() const;  // oldest first
   [[nodiscard]] std::vector<PointInfo> points_of(const std::string& item) const;
   // By id, by number, or the newest for an empty text. RecoveryPointNotFound, ItemNotFound.
   [[nodiscard]] Result<PointInfo> find_point(const std::string& item, const std::string& point) const;
-  [[nodiscard]] std::vector<JobInfo> jobs() const;                            // oldest first
+  [[nodiscard]] std::vector<JobInfo> jobs() const;  // oldest first
   [[nodiscard]] std::optional<JobInfo> job(JobNumber number) const;
 
   // Numbers not used before.
@@ -86,17 +90,28 @@ class Catalogue {
   [[nodiscard]] Bytes put(const JobInfo& job);
   [[nodiscard]] Bytes remove_point(PointNumber number);
 
-  [[nodiscard]] Status apply(ByteView entry);  // JournalDamaged
-  [[nodiscard]] Bytes encode() const;          // for the checkpoint
-  [[nodiscard]] Status load(ByteView section); // DamagedCheckpoint
+  [[nodiscard]] Status apply(ByteView entry);   // JournalDamaged; then nothing of the entry is applied
+  [[nodiscard]] Bytes encode() const;           // for the checkpoint
+  [[nodiscard]] Status load(ByteView section);  // DamagedCheckpoint; then the catalogue stays as it was
 
  private:
-  mutable std::mutex mutex_;  // guards all below; a leaf
-  std::map<std::string, ItemInfo> items_;
-  std::map<PointNumber, PointInfo> points_;
-  std::map<JobNumber, JobInfo> jobs_;
-  JobNumber next_job_{1};
-  PointNumber next_point_{1};
+  struct State {
+    std::map<std::string, ItemInfo> items;
+    std::map<PointNumber, PointInfo> points;
+    std::map<JobNumber, JobInfo> jobs;
+    std::size_t ended_jobs = 0;  // of `jobs`, those that are not in progress
+    JobNumber next_job{1};
+    PointNumber next_point{1};
+
+    void put(const ItemInfo& item);
+    void put(const PointInfo& point);
+    void put(const JobInfo& job);
+  };
+  using Change = std::function<void(State&)>;
+  static void read_change(ByteReader& reader, std::vector<Change>& changes);
+
+  mutable std::mutex mutex_;  // guards state_; a leaf
+  State state_;
 };
 
 }  // namespace vaultfs
