@@ -14,7 +14,7 @@ namespace vaultfs {
 
 // What a key vault says of one version of a key.
 struct KeyVersionInfo {
-  std::string id;                          // native version id
+  std::string id;  // native version id
   std::int64_t created_unix_seconds = 0;
   bool enabled = true;
   std::optional<std::int64_t> not_before;  // nbf, Unix seconds
@@ -30,11 +30,11 @@ struct KeyVersionInfo {
 
 // What a key vault says of itself.
 struct KeyVaultProperties {
-  std::string provider;           // "local", "pkcs11", …
+  std::string provider;  // "local", "pkcs11", …
   std::optional<std::string> region;
   std::optional<bool> soft_delete;
   std::optional<bool> purge_protection;
-  std::string location;           // for the "same disk" warning: a path or URL of the machine's configuration; may be empty
+  std::string location;  // for the "same disk" warning: a path or URL of the machine's configuration; may be empty
 };
 
 // A place where KEKs live. Calls may block on a network: no lock of the engine is held across one. Thread-safe.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -22,23 +23,35 @@ enum class LocalProtection : std::uint8_t {
 
 struct LocalKeyVaultOptions {
   LocalProtection protection = LocalProtection::machine_key;
-  std::string region;             // label; empty = none
+  std::string region;  // label; empty = none
   bool soft_delete = true;
-  bool purge_protection = true;   // once on, it can't be turned off
+  bool purge_protection = true;  // once on, it can't be turned off
 };
 
 // A key vault in a directory of this machine: DIRECTORY/vault.json (properties), DIRECTORY/machine.key (0600),
 // DIRECTORY/keys/NAME.json (versions: id, created, enabled, nbf, exp, bits, public key, sealed private key),
 // DIRECTORY/lock. A version's id is the first 32 hex digits of SHA-256 of its SubjectPublicKeyInfo, so that an exported
-// key has the same version ids wherever it is imported. Every change is a durable replacement of one file under the lock,
-// so that processes may share a key vault; every read opens the files anew, so that changes by others are seen.
+// key has the same version ids wherever it is imported. Every change is a durable replacement of one file under the
+// lock, so that processes may share a key vault; every read opens the files anew, so that changes by others are seen.
 // A directory that is missing is KeyVaultUnavailable; damaged files are DamagedMachineState.
+//
+// Only private keys are sealed: a random protection key (machine.key, or sealed under the passphrase in vault.json)
+// seals the PKCS#8 DER of each in a box (crypto/committed_key.h) with the label "vaultfs/1 local-key-vault private key"
+// and aad = key vault's name ‖ 0 ‖ key's name ‖ 0 ‖ version id. The rest of the JSON is plain and not authenticated on
+// purpose, because its administrator may edit it by hand as at any other key vault (see local_key_file.h). No private
+// key is kept in memory between calls: a version that is disabled or removed stops working at once.
+//
+// Beyond KeyVault's errors every call on a key may give InvalidName (of the key), UnsupportedFormat, and calls that
+// need private keys PassphraseRequired, WrongPassphrase, PermissionDenied (machine.key is open to others).
 class LocalKeyVault : public KeyVault {
  public:
-  // Asks for the passphrase when one is needed; nothing prompts by itself. Called at most once, the answer is kept locked.
+  // Asks for the passphrase when one is needed; nothing prompts by itself. Called at most once, the answer is kept
+  // locked. It is called under a lock of this object and must not call back into it.
   using PassphraseSource = std::function<Result<SecretBuffer>()>;
 
-  // Makes a new key vault: KeyVaultExists if the directory is there. A failure leaves nothing behind.
+  // Makes a new key vault: KeyVaultExists if the directory is there. A failure leaves nothing behind; what a crash
+  // leaves is not taken for a key vault, and the next create clears it away. The directory's parent must exist.
+  // InvalidName; InvalidArgument for a region that is not up to 64 printable ASCII characters; ProtectionKey's errors.
   [[nodiscard]] static Status create(Env& env, const std::filesystem::path& directory, const std::string& name,
                                      const LocalKeyVaultOptions& options, const SecretBuffer* passphrase);
   [[nodiscard]] static std::unique_ptr<LocalKeyVault> open(Env& env, std::filesystem::path directory, std::string name,
@@ -49,19 +62,28 @@ class LocalKeyVault : public KeyVault {
     std::optional<std::int64_t> not_before;
     std::optional<std::int64_t> expires;
   };
-  // A new key with its first version: KeyExists if there is one of that name.
+  // A new key with its first version: KeyExists if there is one of that name. KeySizeUnsupported; InvalidArgument if
+  // it would expire before it becomes valid.
   [[nodiscard]] virtual Result<KeyVersionInfo> create_key(const std::string& key, const KeyOptions& options) = 0;
-  // A new version, made the newest. Bits as in the newest version unless given.
-  [[nodiscard]] virtual Result<KeyVersionInfo> rotate_key(const std::string& key, const KeyOptions& options, bool keep_bits) = 0;
+  // A new version, made the newest (also where the clock went back: then it gets the `created` of the one before it).
+  // With `keep_bits` it has the size of the newest version and options.bits is not read.
+  [[nodiscard]] virtual Result<KeyVersionInfo> rotate_key(const std::string& key, const KeyOptions& options,
+                                                          bool keep_bits) = 0;
+  // Durable when it returns. No rule about vaults that need the version is checked here.
   [[nodiscard]] virtual Status set_enabled(const std::string& key, const std::string& version, bool enabled) = 0;
+  // The names of all keys, sorted.
   [[nodiscard]] virtual Result<std::vector<std::string>> list_keys() = 0;
-  // One version's private key (the newest if null) as encrypted PEM, and back. Importing into an existing key adds a version
+  // One version's private key (the newest if null; a disabled one too) as encrypted PEM, and back. The PEM carries no
+  // attributes: an imported version is enabled and has no nbf and exp. Importing into an existing key adds a version
   // (its `created` is the time of import unless given), a version that is already there is AlreadyExists.
   [[nodiscard]] virtual Result<std::string> export_version(const std::string& key, const std::string* version,
                                                            const SecretBuffer& passphrase) = 0;
-  [[nodiscard]] virtual Result<KeyVersionInfo> import_version(const std::string& key, ByteView pem, const SecretBuffer* passphrase,
+  [[nodiscard]] virtual Result<KeyVersionInfo> import_version(const std::string& key, ByteView pem,
+                                                              const SecretBuffer* passphrase,
                                                               std::optional<std::int64_t> created) = 0;
   // Runs `change` with the key vault's lock held, so that a check made inside can't be overtaken by another process.
+  // Calls on this object are allowed inside; a second object on the same directory would wait for the lock in vain.
+  // Waits up to 30 s for the lock, then VaultBusy.
   [[nodiscard]] virtual Status with_lock(const std::function<Status()>& change) = 0;
 };
 

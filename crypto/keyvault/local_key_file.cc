@@ -1,0 +1,144 @@
+#include "crypto/keyvault/local_key_file.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "crypto/hash.h"
+#include "crypto/keyvault/json_members.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::uint64_t kKeyFileLimitBytes = 16 * 1024 * 1024;  // some 3,000 versions of 4096 bits
+constexpr std::size_t kVersionIdDigits = 32;
+
+nlohmann::ordered_json optional_time(const std::optional<std::int64_t>& time) {
+  return time ? nlohmann::ordered_json(*time) : nlohmann::ordered_json(nullptr);
+}
+
+Result<LocalKeyVersion> decode_version(const nlohmann::json& entry, const std::string& where) {
+  JsonMembers members(entry, where);
+  LocalKeyVersion version;
+  version.info.id = members.text("id");
+  version.info.created_unix_seconds = members.integer("created");
+  version.info.enabled = members.boolean("enabled");
+  version.info.not_before = members.optional_integer("nbf");
+  version.info.expires = members.optional_integer("exp");
+  version.info.key_type = "RSA";
+  const std::int64_t bits = members.integer("bits");
+  version.public_der = members.base64("public_key");
+  version.sealed_private = members.base64("private_key");
+  if (bits == 2048 || bits == 3072 || bits == 4096) {
+    version.info.bits = static_cast<unsigned>(bits);
+  } else {
+    members.fail("\"bits\" is not 2048, 3072 or 4096");
+  }
+  if (!members.failed() && version.info.id != local_version_id(version.public_der)) {
+    members.fail("\"id\" is not the hash of \"public_key\"");
+  }
+  VAULTFS_RETURN_IF_ERROR(members.finish());
+  return version;
+}
+
+}  // namespace
+
+LocalKeyVersion* LocalKeyFile::find(std::string_view id) {
+  const auto it = std::ranges::find_if(versions, [&](const LocalKeyVersion& v) { return v.info.id == id; });
+  return it == versions.end() ? nullptr : &*it;
+}
+
+std::vector<const LocalKeyVersion*> LocalKeyFile::oldest_first() const {
+  std::vector<const LocalKeyVersion*> ordered;
+  ordered.reserve(versions.size());
+  for (const LocalKeyVersion& version : versions) ordered.push_back(&version);
+  std::ranges::stable_sort(ordered, {}, [](const LocalKeyVersion* v) { return v->info.created_unix_seconds; });
+  return ordered;
+}
+
+std::string LocalKeyFile::encode() const {
+  nlohmann::ordered_json state;
+  state["format"] = kLocalKeyFormat;
+  state["key"] = key;
+  nlohmann::ordered_json& list = state["versions"] = nlohmann::ordered_json::array();
+  for (const LocalKeyVersion& version : versions) {
+    nlohmann::ordered_json entry;
+    entry["id"] = version.info.id;
+    entry["created"] = version.info.created_unix_seconds;
+    entry["enabled"] = version.info.enabled;
+    entry["nbf"] = optional_time(version.info.not_before);
+    entry["exp"] = optional_time(version.info.expires);
+    entry["bits"] = version.info.bits;
+    entry["public_key"] = to_base64(version.public_der);
+    entry["private_key"] = to_base64(version.sealed_private);
+    list.push_back(std::move(entry));
+  }
+  return json_state_text(state);
+}
+
+Result<LocalKeyFile> LocalKeyFile::decode(std::string_view json, const std::string& key, const std::string& path) {
+  VAULTFS_ASSIGN_OR_RETURN(const auto state, parse_json_state(json, kLocalKeyFormat, path));
+  JsonMembers members(state, path);
+  LocalKeyFile file;
+  file.key = members.text("key");
+  if (!members.failed() && file.key != key) members.fail("it belongs to a key of another name");
+  const nlohmann::json* list = members.array("versions");
+  VAULTFS_RETURN_IF_ERROR(members.finish());
+  std::set<std::string> ids;
+  for (const nlohmann::json& entry : *list) {
+    const std::string where = path + ", version " + std::to_string(file.versions.size() + 1) + " of its list,";
+    VAULTFS_ASSIGN_OR_RETURN(LocalKeyVersion version, decode_version(entry, where));
+    if (!ids.insert(version.info.id).second) members.fail("version " + version.info.id + " is listed twice");
+    file.versions.push_back(std::move(version));
+  }
+  if (file.versions.empty()) members.fail("it lists no version");
+  VAULTFS_RETURN_IF_ERROR(members.finish());
+  return file;
+}
+
+std::string local_version_id(ByteView public_der) {
+  return to_hex(sha256(public_der).view()).substr(0, kVersionIdDigits);
+}
+
+Env::Path local_keys_directory(const Env::Path& directory) { return directory / "keys"; }
+
+Env::Path local_key_file_path(const Env::Path& directory, const std::string& key) {
+  return local_keys_directory(directory) / (key + ".json");
+}
+
+Result<LocalKeyFile> read_local_key_file(Env& env, const Env::Path& directory, const std::string& name,
+                                         const std::string& key) {
+  const Env::Path path = local_key_file_path(directory, key);
+  const auto bytes = read_file(env, path, kKeyFileLimitBytes);
+  if (bytes.ok()) return LocalKeyFile::decode(text_of(*bytes), key, path.string());
+  switch (bytes.code()) {
+    case ErrorCode::NotFound: {
+      // A missing key is a revocation, so it must not be concluded from a key vault that is not whole.
+      VAULTFS_ASSIGN_OR_RETURN(const FileInfo folder, env.info(local_keys_directory(directory)));
+      if (folder.kind != FileKind::directory) {
+        return Error{ErrorCode::DamagedMachineState, local_keys_directory(directory).string() +
+                                                         " is missing; put back a copy of the key vault " + name};
+      }
+      return Error{ErrorCode::KeyNotFound, "key vault " + name + " has no key " + key +
+                                               "; import it, or create it with: vaultctl key create " + name + "/" +
+                                               key};
+    }
+    case ErrorCode::IoError:
+      return Error{ErrorCode::KeyVaultUnavailable, "key vault " + name + " can't be read: " + bytes.error().message};
+    case ErrorCode::InvalidArgument:
+      return Error{ErrorCode::DamagedMachineState, path.string() + " is damaged: " + bytes.error().message};
+    default:
+      return bytes.error();
+  }
+}
+
+Status write_local_key_file(Env& env, const Env::Path& directory, const LocalKeyFile& file) {
+  const std::string text = file.encode();
+  if (text.size() > kKeyFileLimitBytes) {
+    return Error{ErrorCode::NotSupported,
+                 "key " + file.key + " has too many versions; create another key and move to it"};
+  }
+  return write_file_durably(env, local_key_file_path(directory, file.key), bytes_of(text));
+}
+
+}  // namespace vaultfs

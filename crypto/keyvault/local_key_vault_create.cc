@@ -1,0 +1,102 @@
+#include <algorithm>
+#include <array>
+#include <string_view>
+
+#include "crypto/keyvault/key_ref.h"
+#include "crypto/keyvault/local_key_file.h"
+#include "crypto/keyvault/local_key_vault.h"
+#include "crypto/keyvault/local_vault_file.h"
+#include "crypto/keyvault/private_file.h"
+#include "crypto/keyvault/protection_key.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::size_t kRegionLimit = 64;
+// All that create writes, the file that makes it a key vault first. A temporary file may stand for each JSON or key
+// file.
+constexpr std::string_view kLockFile = "lock";
+constexpr std::array<std::string_view, 5> kFiles{"vault.json", "vault.json.tmp", "machine.key", "machine.key.tmp",
+                                                 kLockFile};
+
+Status check_region(const std::string& region) {
+  if (region.size() <= kRegionLimit && std::ranges::all_of(region, [](char c) { return c >= 0x20 && c < 0x7f; })) {
+    return ok_status();
+  }
+  return Error{ErrorCode::InvalidArgument, "a region is a label of up to 64 printable ASCII characters"};
+}
+
+// True for what a create that was killed leaves: its lock file, no vault.json, no key, nothing that isn't its own.
+Result<bool> is_unfinished(Env& env, const Env::Path& directory) {
+  VAULTFS_ASSIGN_OR_RETURN(const auto names, env.list(directory));
+  bool locked = false;
+  for (const std::string& name : names) {
+    if (name == "vault.json") return false;
+    if (name == kLockFile) locked = true;
+    if (name == "keys") {
+      VAULTFS_ASSIGN_OR_RETURN(const auto keys, env.list(directory / name));
+      if (!keys.empty()) return false;
+    } else if (std::ranges::find(kFiles, name) == kFiles.end()) {
+      return false;
+    }
+  }
+  return locked;
+}
+
+// Removes all that create makes. Errors are ignored: the failure that led here is the one to report.
+void discard(Env& env, const Env::Path& directory) {
+  for (const std::string_view name : kFiles) {
+    if (name != kLockFile && !env.remove_file(directory / name).ok()) continue;
+  }
+  if (!env.remove_directory(local_keys_directory(directory)).ok()) return;
+  // The mark of an unfinished key vault goes last, so that a crash in here leaves one too.
+  if (!env.remove_file(directory / kLockFile).ok()) return;
+  if (!env.remove_directory(directory).ok()) return;
+  if (!env.sync_directory(directory.parent_path()).ok()) return;
+}
+
+// vault.json comes last: until it is there, the directory is no key vault.
+Status fill(Env& env, const Env::Path& directory, LocalVaultFile vault, const SecretBuffer* passphrase) {
+  const Status made = env.make_directory(local_keys_directory(directory));
+  if (!made.ok() && made.code() != ErrorCode::AlreadyExists) return made;
+  VAULTFS_RETURN_IF_ERROR(ProtectionKey::create(env, directory, vault, passphrase));
+  VAULTFS_RETURN_IF_ERROR(env.sync_directory(directory));
+  VAULTFS_RETURN_IF_ERROR(env.sync_directory(directory.parent_path()));
+  return write_file_durably(env, local_vault_file_path(directory), bytes_of(vault.encode()));
+}
+
+}  // namespace
+
+Status LocalKeyVault::create(Env& env, const std::filesystem::path& directory, const std::string& name,
+                             const LocalKeyVaultOptions& options, const SecretBuffer* passphrase) {
+  VAULTFS_RETURN_IF_ERROR(check_key_name("key vault", name));
+  VAULTFS_RETURN_IF_ERROR(check_region(options.region));
+  const Error exists{ErrorCode::KeyVaultExists, "key vault " + name + " can't be created: " + directory.string() +
+                                                    " is there already; use it or choose another name"};
+  const Status made = env.make_directory(directory);
+  if (!made.ok()) {
+    if (made.code() != ErrorCode::AlreadyExists) return made;
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo there, env.info(directory));
+    if (there.kind != FileKind::directory) return exists;
+    VAULTFS_ASSIGN_OR_RETURN(const bool unfinished, is_unfinished(env, directory));
+    if (!unfinished) return exists;
+  }
+  // From here on by one process at a time; one that waited finds what the other has made.
+  auto lock = wait_for_lock(env, directory / kLockFile);
+  if (!lock.ok()) {
+    if (made.ok()) discard(env, directory);
+    return lock.error();
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const bool unfinished, is_unfinished(env, directory));
+  if (!unfinished) return exists;
+
+  LocalVaultFile vault;
+  vault.name = name;
+  vault.created_unix_seconds = env.clock().now().seconds();
+  vault.options = options;
+  const Status filled = fill(env, directory, std::move(vault), passphrase);
+  if (!filled.ok()) discard(env, directory);
+  return filled;
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,167 @@
+#include "crypto/keyvault/machine_key_store.h"
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/byte_codec.h"
+#include "crypto/hash.h"
+#include "tests/keyvault/outcome.h"
+#include "tests/support/scratch_directory.h"
+#include "tests/support/sim_env.h"
+
+namespace vaultfs {
+namespace {
+
+class MachineKeyStoreTest : public ::testing::Test {
+ protected:
+  static Env::Path path_of(const PlatformKeyId& id) { return "/home/platform-keys/" + to_hex(id.view()) + ".key"; }
+
+  SimEnv env_;
+  MachineKeyStore store_{env_, "/home"};
+};
+
+TEST_F(MachineKeyStoreTest, LoadsWhatItCreated) {
+  const PlatformKeyId first = value_of(store_.create());
+  const PlatformKeyId second = value_of(store_.create());
+  EXPECT_NE(first, second);
+  const SecretBuffer key = value_of(store_.load(first));
+  EXPECT_EQ(key.size(), 32U);
+  EXPECT_FALSE(is_all_zero(key.view()));
+  EXPECT_FALSE(bytes_equal(key.view(), value_of(store_.load(second)).view()));
+  EXPECT_TRUE(bytes_equal(key.view(), value_of(MachineKeyStore(env_, "/home").load(first)).view()));
+}
+
+TEST_F(MachineKeyStoreTest, FileHasTheDocumentedBytes) {
+  const PlatformKeyId id = value_of(store_.create());
+  ByteWriter expected;
+  expected.raw(bytes_of("VPLK"));
+  expected.u16(1);
+  expected.id(id);
+  expected.raw(value_of(store_.load(id)).view());
+  const Digest checksum = sha256(expected.view());
+  expected.id(checksum);
+  EXPECT_EQ(env_.read(path_of(id)), std::move(expected).take());
+}
+
+TEST_F(MachineKeyStoreTest, MissingKeySaysWhatToDo) {
+  const PlatformKeyId id = random_id<PlatformKeyId>(env_);
+  EXPECT_TRUE(fails(store_.load(id), ErrorCode::PlatformKeyMissing, "vaultctl vault recover"));
+  EXPECT_TRUE(fails(store_.remove(id), ErrorCode::PlatformKeyMissing));
+  const PlatformKeyId made = value_of(store_.create());
+  succeed(store_.remove(made));
+  EXPECT_TRUE(fails(store_.load(made), ErrorCode::PlatformKeyMissing));
+  env_.crash(1, CrashMode::random);
+  EXPECT_TRUE(fails(store_.load(made), ErrorCode::PlatformKeyMissing));
+}
+
+TEST_F(MachineKeyStoreTest, InstallsOnceAndNeverOverwrites) {
+  const PlatformKeyId id = random_id<PlatformKeyId>(env_);
+  const SecretBuffer key = secret(std::string(32, 'k'));
+  succeed(store_.install(id, key));
+  succeed(store_.install(id, key));
+  EXPECT_TRUE(fails(store_.install(id, secret(std::string(32, 'x'))), ErrorCode::RefusedOverwrite));
+  EXPECT_TRUE(bytes_equal(value_of(store_.load(id)).view(), key.view()));
+  EXPECT_TRUE(fails(store_.install(random_id<PlatformKeyId>(env_), secret("short")), ErrorCode::InvalidArgument));
+  env_.cut(path_of(id), 10);
+  EXPECT_TRUE(fails(store_.install(id, key), ErrorCode::RefusedOverwrite));
+  EXPECT_EQ(env_.read(path_of(id)).size(), 10U);
+}
+
+TEST_F(MachineKeyStoreTest, EveryFlippedBitAndEveryTruncationIsNoticed) {
+  const PlatformKeyId id = value_of(store_.create());
+  const Bytes whole = env_.read(path_of(id));
+  for (std::uint64_t bit = 0; bit < whole.size() * 8; ++bit) {
+    env_.flip_bit(path_of(id), bit);
+    EXPECT_TRUE(fails(store_.load(id), ErrorCode::DamagedMachineState, ".key")) << "bit " << bit;
+    env_.flip_bit(path_of(id), bit);
+  }
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    env_.write(path_of(id), ByteView(whole).first(size));
+    EXPECT_TRUE(fails(store_.load(id), ErrorCode::DamagedMachineState)) << size;
+  }
+  env_.write(path_of(id), whole);
+  EXPECT_TRUE(store_.load(id).ok());
+  const PlatformKeyId other = value_of(store_.create());
+  env_.copy(path_of(id), path_of(other));
+  EXPECT_TRUE(fails(store_.load(other), ErrorCode::DamagedMachineState, "another key"));
+}
+
+TEST_F(MachineKeyStoreTest, NewerFormatIsNotCalledDamaged) {
+  const PlatformKeyId id = value_of(store_.create());
+  Bytes file = env_.read(path_of(id));
+  file[4] = std::byte{2};
+  const Digest checksum = sha256(ByteView(file).first(54));
+  std::ranges::copy(checksum.view(), file.begin() + 54);
+  env_.write(path_of(id), file);
+  EXPECT_TRUE(fails(store_.load(id), ErrorCode::UnsupportedFormat));
+}
+
+// Whatever is created or installed is there after a power loss, and at every crash in between it is whole or absent.
+TEST_F(MachineKeyStoreTest, CrashAtEveryStepLeavesWholeKeysOnly) {
+  for (std::uint64_t step = 0;; ++step) {
+    SimEnv env(step + 1);
+    MachineKeyStore store(env, "/home");
+    const PlatformKeyId old = value_of(store.create());
+    const Bytes old_key = to_bytes(value_of(store.load(old)).view());
+    const PlatformKeyId id = random_id<PlatformKeyId>(env);
+    env.fail_after(step);
+    const bool done = store.install(id, secret(std::string(32, 'k'))).ok();
+    env.crash(step, CrashMode::random);
+    EXPECT_TRUE(bytes_equal(value_of(store.load(old)).view(), old_key)) << step;
+    const auto loaded = store.load(id);
+    if (done || loaded.ok()) {
+      EXPECT_EQ(text_of(value_of(store.load(id))), std::string(32, 'k')) << step;
+    } else {
+      EXPECT_TRUE(fails(loaded, ErrorCode::PlatformKeyMissing)) << step;
+    }
+    succeed(store.install(id, secret(std::string(32, 'k'))));
+    for (const auto& path : env.files("/home")) EXPECT_NE(path.extension(), ".tmp") << path;
+    if (done) break;
+    ASSERT_LT(step, 100U);
+  }
+}
+
+TEST(MachineKeyStoreOnDisk, FilesArePrivateAndOpenOnesAreRefused) {
+  const ScratchDirectory scratch;
+  MachineKeyStore store(posix_env(), scratch / "home");
+  const PlatformKeyId id = value_of(store.create());
+  const auto directory = scratch / "home" / "platform-keys";
+  const auto path = directory / (to_hex(id.view()) + ".key");
+  EXPECT_EQ(value_of(posix_env().info(directory)).mode, 0700U);
+  EXPECT_EQ(value_of(posix_env().info(path)).mode, 0600U);
+  for (const unsigned mode : {0640U, 0604U, 0644U, 0620U, 0602U, 0610U, 0601U}) {
+    std::filesystem::permissions(path, static_cast<std::filesystem::perms>(mode));
+    EXPECT_TRUE(fails(store.load(id), ErrorCode::PermissionDenied, "chmod 600")) << std::oct << mode;
+  }
+  std::filesystem::permissions(path, static_cast<std::filesystem::perms>(0400));
+  EXPECT_TRUE(store.load(id).ok());
+}
+
+TEST(MachineKeyStoreOnDisk, ProcessesThatInstallOneIdAgreeOnOneKey) {
+  const ScratchDirectory scratch;
+  MachineKeyStore store(posix_env(), scratch / "home");
+  const PlatformKeyId id = random_id<PlatformKeyId>(posix_env());
+  std::vector<pid_t> children;
+  for (char c = 'a'; c < 'e'; ++c) {
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      const Status status = store.install(id, secret(std::string(32, c)));
+      ::_exit(status.ok() ? c : status.code() == ErrorCode::RefusedOverwrite ? 0 : 1);
+    }
+    children.push_back(child);
+  }
+  std::string winners;
+  for (const pid_t child : children) {
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFEXITED(status));
+    if (WEXITSTATUS(status) != 0) winners += static_cast<char>(WEXITSTATUS(status));
+  }
+  ASSERT_EQ(winners.size(), 1U);
+  EXPECT_EQ(text_of(value_of(store.load(id))), std::string(32, winners[0]));
+}
+
+}  // namespace
+}  // namespace vaultfs
