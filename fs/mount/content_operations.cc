@@ -1,0 +1,225 @@
+// Opening, reading and writing files.
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include "fs/mount/fuse_request.h"
+
+namespace vaultfs {
+namespace {
+
+bool opened_for_writing(int flags) { return (static_cast<unsigned>(flags) & O_ACCMODE) != O_RDONLY; }
+bool has_flag(int flags, unsigned flag) { return (static_cast<unsigned>(flags) & flag) != 0; }
+
+void set_caching(const MountContext& context, fuse_file_info& file) {
+  // Direct I/O moves 1 MiB at a time without a pass through the page cache; with cache=writeback the kernel gathers
+  // small writes.
+  file.direct_io = context.writeback_cache ? 0 : 1;
+  file.keep_cache = 0;
+  file.nonseekable = 0;
+}
+
+void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
+  serve(request, [&](MountContext& context) -> Status {
+    const bool writing = opened_for_writing(file->flags);
+    VAULTFS_ASSIGN_OR_RETURN(const TreeInode inode, tree_inode(context, number));
+    if (writing) VAULTFS_RETURN_IF_ERROR(writable_inode(context, number));
+    file->fh = 0;
+    if (inode.working) {
+      // The kernel's writeback reads pages of files opened for writing only, so nothing else has to be asked for.
+      VAULTFS_ASSIGN_OR_RETURN(file->fh, context.session.tree().open(inode.inode, writing));
+    }
+    if (has_flag(file->flags, O_TRUNC) && writing) {
+      Status truncated = context.session.tree().truncate(inode.inode, 0);
+      if (!truncated.ok()) {
+        context.session.tree().release(file->fh);
+        return truncated;
+      }
+    }
+    set_caching(context, *file);
+    if (fuse_reply_open(request, file) != 0 && file->fh != 0) context.session.tree().release(file->fh);
+    return ok_status();
+  });
+}
+
+void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* file) {
+  serve(request, [&](MountContext& context) -> Status {
+    WorkingTree& tree = context.session.tree();
+    VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, parent));
+    const fuse_ctx* caller = fuse_req_ctx(request);
+    VAULTFS_ASSIGN_OR_RETURN(const Attributes made, tree.make_node(directory, name, InodeType::file, mode & 07777U, 0,
+                                                                   Creator{caller->uid, caller->gid}));
+    VAULTFS_ASSIGN_OR_RETURN(file->fh, tree.open(made.number, opened_for_writing(file->flags)));
+    set_caching(context, *file);
+    const fuse_entry_param entry = entry_of(stat_of(made, made.number.value));
+    if (fuse_reply_create(request, &entry, file) != 0) tree.release(file->fh);
+    return ok_status();
+  });
+}
+
+void read(fuse_req_t request, fuse_ino_t number, size_t size, off_t offset, fuse_file_info* /*file*/) {
+  serve(request, [&](MountContext& context) -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(const TreeInode inode, tree_inode(context, number));
+    // Kept by the thread: a fresh megabyte per request would cost more in page faults than the decryption.
+    thread_local std::vector<std::byte> buffer;
+    if (buffer.size() < size) buffer.resize(size);
+    VAULTFS_ASSIGN_OR_RETURN(const std::size_t got, inode.tree->read(inode.inode, static_cast<std::uint64_t>(offset),
+                                                                     MutableByteView(buffer.data(), size)));
+    fuse_reply_buf(request, reinterpret_cast<const char*>(buffer.data()), got);
+    return ok_status();
+  });
+}
+
+void write(fuse_req_t request, fuse_ino_t number, const char* data, size_t size, off_t offset, fuse_file_info* file) {
+  serve(request, [&](MountContext& context) -> Status {
+    WorkingTree& tree = context.session.tree();
+    VAULTFS_ASSIGN_OR_RETURN(const InodeNumber inode, writable_inode(context, number));
+    const ByteView bytes = std::as_bytes(std::span(data, size));
+    // With the writeback cache the kernel has resolved the position of an append already.
+    if (has_flag(file->flags, O_APPEND) && !context.writeback_cache) {
+      VAULTFS_RETURN_IF_ERROR(tree.append(inode, file->fh, bytes));
+    } else {
+      VAULTFS_RETURN_IF_ERROR(tree.write(inode, file->fh, static_cast<std::uint64_t>(offset), bytes));
+    }
+    // Direct I/O brings O_SYNC and O_DSYNC with the write only; no fsync follows.
+    if (has_flag(file->flags, O_DSYNC)) VAULTFS_RETURN_IF_ERROR(tree.fsync(inode, file->fh));
+    fuse_reply_write(request, size);
+    return ok_status();
+  });
+}
+
+void flush(fuse_req_t request, fuse_ino_t /*number*/, fuse_file_info* file) {
+  serve(request, [&](MountContext& context) -> Status {
+    if (file->fh != 0) VAULTFS_RETURN_IF_ERROR(context.session.tree().take_error(file->fh));
+    fuse_reply_err(request, 0);
+    return ok_status();
+  });
+}
+
+void release(fuse_req_t request, fuse_ino_t /*number*/, fuse_file_info* file) {
+  serve(request, [&](MountContext& context) -> Status {
+    if (file->fh != 0) context.session.tree().release(file->fh);
+    fuse_reply_err(request, 0);
+    return ok_status();
+  });
+}
+
+void fsync(fuse_req_t request, fuse_ino_t number, int /*datasync*/, fuse_file_info* file) {
+  serve(request, [&](MountContext& context) -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(const TreeInode inode, tree_inode(context, number));
+    if (inode.working && !context.read_only) {
+      VAULTFS_RETURN_IF_ERROR(context.session.tree().fsync(inode.inode, file == nullptr ? 0 : file->fh));
+    }
+    fuse_reply_err(request, 0);
+    return ok_status();
+  });
+}
+
+void fallocate(fuse_req_t request, fuse_ino_t number, int mode, off_t offset, off_t length, fuse_file_info* /*file*/) {
+  serve(request, [&](MountContext& context) -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(const InodeNumber inode, writable_inode(context, number));
+    WorkingTree::FallocateMode wanted = WorkingTree::FallocateMode::allocate;
+    switch (static_cast<unsigned>(mode)) {
+      case 0:
+        break;
+      case FALLOC_FL_KEEP_SIZE:
+        wanted = WorkingTree::FallocateMode::allocate_keep_size;
+        break;
+      case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE:
+        wanted = WorkingTree::FallocateMode::punch_hole;
+        break;
+      case FALLOC_FL_ZERO_RANGE:
+        wanted = WorkingTree::FallocateMode::zero_range;
+        break;
+      case FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE:
+        wanted = WorkingTree::FallocateMode::zero_range_keep_size;
+        break;
+      default:
+        return Error{ErrorCode::NotSupported, "this mode of fallocate is not supported"};
+    }
+    VAULTFS_RETURN_IF_ERROR(context.session.tree().fallocate(inode, wanted, static_cast<std::uint64_t>(offset),
+                                                             static_cast<std::uint64_t>(length)));
+    fuse_reply_err(request, 0);
+    return ok_status();
+  });
+}
+
+void lseek(fuse_req_t request, fuse_ino_t number, off_t offset, int whence, fuse_file_info* /*file*/) {
+  serve(request, [&](MountContext& context) -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(const TreeInode inode, tree_inode(context, number));
+    if (offset < 0) return Error{ErrorCode::OutOfRange, "negative offset"};
+    const auto from = static_cast<std::uint64_t>(offset);
+    std::uint64_t found = 0;
+    if (whence == SEEK_DATA) {
+      VAULTFS_ASSIGN_OR_RETURN(found, inode.tree->seek_data(inode.inode, from));
+    } else if (whence == SEEK_HOLE) {
+      VAULTFS_ASSIGN_OR_RETURN(found, inode.tree->seek_hole(inode.inode, from));
+    } else {
+      return Error{ErrorCode::InvalidArgument, "unknown whence"};
+    }
+    fuse_reply_lseek(request, static_cast<off_t>(found));
+    return ok_status();
+  });
+}
+
+void copy_file_range(fuse_req_t request, fuse_ino_t /*in*/, off_t /*offset_in*/, fuse_file_info* /*file_in*/,
+                     fuse_ino_t /*out*/, off_t /*offset_out*/, fuse_file_info* /*file_out*/, size_t /*length*/,
+                     int /*flags*/) {
+  fuse_reply_err(request, EOPNOTSUPP);  // the kernel then copies by reading and writing
+}
+
+void ioctl(fuse_req_t request, fuse_ino_t /*number*/, unsigned /*command*/, void* /*argument*/,
+           fuse_file_info* /*file*/, unsigned /*flags*/, const void* /*in*/, size_t /*in_size*/, size_t /*out_size*/) {
+  fuse_reply_err(request, ENOTTY);
+}
+
+void statfs(fuse_req_t request, fuse_ino_t /*number*/) {
+  serve(request, [&](MountContext& context) -> Status {
+    struct statvfs below {};
+    if (::statvfs(context.vault_path.c_str(), &below) != 0)
+      return Error{error_from_errno(errno), "cannot ask for the free space"};
+    constexpr std::uint64_t kBlock = 4096;
+    constexpr std::uint64_t kReserveBytes = 64ULL << 20;
+    const std::uint64_t dirty = context.session.tree().statistics().dirty_bytes;
+    const std::uint64_t available = static_cast<std::uint64_t>(below.f_bavail) * below.f_frsize;
+    const std::uint64_t kept = kReserveBytes + dirty;
+    const std::uint64_t usable = available > kept ? available - kept : 0;
+    struct statvfs st {};
+    st.f_bsize = kBlock;
+    st.f_frsize = kBlock;
+    st.f_blocks = static_cast<std::uint64_t>(below.f_blocks) * below.f_frsize / kBlock;
+    st.f_bfree = usable / kBlock;
+    st.f_bavail = st.f_bfree;
+    st.f_files = below.f_files;
+    st.f_ffree = below.f_ffree;
+    st.f_favail = below.f_favail;
+    st.f_namemax = kMaxNameBytes;
+    fuse_reply_statfs(request, &st);
+    return ok_status();
+  });
+}
+
+}  // namespace
+
+void register_content_operations(fuse_lowlevel_ops& operations) {
+  operations.open = open;
+  operations.create = create;
+  operations.read = read;
+  operations.write = write;
+  operations.flush = flush;
+  operations.release = release;
+  operations.fsync = fsync;
+  operations.fallocate = fallocate;
+  operations.lseek = lseek;
+  operations.copy_file_range = copy_file_range;
+  operations.ioctl = ioctl;
+  operations.statfs = statfs;
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,151 @@
+#include "fs/mount/fuse_request.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <string>
+
+namespace vaultfs {
+namespace {
+
+std::uint32_t type_bits(InodeType type) {
+  switch (type) {
+    case InodeType::file:
+      return S_IFREG;
+    case InodeType::directory:
+      return S_IFDIR;
+    case InodeType::symlink:
+      return S_IFLNK;
+    case InodeType::fifo:
+      return S_IFIFO;
+    case InodeType::socket:
+      return S_IFSOCK;
+    case InodeType::character_device:
+      return S_IFCHR;
+    case InodeType::block_device:
+      return S_IFBLK;
+  }
+  return S_IFREG;
+}
+
+struct timespec timespec_of(UnixNanos time) {
+  std::int64_t seconds = time.value / 1'000'000'000;
+  std::int64_t nanos = time.value % 1'000'000'000;
+  if (nanos < 0) {
+    nanos += 1'000'000'000;
+    --seconds;
+  }
+  struct timespec result {};
+  result.tv_sec = seconds;
+  result.tv_nsec = nanos;
+  return result;
+}
+
+struct stat virtual_directory_stat(MountContext& context, fuse_ino_t number) {
+  struct stat st {};
+  st.st_ino = number;
+  st.st_mode = S_IFDIR | 0555U;
+  st.st_nlink = 2;
+  st.st_uid = ::getuid();
+  st.st_gid = ::getgid();
+  st.st_blksize = 4096;
+  const struct timespec created = timespec_of(context.session.vault().header().created);
+  st.st_atim = created;
+  st.st_mtim = created;
+  st.st_ctim = created;
+  return st;
+}
+
+}  // namespace
+
+void reply_error(fuse_req_t request, const Error& error) noexcept {
+  try {
+    if (is_integrity_error(error.code) || error.code == ErrorCode::Internal || error.code == ErrorCode::IoError) {
+      spdlog::error("{}: {}", error_name(error.code), error.message);
+    }
+  } catch (...) {
+    // A log that fails must not cost the caller its answer.
+  }
+  fuse_reply_err(request, error_errno(error.code));
+}
+
+Result<TreeInode> tree_inode(MountContext& context, fuse_ino_t number) {
+  VAULTFS_ASSIGN_OR_RETURN(InodeRouting::Route route, context.routing.route(number));
+  TreeInode result;
+  switch (route.kind) {
+    case InodeRouting::Kind::working:
+      result.tree = &context.session.tree();
+      result.working = true;
+      break;
+    case InodeRouting::Kind::point:
+      result.keep_alive = route.tree;
+      result.tree = result.keep_alive.get();
+      break;
+    case InodeRouting::Kind::points_directory:
+    case InodeRouting::Kind::item_points:
+      return Error{ErrorCode::IsADirectory, "a directory of recovery points"};
+  }
+  result.inode = route.inode;
+  return result;
+}
+
+Result<InodeNumber> writable_inode(MountContext& context, fuse_ino_t number) {
+  VAULTFS_ASSIGN_OR_RETURN(const InodeRouting::Route route, context.routing.route(number));
+  if (route.kind != InodeRouting::Kind::working) return Error{ErrorCode::ReadOnly, "recovery points never change"};
+  if (context.read_only) return Error{ErrorCode::ReadOnly, "the mount is read-only"};
+  return route.inode;
+}
+
+struct stat stat_of(const Attributes& attributes, fuse_ino_t number) {
+  struct stat st {};
+  st.st_ino = number;
+  st.st_mode = type_bits(attributes.type) | attributes.mode;
+  st.st_nlink = attributes.link_count;
+  st.st_uid = attributes.uid;
+  st.st_gid = attributes.gid;
+  st.st_rdev = attributes.rdev;
+  st.st_size = static_cast<off_t>(attributes.size);
+  st.st_blksize = 1 << 20;  // what tools should write at once
+  st.st_blocks = static_cast<blkcnt_t>((attributes.allocated_bytes + 511) / 512);
+  st.st_atim = timespec_of(attributes.atime);
+  st.st_mtim = timespec_of(attributes.mtime);
+  st.st_ctim = timespec_of(attributes.ctime);
+  return st;
+}
+
+Result<struct stat> stat_number(MountContext& context, fuse_ino_t number) {
+  VAULTFS_ASSIGN_OR_RETURN(const InodeRouting::Route route, context.routing.route(number));
+  switch (route.kind) {
+    case InodeRouting::Kind::points_directory:
+    case InodeRouting::Kind::item_points:
+      return virtual_directory_stat(context, number);
+    case InodeRouting::Kind::working: {
+      VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, context.session.tree().attributes(route.inode));
+      return stat_of(attributes, number);
+    }
+    case InodeRouting::Kind::point: {
+      VAULTFS_ASSIGN_OR_RETURN(Attributes attributes, route.tree->attributes(route.inode));
+      attributes.mode &= ~0222U;  // what can't be written should not look as if it could
+      return stat_of(attributes, number);
+    }
+  }
+  return Error{ErrorCode::Internal, "unknown route"};
+}
+
+fuse_entry_param entry_of(const struct stat& attributes) {
+  fuse_entry_param entry{};
+  entry.ino = attributes.st_ino;
+  entry.attr = attributes;
+  entry.attr_timeout = kCacheSeconds;
+  entry.entry_timeout = kCacheSeconds;
+  return entry;
+}
+
+fuse_ino_t child_number(const InodeRouting::Route& parent_route, InodeNumber child) {
+  if (parent_route.kind == InodeRouting::Kind::point)
+    return InodeRouting::point_inode_number(parent_route.point, child);
+  return child.value;
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <fuse_lowlevel.h>
+
+#include <exception>
+#include <functional>
+#include <utility>
+
+#include "base/result.h"
+#include "fs/attributes.h"
+#include "fs/mount/inode_routing.h"
+#include "fs/session.h"
+
+namespace vaultfs {
+
+// Seconds for which the kernel may keep names and attributes. The daemon changes files on its own only in a backup run.
+inline constexpr double kCacheSeconds = 1.0;
+
+// What the FUSE entries work on: the userdata of the session.
+struct MountContext {
+  Session& session;
+  InodeRouting& routing;
+  bool read_only = false;
+  bool writeback_cache = false;
+  std::string vault_path;
+  std::function<void()> on_ready;
+};
+
+[[nodiscard]] inline MountContext& context_of(fuse_req_t request) {
+  return *static_cast<MountContext*>(fuse_req_userdata(request));
+}
+
+// The one place where errors become errno. Logs integrity errors by their name.
+void reply_error(fuse_req_t request, const Error& error) noexcept;
+
+// Runs one entry: `body` replies itself on success and returns an Error, without having replied, otherwise. Nothing is
+// thrown out of it.
+template <typename Body>
+void serve(fuse_req_t request, Body&& body) noexcept {
+  try {
+    Status status = std::forward<Body>(body)(context_of(request));
+    if (!status.ok()) reply_error(request, status.error());
+  } catch (const std::exception& failure) {
+    reply_error(request, Error{ErrorCode::Internal, failure.what()});
+  }
+}
+
+// Routes for reading: the tree and the inode in it. NotFound / IsADirectory for the virtual directories.
+struct TreeInode {
+  FileTree* tree = nullptr;
+  InodeNumber inode;
+  std::shared_ptr<FileTree> keep_alive;
+  bool working = false;
+};
+[[nodiscard]] Result<TreeInode> tree_inode(MountContext& context, fuse_ino_t number);
+// For changing: ReadOnly for anything but the working tree of a writable mount.
+[[nodiscard]] Result<InodeNumber> writable_inode(MountContext& context, fuse_ino_t number);
+
+[[nodiscard]] struct stat stat_of(const Attributes& attributes, fuse_ino_t number);
+// Attributes of any number, the virtual directories included.
+[[nodiscard]] Result<struct stat> stat_number(MountContext& context, fuse_ino_t number);
+[[nodiscard]] fuse_entry_param entry_of(const struct stat& attributes);
+
+// The number that the mount shows for an inode found below `parent`.
+[[nodiscard]] fuse_ino_t child_number(const InodeRouting::Route& parent_route, InodeNumber child);
+
+// Entries of the low-level operations, by room of the table.
+void register_namespace_operations(fuse_lowlevel_ops& operations);
+void register_directory_operations(fuse_lowlevel_ops& operations);
+void register_content_operations(fuse_lowlevel_ops& operations);
+
+}  // namespace vaultfs

@@ -1,0 +1,90 @@
+#include "fs/mount/inode_routing.h"
+
+#include <set>
+
+namespace vaultfs {
+namespace {
+
+constexpr unsigned kInodeBits = 40;
+constexpr std::uint64_t kPointFlag = 1ULL << 63U;
+constexpr std::uint64_t kInodeMask = (1ULL << kInodeBits) - 1;
+constexpr std::size_t kMaxOpenPoints = 64;  // a manifest takes memory in the size of its namespace
+
+}  // namespace
+
+std::uint64_t InodeRouting::point_inode_number(PointNumber point, InodeNumber inode) {
+  return kPointFlag | (point.value << kInodeBits) | (inode.value & kInodeMask);
+}
+
+Result<InodeRouting::OpenPoint> InodeRouting::open_point(PointNumber number) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = points_.find(number);
+    if (found != points_.end()) {
+      found->second.last_used = ++use_counter_;
+      return found->second;
+    }
+  }
+  for (const PointInfo& point : session_.vault().catalogue().points()) {
+    if (point.number != number) continue;
+    OpenPoint opened;
+    VAULTFS_ASSIGN_OR_RETURN(opened.tree, session_.open_point(point, opened.root));
+    const std::lock_guard lock(mutex_);
+    opened.last_used = ++use_counter_;
+    while (points_.size() >= kMaxOpenPoints) {
+      auto oldest = points_.begin();
+      for (auto it = points_.begin(); it != points_.end(); ++it) {
+        if (it->second.last_used < oldest->second.last_used) oldest = it;
+      }
+      points_.erase(oldest);
+    }
+    return points_.insert_or_assign(number, opened).first->second;
+  }
+  return Error{ErrorCode::RecoveryPointNotFound, "the recovery point is not there any more"};
+}
+
+Result<InodeRouting::Route> InodeRouting::route(std::uint64_t number) {
+  Route route;
+  if ((number & kPointFlag) != 0) {
+    route.kind = Kind::point;
+    route.point = PointNumber((number & ~kPointFlag) >> kInodeBits);
+    route.inode = InodeNumber(number & kInodeMask);
+    VAULTFS_ASSIGN_OR_RETURN(const OpenPoint opened, open_point(route.point));
+    route.tree = opened.tree;
+    return route;
+  }
+  if (number == kPointsDirectory) {
+    route.kind = Kind::points_directory;
+    return route;
+  }
+  if (number > kPointsDirectory) {
+    const std::lock_guard lock(mutex_);
+    const std::uint64_t index = number - kPointsDirectory - 1;
+    if (index >= items_.size()) return Error{ErrorCode::NotFound, "no such item"};
+    route.kind = Kind::item_points;
+    route.item = items_[index];
+    return route;
+  }
+  route.inode = InodeNumber(number);
+  return route;
+}
+
+std::uint64_t InodeRouting::item_points_number(const std::string& item) {
+  const std::lock_guard lock(mutex_);
+  const auto [found, added] = item_numbers_.try_emplace(item, kPointsDirectory + 1 + items_.size());
+  if (added) items_.push_back(item);
+  return found->second;
+}
+
+std::vector<std::string> InodeRouting::items_with_points() {
+  std::set<std::string> items;
+  for (const PointInfo& point : session_.vault().catalogue().points()) items.insert(point.item);
+  return {items.begin(), items.end()};
+}
+
+Result<std::uint64_t> InodeRouting::point_root_number(const PointInfo& point) {
+  VAULTFS_ASSIGN_OR_RETURN(const OpenPoint opened, open_point(point.number));
+  return point_inode_number(point.number, opened.root);
+}
+
+}  // namespace vaultfs

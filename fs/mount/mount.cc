@@ -1,0 +1,174 @@
+#include "fs/mount/mount.h"
+
+#include <fuse_lowlevel.h>
+#include <spdlog/spdlog.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "fs/mount/fuse_request.h"
+
+#ifndef PR_SET_IO_FLUSHER
+#define PR_SET_IO_FLUSHER 57
+#endif
+
+namespace vaultfs {
+namespace {
+
+constexpr std::uint32_t kMaxWriteBytes = 1U << 20;
+
+void initialise(void* userdata, fuse_conn_info* connection) {
+  auto& context = *static_cast<MountContext*>(userdata);
+  const auto want = [connection](unsigned capability) {
+    if ((connection->capable & capability) != 0) connection->want |= capability;
+  };
+  const auto refuse = [connection](unsigned capability) { connection->want &= ~capability; };
+  connection->max_write = kMaxWriteBytes;
+  connection->max_readahead = kMaxWriteBytes;
+  connection->max_background = 64;
+  want(FUSE_CAP_PARALLEL_DIROPS);
+  want(FUSE_CAP_ASYNC_DIO);
+  want(FUSE_CAP_READDIRPLUS);
+  want(FUSE_CAP_READDIRPLUS_AUTO);
+  // Every byte is hashed and encrypted, so splicing pages past the daemon brings nothing.
+  refuse(FUSE_CAP_SPLICE_READ);
+  refuse(FUSE_CAP_SPLICE_WRITE);
+  refuse(FUSE_CAP_SPLICE_MOVE);
+  // open(O_TRUNC) arrives as one request.
+  want(FUSE_CAP_ATOMIC_O_TRUNC);
+  if (context.writeback_cache) want(FUSE_CAP_WRITEBACK_CACHE);
+  if (context.on_ready) context.on_ready();
+}
+
+fuse_lowlevel_ops make_operations() {
+  fuse_lowlevel_ops operations{};
+  operations.init = initialise;
+  register_namespace_operations(operations);
+  register_directory_operations(operations);
+  register_content_operations(operations);
+  return operations;
+}
+
+struct SessionDeleter {
+  void operator()(fuse_session* session) const {
+    fuse_session_unmount(session);
+    fuse_session_destroy(session);
+  }
+};
+
+struct LoopConfigDeleter {
+  void operator()(fuse_loop_config* config) const { fuse_loop_cfg_destroy(config); }
+};
+
+// Unmounts as an ordinary user can: by fusermount3.
+int run_fusermount(const std::string& mount_point) {
+  const pid_t child = ::fork();
+  if (child < 0) return -1;
+  if (child == 0) {
+    ::execlp("fusermount3", "fusermount3", "-u", "-q", "--", mount_point.c_str(), nullptr);
+    ::_exit(127);
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) return -1;
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+class FuseMount final : public Mount {
+ public:
+  FuseMount(Session& session, MountOptions options)
+      : options_(std::move(options)), routing_(session), context_{session,
+                                                                  routing_,
+                                                                  options_.read_only,
+                                                                  options_.writeback_cache,
+                                                                  session.vault().path().string(),
+                                                                  {}} {}
+
+  Status start() {
+    std::string list = "default_permissions,subtype=vaultfs,fsname=" + escaped(options_.source);
+    list += options_.read_only ? ",ro" : ",rw";
+    if (options_.allow_other) list += ",allow_other";
+    for (const std::string& option : options_.kernel_options) list += "," + option;
+    std::vector<std::string> words{"vaultfs", "-o", list};
+    std::vector<char*> arguments;
+    arguments.reserve(words.size());
+    for (std::string& word : words) arguments.push_back(word.data());
+    fuse_args args = FUSE_ARGS_INIT(static_cast<int>(arguments.size()), arguments.data());
+    static const fuse_lowlevel_ops kOperations = make_operations();
+    fuse_.reset(fuse_session_new(&args, &kOperations, sizeof kOperations, &context_));
+    fuse_opt_free_args(&args);
+    if (!fuse_) return Error{ErrorCode::InvalidArgument, "libfuse refused the mount options " + list};
+    if (fuse_session_mount(fuse_.get(), options_.mount_point.c_str()) != 0) {
+      return Error{ErrorCode::IoError, "cannot mount on " + options_.mount_point.string() +
+                                           ": is /dev/fuse there, and may this user mount (fusermount3)?"};
+    }
+    // A loop device on a file of this mount writes back through us: without this, memory reclaim could wait for itself.
+    if (::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) {
+      spdlog::info(
+          "PR_SET_IO_FLUSHER is not permitted ({}): loop devices on images in the mount may stall under memory "
+          "pressure",
+          std::strerror(errno));
+    }
+    return ok_status();
+  }
+
+  Status run(const std::function<void()>& ready) override {
+    context_.on_ready = ready;
+    const std::unique_ptr<fuse_loop_config, LoopConfigDeleter> config(fuse_loop_cfg_create());
+    fuse_loop_cfg_set_clone_fd(config.get(), 1);
+    fuse_loop_cfg_set_max_threads(config.get(), options_.max_threads);
+    fuse_loop_cfg_set_idle_threads(config.get(), options_.max_threads);
+    const int result = fuse_session_loop_mt(fuse_.get(), config.get());
+    if (result < 0) return Error{ErrorCode::IoError, std::string("the FUSE loop ended: ") + std::strerror(-result)};
+    return ok_status();
+  }
+
+  Status request_unmount() override {
+    if (::umount2(options_.mount_point.c_str(), UMOUNT_NOFOLLOW) == 0) return ok_status();
+    const int umount_errno = errno;
+    if (umount_errno == EPERM && run_fusermount(options_.mount_point.string()) == 0) return ok_status();
+    if (umount_errno == EINVAL) return ok_status();  // not mounted any more
+    return Error{ErrorCode::MountPointBusy, options_.mount_point.string() + ": " + std::strerror(umount_errno)};
+  }
+
+  void invalidate_kernel_cache() override {
+    // Direct I/O leaves no file contents with the kernel; names and attributes run out within kCacheSeconds. What is
+    // left are the pages of a writeback mount: those of the root's items are dropped by their inode.
+    auto items = context_.session.tree().list(kRootInode);
+    if (!items.ok()) return;
+    for (const DirectoryEntry& item : items.value()) {
+      fuse_lowlevel_notify_inval_entry(fuse_.get(), FUSE_ROOT_ID, item.name.c_str(), item.name.size());
+    }
+  }
+
+ private:
+  // libfuse splits its option list at commas.
+  static std::string escaped(const std::string& text) {
+    std::string result;
+    for (const char c : text) {
+      if (c == ',' || c == '\\') result.push_back('\\');
+      result.push_back(c);
+    }
+    return result;
+  }
+
+  MountOptions options_;
+  InodeRouting routing_;
+  MountContext context_;
+  std::unique_ptr<fuse_session, SessionDeleter> fuse_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Mount>> Mount::create(Session& session, const MountOptions& options) {
+  auto mount = std::make_unique<FuseMount>(session, options);
+  VAULTFS_RETURN_IF_ERROR(mount->start());
+  return std::unique_ptr<Mount>(std::move(mount));
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,269 @@
+// Names and attributes: lookup, getattr, setattr and everything that makes, moves or removes a name.
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cstdio>
+#include <string>
+
+#include "fs/mount/fuse_request.h"
+
+namespace vaultfs {
+namespace {
+
+Creator creator_of(fuse_req_t request) {
+  const fuse_ctx* context = fuse_req_ctx(request);
+  return {context->uid, context->gid};
+}
+
+Result<InodeType> type_of_mode(mode_t mode) {
+  switch (mode & S_IFMT) {
+    case 0:
+    case S_IFREG:
+      return InodeType::file;
+    case S_IFIFO:
+      return InodeType::fifo;
+    case S_IFSOCK:
+      return InodeType::socket;
+    case S_IFCHR:
+      return InodeType::character_device;
+    case S_IFBLK:
+      return InodeType::block_device;
+    default:
+      return Error{ErrorCode::NotSupported, "this kind of file can't be kept"};
+  }
+}
+
+Status reply_new_entry(fuse_req_t request, const Attributes& attributes) {
+  const fuse_entry_param entry = entry_of(stat_of(attributes, attributes.number.value));
+  fuse_reply_entry(request, &entry);
+  return ok_status();
+}
+
+Result<struct stat> lookup_stat(MountContext& context, fuse_ino_t parent, const std::string& name) {
+  if (parent == FUSE_ROOT_ID && name == InodeRouting::kPointsName)
+    return stat_number(context, InodeRouting::kPointsDirectory);
+  VAULTFS_ASSIGN_OR_RETURN(const InodeRouting::Route route, context.routing.route(parent));
+  switch (route.kind) {
+    case InodeRouting::Kind::points_directory: {
+      for (const std::string& item : context.routing.items_with_points()) {
+        if (item == name) return stat_number(context, context.routing.item_points_number(item));
+      }
+      return Error{ErrorCode::NotFound, "no such item"};
+    }
+    case InodeRouting::Kind::item_points: {
+      for (const PointInfo& point : context.session.vault().catalogue().points_of(route.item)) {
+        if (point.id() != name) continue;
+        VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t number, context.routing.point_root_number(point));
+        return stat_number(context, number);
+      }
+      return Error{ErrorCode::NotFound, "no such recovery point"};
+    }
+    case InodeRouting::Kind::point: {
+      VAULTFS_ASSIGN_OR_RETURN(const Attributes found, route.tree->lookup(route.inode, name));
+      return stat_number(context, child_number(route, found.number));
+    }
+    case InodeRouting::Kind::working: {
+      VAULTFS_ASSIGN_OR_RETURN(const Attributes found, context.session.tree().lookup(route.inode, name));
+      return stat_of(found, found.number.value);
+    }
+  }
+  return Error{ErrorCode::Internal, "unknown route"};
+}
+
+void lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
+  serve(request, [&](MountContext& context) -> Status {
+    auto found = lookup_stat(context, parent, name);
+    if (!found.ok()) return std::move(found).error();
+    const fuse_entry_param entry = entry_of(found.value());
+    fuse_reply_entry(request, &entry);
+    return ok_status();
+  });
+}
+
+void getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info* /*file*/) {
+  serve(request, [&](MountContext& context) -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(const struct stat attributes, stat_number(context, number));
+    fuse_reply_attr(request, &attributes, kCacheSeconds);
+    return ok_status();
+  });
+}
+
+UnixNanos nanos_of(const struct timespec& time) {
+  return {static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec};
+}
+
+AttributeChange change_of(const struct stat& wanted, int what, UnixNanos now) {
+  const auto flags = static_cast<unsigned>(what);
+  AttributeChange change;
+  if ((flags & FUSE_SET_ATTR_MODE) != 0) change.mode = wanted.st_mode & 07777U;
+  if ((flags & FUSE_SET_ATTR_UID) != 0) change.uid = wanted.st_uid;
+  if ((flags & FUSE_SET_ATTR_GID) != 0) change.gid = wanted.st_gid;
+  if ((flags & FUSE_SET_ATTR_ATIME_NOW) != 0) {
+    change.atime = now;
+  } else if ((flags & FUSE_SET_ATTR_ATIME) != 0) {
+    change.atime = nanos_of(wanted.st_atim);
+  }
+  if ((flags & FUSE_SET_ATTR_MTIME_NOW) != 0) {
+    change.mtime = now;
+  } else if ((flags & FUSE_SET_ATTR_MTIME) != 0) {
+    change.mtime = nanos_of(wanted.st_mtim);
+  }
+  return change;
+}
+
+void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int what, fuse_file_info* /*file*/) {
+  serve(request, [&](MountContext& context) -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(const InodeNumber inode, writable_inode(context, number));
+    if ((static_cast<unsigned>(what) & FUSE_SET_ATTR_SIZE) != 0) {
+      if (wanted->st_size < 0) return Error{ErrorCode::InvalidArgument, "negative size"};
+      VAULTFS_RETURN_IF_ERROR(context.session.tree().truncate(inode, static_cast<std::uint64_t>(wanted->st_size)));
+    }
+    const AttributeChange change = change_of(*wanted, what, context.session.vault().env().clock().now());
+    VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, context.session.tree().set_attributes(inode, change));
+    const struct stat st = stat_of(attributes, number);
+    fuse_reply_attr(request, &st, kCacheSeconds);
+    return ok_status();
+  });
+}
+
+void readlink(fuse_req_t request, fuse_ino_t number) {
+  serve(request, [&](MountContext& context) -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(const TreeInode inode, tree_inode(context, number));
+    VAULTFS_ASSIGN_OR_RETURN(const std::string target, inode.tree->read_link(inode.inode));
+    fuse_reply_readlink(request, target.c_str());
+    return ok_status();
+  });
+}
+
+void mknod(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev) {
+  serve(request, [&](MountContext& context) -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, parent));
+    VAULTFS_ASSIGN_OR_RETURN(const InodeType type, type_of_mode(mode));
+    VAULTFS_ASSIGN_OR_RETURN(
+        const Attributes made,
+        context.session.tree().make_node(directory, name, type, mode & 07777U, rdev, creator_of(request)));
+    return reply_new_entry(request, made);
+  });
+}
+
+void mkdir(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode) {
+  serve(request, [&](MountContext& context) -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, parent));
+    VAULTFS_ASSIGN_OR_RETURN(const Attributes made, context.session.tree().make_directory(
+                                                        directory, name, mode & 07777U, creator_of(request)));
+    return reply_new_entry(request, made);
+  });
+}
+
+void symlink(fuse_req_t request, const char* target, fuse_ino_t parent, const char* name) {
+  serve(request, [&](MountContext& context) -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, parent));
+    VAULTFS_ASSIGN_OR_RETURN(const Attributes made,
+                             context.session.tree().make_symlink(directory, name, target, creator_of(request)));
+    return reply_new_entry(request, made);
+  });
+}
+
+void link(fuse_req_t request, fuse_ino_t number, fuse_ino_t new_parent, const char* new_name) {
+  serve(request, [&](MountContext& context) -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(const InodeNumber inode, writable_inode(context, number));
+    VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, new_parent));
+    VAULTFS_ASSIGN_OR_RETURN(const Attributes linked, context.session.tree().make_link(inode, directory, new_name));
+    return reply_new_entry(request, linked);
+  });
+}
+
+void unlink(fuse_req_t request, fuse_ino_t parent, const char* name) {
+  serve(request, [&](MountContext& context) -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, parent));
+    VAULTFS_RETURN_IF_ERROR(context.session.tree().unlink(directory, name));
+    fuse_reply_err(request, 0);
+    return ok_status();
+  });
+}
+
+void rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) {
+  serve(request, [&](MountContext& context) -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, parent));
+    VAULTFS_RETURN_IF_ERROR(context.session.tree().remove_directory(directory, name));
+    fuse_reply_err(request, 0);
+    return ok_status();
+  });
+}
+
+void rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent, const char* new_name,
+            unsigned flags) {
+  serve(request, [&](MountContext& context) -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(const InodeNumber from, writable_inode(context, parent));
+    VAULTFS_ASSIGN_OR_RETURN(const InodeNumber to, writable_inode(context, new_parent));
+    WorkingTree::RenameMode mode = WorkingTree::RenameMode::replace;
+    if (flags == RENAME_NOREPLACE) {
+      mode = WorkingTree::RenameMode::no_replace;
+    } else if (flags == RENAME_EXCHANGE) {
+      mode = WorkingTree::RenameMode::exchange;
+    } else if (flags != 0) {
+      return Error{ErrorCode::InvalidArgument, "unknown rename flags"};
+    }
+    VAULTFS_RETURN_IF_ERROR(context.session.tree().rename(from, name, to, new_name, mode));
+    fuse_reply_err(request, 0);
+    return ok_status();
+  });
+}
+
+void access(fuse_req_t request, fuse_ino_t number, int mask) {
+  serve(request, [&](MountContext& context) -> Status {
+    // The kernel checks permissions (default_permissions); what is left is whether it is there and may be written at
+    // all.
+    if ((static_cast<unsigned>(mask) & static_cast<unsigned>(W_OK)) != 0) {
+      VAULTFS_RETURN_IF_ERROR(writable_inode(context, number));
+    } else {
+      VAULTFS_RETURN_IF_ERROR(stat_number(context, number));
+    }
+    fuse_reply_err(request, 0);
+    return ok_status();
+  });
+}
+
+// The daemon keeps no count of the kernel's references: numbers are never reused, and open handles keep unlinked files.
+void forget(fuse_req_t request, fuse_ino_t /*number*/, std::uint64_t /*count*/) { fuse_reply_none(request); }
+void forget_multi(fuse_req_t request, size_t /*count*/, fuse_forget_data* /*forgets*/) { fuse_reply_none(request); }
+
+// Extended attributes are not kept yet: say so instead of the ENOSYS that the kernel would remember for the whole
+// mount.
+void setxattr(fuse_req_t request, fuse_ino_t /*number*/, const char* /*name*/, const char* /*value*/, size_t /*size*/,
+              int /*flags*/) {
+  fuse_reply_err(request, EOPNOTSUPP);
+}
+void getxattr(fuse_req_t request, fuse_ino_t /*number*/, const char* /*name*/, size_t /*size*/) {
+  fuse_reply_err(request, EOPNOTSUPP);
+}
+void listxattr(fuse_req_t request, fuse_ino_t /*number*/, size_t /*size*/) { fuse_reply_err(request, EOPNOTSUPP); }
+void removexattr(fuse_req_t request, fuse_ino_t /*number*/, const char* /*name*/) {
+  fuse_reply_err(request, EOPNOTSUPP);
+}
+
+}  // namespace
+
+void register_namespace_operations(fuse_lowlevel_ops& operations) {
+  operations.lookup = lookup;
+  operations.forget = forget;
+  operations.forget_multi = forget_multi;
+  operations.getattr = getattr;
+  operations.setattr = setattr;
+  operations.readlink = readlink;
+  operations.mknod = mknod;
+  operations.mkdir = mkdir;
+  operations.symlink = symlink;
+  operations.link = link;
+  operations.unlink = unlink;
+  operations.rmdir = rmdir;
+  operations.rename = rename;
+  operations.access = access;
+  operations.setxattr = setxattr;
+  operations.getxattr = getxattr;
+  operations.listxattr = listxattr;
+  operations.removexattr = removexattr;
+}
+
+}  // namespace vaultfs
