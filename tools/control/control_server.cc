@@ -1,0 +1,145 @@
+#include "tools/control/control_server.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <list>
+#include <mutex>
+#include <thread>
+
+namespace vaultfs {
+namespace {
+
+Result<sockaddr_un> address_of(const std::filesystem::path& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string text = path.string();
+  if (text.size() >= sizeof address.sun_path) return Error{ErrorCode::NameTooLong, "the control socket's path is too long: " + text};
+  std::memcpy(address.sun_path, text.c_str(), text.size() + 1);
+  return address;
+}
+
+class Server final : public ControlServer {
+ public:
+  Server(UniqueFd listener, UniqueFd wake, std::filesystem::path path, Handler handler)
+      : listener_(std::move(listener)), wake_(std::move(wake)), path_(std::move(path)), handler_(std::move(handler)) {
+    acceptor_ = std::thread([this] { accept_loop(); });
+  }
+  ~Server() override { stop(); }
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+  Server(Server&&) = delete;
+  Server& operator=(Server&&) = delete;
+
+  void stop() override {
+    if (stopped_.exchange(true)) return;
+    const std::uint64_t one = 1;
+    if (::write(wake_.get(), &one, sizeof one) < 0) std::abort();  // an eventfd of ours takes a write of eight bytes
+    acceptor_.join();
+    ::unlink(path_.c_str());
+    std::list<Connection> rest;
+    {
+      const std::lock_guard lock(mutex_);
+      rest.swap(connections_);
+    }
+    for (Connection& connection : rest) {
+      ::shutdown(connection.socket.get(), SHUT_RD);
+      connection.thread.join();
+    }
+  }
+
+ private:
+  struct Connection {
+    UniqueFd socket;
+    std::thread thread;
+    std::shared_ptr<std::atomic<bool>> finished = std::make_shared<std::atomic<bool>>(false);
+  };
+
+  void accept_loop() {
+    while (!stopped_) {
+      pollfd watched[2] = {{listener_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
+      if (::poll(watched, 2, -1) < 0 && errno != EINTR) return;
+      if (stopped_) return;
+      reap();
+      if ((watched[0].revents & POLLIN) == 0) continue;
+      UniqueFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (!socket.valid()) continue;
+      const std::lock_guard lock(mutex_);
+      Connection& connection = connections_.emplace_back();
+      connection.socket = std::move(socket);
+      connection.thread = std::thread([this, fd = connection.socket.get(), finished = connection.finished] {
+        serve(fd);
+        ::shutdown(fd, SHUT_RDWR);
+        finished->store(true);
+      });
+    }
+  }
+
+  void reap() {
+    const std::lock_guard lock(mutex_);
+    for (auto it = connections_.begin(); it != connections_.end();) {
+      if (it->finished->load()) {
+        it->thread.join();
+        it = connections_.erase(it);
+      } else {
+        ++it;
+      }
+    }
+  }
+
+  void serve(int socket) noexcept {
+    try {
+      ucred peer{};
+      socklen_t size = sizeof peer;
+      if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return;
+      if (peer.uid != 0 && peer.uid != ::geteuid()) {
+        static_cast<void>(send_message(socket, error_to_json({ErrorCode::PermissionDenied, "the vault belongs to another user"})).ok());
+        return;
+      }
+      auto request = receive_message(socket);
+      if (!request.ok()) return;
+      const SendProgress progress = [socket](const nlohmann::json& body) { return send_message(socket, {{"progress", body}}).ok(); };
+      auto result = handler_({peer.uid, peer.pid}, request.value(), progress);
+      const nlohmann::json answer = result.ok() ? nlohmann::json{{"result", std::move(result).value()}} : error_to_json(result.error());
+      static_cast<void>(send_message(socket, answer).ok());  // a client that left needs no answer
+    } catch (const std::exception& failure) {
+      static_cast<void>(send_message(socket, error_to_json({ErrorCode::Internal, failure.what()})).ok());
+    }
+  }
+
+  UniqueFd listener_;
+  UniqueFd wake_;
+  std::filesystem::path path_;
+  Handler handler_;
+  std::atomic<bool> stopped_ = false;
+  std::mutex mutex_;  // guards connections_; a leaf
+  std::list<Connection> connections_;
+  std::thread acceptor_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ControlServer>> ControlServer::start(const std::filesystem::path& socket, Handler handler) {
+  VAULTFS_ASSIGN_OR_RETURN(const sockaddr_un address, address_of(socket));
+  UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  UniqueFd wake(::eventfd(0, EFD_CLOEXEC));
+  if (!listener.valid() || !wake.valid()) return Error{ErrorCode::IoError, std::string("no control socket: ") + std::strerror(errno)};
+  // We hold the vault's lock, so a socket that is there is a dead owner's.
+  ::unlink(socket.c_str());
+  if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return Error{error_from_errno(errno), "cannot bind the control socket " + socket.string() + ": " + std::strerror(errno)};
+  }
+  if (::chmod(socket.c_str(), 0600) != 0 || ::listen(listener.get(), 16) != 0) {
+    return Error{error_from_errno(errno), "cannot listen on " + socket.string() + ": " + std::strerror(errno)};
+  }
+  return std::unique_ptr<ControlServer>(std::make_unique<Server>(std::move(listener), std::move(wake), socket, std::move(handler)));
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "base/result.h"
+#include "tools/control/unique_fd.h"
+
+namespace vaultfs {
+
+inline constexpr std::size_t kMaxMessageBytes = 64U << 20;
+inline constexpr std::size_t kMaxDescriptors = 64;
+
+// One message of the control socket: a u32 length and that much JSON; descriptors travel with the length (SCM_RIGHTS).
+struct Message {
+  nlohmann::json body;
+  std::vector<UniqueFd> descriptors;
+};
+
+// Blocks until all is sent. IoError when the peer is gone.
+[[nodiscard]] Status send_message(int socket, const nlohmann::json& body, const std::vector<int>& descriptors = {});
+// Blocks for one message. NotFound at an orderly end of the stream, InvalidArgument for anything malformed or too large.
+[[nodiscard]] Result<Message> receive_message(int socket);
+
+// An Error as JSON {"error":{"name","message"}}, and back (an unknown name becomes Internal).
+[[nodiscard]] nlohmann::json error_to_json(const Error& error);
+[[nodiscard]] Error error_from_json(const nlohmann::json& body);
+
+}  // namespace vaultfs

@@ -1,0 +1,97 @@
+#include "tools/machine.h"
+
+#include <fcntl.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "crypto/passphrase.h"
+#include "tools/control/unique_fd.h"
+#include "vaultmeta/local_resolver.h"
+
+namespace vaultfs {
+namespace {
+
+// Turns the terminal's echo off for as long as it lives.
+class SilentTerminal {
+ public:
+  SilentTerminal() {
+    if (::tcgetattr(STDIN_FILENO, &before_) != 0) return;
+    termios silent = before_;
+    silent.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+    active_ = ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent) == 0;
+  }
+  ~SilentTerminal() {
+    if (active_) ::tcsetattr(STDIN_FILENO, TCSAFLUSH, &before_);
+  }
+  SilentTerminal(const SilentTerminal&) = delete;
+  SilentTerminal& operator=(const SilentTerminal&) = delete;
+  SilentTerminal(SilentTerminal&&) = delete;
+  SilentTerminal& operator=(SilentTerminal&&) = delete;
+
+ private:
+  termios before_{};
+  bool active_ = false;
+};
+
+Result<SecretBuffer> read_line_silently(const std::string& prompt) {
+  constexpr std::size_t kLimit = 1024;
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer line, SecretBuffer::allocate(kLimit));
+  std::fprintf(stderr, "%s: ", prompt.c_str());
+  std::fflush(stderr);
+  std::size_t used = 0;
+  {
+    const SilentTerminal silent;
+    char c = 0;
+    while (::read(STDIN_FILENO, &c, 1) == 1 && c != '\n') {
+      if (used == kLimit) return Error{ErrorCode::InvalidArgument, "the passphrase is longer than 1024 bytes"};
+      line.mutable_view()[used++] = static_cast<std::byte>(c);
+    }
+  }
+  std::fputc('\n', stderr);
+  if (used == 0) return Error{ErrorCode::PassphraseRequired, "an empty passphrase protects nothing"};
+  return SecretBuffer::copy_of(line.view().first(used));
+}
+
+}  // namespace
+
+Result<SecretBuffer> obtain_passphrase(const std::filesystem::path& file, int descriptor, bool prompt, bool confirm,
+                                       const std::string& what) {
+  if (!file.empty()) {
+    const UniqueFd opened(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!opened.valid()) {
+      return Error{error_from_errno(errno), "cannot open the passphrase file " + file.string() + ": " + std::strerror(errno)};
+    }
+    return read_passphrase(opened.get());
+  }
+  if (descriptor >= 0) return read_passphrase(descriptor);
+  if (!prompt || ::isatty(STDIN_FILENO) == 0) {
+    return Error{ErrorCode::PassphraseRequired,
+                 what + " needs a passphrase; give it with --passphrase-file FILE or --passphrase-fd N"};
+  }
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer first, read_line_silently("Passphrase for " + what));
+  if (confirm) {
+    VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer second, read_line_silently("Once more"));
+    if (!constant_time_equal(first.view(), second.view())) {
+      return Error{ErrorCode::InvalidArgument, "the two passphrases differ; nothing was changed"};
+    }
+  }
+  return first;
+}
+
+Result<std::unique_ptr<Machine>> Machine::open(const MachineOptions& options) {
+  auto machine = std::make_unique<Machine>();
+  const std::filesystem::path home = options.home.empty() ? default_machine_home() : options.home;
+  VAULTFS_ASSIGN_OR_RETURN(machine->state_, MachineState::open(posix_env(), home));
+  machine->platform_keys_ = std::make_unique<MachineKeyStore>(posix_env(), home);
+  machine->key_vaults_ = std::make_unique<LocalKeyVaults>(posix_env(), home, [options](const std::string& name) {
+    return obtain_passphrase(options.passphrase_file, options.passphrase_fd, options.prompt, false, "key vault " + name);
+  });
+  machine->resolver_ = make_local_resolver(*machine->key_vaults_);
+  return machine;
+}
+
+}  // namespace vaultfs

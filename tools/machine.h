@@ -1,0 +1,51 @@
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/env.h"
+#include "base/result.h"
+#include "crypto/keyvault/local_key_vaults.h"
+#include "crypto/keyvault/machine_key_store.h"
+#include "vaultmeta/key_vault_resolver.h"
+#include "vaultmeta/machine_state.h"
+#include "vaultmeta/vault.h"
+
+namespace vaultfs {
+
+struct MachineOptions {
+  std::filesystem::path home;  // empty: default_machine_home()
+  // Where the passphrase of a passphrase-protected local key vault is read from. Nothing is asked for unless `prompt` is set and
+  // stdin is a terminal.
+  std::filesystem::path passphrase_file;
+  int passphrase_fd = -1;
+  bool prompt = false;
+};
+
+// This machine as the programs see it: state directory, platform keys, local key vaults. Thread-safe.
+class Machine {
+ public:
+  [[nodiscard]] static Result<std::unique_ptr<Machine>> open(const MachineOptions& options);
+
+  [[nodiscard]] Env& env() { return posix_env(); }
+  [[nodiscard]] MachineState& state() { return *state_; }
+  [[nodiscard]] MachineKeyStore& platform_keys() { return *platform_keys_; }
+  [[nodiscard]] LocalKeyVaults& key_vaults() { return *key_vaults_; }
+  [[nodiscard]] KeyVaultResolver& resolver() { return *resolver_; }
+  [[nodiscard]] Vault::Machine for_vault() { return {env(), *state_, *platform_keys_, *resolver_}; }
+
+ private:
+  std::unique_ptr<MachineState> state_;
+  std::unique_ptr<MachineKeyStore> platform_keys_;
+  std::unique_ptr<LocalKeyVaults> key_vaults_;
+  std::unique_ptr<KeyVaultResolver> resolver_;
+};
+
+// Reads a passphrase: from `file` if given, else from `descriptor` if not negative, else (if `prompt` and stdin is a terminal) from the
+// terminal without echo, twice if `confirm`. PassphraseRequired if there is no source. `what` is shown in the prompt.
+[[nodiscard]] Result<SecretBuffer> obtain_passphrase(const std::filesystem::path& file, int descriptor, bool prompt, bool confirm,
+                                                     const std::string& what);
+
+}  // namespace vaultfs

@@ -1,0 +1,103 @@
+// umount.fuse.vaultfs: called by umount(8). Unmounts, then waits until the daemon has written everything and is gone, so that a
+// successful umount means that the data is safe.
+
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <thread>
+
+#include "base/env.h"
+
+namespace {
+
+// /proc/self/mountinfo writes blanks, tabs, newlines and backslashes as three octal digits.
+std::string unescaped(const std::string& text) {
+  std::string result;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\' && i + 3 < text.size()) {
+      result.push_back(static_cast<char>(std::stoi(text.substr(i + 1, 3), nullptr, 8)));
+      i += 3;
+    } else {
+      result.push_back(text[i]);
+    }
+  }
+  return result;
+}
+
+// The source (the vault's path) of the newest vaultfs mount on `mount_point`; empty if there is none.
+std::string vault_mounted_on(const std::string& mount_point) {
+  std::ifstream table("/proc/self/mountinfo");
+  std::string line;
+  std::string found;
+  while (std::getline(table, line)) {
+    std::istringstream words(line);
+    std::string skip;
+    std::string target;
+    words >> skip >> skip >> skip >> skip >> target;
+    const std::size_t separator = line.find(" - ");
+    if (separator == std::string::npos || unescaped(target) != mount_point) continue;
+    std::istringstream rest(line.substr(separator + 3));
+    std::string type;
+    std::string source;
+    rest >> type >> source;
+    if (type == "fuse.vaultfs") found = unescaped(source);
+  }
+  return found;
+}
+
+bool wait_for_owner(const std::filesystem::path& vault) {
+  constexpr auto kPause = std::chrono::milliseconds(20);
+  while (true) {
+    auto lock = vaultfs::posix_env().lock(vault / "vault.lock");
+    if (lock.ok()) return true;
+    if (lock.code() != vaultfs::ErrorCode::VaultBusy) return lock.code() == vaultfs::ErrorCode::NotFound;
+    std::this_thread::sleep_for(kPause);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  int flags = UMOUNT_NOFOLLOW;
+  std::string mount_point;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "-f") {
+      flags |= MNT_FORCE;
+    } else if (word == "-l") {
+      flags |= MNT_DETACH;
+    } else if (word == "-t" || word == "-N" || word == "-O") {
+      ++i;
+    } else if (!word.empty() && word[0] != '-' && mount_point.empty()) {
+      mount_point = word;
+    }
+  }
+  if (mount_point.empty()) {
+    std::fprintf(stderr, "usage: umount.fuse.vaultfs MOUNTPOINT [-f] [-l]\n");
+    return 1;
+  }
+  std::error_code problem;
+  const std::filesystem::path real = std::filesystem::canonical(mount_point, problem);
+  if (!problem) mount_point = real.string();
+  const std::string vault = vault_mounted_on(mount_point);
+  if (::umount2(mount_point.c_str(), flags) != 0) {
+    std::fprintf(stderr, "umount.fuse.vaultfs: %s: %s\n", mount_point.c_str(), std::strerror(errno));
+    return 32;
+  }
+  if ((flags & MNT_DETACH) != 0 || vault.empty()) return 0;  // a lazy unmount ends when its last user does
+  // The vault still has its owner until the daemon has synced; a vault under another owner by then would mean it is gone too.
+  if (!wait_for_owner(vault)) {
+    std::fprintf(stderr, "umount.fuse.vaultfs: cannot tell whether the daemon of %s has finished\n", vault.c_str());
+    return 32;
+  }
+  return 0;
+}
