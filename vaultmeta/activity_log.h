@@ -13,28 +13,32 @@
 namespace vaultfs {
 
 struct ActivityEntry {
-  std::uint64_t number = 0;      // from 1
+  std::uint64_t number = 0;  // from 1
   UnixNanos time;
-  std::string operation;         // "vault.create", "key.take-effect", "backup.complete", "key.disable.override", …
-  std::string outcome;           // "Succeeded", "Refused", or an error's name
-  std::string subject;           // item, key version, point id …
+  std::string operation;  // "vault.create", "key.take-effect", "backup.complete", "key.disable.override", …
+  std::string outcome;    // "Succeeded", "Refused", or an error's name
+  std::string subject;    // item, key version, point id …
   std::string detail;
-  std::uint32_t uid = 0;         // who asked; of the process for what happens by itself
-  Digest chain;                  // SHA-256(chain of the entry before ‖ encoded entry without chain)
+  std::uint32_t uid = 0;  // who asked; of the process for what happens by itself
+  Digest chain;           // SHA-256(chain of the entry before ‖ encoded entry without chain)
 };
 
-// The vault's activity log (docs/format.md, section 11): sealed, hash-chained, append-only. Each opening and each epoch starts a new file,
-// made at its first entry. Thread-safe.
+// The vault's activity log (docs/format.md, section 11): sealed, hash-chained, append-only. Each opening and each epoch
+// starts a new file, made at its first entry; so does a failed append, because nothing is appended after bytes of
+// unknown fate. Nothing is cached in the clear: entries() reads the files. Thread-safe.
 class ActivityLog {
  public:
-  // `known_entries` and `known_chain` from the head: fewer, or another chain value at that entry, is DamagedActivityLog,
-  // reported by entries() and verify, not by opening.
+  // `known_entries` and `known_chain` from the head: fewer, or another chain value at that entry, is
+  // DamagedActivityLog, reported by entries() and verify, not by opening.
   [[nodiscard]] static Result<std::unique_ptr<ActivityLog>> open(Env& env, Env::Path directory, const EpochKeys& keys,
-                                                                 bool read_only, std::uint64_t known_entries, const Digest& known_chain);
+                                                                 bool read_only, std::uint64_t known_entries,
+                                                                 const Digest& known_chain);
   virtual ~ActivityLog() = default;
-  // Number, time and chain are filled in. Durable on return.
+  // Number, time and chain are filled in, over-long texts are cut. Durable on return. ReadOnly, KeyRevoked, NoSpace,
+  // IoError.
   [[nodiscard]] virtual Status append(ActivityEntry entry) = 0;
-  // All entries, oldest first, the chain checked from the first to the last. DamagedActivityLog names the first bad entry.
+  // All entries, oldest first, the chain checked from the first to the last. DamagedActivityLog names the first bad
+  // entry.
   [[nodiscard]] virtual Result<std::vector<ActivityEntry>> entries() = 0;
   [[nodiscard]] virtual std::uint64_t count() const = 0;
   [[nodiscard]] virtual Digest chain() const = 0;

@@ -1,0 +1,305 @@
+#include "vaultmeta/activity_log.h"
+
+#include <algorithm>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "base/byte_codec.h"
+#include "crypto/hash.h"
+#include "store/blob_store.h"
+#include "store/container.h"
+#include "store/record.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::string_view kExtension = "activity";
+constexpr std::uint64_t kMaxLogFileBytes = 1ULL << 30;
+constexpr std::uint64_t kAlignment = 8;
+constexpr std::size_t kMaxShortText = 128;
+constexpr std::size_t kMaxSubject = 512;
+constexpr std::size_t kMaxDetail = 4096;
+constexpr std::uint8_t kFrameLog2 = 13;  // an entry is one frame
+
+std::string cut(std::string text, std::size_t limit) {
+  if (text.size() > limit) text.resize(limit);
+  return text;
+}
+
+Bytes encode_without_chain(const ActivityEntry& entry) {
+  ByteWriter writer;
+  writer.u64(entry.number);
+  writer.i64(entry.time.value);
+  writer.text(entry.operation);
+  writer.text(entry.outcome);
+  writer.text(entry.subject);
+  writer.text(entry.detail);
+  writer.u32(entry.uid);
+  return std::move(writer).take();
+}
+
+Digest chain_after(const Digest& before, const ActivityEntry& entry) {
+  return sha256({before.view(), encode_without_chain(entry)});
+}
+
+Result<ActivityEntry> decode_entry(ByteView bytes) {
+  ByteReader reader(bytes);
+  ActivityEntry entry;
+  entry.number = reader.u64();
+  entry.time.value = reader.i64();
+  entry.operation = reader.text(kMaxShortText);
+  entry.outcome = reader.text(kMaxShortText);
+  entry.subject = reader.text(kMaxSubject);
+  entry.detail = reader.text(kMaxDetail);
+  entry.uid = reader.u32();
+  entry.chain = reader.id<Digest>();
+  VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedActivityLog, "an activity entry"));
+  return entry;
+}
+
+// The header of a record that lies whole and with a right checksum at the start of `bytes`.
+std::optional<RecordHeader> intact_record(ByteView bytes) {
+  if (bytes.size() < RecordHeader::kEncodedBytes) return std::nullopt;
+  const auto header = RecordHeader::decode(bytes.first(RecordHeader::kEncodedBytes));
+  if (!header.ok() || header->stored_bytes() > bytes.size()) return std::nullopt;
+  if (!check_record(*header, bytes.first(header->stored_bytes())).ok()) return std::nullopt;
+  return *header;
+}
+
+bool any_intact_record(ByteView bytes) {
+  for (; bytes.size() >= RecordHeader::kEncodedBytes; bytes = bytes.subspan(kAlignment)) {
+    if (intact_record(bytes).has_value()) return true;
+  }
+  return false;
+}
+
+// The entries of one file. A torn end is left out: whether an entry is missing shows in the numbers that follow, and in
+// the head.
+Result<std::vector<ActivityEntry>> read_entries(const EpochKeys& keys, ContainerNumber number, ByteView file) {
+  std::vector<ActivityEntry> entries;
+  if (file.size() < ContainerHeader::kEncodedBytes) return entries;
+  const auto header = ContainerHeader::decode(file.first(ContainerHeader::kEncodedBytes));
+  ByteView rest = file.subspan(ContainerHeader::kEncodedBytes);
+  if (!header.ok()) {
+    // A file whose header never reached the disk has no entry that anybody was promised.
+    if (header.code() == ErrorCode::UnsupportedFormat || any_intact_record(rest)) return header.error();
+    return entries;
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const auto cipher, ContainerCipher::open(keys, *header, ContainerKind::activity, number));
+  while (!rest.empty()) {
+    const auto record = intact_record(rest);
+    if (!record.has_value()) {
+      if (any_intact_record(rest))
+        return Error{ErrorCode::DamagedActivityLog, "a record in the midst of a file is damaged"};
+      return entries;
+    }
+    const std::uint64_t stored_bytes = record->stored_bytes();
+    if (record->type != RecordType::activity_entry || record->clear) {
+      return Error{ErrorCode::DamagedActivityLog, "a record of another type is in the log"};
+    }
+    VAULTFS_ASSIGN_OR_RETURN(const Bytes plain, open_record(*cipher, *record, rest.first(stored_bytes)));
+    VAULTFS_ASSIGN_OR_RETURN(ActivityEntry entry, decode_entry(plain));
+    if (entry.number != record->sequence) return Error{ErrorCode::DamagedActivityLog, "an entry has two numbers"};
+    entries.push_back(std::move(entry));
+    rest = rest.subspan(stored_bytes);
+  }
+  return entries;
+}
+
+class ActivityLogFiles final : public ActivityLog {
+ public:
+  ActivityLogFiles(Env& env, Env::Path directory, const EpochKeys& keys, bool read_only, std::uint64_t known_entries,
+                   const Digest& known_chain)
+      : env_(env),
+        directory_(std::move(directory)),
+        keys_(keys),
+        read_only_(read_only),
+        known_entries_(known_entries),
+        known_chain_(known_chain) {}
+
+  Status start() {
+    const std::lock_guard lock(mutex_);
+    VAULTFS_ASSIGN_OR_RETURN(const Scan scan, this->scan());
+    last_file_ = scan.last_file;
+    count_ = scan.entries.size();
+    if (count_ > 0) chain_ = scan.entries.back().chain;
+    if (count_ < known_entries_) {
+      // What is missing stays visible as a gap in the numbers.
+      count_ = known_entries_;
+      chain_ = known_chain_;
+    }
+    return ok_status();
+  }
+
+  Status append(ActivityEntry entry) override {
+    const std::lock_guard lock(mutex_);
+    if (read_only_) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};
+    entry.number = count_ + 1;
+    entry.time = env_.clock().now();
+    entry.operation = cut(std::move(entry.operation), kMaxShortText);
+    entry.outcome = cut(std::move(entry.outcome), kMaxShortText);
+    entry.subject = cut(std::move(entry.subject), kMaxSubject);
+    entry.detail = cut(std::move(entry.detail), kMaxDetail);
+    entry.chain = chain_after(chain_, entry);
+    const Status written = write(entry);
+    if (!written.ok()) {
+      file_.reset();
+      cipher_.reset();
+      return written;
+    }
+    count_ = entry.number;
+    chain_ = entry.chain;
+    return ok_status();
+  }
+
+  Result<std::vector<ActivityEntry>> entries() override {
+    const std::lock_guard lock(mutex_);
+    VAULTFS_ASSIGN_OR_RETURN(Scan scan, this->scan());
+    if (scan.damage.has_value()) return std::move(*scan.damage);
+    return std::move(scan.entries);
+  }
+
+  std::uint64_t count() const override {
+    const std::lock_guard lock(mutex_);
+    return count_;
+  }
+
+  Digest chain() const override {
+    const std::lock_guard lock(mutex_);
+    return chain_;
+  }
+
+  void roll() override {
+    const std::lock_guard lock(mutex_);
+    file_.reset();
+    cipher_.reset();
+  }
+
+ private:
+  struct Scan {
+    std::vector<ActivityEntry> entries;
+    std::optional<Error> damage;  // what ended the reading early
+    ContainerNumber last_file;
+  };
+
+  // All below REQUIRE mutex_.
+  Result<Scan> scan() {
+    Scan scan;
+    VAULTFS_ASSIGN_OR_RETURN(const auto names, env_.list(directory_));
+    for (const std::string& name : names) {
+      const auto number = number_of(name, kExtension);
+      if (!number.has_value()) continue;
+      scan.last_file = ContainerNumber(*number);
+      if (scan.damage.has_value()) continue;
+      VAULTFS_ASSIGN_OR_RETURN(const Bytes file, read_file(env_, directory_ / name, kMaxLogFileBytes));
+      auto entries = read_entries(keys_, scan.last_file, file);
+      if (!entries.ok()) {
+        if (!is_integrity_error(entries.code()) && entries.code() != ErrorCode::UnsupportedFormat)
+          return entries.error();
+        scan.damage = damaged(scan, entries.error().message);
+        continue;
+      }
+      join(scan, std::move(*entries));
+    }
+    if (!scan.damage.has_value()) check_against_head(scan);
+    return scan;
+  }
+
+  static Error damaged(const Scan& scan, const std::string& reason) {
+    return {ErrorCode::DamagedActivityLog, "activity entry " + std::to_string(scan.entries.size() + 1) + ": " + reason};
+  }
+
+  static void join(Scan& scan, std::vector<ActivityEntry> entries) {
+    if (entries.empty()) return;
+    const std::uint64_t first = entries.front().number;
+    if (first == 0 || first > scan.entries.size() + 1) {
+      scan.damage = damaged(scan, "it is missing");
+      return;
+    }
+    // A file that starts again at an earlier number follows an append that failed: nobody was promised what it
+    // replaces.
+    scan.entries.resize(first - 1);
+    for (ActivityEntry& entry : entries) {
+      const Digest before = scan.entries.empty() ? Digest{} : scan.entries.back().chain;
+      if (entry.number != scan.entries.size() + 1 || entry.chain != chain_after(before, entry)) {
+        scan.damage = damaged(scan, "it does not continue the chain");
+        return;
+      }
+      scan.entries.push_back(std::move(entry));
+    }
+  }
+
+  void check_against_head(Scan& scan) const {
+    if (scan.entries.size() < known_entries_) {
+      scan.damage = damaged(scan, "it is missing; the vault's head knows of " + std::to_string(known_entries_));
+    } else if (known_entries_ > 0 && scan.entries[known_entries_ - 1].chain != known_chain_) {
+      scan.entries.resize(known_entries_ - 1);
+      scan.damage = damaged(scan, "it is not the one that the vault's head names");
+    }
+  }
+
+  Status write(const ActivityEntry& entry) {
+    // Asked each time: a sealed vault must not go on with a cipher that it still has.
+    VAULTFS_RETURN_IF_ERROR(keys_.current());
+    Bytes out;
+    const bool starts_file = file_ == nullptr;
+    if (starts_file) VAULTFS_RETURN_IF_ERROR(start_file(out));
+    Bytes plain = encode_without_chain(entry);
+    plain.insert(plain.end(), entry.chain.view().begin(), entry.chain.view().end());
+    RecordDraft draft;
+    draft.type = RecordType::activity_entry;
+    draft.frame_log2 = kFrameLog2;
+    draft.nonce_base = next_nonce_;
+    draft.sequence = entry.number;
+    next_nonce_ += frame_count_of(plain.size(), kFrameLog2);
+    VAULTFS_RETURN_IF_ERROR(seal_record(*cipher_, draft, plain, out));
+    VAULTFS_RETURN_IF_ERROR(file_->write_at(end_, out));
+    end_ += out.size();
+    VAULTFS_RETURN_IF_ERROR(file_->sync());
+    if (starts_file) VAULTFS_RETURN_IF_ERROR(env_.sync_directory(directory_));
+    return ok_status();
+  }
+
+  Status start_file(Bytes& out) {
+    last_file_ = last_file_.next();
+    ContainerHeader header;
+    VAULTFS_ASSIGN_OR_RETURN(cipher_,
+                             ContainerCipher::create(env_, keys_, ContainerKind::activity, last_file_, header));
+    VAULTFS_ASSIGN_OR_RETURN(
+        file_, env_.open(directory_ / numbered_name(last_file_.value, kExtension), OpenMode::create_exclusive));
+    out = header.encode();
+    next_nonce_ = 0;
+    end_ = 0;
+    return ok_status();
+  }
+
+  Env& env_;
+  const Env::Path directory_;
+  const EpochKeys& keys_;
+  const bool read_only_;
+  const std::uint64_t known_entries_;
+  const Digest known_chain_;
+
+  // Guards all below. Held across the log's own file I/O; only EpochKeys' lock is taken under it.
+  mutable std::mutex mutex_;
+  std::uint64_t count_ = 0;
+  Digest chain_;
+  ContainerNumber last_file_;
+  std::unique_ptr<File> file_;  // null: the next entry starts a new one
+  std::unique_ptr<ContainerCipher> cipher_;
+  std::uint64_t next_nonce_ = 0;
+  std::uint64_t end_ = 0;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<ActivityLog>> ActivityLog::open(Env& env, Env::Path directory, const EpochKeys& keys,
+                                                       bool read_only, std::uint64_t known_entries,
+                                                       const Digest& known_chain) {
+  auto log = std::make_unique<ActivityLogFiles>(env, std::move(directory), keys, read_only, known_entries, known_chain);
+  VAULTFS_RETURN_IF_ERROR(log->start());
+  return std::unique_ptr<ActivityLog>(std::move(log));
+}
+
+}  // namespace vaultfs

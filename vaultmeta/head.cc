@@ -1,0 +1,105 @@
+#include "vaultmeta/head.h"
+
+#include "base/byte_codec.h"
+#include "crypto/hash.h"
+#include "store/container.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::string_view kMagic = "VAULTFHD";
+
+Error rollback(const std::string& what) {
+  return {ErrorCode::RollbackDetected,
+          what + "; if an older copy was put in place on purpose, accept it by 'vaultctl vault trust --accept-older'"};
+}
+
+}  // namespace
+
+Bytes Head::encode() const {
+  ByteWriter writer;
+  writer.raw(bytes_of(kMagic));
+  writer.u16(kFormatVersion);
+  writer.id(vault);
+  writer.u64(generation.value);
+  writer.u64(incarnation);
+  writer.id(predecessor);
+  writer.i64(written.value);
+  writer.u64(keyring_generation.value);
+  writer.id(keyring);
+  writer.u64(checkpoint.value);
+  writer.id(checkpoint_digest);
+  writer.u64(journal.value);
+  writer.u64(journal_lsn.value);
+  writer.u64(activity_entries);
+  writer.id(activity_chain);
+  writer.u64(highest_segment.value);
+  writer.u64(epoch.value);
+  return std::move(writer).take();
+}
+
+Result<Head::Signed> Head::decode(ByteView file) {
+  ByteReader reader(file);
+  const ByteView magic = reader.raw(kMagic.size());
+  const std::uint16_t version = reader.u16();
+  if (reader.failed() || !bytes_equal(magic, bytes_of(kMagic))) {
+    return Error{ErrorCode::DamagedHead, "a head file does not begin like one"};
+  }
+  if (version != kFormatVersion) {
+    return Error{ErrorCode::UnsupportedFormat, "a head file has format version " + std::to_string(version) +
+                                                   "; this program knows version " + std::to_string(kFormatVersion)};
+  }
+  Signed result;
+  Head& head = result.head;
+  head.vault = reader.id<VaultId>();
+  head.generation = Generation(reader.u64());
+  head.incarnation = reader.u64();
+  head.predecessor = reader.id<Digest>();
+  head.written.value = reader.i64();
+  head.keyring_generation = Generation(reader.u64());
+  head.keyring = reader.id<Digest>();
+  head.checkpoint = ContainerNumber(reader.u64());
+  head.checkpoint_digest = reader.id<Digest>();
+  head.journal = ContainerNumber(reader.u64());
+  head.journal_lsn = Lsn(reader.u64());
+  head.activity_entries = reader.u64();
+  head.activity_chain = reader.id<Digest>();
+  head.highest_segment = ContainerNumber(reader.u64());
+  head.epoch = EpochNumber(reader.u64());
+  result.mac = reader.id<Digest>();
+  if (head.generation.value == 0 || head.incarnation == 0 || head.keyring_generation.value == 0 ||
+      head.epoch.value == 0) {
+    reader.fail();
+  }
+  VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedHead, "a head file"));
+  result.file_digest = sha256(file);
+  return result;
+}
+
+Result<Head::Signed> choose_head(const std::vector<Head::Signed>& newest_first, Generation pinned_generation,
+                                 const Digest& pinned_digest) {
+  if (newest_first.empty()) {
+    if (pinned_generation.value != 0) return rollback("the vault has no head, but this machine has seen one");
+    return Error{ErrorCode::DamagedHead, "the vault has no readable head"};
+  }
+  const Head::Signed& newest = newest_first.front();
+  if (pinned_generation.value == 0) return newest;
+  if (newest.head.generation < pinned_generation) {
+    return rollback("the vault's newest head is number " + std::to_string(newest.head.generation.value) +
+                    ", but this machine has seen number " + std::to_string(pinned_generation.value));
+  }
+  Generation generation = newest.head.generation;
+  Digest digest = newest.file_digest;
+  for (const Head::Signed& at : newest_first) {
+    if (generation == pinned_generation) break;
+    if (at.head.generation != generation || at.file_digest != digest) break;
+    generation = Generation(generation.value - 1);
+    digest = at.head.predecessor;
+  }
+  if (generation != pinned_generation || digest != pinned_digest) {
+    return rollback("the vault's heads do not continue the head that this machine has seen");
+  }
+  return newest;
+}
+
+}  // namespace vaultfs

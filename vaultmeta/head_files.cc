@@ -1,0 +1,120 @@
+#include "vaultmeta/head_files.h"
+
+#include <algorithm>
+
+#include "crypto/hash.h"
+#include "vaultmeta/keyring.h"
+#include "vaultmeta/vault_layout.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::string_view kRootLabel = "vaultfs/1 head mac";
+constexpr std::string_view kEpochLabel = "vaultfs/1 head epoch";
+
+Result<Head::Signed> read_head(BlobStore& blobs, KeyCustody& custody, Generation generation) {
+  const std::string name = kHeadFiles.file(generation.value);
+  auto file = blobs.get(name, kMaxHeadBytes);
+  if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::DamagedHead, name);
+  auto decoded = Head::decode(*file);
+  if (!decoded.ok()) return with_context(std::move(decoded).error(), name);
+  Head::Signed stored = std::move(*decoded);
+  if (stored.head.generation != generation || stored.head.vault != custody.keys().vault()) {
+    return Error{ErrorCode::DamagedHead, name + " belongs elsewhere"};
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const Digest mac, head_mac(custody, stored.head));
+  if (!constant_time_equal(mac.view(), stored.mac.view())) {
+    return Error{ErrorCode::DamagedHead, name + " is not authentic"};
+  }
+  return stored;
+}
+
+Error rolled_back_keyring() {
+  return {ErrorCode::RollbackDetected, "the vault's newest keyring is not the one that its newest head names"};
+}
+
+}  // namespace
+
+Result<Digest> head_mac(KeyCustody& custody, const Head& head) {
+  VAULTFS_ASSIGN_OR_RETURN(const Digest root, custody.root_mac(kRootLabel, head.encode()));
+  return custody.keys().with_dek(head.epoch, [&](const EpochKeys::Epoch& epoch) -> Result<Digest> {
+    VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer key,
+                             hkdf_sha256(epoch.dek.view(), head.vault.view(), bytes_of(kEpochLabel), Digest::kSize));
+    return hmac_sha256(key.view(), {root.view()});
+  });
+}
+
+Result<StoredHeads> read_heads(BlobStore& blobs, KeyCustody& custody) {
+  VAULTFS_ASSIGN_OR_RETURN(auto numbers, list_numbers(blobs, kHeadFiles));
+  StoredHeads heads;
+  std::reverse(numbers.begin(), numbers.end());
+  if (!numbers.empty()) heads.highest_file = Generation(numbers.front());
+  for (const std::uint64_t number : numbers) {
+    auto head = read_head(blobs, custody, Generation(number));
+    if (head.ok()) {
+      heads.newest_first.push_back(std::move(*head));
+      continue;
+    }
+    if (!is_integrity_error(head.code())) return std::move(head).error();
+    if (!heads.damage.has_value()) {
+      heads.damaged_file = Generation(number);
+      heads.damage = Error{ErrorCode::DamagedHead, head.error().message};
+    }
+  }
+  return heads;
+}
+
+Result<Head::Signed> newest_head(const StoredHeads& heads, const Pin* pin, bool accept_older,
+                                 std::vector<std::string>& notes) {
+  const Generation pinned = pin == nullptr ? Generation{} : pin->head_generation;
+  auto chosen = choose_head(heads.newest_first, pinned, pin == nullptr ? Digest{} : pin->head_digest);
+  if (chosen.ok() && heads.damaged_file < chosen->head.generation) return chosen;
+  // A damaged file that hides the newest state is named as what it is. An older one only shortens the history.
+  if (!accept_older) {
+    if (heads.damage.has_value() && heads.damaged_file >= pinned) return *heads.damage;
+    return chosen;
+  }
+  if (heads.newest_first.empty()) return heads.damage.has_value() ? Result<Head::Signed>(*heads.damage) : chosen;
+  notes.push_back("an older state than this machine has seen was accepted: head " +
+                  std::to_string(heads.newest_first.front().head.generation.value) + ", pinned is " +
+                  std::to_string(pinned.value));
+  return heads.newest_first.front();
+}
+
+Result<Head::Signed> put_head(BlobStore& blobs, KeyCustody& custody, const Head& head) {
+  Head::Signed stored;
+  stored.head = head;
+  VAULTFS_ASSIGN_OR_RETURN(stored.mac, head_mac(custody, head));
+  Bytes file = head.encode();
+  file.insert(file.end(), stored.mac.view().begin(), stored.mac.view().end());
+  stored.file_digest = sha256(file);
+  VAULTFS_RETURN_IF_ERROR(blobs.put(kHeadFiles.file(head.generation.value), file));
+  return stored;
+}
+
+Status check_keyring_against_head(BlobStore& blobs, KeyCustody& custody, const Head& head) {
+  Generation generation = custody.generation();
+  Digest digest = custody.keyring_digest();
+  if (generation < head.keyring_generation) return rolled_back_keyring();
+  const EpochNumber current_epoch = custody.status().current_epoch;
+  if (generation == head.keyring_generation && head.epoch != current_epoch) {
+    return Error{ErrorCode::DamagedHead, "the newest head was not made with the newest epoch"};
+  }
+  if (head.epoch > current_epoch) return rolled_back_keyring();
+  Digest predecessor = custody.keyring_predecessor();
+  while (generation > head.keyring_generation) {
+    generation = Generation(generation.value - 1);
+    digest = predecessor;
+    if (generation == head.keyring_generation) break;
+    const std::string name = kKeyringFiles.file(generation.value);
+    auto file = blobs.get(name, kMaxKeyringBytes);
+    if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::KeyringMissing, name);
+    if (sha256(*file) != digest) return rolled_back_keyring();
+    VAULTFS_ASSIGN_OR_RETURN(const ClosedKeyring keyring, ClosedKeyring::decode(*file));
+    predecessor = keyring.predecessor;
+  }
+  if (digest != head.keyring) return rolled_back_keyring();
+  return ok_status();
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "store/blob_store.h"
+#include "vaultmeta/head.h"
+#include "vaultmeta/key_custody.h"
+#include "vaultmeta/machine_state.h"
+
+namespace vaultfs {
+
+// The MAC of a head: HMAC(key of the head's epoch, root MAC of the body), so that neither the root key alone nor an old
+// epoch is enough to make a head for the newest state. KeyRevoked; DamagedHead if the keyring has no such epoch.
+[[nodiscard]] Result<Digest> head_mac(KeyCustody& custody, const Head& head);
+
+// All heads of a vault that are genuine.
+struct StoredHeads {
+  std::vector<Head::Signed> newest_first;
+  Generation highest_file;      // highest number of a head file, damaged ones included
+  Generation damaged_file;      // the highest damaged one; 0 = none
+  std::optional<Error> damage;  // of that file
+};
+[[nodiscard]] Result<StoredHeads> read_heads(BlobStore& blobs, KeyCustody& custody);
+
+// The head to open the vault at. `pin` may be null (an unverified vault). RollbackDetected, DamagedHead.
+// With `accept_older` a newest head that the pin does not lead to is taken, and a line about it added to `notes`.
+[[nodiscard]] Result<Head::Signed> newest_head(const StoredHeads& heads, const Pin* pin, bool accept_older,
+                                               std::vector<std::string>& notes);
+
+// Signs and stores a head. Durable on return.
+[[nodiscard]] Result<Head::Signed> put_head(BlobStore& blobs, KeyCustody& custody, const Head& head);
+
+// Checks that the opened keyring is the one that the head names, or a successor of it by an unbroken chain (a crash
+// before the head of a key change). RollbackDetected, DamagedHead.
+[[nodiscard]] Status check_keyring_against_head(BlobStore& blobs, KeyCustody& custody, const Head& head);
+
+}  // namespace vaultfs

@@ -1,0 +1,59 @@
+#include "vaultmeta/point_inventory.h"
+
+namespace vaultfs {
+
+Status PointInventory::add(const ChunkId& chunk, std::map<ContainerNumber, std::uint64_t>& needed) {
+  if (chunk.is_zero()) return ok_status();
+  VAULTFS_ASSIGN_OR_RETURN(const ContainerNumber segment, segments_.segment_of(chunk));
+  needed.emplace(segment, 0);
+  return ok_status();
+}
+
+Result<PointInventory::Numbers> PointInventory::segments_of_page(const ChunkId& page) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto known = pages_.find(page); known != pages_.end()) return known->second;
+  }
+  std::map<ContainerNumber, std::uint64_t> needed;
+  VAULTFS_RETURN_IF_ERROR(add(page, needed));
+  VAULTFS_ASSIGN_OR_RETURN(const Bytes content, segments_.read_verified(RecordType::map_page, page));
+  VAULTFS_ASSIGN_OR_RETURN(const MapPage decoded, MapPage::decode(content));
+  for (const ChunkId& chunk : decoded.entries) VAULTFS_RETURN_IF_ERROR(add(chunk, needed));
+  Numbers numbers;
+  numbers.reserve(needed.size());
+  for (const auto& [number, bytes] : needed) numbers.push_back(number);
+  const std::lock_guard lock(mutex_);
+  if (pages_.size() >= kMaxPages) pages_.clear();
+  pages_[page] = numbers;
+  return numbers;
+}
+
+Result<std::vector<Manifest::SegmentNeeded>> PointInventory::of(const std::vector<InodeRecord>& inodes) {
+  std::map<ContainerNumber, std::uint64_t> needed;
+  for (const InodeRecord& inode : inodes) {
+    for (const ChunkId& chunk : inode.chunks) VAULTFS_RETURN_IF_ERROR(add(chunk, needed));
+    for (const ChunkId& page : inode.pages) {
+      if (page.is_zero()) continue;
+      VAULTFS_ASSIGN_OR_RETURN(const Numbers numbers, segments_of_page(page));
+      for (const ContainerNumber number : numbers) needed.emplace(number, 0);
+    }
+  }
+  for (const SegmentInfo& segment : segments_.segments()) {
+    const auto found = needed.find(segment.number);
+    if (found != needed.end()) found->second = segment.file_bytes;
+  }
+  std::vector<Manifest::SegmentNeeded> inventory;
+  inventory.reserve(needed.size());
+  for (const auto& [number, bytes] : needed) {
+    if (bytes == 0) return Error{ErrorCode::Internal, "a recovery point's content is not in a closed segment"};
+    inventory.push_back({number, bytes});
+  }
+  return inventory;
+}
+
+void PointInventory::forget() {
+  const std::lock_guard lock(mutex_);
+  pages_.clear();
+}
+
+}  // namespace vaultfs
