@@ -25,9 +25,12 @@ bool within_limits(Argon2Cost cost) {
          cost.passes <= kMaxPasses;
 }
 
-// Argon2id version 1.3 with one lane. Its work memory is far beyond what may be locked; it holds no key, and is
-// unmapped before this returns.
-Result<SecretBuffer> stretch(const SecretBuffer& passphrase, ByteView salt, Argon2Cost cost) {
+}  // namespace
+
+Result<SecretBuffer> stretch_passphrase(const SecretBuffer& passphrase, ByteView salt, Argon2Cost cost) {
+  if (salt.size() != kSaltBytes || !within_limits(cost)) {
+    return Error{ErrorCode::InvalidArgument, "the salt or the cost of Argon2id is out of its limits"};
+  }
   if (sodium_init() < 0) return Error{ErrorCode::Internal, "libsodium cannot start"};
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key, SecretBuffer::allocate(kAeadKeyBytes));
   if (crypto_pwhash_argon2id(reinterpret_cast<unsigned char*>(key.mutable_view().data()), key.size(),
@@ -40,14 +43,11 @@ Result<SecretBuffer> stretch(const SecretBuffer& passphrase, ByteView salt, Argo
   return key;
 }
 
-}  // namespace
-
 Result<Bytes> seal_with_passphrase(const SecretBuffer& passphrase, std::string_view label, ByteView aad,
                                    ByteView secret, Argon2Cost cost) {
   if (passphrase.empty()) return Error{ErrorCode::PassphraseRequired, "the passphrase is empty"};
-  if (!within_limits(cost)) return Error{ErrorCode::InvalidArgument, "the cost of Argon2id is out of its limits"};
   VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer salt, SecretBuffer::random(kSaltBytes));
-  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer key, stretch(passphrase, salt.view(), cost));
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer key, stretch_passphrase(passphrase, salt.view(), cost));
   VAULTFS_ASSIGN_OR_RETURN(const Bytes sealed, seal_box(key, label, aad, secret));
   ByteWriter box;
   box.u32(cost.memory_kib);
@@ -73,7 +73,7 @@ Result<SecretBuffer> open_with_passphrase(const SecretBuffer& passphrase, std::s
   if (!within_limits(cost)) {
     return Error{ErrorCode::AuthenticationFailed, "a passphrase box asks for a cost out of the limits"};
   }
-  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer key, stretch(passphrase, salt, cost));
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer key, stretch_passphrase(passphrase, salt, cost));
   auto secret = open_box(key, label, aad, sealed);
   if (!secret.ok() && secret.code() == ErrorCode::WrongKey) {
     return Error{ErrorCode::WrongPassphrase, "the passphrase is not the one that this was sealed under"};

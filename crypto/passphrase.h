@@ -15,6 +15,10 @@ struct Argon2Cost {
   std::uint32_t passes = 3;
 };
 
+// Argon2id version 1.3 with one lane: 32 bytes from a passphrase and a salt of 16 bytes (InvalidArgument otherwise, or
+// if the cost is out of its limits: 8 KiB to 4 GiB, 1 to 64 passes). Its work memory is not locked; the result is.
+[[nodiscard]] Result<SecretBuffer> stretch_passphrase(const SecretBuffer& passphrase, ByteView salt, Argon2Cost cost);
+
 // Seals a secret under a passphrase (format.md, "Passphrase box"):
 //   memory_kib u32 ‖ passes u32 ‖ argon2 salt 16 ‖ sealed box under Argon2id's 32-byte output
 [[nodiscard]] Result<Bytes> seal_with_passphrase(const SecretBuffer& passphrase, std::string_view label, ByteView aad,

@@ -21,7 +21,8 @@ class RsaKey {
   [[nodiscard]] static Result<std::unique_ptr<RsaKey>> from_private_der(ByteView pkcs8);
   // SubjectPublicKeyInfo DER.
   [[nodiscard]] static Result<std::unique_ptr<RsaKey>> from_public_der(ByteView spki);
-  // PKCS#8 PEM, encrypted (PBES2) or not; PassphraseRequired if encrypted and `passphrase` is null, WrongPassphrase.
+  // PKCS#8 PEM, encrypted (PBES2) or not; PassphraseRequired if encrypted and `passphrase` is null, WrongPassphrase,
+  // NotSupported for older encryptions. The key is checked as a whole (InvalidArgument if it is damaged).
   [[nodiscard]] static Result<std::unique_ptr<RsaKey>> from_pem(ByteView pem, const SecretBuffer* passphrase);
 
   [[nodiscard]] virtual unsigned bits() const = 0;
