@@ -25,7 +25,8 @@ Status write_file_durably(Env& env, const Env::Path& path, ByteView bytes) {
   VAULTFS_RETURN_IF_ERROR(file->sync());
   file.reset();
   VAULTFS_RETURN_IF_ERROR(env.rename(temporary, path));
-  return env.sync_directory(path.parent_path());
+  // A bare name is in the current directory.
+  return env.sync_directory(path.has_parent_path() ? path.parent_path() : Env::Path("."));
 }
 
 }  // namespace vaultfs

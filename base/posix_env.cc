@@ -64,6 +64,7 @@ class PosixFile final : public File {
         if (errno == EINTR) continue;
         return system_error(errno, "cannot write", path_);
       }
+      if (n == 0) return system_error(EIO, "cannot write", path_);
       done += static_cast<std::size_t>(n);
     }
     return ok_status();
@@ -114,7 +115,8 @@ class SystemClock final : public Clock {
 class PosixEnv final : public Env {
  public:
   Result<std::unique_ptr<File>> open(const Path& path, OpenMode mode) override {
-    int flags = O_CLOEXEC | O_NOFOLLOW;
+    // O_NONBLOCK changes nothing for regular files, and opening a FIFO in the place of one can't hang.
+    int flags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
     if (mode == OpenMode::read_only) flags |= O_RDONLY;
     if (mode == OpenMode::read_write) flags |= O_RDWR;
     if (mode == OpenMode::create_exclusive) flags |= O_RDWR | O_CREAT | O_EXCL;
