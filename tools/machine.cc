@@ -63,7 +63,8 @@ Result<SecretBuffer> obtain_passphrase(const std::filesystem::path& file, int de
   if (!file.empty()) {
     const UniqueFd opened(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
     if (!opened.valid()) {
-      return Error{error_from_errno(errno), "cannot open the passphrase file " + file.string() + ": " + std::strerror(errno)};
+      return Error{error_from_errno(errno),
+                   "cannot open the passphrase file " + file.string() + ": " + std::strerror(errno)};
     }
     return read_passphrase(opened.get());
   }
@@ -88,7 +89,8 @@ Result<std::unique_ptr<Machine>> Machine::open(const MachineOptions& options) {
   VAULTFS_ASSIGN_OR_RETURN(machine->state_, MachineState::open(posix_env(), home));
   machine->platform_keys_ = std::make_unique<MachineKeyStore>(posix_env(), home);
   machine->key_vaults_ = std::make_unique<LocalKeyVaults>(posix_env(), home, [options](const std::string& name) {
-    return obtain_passphrase(options.passphrase_file, options.passphrase_fd, options.prompt, false, "key vault " + name);
+    return obtain_passphrase(options.passphrase_file, options.passphrase_fd, options.prompt, false,
+                             "key vault " + name);
   });
   machine->resolver_ = make_local_resolver(*machine->key_vaults_);
   return machine;

@@ -17,8 +17,8 @@ namespace vaultfs {
 
 struct MachineOptions {
   std::filesystem::path home;  // empty: default_machine_home()
-  // Where the passphrase of a passphrase-protected local key vault is read from. Nothing is asked for unless `prompt` is set and
-  // stdin is a terminal.
+  // Where the passphrase of a passphrase-protected local key vault is read from. Nothing is asked for unless `prompt`
+  // is set and stdin is a terminal.
   std::filesystem::path passphrase_file;
   int passphrase_fd = -1;
   bool prompt = false;
@@ -43,9 +43,10 @@ class Machine {
   std::unique_ptr<KeyVaultResolver> resolver_;
 };
 
-// Reads a passphrase: from `file` if given, else from `descriptor` if not negative, else (if `prompt` and stdin is a terminal) from the
-// terminal without echo, twice if `confirm`. PassphraseRequired if there is no source. `what` is shown in the prompt.
-[[nodiscard]] Result<SecretBuffer> obtain_passphrase(const std::filesystem::path& file, int descriptor, bool prompt, bool confirm,
-                                                     const std::string& what);
+// Reads a passphrase: from `file` if given, else from `descriptor` if not negative, else (if `prompt` and stdin is a
+// terminal) from the terminal without echo, twice if `confirm`. PassphraseRequired if there is no source. `what` is
+// shown in the prompt.
+[[nodiscard]] Result<SecretBuffer> obtain_passphrase(const std::filesystem::path& file, int descriptor, bool prompt,
+                                                     bool confirm, const std::string& what);
 
 }  // namespace vaultfs

@@ -1,5 +1,5 @@
-// umount.fuse.vaultfs: called by umount(8). Unmounts, then waits until the daemon has written everything and is gone, so that a
-// successful umount means that the data is safe.
+// umount.fuse.vaultfs: called by umount(8). Unmounts, then waits until the daemon has written everything and is gone,
+// so that a successful umount means that the data is safe.
 
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -94,7 +94,8 @@ int main(int argc, char** argv) {
     return 32;
   }
   if ((flags & MNT_DETACH) != 0 || vault.empty()) return 0;  // a lazy unmount ends when its last user does
-  // The vault still has its owner until the daemon has synced; a vault under another owner by then would mean it is gone too.
+  // The vault still has its owner until the daemon has synced; a vault under another owner by then would mean it is
+  // gone too.
   if (!wait_for_owner(vault)) {
     std::fprintf(stderr, "umount.fuse.vaultfs: cannot tell whether the daemon of %s has finished\n", vault.c_str());
     return 32;

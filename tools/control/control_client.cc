@@ -16,7 +16,8 @@ Result<std::optional<UniqueFd>> connect_to_owner(const std::filesystem::path& va
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const std::string text = path.string();
-  if (text.size() >= sizeof address.sun_path) return Error{ErrorCode::NameTooLong, "the control socket's path is too long: " + text};
+  if (text.size() >= sizeof address.sun_path)
+    return Error{ErrorCode::NameTooLong, "the control socket's path is too long: " + text};
   std::memcpy(address.sun_path, text.c_str(), text.size() + 1);
   UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!socket.valid()) return Error{ErrorCode::IoError, std::string("no socket: ") + std::strerror(errno)};
@@ -28,12 +29,14 @@ Result<std::optional<UniqueFd>> connect_to_owner(const std::filesystem::path& va
 }
 
 Result<nlohmann::json> ask_owner(const UniqueFd& connection, const std::string& verb, const nlohmann::json& arguments,
-                                 const std::vector<int>& descriptors, const std::function<void(const nlohmann::json&)>& progress) {
+                                 const std::vector<int>& descriptors,
+                                 const std::function<void(const nlohmann::json&)>& progress) {
   VAULTFS_RETURN_IF_ERROR(send_message(connection.get(), {{"verb", verb}, {"arguments", arguments}}, descriptors));
   while (true) {
     auto message = receive_message(connection.get());
     if (!message.ok()) {
-      if (message.code() == ErrorCode::NotFound) return Error{ErrorCode::IoError, "the vault's owner ended before it answered"};
+      if (message.code() == ErrorCode::NotFound)
+        return Error{ErrorCode::IoError, "the vault's owner ended before it answered"};
       return std::move(message).error();
     }
     const nlohmann::json& body = message->body;

@@ -16,8 +16,8 @@ namespace vaultfs {
 [[nodiscard]] Result<std::optional<UniqueFd>> connect_to_owner(const std::filesystem::path& vault);
 
 // Sends one request and waits for its result; `progress` is called with each progress message (may be empty).
-[[nodiscard]] Result<nlohmann::json> ask_owner(const UniqueFd& connection, const std::string& verb, const nlohmann::json& arguments,
-                                               const std::vector<int>& descriptors,
+[[nodiscard]] Result<nlohmann::json> ask_owner(const UniqueFd& connection, const std::string& verb,
+                                               const nlohmann::json& arguments, const std::vector<int>& descriptors,
                                                const std::function<void(const nlohmann::json&)>& progress);
 
 }  // namespace vaultfs

@@ -21,7 +21,8 @@ Result<sockaddr_un> address_of(const std::filesystem::path& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const std::string text = path.string();
-  if (text.size() >= sizeof address.sun_path) return Error{ErrorCode::NameTooLong, "the control socket's path is too long: " + text};
+  if (text.size() >= sizeof address.sun_path)
+    return Error{ErrorCode::NameTooLong, "the control socket's path is too long: " + text};
   std::memcpy(address.sun_path, text.c_str(), text.size() + 1);
   return address;
 }
@@ -100,14 +101,19 @@ class Server final : public ControlServer {
       socklen_t size = sizeof peer;
       if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return;
       if (peer.uid != 0 && peer.uid != ::geteuid()) {
-        static_cast<void>(send_message(socket, error_to_json({ErrorCode::PermissionDenied, "the vault belongs to another user"})).ok());
+        static_cast<void>(
+            send_message(socket, error_to_json({ErrorCode::PermissionDenied, "the vault belongs to another user"}))
+                .ok());
         return;
       }
       auto request = receive_message(socket);
       if (!request.ok()) return;
-      const SendProgress progress = [socket](const nlohmann::json& body) { return send_message(socket, {{"progress", body}}).ok(); };
+      const SendProgress progress = [socket](const nlohmann::json& body) {
+        return send_message(socket, {{"progress", body}}).ok();
+      };
       auto result = handler_({peer.uid, peer.pid}, request.value(), progress);
-      const nlohmann::json answer = result.ok() ? nlohmann::json{{"result", std::move(result).value()}} : error_to_json(result.error());
+      const nlohmann::json answer =
+          result.ok() ? nlohmann::json{{"result", std::move(result).value()}} : error_to_json(result.error());
       static_cast<void>(send_message(socket, answer).ok());  // a client that left needs no answer
     } catch (const std::exception& failure) {
       static_cast<void>(send_message(socket, error_to_json({ErrorCode::Internal, failure.what()})).ok());
@@ -130,16 +136,19 @@ Result<std::unique_ptr<ControlServer>> ControlServer::start(const std::filesyste
   VAULTFS_ASSIGN_OR_RETURN(const sockaddr_un address, address_of(socket));
   UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   UniqueFd wake(::eventfd(0, EFD_CLOEXEC));
-  if (!listener.valid() || !wake.valid()) return Error{ErrorCode::IoError, std::string("no control socket: ") + std::strerror(errno)};
+  if (!listener.valid() || !wake.valid())
+    return Error{ErrorCode::IoError, std::string("no control socket: ") + std::strerror(errno)};
   // We hold the vault's lock, so a socket that is there is a dead owner's.
   ::unlink(socket.c_str());
   if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    return Error{error_from_errno(errno), "cannot bind the control socket " + socket.string() + ": " + std::strerror(errno)};
+    return Error{error_from_errno(errno),
+                 "cannot bind the control socket " + socket.string() + ": " + std::strerror(errno)};
   }
   if (::chmod(socket.c_str(), 0600) != 0 || ::listen(listener.get(), 16) != 0) {
     return Error{error_from_errno(errno), "cannot listen on " + socket.string() + ": " + std::strerror(errno)};
   }
-  return std::unique_ptr<ControlServer>(std::make_unique<Server>(std::move(listener), std::move(wake), socket, std::move(handler)));
+  return std::unique_ptr<ControlServer>(
+      std::make_unique<Server>(std::move(listener), std::move(wake), socket, std::move(handler)));
 }
 
 }  // namespace vaultfs

@@ -19,16 +19,18 @@ struct Caller {
   pid_t pid = 0;
 };
 
-// Listens for vaultctl on behalf of a mount. Each connection brings one request {"verb","arguments"} and gets any number of
-// {"progress":{"done_bytes","total_bytes"}} and then one {"result":…} or {"error":…}. A client that goes away stops its request at the
-// next progress report. Only the owner's user and root may connect.
+// Listens for vaultctl on behalf of a mount. Each connection brings one request {"verb","arguments"} and gets any
+// number of
+// {"progress":{"done_bytes","total_bytes"}} and then one {"result":…} or {"error":…}. A client that goes away stops its
+// request at the next progress report. Only the owner's user and root may connect.
 class ControlServer {
  public:
   using SendProgress = std::function<bool(const nlohmann::json&)>;  // false: the client is gone
   using Handler = std::function<Result<nlohmann::json>(const Caller&, Message& request, const SendProgress&)>;
 
   // A stale socket (nobody answers) is replaced. REQUIRES: the caller holds the vault's lock.
-  [[nodiscard]] static Result<std::unique_ptr<ControlServer>> start(const std::filesystem::path& socket, Handler handler);
+  [[nodiscard]] static Result<std::unique_ptr<ControlServer>> start(const std::filesystem::path& socket,
+                                                                    Handler handler);
   virtual ~ControlServer() = default;
   // Stops listening, removes the socket and waits for the requests under way.
   virtual void stop() = 0;

@@ -60,7 +60,8 @@ void collect_descriptors(msghdr& header, std::vector<UniqueFd>& out) {
 Status send_message(int socket, const nlohmann::json& body, const std::vector<int>& descriptors) {
   if (descriptors.size() > kMaxDescriptors) return Error{ErrorCode::InvalidArgument, "too many files at once"};
   const std::string text = body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  if (text.size() > kMaxMessageBytes) return Error{ErrorCode::InvalidArgument, "the answer is too large for the control socket"};
+  if (text.size() > kMaxMessageBytes)
+    return Error{ErrorCode::InvalidArgument, "the answer is too large for the control socket"};
   const auto size = static_cast<std::uint32_t>(text.size());
   std::array<char, 4> length{};
   for (unsigned i = 0; i < 4; ++i) length[i] = static_cast<char>((size >> (8U * i)) & 0xffU);
@@ -82,7 +83,8 @@ Status send_message(int socket, const nlohmann::json& body, const std::vector<in
   ssize_t sent = 0;
   do sent = ::sendmsg(socket, &header, MSG_NOSIGNAL);
   while (sent < 0 && errno == EINTR);
-  if (sent < 0) return Error{ErrorCode::IoError, std::string("the control socket's peer is gone: ") + std::strerror(errno)};
+  if (sent < 0)
+    return Error{ErrorCode::IoError, std::string("the control socket's peer is gone: ") + std::strerror(errno)};
   if (static_cast<std::size_t>(sent) < length.size()) {
     VAULTFS_RETURN_IF_ERROR(send_all(socket, length.data() + sent, length.size() - static_cast<std::size_t>(sent)));
   }
@@ -102,14 +104,16 @@ Result<Message> receive_message(int socket) {
   ssize_t got = 0;
   do got = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
   while (got < 0 && errno == EINTR);
-  if (got < 0) return Error{ErrorCode::IoError, std::string("cannot read from the control socket: ") + std::strerror(errno)};
+  if (got < 0)
+    return Error{ErrorCode::IoError, std::string("cannot read from the control socket: ") + std::strerror(errno)};
   collect_descriptors(header, message.descriptors);
   if (got == 0) return Error{ErrorCode::NotFound, "the control socket's peer has ended"};
   if (static_cast<std::size_t>(got) < length.size()) {
     VAULTFS_RETURN_IF_ERROR(receive_all(socket, length.data() + got, length.size() - static_cast<std::size_t>(got)));
   }
   std::uint32_t size = 0;
-  for (unsigned i = 0; i < 4; ++i) size |= static_cast<std::uint32_t>(static_cast<unsigned char>(length[i])) << (8U * i);
+  for (unsigned i = 0; i < 4; ++i)
+    size |= static_cast<std::uint32_t>(static_cast<unsigned char>(length[i])) << (8U * i);
   if (size > kMaxMessageBytes) return Error{ErrorCode::InvalidArgument, "a message on the control socket is too large"};
   std::string text(size, '\0');
   VAULTFS_RETURN_IF_ERROR(receive_all(socket, text.data(), text.size()));

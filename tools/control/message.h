@@ -19,7 +19,8 @@ struct Message {
 
 // Blocks until all is sent. IoError when the peer is gone.
 [[nodiscard]] Status send_message(int socket, const nlohmann::json& body, const std::vector<int>& descriptors = {});
-// Blocks for one message. NotFound at an orderly end of the stream, InvalidArgument for anything malformed or too large.
+// Blocks for one message. NotFound at an orderly end of the stream, InvalidArgument for anything malformed or too
+// large.
 [[nodiscard]] Result<Message> receive_message(int socket);
 
 // An Error as JSON {"error":{"name","message"}}, and back (an unknown name becomes Internal).

@@ -23,10 +23,12 @@ Result<std::filesystem::path> runtime_directory() {
     directory = "/tmp/vaultfs-" + std::to_string(::geteuid());
   }
   if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
-    return Error{error_from_errno(errno), "cannot make the runtime directory " + directory.string() + ": " + std::strerror(errno)};
+    return Error{error_from_errno(errno),
+                 "cannot make the runtime directory " + directory.string() + ": " + std::strerror(errno)};
   }
   struct stat st {};
-  if (::lstat(directory.c_str(), &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != ::geteuid() || (st.st_mode & 022U) != 0) {
+  if (::lstat(directory.c_str(), &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != ::geteuid() ||
+      (st.st_mode & 022U) != 0) {
     return Error{ErrorCode::PermissionDenied,
                  directory.string() + " must be a directory of this user that nobody else can write to"};
   }
@@ -36,13 +38,15 @@ Result<std::filesystem::path> runtime_directory() {
 Result<std::filesystem::path> control_socket_path(const std::filesystem::path& vault) {
   struct stat st {};
   if (::stat(vault.c_str(), &st) != 0) {
-    return Error{ErrorCode::VaultNotFound, vault.string() + ": " + std::strerror(errno) + "; make one with: vaultctl vault create"};
+    return Error{ErrorCode::VaultNotFound,
+                 vault.string() + ": " + std::strerror(errno) + "; make one with: vaultctl vault create"};
   }
   if (::stat((vault / "vault.lock").c_str(), &st) != 0) {
     return Error{ErrorCode::NotAVault, vault.string() + " is not a vault (it has no vault.lock)"};
   }
   VAULTFS_ASSIGN_OR_RETURN(const std::filesystem::path directory, runtime_directory());
-  const std::string name = std::to_string(major(st.st_dev)) + "." + std::to_string(minor(st.st_dev)) + "-" + std::to_string(st.st_ino);
+  const std::string name =
+      std::to_string(major(st.st_dev)) + "." + std::to_string(minor(st.st_dev)) + "-" + std::to_string(st.st_ino);
   return directory / (name + ".sock");
 }
 

@@ -6,12 +6,12 @@
 
 namespace vaultfs {
 
-// $VAULTFS_RUNTIME_DIR, else /run/vaultfs for root, else $XDG_RUNTIME_DIR/vaultfs, else /tmp/vaultfs-UID. Made with mode 0700 if
-// missing; PermissionDenied if it belongs to somebody else or others may write to it.
+// $VAULTFS_RUNTIME_DIR, else /run/vaultfs for root, else $XDG_RUNTIME_DIR/vaultfs, else /tmp/vaultfs-UID. Made with
+// mode 0700 if missing; PermissionDenied if it belongs to somebody else or others may write to it.
 [[nodiscard]] Result<std::filesystem::path> runtime_directory();
 
-// Where the owner of a vault listens: named by device and inode of VAULT/vault.lock, so that every path to the vault leads there.
-// VaultNotFound, NotAVault.
+// Where the owner of a vault listens: named by device and inode of VAULT/vault.lock, so that every path to the vault
+// leads there. VaultNotFound, NotAVault.
 [[nodiscard]] Result<std::filesystem::path> control_socket_path(const std::filesystem::path& vault);
 
 }  // namespace vaultfs

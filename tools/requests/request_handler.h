@@ -18,9 +18,9 @@ namespace vaultfs {
 struct RequestContext {
   Session& session;
   Machine& machine;
-  uid_t uid = 0;                       // who asked
-  std::filesystem::path mount_point;   // of the owner; empty if there is none
-  ProgressCallback progress;           // never empty
+  uid_t uid = 0;                      // who asked
+  std::filesystem::path mount_point;  // of the owner; empty if there is none
+  ProgressCallback progress;          // never empty
 };
 
 // Whether a verb changes the vault (needs the owner) or only reads.
@@ -29,14 +29,16 @@ struct VerbInfo {
   std::string verb;
   VerbAccess access = VerbAccess::reads;
 };
-// Every verb there is: "vault.show", "encryption.show", "encryption.set", "encryption.refresh", "key.usage", "key.rewrap",
-// "backup.run", "backup.commit", "recovery-point.list", "restore", "verify", "job.list", "job.show", "activity".
+// Every verb there is: "vault.show", "encryption.show", "encryption.set", "encryption.refresh", "key.usage",
+// "key.rewrap", "backup.run", "backup.commit", "recovery-point.list", "restore", "verify", "job.list", "job.show",
+// "activity".
 [[nodiscard]] const std::vector<VerbInfo>& verbs();
 
-// Does what `verb` says. The same code serves the mount's control socket and a vaultctl that owns the vault for the length of one
-// command. Arguments and result are JSON objects (docs/cli.md); files come as descriptors and are named in the arguments by their
-// position ("descriptor": 0). Bad arguments: Usage or InvalidArgument. Thread-safe.
+// Does what `verb` says. The same code serves the mount's control socket and a vaultctl that owns the vault for the
+// length of one command. Arguments and result are JSON objects (docs/cli.md); files come as descriptors and are named
+// in the arguments by their position ("descriptor": 0). Bad arguments: Usage or InvalidArgument. Thread-safe.
 [[nodiscard]] Result<nlohmann::json> handle_request(const RequestContext& context, const std::string& verb,
-                                                    const nlohmann::json& arguments, std::vector<UniqueFd>& descriptors);
+                                                    const nlohmann::json& arguments,
+                                                    std::vector<UniqueFd>& descriptors);
 
 }  // namespace vaultfs

@@ -1,0 +1,205 @@
+#include "tools/mount_options.h"
+
+#include <array>
+#include <charconv>
+#include <map>
+
+namespace vaultfs {
+
+const char* const kMountUsage = R"(usage: vaultfs VAULT MOUNTPOINT [-f] [-o OPTION[,OPTION…]]
+
+Mounts the vault and returns when it is ready. Unmount with umount or fusermount3 -u.
+
+  -f                    stay in the foreground, log to stderr
+  -o settle=TIME        commit an item's job when none of its files has been open for writing for so long (10s)
+  -o max-job=TIME       commit a job that lasts longer, also with files open (24h)
+  -o commit=manual      commit only by `vaultctl backup commit`
+  -o ro                 read-only; several read-only mounts may stand beside the owner
+  -o cache=writeback    let the kernel gather small writes (default: cache=direct)
+  -o write-buffer=SIZE  memory for data that is not stored yet (128M)
+  -o read-cache=SIZE    memory for opened frames (64M)
+  -o wait=TIME          wait so long for a vault that is in use (0s)
+  -o passphrase-file=F  passphrase of a local key vault that has one; passphrase-fd=N reads it from a descriptor
+  -o home=DIR           instead of $VAULTFS_HOME
+  -o log=FILE           instead of syslog
+  -o allow_other        let other users in (the kernel checks their permissions)
+  -o nonempty           mount over a directory that has entries
+  -o accept-older       with ro: open a vault that is older than what this machine has seen
+  -o unverified         with ro: open a vault whose root key this machine has not pinned
+and the kernel's nodev, dev, nosuid, suid, noexec, exec, noatime.
+)";
+
+namespace {
+
+Error bad_value(std::string_view option, const char* wanted) {
+  return Error{ErrorCode::Usage, "-o " + std::string(option) + ": give " + wanted};
+}
+
+bool parse_unsigned(std::string_view text, std::uint64_t& value) {
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return problem == std::errc() && end == text.data() + text.size() && !text.empty();
+}
+
+// Written by mount(8) or meant for it and for systemd; without a meaning for a FUSE file system.
+bool is_ignored(std::string_view name) {
+  static constexpr std::array<std::string_view, 14> kIgnored{"defaults", "rw",       "auto",  "noauto", "user",
+                                                             "nouser",   "users",    "owner", "group",  "_netdev",
+                                                             "nofail",   "relatime", "async", "loop"};
+  for (const std::string_view ignored : kIgnored) {
+    if (name == ignored) return true;
+  }
+  return name.starts_with("x-") || name.starts_with("comment=") || name.starts_with("uhelper=") ||
+         name.starts_with("helper=");
+}
+
+bool is_kernel_option(std::string_view name) {
+  static constexpr std::array<std::string_view, 7> kKernel{"nodev",  "dev",  "nosuid", "suid",
+                                                           "noexec", "exec", "noatime"};
+  for (const std::string_view option : kKernel) {
+    if (name == option) return true;
+  }
+  return false;
+}
+
+Status apply_flag(std::string_view name, MountCommand& command) {
+  if (name == "ro") {
+    command.mount.read_only = true;
+    command.session.vault.read_only = true;
+  } else if (name == "allow_other") {
+    command.mount.allow_other = true;
+  } else if (name == "nonempty") {
+    command.mount.nonempty = true;
+  } else if (name == "accept-older") {
+    command.session.vault.accept_older = true;
+  } else if (name == "unverified") {
+    command.session.vault.allow_unverified = true;
+  } else if (is_kernel_option(name)) {
+    command.mount.kernel_options.emplace_back(name);
+  } else if (!is_ignored(name)) {
+    return Error{ErrorCode::Usage, "unknown option -o " + std::string(name) + "; see vaultfs --help"};
+  }
+  return ok_status();
+}
+
+Status apply_value(std::string_view option, std::string_view name, std::string_view value, MountCommand& command) {
+  std::uint64_t number = 0;
+  if (name == "settle") {
+    if (!parse_duration_seconds(value, command.session.settle_seconds)) return bad_value(option, "a time such as 10s");
+  } else if (name == "max-job") {
+    if (!parse_duration_seconds(value, command.session.max_job_seconds) || command.session.max_job_seconds == 0) {
+      return bad_value(option, "a time such as 24h");
+    }
+  } else if (name == "wait") {
+    unsigned seconds = 0;
+    if (!parse_duration_seconds(value, seconds)) return bad_value(option, "a time such as 30s");
+    command.session.vault.lock_wait_seconds = seconds;
+  } else if (name == "commit") {
+    if (value != "manual" && value != "auto") return bad_value(option, "commit=manual or commit=auto");
+    command.session.manual_commit = value == "manual";
+  } else if (name == "cache") {
+    if (value != "writeback" && value != "direct") return bad_value(option, "cache=direct or cache=writeback");
+    command.mount.writeback_cache = value == "writeback";
+  } else if (name == "write-buffer") {
+    if (!parse_byte_size(value, number) || number < (8ULL << 20)) return bad_value(option, "a size of at least 8M");
+    command.session.tree.write_buffer_bytes = number;
+  } else if (name == "read-cache") {
+    if (!parse_byte_size(value, number)) return bad_value(option, "a size such as 64M");
+    command.session.tree.frame_cache_bytes = number;
+  } else if (name == "passphrase-file") {
+    command.machine.passphrase_file = std::filesystem::absolute(value);
+  } else if (name == "passphrase-fd") {
+    if (!parse_unsigned(value, number) || number > 1'000'000)
+      return bad_value(option, "the number of an open descriptor");
+    command.machine.passphrase_fd = static_cast<int>(number);
+  } else if (name == "home") {
+    command.machine.home = std::filesystem::absolute(value);
+  } else if (name == "log") {
+    command.log_file = std::filesystem::absolute(value);
+  } else if (!is_ignored(option)) {
+    return Error{ErrorCode::Usage, "unknown option -o " + std::string(option) + "; see vaultfs --help"};
+  }
+  return ok_status();
+}
+
+Status apply_option_list(std::string_view list, MountCommand& command) {
+  while (!list.empty()) {
+    const std::size_t comma = list.find(',');
+    const std::string_view option = list.substr(0, comma);
+    if (!option.empty()) VAULTFS_RETURN_IF_ERROR(apply_mount_option(option, command));
+    if (comma == std::string_view::npos) break;
+    list.remove_prefix(comma + 1);
+  }
+  return ok_status();
+}
+
+}  // namespace
+
+bool parse_duration_seconds(std::string_view text, unsigned& seconds) {
+  constexpr std::uint64_t kYear = 366ULL * 24 * 3600;
+  std::uint64_t unit = 1;
+  if (!text.empty()) {
+    const char last = text.back();
+    if (last == 's' || last == 'm' || last == 'h') {
+      unit = last == 'h' ? 3600 : last == 'm' ? 60 : 1;
+      text.remove_suffix(1);
+    }
+  }
+  std::uint64_t number = 0;
+  if (!parse_unsigned(text, number) || number > kYear / unit) return false;
+  seconds = static_cast<unsigned>(number * unit);
+  return true;
+}
+
+bool parse_byte_size(std::string_view text, std::uint64_t& bytes) {
+  unsigned shift = 0;
+  if (!text.empty()) {
+    const char last = text.back();
+    if (last == 'K' || last == 'M' || last == 'G') {
+      shift = last == 'K' ? 10 : last == 'M' ? 20 : 30;
+      text.remove_suffix(1);
+    }
+  }
+  std::uint64_t number = 0;
+  if (!parse_unsigned(text, number) || number > (1ULL << 50) >> shift) return false;
+  bytes = number << shift;
+  return true;
+}
+
+Status apply_mount_option(std::string_view option, MountCommand& command) {
+  const std::size_t equals = option.find('=');
+  if (equals == std::string_view::npos) return apply_flag(option, command);
+  return apply_value(option, option.substr(0, equals), option.substr(equals + 1), command);
+}
+
+Result<MountCommand> parse_mount_command(const std::vector<std::string>& words) {
+  MountCommand command;
+  std::vector<std::string> paths;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    if (word == "-f" || word == "--foreground") {
+      command.foreground = true;
+    } else if (word == "-o") {
+      if (++i == words.size()) return Error{ErrorCode::Usage, "-o wants options behind it"};
+      VAULTFS_RETURN_IF_ERROR(apply_option_list(words[i], command));
+    } else if (word.size() > 2 && word.starts_with("-o")) {
+      VAULTFS_RETURN_IF_ERROR(apply_option_list(std::string_view(word).substr(2), command));
+    } else if (word.size() > 1 && word.front() == '-') {
+      return Error{ErrorCode::Usage, "unknown flag " + word + "; see vaultfs --help"};
+    } else {
+      paths.push_back(word);
+    }
+  }
+  if (paths.size() != 2 || paths[0].empty() || paths[1].empty()) {
+    return Error{ErrorCode::Usage, "name a vault and a mount point: vaultfs VAULT MOUNTPOINT [-f] [-o OPTIONS]"};
+  }
+  if ((command.session.vault.accept_older || command.session.vault.allow_unverified) && !command.mount.read_only) {
+    return Error{ErrorCode::Usage, "accept-older and unverified open a vault read-only: add -o ro"};
+  }
+  command.vault = std::filesystem::absolute(paths[0]).lexically_normal();
+  command.mount_point = std::filesystem::absolute(paths[1]).lexically_normal();
+  command.session.vault.path = command.vault;
+  command.mount.mount_point = command.mount_point;
+  return command;
+}
+
+}  // namespace vaultfs

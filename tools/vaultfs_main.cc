@@ -1,0 +1,200 @@
+// vaultfs VAULT MOUNTPOINT: the mount daemon.
+
+#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/sinks/syslog_sink.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <thread>
+
+#include "crypto/secret_buffer.h"
+#include "fs/mount/mount.h"
+#include "fs/session.h"
+#include "tools/control/control_server.h"
+#include "tools/control/socket_path.h"
+#include "tools/daemon.h"
+#include "tools/machine.h"
+#include "tools/mount_options.h"
+#include "tools/requests/request_handler.h"
+
+namespace vaultfs {
+namespace {
+
+int fail(const Error& error) {
+  std::fprintf(stderr, "vaultfs: %s: %s\n", std::string(error_name(error.code)).c_str(), error.message.c_str());
+  return error_exit_code(error.code);
+}
+
+void start_logging(const MountCommand& command) {
+  if (!command.log_file.empty()) {
+    spdlog::set_default_logger(spdlog::basic_logger_mt("vaultfs", command.log_file.string()));
+  } else if (command.foreground) {
+    spdlog::set_default_logger(spdlog::stderr_color_mt("vaultfs"));
+  } else {
+    spdlog::set_default_logger(spdlog::syslog_logger_mt("vaultfs", "vaultfs", LOG_PID, LOG_DAEMON, true));
+  }
+  spdlog::set_level(spdlog::level::info);
+  spdlog::flush_on(spdlog::level::info);
+}
+
+// Waits for SIGTERM, SIGINT and SIGHUP in a thread of its own and unmounts: at once if nothing is open, else as soon as
+// that is so.
+class SignalThread {
+ public:
+  // Blocks the signals for the calling thread and all it starts later. To be called before any thread is started.
+  static sigset_t block_signals() {
+    sigset_t set;
+    sigemptyset(&set);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&set, signal);
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    // A background process may have inherited an ignored SIGINT; ignored signals are not even left pending.
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) std::signal(signal, SIG_DFL);
+    std::signal(SIGPIPE, SIG_IGN);
+    return set;
+  }
+
+  SignalThread(const sigset_t& signals, Session& session, Mount& mount)
+      : thread_([this, signals, &session, &mount] { loop(signals, session, mount); }) {}
+  ~SignalThread() {
+    stop_ = true;
+    pthread_kill(thread_.native_handle(), SIGUSR1);
+    thread_.join();
+  }
+  SignalThread(const SignalThread&) = delete;
+  SignalThread& operator=(const SignalThread&) = delete;
+  SignalThread(SignalThread&&) = delete;
+  SignalThread& operator=(SignalThread&&) = delete;
+
+ private:
+  void loop(const sigset_t& signals, Session& session, Mount& mount) {
+    bool ending = false;
+    while (!stop_) {
+      timespec pause{1, 0};
+      const int signal = ending ? sigtimedwait(&signals, nullptr, &pause) : sigwaitinfo(&signals, nullptr);
+      if (stop_ || signal == SIGUSR1) continue;
+      if (signal > 0) {
+        spdlog::info("signal {}: syncing, then unmounting", signal);
+        const Status synced = session.vault().read_only() ? ok_status() : session.tree().sync_all();
+        if (!synced.ok()) spdlog::error("{}: {}", error_name(synced.error().code), synced.error().message);
+      } else if (!ending) {
+        continue;
+      }
+      const Status unmounted = mount.request_unmount();
+      if (!unmounted.ok() && !ending) spdlog::warn("{}; serving on until it is free", unmounted.error().message);
+      ending = !unmounted.ok();
+    }
+  }
+
+  std::atomic<bool> stop_ = false;
+  std::thread thread_;  // last: starts when all else is there
+};
+
+Result<std::unique_ptr<ControlServer>> start_control(const MountCommand& command, Machine& machine, Session& session) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::filesystem::path socket, control_socket_path(command.vault));
+  return ControlServer::start(
+      socket,
+      [&machine, &session, mount_point = command.mount_point](
+          const Caller& caller, Message& request, const ControlServer::SendProgress& send) -> Result<nlohmann::json> {
+        const auto verb = request.body.find("verb");
+        const auto arguments = request.body.find("arguments");
+        if (verb == request.body.end() || !verb->is_string() || arguments == request.body.end() ||
+            !arguments->is_object()) {
+          return Error{ErrorCode::Usage, "the request has another form"};
+        }
+        const ProgressCallback progress = [&send](const Progress& now) {
+          return send({{"done_bytes", now.done_bytes}, {"total_bytes", now.total_bytes}});
+        };
+        const RequestContext context{session, machine, caller.uid, mount_point, progress};
+        return handle_request(context, verb->get<std::string>(), *arguments, request.descriptors);
+      });
+}
+
+// Serves until the file system is unmounted. The exit code; the session is still open.
+int serve_session(const MountCommand& command, Machine& machine, Session& session, Daemon& daemon,
+                  const sigset_t& signals) {
+  std::unique_ptr<ControlServer> control;
+  if (!command.mount.read_only) {
+    auto started = start_control(command, machine, session);
+    if (!started.ok()) return fail(started.error());
+    control = std::move(started).value();
+  }
+  auto mount = Mount::create(session, command.mount);
+  if (!mount.ok()) return fail(mount.error());
+  Status served = ok_status();
+  {
+    const SignalThread signal_thread(signals, session, **mount);
+    served = (*mount)->run([&daemon, &command] {
+      spdlog::info("mounted {} on {}", command.vault.string(), command.mount_point.string());
+      daemon.ready();
+    });
+  }
+  if (control) control->stop();
+  if (served.ok()) return 0;
+  spdlog::error("{}: {}", error_name(served.error().code), served.error().message);
+  return error_exit_code(served.error().code);
+}
+
+int serve(const MountCommand& command, Daemon& daemon, const sigset_t& signals) {
+  auto machine = Machine::open(command.machine);
+  if (!machine.ok()) return fail(machine.error());
+  auto session = Session::open((*machine)->for_vault(), command.session);
+  if (!session.ok()) return fail(session.error());
+  for (const std::string& note : (*session)->vault().opening_notes()) {
+    std::fprintf(stderr, "vaultfs: note: %s\n", note.c_str());
+    spdlog::warn("{}", note);
+  }
+
+  int exit_code = serve_session(command, **machine, **session, daemon, signals);
+  const Status closed = (*session)->close();
+  if (!closed.ok()) {
+    spdlog::error("closing the vault: {}: {}", error_name(closed.error().code), closed.error().message);
+    exit_code = error_exit_code(closed.error().code);
+  }
+  session->reset();
+  spdlog::info("closed {}", command.vault.string());
+  return exit_code;
+}
+
+int run(int argc, char** argv) {
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  for (const std::string& word : words) {
+    if (word == "--help" || word == "-h") {
+      std::fputs(kMountUsage, stdout);
+      return 0;
+    }
+    if (word == "--version" || word == "-V") {
+      std::puts("vaultfs " VAULTFS_VERSION);
+      return 0;
+    }
+  }
+  auto command = parse_mount_command(words);
+  if (!command.ok()) return fail(command.error());
+  const Status usable = check_mount_point(command->mount_point, command->vault, command->mount.nonempty);
+  if (!usable.ok()) return fail(usable.error());
+  command->mount.source = command->vault.string();
+
+  Daemon daemon = Daemon::attached();
+  if (!command->foreground) {
+    auto detached = Daemon::detach();
+    if (!detached.ok()) return fail(detached.error());
+    daemon = std::move(detached).value();
+  }
+  // Only now: locked memory and threads do not survive a fork.
+  const Status hardened = harden_process();
+  if (!hardened.ok()) return fail(hardened.error());
+  ::umask(0);  // modes come from the kernel, with the caller's umask applied
+  const sigset_t signals = SignalThread::block_signals();
+  start_logging(*command);
+  return serve(*command, daemon, signals);
+}
+
+}  // namespace
+}  // namespace vaultfs
+
+int main(int argc, char** argv) { return vaultfs::run(argc, argv); }
