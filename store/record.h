@@ -24,6 +24,8 @@ enum class RecordType : std::uint8_t {
 };
 
 inline constexpr std::uint32_t kMaxRecordBytes = 16U * 1024 * 1024;
+inline constexpr std::uint8_t kMinFrameLog2 = 12;
+inline constexpr std::uint8_t kMaxFrameLog2 = 20;
 inline constexpr std::uint8_t kDefaultFrameLog2 = 16;  // 64 KiB
 
 struct RecordHeader {

@@ -13,8 +13,6 @@ namespace {
 constexpr std::string_view kMagic = "VREC";
 constexpr std::size_t kChecksumOffset = 80;
 constexpr std::uint8_t kClearFlag = 1;
-constexpr std::uint8_t kMinFrameLog2 = 12;
-constexpr std::uint8_t kMaxFrameLog2 = 20;
 
 Error damaged(const char* what) { return Error{ErrorCode::DamagedRecord, what}; }
 

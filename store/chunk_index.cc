@@ -1,0 +1,226 @@
+#include "store/chunk_index.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+namespace vaultfs {
+namespace {
+
+// One stored chunk, 29 bytes without padding. The id's first byte is the number of the shard.
+struct Slot {
+  std::array<std::byte, 15> rest_of_key;
+  std::array<std::byte, 4> segment;  // 0: the slot is empty
+  std::array<std::byte, 4> offset;   // in units of 8 bytes
+  std::array<std::byte, 6> sizes;    // 22 bits stored bytes / 8, 24 bits plaintext bytes - 1, map page, damaged
+};
+static_assert(sizeof(Slot) == 29 && alignof(Slot) == 1);
+
+constexpr std::size_t kFirstCapacity = 16;
+constexpr unsigned kPlaintextShift = 22;
+constexpr unsigned kMapPageBit = 46;
+constexpr unsigned kDamagedBit = 47;
+
+template <std::size_t N>
+std::uint64_t load(const std::array<std::byte, N>& bytes) {
+  std::uint64_t value = 0;
+  for (std::size_t i = 0; i < N; ++i) value |= std::to_integer<std::uint64_t>(bytes[i]) << (8 * i);
+  return value;
+}
+
+template <std::size_t N>
+void store(std::array<std::byte, N>& bytes, std::uint64_t value) {
+  for (std::size_t i = 0; i < N; ++i) bytes[i] = static_cast<std::byte>((value >> (8 * i)) & 0xffU);
+}
+
+bool is_empty(const Slot& slot) { return load(slot.segment) == 0; }
+
+bool has_key(const Slot& slot, const ChunkIndex::Key& key) {
+  return std::memcmp(slot.rest_of_key.data(), key.data() + 1, slot.rest_of_key.size()) == 0;
+}
+
+Slot pack(const ChunkIndex::Key& key, const ChunkPlace& place) {
+  const bool fits = place.segment.value != 0 && place.segment.value <= ChunkIndex::kMaxSegment &&
+                    place.offset % 8 == 0 && place.offset <= ChunkIndex::kMaxOffset && place.stored_bytes % 8 == 0 &&
+                    place.stored_bytes / 8 < (1U << kPlaintextShift) && place.plaintext_bytes != 0 &&
+                    place.plaintext_bytes <= kMaxRecordBytes;
+  if (!fits) std::abort();
+  Slot slot{};
+  std::copy(key.begin() + 1, key.end(), slot.rest_of_key.begin());
+  store(slot.segment, place.segment.value);
+  store(slot.offset, place.offset / 8);
+  store(slot.sizes, place.stored_bytes / 8 | std::uint64_t{place.plaintext_bytes - 1} << kPlaintextShift |
+                        std::uint64_t{place.type == RecordType::map_page ? 1U : 0U} << kMapPageBit |
+                        std::uint64_t{place.damaged ? 1U : 0U} << kDamagedBit);
+  return slot;
+}
+
+ChunkPlace unpack(const Slot& slot) {
+  const std::uint64_t sizes = load(slot.sizes);
+  ChunkPlace place;
+  place.segment = ContainerNumber(load(slot.segment));
+  place.offset = load(slot.offset) * 8;
+  place.stored_bytes = static_cast<std::uint32_t>(sizes & ((1U << kPlaintextShift) - 1)) * 8;
+  place.plaintext_bytes = static_cast<std::uint32_t>((sizes >> kPlaintextShift) & 0xffffffU) + 1;
+  place.type = ((sizes >> kMapPageBit) & 1U) != 0 ? RecordType::map_page : RecordType::chunk;
+  place.damaged = ((sizes >> kDamagedBit) & 1U) != 0;
+  return place;
+}
+
+bool same_place(ChunkPlace a, const ChunkPlace& b) {
+  a.damaged = b.damaged;
+  return a == b;
+}
+
+}  // namespace
+
+// Linear probing; deletion shifts back what follows, so that no tombstones fill the table.
+struct ChunkIndex::Shard {
+  mutable std::mutex mutex;  // guards both below; a leaf
+  std::unique_ptr<Slot[]> slots;
+  std::size_t capacity = 0;
+  std::size_t used = 0;
+
+  // Ids are uniform, so that their next four bytes, scaled to the capacity, spread well for any capacity.
+  [[nodiscard]] std::size_t home(const std::byte* rest_of_key) const {
+    std::uint32_t hash = 0;
+    std::memcpy(&hash, rest_of_key, sizeof hash);
+    return static_cast<std::size_t>((std::uint64_t{hash} * capacity) >> 32U);
+  }
+  [[nodiscard]] std::size_t after(std::size_t i) const { return i + 1 == capacity ? 0 : i + 1; }
+
+  // The slot that has the key, or the empty one where it would go. REQUIRES: capacity > used.
+  [[nodiscard]] Slot& locate(const Key& key) const {
+    std::size_t i = home(key.data() + 1);
+    while (!is_empty(slots[i]) && !has_key(slots[i], key)) i = after(i);
+    return slots[i];
+  }
+  [[nodiscard]] Slot* find(const Key& key) const {
+    if (capacity == 0) return nullptr;
+    Slot& slot = locate(key);
+    return is_empty(slot) ? nullptr : &slot;
+  }
+  void insert(const Key& key, const ChunkPlace& place) {
+    if (Slot* known = find(key); known != nullptr) {
+      *known = pack(key, place);
+      return;
+    }
+    // Filled to 9/10, grown by 1/5: between 75 and 90 % of the slots are in use.
+    if ((used + 1) * 10 > capacity * 9) grow();
+    locate(key) = pack(key, place);
+    ++used;
+  }
+  void grow() {
+    const std::size_t old_capacity = capacity;
+    const std::unique_ptr<Slot[]> old = std::move(slots);
+    capacity = capacity == 0 ? kFirstCapacity : capacity + capacity / 5 + 1;
+    slots = std::make_unique<Slot[]>(capacity);
+    for (std::size_t i = 0; i < old_capacity; ++i) {
+      if (is_empty(old[i])) continue;
+      std::size_t to = home(old[i].rest_of_key.data());
+      while (!is_empty(slots[to])) to = after(to);
+      slots[to] = old[i];
+    }
+  }
+  void erase(Slot& slot) {
+    auto hole = static_cast<std::size_t>(&slot - slots.get());
+    for (std::size_t i = after(hole); !is_empty(slots[i]); i = after(i)) {
+      const std::size_t wants = home(slots[i].rest_of_key.data());
+      // May move back unless its home lies (cyclically) after the hole.
+      const bool home_after_hole = hole <= i ? (hole < wants && wants <= i) : (hole < wants || wants <= i);
+      if (home_after_hole) continue;
+      slots[hole] = slots[i];
+      hole = i;
+    }
+    slots[hole] = Slot{};
+    --used;
+  }
+};
+
+ChunkIndex::ChunkIndex() : shards_(std::make_unique<std::array<Shard, kShards>>()) {}
+ChunkIndex::~ChunkIndex() = default;
+
+ChunkIndex::Key ChunkIndex::key_of(const ChunkId& id) {
+  Key key{};
+  std::copy_n(id.view().begin(), key.size(), key.begin());
+  return key;
+}
+
+ChunkIndex::Shard& ChunkIndex::shard(const Key& key) const { return (*shards_)[std::to_integer<std::size_t>(key[0])]; }
+
+std::optional<ChunkPlace> ChunkIndex::find(const ChunkId& id) const {
+  const Key key = key_of(id);
+  const Shard& s = shard(key);
+  const std::lock_guard lock(s.mutex);
+  const Slot* slot = s.find(key);
+  if (slot == nullptr) return std::nullopt;
+  return unpack(*slot);
+}
+
+void ChunkIndex::insert(const Key& key, const ChunkPlace& place) {
+  Shard& s = shard(key);
+  const std::lock_guard lock(s.mutex);
+  s.insert(key, place);
+}
+
+void ChunkIndex::insert_if_better(const ChunkId& id, const ChunkPlace& place) {
+  const Key key = key_of(id);
+  Shard& s = shard(key);
+  const std::lock_guard lock(s.mutex);
+  const Slot* slot = s.find(key);
+  if (slot == nullptr || unpack(*slot).damaged) s.insert(key, place);
+}
+
+void ChunkIndex::erase_if_at(const ChunkId& id, const ChunkPlace& place) {
+  const Key key = key_of(id);
+  Shard& s = shard(key);
+  const std::lock_guard lock(s.mutex);
+  Slot* slot = s.find(key);
+  if (slot != nullptr && same_place(unpack(*slot), place)) s.erase(*slot);
+}
+
+void ChunkIndex::mark_damaged(const ChunkId& id, const ChunkPlace& place) {
+  const Key key = key_of(id);
+  Shard& s = shard(key);
+  const std::lock_guard lock(s.mutex);
+  Slot* slot = s.find(key);
+  if (slot == nullptr) return;
+  ChunkPlace known = unpack(*slot);
+  if (!same_place(known, place)) return;
+  known.damaged = true;
+  *slot = pack(key, known);
+}
+
+std::uint64_t ChunkIndex::size() const {
+  std::uint64_t sum = 0;
+  for (const Shard& s : *shards_) {
+    const std::lock_guard lock(s.mutex);
+    sum += s.used;
+  }
+  return sum;
+}
+
+std::uint64_t ChunkIndex::memory_bytes() const {
+  std::uint64_t sum = sizeof *shards_;
+  for (const Shard& s : *shards_) {
+    const std::lock_guard lock(s.mutex);
+    sum += s.capacity * sizeof(Slot);
+  }
+  return sum;
+}
+
+void ChunkIndex::for_each(const std::function<void(const Key&, const ChunkPlace&)>& visit) const {
+  for (std::size_t i = 0; i < kShards; ++i) {
+    const Shard& s = (*shards_)[i];
+    const std::lock_guard lock(s.mutex);
+    Key key{};
+    key[0] = static_cast<std::byte>(i);
+    for (std::size_t j = 0; j < s.capacity; ++j) {
+      if (is_empty(s.slots[j])) continue;
+      std::copy(s.slots[j].rest_of_key.begin(), s.slots[j].rest_of_key.end(), key.begin() + 1);
+      visit(key, unpack(s.slots[j]));
+    }
+  }
+}
+
+}  // namespace vaultfs

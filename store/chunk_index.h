@@ -1,0 +1,68 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "store/record.h"
+
+namespace vaultfs {
+
+// Where a chunk or map page is stored.
+struct ChunkPlace {
+  ContainerNumber segment;
+  std::uint64_t offset = 0;
+  std::uint32_t stored_bytes = 0;
+  std::uint32_t plaintext_bytes = 0;
+  RecordType type = RecordType::chunk;
+  bool damaged = false;  // reading it failed: it no longer counts as stored
+  bool operator==(const ChunkPlace&) const = default;
+};
+
+// The table from ChunkId to place: at most 39 bytes a chunk, whatever the number of chunks.
+//
+// Keeps the first 16 bytes of an id; record headers have the rest, and a reader compares it. Ids are keyed hashes, so
+// that 16 bytes neither collide by accident nor can be made to. 256 open-addressing tables by the id's first byte; each
+// grows by a fifth for itself, so that memory never doubles. Thread-safe.
+class ChunkIndex {
+ public:
+  static constexpr std::size_t kKeyBytes = 16;
+  using Key = std::array<std::byte, kKeyBytes>;
+  // Limits of the packed form: segment numbers below 2^32, offsets below 32 GiB and multiples of 8.
+  static constexpr std::uint64_t kMaxSegment = 0xffffffffULL;
+  static constexpr std::uint64_t kMaxOffset = 0xffffffffULL * 8;
+
+  ChunkIndex();
+  ~ChunkIndex();
+  ChunkIndex(const ChunkIndex&) = delete;
+  ChunkIndex& operator=(const ChunkIndex&) = delete;
+
+  [[nodiscard]] static Key key_of(const ChunkId& id);
+  [[nodiscard]] std::optional<ChunkPlace> find(const ChunkId& id) const;
+  // Adds the chunk or replaces its place.
+  void insert(const ChunkId& id, const ChunkPlace& place) { insert(key_of(id), place); }
+  void insert(const Key& key, const ChunkPlace& place);
+  // Adds the chunk unless an undamaged place is known.
+  void insert_if_better(const ChunkId& id, const ChunkPlace& place);
+  // Both only if the chunk is still at `place`, apart from its damaged mark.
+  void erase_if_at(const ChunkId& id, const ChunkPlace& place);
+  void mark_damaged(const ChunkId& id, const ChunkPlace& place);
+
+  [[nodiscard]] std::uint64_t size() const;
+  [[nodiscard]] std::uint64_t memory_bytes() const;
+  // Calls `visit` for each chunk, in no order; a table is locked meanwhile, so `visit` must not call the index.
+  void for_each(const std::function<void(const Key&, const ChunkPlace&)>& visit) const;
+
+ private:
+  static constexpr std::size_t kShards = 256;
+  struct Shard;
+  [[nodiscard]] Shard& shard(const Key& key) const;
+  std::unique_ptr<std::array<Shard, kShards>> shards_;
+};
+
+}  // namespace vaultfs

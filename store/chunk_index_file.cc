@@ -1,0 +1,88 @@
+#include "store/chunk_index_file.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/byte_codec.h"
+#include "crypto/aead.h"
+#include "store/container.h"
+#include "store/segment_format.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::uint8_t kDamagedFlag = 0x80;
+constexpr std::size_t kSegmentBytes = 16;
+
+bool can_be_true(const ChunkPlace& place, const ChunkIndexFile::Segments& segments) {
+  const auto segment = segments.find(place.segment);
+  return segment != segments.end() && place.offset >= ContainerHeader::kEncodedBytes && place.offset % 8 == 0 &&
+         place.offset <= ChunkIndex::kMaxOffset && place.offset <= segment->second &&
+         place.stored_bytes <= segment->second - place.offset && place.stored_bytes > RecordHeader::kEncodedBytes &&
+         place.stored_bytes % 8 == 0 && place.plaintext_bytes > 0 &&
+         place.plaintext_bytes <= max_content_bytes(place.type) &&
+         place.stored_bytes <= max_stored_bytes(place.plaintext_bytes, kMinFrameLog2, 2 * kAeadTagBytes);
+}
+
+}  // namespace
+
+Bytes ChunkIndexFile::encode(const Segments& segments, const std::set<ContainerNumber>& missing,
+                             const ChunkIndex& index) {
+  ByteWriter entries;
+  std::uint64_t count = 0;
+  index.for_each([&](const ChunkIndex::Key& key, const ChunkPlace& place) {
+    if (!segments.contains(place.segment)) return;
+    const bool damaged = place.damaged && !missing.contains(place.segment);
+    entries.raw(key);
+    entries.u64(place.segment.value);
+    entries.u64(place.offset);
+    entries.u32(place.stored_bytes);
+    entries.u32(place.plaintext_bytes);
+    entries.u8(static_cast<std::uint8_t>(static_cast<std::uint8_t>(place.type) | (damaged ? kDamagedFlag : 0U)));
+    ++count;
+  });
+  ByteWriter writer;
+  writer.u32(static_cast<std::uint32_t>(segments.size()));
+  for (const auto& [number, file_bytes] : segments) {
+    writer.u64(number.value);
+    writer.u64(file_bytes);
+  }
+  writer.u64(count);
+  Bytes content = std::move(writer).take();
+  content.insert(content.end(), entries.view().begin(), entries.view().end());
+  return content;
+}
+
+Result<ChunkIndexFile> ChunkIndexFile::decode(ByteView content) {
+  ByteReader reader(content);
+  ChunkIndexFile file;
+  const std::uint32_t segment_count = reader.count(kSegmentBytes);
+  ContainerNumber last;
+  for (std::uint32_t i = 0; i < segment_count; ++i) {
+    const ContainerNumber number(reader.u64());
+    if (number <= last || number.value > ChunkIndex::kMaxSegment) reader.fail();
+    file.segments[number] = reader.u64();
+    last = number;
+  }
+  const std::uint64_t count = reader.u64();
+  if (count > reader.remaining() / Entry::kEncodedBytes) reader.fail();
+  if (!reader.failed()) file.entries.reserve(static_cast<std::size_t>(count));
+  for (std::uint64_t i = 0; i < count && !reader.failed(); ++i) {
+    Entry entry;
+    const ByteView key = reader.raw(entry.key.size());
+    if (key.size() == entry.key.size()) std::copy(key.begin(), key.end(), entry.key.begin());
+    entry.place.segment = ContainerNumber(reader.u64());
+    entry.place.offset = reader.u64();
+    entry.place.stored_bytes = reader.u32();
+    entry.place.plaintext_bytes = reader.u32();
+    const std::uint8_t type = reader.u8();
+    entry.place.type = static_cast<RecordType>(type & ~kDamagedFlag);
+    entry.place.damaged = (type & kDamagedFlag) != 0;
+    if (!reader.failed() && !can_be_true(entry.place, file.segments)) reader.fail();
+    file.entries.push_back(entry);
+  }
+  VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedSegment, "chunk index"));
+  return file;
+}
+
+}  // namespace vaultfs

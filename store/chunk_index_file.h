@@ -1,0 +1,34 @@
+#pragma once
+
+#include <map>
+#include <set>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "store/chunk_index.h"
+
+namespace vaultfs {
+
+// The chunk index as stored (docs/format.md, section 4.3).
+struct ChunkIndexFile {
+  struct Entry {
+    static constexpr std::size_t kEncodedBytes = 41;
+    ChunkIndex::Key key{};
+    ChunkPlace place;
+  };
+  using Segments = std::map<ContainerNumber, std::uint64_t>;  // number, file length
+
+  Segments segments;
+  std::vector<Entry> entries;
+
+  // The stream's content: all chunks of `index` that lie in one of `segments`. What is damaged only because its segment
+  // is `missing` is not stored as damaged: the file may come back.
+  [[nodiscard]] static Bytes encode(const Segments& segments, const std::set<ContainerNumber>& missing,
+                                    const ChunkIndex& index);
+  // DamagedSegment unless every entry can be true.
+  [[nodiscard]] static Result<ChunkIndexFile> decode(ByteView content);
+};
+
+}  // namespace vaultfs

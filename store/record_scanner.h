@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "base/bytes.h"
+#include "base/env.h"
+#include "base/result.h"
+#include "store/record.h"
+
+namespace vaultfs {
+
+// Walks the records of a container file from front to back. Where no valid record stands it looks for the next one at
+// the multiples of 8 behind (format.md, section 2.2). Valid means: header and whole record pass their checksums;
+// whether a record is authentic is the caller's to check. Not thread-safe.
+class RecordScanner {
+ public:
+  struct Found {
+    RecordHeader header;
+    std::uint64_t offset = 0;
+    ByteView stored;  // the whole record; valid until the next call
+  };
+
+  // Scans [begin, end); both are offsets in the file, `begin` a multiple of 8.
+  RecordScanner(File& file, std::uint64_t begin, std::uint64_t end) : file_(file), at_(begin), end_(end) {}
+
+  // The next record, or nothing at the end. An error is a failure of reading.
+  [[nodiscard]] Result<std::optional<Found>> next();
+
+  // About the bytes between the last two records found (or before the first, or after the last).
+  [[nodiscard]] std::uint64_t gap_offset() const noexcept { return gap_offset_; }
+  [[nodiscard]] std::uint64_t gap_bytes() const noexcept { return gap_bytes_; }
+  [[nodiscard]] bool gap_is_zero() const noexcept { return gap_is_zero_; }
+
+ private:
+  // `size` bytes at `offset`, or fewer where the file ends.
+  [[nodiscard]] Result<ByteView> view(std::uint64_t offset, std::size_t size);
+  void count_gap(ByteView bytes);
+
+  File& file_;
+  std::uint64_t at_;
+  std::uint64_t end_;
+  std::uint64_t gap_offset_ = 0;
+  std::uint64_t gap_bytes_ = 0;
+  bool gap_is_zero_ = true;
+  Bytes window_;
+  std::uint64_t window_offset_ = 0;
+};
+
+}  // namespace vaultfs

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "base/env.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "store/blob_store.h"
+#include "store/epoch_keys.h"
+#include "store/segment_format.h"
+
+namespace vaultfs {
+
+// What a stored segment file turned out to hold.
+struct SegmentContents {
+  std::vector<SegmentEntry> entries;  // what can be read
+  std::uint64_t file_bytes = 0;
+  std::optional<Error> damage;  // what could not
+};
+
+// A closed segment: its footer, or where that is damaged its records, each of them opened. An error is KeyRevoked or
+// MemoryLockFailed; all else is in `damage`.
+[[nodiscard]] Result<SegmentContents> load_closed_segment(File& file, const EpochKeys& keys, ContainerNumber number);
+
+// An open segment where it lies, without writing: its valid records.
+[[nodiscard]] Result<SegmentContents> load_open_segment(File& file, const EpochKeys& keys, ContainerNumber number);
+
+enum class OpenSegmentEnd : std::uint8_t {
+  closed,     // has got its end and its final name
+  removed,    // held nothing
+  left_open,  // could not be closed (damage, full disk): what is readable is readable where it lies
+};
+
+// Closes what a crash left open: zeroes what is torn between the records, writes the end, syncs, adopts. For the owner.
+// Running it again after a crash of its own gives the same result. Errors as for load_closed_segment.
+[[nodiscard]] Result<OpenSegmentEnd> recover_open_segment(Env& env, const Env::Path& root, BlobStore& blobs,
+                                                          const EpochKeys& keys, ContainerNumber number,
+                                                          SegmentContents& contents);
+
+}  // namespace vaultfs

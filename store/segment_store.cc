@@ -1,0 +1,343 @@
+#include "store/segment_store.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "crypto/aead.h"
+#include "crypto/chunk_id.h"
+#include "store/segment_store_impl.h"
+
+namespace vaultfs {
+namespace {
+
+// A put's sealed record on its way to the file. Per thread, without zeroing; what a map page needed beyond a chunk's
+// size is given back.
+class SealBuffer {
+ public:
+  MutableByteView of(std::size_t size) {
+    if (size > capacity_ || (capacity_ > kKeepBytes && size <= kKeepBytes)) {
+      capacity_ = std::max(size, kKeepBytes);
+      bytes_.reset(new std::byte[capacity_]);
+    }
+    return {bytes_.get(), size};
+  }
+
+ private:
+  static constexpr std::size_t kKeepBytes = kMaxChunkBytes + 64 * 1024;
+  std::unique_ptr<std::byte[]> bytes_;
+  std::size_t capacity_ = 0;
+};
+
+Error chunk_missing() { return {ErrorCode::ChunkMissing, "no segment holds a chunk that is referred to"}; }
+
+Error read_only() { return {ErrorCode::ReadOnly, "the vault is open for reading only"}; }
+
+Status check_content(RecordType type, ByteView content) {
+  if (content.empty() || content.size() > max_content_bytes(type)) {
+    return Error{ErrorCode::InvalidArgument, "a chunk has 1 byte to 1 MiB, a map page 1 byte to 16 MiB"};
+  }
+  return ok_status();
+}
+
+// What says that the stored bytes are not, or can no longer be read as, what was put.
+bool is_damage(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::DamagedRecord:
+    case ErrorCode::DamagedHeader:
+    case ErrorCode::DamagedSegment:
+    case ErrorCode::SegmentMissing:
+    case ErrorCode::ChunkMismatch:
+    case ErrorCode::AuthenticationFailed:
+    case ErrorCode::KeyCommitmentMismatch:
+    case ErrorCode::EpochClosed:
+    case ErrorCode::IoError:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+// The right to store one chunk; whoever wants to store the same waits for its end.
+class SegmentStoreImpl::Claim {
+ public:
+  // Nothing if the chunk is stored by then.
+  static std::unique_ptr<Claim> take(SegmentStoreImpl& store, const ChunkId& id) {
+    const ChunkIndex::Key key = ChunkIndex::key_of(id);
+    std::unique_lock lock(store.claims_mutex_);
+    while (true) {
+      if (store.is_stored(id)) return nullptr;
+      if (store.claims_.insert(key).second) return std::make_unique<Claim>(store, key);
+      store.claims_changed_.wait(lock);
+    }
+  }
+  Claim(SegmentStoreImpl& store, const ChunkIndex::Key& key) : store_(store), key_(key) {}
+  Claim(const Claim&) = delete;
+  Claim& operator=(const Claim&) = delete;
+  ~Claim() {
+    {
+      const std::lock_guard lock(store_.claims_mutex_);
+      store_.claims_.erase(key_);
+    }
+    store_.claims_changed_.notify_all();
+  }
+
+ private:
+  SegmentStoreImpl& store_;
+  const ChunkIndex::Key key_;
+};
+
+SegmentStoreImpl::SegmentStoreImpl(Env& env, Env::Path root, BlobStore& blobs, const EpochKeys& keys,
+                                   const Options& options)
+    : env_(env),
+      root_(std::move(root)),
+      blobs_(blobs),
+      keys_(keys),
+      options_(options),
+      readers_(options.max_open_segments) {}
+
+bool SegmentStoreImpl::is_stored(const ChunkId& id) const {
+  const auto place = index_.find(id);
+  return place && !place->damaged;
+}
+
+Result<PutOutcome> SegmentStoreImpl::put(RecordType type, ByteView content) {
+  VAULTFS_RETURN_IF_ERROR(check_content(type, content));
+  VAULTFS_ASSIGN_OR_RETURN(const ChunkId id, keys_.with_id_key([&](const SecretBuffer& key) -> Result<ChunkId> {
+    return chunk_id(key, static_cast<std::uint8_t>(type), content);
+  }));
+  return put(type, id, content);
+}
+
+Result<PutOutcome> SegmentStoreImpl::put(RecordType type, const ChunkId& id, ByteView content) {
+  VAULTFS_RETURN_IF_ERROR(check_content(type, content));
+  if (options_.read_only) return read_only();
+  const PutOutcome hit{id, false, 0};
+  if (is_stored(id)) return hit;
+  const auto claim = Claim::take(*this, id);
+  if (!claim) return hit;
+  return store_new(type, id, content);
+}
+
+Result<PutOutcome> SegmentStoreImpl::store_new(RecordType type, const ChunkId& id, ByteView content) {
+  const std::size_t overhead = keys_.suite() == Suite::aes_gcm ? kAeadTagBytes : 2 * kAeadTagBytes;
+  const std::size_t max_stored = max_stored_bytes(content.size(), kDefaultFrameLog2, overhead);
+  Writer writer;
+  std::optional<SegmentWriter::Admission> admission;
+  bool rolled_over = false;
+  while (!admission) {
+    VAULTFS_ASSIGN_OR_RETURN(writer, current_writer());
+    VAULTFS_ASSIGN_OR_RETURN(admission, writer->admit(frame_count_of(content.size(), kDefaultFrameLog2), max_stored));
+    if (!admission) {
+      retire(writer);
+      rolled_over = true;
+    }
+  }
+  thread_local SealBuffer buffer;
+  const MutableByteView room = buffer.of(max_stored);
+  RecordDraft draft;
+  draft.type = type;
+  draft.id = id;
+  draft.nonce_base = admission->nonce_base;
+  draft.compression = options_.compression;
+  const auto sealed = seal_record_into(*admission->cipher, draft, content, room);
+  if (!sealed.ok()) {
+    writer->cancel(*admission);
+    return sealed.error();
+  }
+  SegmentEntry entry;
+  entry.id = id;
+  entry.type = type;
+  entry.stored_bytes = static_cast<std::uint32_t>(*sealed);
+  entry.plaintext_bytes = static_cast<std::uint32_t>(content.size());
+  const Status written = writer->write(*admission, entry, room.first(*sealed));
+  // This put is through by itself; a close that fails shows at the next sync or close.
+  if (rolled_over) static_cast<void>(close_retired());
+  if (!written.ok()) return written.error();
+  return PutOutcome{id, true, entry.stored_bytes};
+}
+
+Result<SegmentStoreImpl::Writer> SegmentStoreImpl::current_writer() {
+  VAULTFS_ASSIGN_OR_RETURN(const EpochNumber epoch, keys_.current());
+  const auto usable = [&]() -> Writer {
+    const std::lock_guard lock(mutex_);
+    return active_ && active_->epoch() == epoch ? active_ : nullptr;
+  };
+  if (Writer writer = usable()) return writer;
+  const std::lock_guard creating(creating_mutex_);
+  if (Writer writer = usable()) return writer;
+  ContainerNumber number;
+  Writer old;
+  {
+    const std::lock_guard lock(mutex_);
+    if (next_segment_.value > ChunkIndex::kMaxSegment) {
+      return Error{ErrorCode::OutOfRange, "the vault has used up its segment numbers"};
+    }
+    number = next_segment_;
+    next_segment_ = number.next();
+    old = active_;  // of an epoch that is over
+  }
+  if (old) retire(old);
+  VAULTFS_ASSIGN_OR_RETURN(Writer writer,
+                           SegmentWriter::create(env_, root_, keys_, number, options_.segment_bytes, index_));
+  const std::lock_guard lock(mutex_);
+  segments_[number] = {0, false, false, writer};
+  active_ = writer;
+  return writer;
+}
+
+void SegmentStoreImpl::retire(const Writer& writer) {
+  writer->detach();
+  const std::lock_guard lock(mutex_);
+  if (active_ != writer) return;
+  active_.reset();
+  retired_.push_back(writer);
+}
+
+Status SegmentStoreImpl::close_retired() {
+  const std::lock_guard closing(closing_mutex_);
+  std::vector<Writer> writers;
+  {
+    const std::lock_guard lock(mutex_);
+    writers = retired_;
+  }
+  Status first;
+  for (const Writer& writer : writers) {
+    const auto closed = writer->close(blobs_);
+    settle_closed(writer, closed);
+    if (!closed.ok() && first.ok()) first = closed.error();
+  }
+  return first;
+}
+
+void SegmentStoreImpl::settle_closed(const Writer& writer, const Result<std::uint64_t>& closed) {
+  if (writer->abandoned()) {
+    forget_abandoned(writer);
+    const std::lock_guard lock(mutex_);
+    unreported_loss_ = closed.ok() ? std::nullopt : std::optional<Error>(closed.error());
+    return;
+  }
+  if (!closed.ok()) return;  // stays retired: the next close tries again
+  const std::lock_guard lock(mutex_);
+  std::erase(retired_, writer);
+  if (*closed == 0) {
+    segments_.erase(writer->number());
+  } else {
+    segments_[writer->number()] = {*closed, true, false, nullptr};
+  }
+}
+
+// The file stays, as it is, for reading what was synced before and for the next opening's recovery.
+void SegmentStoreImpl::forget_abandoned(const Writer& writer) {
+  const std::lock_guard lock(mutex_);
+  std::erase(retired_, writer);
+  if (active_ == writer) active_.reset();
+}
+
+Status SegmentStoreImpl::sync() {
+  if (options_.read_only) return ok_status();
+  std::vector<Writer> writers;
+  Status first;
+  {
+    const std::lock_guard lock(mutex_);
+    writers = retired_;
+    if (active_) writers.push_back(active_);
+    if (unreported_loss_) first = *std::exchange(unreported_loss_, std::nullopt);
+  }
+  for (const Writer& writer : writers) {
+    Status synced = writer->sync();
+    if (writer->abandoned()) forget_abandoned(writer);
+    if (!synced.ok() && first.ok()) first = std::move(synced);
+  }
+  return first;
+}
+
+Status SegmentStoreImpl::close_segment() {
+  if (options_.read_only) return ok_status();
+  Writer writer;
+  {
+    const std::lock_guard lock(mutex_);
+    writer = active_;
+  }
+  if (writer) retire(writer);
+  return close_retired();
+}
+
+bool SegmentStoreImpl::contains(const ChunkId& id) const { return is_stored(id); }
+
+Result<std::uint32_t> SegmentStoreImpl::length(const ChunkId& id) const {
+  const auto place = index_.find(id);
+  if (!place) return chunk_missing();
+  return place->plaintext_bytes;
+}
+
+Result<ContainerNumber> SegmentStoreImpl::segment_of(const ChunkId& id) const {
+  const auto place = index_.find(id);
+  if (!place) return chunk_missing();
+  return place->segment;
+}
+
+Status SegmentStoreImpl::read(const ChunkId& id, std::uint32_t offset, MutableByteView out) {
+  const auto place = index_.find(id);
+  if (!place) return chunk_missing();
+  if (offset > place->plaintext_bytes || out.size() > place->plaintext_bytes - offset) {
+    return Error{ErrorCode::OutOfRange, "a read beyond the end of a chunk"};
+  }
+  const auto read_place = [&]() -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(const auto reader, reader_of(place->segment));
+    return reader->read(id, *place, offset, out);
+  };
+  Status status = read_place();
+  if (!status.ok() && is_damage(status.code())) index_.mark_damaged(id, *place);
+  return status;
+}
+
+Result<Bytes> SegmentStoreImpl::read_verified(RecordType type, const ChunkId& id) {
+  const auto place = index_.find(id);
+  if (!place) return chunk_missing();
+  if (place->type != type) return Error{ErrorCode::ChunkMismatch, "a chunk is of another type than what refers to it"};
+  Bytes content(place->plaintext_bytes);
+  VAULTFS_RETURN_IF_ERROR(read(id, 0, content));
+  VAULTFS_ASSIGN_OR_RETURN(const ChunkId computed, keys_.with_id_key([&](const SecretBuffer& key) -> Result<ChunkId> {
+    return chunk_id(key, static_cast<std::uint8_t>(type), content);
+  }));
+  if (computed == id) return content;
+  index_.mark_damaged(id, *place);
+  return Error{ErrorCode::ChunkMismatch, closed_segment_name(place->segment) + ": a chunk is not what its id says"};
+}
+
+Result<std::shared_ptr<const SegmentReader>> SegmentStoreImpl::reader_of(ContainerNumber number) {
+  if (auto reader = readers_.find(number)) return reader;
+  VAULTFS_ASSIGN_OR_RETURN(auto reader, open_reader(number));
+  readers_.insert(number, reader);
+  return reader;
+}
+
+Result<std::shared_ptr<const SegmentReader>> SegmentStoreImpl::open_reader(ContainerNumber number) {
+  Segment segment;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = segments_.find(number);
+    if (found == segments_.end()) return Error{ErrorCode::SegmentMissing, "a chunk lies in a segment that is gone"};
+    segment = found->second;
+  }
+  if (segment.writer) {
+    VAULTFS_ASSIGN_OR_RETURN(auto cipher, segment.writer->cipher());
+    return std::shared_ptr<const SegmentReader>(
+        std::make_shared<SegmentReader>(segment.writer->file(), std::move(cipher), open_segment_name(number)));
+  }
+  // A segment that was found open may have got its final name since, by its owner.
+  const std::string closed_name = closed_segment_name(number);
+  const std::string open_name = open_segment_name(number);
+  auto file = segment.closed ? blobs_.open(closed_name) : env_.open(root_ / open_name, OpenMode::read_only);
+  if (!file.ok() && file.code() == ErrorCode::NotFound && !segment.closed) file = blobs_.open(closed_name);
+  if (!file.ok()) {
+    if (file.code() != ErrorCode::NotFound) return std::move(file).error();
+    return Error{ErrorCode::SegmentMissing, closed_name + " is gone"};
+  }
+  return SegmentReader::open(std::move(file).value(), keys_, number, segment.closed ? closed_name : open_name);
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,65 @@
+#include <algorithm>
+#include <utility>
+
+#include "store/segment_store_impl.h"
+#include "store/stream.h"
+
+namespace vaultfs {
+
+Status SegmentStoreImpl::save_index() {
+  if (options_.read_only) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};
+  const std::lock_guard closing(closing_mutex_);
+  ChunkIndexFile::Segments closed;
+  std::set<ContainerNumber> missing;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [number, segment] : segments_) {
+      if (segment.closed) closed[number] = segment.file_bytes;
+      if (segment.missing) missing.insert(number);
+    }
+  }
+  const ContainerNumber number(last_index_ + 1);
+  VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, seal_stream(env_, keys_, ContainerKind::index, number,
+                                                          ChunkIndexFile::encode(closed, missing, index_)));
+  const std::string name = numbered_name(number.value, "index");
+  VAULTFS_RETURN_IF_ERROR(blobs_.put("index/" + name, bytes));
+  last_index_ = number.value;
+  VAULTFS_ASSIGN_OR_RETURN(const auto names, blobs_.list("index"));
+  for (const std::string& other : names) {
+    if (other != name && number_of(other, "index")) VAULTFS_RETURN_IF_ERROR(blobs_.remove("index/" + other));
+  }
+  return ok_status();
+}
+
+std::vector<SegmentInfo> SegmentStoreImpl::segments() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<SegmentInfo> out;
+  for (const auto& [number, segment] : segments_) out.push_back({number, segment.closed ? segment.file_bytes : 0});
+  return out;
+}
+
+ContainerNumber SegmentStoreImpl::next_segment() const {
+  const std::lock_guard lock(mutex_);
+  return next_segment_;
+}
+
+std::uint64_t SegmentStoreImpl::stored_bytes() const {
+  const std::lock_guard lock(mutex_);
+  std::uint64_t sum = 0;
+  for (const auto& [number, segment] : segments_) {
+    sum += segment.writer ? segment.writer->stored_bytes() : segment.file_bytes;
+  }
+  return sum;
+}
+
+std::uint64_t SegmentStoreImpl::chunk_count() const { return index_.size(); }
+
+void SegmentStoreImpl::drop_ciphers() {
+  readers_.clear();
+  const std::lock_guard lock(mutex_);
+  for (const auto& [number, segment] : segments_) {
+    if (segment.writer) segment.writer->drop_cipher();
+  }
+}
+
+}  // namespace vaultfs

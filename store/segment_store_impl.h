@@ -1,0 +1,102 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "store/chunk_index.h"
+#include "store/chunk_index_file.h"
+#include "store/segment_reader.h"
+#include "store/segment_recovery.h"
+#include "store/segment_store.h"
+#include "store/segment_writer.h"
+
+namespace vaultfs {
+
+// The segment store. Lock order: closing_mutex_ or creating_mutex_, then mutex_, then a writer's, then the index's;
+// claims_mutex_ before the index's. No lock but closing_mutex_ and creating_mutex_ is held across I/O.
+class SegmentStoreImpl final : public SegmentStore {
+ public:
+  SegmentStoreImpl(Env& env, Env::Path root, BlobStore& blobs, const EpochKeys& keys, const Options& options);
+  // Finds, recovers and indexes what is stored (segment_store_open.cc).
+  [[nodiscard]] Status load(SegmentRecovery& recovery);
+
+  Result<PutOutcome> put(RecordType type, ByteView content) override;
+  Result<PutOutcome> put(RecordType type, const ChunkId& id, ByteView content) override;
+  [[nodiscard]] bool contains(const ChunkId& id) const override;
+  [[nodiscard]] Result<std::uint32_t> length(const ChunkId& id) const override;
+  Status read(const ChunkId& id, std::uint32_t offset, MutableByteView out) override;
+  Result<Bytes> read_verified(RecordType type, const ChunkId& id) override;
+  Status sync() override;
+  Status close_segment() override;
+  Status save_index() override;
+  [[nodiscard]] std::vector<SegmentInfo> segments() const override;
+  [[nodiscard]] ContainerNumber next_segment() const override;
+  [[nodiscard]] Result<ContainerNumber> segment_of(const ChunkId& id) const override;
+  [[nodiscard]] std::uint64_t stored_bytes() const override;
+  [[nodiscard]] std::uint64_t chunk_count() const override;
+  void drop_ciphers() override;
+
+ private:
+  using Writer = std::shared_ptr<SegmentWriter>;
+  struct Segment {
+    std::uint64_t file_bytes = 0;
+    bool closed = false;   // has its final name
+    bool missing = false;  // only the index knows of it
+    Writer writer;        // of this process, while the segment is not closed
+  };
+  class Claim;
+
+  // ---- opening ----
+  struct Found;  // what the directory holds
+  [[nodiscard]] Result<Found> list_files(SegmentRecovery& recovery);
+  [[nodiscard]] Status load_index(const Found& found, SegmentRecovery& recovery, std::set<ContainerNumber>& loaded);
+  [[nodiscard]] Status load_closed(ContainerNumber number, SegmentRecovery& recovery);
+  [[nodiscard]] Status load_open(ContainerNumber number, SegmentRecovery& recovery);
+  void add_entries(ContainerNumber number, const std::vector<SegmentEntry>& entries);
+
+  // ---- writing ----
+  [[nodiscard]] bool is_stored(const ChunkId& id) const;
+  [[nodiscard]] Result<PutOutcome> store_new(RecordType type, const ChunkId& id, ByteView content);
+  [[nodiscard]] Result<Writer> current_writer();
+  void retire(const Writer& writer);
+  [[nodiscard]] Status close_retired();
+  void settle_closed(const Writer& writer, const Result<std::uint64_t>& closed);
+  void forget_abandoned(const Writer& writer);
+
+  // ---- reading ----
+  [[nodiscard]] Result<std::shared_ptr<const SegmentReader>> reader_of(ContainerNumber number);
+  [[nodiscard]] Result<std::shared_ptr<const SegmentReader>> open_reader(ContainerNumber number);
+
+  Env& env_;
+  const Env::Path root_;
+  BlobStore& blobs_;
+  const EpochKeys& keys_;
+  const Options options_;
+  ChunkIndex index_;
+  SegmentReaderCache readers_;
+
+  std::mutex closing_mutex_;   // held while retired segments are closed and the index is saved
+  std::mutex creating_mutex_;  // held while a segment is created; guards nothing
+
+  mutable std::mutex mutex_;  // guards the five below
+  std::map<ContainerNumber, Segment> segments_;
+  Writer active_;
+  std::vector<Writer> retired_;  // full or detached, not closed yet
+  ContainerNumber next_segment_{1};
+  std::optional<Error> unreported_loss_;  // of a sync within a close: the next sync() tells
+
+  std::uint64_t last_index_ = 0;  // highest index number in use; guarded by closing_mutex_
+
+  std::mutex claims_mutex_;  // guards claims_
+  std::condition_variable claims_changed_;
+  std::set<ChunkIndex::Key> claims_;  // chunks being stored
+};
+
+}  // namespace vaultfs

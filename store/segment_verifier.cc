@@ -1,0 +1,234 @@
+#include "store/segment_verifier.h"
+
+#include <array>
+#include <optional>
+#include <utility>
+
+#include "base/byte_codec.h"
+#include "crypto/chunk_id.h"
+#include "crypto/hash.h"
+#include "store/container.h"
+#include "store/record_scanner.h"
+#include "store/segment_format.h"
+
+namespace vaultfs {
+namespace {
+
+// Checks one container from its first to its last byte.
+class ContainerVerifier {
+ public:
+  ContainerVerifier(File& file, const std::string& name, const EpochKeys* keys, bool may_have_gaps,
+                    VerifyCounts& counts, std::vector<Damage>& damage)
+      : file_(file), name_(name), keys_(keys), may_have_gaps_(may_have_gaps), counts_(counts), damage_(damage) {}
+
+  Status run() {
+    VAULTFS_ASSIGN_OR_RETURN(file_bytes_, file_.size());
+    ++counts_.files;
+    counts_.bytes += file_bytes_;
+    VAULTFS_ASSIGN_OR_RETURN(const bool readable, open_header());
+    if (!readable) return ok_status();
+    records_end_ = file_bytes_;
+    if (header_.kind == ContainerKind::segment && !may_have_gaps_) VAULTFS_RETURN_IF_ERROR(read_trailer());
+    return walk();
+  }
+
+ private:
+  void report(ErrorCode code, std::string what) { damage_.push_back({name_, Error{code, std::move(what)}}); }
+  void report(Error error) { damage_.push_back({name_, std::move(error)}); }
+  static std::string at(std::uint64_t offset) { return " at offset " + std::to_string(offset); }
+
+  // False if the header leaves nothing to go on with.
+  Result<bool> open_header() {
+    std::array<std::byte, ContainerHeader::kEncodedBytes> bytes{};
+    VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, file_.read_at(0, bytes));
+    auto header = ContainerHeader::decode(ByteView(bytes).first(read));
+    if (!header.ok()) {
+      // A crash right after creation leaves such a file; without a record nothing is lost with it.
+      RecordScanner scanner(file_, ContainerHeader::kEncodedBytes, file_bytes_);
+      VAULTFS_ASSIGN_OR_RETURN(const auto found, scanner.next());
+      if (!may_have_gaps_ || found || header.code() != ErrorCode::DamagedHeader) report(std::move(header).error());
+      return false;
+    }
+    header_ = *header;
+    if (keys_ == nullptr) return true;
+    auto cipher = ContainerCipher::open(*keys_, header_, header_.kind, header_.number);
+    if (!cipher.ok()) {
+      if (cipher.code() == ErrorCode::KeyRevoked || cipher.code() == ErrorCode::MemoryLockFailed) {
+        return std::move(cipher).error();
+      }
+      report(std::move(cipher).error());
+      return true;  // the checksums can still be checked
+    }
+    cipher_ = std::move(cipher).value();
+    return true;
+  }
+
+  Status read_trailer() {
+    std::array<std::byte, SegmentTrailer::kEncodedBytes> bytes{};
+    if (file_bytes_ < ContainerHeader::kEncodedBytes + bytes.size()) {
+      report(ErrorCode::DamagedSegment, "the segment is too short for a trailer");
+      return ok_status();
+    }
+    const std::uint64_t offset = file_bytes_ - bytes.size();
+    VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, file_.read_at(offset, bytes));
+    auto trailer = SegmentTrailer::decode(ByteView(bytes).first(read));
+    if (!trailer.ok()) {
+      report(std::move(trailer).error());
+      return ok_status();
+    }
+    trailer_ = *trailer;
+    records_end_ = offset;
+    return ok_status();
+  }
+
+  Status walk() {
+    RecordScanner scanner(file_, ContainerHeader::kEncodedBytes, records_end_);
+    while (true) {
+      VAULTFS_ASSIGN_OR_RETURN(const auto found, scanner.next());
+      check_gap(scanner, found.has_value());
+      if (!found) break;
+      ++counts_.records;
+      check_record_content(*found);
+    }
+    finish();
+    return ok_status();
+  }
+
+  void check_gap(const RecordScanner& scanner, bool record_follows) {
+    if (scanner.gap_bytes() == 0) return;
+    if (may_have_gaps_ && !record_follows) return;  // a torn tail
+    if (header_.kind == ContainerKind::segment && (may_have_gaps_ || scanner.gap_is_zero())) return;
+    report(ErrorCode::DamagedRecord,
+           std::to_string(scanner.gap_bytes()) + " bytes that are no valid record" + at(scanner.gap_offset()));
+  }
+
+  void check_record_content(const RecordScanner::Found& found) {
+    const RecordHeader& record = found.header;
+    const bool is_footer = record.type == RecordType::segment_footer;
+    if (is_footer && trailer_ && found.offset != trailer_->footer_offset) {
+      report(ErrorCode::DamagedSegment, "the trailer does not point to the footer");
+    }
+    if (footer_seen_) report(ErrorCode::DamagedSegment, "a record stands behind the footer" + at(found.offset));
+    if (is_footer) {
+      footer_seen_ = true;
+    } else {
+      ++records_before_footer_;
+    }
+    check_order(record, found.offset);
+    if (cipher_) check_opened(found);
+  }
+
+  // Which types may stand in this kind of container, and in which order.
+  void check_order(const RecordHeader& record, std::uint64_t offset) {
+    const std::uint8_t type = static_cast<std::uint8_t>(record.type);
+    bool fits = true;
+    switch (header_.kind) {
+      case ContainerKind::segment:
+        fits = type <= 3;
+        break;
+      case ContainerKind::journal:
+        fits = type == 16 || type == 17;
+        break;
+      case ContainerKind::activity:
+        fits = type == 48;
+        break;
+      case ContainerKind::checkpoint:
+      case ContainerKind::manifest:
+      case ContainerKind::index:
+        if (record.type == RecordType::clear_inventory) {
+          fits = header_.kind == ContainerKind::manifest && counts_in_file_ == 0;
+        } else {
+          fits = (type == 32 || type == 33) && !stream_ended_ && record.sequence == ++stream_parts_;
+          stream_ended_ = stream_ended_ || type == 33;
+        }
+        break;
+    }
+    ++counts_in_file_;
+    if (!fits) report(ErrorCode::DamagedRecord, "a record that does not belong here stands" + at(offset));
+  }
+
+  void check_opened(const RecordScanner::Found& found) {
+    const RecordHeader& record = found.header;
+    auto content = open_record(*cipher_, record, found.stored);
+    if (!content.ok()) {
+      report(content.code(), content.error().message + at(found.offset));
+      return;
+    }
+    if (record.type == RecordType::chunk || record.type == RecordType::map_page) {
+      const auto id = keys_->with_id_key([&](const SecretBuffer& key) -> Result<ChunkId> {
+        return chunk_id(key, static_cast<std::uint8_t>(record.type), *content);
+      });
+      if (!id.ok()) report(id.error());
+      if (id.ok() && *id != record.id) {
+        report(ErrorCode::ChunkMismatch, "a chunk is not what its id says" + at(found.offset));
+      }
+      opened_.push_back({record.id, record.type, found.offset, static_cast<std::uint32_t>(found.stored.size()),
+                         record.plaintext_bytes});
+    }
+    if (record.type == RecordType::segment_footer && !may_have_gaps_) check_footer(*content, found.offset);
+    if (record.type == RecordType::stream_end) check_stream_end(*content);
+    if (record.type == RecordType::stream_part) {
+      stream_.insert(stream_.end(), content->begin(), content->end());
+    }
+  }
+
+  void check_footer(ByteView content, std::uint64_t offset) {
+    auto entries = decode_segment_footer(content, offset);
+    if (!entries.ok()) {
+      report(std::move(entries).error());
+    } else if (*entries != opened_) {
+      report(ErrorCode::DamagedSegment, "the footer lists other records than the segment holds");
+    }
+  }
+
+  void check_stream_end(ByteView content) {
+    ByteReader reader(content);
+    const bool parts = reader.u64() + 1 == stream_parts_;
+    const bool length = reader.u64() == stream_.size();
+    const bool digest = reader.id<Digest>() == sha256(stream_);
+    if (!parts || !length || !digest || reader.failed() || reader.remaining() != 0) {
+      report(ErrorCode::DamagedRecord, "the stream's end does not fit what stands before it");
+    }
+  }
+
+  void finish() {
+    const bool is_stream = header_.kind == ContainerKind::checkpoint || header_.kind == ContainerKind::manifest ||
+                           header_.kind == ContainerKind::index;
+    if (is_stream && !stream_ended_) report(ErrorCode::DamagedRecord, "the stream has no end");
+    if (!trailer_) return;
+    if (!footer_seen_) report(ErrorCode::DamagedSegment, "the segment has no footer");
+    if (records_before_footer_ != trailer_->record_count) {
+      report(ErrorCode::DamagedSegment, "the segment holds " + std::to_string(records_before_footer_) +
+                                            " valid records of " + std::to_string(trailer_->record_count));
+    }
+  }
+
+  File& file_;
+  const std::string& name_;
+  const EpochKeys* keys_;
+  const bool may_have_gaps_;
+  VerifyCounts& counts_;
+  std::vector<Damage>& damage_;
+
+  std::uint64_t file_bytes_ = 0;
+  std::uint64_t records_end_ = 0;
+  ContainerHeader header_;
+  std::unique_ptr<ContainerCipher> cipher_;
+  std::optional<SegmentTrailer> trailer_;
+  bool footer_seen_ = false;
+  std::uint64_t records_before_footer_ = 0;
+  std::vector<SegmentEntry> opened_;
+  std::uint64_t counts_in_file_ = 0;
+  std::uint64_t stream_parts_ = 0;
+  bool stream_ended_ = false;
+  Bytes stream_;
+};
+
+}  // namespace
+
+Status verify_container(File& file, const std::string& name, const EpochKeys* keys, bool may_have_gaps,
+                        VerifyCounts& counts, std::vector<Damage>& damage) {
+  return ContainerVerifier(file, name, keys, may_have_gaps, counts, damage).run();
+}
+
+}  // namespace vaultfs
