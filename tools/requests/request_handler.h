@@ -25,14 +25,10 @@ struct RequestContext {
 
 // Whether a verb changes the vault (needs the owner) or only reads.
 enum class VerbAccess : std::uint8_t { reads, changes };
-struct VerbInfo {
-  std::string verb;
-  VerbAccess access = VerbAccess::reads;
-};
-// Every verb there is: "vault.show", "encryption.show", "encryption.set", "encryption.refresh", "key.usage",
-// "key.rewrap", "backup.run", "backup.commit", "recovery-point.list", "restore", "verify", "job.list", "job.show",
-// "activity".
-[[nodiscard]] const std::vector<VerbInfo>& verbs();
+// Usage for a verb that is not there. The verbs: "vault.show", "encryption.show|set|refresh", "key.usage",
+// "key.rewrap", "backup.run|commit", "recovery-point.list", "restore", "verify", "job.list|show", "activity",
+// "activity.record".
+[[nodiscard]] Result<VerbAccess> verb_access(const std::string& verb);
 
 // Does what `verb` says. The same code serves the mount's control socket and a vaultctl that owns the vault for the
 // length of one command. Arguments and result are JSON objects (docs/cli.md); files come as descriptors and are named

@@ -1,0 +1,216 @@
+#include "tools/requests/json_forms.h"
+
+#include <ctime>
+
+namespace vaultfs {
+
+using nlohmann::json;
+
+json time_to_json(UnixNanos time) {
+  if (time.value == 0) return nullptr;
+  const auto seconds = static_cast<std::time_t>(time.seconds());
+  std::tm parts{};
+  ::gmtime_r(&seconds, &parts);
+  char text[32];
+  if (std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts) == 0) return nullptr;
+  return std::string(text);
+}
+
+namespace {
+
+const char* job_state_name(JobState state) {
+  switch (state) {
+    case JobState::in_progress:
+      return "InProgress";
+    case JobState::completed:
+      return "Completed";
+    case JobState::completed_no_change:
+      return "CompletedNoChange";
+    case JobState::failed:
+      return "Failed";
+    case JobState::interrupted:
+      return "Interrupted";
+  }
+  return "Unknown";
+}
+
+const char* job_kind_name(JobKind kind) {
+  switch (kind) {
+    case JobKind::backup:
+      return "Backup";
+    case JobKind::key_update:
+      return "KeyUpdate";
+    case JobKind::restore:
+      return "Restore";
+  }
+  return "Unknown";
+}
+
+const char* role_name(VersionRole role) {
+  switch (role) {
+    case VersionRole::active:
+      return "Active";
+    case VersionRole::retiring:
+      return "Retiring";
+    case VersionRole::retired:
+      return "Retired";
+  }
+  return "Unknown";
+}
+
+const char* access_name(KeyAccess access) {
+  switch (access) {
+    case KeyAccess::available:
+      return "Available";
+    case KeyAccess::denied:
+      return "Denied";
+    case KeyAccess::unreachable:
+      return "Unreachable";
+    case KeyAccess::sealed:
+      return "Sealed";
+  }
+  return "Unknown";
+}
+
+std::string key_uri(const EncryptionSettings& settings) {
+  if (!settings.customer_managed) return "";
+  KeyRef reference;
+  reference.key_vault = settings.key_vault;
+  reference.key = settings.key;
+  reference.version = settings.pinned_version;
+  return reference.to_string();
+}
+
+}  // namespace
+
+json to_json(const JobInfo& job) {
+  json form = {{"job", job.number.value},
+               {"kind", job_kind_name(job.kind)},
+               {"state", job_state_name(job.state)},
+               {"item", job.item},
+               {"started", time_to_json(job.started)},
+               {"ended", time_to_json(job.ended)},
+               {"logical_bytes", job.logical_bytes},
+               {"stored_bytes", job.stored_bytes},
+               {"detail", job.detail}};
+  form["recovery_point_number"] = job.point.value == 0 ? json(nullptr) : json(job.point.value);
+  return form;
+}
+
+json to_json(const PointInfo& point) {
+  return {{"id", point.id()},
+          {"item", point.item},
+          {"created", time_to_json(point.created)},
+          {"auto", point.automatic},
+          {"after_interruption", point.after_interruption},
+          {"consistency", point.crash_consistent ? "CrashConsistent" : "FileConsistent"},
+          {"logical_bytes", point.logical_bytes},
+          {"files", point.files}};
+}
+
+json to_json(const VersionRecord& version) {
+  json form = {{"version", version.version},
+               {"key", version.key_vault.empty() ? "platform-managed" : version.key_vault + "/" + version.key},
+               {"role", role_name(version.role)},
+               {"since", time_to_json(version.role_since)},
+               {"took_effect", time_to_json(version.took_effect)},
+               {"first_epoch", version.first_epoch.value},
+               {"backup_completed", version.backup_completed},
+               {"disabled_too_early", version.disabled_too_early},
+               {"waiting_for", version.waiting_for}};
+  form["last_epoch"] = version.last_epoch.value == 0 ? json(nullptr) : json(version.last_epoch.value);
+  return form;
+}
+
+json to_json(const EncryptionStatus& status) {
+  json versions = json::array();
+  for (const VersionRecord& version : status.versions) versions.push_back(to_json(version));
+  json form = {
+      {"encryption_at_rest_type", status.settings.customer_managed ? "CustomerManaged" : "PlatformManaged"},
+      {"key_uri", key_uri(status.settings)},
+      {"follows_new_versions", status.settings.customer_managed && !status.settings.pinned_version.has_value()},
+      {"identity", status.settings.identity},
+      {"last_update_status", status.last_update_status},
+      {"infrastructure_encryption_state", status.suite == Suite::aes_gcm_in_xchacha ? "Enabled" : "Disabled"},
+      {"key_access", access_name(status.access)},
+      {"refresh_minutes", status.settings.refresh_minutes},
+      {"revocation_grace_seconds", status.settings.revocation_grace_seconds},
+      {"outage_ttl_seconds", status.settings.outage_ttl_seconds},
+      {"keyring_generation", status.keyring_generation.value},
+      {"current_epoch", status.current_epoch.value},
+      {"versions", versions}};
+  form["problem"] = nullptr;
+  if (status.problem) form["problem"] = error_to_json_form(*status.problem);
+  return form;
+}
+
+json to_json(const ActivityEntry& entry) {
+  return {{"number", entry.number},   {"time", time_to_json(entry.time)}, {"operation", entry.operation},
+          {"outcome", entry.outcome}, {"subject", entry.subject},         {"detail", entry.detail},
+          {"uid", entry.uid}};
+}
+
+json to_json(const CommitOutcome& outcome) {
+  json form = {{"job", to_json(outcome.job)}, {"retired_versions", outcome.retired}};
+  form["recovery_point"] = outcome.point ? to_json(*outcome.point) : json(nullptr);
+  return form;
+}
+
+json to_json(const BackupOutcome& outcome) {
+  json form = to_json(outcome.commit);
+  form["read_bytes"] = outcome.read_bytes;
+  form["hole_bytes"] = outcome.hole_bytes;
+  form["new_chunks"] = outcome.new_chunks;
+  form["known_chunks"] = outcome.known_chunks;
+  form["stored_bytes"] = outcome.stored_bytes;
+  return form;
+}
+
+json to_json(const RestoreOutcome& outcome) {
+  return {{"recovery_point", to_json(outcome.point)},
+          {"files", outcome.files},
+          {"logical_bytes", outcome.logical_bytes},
+          {"written_bytes", outcome.written_bytes}};
+}
+
+json to_json(const VerifyReport& report) {
+  json damage = json::array();
+  for (const Damage& found : report.damage) {
+    damage.push_back(
+        {{"file", found.file}, {"error", std::string(error_name(found.error.code))}, {"message", found.error.message}});
+  }
+  return {{"authenticated", report.authenticated},
+          {"files", report.counts.files},
+          {"bytes", report.counts.bytes},
+          {"records", report.counts.records},
+          {"recovery_points", report.points_checked},
+          {"damage", damage}};
+}
+
+json error_to_json_form(const Error& error) {
+  return {{"name", std::string(error_name(error.code))}, {"message", error.message}};
+}
+
+Result<std::string> text_argument(const json& arguments, const std::string& name) {
+  const auto found = arguments.find(name);
+  if (found == arguments.end() || !found->is_string() || found->get_ref<const std::string&>().empty()) {
+    return Error{ErrorCode::Usage, "the request wants a text \"" + name + "\""};
+  }
+  return found->get<std::string>();
+}
+
+Result<std::string> optional_text_argument(const json& arguments, const std::string& name) {
+  const auto found = arguments.find(name);
+  if (found == arguments.end()) return std::string();
+  if (!found->is_string()) return Error{ErrorCode::Usage, "\"" + name + "\" must be a text"};
+  return found->get<std::string>();
+}
+
+Result<bool> flag_argument(const json& arguments, const std::string& name) {
+  const auto found = arguments.find(name);
+  if (found == arguments.end()) return false;
+  if (!found->is_boolean()) return Error{ErrorCode::Usage, "\"" + name + "\" must be true or false"};
+  return found->get<bool>();
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "base/clock.h"
+#include "fs/restore.h"
+#include "fs/session.h"
+#include "vaultmeta/vault.h"
+
+namespace vaultfs {
+
+// How the engine's structures look in JSON (docs/cli.md). Times are RFC 3339 in UTC, or null where there is none.
+
+[[nodiscard]] nlohmann::json time_to_json(UnixNanos time);
+[[nodiscard]] nlohmann::json error_to_json_form(const Error& error);  // {"name","message"}
+[[nodiscard]] nlohmann::json to_json(const JobInfo& job);
+[[nodiscard]] nlohmann::json to_json(const PointInfo& point);
+[[nodiscard]] nlohmann::json to_json(const VersionRecord& version);
+[[nodiscard]] nlohmann::json to_json(const EncryptionStatus& status);
+[[nodiscard]] nlohmann::json to_json(const ActivityEntry& entry);
+[[nodiscard]] nlohmann::json to_json(const CommitOutcome& outcome);
+[[nodiscard]] nlohmann::json to_json(const BackupOutcome& outcome);
+[[nodiscard]] nlohmann::json to_json(const RestoreOutcome& outcome);
+[[nodiscard]] nlohmann::json to_json(const VerifyReport& report);
+
+// Fields of a request's arguments: Usage if missing or of another type.
+[[nodiscard]] Result<std::string> text_argument(const nlohmann::json& arguments, const std::string& name);
+[[nodiscard]] Result<std::string> optional_text_argument(const nlohmann::json& arguments, const std::string& name);
+[[nodiscard]] Result<bool> flag_argument(const nlohmann::json& arguments, const std::string& name);  // false if missing
+
+}  // namespace vaultfs

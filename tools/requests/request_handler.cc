@@ -1,0 +1,266 @@
+#include "tools/requests/request_handler.h"
+
+#include <sys/stat.h>
+
+#include <map>
+
+#include "fs/restore.h"
+#include "tools/requests/json_forms.h"
+
+namespace vaultfs {
+namespace {
+
+using nlohmann::json;
+using Handler = Result<json> (*)(const RequestContext&, const json&, std::vector<UniqueFd>&);
+
+json own_path(const std::filesystem::path& path) { return path.empty() ? json(nullptr) : json(path.string()); }
+
+Result<json> vault_show(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
+  Vault& vault = context.session.vault();
+  const VaultHeader& header = vault.header();
+  json items = json::array();
+  for (const ItemInfo& item : vault.catalogue().items()) {
+    items.push_back({{"name", item.name},
+                     {"first_seen", time_to_json(item.first_seen)},
+                     {"interrupted", item.interrupted},
+                     {"recovery_points", vault.catalogue().points_of(item.name).size()}});
+  }
+  const WorkingTree::Statistics statistics = context.session.tree().statistics();
+  return json{{"id", to_hex(header.id.view())},
+              {"path", vault.path().string()},
+              {"created", time_to_json(header.created)},
+              {"region", header.region},
+              {"root_fingerprint", format_fingerprint(header.root_fingerprint)},
+              {"mounted_on", own_path(context.mount_point)},
+              {"read_only", vault.read_only()},
+              {"stored_bytes", vault.segments().stored_bytes()},
+              {"chunks", vault.segments().chunk_count()},
+              {"files", statistics.files},
+              {"logical_bytes", statistics.logical_bytes},
+              {"dirty_bytes", statistics.dirty_bytes},
+              {"items", items},
+              {"encryption", to_json(vault.custody().status())},
+              {"notes", vault.opening_notes()}};
+}
+
+Result<json> encryption_show(const RequestContext& context, const json& /*arguments*/,
+                             std::vector<UniqueFd>& /*files*/) {
+  return to_json(context.session.vault().custody().status());
+}
+
+Result<json> encryption_refresh(const RequestContext& context, const json& /*arguments*/,
+                                std::vector<UniqueFd>& /*files*/) {
+  VAULTFS_ASSIGN_OR_RETURN(const RefreshOutcome outcome, context.session.refresh());
+  json form = to_json(context.session.vault().custody().status());
+  form["version_changed"] = outcome.version_changed;
+  form["retired_versions"] = outcome.retired;
+  return form;
+}
+
+Result<json> encryption_set(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::string text, text_argument(arguments, "key"));
+  VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, KeyRef::parse(text));
+  Vault& vault = context.session.vault();
+  VAULTFS_RETURN_IF_ERROR(vault.custody().set_key(key));
+  Registration registration;
+  registration.vault = vault.header().id;
+  registration.path = vault.path();
+  registration.key_vault = key.key_vault;
+  registration.key = key.key;
+  VAULTFS_RETURN_IF_ERROR(context.machine.state().register_vault(registration));
+  return to_json(vault.custody().status());
+}
+
+Result<json> key_usage(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
+  Vault& vault = context.session.vault();
+  json versions = json::array();
+  for (const VersionRecord& version : vault.custody().status().versions) versions.push_back(to_json(version));
+  return json{{"vault", to_hex(vault.header().id.view())},
+              {"path", vault.path().string()},
+              {"recovery_points", vault.catalogue().points().size()},
+              {"keyring_generation", vault.custody().generation().value},
+              {"versions", versions}};
+}
+
+Result<json> key_rewrap(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
+  VAULTFS_ASSIGN_OR_RETURN(const bool drop_retiring, flag_argument(arguments, "drop_retiring"));
+  VAULTFS_RETURN_IF_ERROR(context.session.vault().custody().rewrap(drop_retiring));
+  return to_json(context.session.vault().custody().status());
+}
+
+// A source must not be a file of the owner's own mount: reading it would ask this very process, which is busy with it.
+Status refuse_own_mount(const RequestContext& context, int descriptor) {
+  if (context.mount_point.empty()) return ok_status();
+  struct stat file {};
+  struct stat mount {};
+  if (::fstat(descriptor, &file) != 0 || ::stat(context.mount_point.c_str(), &mount) != 0) return ok_status();
+  if (file.st_dev != mount.st_dev) return ok_status();
+  return Error{
+      ErrorCode::OverlapsVault,
+      "that file is in the mount of this very vault; what is written there is backed up by `vaultctl backup commit`"};
+}
+
+Result<DiskSource> disk_of(const RequestContext& context, const json& form, const std::vector<UniqueFd>& files) {
+  if (!form.is_object()) return Error{ErrorCode::Usage, "a disk must be an object"};
+  DiskSource disk;
+  VAULTFS_ASSIGN_OR_RETURN(disk.name, text_argument(form, "name"));
+  const auto position = form.find("descriptor");
+  if (position == form.end() || !position->is_number_unsigned() || position->get<std::uint64_t>() >= files.size()) {
+    return Error{ErrorCode::Usage, "a disk must come with its open file"};
+  }
+  const int descriptor = files[position->get<std::size_t>()].get();
+  VAULTFS_RETURN_IF_ERROR(refuse_own_mount(context, descriptor));
+  disk.path = "/dev/fd/" + std::to_string(descriptor);
+  return disk;
+}
+
+Result<json> backup_run(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& files) {
+  BackupRequest request;
+  VAULTFS_ASSIGN_OR_RETURN(request.item, text_argument(arguments, "item"));
+  const auto disks = arguments.find("disks");
+  if (disks == arguments.end() || !disks->is_array() || disks->empty())
+    return Error{ErrorCode::Usage, "name at least one disk"};
+  for (const json& form : *disks) {
+    VAULTFS_ASSIGN_OR_RETURN(DiskSource disk, disk_of(context, form, files));
+    request.disks.push_back(std::move(disk));
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const BackupOutcome outcome, context.session.backup(request, context.progress));
+  return to_json(outcome);
+}
+
+Result<json> backup_commit(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::string item, text_argument(arguments, "item"));
+  VAULTFS_ASSIGN_OR_RETURN(const CommitOutcome outcome, context.session.commit(item));
+  return to_json(outcome);
+}
+
+Result<json> recovery_point_list(const RequestContext& context, const json& arguments,
+                                 std::vector<UniqueFd>& /*files*/) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::string item, optional_text_argument(arguments, "item"));
+  Catalogue& catalogue = context.session.vault().catalogue();
+  if (!item.empty() && !catalogue.item(item)) {
+    return Error{ErrorCode::ItemNotFound, "the vault has no item \"" + item + "\"; see: vaultctl vault show"};
+  }
+  json points = json::array();
+  for (const PointInfo& point : item.empty() ? catalogue.points() : catalogue.points_of(item))
+    points.push_back(to_json(point));
+  return json{{"recovery_points", points}};
+}
+
+Status refuse_target_on_own_mount(const RequestContext& context, const std::filesystem::path& to) {
+  if (context.mount_point.empty()) return ok_status();
+  struct stat target {};
+  struct stat mount {};
+  const std::filesystem::path parent = to.parent_path().empty() ? std::filesystem::path("/") : to.parent_path();
+  if (::stat(context.mount_point.c_str(), &mount) != 0) return ok_status();
+  const bool known = ::stat(to.c_str(), &target) == 0 || ::stat(parent.c_str(), &target) == 0;
+  if (!known || target.st_dev != mount.st_dev) return ok_status();
+  return Error{ErrorCode::OverlapsVault,
+               to.string() + " is in the mount of this very vault; restore to somewhere else"};
+}
+
+Result<json> restore_point(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
+  RestoreRequest request;
+  VAULTFS_ASSIGN_OR_RETURN(request.item, text_argument(arguments, "item"));
+  VAULTFS_ASSIGN_OR_RETURN(request.point, optional_text_argument(arguments, "point"));
+  VAULTFS_ASSIGN_OR_RETURN(request.disk, optional_text_argument(arguments, "disk"));
+  VAULTFS_ASSIGN_OR_RETURN(const std::string to, text_argument(arguments, "to"));
+  VAULTFS_ASSIGN_OR_RETURN(request.force, flag_argument(arguments, "force"));
+  request.to = to;
+  if (!request.to.is_absolute()) return Error{ErrorCode::Usage, "\"to\" must be an absolute path"};
+  VAULTFS_RETURN_IF_ERROR(refuse_target_on_own_mount(context, request.to));
+  VAULTFS_ASSIGN_OR_RETURN(const RestoreOutcome outcome, restore(context.session, request, context.progress));
+  return to_json(outcome);
+}
+
+Result<json> verify(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
+  VAULTFS_ASSIGN_OR_RETURN(const bool keyless, flag_argument(arguments, "keyless"));
+  Vault& vault = context.session.vault();
+  const std::uint64_t total = vault.segments().stored_bytes();
+  VAULTFS_ASSIGN_OR_RETURN(
+      const VerifyReport report,
+      verify_vault(vault.env(), vault.path(), keyless ? nullptr : &vault, [&](const VerifyCounts& counts) {
+        return context.progress({counts.bytes, std::max(total, counts.bytes)});
+      }));
+  return to_json(report);
+}
+
+Result<json> job_list(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
+  json jobs = json::array();
+  for (const JobInfo& job : context.session.vault().catalogue().jobs()) jobs.push_back(to_json(job));
+  return json{{"jobs", jobs}};
+}
+
+Result<json> job_show(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
+  const auto number = arguments.find("job");
+  if (number == arguments.end() || !number->is_number_unsigned())
+    return Error{ErrorCode::Usage, "name a job by its number"};
+  const auto job = context.session.vault().catalogue().job(JobNumber(number->get<std::uint64_t>()));
+  if (!job) return Error{ErrorCode::JobNotFound, "no job " + number->dump() + "; see: vaultctl job list"};
+  return to_json(*job);
+}
+
+Result<json> activity(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<ActivityEntry> entries, context.session.vault().activity().entries());
+  json list = json::array();
+  for (const ActivityEntry& entry : entries) list.push_back(to_json(entry));
+  return json{{"activities", list}};
+}
+
+// Records what somebody asked for with the outcome: refusals of key operations above all.
+Result<json> activity_record(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
+  ActivityEntry entry;
+  VAULTFS_ASSIGN_OR_RETURN(entry.operation, text_argument(arguments, "operation"));
+  VAULTFS_ASSIGN_OR_RETURN(entry.outcome, text_argument(arguments, "outcome"));
+  VAULTFS_ASSIGN_OR_RETURN(entry.subject, optional_text_argument(arguments, "subject"));
+  VAULTFS_ASSIGN_OR_RETURN(entry.detail, optional_text_argument(arguments, "detail"));
+  entry.uid = context.uid;
+  VAULTFS_RETURN_IF_ERROR(context.session.vault().activity().append(entry));
+  return json::object();
+}
+
+struct VerbEntry {
+  VerbAccess access;
+  Handler handler;
+};
+
+const std::map<std::string, VerbEntry>& verb_table() {
+  static const std::map<std::string, VerbEntry> kTable{
+      {"vault.show", {VerbAccess::reads, vault_show}},
+      {"encryption.show", {VerbAccess::reads, encryption_show}},
+      {"encryption.refresh", {VerbAccess::changes, encryption_refresh}},
+      {"encryption.set", {VerbAccess::changes, encryption_set}},
+      {"key.usage", {VerbAccess::reads, key_usage}},
+      {"key.rewrap", {VerbAccess::changes, key_rewrap}},
+      {"backup.run", {VerbAccess::changes, backup_run}},
+      {"backup.commit", {VerbAccess::changes, backup_commit}},
+      {"recovery-point.list", {VerbAccess::reads, recovery_point_list}},
+      {"restore", {VerbAccess::reads, restore_point}},
+      {"verify", {VerbAccess::reads, verify}},
+      {"job.list", {VerbAccess::reads, job_list}},
+      {"job.show", {VerbAccess::reads, job_show}},
+      {"activity", {VerbAccess::reads, activity}},
+      {"activity.record", {VerbAccess::changes, activity_record}},
+  };
+  return kTable;
+}
+
+}  // namespace
+
+Result<VerbAccess> verb_access(const std::string& verb) {
+  const auto found = verb_table().find(verb);
+  if (found == verb_table().end()) return Error{ErrorCode::Usage, "unknown verb \"" + verb + "\""};
+  return found->second.access;
+}
+
+Result<json> handle_request(const RequestContext& context, const std::string& verb, const json& arguments,
+                            std::vector<UniqueFd>& descriptors) {
+  const auto found = verb_table().find(verb);
+  if (found == verb_table().end()) return Error{ErrorCode::Usage, "unknown verb \"" + verb + "\""};
+  if (found->second.access == VerbAccess::changes && context.session.vault().read_only()) {
+    return Error{ErrorCode::ReadOnly, "the vault is opened read-only"};
+  }
+  return found->second.handler(context, arguments, descriptors);
+}
+
+}  // namespace vaultfs
