@@ -21,8 +21,10 @@
 
 namespace vaultfs {
 
-// What the room above (fs) keeps in checkpoints and journals: the working tree. Called during Vault::open, in this order:
-// load() once (an empty view for a vault without a checkpoint), then apply() for each journal entry of room `tree`, in LSN order.
+// What the room above (fs) keeps in checkpoints and journals: the working tree. Called during Vault::open, in this
+// order: load() (an empty view for a vault without a checkpoint), then apply() for each journal entry of room `tree`,
+// in LSN order. A read-only opening that raced with a live owner begins again: load() then replaces everything loaded
+// and applied before.
 class TreeReplay {
  public:
   virtual ~TreeReplay() = default;
@@ -32,7 +34,7 @@ class TreeReplay {
 
 struct VaultCreateOptions {
   std::filesystem::path path;
-  std::optional<KeyRef> key;                 // customer-managed; none: platform-managed
+  std::optional<KeyRef> key;  // customer-managed; none: platform-managed
   std::string identity = "system";
   std::string region;
   bool infrastructure_encryption = false;
@@ -50,14 +52,14 @@ struct VaultCreated {
 
 struct VaultOpenOptions {
   std::filesystem::path path;
-  bool read_only = false;        // no lock, nothing written, pin not moved; a live or copied vault opens at its newest state
-  bool allow_unverified = false; // read-only without a pin (restore --unverified)
-  bool accept_older = false;     // read-only: take what is there although the pin is newer
+  bool read_only = false;  // no lock, nothing written, pin not moved; a live or copied vault opens at its newest state
+  bool allow_unverified = false;       // read-only without a pin (restore --unverified)
+  bool accept_older = false;           // read-only: take what is there although the pin is newer
   std::int64_t lock_wait_seconds = 0;  // for the owner's lock
 };
 
-// An opened vault: keys, store, journal, catalogue, activity log, head and pin, all replayed to the newest consistent state.
-// The owner holds vault.lock until destruction. Thread-safe where its parts are.
+// An opened vault: keys, store, journal, catalogue, activity log, head and pin, all replayed to the newest consistent
+// state. The owner holds vault.lock until destruction. Thread-safe where its parts are.
 class Vault {
  public:
   struct Machine {
@@ -67,15 +69,17 @@ class Vault {
     KeyVaultResolver& resolver;
   };
 
-  // VaultExists if the directory exists and is not empty. Pins and registers the vault. A failure leaves nothing behind.
+  // VaultExists if the directory exists and is not empty. Pins and registers the vault. A failure leaves nothing
+  // behind.
   [[nodiscard]] static Result<VaultCreated> create(const Machine& machine, const VaultCreateOptions& options);
 
   // VaultNotFound, NotAVault, UnsupportedFormat, VaultBusy (naming the owner's process id if vault.lock tells),
-  // VaultUnverified (no pin: only read_only with allow_unverified), ForeignRootKey, RollbackDetected, the errors of KeyCustody::open,
-  // JournalDamaged and the damage codes of head, keyring and checkpoint.
-  // As owner: jobs left InProgress become Interrupted (and their item is marked), unfinished files (`.tmp`, manifests that no
-  // catalogue entry names) are removed, a new journal is started.
-  [[nodiscard]] static Result<std::unique_ptr<Vault>> open(const Machine& machine, const VaultOpenOptions& options, TreeReplay& tree);
+  // VaultUnverified (no pin: only read_only with allow_unverified), ForeignRootKey, RollbackDetected, the errors of
+  // KeyCustody::open, JournalDamaged and the damage codes of head, keyring and checkpoint. As owner: jobs left
+  // InProgress become Interrupted (and their item is marked), unfinished files (`.tmp`, manifests that no catalogue
+  // entry names) are removed, a new journal is started.
+  [[nodiscard]] static Result<std::unique_ptr<Vault>> open(const Machine& machine, const VaultOpenOptions& options,
+                                                           TreeReplay& tree);
   virtual ~Vault() = default;
 
   [[nodiscard]] virtual const std::filesystem::path& path() const = 0;
@@ -91,60 +95,70 @@ class Vault {
   [[nodiscard]] virtual ActivityLog& activity() = 0;
   // What opening found and healed or could not heal, one line each, for the log and `vault show`.
   [[nodiscard]] virtual const std::vector<std::string>& opening_notes() const = 0;
+  // Things that went wrong since the last call without failing what was asked for (a head or an activity entry that
+  // could not be written, a file that could not be removed), one line each, for the log.
+  [[nodiscard]] virtual std::vector<std::string> take_warnings() { return {}; }
 
   // Appends the catalogue entry of a change (catalogue().put(…)) to the journal; durable by the next journal commit.
   [[nodiscard]] virtual Result<Lsn> log_catalogue(Bytes entry) = 0;
 
   // --- Jobs. A backup job is begun at an item's first change, finished by the commit. ---
-  // Registers the item (and that one was ever attempted), logs and commits the start. `begun` is the LSN from which its writes count.
+  // Registers the item (and that one was ever attempted), logs and commits the start. `begun` is the LSN from which its
+  // writes count.
   [[nodiscard]] virtual Result<JobInfo> begin_job(JobKind kind, const std::string& item) = 0;
-  // Ends a job without a point (failed, interrupted, restore, no change). For completed_no_change `turn_explicit` names an `auto` point
-  // that becomes an explicit one. Feeds the rotation rule (job_completed) and runs a bounded refresh when a version is Retiring.
+  // Ends a job without a point (failed, interrupted, restore, no change). For completed_no_change `turn_explicit` names
+  // an `auto` point that becomes an explicit one. Feeds the rotation rule (job_completed) and runs a bounded refresh
+  // when a version is Retiring.
   [[nodiscard]] virtual Status finish_job(JobInfo job, std::optional<PointNumber> turn_explicit) = 0;
 
-  // Publishes a recovery point: everything the manifest refers to must have been put into segments already. Closes the open segment,
-  // writes the manifest, journals point and job together, commits, writes head and pin, feeds the rotation rule.
-  // The point is complete when this returns success, and absent after a failure or crash before the journal's commit.
+  // Publishes a recovery point: everything the manifest refers to must have been put into segments already. Closes the
+  // open segment, writes the manifest, journals point and job together, commits, writes head and pin, feeds the
+  // rotation rule. The point is complete when this returns success, and absent after a failure or crash before the
+  // journal's commit.
   [[nodiscard]] virtual Status publish_point(Manifest manifest, PointInfo point, JobInfo job) = 0;
   // Reads and authenticates a manifest. ManifestMissing, DamagedManifest, AuthenticationFailed.
   [[nodiscard]] virtual Result<Manifest> load_manifest(const PointInfo& point) = 0;
 
   // --- Checkpoint ---
-  // Takes a consistent cut and writes it, then frees older journals and checkpoints. `encode_tree` is called once, after the journal was
-  // rotated, and must return the tree section for a state that no tree entry is being appended to meanwhile (the caller holds its locks
-  // inside the call; the LSN of the cut is read there through `cut`, called by encode_tree while its locks are held).
-  // Everything the section refers to must be in segments or in the section itself.
+  // Takes a consistent cut and writes it, then frees older journals and checkpoints. `encode_tree` is called once,
+  // after the journal was rotated, and must return the tree section for a state that no tree entry is being appended to
+  // meanwhile (the caller holds its locks inside the call; the LSN of the cut is read there through `cut`, called by
+  // encode_tree while its locks are held). Everything the section refers to must be in segments or in the section
+  // itself.
   using EncodeTree = std::function<Result<Bytes>(const std::function<void()>& cut)>;
   [[nodiscard]] virtual Status checkpoint(const EncodeTree& encode_tree) = 0;
 
   // Writes a head and moves the pin (at key changes and commits this happens by itself).
   [[nodiscard]] virtual Status write_head() = 0;
 
-  // Clean close: the caller has checkpointed; ends the journal, closes the segment, saves the index, writes head and pin.
+  // Clean close: the caller has checkpointed (or accepts a longer replay); ends the journal, closes the segment, saves
+  // the index, writes head and pin.
   [[nodiscard]] virtual Status close() = 0;
 };
 
 // `vault trust`: pins the root key after comparing fingerprints (FingerprintMismatch). Opens the vault to check it;
 // with accept_older also moves to a new incarnation when the newest head is older than the pin.
-[[nodiscard]] Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::path& path, const Digest& fingerprint,
-                                      bool accept_older);
+[[nodiscard]] Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::path& path,
+                                      const Digest& fingerprint, bool accept_older);
 
 // What can be told of a vault without its keys: header and slots. For `vault show` when the key vault is away.
 struct VaultGlance {
   VaultHeader header;
-  std::vector<KeyringSlot> slots;     // of the newest keyring, not authenticated
+  std::vector<KeyringSlot> slots;  // of the newest keyring, not authenticated
   Generation keyring_generation;
 };
 [[nodiscard]] Result<VaultGlance> glance_at_vault(Env& env, const std::filesystem::path& path);
 
-// Reads every byte of every file of the vault and repairs nothing. `vault` null: keyless (checksums, inventories: "not authenticated").
-// With a vault: everything is opened, every point's manifest, map pages and chunks are followed, the activity chain is checked.
+// Reads every byte of every file of the vault and repairs nothing. `vault` null: keyless (checksums, inventories: "not
+// authenticated"). With a vault: everything is opened, every point's manifest, map pages and chunks are followed, the
+// activity chain is checked.
 struct VerifyReport {
   VerifyCounts counts;
   std::vector<Damage> damage;
   std::uint64_t points_checked = 0;
   bool authenticated = false;
 };
-[[nodiscard]] Result<VerifyReport> verify_vault(Env& env, const std::filesystem::path& path, Vault* vault, const VerifyProgress& progress);
+[[nodiscard]] Result<VerifyReport> verify_vault(Env& env, const std::filesystem::path& path, Vault* vault,
+                                                const VerifyProgress& progress);
 
 }  // namespace vaultfs

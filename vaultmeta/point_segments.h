@@ -14,9 +14,9 @@ namespace vaultfs {
 
 // Works out which segments a point needs. Map pages are immutable, so what was found for one is remembered: the next
 // point of a large image reads only the pages that changed. Thread-safe.
-class PointInventory {
+class PointSegments {
  public:
-  explicit PointInventory(SegmentStore& segments) : segments_(segments) {}
+  explicit PointSegments(SegmentStore& segments) : segments_(segments) {}
 
   // The inventory of the inodes' content, sorted by number. REQUIRES: the content lies in closed segments.
   // ChunkMissing and the errors of reading map pages.

@@ -1,15 +1,15 @@
-#include "vaultmeta/point_inventory.h"
+#include "vaultmeta/point_segments.h"
 
 namespace vaultfs {
 
-Status PointInventory::add(const ChunkId& chunk, std::map<ContainerNumber, std::uint64_t>& needed) {
+Status PointSegments::add(const ChunkId& chunk, std::map<ContainerNumber, std::uint64_t>& needed) {
   if (chunk.is_zero()) return ok_status();
   VAULTFS_ASSIGN_OR_RETURN(const ContainerNumber segment, segments_.segment_of(chunk));
   needed.emplace(segment, 0);
   return ok_status();
 }
 
-Result<PointInventory::Numbers> PointInventory::segments_of_page(const ChunkId& page) {
+Result<PointSegments::Numbers> PointSegments::segments_of_page(const ChunkId& page) {
   {
     const std::lock_guard lock(mutex_);
     if (const auto known = pages_.find(page); known != pages_.end()) return known->second;
@@ -28,7 +28,7 @@ Result<PointInventory::Numbers> PointInventory::segments_of_page(const ChunkId& 
   return numbers;
 }
 
-Result<std::vector<Manifest::SegmentNeeded>> PointInventory::of(const std::vector<InodeRecord>& inodes) {
+Result<std::vector<Manifest::SegmentNeeded>> PointSegments::of(const std::vector<InodeRecord>& inodes) {
   std::map<ContainerNumber, std::uint64_t> needed;
   for (const InodeRecord& inode : inodes) {
     for (const ChunkId& chunk : inode.chunks) VAULTFS_RETURN_IF_ERROR(add(chunk, needed));
@@ -51,7 +51,7 @@ Result<std::vector<Manifest::SegmentNeeded>> PointInventory::of(const std::vecto
   return inventory;
 }
 
-void PointInventory::forget() {
+void PointSegments::forget() {
   const std::lock_guard lock(mutex_);
   pages_.clear();
 }

@@ -1,0 +1,110 @@
+#include "vaultmeta/opened_vault.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+
+namespace vaultfs {
+namespace {
+
+// Segments that writers may begin under the old epoch between the moment when a key change asks for the highest number
+// and the moment when the new epoch is current: the provider is asked in between, at most a few seconds each time.
+constexpr std::uint64_t kSegmentsDuringKeyChange = 4096;
+
+}  // namespace
+
+OpenedVault::OpenedVault(VaultParts parts)
+    : parts_(std::move(parts)),
+      point_segments_(*parts_.segments),
+      next_checkpoint_(parts_.highest_checkpoint.next()),
+      current_checkpoint_(parts_.head.head.checkpoint.value) {}
+
+OpenedVault::~OpenedVault() = default;
+
+void OpenedVault::attach() { parts_.custody->attach(*this); }
+
+Status OpenedVault::require_owner() const {
+  if (parts_.read_only) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};
+  return ok_status();
+}
+
+Journal& OpenedVault::journal() {
+  if (parts_.journal == nullptr) std::abort();
+  return *parts_.journal;
+}
+
+std::vector<std::string> OpenedVault::take_warnings() {
+  const std::lock_guard lock(warnings_mutex_);
+  return std::exchange(warnings_, {});
+}
+
+void OpenedVault::warn(const std::string& what, const Error& error) {
+  const std::lock_guard lock(warnings_mutex_);
+  warnings_.push_back(what + ": " + std::string(error_name(error.code)) + ": " + error.message);
+}
+
+void OpenedVault::record_activity(const std::string& operation, const std::string& outcome, const std::string& subject,
+                                  const std::string& detail) {
+  ActivityEntry entry;
+  entry.operation = operation;
+  entry.outcome = outcome;
+  entry.subject = subject;
+  entry.detail = detail;
+  entry.uid = ::getuid();
+  const Status appended = parts_.activity->append(entry);
+  if (appended.ok()) return;
+  warn("an activity entry could not be written", appended.error());
+  // A sealed vault can't be written to: the machine's log keeps what happened meanwhile. It holds no names from inside
+  // the vault.
+  const Status audited =
+      parts_.machine.state.audit(operation, "vault " + to_hex(parts_.header.id.view()) + ": " + outcome);
+  if (!audited.ok()) warn("an audit entry could not be written", audited.error());
+}
+
+Result<Lsn> OpenedVault::append_catalogue(Bytes entry) {
+  VAULTFS_RETURN_IF_ERROR(require_owner());
+  return parts_.journal->append(JournalRoom::catalogue, std::move(entry));
+}
+
+Result<Lsn> OpenedVault::log_catalogue(Bytes entry) {
+  const std::lock_guard lock(change_mutex_);
+  return append_catalogue(std::move(entry));
+}
+
+Lsn OpenedVault::next_lsn() {
+  // Under the mutex of begin_job: a job that began before has a lower `begun`, one that begins later has not.
+  const std::lock_guard lock(change_mutex_);
+  return parts_.journal->last_appended().next();
+}
+
+ContainerNumber OpenedVault::highest_segment() {
+  return ContainerNumber(parts_.segments->next_segment().value - 1 + kSegmentsDuringKeyChange);
+}
+
+Status OpenedVault::roll_containers() {
+  VAULTFS_RETURN_IF_ERROR(parts_.segments->close_segment());
+  VAULTFS_RETURN_IF_ERROR(parts_.journal->rotate(ContainerNumber(current_checkpoint_.load())));
+  parts_.activity->roll();
+  return ok_status();
+}
+
+void OpenedVault::record_key_change(const std::string& what, const std::string& version, const Error* failure) {
+  JobInfo job;
+  job.number = parts_.catalogue->take_job_number();
+  job.kind = JobKind::key_update;
+  job.state = failure == nullptr ? JobState::completed : JobState::failed;
+  job.started = job.ended = parts_.machine.env.clock().now();
+  const std::string outcome = failure == nullptr ? "Succeeded" : std::string(error_name(failure->code));
+  job.detail = what + " " + version + (failure == nullptr ? "" : ": " + outcome + ": " + failure->message);
+  Status logged = ok_status();
+  {
+    const std::lock_guard lock(change_mutex_);
+    job.begun = parts_.journal->last_appended().next();
+    if (const auto lsn = append_catalogue(parts_.catalogue->put(job)); !lsn.ok()) logged = lsn.error();
+  }
+  if (logged.ok()) logged = parts_.journal->commit();
+  if (!logged.ok()) warn("a key update job could not be recorded", logged.error());
+  record_activity(what, outcome, version, failure == nullptr ? "" : failure->message);
+}
+
+}  // namespace vaultfs

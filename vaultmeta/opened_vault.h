@@ -1,0 +1,118 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "vaultmeta/head_files.h"
+#include "vaultmeta/point_segments.h"
+#include "vaultmeta/vault.h"
+#include "vaultmeta/vault_layout.h"
+
+namespace vaultfs {
+
+// The parts of a vault as opening puts them together, in the order in which they need each other.
+struct VaultParts {
+  VaultParts(const Vault::Machine& on, std::filesystem::path at) : machine(on), path(std::move(at)) {}
+
+  Vault::Machine machine;
+  std::filesystem::path path;
+  bool read_only = false;
+  std::unique_ptr<FileLock> lock;  // owner
+  VaultHeader header;
+  std::unique_ptr<BlobStore> blobs;
+  std::unique_ptr<KeyCustody> custody;
+  Head::Signed head;  // newest
+  Generation oldest_head;
+  std::unique_ptr<SegmentStore> segments;
+  std::unique_ptr<Catalogue> catalogue;
+  std::unique_ptr<ActivityLog> activity;
+  std::unique_ptr<Journal> journal;    // owner
+  ContainerNumber highest_checkpoint;  // also of files that are not the head's
+  std::vector<std::string> notes;
+};
+
+// Vault's one implementation. Its parts are thread-safe by themselves; the mutexes below tie them together.
+//
+// Lock order: checkpoint_mutex_ → (the tree's locks, inside EncodeTree) → change_mutex_ → head_mutex_ → locks of the
+// parts. No lock is held across a call of the key custody that may ask a key vault.
+class OpenedVault final : public Vault, private KeyChangeHost {
+ public:
+  explicit OpenedVault(VaultParts parts);
+  ~OpenedVault() override;
+  // Owner: lets the custody ask for key changes.
+  void attach();
+
+  const std::filesystem::path& path() const override { return parts_.path; }
+  const VaultHeader& header() const override { return parts_.header; }
+  bool read_only() const override { return parts_.read_only; }
+  Env& env() override { return parts_.machine.env; }
+  EpochKeys& keys() override { return parts_.custody->keys(); }
+  KeyCustody& custody() override { return *parts_.custody; }
+  SegmentStore& segments() override { return *parts_.segments; }
+  Journal& journal() override;
+  Catalogue& catalogue() override { return *parts_.catalogue; }
+  ActivityLog& activity() override { return *parts_.activity; }
+  const std::vector<std::string>& opening_notes() const override { return parts_.notes; }
+  std::vector<std::string> take_warnings() override;
+
+  Result<Lsn> log_catalogue(Bytes entry) override;
+  Result<JobInfo> begin_job(JobKind kind, const std::string& item) override;
+  Status finish_job(JobInfo job, std::optional<PointNumber> turn_explicit) override;
+  Status publish_point(Manifest manifest, PointInfo point, JobInfo job) override;
+  Result<Manifest> load_manifest(const PointInfo& point) override;
+  Status checkpoint(const EncodeTree& encode_tree) override;
+  Status write_head() override;
+  Status close() override;
+
+  // Jobs that a crash left in progress become Interrupted and mark their items. Returns how many.
+  [[nodiscard]] Result<std::size_t> interrupt_unfinished_jobs();
+  // Appends to the activity log; a failure becomes a warning, because no work may be lost for it.
+  void record_activity(const std::string& operation, const std::string& outcome, const std::string& subject,
+                       const std::string& detail);
+  // Pins the newest head if the pin is older.
+  [[nodiscard]] Status catch_up_pin(const Pin& pin);
+  [[nodiscard]] Status pin_newest_head();
+
+ private:
+  // KeyChangeHost
+  Lsn next_lsn() override;
+  ContainerNumber highest_segment() override;
+  Status roll_containers() override;
+  void record_key_change(const std::string& what, const std::string& version, const Error* failure) override;
+
+  [[nodiscard]] Status require_owner() const;
+  [[nodiscard]] Result<Lsn> append_catalogue(Bytes entry);  // REQUIRES change_mutex_
+  void warn(const std::string& what, const Error& error);
+  void record_end(const JobInfo& job);
+  // Rules 3(a) and 3(b) after a completed backup. Trouble becomes a warning: the backup itself stands.
+  void feed_rotation_rule(const JobInfo& job);
+  [[nodiscard]] Result<Bytes> seal_manifest(Manifest manifest, PointInfo& point);
+
+  struct NewCheckpoint {
+    ContainerNumber number;
+    Digest digest;
+  };
+  [[nodiscard]] Status write_head_naming(const std::optional<NewCheckpoint>& checkpoint);
+  [[nodiscard]] Result<Head> next_head(const std::optional<NewCheckpoint>& checkpoint);  // REQUIRES head_mutex_
+  [[nodiscard]] Status adopt_own_head(Generation generation);                            // REQUIRES head_mutex_
+  [[nodiscard]] Status pin_head();                                                       // REQUIRES head_mutex_
+  void remove_old_heads();                                                               // REQUIRES head_mutex_
+  void remove_below(const VaultFolder& folder, ContainerNumber keep);
+
+  VaultParts
+      parts_;  // its `head` and `oldest_head` are guarded by head_mutex_; the rest is set before the vault is shared
+  PointSegments point_segments_;
+  std::mutex checkpoint_mutex_;  // one checkpoint at a time; guards next_checkpoint_
+  ContainerNumber next_checkpoint_;
+  std::mutex change_mutex_;  // makes a catalogue change and its journal entry one step, as seen by a checkpoint's cut
+  std::mutex head_mutex_;    // guards parts_.head and parts_.oldest_head; held while a head is written and pinned
+  std::atomic<std::uint64_t> current_checkpoint_;
+  std::mutex warnings_mutex_;  // guards warnings_; a leaf
+  std::vector<std::string> warnings_;
+};
+
+}  // namespace vaultfs

@@ -1,0 +1,242 @@
+// Vault::create.
+#include <unistd.h>
+
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "crypto/hash.h"
+#include "vaultmeta/head_files.h"
+#include "vaultmeta/recovery_file.h"
+#include "vaultmeta/vault.h"
+#include "vaultmeta/vault_layout.h"
+#include "vaultmeta/vault_opening.h"
+
+namespace vaultfs {
+namespace {
+
+// Removes everything below `directory`, as far as it can.
+void remove_content(Env& env, const std::filesystem::path& directory) {
+  const auto names = env.list(directory);
+  if (!names.ok()) return;
+  for (const std::string& name : *names) {
+    const std::filesystem::path path = directory / name;
+    const auto info = env.info(path);
+    if (info.ok() && info->kind == FileKind::directory) {
+      remove_content(env, path);
+      static_cast<void>(env.remove_directory(path));
+    } else {
+      static_cast<void>(env.remove_file(path));
+    }
+  }
+}
+
+// What a creation has made so far. Unless the creation is kept, destruction takes it all back, the newest first.
+class Undo {
+ public:
+  Undo() = default;
+  Undo(const Undo&) = delete;
+  Undo& operator=(const Undo&) = delete;
+  ~Undo() {
+    for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) (*step)();
+  }
+  void on_failure(std::function<void()> step) { steps_.push_back(std::move(step)); }
+  void keep() { steps_.clear(); }
+
+ private:
+  std::vector<std::function<void()>> steps_;
+};
+
+class VaultCreation {
+ public:
+  VaultCreation(const Vault::Machine& machine, const VaultCreateOptions& options)
+      : machine_(machine),
+        options_(options),
+        path_(options.path.is_absolute() ? options.path.lexically_normal()
+                                         : std::filesystem::absolute(options.path).lexically_normal()),
+        platform_bound_(!options.key.has_value() || options.infrastructure_encryption) {}
+
+  Result<VaultCreated> run() {
+    VAULTFS_RETURN_IF_ERROR(check_options());
+    VAULTFS_RETURN_IF_ERROR(make_directories());
+    VAULTFS_RETURN_IF_ERROR(make_keys());
+    VAULTFS_RETURN_IF_ERROR(record_creation());
+    VAULTFS_RETURN_IF_ERROR(write_first_head());
+    VAULTFS_RETURN_IF_ERROR(save_recovery_file());
+    VAULTFS_RETURN_IF_ERROR(pin_and_register());
+    undo_.keep();
+    return VaultCreated{header_.id, header_.root_fingerprint, std::move(warnings_)};
+  }
+
+ private:
+  Status check_options() {
+    if (options_.no_recovery && options_.recovery_file.has_value()) {
+      return Error{ErrorCode::InvalidArgument, "a recovery file is asked for and refused at the same time"};
+    }
+    if (!platform_bound_) {
+      if (options_.recovery_file.has_value()) {
+        warnings_.emplace_back("no recovery file was written: no key of this vault is bound to this machine");
+      }
+      return ok_status();
+    }
+    if (!options_.recovery_file.has_value() && !options_.no_recovery) {
+      return Error{ErrorCode::RecoveryChoiceRequired,
+                   "this vault needs keys that exist on this machine only: name a recovery file, or say --no-recovery"};
+    }
+    if (options_.recovery_file.has_value() && options_.recovery_passphrase == nullptr) {
+      return Error{ErrorCode::PassphraseRequired, "a recovery file needs a passphrase"};
+    }
+    return ok_status();
+  }
+
+  Status make_directories() {
+    Env& env = machine_.env;
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env.info(path_));
+    if (info.kind == FileKind::missing) {
+      VAULTFS_RETURN_IF_ERROR(env.make_directory(path_));
+      undo_.on_failure([this] { static_cast<void>(machine_.env.remove_directory(path_)); });
+      VAULTFS_RETURN_IF_ERROR(env.sync_directory(path_.parent_path()));
+    } else if (info.kind != FileKind::directory) {
+      return Error{ErrorCode::VaultExists, "there is a file at this path"};
+    } else {
+      VAULTFS_ASSIGN_OR_RETURN(const auto names, env.list(path_));
+      if (!names.empty()) return Error{ErrorCode::VaultExists, "the directory is not empty"};
+    }
+    undo_.on_failure([this] {
+      lock_.reset();
+      remove_content(machine_.env, path_);
+    });
+    VAULTFS_ASSIGN_OR_RETURN(lock_, take_vault_lock(env, path_, 0));
+    for (const VaultFolder& folder : kVaultFolders) VAULTFS_RETURN_IF_ERROR(env.make_directory(path_ / folder.name));
+    return env.sync_directory(path_);
+  }
+
+  Status make_keys() {
+    Env& env = machine_.env;
+    blobs_ = make_directory_blob_store(env, path_);
+    header_.id = random_id<VaultId>(env);
+    header_.created = env.clock().now();
+    header_.region = options_.region;
+    if (options_.infrastructure_encryption) {
+      header_.suite = Suite::aes_gcm_in_xchacha;
+      VAULTFS_ASSIGN_OR_RETURN(const PlatformKeyId id, machine_.platform_keys.create());
+      remember_platform_key(id);
+      std::copy(id.view().begin(), id.view().end(), header_.infrastructure_key_id.begin());
+    }
+    KeyCustody::CreateRequest request;
+    request.key = options_.key;
+    request.identity = options_.identity;
+    const KeyCustody::Context context{env, *blobs_, machine_.state, machine_.platform_keys, machine_.resolver};
+    VAULTFS_ASSIGN_OR_RETURN(
+        custody_, KeyCustody::create(context, header_, request, [this](const VaultHeader& header) -> Result<Digest> {
+          const Bytes bytes = header.encode();
+          VAULTFS_RETURN_IF_ERROR(write_file_durably(machine_.env, path_ / VaultHeader::kFileName, bytes));
+          return sha256(bytes);
+        }));
+    if (options_.key.has_value()) return ok_status();
+    for (const VersionRecord& version : custody_->status().versions) {
+      Bytes id;
+      if (!version.key_vault.empty() || !from_hex(version.version, id) || id.size() != PlatformKeyId::kSize) {
+        return Error{ErrorCode::Internal, "a platform-managed vault has no platform key"};
+      }
+      PlatformKeyId key;
+      std::copy(id.begin(), id.end(), key.mutable_view().begin());
+      remember_platform_key(key);
+    }
+    return ok_status();
+  }
+
+  void remember_platform_key(const PlatformKeyId& id) {
+    platform_keys_.push_back(id);
+    undo_.on_failure([this, id] { static_cast<void>(machine_.platform_keys.remove(id)); });
+  }
+
+  Status record_creation() {
+    VAULTFS_ASSIGN_OR_RETURN(
+        activity_, ActivityLog::open(machine_.env, path_ / kActivityFiles.name, custody_->keys(), false, 0, Digest{}));
+    ActivityEntry entry;
+    entry.operation = "vault.create";
+    entry.outcome = "Succeeded";
+    entry.subject = options_.key.has_value() ? options_.key->to_string() : "platform-managed key";
+    entry.detail = options_.infrastructure_encryption ? "with infrastructure encryption" : "";
+    entry.uid = ::getuid();
+    return activity_->append(std::move(entry));
+  }
+
+  Status write_first_head() {
+    Head head;
+    head.vault = header_.id;
+    head.generation = Generation(1);
+    head.incarnation = custody_->incarnation();
+    head.written = machine_.env.clock().now();
+    head.keyring_generation = custody_->generation();
+    head.keyring = custody_->keyring_digest();
+    head.epoch = custody_->status().current_epoch;
+    head.activity_entries = activity_->count();
+    head.activity_chain = activity_->chain();
+    VAULTFS_ASSIGN_OR_RETURN(head_, put_head(*blobs_, *custody_, head));
+    return ok_status();
+  }
+
+  Status save_recovery_file() {
+    if (!platform_bound_ || !options_.recovery_file.has_value()) return ok_status();
+    RecoveryKeys keys;
+    keys.vault = header_.id;
+    keys.root_fingerprint = header_.root_fingerprint;
+    for (const PlatformKeyId& id : platform_keys_) {
+      RecoveryKeys::Key key;
+      std::copy(id.view().begin(), id.view().end(), key.id.begin());
+      VAULTFS_ASSIGN_OR_RETURN(key.key, machine_.platform_keys.load(id));
+      keys.platform_keys.push_back(std::move(key));
+    }
+    const std::filesystem::path& file = *options_.recovery_file;
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, machine_.env.info(file));
+    if (info.kind != FileKind::missing) {
+      return Error{ErrorCode::AlreadyExists, "the recovery file exists already; it is never replaced"};
+    }
+    undo_.on_failure([this, file] { static_cast<void>(machine_.env.remove_file(file)); });
+    return write_recovery_file(machine_.env, file, keys, *options_.recovery_passphrase);
+  }
+
+  Status pin_and_register() {
+    Pin pin;
+    pin.vault = header_.id;
+    pin.root_fingerprint = header_.root_fingerprint;
+    pin.head_generation = head_.head.generation;
+    pin.head_digest = head_.file_digest;
+    pin.incarnation = head_.head.incarnation;
+    undo_.on_failure([this] { static_cast<void>(machine_.state.remove_pin(header_.id)); });
+    VAULTFS_RETURN_IF_ERROR(machine_.state.set_pin(pin));
+    Registration registration;
+    registration.vault = header_.id;
+    registration.path = path_;
+    if (options_.key.has_value()) {
+      registration.key_vault = options_.key->key_vault;
+      registration.key = options_.key->key;
+    }
+    undo_.on_failure([this] { static_cast<void>(machine_.state.forget_vault(header_.id)); });
+    return machine_.state.register_vault(registration);
+  }
+
+  const Vault::Machine& machine_;
+  const VaultCreateOptions& options_;
+  const std::filesystem::path path_;
+  const bool platform_bound_;
+  std::vector<std::string> warnings_;
+  std::unique_ptr<FileLock> lock_;
+  std::unique_ptr<BlobStore> blobs_;
+  VaultHeader header_;
+  std::vector<PlatformKeyId> platform_keys_;
+  std::unique_ptr<KeyCustody> custody_;
+  std::unique_ptr<ActivityLog> activity_;
+  Head::Signed head_;
+  Undo undo_;  // last: taken back while the members above still stand
+};
+
+}  // namespace
+
+Result<VaultCreated> Vault::create(const Machine& machine, const VaultCreateOptions& options) {
+  return VaultCreation(machine, options).run();
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,241 @@
+#include "vaultmeta/vault_opening.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "crypto/hash.h"
+#include "store/stream.h"
+#include "vaultmeta/point_file.h"
+
+namespace vaultfs {
+namespace {
+
+// A live owner may remove a file between the moment when its name was read and the moment when it is opened.
+constexpr int kReadOnlyAttempts = 5;
+
+bool may_be_a_race(ErrorCode code) { return is_integrity_error(code) || code == ErrorCode::NotFound; }
+
+}  // namespace
+
+VaultOpening::VaultOpening(const Vault::Machine& machine, const VaultOpenOptions& options,
+                           const std::optional<Pin>& trusted, TreeReplay& tree)
+    : options_(options), trusted_(trusted), tree_(tree), parts_(machine, options.path) {
+  parts_.read_only = options.read_only;
+}
+
+bool VaultOpening::lenient() const { return options_.read_only && (options_.accept_older || !pin_.has_value()); }
+
+Result<std::unique_ptr<OpenedVault>> VaultOpening::run() {
+  Env& env = parts_.machine.env;
+  VAULTFS_ASSIGN_OR_RETURN(parts_.header, read_vault_header(env, parts_.path, header_digest_));
+  if (!options_.read_only) {
+    VAULTFS_ASSIGN_OR_RETURN(parts_.lock, take_vault_lock(env, parts_.path, options_.lock_wait_seconds));
+  }
+  parts_.blobs = make_directory_blob_store(env, parts_.path);
+  for (int attempts = 1;; ++attempts) {
+    const Status status = attempt();
+    if (status.ok()) break;
+    if (!options_.read_only || attempts == kReadOnlyAttempts || !may_be_a_race(status.code())) return status.error();
+  }
+  if (options_.read_only) {
+    if (lenient()) VAULTFS_RETURN_IF_ERROR(leave_out_incomplete_points());
+    return std::make_unique<OpenedVault>(std::move(parts_));
+  }
+  return take_over();
+}
+
+Status VaultOpening::attempt() {
+  parts_.notes.clear();
+  // The pin is read before the heads: a live owner moves it after the head is there.
+  VAULTFS_RETURN_IF_ERROR(check_trust());
+  if (!options_.read_only) VAULTFS_RETURN_IF_ERROR(settle_directories());
+  VAULTFS_RETURN_IF_ERROR(open_keys());
+  VAULTFS_RETURN_IF_ERROR(choose_newest_head());
+  VAULTFS_RETURN_IF_ERROR(open_segments());
+  return load_newest_state();
+}
+
+Status VaultOpening::check_trust() {
+  pin_ = trusted_;
+  if (!pin_.has_value()) {
+    VAULTFS_ASSIGN_OR_RETURN(pin_, parts_.machine.state.pin(parts_.header.id));
+  }
+  if (!pin_.has_value()) {
+    if (options_.read_only && options_.allow_unverified) {
+      parts_.notes.emplace_back("unverified: this machine does not know the vault's root key");
+      return ok_status();
+    }
+    return Error{
+        ErrorCode::VaultUnverified,
+        "this machine does not know the vault's root key; compare its fingerprint and run 'vaultctl vault trust', "
+        "or read it with --unverified"};
+  }
+  if (!constant_time_equal(pin_->root_fingerprint.view(), parts_.header.root_fingerprint.view())) {
+    return Error{ErrorCode::ForeignRootKey, "the vault has another root key than the one this machine trusts"};
+  }
+  return ok_status();
+}
+
+Status VaultOpening::settle_directories() {
+  Env& env = parts_.machine.env;
+  for (const VaultFolder& folder : kVaultFolders)
+    VAULTFS_RETURN_IF_ERROR(env.sync_directory(parts_.path / folder.name));
+  return env.sync_directory(parts_.path);
+}
+
+Status VaultOpening::open_keys() {
+  const KeyCustody::Context context{parts_.machine.env, *parts_.blobs, parts_.machine.state,
+                                    parts_.machine.platform_keys, parts_.machine.resolver};
+  // What was opened under the keys of an attempt before goes first.
+  parts_.activity.reset();
+  parts_.segments.reset();
+  VAULTFS_ASSIGN_OR_RETURN(parts_.custody,
+                           KeyCustody::open(context, parts_.header, header_digest_, options_.read_only));
+  if (pin_.has_value() && parts_.custody->incarnation() < pin_->incarnation && !options_.accept_older) {
+    return Error{ErrorCode::RollbackDetected, "the vault is of an earlier incarnation than this machine has seen"};
+  }
+  return ok_status();
+}
+
+Status VaultOpening::choose_newest_head() {
+  VAULTFS_ASSIGN_OR_RETURN(heads_, read_heads(*parts_.blobs, *parts_.custody));
+  const bool accept_older = options_.read_only && options_.accept_older;
+  VAULTFS_ASSIGN_OR_RETURN(parts_.head,
+                           newest_head(heads_, pin_.has_value() ? &*pin_ : nullptr, accept_older, parts_.notes));
+  parts_.oldest_head = heads_.newest_first.back().head.generation;
+  if (heads_.damage.has_value()) {
+    parts_.notes.push_back("an older head is damaged: " + heads_.damage->message);
+  }
+  const Status keyring = check_keyring_against_head(*parts_.blobs, *parts_.custody, parts_.head.head);
+  if (keyring.ok()) return keyring;
+  if (!accept_older) return keyring;
+  parts_.notes.push_back(keyring.error().message);
+  return ok_status();
+}
+
+Status VaultOpening::open_segments() {
+  SegmentStore::Options options;
+  options.read_only = options_.read_only;
+  options.minimum_next_segment = parts_.head.head.highest_segment.next();
+  SegmentRecovery recovery;
+  VAULTFS_ASSIGN_OR_RETURN(parts_.segments, SegmentStore::open(parts_.machine.env, parts_.path, *parts_.blobs,
+                                                               parts_.custody->keys(), options, recovery));
+  if (recovery.index_rebuilt) parts_.notes.emplace_back("the chunk index was rebuilt from the segments");
+  for (const ContainerNumber number : recovery.recovered_open) {
+    parts_.notes.push_back("an unfinished segment was closed: " + kSegmentFiles.file(number.value));
+  }
+  for (const auto& [file, error] : recovery.damaged) parts_.notes.push_back(file + ": " + error.message);
+  recovered_ = !recovery.recovered_open.empty();
+  return ok_status();
+}
+
+Result<std::optional<Checkpoint>> VaultOpening::read_checkpoint(const Head& head) {
+  if (head.checkpoint.value == 0) return std::optional<Checkpoint>();
+  const std::string name = kCheckpointFiles.file(head.checkpoint.value);
+  auto file = parts_.blobs->get(name, kMaxStreamBytes);
+  if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::CheckpointMissing, name);
+  if (sha256(*file) != head.checkpoint_digest) {
+    return Error{ErrorCode::DamagedCheckpoint, name + " is not the file that the head names"};
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const OpenedStream stream,
+                           open_stream(parts_.custody->keys(), ContainerKind::checkpoint, head.checkpoint, *file,
+                                       ErrorCode::DamagedCheckpoint));
+  VAULTFS_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::decode(stream.content));
+  return std::optional<Checkpoint>(std::move(checkpoint));
+}
+
+Status VaultOpening::open_activity(const Head& head) {
+  VAULTFS_ASSIGN_OR_RETURN(
+      parts_.activity, ActivityLog::open(parts_.machine.env, parts_.path / kActivityFiles.name, parts_.custody->keys(),
+                                         options_.read_only, head.activity_entries, head.activity_chain));
+  return ok_status();
+}
+
+Status VaultOpening::load_state(const Head& head) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Checkpoint> checkpoint, read_checkpoint(head));
+  parts_.catalogue = std::make_unique<Catalogue>();
+  Lsn after;
+  replay_from_ = ContainerNumber(1);
+  if (checkpoint.has_value()) {
+    after = checkpoint->cut;
+    replay_from_ = checkpoint->replay_from;
+    VAULTFS_RETURN_IF_ERROR(parts_.catalogue->load(checkpoint->catalogue));
+  }
+  VAULTFS_RETURN_IF_ERROR(tree_.load(checkpoint.has_value() ? ByteView(checkpoint->tree) : ByteView()));
+  const auto apply = [this](Lsn lsn, JournalRoom room, ByteView entry) -> Status {
+    if (room == JournalRoom::catalogue) return parts_.catalogue->apply(entry);
+    if (room == JournalRoom::tree) return tree_.apply(lsn, entry);
+    return ok_status();
+  };
+  VAULTFS_ASSIGN_OR_RETURN(replay_,
+                           replay_journals(parts_.machine.env, parts_.path / kJournalFiles.name, parts_.custody->keys(),
+                                           replay_from_, after, head.journal_lsn, apply));
+  return open_activity(head);
+}
+
+Status VaultOpening::load_newest_state() {
+  Status status = load_state(parts_.head.head);
+  if (status.ok() || !options_.read_only) return status;
+  // A copy that was taken while the owner worked may lack what its newest head names. An older head will do, but none
+  // that the pin has left behind: that would be a rollback which nobody accepted.
+  const Error reason = status.error();
+  if (!is_integrity_error(reason.code)) return status;
+  for (const Head::Signed& older : heads_.newest_first) {
+    if (older.head.generation >= parts_.head.head.generation) continue;
+    if (!lenient() && older.head.generation < pin_->head_generation) break;
+    if (!load_state(older.head).ok()) continue;
+    parts_.head = older;
+    parts_.notes.push_back("an older head was taken, because the newest is not complete: " + reason.message);
+    return ok_status();
+  }
+  if (!lenient()) return status;
+  return salvage_points(reason);
+}
+
+Status VaultOpening::salvage_points(const Error& reason) {
+  parts_.notes.push_back("the working tree and the list of jobs could not be read: " + reason.message);
+  parts_.catalogue = std::make_unique<Catalogue>();
+  VAULTFS_RETURN_IF_ERROR(tree_.load({}));
+  VAULTFS_ASSIGN_OR_RETURN(const auto numbers, list_numbers(*parts_.blobs, kPointFiles));
+  for (const std::uint64_t number : numbers) {
+    auto point = describe_point(*parts_.blobs, parts_.custody->keys(), PointNumber(number));
+    if (!point.ok()) {
+      parts_.notes.push_back(kPointFiles.file(number) + ": " + point.error().message);
+      continue;
+    }
+    if (!parts_.catalogue->item(point->item).has_value()) {
+      static_cast<void>(parts_.catalogue->put(ItemInfo{point->item, point->created, true}));
+    }
+    static_cast<void>(parts_.catalogue->put(*point));
+  }
+  if (parts_.catalogue->points().empty()) return reason;
+  return open_activity(parts_.head.head);
+}
+
+Status VaultOpening::leave_out_incomplete_points() {
+  for (const PointInfo& point : parts_.catalogue->points()) {
+    const std::string name = kPointFiles.file(point.number.value);
+    std::string problem;
+    if (auto file = parts_.blobs->open(name); !file.ok()) {
+      problem = file.error().message;
+    } else if (const auto inventory = read_clear_inventory(**file); !inventory.ok()) {
+      problem = inventory.error().message;
+    } else {
+      VAULTFS_ASSIGN_OR_RETURN(const auto missing, missing_segments(parts_.machine.env, parts_.path, *inventory));
+      if (!missing.empty()) problem = missing.front().message;
+    }
+    if (problem.empty()) continue;
+    parts_.notes.push_back("recovery point " + point.id() + " is incomplete: " + problem);
+    static_cast<void>(parts_.catalogue->remove_point(point.number));
+  }
+  return ok_status();
+}
+
+Result<std::unique_ptr<Vault>> Vault::open(const Machine& machine, const VaultOpenOptions& options, TreeReplay& tree) {
+  const std::optional<Pin> by_the_machine;
+  VaultOpening opening(machine, options, by_the_machine, tree);
+  VAULTFS_ASSIGN_OR_RETURN(auto vault, opening.run());
+  return std::unique_ptr<Vault>(std::move(vault));
+}
+
+}  // namespace vaultfs

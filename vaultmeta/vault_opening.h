@@ -1,0 +1,68 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "vaultmeta/checkpoint.h"
+#include "vaultmeta/opened_vault.h"
+
+namespace vaultfs {
+
+// Takes VAULT/vault.lock, asking again for up to `wait_seconds`, and notes this process in it. VaultBusy names the
+// owner if it can.
+[[nodiscard]] Result<std::unique_ptr<FileLock>> take_vault_lock(Env& env, const std::filesystem::path& path,
+                                                                std::int64_t wait_seconds);
+
+// VaultNotFound, NotAVault, DamagedHeader, UnsupportedFormat. `digest` gets the file's SHA-256.
+[[nodiscard]] Result<VaultHeader> read_vault_header(Env& env, const std::filesystem::path& path, Digest& digest);
+
+// One opening of a vault, step by step.
+//
+// Nothing that is read is believed before it is authenticated, and each step rests on the one before: pin → root key →
+// heads → keyring and checkpoint → journal. As owner nothing is changed before all of that has been read, but
+// directories are synced first: what a killed owner left in the kernel's memory only must not be built upon.
+class VaultOpening {
+ public:
+  // `trusted` takes the place of the machine's pin. As owner the opening then starts an incarnation above that of
+  // `trusted`.
+  VaultOpening(const Vault::Machine& machine, const VaultOpenOptions& options, const std::optional<Pin>& trusted,
+               TreeReplay& tree);
+  [[nodiscard]] Result<std::unique_ptr<OpenedVault>> run();
+
+ private:
+  [[nodiscard]] Status attempt();
+  [[nodiscard]] Status check_trust();
+  [[nodiscard]] Status open_keys();
+  [[nodiscard]] Status settle_directories();
+  [[nodiscard]] Status choose_newest_head();
+  [[nodiscard]] Status open_segments();
+  [[nodiscard]] Status load_newest_state();
+  [[nodiscard]] Status load_state(const Head& head);
+  [[nodiscard]] Result<std::optional<Checkpoint>> read_checkpoint(const Head& head);
+  [[nodiscard]] Status open_activity(const Head& head);
+  // Read-only: takes the points as their manifests tell them.
+  [[nodiscard]] Status salvage_points(const Error& reason);
+  // Read-only: leaves out points whose files are not all there.
+  [[nodiscard]] Status leave_out_incomplete_points();
+  [[nodiscard]] Status start_journal();
+  [[nodiscard]] Result<std::unique_ptr<OpenedVault>> take_over();
+  [[nodiscard]] Status remove_leftovers();
+  [[nodiscard]] Status remove_unfinished(const std::filesystem::path& directory);
+  // Read-only, and allowed to show less than the newest state.
+  [[nodiscard]] bool lenient() const;
+
+  const VaultOpenOptions& options_;
+  const std::optional<Pin>& trusted_;
+  TreeReplay& tree_;
+  VaultParts parts_;
+  Digest header_digest_;
+  std::optional<Pin> pin_;
+  StoredHeads heads_;
+  ContainerNumber replay_from_{1};
+  JournalReplay replay_;
+  bool recovered_ = false;  // the last owner did not close cleanly
+};
+
+}  // namespace vaultfs

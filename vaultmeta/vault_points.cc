@@ -1,0 +1,223 @@
+// Jobs and recovery points of an opened vault.
+#include <algorithm>
+#include <utility>
+
+#include "crypto/hash.h"
+#include "store/stream.h"
+#include "vaultmeta/opened_vault.h"
+
+namespace vaultfs {
+namespace {
+
+void join(Bytes& entry, const Bytes& change) { entry.insert(entry.end(), change.begin(), change.end()); }
+
+std::string operation_of(JobKind kind) {
+  switch (kind) {
+    case JobKind::backup:
+      return "backup";
+    case JobKind::restore:
+      return "restore";
+    case JobKind::key_update:
+      return "key-update";
+  }
+  return "job";
+}
+
+bool completed(const JobInfo& job) {
+  return job.state == JobState::completed || job.state == JobState::completed_no_change;
+}
+
+}  // namespace
+
+Result<JobInfo> OpenedVault::begin_job(JobKind kind, const std::string& item) {
+  VAULTFS_RETURN_IF_ERROR(require_owner());
+  if (kind == JobKind::backup) {
+    if (item.empty() || item.size() > kMaxNameBytes) return Error{ErrorCode::InvalidName, "an item has no such name"};
+    VAULTFS_RETURN_IF_ERROR(parts_.custody->item_attempted());
+  }
+  JobInfo job;
+  job.number = parts_.catalogue->take_job_number();
+  job.kind = kind;
+  job.item = item;
+  job.started = parts_.machine.env.clock().now();
+  {
+    const std::lock_guard lock(change_mutex_);
+    job.begun = parts_.journal->last_appended().next();
+    Bytes entry = parts_.catalogue->put(job);
+    if (kind == JobKind::backup && !parts_.catalogue->item(item).has_value()) {
+      join(entry, parts_.catalogue->put(ItemInfo{item, job.started, false}));
+    }
+    VAULTFS_RETURN_IF_ERROR(append_catalogue(std::move(entry)));
+  }
+  VAULTFS_RETURN_IF_ERROR(parts_.journal->commit());
+  record_activity(operation_of(kind) + ".begin", "Succeeded", item, "job " + std::to_string(job.number.value));
+  return job;
+}
+
+Status OpenedVault::finish_job(JobInfo job, std::optional<PointNumber> turn_explicit) {
+  VAULTFS_RETURN_IF_ERROR(require_owner());
+  if (job.state == JobState::in_progress) return Error{ErrorCode::InvalidArgument, "the job has not ended"};
+  if (job.ended.value == 0) job.ended = parts_.machine.env.clock().now();
+  Catalogue& catalogue = *parts_.catalogue;
+  {
+    const std::lock_guard lock(change_mutex_);
+    std::optional<PointInfo> turned;
+    if (turn_explicit.has_value()) {
+      VAULTFS_ASSIGN_OR_RETURN(turned, catalogue.find_point(job.item, std::to_string(turn_explicit->value)));
+      turned->automatic = false;
+      turned->after_interruption = false;
+    }
+    Bytes entry = catalogue.put(job);
+    if (turned.has_value()) join(entry, catalogue.put(*turned));
+    std::optional<ItemInfo> item = catalogue.item(job.item);
+    const bool broken = job.kind == JobKind::backup && !completed(job);
+    if (item.has_value() && (broken || turn_explicit.has_value()) && item->interrupted != broken) {
+      item->interrupted = broken;
+      join(entry, catalogue.put(*item));
+    }
+    VAULTFS_RETURN_IF_ERROR(append_catalogue(std::move(entry)));
+  }
+  VAULTFS_RETURN_IF_ERROR(parts_.journal->commit());
+  record_end(job);
+  feed_rotation_rule(job);
+  return ok_status();
+}
+
+void OpenedVault::record_end(const JobInfo& job) {
+  const std::string operation = operation_of(job.kind);
+  const std::string name = "job " + std::to_string(job.number.value);
+  switch (job.state) {
+    case JobState::completed:
+      return record_activity(operation + ".complete", "Succeeded", job.item, name);
+    case JobState::completed_no_change:
+      return record_activity(operation + ".complete", "Succeeded", job.item, name + ", no change");
+    case JobState::interrupted:
+      return record_activity(operation + ".interrupted", "Interrupted", job.item, name + ": " + job.detail);
+    case JobState::failed:
+    case JobState::in_progress:
+      return record_activity(operation + ".fail", "Failed", job.item, name + ": " + job.detail);
+  }
+}
+
+void OpenedVault::feed_rotation_rule(const JobInfo& job) {
+  if (job.kind != JobKind::backup || !completed(job)) return;
+  KeyCustody& custody = *parts_.custody;
+  if (const Status noted = custody.job_completed(job.number, job.begun); !noted.ok()) {
+    warn("the rotation rule could not take note of a completed job", noted.error());
+    return;
+  }
+  const EncryptionStatus status = custody.status();
+  const bool retiring = std::any_of(status.versions.begin(), status.versions.end(),
+                                    [](const VersionRecord& version) { return version.role == VersionRole::retiring; });
+  if (!retiring) return;
+  // An outage only delays retirement.
+  if (const auto refreshed = custody.refresh(); !refreshed.ok()) {
+    warn("the key could not be refreshed after a completed job", refreshed.error());
+  }
+}
+
+Result<Bytes> OpenedVault::seal_manifest(Manifest manifest, PointInfo& point) {
+  manifest.number = point.number;
+  manifest.item = point.item;
+  manifest.created = point.created;
+  manifest.cut = point.cut;
+  VAULTFS_ASSIGN_OR_RETURN(manifest.inventory, point_segments_.of(manifest.inodes));
+  const Bytes inventory = manifest.encode_inventory();
+  const Bytes content = manifest.encode();
+  // A manifest that could not be read back is no recovery point: a tree that breaks its rules is refused here.
+  VAULTFS_RETURN_IF_ERROR(Manifest::decode(content, inventory));
+  VAULTFS_ASSIGN_OR_RETURN(Bytes file, seal_stream(parts_.machine.env, keys(), ContainerKind::manifest,
+                                                   ContainerNumber(point.number.value), content, ByteView(inventory)));
+  point.manifest = sha256(file);
+  point.manifest_bytes = file.size();
+  return file;
+}
+
+Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo job) {
+  VAULTFS_RETURN_IF_ERROR(require_owner());
+  Catalogue& catalogue = *parts_.catalogue;
+  if (point.number.value == 0) point.number = catalogue.take_point_number();
+  if (point.created.value == 0) point.created = parts_.machine.env.clock().now();
+  std::optional<ItemInfo> item = catalogue.item(point.item);
+  if (!item.has_value()) return Error{ErrorCode::ItemNotFound, "the vault has no such item"};
+  if (point.automatic && item->interrupted) point.after_interruption = true;
+
+  VAULTFS_RETURN_IF_ERROR(parts_.segments->sync());
+  VAULTFS_RETURN_IF_ERROR(parts_.segments->close_segment());
+  VAULTFS_ASSIGN_OR_RETURN(const Bytes file, seal_manifest(std::move(manifest), point));
+  const std::string name = kPointFiles.file(point.number.value);
+  VAULTFS_RETURN_IF_ERROR(parts_.blobs->put(name, file));
+
+  job.state = JobState::completed;
+  job.point = point.number;
+  if (job.ended.value == 0) job.ended = parts_.machine.env.clock().now();
+  Status logged = ok_status();
+  {
+    const std::lock_guard lock(change_mutex_);
+    Bytes entry = catalogue.put(point);
+    join(entry, catalogue.put(job));
+    if (!point.automatic && item->interrupted) {
+      item->interrupted = false;
+      join(entry, catalogue.put(*item));
+    }
+    if (const auto lsn = append_catalogue(std::move(entry)); !lsn.ok()) logged = lsn.error();
+  }
+  if (logged.ok()) logged = parts_.journal->commit();
+  if (!logged.ok()) {
+    // Whether the entry reached the disk is unknown, and the journal is dead: the next opening tells. Until then there
+    // is no point. Its file stays: if the entry did survive, the file is needed.
+    const std::lock_guard lock(change_mutex_);
+    static_cast<void>(catalogue.remove_point(point.number));
+    job.state = JobState::failed;
+    job.point = PointNumber{};
+    static_cast<void>(catalogue.put(job));
+    return logged;
+  }
+  record_end(job);
+  // From here on the point is complete whatever happens.
+  if (const Status written = write_head(); !written.ok()) warn("a head could not be written", written.error());
+  feed_rotation_rule(job);
+  return ok_status();
+}
+
+Result<Manifest> OpenedVault::load_manifest(const PointInfo& point) {
+  const std::string name = kPointFiles.file(point.number.value);
+  auto file = parts_.blobs->get(name, kMaxStreamBytes);
+  if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::ManifestMissing, name);
+  if (sha256(*file) != point.manifest) {
+    return Error{ErrorCode::DamagedManifest, name + " is not the file that the catalogue names"};
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const OpenedStream stream,
+                           open_stream(keys(), ContainerKind::manifest, ContainerNumber(point.number.value), *file,
+                                       ErrorCode::DamagedManifest));
+  if (!stream.inventory.has_value()) return Error{ErrorCode::DamagedManifest, name + " has no inventory"};
+  VAULTFS_ASSIGN_OR_RETURN(Manifest manifest, Manifest::decode(stream.content, *stream.inventory));
+  if (manifest.number != point.number || manifest.item != point.item || manifest.cut != point.cut) {
+    return Error{ErrorCode::DamagedManifest, name + " describes another recovery point"};
+  }
+  return manifest;
+}
+
+Result<std::size_t> OpenedVault::interrupt_unfinished_jobs() {
+  std::vector<JobInfo> unfinished = parts_.catalogue->jobs();
+  std::erase_if(unfinished, [](const JobInfo& job) { return job.state != JobState::in_progress; });
+  if (unfinished.empty()) return std::size_t{0};
+  for (JobInfo& job : unfinished) {
+    job.state = JobState::interrupted;
+    job.ended = parts_.machine.env.clock().now();
+    job.detail = "the owner ended without finishing the job";
+    const std::lock_guard lock(change_mutex_);
+    Bytes entry = parts_.catalogue->put(job);
+    std::optional<ItemInfo> item = parts_.catalogue->item(job.item);
+    if (job.kind == JobKind::backup && item.has_value()) {
+      item->interrupted = true;
+      join(entry, parts_.catalogue->put(*item));
+    }
+    VAULTFS_RETURN_IF_ERROR(append_catalogue(std::move(entry)));
+  }
+  VAULTFS_RETURN_IF_ERROR(parts_.journal->commit());
+  for (const JobInfo& job : unfinished) record_end(job);
+  return unfinished.size();
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,152 @@
+// How an owner takes a vault over once its state has been read: lock, leftovers, new journal.
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <thread>
+#include <utility>
+
+#include "crypto/hash.h"
+#include "vaultmeta/vault_opening.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::int64_t kPollsPerSecond = 10;
+constexpr std::uint64_t kMaxLockFileBytes = 64;
+
+// The owner's process id as its lock file tells it: a hint for people, nothing rests on it.
+std::string owner_of(Env& env, const std::filesystem::path& lock_file) {
+  const auto content = read_file(env, lock_file, kMaxLockFileBytes);
+  if (!content.ok()) return "another process";
+  const std::string_view text = text_of(*content);
+  std::uint64_t process = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), process);
+  if (error != std::errc{} || process == 0) return "another process";
+  return "process " + std::to_string(process);
+}
+
+void note_owner(Env& env, const std::filesystem::path& lock_file) {
+  const auto file = env.open(lock_file, OpenMode::read_write);
+  if (!file.ok()) return;
+  if (!(*file)->truncate(0).ok()) return;
+  static_cast<void>((*file)->write_at(0, bytes_of(std::to_string(::getpid()) + "\n")));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<FileLock>> take_vault_lock(Env& env, const std::filesystem::path& path,
+                                                  std::int64_t wait_seconds) {
+  const std::filesystem::path lock_file = path / kLockFileName;
+  for (std::int64_t polls = 0;; ++polls) {
+    auto lock = env.lock(lock_file);
+    if (lock.ok()) {
+      note_owner(env, lock_file);
+      return lock;
+    }
+    if (lock.code() != ErrorCode::VaultBusy) return lock;
+    if (polls >= wait_seconds * kPollsPerSecond) {
+      return Error{ErrorCode::VaultBusy,
+                   "the vault is in use by " + owner_of(env, lock_file) + "; wait for it to end, or use --wait"};
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1000 / kPollsPerSecond));
+  }
+}
+
+Result<VaultHeader> read_vault_header(Env& env, const std::filesystem::path& path, Digest& digest) {
+  VAULTFS_ASSIGN_OR_RETURN(const FileInfo directory, env.info(path));
+  if (directory.kind == FileKind::missing) return Error{ErrorCode::VaultNotFound, "there is no vault at this path"};
+  const std::filesystem::path name = path / VaultHeader::kFileName;
+  if (directory.kind != FileKind::directory) return Error{ErrorCode::NotAVault, "this path is not a directory"};
+  VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env.info(name));
+  if (info.kind != FileKind::file) return Error{ErrorCode::NotAVault, "the directory has no vault.header"};
+  if (info.size > kMaxHeaderBytes) return Error{ErrorCode::NotAVault, "vault.header is far too large"};
+  VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, read_file(env, name, kMaxHeaderBytes));
+  digest = sha256(bytes);
+  return VaultHeader::decode(bytes);
+}
+
+Status VaultOpening::start_journal() {
+  VAULTFS_ASSIGN_OR_RETURN(const auto journals, list_numbers(*parts_.blobs, kJournalFiles));
+  const Head& head = parts_.head.head;
+  ContainerNumber number = std::max(head.journal, replay_.last_journal);
+  if (!journals.empty()) number = std::max(number, ContainerNumber(journals.back()));
+  SegmentStore* segments = parts_.segments.get();
+  VAULTFS_ASSIGN_OR_RETURN(parts_.journal, Journal::create(parts_.machine.env, parts_.path / kJournalFiles.name,
+                                                           parts_.custody->keys(), number.next(), replay_.last,
+                                                           head.checkpoint, [segments] { return segments->sync(); }));
+  return ok_status();
+}
+
+Status VaultOpening::remove_unfinished(const std::filesystem::path& directory) {
+  Env& env = parts_.machine.env;
+  VAULTFS_ASSIGN_OR_RETURN(const auto names, env.list(directory));
+  for (const std::string& name : names) {
+    if (name.ends_with(kUnfinishedSuffix)) VAULTFS_RETURN_IF_ERROR(env.remove_file(directory / name));
+  }
+  return ok_status();
+}
+
+Status VaultOpening::remove_leftovers() {
+  VAULTFS_RETURN_IF_ERROR(remove_unfinished(parts_.path));
+  for (const VaultFolder& folder : kVaultFolders) {
+    VAULTFS_RETURN_IF_ERROR(remove_unfinished(parts_.path / folder.name));
+  }
+  const auto remove = [this](const VaultFolder& folder, std::uint64_t number, const char* why) -> Status {
+    parts_.notes.push_back(folder.file(number) + " was removed: " + why);
+    recovered_ = true;
+    return parts_.blobs->remove(folder.file(number));
+  };
+  const std::vector<PointInfo> points = parts_.catalogue->points();
+  VAULTFS_ASSIGN_OR_RETURN(const auto manifests, list_numbers(*parts_.blobs, kPointFiles));
+  for (const std::uint64_t number : manifests) {
+    parts_.catalogue->reserve_point_number(PointNumber(number));
+    const bool known =
+        std::any_of(points.begin(), points.end(), [&](const PointInfo& point) { return point.number.value == number; });
+    if (!known) VAULTFS_RETURN_IF_ERROR(remove(kPointFiles, number, "its recovery point was never completed"));
+  }
+  const ContainerNumber current = parts_.head.head.checkpoint;
+  parts_.highest_checkpoint = current;
+  VAULTFS_ASSIGN_OR_RETURN(const auto checkpoints, list_numbers(*parts_.blobs, kCheckpointFiles));
+  for (const std::uint64_t number : checkpoints) {
+    parts_.highest_checkpoint = std::max(parts_.highest_checkpoint, ContainerNumber(number));
+    if (number != current.value) VAULTFS_RETURN_IF_ERROR(remove(kCheckpointFiles, number, "no head names it"));
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const auto journals, list_numbers(*parts_.blobs, kJournalFiles));
+  for (const std::uint64_t number : journals) {
+    if (number < replay_from_.value) VAULTFS_RETURN_IF_ERROR(remove(kJournalFiles, number, "the checkpoint holds it"));
+  }
+  return ok_status();
+}
+
+Result<std::unique_ptr<OpenedVault>> VaultOpening::take_over() {
+  if (!replay_.clean || replay_.dropped_tail_bytes > 0) recovered_ = true;
+  VAULTFS_RETURN_IF_ERROR(remove_leftovers());
+  VAULTFS_RETURN_IF_ERROR(start_journal());
+  const bool keys_are_ahead = parts_.custody->generation() != parts_.head.head.keyring_generation;
+  if (replay_.dropped_tail_bytes > 0) {
+    parts_.notes.push_back(std::to_string(replay_.dropped_tail_bytes) + " bytes of the journal were never synced");
+  }
+  if (recovered_) parts_.notes.emplace_back("the last owner did not close the vault");
+  std::string detail;
+  for (const std::string& note : parts_.notes) detail += (detail.empty() ? "" : "; ") + note;
+
+  auto vault = std::make_unique<OpenedVault>(std::move(parts_));
+  vault->attach();
+  if (trusted_.has_value()) {
+    // An older copy was accepted: whatever the lost future has used, numbers and keys, this one does not share.
+    do VAULTFS_RETURN_IF_ERROR(vault->custody().new_incarnation());
+    while (vault->custody().incarnation() <= trusted_->incarnation);
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const std::size_t interrupted, vault->interrupt_unfinished_jobs());
+  if (recovered_ || interrupted > 0) vault->record_activity("vault.open", "Recovered", "", detail);
+  if (keys_are_ahead || interrupted > 0 || trusted_.has_value()) {
+    VAULTFS_RETURN_IF_ERROR(vault->write_head());
+  } else {
+    VAULTFS_RETURN_IF_ERROR(vault->catch_up_pin(*pin_));
+  }
+  return vault;
+}
+
+}  // namespace vaultfs

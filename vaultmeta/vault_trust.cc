@@ -1,0 +1,101 @@
+// `vault trust`: how a machine comes to trust a vault's root key, and how an older copy is accepted by name.
+#include "vaultmeta/vault_opening.h"
+
+namespace vaultfs {
+namespace {
+
+// A vault is opened here for its keys and heads only; the tree's part is read and left alone.
+class TreeLeftAlone final : public TreeReplay {
+ public:
+  Status load(ByteView) override { return ok_status(); }
+  Status apply(Lsn, ByteView) override { return ok_status(); }
+};
+
+Status register_here(const Vault::Machine& machine, const OpenedVault& vault, const EncryptionSettings& settings) {
+  Registration registration;
+  registration.vault = vault.header().id;
+  registration.path = vault.path().is_absolute() ? vault.path() : std::filesystem::absolute(vault.path());
+  registration.path = registration.path.lexically_normal();
+  registration.key_vault = settings.key_vault;
+  registration.key = settings.key;
+  return machine.state.register_vault(registration);
+}
+
+// Opens as owner with a new incarnation, which writes a head and pins it.
+Result<Pin> accept_older_copy(const Vault::Machine& machine, const std::filesystem::path& path, const Pin& trusted) {
+  VaultOpenOptions options;
+  options.path = path;
+  options.accept_older = true;
+  // Otherwise the pin would refuse the older head for ever. From here until the new head is pinned the machine trusts
+  // nothing.
+  VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(trusted.vault));
+  TreeLeftAlone tree;
+  const std::optional<Pin> instead(trusted);
+  VaultOpening opening(machine, options, instead, tree);
+  VAULTFS_ASSIGN_OR_RETURN(const auto vault, opening.run());
+  vault->record_activity("vault.trust", "Succeeded", format_fingerprint(trusted.root_fingerprint),
+                         "an older copy was accepted");
+  VAULTFS_RETURN_IF_ERROR(register_here(machine, *vault, vault->custody().status().settings));
+  VAULTFS_RETURN_IF_ERROR(vault->close());
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(trusted.vault));
+  if (!pin.has_value()) return Error{ErrorCode::Internal, "the new incarnation was not pinned"};
+  return *pin;
+}
+
+// A record in the vault's own log. The vault may be in use, or its medium read-only: trust does not depend on it.
+void record_trust(const Vault::Machine& machine, const std::filesystem::path& path, const Digest& fingerprint) {
+  VaultOpenOptions options;
+  options.path = path;
+  TreeLeftAlone tree;
+  const std::optional<Pin> by_the_machine;
+  VaultOpening opening(machine, options, by_the_machine, tree);
+  const auto vault = opening.run();
+  if (!vault.ok()) return;
+  (*vault)->record_activity("vault.trust", "Succeeded", format_fingerprint(fingerprint), "");
+  static_cast<void>((*vault)->close());
+}
+
+}  // namespace
+
+Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::path& path, const Digest& fingerprint,
+                        bool accept_older) {
+  Digest header_digest;
+  VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, read_vault_header(machine.env, path, header_digest));
+  if (!constant_time_equal(header.root_fingerprint.view(), fingerprint.view())) {
+    return Error{ErrorCode::FingerprintMismatch,
+                 "the vault's root key has the fingerprint " + format_fingerprint(header.root_fingerprint)};
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> known, machine.state.pin(header.id));
+  const bool same_root = known.has_value() && known->root_fingerprint == fingerprint;
+
+  Pin trusted;
+  trusted.vault = header.id;
+  trusted.root_fingerprint = fingerprint;
+  VaultOpenOptions options;
+  options.path = path;
+  options.read_only = true;
+  TreeLeftAlone tree;
+  // A pin of the same root key still tells how new the vault has to be. One of another root key tells nothing of this
+  // vault.
+  const std::optional<Pin> instead = same_root ? std::nullopt : std::optional<Pin>(trusted);
+  VaultOpening opening(machine, options, instead, tree);
+  auto opened = opening.run();
+  if (!opened.ok()) {
+    if (!same_root || !accept_older || opened.code() != ErrorCode::RollbackDetected) return std::move(opened).error();
+    trusted.incarnation = known->incarnation;
+    VAULTFS_RETURN_IF_ERROR(
+        machine.state.audit("vault.trust", "an older copy of vault " + to_hex(header.id.view()) + " was accepted"));
+    return accept_older_copy(machine, path, trusted);
+  }
+  VAULTFS_RETURN_IF_ERROR(machine.state.audit("vault.trust", "vault " + to_hex(header.id.view()) + " is trusted"));
+  if (known.has_value() && !same_root) VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(header.id));
+  VAULTFS_RETURN_IF_ERROR((*opened)->pin_newest_head());
+  VAULTFS_RETURN_IF_ERROR(register_here(machine, **opened, (*opened)->custody().status().settings));
+  opened->reset();
+  record_trust(machine, path, fingerprint);
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(header.id));
+  if (!pin.has_value()) return Error{ErrorCode::Internal, "the vault was not pinned"};
+  return *pin;
+}
+
+}  // namespace vaultfs
