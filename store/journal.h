@@ -16,24 +16,31 @@ namespace vaultfs {
 // Whose entry it is (format.md, section 5).
 enum class JournalRoom : std::uint8_t { journal = 0, catalogue = 1, tree = 2 };
 
+inline constexpr std::size_t kMaxJournalEntryBytes = 4U * 1024 * 1024;
+
 // The sealed log of what no checkpoint holds yet.
 //
 // append() only buffers: an entry reaches the disk by commit(), never before, so that a caller can order it after other
-// data. commit() calls `before_write` first (where the segments are synced), then seals all that was buffered when it
-// started, writes it and syncs. Concurrent commits share the work (group commit): each returns when its entries are durable.
-// After a failed write or sync the journal is dead: every later call gives the same error (sticky), until the vault is reopened.
-// Thread-safe.
+// data. commit() calls `before_write` (where the segments are synced) after it has taken what was buffered, then seals
+// it, writes it and syncs. Concurrent commits share the work (group commit): each returns when its entries are durable;
+// append() goes on meanwhile. A commit with nothing to write costs nothing, `before_write` included.
+// After a failed `before_write`, write or sync the journal is dead: every later call gives the same error (sticky),
+// until the vault is reopened. Thread-safe.
 class Journal {
  public:
+  // Called without a lock held; may append, must not commit, rotate or close.
   using BeforeWrite = std::function<Status()>;
 
-  // Starts a new journal file `number`; entries get LSNs from `next_lsn`. `replayed_to` and `checkpoint` go into its first entry.
+  // Starts the new journal file `number`, durable on return. `replayed_to` (the highest LSN of all journals before) and
+  // `checkpoint` go into its first entry, which takes LSN replayed_to + 1. AlreadyExists if the number is taken.
+  // `env` and `keys` must outlive the journal.
   [[nodiscard]] static Result<std::unique_ptr<Journal>> create(Env& env, Env::Path directory, const EpochKeys& keys,
-                                                               ContainerNumber number, Lsn replayed_to, ContainerNumber checkpoint,
-                                                               BeforeWrite before_write);
+                                                               ContainerNumber number, Lsn replayed_to,
+                                                               ContainerNumber checkpoint, BeforeWrite before_write);
   virtual ~Journal() = default;
 
-  // Buffers an entry of at most 4 MiB; its LSN. Entries of one thread keep their order.
+  // Buffers an entry of at most kMaxJournalEntryBytes for room catalogue or tree; its LSN. LSNs grow, but not always by
+  // one.
   [[nodiscard]] virtual Result<Lsn> append(JournalRoom room, Bytes entry) = 0;
   // Makes everything appended before the call durable.
   [[nodiscard]] virtual Status commit() = 0;
@@ -53,17 +60,19 @@ class Journal {
 };
 
 struct JournalReplay {
-  Lsn last;                     // highest LSN replayed (at least `start` given)
-  ContainerNumber last_journal; // highest journal number seen; 0 if none
-  bool clean = true;            // the last journal has its clean end
-  std::uint64_t dropped_tail_bytes = 0;
+  Lsn last;                              // highest LSN replayed, at least `after`
+  ContainerNumber last_journal;          // highest journal number seen; 0 if none
+  bool clean = true;                     // the last journal has its clean end; true if there is no journal
+  std::uint64_t dropped_tail_bytes = 0;  // of the last journal: what a crash left behind its last valid record
 };
 
 // Calls `apply` for each entry of rooms 1 and 2 with an LSN above `after`, in order, from journal `first` on.
-// JournalDamaged as in format.md, section 5 (`required` is the LSN that the head claims as synced).
-// An error of `apply` stops the replay and is returned.
-[[nodiscard]] Result<JournalReplay> replay_journals(Env& env, const Env::Path& directory, const EpochKeys& keys, ContainerNumber first,
-                                                    Lsn after, Lsn required,
+// JournalDamaged as in format.md, section 5 (`required` is the LSN that the head claims as synced); what was applied
+// before that is authentic. An error of `apply` stops the replay and is returned; so are KeyRevoked, UnsupportedFormat
+// and failures of reading. Changes nothing, but makes the last journal durable as it was read, so that a new journal
+// may build on it.
+[[nodiscard]] Result<JournalReplay> replay_journals(Env& env, const Env::Path& directory, const EpochKeys& keys,
+                                                    ContainerNumber first, Lsn after, Lsn required,
                                                     const std::function<Status(Lsn, JournalRoom, ByteView)>& apply);
 
 }  // namespace vaultfs

@@ -295,6 +295,21 @@ TEST(SimEnv, EveryKindOfStepCanBeInFlight) {
   }
 }
 
+TEST(SimEnv, WithoutACrashTheStepInFlightNeverHappened) {
+  SimEnv env;
+  auto file = create_durable(env, "/a", bytes_of("old"));
+  env.fail_after(0);
+  EXPECT_FALSE(file->write_at(0, bytes_of("new")).ok());
+  env.clear_faults();
+  EXPECT_TRUE(file->sync().ok());
+  env.fail_after(0);
+  EXPECT_FALSE(env.rename("/a", "/b").ok());
+  env.kill_process();
+  ASSERT_TRUE(env.sync_directory("/").ok());
+  env.crash(1, CrashMode::keep_all);
+  EXPECT_EQ(text_of(env.read("/a")), "old");
+}
+
 TEST(SimEnv, FailedSyncLosesTheDataAsLinuxDoes) {
   SimEnv env;
   auto file = create_durable(env, "/a", bytes_of("old"));

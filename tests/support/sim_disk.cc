@@ -109,22 +109,22 @@ Result<SimNode::Pointer> SimDisk::parent_of(const Path& path) const {
 }
 
 void SimDisk::write(SimNode& file, std::uint64_t offset, ByteView bytes, bool visible) {
-  file.file_ops.push_back({false, offset, to_bytes(bytes)});
+  file.file_ops.push_back({false, offset, to_bytes(bytes), !visible});
   if (visible) put_bytes(file.current, offset, bytes);
 }
 
 void SimDisk::truncate(SimNode& file, std::uint64_t size, bool visible) {
-  file.file_ops.push_back({true, size, {}});
+  file.file_ops.push_back({true, size, {}, !visible});
   if (visible) file.current.resize(size);
 }
 
 void SimDisk::link(SimNode& directory, const std::string& name, const SimNode::Pointer& node, bool visible) {
-  directory.directory_ops.push_back({{{name, node}}, 0, nullptr});
+  directory.directory_ops.push_back({{{name, node}}, 0, nullptr, !visible});
   if (visible) apply_changes(directory.current_entries, directory.directory_ops.back());
 }
 
 void SimDisk::unlink(SimNode& directory, const std::string& name, bool visible) {
-  directory.directory_ops.push_back({{{name, nullptr}}, 0, nullptr});
+  directory.directory_ops.push_back({{{name, nullptr}}, 0, nullptr, !visible});
   if (visible) apply_changes(directory.current_entries, directory.directory_ops.back());
 }
 
@@ -132,13 +132,13 @@ void SimDisk::rename(SimNode& from, const std::string& from_name, SimNode& to, c
                      bool visible) {
   const SimNode::Pointer node = from.current_entries.at(from_name);
   if (&from == &to) {
-    from.directory_ops.push_back({{{from_name, nullptr}, {to_name, node}}, 0, nullptr});
+    from.directory_ops.push_back({{{from_name, nullptr}, {to_name, node}}, 0, nullptr, !visible});
     if (visible) apply_changes(from.current_entries, from.directory_ops.back());
     return;
   }
   const std::uint64_t move = next_move_++;
-  to.directory_ops.push_back({{{to_name, node}}, move, nullptr});
-  from.directory_ops.push_back({{{from_name, nullptr}}, move, &to});
+  to.directory_ops.push_back({{{to_name, node}}, move, nullptr, !visible});
+  from.directory_ops.push_back({{{from_name, nullptr}}, move, &to, !visible});
   if (visible) {
     apply_changes(to.current_entries, to.directory_ops.back());
     apply_changes(from.current_entries, from.directory_ops.back());
@@ -210,6 +210,15 @@ void SimDisk::crash_directories(std::mt19937_64& random, CrashMode mode) {
 void SimDisk::unlock_all() {
   for (const auto& weak : nodes_) {
     if (const SimNode::Pointer node = weak.lock()) node->locked = false;
+  }
+}
+
+void SimDisk::drop_in_flight() {
+  for (const auto& weak : nodes_) {
+    const SimNode::Pointer node = weak.lock();
+    if (node == nullptr) continue;
+    std::erase_if(node->file_ops, [](const auto& op) { return op.in_flight; });
+    std::erase_if(node->directory_ops, [](const auto& op) { return op.in_flight; });
   }
 }
 

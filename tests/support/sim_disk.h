@@ -27,6 +27,7 @@ struct SimNode {
     bool is_truncate = false;
     std::uint64_t offset = 0;  // of a truncation: the new size
     Bytes bytes;
+    bool in_flight = false;  // the running system does not see it
   };
   using Pointer = std::shared_ptr<SimNode>;
   using Entries = std::map<std::string, Pointer>;
@@ -35,6 +36,7 @@ struct SimNode {
     std::vector<std::pair<std::string, Pointer>> changes;
     std::uint64_t move = 0;          // not zero: half of a move between two directories, both halves have this number
     SimNode* destination = nullptr;  // set in the half that takes the name away; may only happen after the other half
+    bool in_flight = false;
   };
 
   bool is_directory = false;
@@ -74,6 +76,8 @@ class SimDisk {
   void lose_unsynced(SimNode& file);
   void sync_directory(SimNode& directory);
   void unlock_all();
+  // What was in flight never happened: the system goes on without a power loss.
+  void drop_in_flight();
   // Power loss and restart.
   void crash(std::mt19937_64& random, CrashMode mode);
   // Everything as the running system sees it, durable, shared with nothing.

@@ -37,6 +37,7 @@ void SimEnv::crash(std::uint64_t seed, CrashMode mode) {
 void SimEnv::kill_process() {
   const std::lock_guard lock(mutex_);
   disk_.unlock_all();
+  disk_.drop_in_flight();
   ++boot_;
   end_faults();
 }
@@ -70,6 +71,7 @@ void SimEnv::fail_reads(const Path& path) {
 
 void SimEnv::clear_faults() {
   const std::lock_guard lock(mutex_);
+  disk_.drop_in_flight();
   end_faults();
 }
 

@@ -1,0 +1,221 @@
+#include "store/journal.h"
+
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "store/journal_file.h"
+
+namespace vaultfs {
+namespace {
+
+// Group commit: whoever finds no leader leads. He takes all that is buffered, writes and syncs it without the mutex,
+// and wakes the others, of whom those whose entries came too late find the next leader among themselves.
+class GroupCommitJournal final : public Journal {
+ public:
+  GroupCommitJournal(Env& env, Env::Path directory, const EpochKeys& keys, std::unique_ptr<JournalFile> file, Lsn first,
+                     BeforeWrite before_write)
+      : env_(env),
+        directory_(std::move(directory)),
+        keys_(keys),
+        before_write_(std::move(before_write)),
+        appended_(first),
+        synced_(first),
+        number_(file->number()),
+        file_bytes_(file->bytes()),
+        file_(std::move(file)) {}
+
+  Result<Lsn> append(JournalRoom room, Bytes entry) override {
+    if (room != JournalRoom::catalogue && room != JournalRoom::tree) {
+      return Error{ErrorCode::InvalidArgument, "a journal entry belongs to the catalogue or the working tree"};
+    }
+    if (entry.size() > kMaxJournalEntryBytes) {
+      return Error{ErrorCode::InvalidArgument, "a journal entry has at most 4 MiB"};
+    }
+    const std::lock_guard lock(mutex_);
+    VAULTFS_RETURN_IF_ERROR(usable());
+    if (closed_) return Error{ErrorCode::Internal, "the journal is closed"};
+    buffered_bytes_ += entry.size();
+    buffer_.push_back({room, std::move(entry)});
+    appended_ = appended_.next();
+    return appended_;
+  }
+
+  Status commit() override {
+    std::unique_lock lock(mutex_);
+    return commit(lock, appended_);
+  }
+
+  Status commit_up_to(Lsn lsn) override {
+    std::unique_lock lock(mutex_);
+    if (lsn > appended_) return Error{ErrorCode::InvalidArgument, "an LSN that no entry has yet"};
+    return commit(lock, lsn);
+  }
+
+  Result<ContainerNumber> rotate(ContainerNumber checkpoint) override {
+    std::unique_lock lock(mutex_);
+    VAULTFS_RETURN_IF_ERROR(become_leader(lock));
+    if (closed_) {
+      stop_leading(ok_status(), synced_);
+      return Error{ErrorCode::Internal, "the journal is closed"};
+    }
+    const Batch batch = take_buffer();
+    // What is appended from now on belongs to the new file, after its first entry.
+    appended_ = appended_.next();
+    const Lsn continues_lsn = appended_;
+    const ContainerNumber number = number_.next();
+    lock.unlock();
+    Status status = write(batch);
+    if (status.ok()) {
+      auto file = JournalFile::create(env_, directory_, keys_, number, {batch.last, checkpoint});
+      if (file.ok()) {
+        file_ = std::move(file).value();
+      } else {
+        status = std::move(file).error();
+      }
+    }
+    lock.lock();
+    stop_leading(status, continues_lsn);
+    VAULTFS_RETURN_IF_ERROR(std::move(status));
+    return number;
+  }
+
+  Status close_cleanly() override {
+    std::unique_lock lock(mutex_);
+    VAULTFS_RETURN_IF_ERROR(become_leader(lock));
+    if (closed_) {
+      stop_leading(ok_status(), synced_);
+      return ok_status();
+    }
+    closed_ = true;
+    const Batch batch = take_buffer();
+    lock.unlock();
+    Status status = write(batch);
+    // Only after the sync: an end that survives a power loss without what it seals would be taken for damage.
+    if (status.ok()) status = file_->write_end(batch.last);
+    lock.lock();
+    stop_leading(status, batch.last);
+    return status;
+  }
+
+  [[nodiscard]] Lsn last_appended() const override {
+    const std::lock_guard lock(mutex_);
+    return appended_;
+  }
+  [[nodiscard]] Lsn last_synced() const override {
+    const std::lock_guard lock(mutex_);
+    return synced_;
+  }
+  [[nodiscard]] ContainerNumber number() const override {
+    const std::lock_guard lock(mutex_);
+    return number_;
+  }
+  [[nodiscard]] std::uint64_t buffered_bytes() const override {
+    const std::lock_guard lock(mutex_);
+    return buffered_bytes_ + batch_bytes_;
+  }
+  [[nodiscard]] std::uint64_t file_bytes() const override {
+    const std::lock_guard lock(mutex_);
+    return file_bytes_;
+  }
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+
+  struct Batch {
+    std::vector<JournalEntry> entries;
+    Lsn last;    // of the entries, or the highest durable one if there are none
+    Lsn synced;  // when the batch was taken
+  };
+
+  // REQUIRES (all private functions but write): mutex_ held.
+  [[nodiscard]] Status usable() const {
+    if (failure_.has_value()) return *failure_;
+    return ok_status();
+  }
+
+  Status commit(Lock& lock, Lsn target) {
+    VAULTFS_RETURN_IF_ERROR(usable());
+    while (synced_ < target) {
+      if (leading_) {
+        changed_.wait(lock);
+        if (synced_ < target) VAULTFS_RETURN_IF_ERROR(usable());
+        continue;
+      }
+      leading_ = true;
+      const Batch batch = take_buffer();
+      lock.unlock();
+      Status status = write(batch);
+      lock.lock();
+      stop_leading(status, batch.last);
+      VAULTFS_RETURN_IF_ERROR(std::move(status));
+    }
+    return ok_status();
+  }
+
+  Status become_leader(Lock& lock) {
+    changed_.wait(lock, [this] { return !leading_; });
+    VAULTFS_RETURN_IF_ERROR(usable());
+    leading_ = true;
+    return ok_status();
+  }
+
+  Batch take_buffer() {
+    batch_bytes_ = std::exchange(buffered_bytes_, 0);
+    return {std::exchange(buffer_, {}), appended_, synced_};
+  }
+
+  // Without the mutex, by the leader.
+  Status write(const Batch& batch) {
+    if (batch.entries.empty()) return ok_status();
+    if (before_write_) VAULTFS_RETURN_IF_ERROR(before_write_());
+    const Lsn first(batch.last.value - batch.entries.size() + 1);
+    return file_->write_durably(batch.entries, first, batch.synced);
+  }
+
+  void stop_leading(const Status& status, Lsn durable) {
+    leading_ = false;
+    batch_bytes_ = 0;
+    if (status.ok()) {
+      synced_ = durable;
+      number_ = file_->number();
+      file_bytes_ = file_->bytes();
+    } else {
+      failure_ = status.error();
+    }
+    changed_.notify_all();
+  }
+
+  Env& env_;
+  const Env::Path directory_;
+  const EpochKeys& keys_;
+  const BeforeWrite before_write_;
+
+  mutable std::mutex mutex_;         // guards all below but file_; a leaf: not held during I/O and before_write_
+  std::condition_variable changed_;  // leading_ became false
+  std::vector<JournalEntry> buffer_;
+  std::uint64_t buffered_bytes_ = 0;
+  std::uint64_t batch_bytes_ = 0;  // taken by the leader, not durable yet
+  Lsn appended_;
+  Lsn synced_;
+  ContainerNumber number_;
+  std::uint64_t file_bytes_ = 0;
+  bool leading_ = false;
+  bool closed_ = false;
+  std::optional<Error> failure_;
+
+  std::unique_ptr<JournalFile> file_;  // belongs to the thread that set leading_
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Journal>> Journal::create(Env& env, Env::Path directory, const EpochKeys& keys,
+                                                 ContainerNumber number, Lsn replayed_to, ContainerNumber checkpoint,
+                                                 BeforeWrite before_write) {
+  VAULTFS_ASSIGN_OR_RETURN(auto file, JournalFile::create(env, directory, keys, number, {replayed_to, checkpoint}));
+  return std::unique_ptr<Journal>(std::make_unique<GroupCommitJournal>(env, std::move(directory), keys, std::move(file),
+                                                                       replayed_to.next(), std::move(before_write)));
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/byte_codec.h"
+#include "base/env.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "store/container.h"
+#include "store/journal.h"
+#include "store/record.h"
+
+namespace vaultfs {
+
+inline constexpr std::string_view kJournalExtension = "journal";
+
+struct JournalEntry {
+  JournalRoom room = JournalRoom::journal;
+  Bytes content;
+};
+
+// Plaintext of a record that holds just one entry of the greatest length. No record is longer.
+inline constexpr std::size_t kJournalEntryFramingBytes = 5;  // u8 room, u32 length
+inline constexpr std::size_t kMaxJournalPlaintextBytes = 4 + kJournalEntryFramingBytes + kMaxJournalEntryBytes;
+
+// The first entry of every journal (format.md, section 5).
+struct JournalContinues {
+  Lsn replayed_to;             // highest LSN of all journals before
+  ContainerNumber checkpoint;  // that replay starts from
+
+  [[nodiscard]] Bytes encode() const;
+  [[nodiscard]] static Result<JournalContinues> decode(ByteView bytes);  // JournalDamaged
+};
+
+// One journal file being written. Not thread-safe: the journal's leader has it for himself.
+class JournalFile {
+ public:
+  // A durable new file that holds the header and the *continues* entry (LSN replayed_to + 1) and nothing else. It gets
+  // its name only when it is whole, so that a journal without them is always damage. AlreadyExists.
+  [[nodiscard]] static Result<std::unique_ptr<JournalFile>> create(Env& env, const Env::Path& directory,
+                                                                   const EpochKeys& keys, ContainerNumber number,
+                                                                   const JournalContinues& continues);
+
+  // Seals and writes entries, the first with LSN `first`, and makes them durable: one write and one sync for a batch of
+  // up to 4 MiB. After a failure what was written is taken back as far as possible, and the file is not to be used any
+  // more.
+  [[nodiscard]] Status write_durably(std::span<const JournalEntry> entries, Lsn first, Lsn synced);
+  // The clean end. REQUIRES: all is synced up to `last`.
+  [[nodiscard]] Status write_end(Lsn last);
+
+  [[nodiscard]] ContainerNumber number() const noexcept { return number_; }
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return offset_; }
+
+ private:
+  JournalFile(std::unique_ptr<ContainerCipher> cipher, ContainerNumber number)
+      : cipher_(std::move(cipher)), number_(number) {}
+  Status seal(RecordType type, ByteView plaintext, Lsn sequence, Lsn synced);
+  Status seal_entries(std::span<const JournalEntry> entries, Lsn first, Lsn synced);
+  Status write_sealed();
+  Status sync_or_take_back(Status status);
+
+  const std::unique_ptr<ContainerCipher> cipher_;
+  const ContainerNumber number_;
+  std::unique_ptr<File> file_;
+  std::uint64_t next_nonce_ = 0;
+  std::uint64_t offset_ = 0;         // where the next write goes
+  std::uint64_t synced_offset_ = 0;  // all before is durable
+  Bytes sealed_;                     // records not written yet
+};
+
+}  // namespace vaultfs

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "base/env.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "store/container.h"
+#include "store/journal_file.h"
+#include "store/record.h"
+
+namespace vaultfs {
+
+// Reads a file through a window, so that small records cost no system call each.
+class WindowReader {
+ public:
+  // `bytes` is where the file ends for this reader, however it grows.
+  WindowReader(File& file, std::uint64_t bytes) : file_(file), bytes_(bytes) {}
+  // The bytes [offset, offset + size), or fewer at the end of the file. Valid until the next call.
+  [[nodiscard]] Result<ByteView> read(std::uint64_t offset, std::size_t size);
+  [[nodiscard]] std::uint64_t file_bytes() const noexcept { return bytes_; }
+
+ private:
+  File& file_;
+  const std::uint64_t bytes_;
+  std::uint64_t start_ = 0;
+  Bytes window_;
+};
+
+// One stored journal file, read by the rules of format.md, section 5. Not thread-safe.
+class JournalReader {
+ public:
+  // Opens the header and the *continues* entry. JournalDamaged if they are not authentic: a journal gets its name only
+  // with both of them durable.
+  [[nodiscard]] static Result<std::unique_ptr<JournalReader>> open(Env& env, const Env::Path& directory,
+                                                                   const EpochKeys& keys, ContainerNumber number);
+
+  [[nodiscard]] const JournalContinues& continues() const noexcept { return continues_; }
+  // Highest LSN read so far.
+  [[nodiscard]] Lsn reached() const noexcept { return reached_; }
+  [[nodiscard]] bool clean_end() const noexcept { return clean_end_; }
+  // Bytes after the last valid record, once read_entries has returned.
+  [[nodiscard]] std::uint64_t tail_bytes() const noexcept { return window_.file_bytes() - offset_; }
+
+  // Calls `apply` with each entry that follows. Ends at the clean end or before the first record that is not valid;
+  // JournalDamaged if a later record proves that more was synced.
+  using Apply = std::function<Status(Lsn, JournalRoom, ByteView)>;
+  [[nodiscard]] Status read_entries(const Apply& apply);
+
+  // Makes what was read durable, as far as the file can be written at all.
+  [[nodiscard]] Status make_durable();
+
+ private:
+  struct Record {
+    RecordHeader header;
+    Bytes plaintext;
+  };
+  JournalReader(std::unique_ptr<File> file, std::uint64_t bytes, ContainerNumber number)
+      : file_(std::move(file)), window_(*file_, bytes), number_(number) {}
+
+  [[nodiscard]] Error damaged(const std::string& what) const;
+  // The authentic journal record at `offset`; DamagedRecord or AuthenticationFailed if there is none.
+  [[nodiscard]] Result<Record> record_at(std::uint64_t offset);
+  [[nodiscard]] Status check_place(const Record& record) const;
+  [[nodiscard]] Status apply_entries(const Record& record, const Apply& apply);
+  [[nodiscard]] Status finish_clean(const Record& record);
+  [[nodiscard]] Status search_for_proof_of_loss();
+
+  const std::unique_ptr<File> file_;
+  WindowReader window_;
+  const ContainerNumber number_;
+  std::unique_ptr<ContainerCipher> cipher_;
+  JournalContinues continues_;
+  Lsn reached_;
+  std::uint64_t offset_ = 0;  // of the next record
+  std::uint64_t next_nonce_ = 0;
+  bool clean_end_ = false;
+};
+
+}  // namespace vaultfs

@@ -1,0 +1,341 @@
+#include <atomic>
+#include <chrono>
+#include <set>
+#include <thread>
+
+#include "store/journal.h"
+#include "tests/store/journal_test_log.h"
+
+namespace vaultfs {
+namespace {
+
+class JournalTest : public ::testing::TestWithParam<Suite> {
+ protected:
+  JournalTest() { env_.make_directories(kJournalDirectory); }
+
+  std::unique_ptr<Journal> start(std::uint64_t number = 1, Lsn replayed_to = {},
+                                 Journal::BeforeWrite before_write = {}) {
+    auto journal = start_journal(env_, *keys_, number, replayed_to, std::move(before_write));
+    EXPECT_TRUE(journal.ok());
+    return std::move(journal).value();
+  }
+  Lsn append(Journal& journal, std::string_view text, JournalRoom room = JournalRoom::tree) {
+    const auto lsn = journal.append(room, entry_of(text));
+    EXPECT_TRUE(lsn.ok());
+    return lsn.ok() ? *lsn : Lsn();
+  }
+
+  SimEnv env_;
+  std::unique_ptr<EpochKeys> keys_ = make_test_keys(GetParam());
+};
+
+INSTANTIATE_TEST_SUITE_P(Suites, JournalTest, ::testing::Values(Suite::aes_gcm, Suite::aes_gcm_in_xchacha),
+                         [](const auto& param) { return param.param == Suite::aes_gcm ? "Gcm" : "GcmInXChaCha"; });
+
+TEST_P(JournalTest, ReplaysWhatWasCommittedInOrder) {
+  auto journal = start();
+  EXPECT_EQ(journal->last_synced(), Lsn(1));  // the first entry of the journal itself
+  EXPECT_EQ(append(*journal, "one", JournalRoom::catalogue), Lsn(2));
+  EXPECT_EQ(append(*journal, "two"), Lsn(3));
+  EXPECT_EQ(journal->buffered_bytes(), 6U);
+  ASSERT_TRUE(journal->commit().ok());
+  EXPECT_EQ(append(*journal, ""), Lsn(4));
+  ASSERT_TRUE(journal->commit().ok());
+  EXPECT_EQ(append(*journal, "never committed"), Lsn(5));
+  EXPECT_EQ(journal->last_appended(), Lsn(5));
+  EXPECT_EQ(journal->last_synced(), Lsn(4));
+  EXPECT_EQ(journal->file_bytes(), env_.read(journal_path(1)).size());
+  env_.crash(1, CrashMode::keep_all);
+  const ReplayedLog log = replay(env_, *keys_);
+  ASSERT_TRUE(log.outcome.ok()) << log.outcome.error().message;
+  EXPECT_EQ(log.entries, (std::vector<ReplayedEntry>{{Lsn(2), JournalRoom::catalogue, "one"},
+                                                     {Lsn(3), JournalRoom::tree, "two"},
+                                                     {Lsn(4), JournalRoom::tree, ""}}));
+  EXPECT_EQ(log.outcome->last, Lsn(4));
+  EXPECT_EQ(log.outcome->last_journal, ContainerNumber(1));
+  EXPECT_FALSE(log.outcome->clean);
+  EXPECT_EQ(log.outcome->dropped_tail_bytes, 0U);
+}
+
+TEST_P(JournalTest, AnEmptyDirectoryReplaysNothing) {
+  const ReplayedLog log = replay(env_, *keys_, 1, Lsn(7));
+  ASSERT_TRUE(log.outcome.ok());
+  EXPECT_EQ(log.outcome->last, Lsn(7));
+  EXPECT_EQ(log.outcome->last_journal, ContainerNumber(0));
+  EXPECT_TRUE(log.outcome->clean);
+}
+
+TEST_P(JournalTest, EntriesUpToTheCheckpointAreSkipped) {
+  auto journal = start();
+  for (const char* text : {"one", "two", "three"}) append(*journal, text);
+  ASSERT_TRUE(journal->commit().ok());
+  const ReplayedLog log = replay(env_, *keys_, 1, Lsn(3));
+  ASSERT_TRUE(log.outcome.ok());
+  EXPECT_EQ(log.contents(), std::vector<std::string>{"three"});
+  EXPECT_EQ(log.entries[0].lsn, Lsn(4));
+}
+
+TEST_P(JournalTest, AnErrorOfApplyStopsTheReplay) {
+  auto journal = start();
+  for (const char* text : {"one", "two"}) append(*journal, text);
+  ASSERT_TRUE(journal->commit().ok());
+  int calls = 0;
+  const auto outcome = replay_journals(env_, kJournalDirectory, *keys_, ContainerNumber(1), Lsn(), Lsn(),
+                                       [&](Lsn, JournalRoom, ByteView) -> Status {
+                                         ++calls;
+                                         return Error{ErrorCode::NoSpace, "x"};
+                                       });
+  EXPECT_EQ(outcome.code(), ErrorCode::NoSpace);
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_P(JournalTest, CleanEnd) {
+  auto journal = start();
+  append(*journal, "one");
+  ASSERT_TRUE(journal->close_cleanly().ok());
+  EXPECT_TRUE(journal->close_cleanly().ok());
+  EXPECT_TRUE(journal->commit().ok());
+  EXPECT_FALSE(journal->append(JournalRoom::tree, entry_of("two")).ok());
+  EXPECT_FALSE(journal->rotate(ContainerNumber(1)).ok());
+  const std::uint64_t size = env_.read(journal_path(1)).size();
+  const ReplayedLog log = replay(env_, *keys_);
+  ASSERT_TRUE(log.outcome.ok());
+  EXPECT_TRUE(log.outcome->clean);
+  EXPECT_EQ(log.contents(), std::vector<std::string>{"one"});
+  // Cut anywhere in the end record: not clean, nothing lost. One byte more: damage.
+  env_.cut(journal_path(1), size - 8);
+  const ReplayedLog cut = replay(env_, *keys_);
+  ASSERT_TRUE(cut.outcome.ok());
+  EXPECT_FALSE(cut.outcome->clean);
+  EXPECT_GT(cut.outcome->dropped_tail_bytes, 0U);
+  EXPECT_EQ(cut.contents(), std::vector<std::string>{"one"});
+}
+
+TEST_P(JournalTest, BytesAfterTheCleanEndAreDamage) {
+  auto journal = start();
+  ASSERT_TRUE(journal->close_cleanly().ok());
+  env_.cut(journal_path(1), env_.read(journal_path(1)).size() + 1);
+  EXPECT_EQ(replay(env_, *keys_).outcome.code(), ErrorCode::JournalDamaged);
+}
+
+TEST_P(JournalTest, OneSmallCommitCostsOneWriteAndOneSync) {
+  int before = 0;
+  auto journal = start(1, {}, [&] {
+    ++before;
+    return ok_status();
+  });
+  const std::uint64_t steps = env_.steps();
+  Bytes fragment(4096);
+  env_.fill_random(fragment);
+  ASSERT_TRUE(journal->append(JournalRoom::tree, fragment).ok());
+  EXPECT_EQ(env_.steps(), steps);
+  ASSERT_TRUE(journal->commit().ok());
+  EXPECT_EQ(env_.steps(), steps + 2);
+  EXPECT_EQ(env_.steps(SimStep::write), 2U);  // one of them at creation
+  EXPECT_EQ(before, 1);
+  ASSERT_TRUE(journal->commit().ok());
+  ASSERT_TRUE(journal->commit_up_to(Lsn(2)).ok());
+  EXPECT_EQ(env_.steps(), steps + 2);
+  EXPECT_EQ(before, 1);
+}
+
+TEST_P(JournalTest, BeforeWritePrecedesTheWriteAndSeesTheEntriesTaken) {
+  std::vector<std::string> events;
+  Journal* self = nullptr;
+  env_.set_observer([&](SimStep kind, const Env::Path&) {
+    if (self != nullptr) events.emplace_back(kind == SimStep::write ? "write" : "sync");
+  });
+  auto journal = start(1, {}, [&]() -> Status {
+    events.emplace_back("before");
+    // Appended while a batch is on its way: it belongs to the next one.
+    return self->append(JournalRoom::tree, entry_of("late")).ok() ? ok_status() : Error{ErrorCode::Internal, ""};
+  });
+  self = journal.get();
+  append(*journal, "early");
+  ASSERT_TRUE(journal->commit().ok());
+  EXPECT_EQ(events, (std::vector<std::string>{"before", "write", "sync"}));
+  EXPECT_EQ(journal->last_synced(), Lsn(2));
+  EXPECT_EQ(journal->last_appended(), Lsn(3));
+  EXPECT_EQ(replay(env_, *keys_).contents(), std::vector<std::string>{"early"});
+}
+
+TEST_P(JournalTest, GreatEntriesAndBatches) {
+  auto journal = start();
+  std::vector<std::string> expected;
+  for (const std::size_t size : {kMaxJournalEntryBytes, std::size_t{1}, std::size_t{3} << 20U, std::size_t{2} << 20U,
+                                 kMaxJournalEntryBytes, kMaxJournalEntryBytes - 9}) {
+    Bytes content(size);
+    env_.fill_random(content);
+    expected.emplace_back(text_of(content));
+    ASSERT_TRUE(journal->append(JournalRoom::tree, std::move(content)).ok());
+  }
+  EXPECT_EQ(journal->append(JournalRoom::tree, Bytes(kMaxJournalEntryBytes + 1)).code(), ErrorCode::InvalidArgument);
+  EXPECT_EQ(journal->append(JournalRoom::journal, Bytes(1)).code(), ErrorCode::InvalidArgument);
+  EXPECT_EQ(journal->commit_up_to(Lsn(100)).code(), ErrorCode::InvalidArgument);
+  const std::uint64_t syncs = env_.steps(SimStep::sync);
+  ASSERT_TRUE(journal->commit().ok());
+  EXPECT_EQ(env_.steps(SimStep::sync), syncs + 1);
+  const ReplayedLog log = replay(env_, *keys_);
+  ASSERT_TRUE(log.outcome.ok()) << log.outcome.error().message;
+  EXPECT_TRUE(log.contents() == expected);
+}
+
+TEST_P(JournalTest, CompressesWhatPays) {
+  auto journal = start();
+  ASSERT_TRUE(journal->append(JournalRoom::tree, Bytes(1U << 20U, std::byte{'a'})).ok());
+  ASSERT_TRUE(journal->commit().ok());
+  EXPECT_LT(journal->file_bytes(), 20'000U);
+  EXPECT_EQ(replay(env_, *keys_).entries.at(0).content, std::string(1U << 20U, 'a'));
+}
+
+TEST_P(JournalTest, RotateContinuesTheSequenceInANewFile) {
+  auto journal = start();
+  append(*journal, "one");
+  EXPECT_EQ(journal->rotate(ContainerNumber(5)).value(), ContainerNumber(2));
+  EXPECT_EQ(journal->number(), ContainerNumber(2));
+  EXPECT_EQ(journal->last_synced(), Lsn(3));
+  EXPECT_EQ(append(*journal, "two"), Lsn(4));
+  ASSERT_TRUE(journal->commit().ok());
+  EXPECT_EQ(journal->rotate(ContainerNumber(6)).value(), ContainerNumber(3));
+  ASSERT_TRUE(journal->close_cleanly().ok());
+  const ReplayedLog log = replay(env_, *keys_);
+  ASSERT_TRUE(log.outcome.ok()) << log.outcome.error().message;
+  EXPECT_EQ(log.contents(), (std::vector<std::string>{"one", "two"}));
+  EXPECT_EQ(log.outcome->last, Lsn(5));
+  EXPECT_TRUE(log.outcome->clean);
+  // From the checkpoint on: what is before its journal is not needed any more.
+  env_.remove(journal_path(1));
+  const ReplayedLog later = replay(env_, *keys_, 2, Lsn(2));
+  ASSERT_TRUE(later.outcome.ok()) << later.outcome.error().message;
+  EXPECT_EQ(later.contents(), std::vector<std::string>{"two"});
+  EXPECT_EQ(replay(env_, *keys_, 1, Lsn(1)).outcome.code(), ErrorCode::JournalDamaged);
+}
+
+TEST_P(JournalTest, WhatIsAppendedDuringRotationGoesToTheNewFile) {
+  Journal* self = nullptr;
+  auto journal = start(1, {}, [&]() -> Status {
+    if (self->number() == ContainerNumber(1)) {
+      EXPECT_EQ(self->append(JournalRoom::tree, entry_of("late")).value(), Lsn(4));
+    }
+    return ok_status();
+  });
+  self = journal.get();
+  append(*journal, "early");
+  ASSERT_TRUE(journal->rotate(ContainerNumber(1)).ok());
+  EXPECT_EQ(replay(env_, *keys_).contents(), std::vector<std::string>{"early"});
+  ASSERT_TRUE(journal->commit().ok());
+  EXPECT_EQ(replay(env_, *keys_).contents(), (std::vector<std::string>{"early", "late"}));
+}
+
+TEST_P(JournalTest, ANumberIsNeverTakenTwice) {
+  start();
+  EXPECT_EQ(start_journal(env_, *keys_).code(), ErrorCode::AlreadyExists);
+  auto journal = start(2, Lsn(1));
+  start(3, Lsn(2));
+  EXPECT_EQ(journal->rotate(ContainerNumber(1)).code(), ErrorCode::AlreadyExists);
+}
+
+TEST_P(JournalTest, WithoutKeysNothingStartsAndNothingIsReplayed) {
+  start();
+  keys_->wipe();
+  EXPECT_EQ(start_journal(env_, *keys_, 2, Lsn(1)).code(), ErrorCode::KeyRevoked);
+  EXPECT_EQ(replay(env_, *keys_).outcome.code(), ErrorCode::KeyRevoked);
+}
+
+TEST_P(JournalTest, FailedWriteOrSyncOrBeforeWriteIsSticky) {
+  for (const int fault : {0, 1, 2}) {
+    SimEnv env;
+    env.make_directories(kJournalDirectory);
+    bool fail_before = false;
+    auto journal = start_journal(env, *keys_, 1, {}, [&]() -> Status {
+      if (fail_before) return Error{ErrorCode::NoSpace, "the segments"};
+      return ok_status();
+    });
+    ASSERT_TRUE(journal.ok());
+    append(**journal, "durable");
+    ASSERT_TRUE((*journal)->commit().ok());
+    append(**journal, "lost");
+    if (fault == 0) env.fail_next_write(1, ErrorCode::NoSpace);
+    if (fault == 1) env.fail_next_sync(1);
+    if (fault == 2) fail_before = true;
+    const ErrorCode code = fault == 1 ? ErrorCode::IoError : ErrorCode::NoSpace;
+    EXPECT_EQ((*journal)->commit().code(), code);
+    fail_before = false;
+    EXPECT_EQ((*journal)->commit().code(), code);
+    EXPECT_EQ((*journal)->commit_up_to(Lsn(2)).code(), code);
+    EXPECT_EQ((*journal)->append(JournalRoom::tree, entry_of("x")).code(), code);
+    EXPECT_EQ((*journal)->rotate(ContainerNumber(1)).code(), code);
+    EXPECT_EQ((*journal)->close_cleanly().code(), code);
+    EXPECT_EQ((*journal)->last_synced(), Lsn(2));
+    // Also without a restart in between nobody builds on what the kernel may only pretend to have.
+    EXPECT_EQ(replay(env, *keys_).contents(), std::vector<std::string>{"durable"});
+    ASSERT_TRUE(start_journal(env, *keys_, 2, Lsn(2)).ok());
+    env.crash(1, CrashMode::drop_all_unsynced);
+    const ReplayedLog log = replay(env, *keys_);
+    ASSERT_TRUE(log.outcome.ok()) << log.outcome.error().message;
+    EXPECT_EQ(log.contents(), std::vector<std::string>{"durable"});
+  }
+}
+
+TEST_P(JournalTest, ThreadsShareTheirSyncs) {
+  constexpr int kThreads = 8;
+  constexpr int kCommits = 40;
+  auto journal = start(1, {}, [] { return ok_status(); });
+  // A disk that takes its time, so that commits come together.
+  env_.set_observer([](SimStep kind, const Env::Path&) {
+    if (kind == SimStep::sync) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  });
+  std::atomic<bool> rotating{true};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < kCommits; ++i) {
+        const auto lsn = journal->append(JournalRoom::tree, entry_of(std::to_string(t) + ":" + std::to_string(i)));
+        ASSERT_TRUE(lsn.ok());
+        ASSERT_TRUE((i % 2 == 0 ? journal->commit() : journal->commit_up_to(*lsn)).ok());
+        ASSERT_GE(journal->last_synced(), *lsn);
+      }
+    });
+  }
+  std::thread rotator([&] {
+    while (rotating) {
+      ASSERT_TRUE(journal->rotate(ContainerNumber(1)).ok());
+      if (journal->number() >= ContainerNumber(5)) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(3));
+    }
+  });
+  for (std::thread& thread : threads) thread.join();
+  rotating = false;
+  rotator.join();
+  EXPECT_LT(env_.steps(SimStep::sync), static_cast<std::uint64_t>(kThreads) * kCommits);
+  env_.crash(1, CrashMode::drop_all_unsynced);
+  const ReplayedLog log = replay(env_, *keys_);
+  ASSERT_TRUE(log.outcome.ok()) << log.outcome.error().message;
+  ASSERT_EQ(log.entries.size(), std::size_t{kThreads} * kCommits);
+  std::vector<int> next(kThreads);
+  Lsn last;
+  for (const ReplayedEntry& entry : log.entries) {
+    EXPECT_GT(entry.lsn, last);
+    last = entry.lsn;
+    const auto thread = static_cast<std::size_t>(entry.content[0] - '0');
+    EXPECT_EQ(entry.content, std::to_string(thread) + ":" + std::to_string(next[thread]++));
+  }
+}
+
+TEST_P(JournalTest, EveryWaiterLearnsOfAFailure) {
+  auto journal = start();
+  env_.fail_after(0);
+  std::atomic<int> failures{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([&] {
+      const auto lsn = journal->append(JournalRoom::tree, entry_of("x"));
+      if (!lsn.ok() || !journal->commit().ok()) ++failures;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(failures, 8);
+}
+
+}  // namespace
+}  // namespace vaultfs
