@@ -1,0 +1,31 @@
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+namespace vaultfs {
+
+// Calls a function from a thread of its own, `period` after the call before it has returned. The destructor waits for a
+// running call. What is due is decided by the function, by the Env's clock; the period only says how often it looks.
+class PeriodicTask {
+ public:
+  PeriodicTask(std::chrono::milliseconds period, std::function<void()> task);
+  PeriodicTask(const PeriodicTask&) = delete;
+  PeriodicTask& operator=(const PeriodicTask&) = delete;
+  ~PeriodicTask();
+
+ private:
+  void run();
+
+  const std::chrono::milliseconds period_;
+  const std::function<void()> task_;
+  std::mutex mutex_;  // guards stopping_; not held while the task runs
+  std::condition_variable wake_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace vaultfs

@@ -1,0 +1,231 @@
+#include "fs/backup_run.h"
+
+#include <algorithm>
+#include <memory>
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "fs/disk_import.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::uint32_t kItemMode = 0700;
+constexpr std::uint32_t kDiskMode = 0600;
+
+// Keeps other writers away from a file for the length of a backup.
+class Reservation {
+ public:
+  Reservation() = default;
+  Reservation(const Reservation&) = delete;
+  Reservation& operator=(const Reservation&) = delete;
+  ~Reservation() { release(); }
+  [[nodiscard]] Status take(WorkingTree& tree, InodeNumber inode) {
+    VAULTFS_RETURN_IF_ERROR(tree.reserve(inode));
+    tree_ = &tree;
+    inode_ = inode;
+    return ok_status();
+  }
+  void release() {
+    if (tree_ != nullptr) tree_->unreserve(inode_);
+    tree_ = nullptr;
+  }
+
+ private:
+  WorkingTree* tree_ = nullptr;
+  InodeNumber inode_;
+};
+
+struct Disk {
+  std::string name;
+  std::unique_ptr<SourceReader> source;
+  std::vector<ChunkId> chunks;
+  std::optional<Attributes> existing;
+  Reservation reservation;
+};
+
+class BackupRun {
+ public:
+  BackupRun(Vault& vault, WorkingTree& tree, const BackupRequest& request)
+      : vault_(vault), tree_(tree), item_(request.item) {}
+
+  Status prepare(const BackupRequest& request) {
+    if (const auto problem = item_name_problem(item_)) return Error{ErrorCode::InvalidName, *problem};
+    if (request.disks.empty()) return Error{ErrorCode::InvalidArgument, "no disk is named"};
+    std::set<std::string> names;
+    for (const DiskSource& wanted : request.disks) {
+      if (wanted.name.starts_with(kImportPrefix)) {
+        return Error{ErrorCode::InvalidName, "names beginning with " + std::string(kImportPrefix) + " are reserved"};
+      }
+      VAULTFS_RETURN_IF_ERROR(check_name(wanted.name));
+      if (!names.insert(wanted.name).second) {
+        return Error{ErrorCode::InvalidArgument, "two disks have the same name; give each its own"};
+      }
+      auto disk = std::make_unique<Disk>();
+      disk->name = wanted.name;
+      VAULTFS_ASSIGN_OR_RETURN(disk->source, SourceReader::open(wanted.path, vault_.path()));
+      total_bytes_ += disk->source->size_bytes();
+      disks_.push_back(std::move(disk));
+    }
+    return reserve_disks();
+  }
+
+  Status read(JobInfo& job, const ProgressCallback& callback) {
+    ProgressMeter progress(callback, total_bytes_, vault_.env().clock());
+    for (const auto& disk : disks_) {
+      VAULTFS_ASSIGN_OR_RETURN(disk->chunks,
+                               import_disk(*disk->source, vault_.keys(), vault_.segments(), progress, counts_));
+    }
+    job.logical_bytes = total_bytes_;
+    job.stored_bytes = counts_.stored_bytes;
+    for (const auto& disk : disks_) {
+      if (disk->source->touched()) job.detail = "a source was written to while it was read";
+    }
+    return ok_status();
+  }
+
+  Status apply() {
+    VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, make_item());
+    VAULTFS_RETURN_IF_ERROR(remove_leftovers(directory));
+    std::vector<Prepared> prepared;
+    Status status = ok_status();
+    for (const auto& disk : disks_) {
+      Result<bool> same = unchanged(*disk);
+      if (!same.ok()) status = std::move(same).error();
+      if (!status.ok()) break;
+      if (*same) continue;
+      prepared.push_back({disk.get(), kImportPrefix + std::to_string(prepared.size())});
+      status = build(directory, *disk, prepared.back().temporary);
+      if (!status.ok()) break;
+    }
+    for (std::size_t i = 0; i < prepared.size() && status.ok(); ++i) {
+      status = put_in_place(directory, prepared[i]);
+      if (status.ok()) prepared[i].temporary.clear();
+    }
+    if (status.ok()) return status;
+    for (const Prepared& one : prepared) {
+      // Nothing more can be done about a failure here; the next backup run removes what is left.
+      if (!one.temporary.empty()) static_cast<void>(tree_.unlink(directory, one.temporary));
+    }
+    return status;
+  }
+
+  [[nodiscard]] const DiskImportCounts& counts() const noexcept { return counts_; }
+
+ private:
+  struct Prepared {
+    Disk* disk;
+    std::string temporary;
+  };
+
+  static Status check_name(const std::string& name) {
+    if (name.size() > kMaxNameBytes) return Error{ErrorCode::NameTooLong, "a disk's name has at most 255 bytes"};
+    const bool plain = !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos &&
+                       name.find('\0') == std::string::npos;
+    return plain ? ok_status() : Status(Error{ErrorCode::InvalidName, "a disk's name is a file name without '/'"});
+  }
+
+  Status reserve_disks() {
+    Result<Attributes> directory = tree_.lookup(kRootInode, item_);
+    if (!directory.ok()) return directory.code() == ErrorCode::NotFound ? ok_status() : Status(directory.error());
+    for (const auto& disk : disks_) {
+      Result<Attributes> found = tree_.lookup(directory->number, disk->name);
+      if (!found.ok() && found.code() == ErrorCode::NotFound) continue;
+      VAULTFS_RETURN_IF_ERROR(found);
+      if (found->type == InodeType::directory) {
+        return Error{ErrorCode::IsADirectory, "the item has a directory of that disk's name"};
+      }
+      if (found->type != InodeType::file) {
+        return Error{ErrorCode::InvalidArgument, "the item has something of that disk's name that is no regular file"};
+      }
+      VAULTFS_RETURN_IF_ERROR(disk->reservation.take(tree_, found->number));
+      disk->existing = *found;
+    }
+    return ok_status();
+  }
+
+  Result<InodeNumber> make_item() {
+    Result<Attributes> directory = tree_.lookup(kRootInode, item_);
+    if (!directory.ok() && directory.code() == ErrorCode::NotFound) {
+      directory = tree_.make_directory(kRootInode, item_, kItemMode, Creator{});
+    }
+    VAULTFS_RETURN_IF_ERROR(directory);
+    return directory->number;
+  }
+
+  Status remove_leftovers(InodeNumber directory) {
+    VAULTFS_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> entries, tree_.list(directory));
+    for (const DirectoryEntry& entry : entries) {
+      if (entry.name.starts_with(kImportPrefix)) VAULTFS_RETURN_IF_ERROR(tree_.unlink(directory, entry.name));
+    }
+    return ok_status();
+  }
+
+  // True if the disk in the working tree has just what was read.
+  Result<bool> unchanged(const Disk& disk) {
+    if (!disk.existing) return false;
+    VAULTFS_ASSIGN_OR_RETURN(const Attributes now, tree_.attributes(disk.existing->number));
+    if (now.size != disk.source->size_bytes()) return false;
+    for (std::uint64_t index = 0; index < disk.chunks.size(); ++index) {
+      VAULTFS_ASSIGN_OR_RETURN(const std::optional<ChunkId> stored,
+                               tree_.chunk_at(disk.existing->number, ChunkIndexInFile(index)));
+      if (!stored || *stored != disk.chunks[index]) return false;
+    }
+    return true;
+  }
+
+  Status build(InodeNumber directory, const Disk& disk, const std::string& name) {
+    const std::uint32_t mode = disk.existing ? disk.existing->mode : kDiskMode;
+    const Creator who = disk.existing ? Creator{disk.existing->uid, disk.existing->gid} : Creator{};
+    VAULTFS_ASSIGN_OR_RETURN(const Attributes made, tree_.make_node(directory, name, InodeType::file, mode, 0, who));
+    Reservation reservation;
+    VAULTFS_RETURN_IF_ERROR(reservation.take(tree_, made.number));
+    VAULTFS_RETURN_IF_ERROR(tree_.truncate(made.number, disk.source->size_bytes()));
+    for (std::uint64_t index = 0; index < disk.chunks.size(); ++index) {
+      if (disk.chunks[index].is_zero()) continue;
+      VAULTFS_RETURN_IF_ERROR(tree_.set_chunk(made.number, ChunkIndexInFile(index), disk.chunks[index]));
+    }
+    return ok_status();
+  }
+
+  Status put_in_place(InodeNumber directory, const Prepared& prepared) {
+    Disk& disk = *prepared.disk;
+    disk.reservation.release();  // the old file is about to lose its name
+    // A disk that was not there must not replace what a writer of the mount has made meanwhile.
+    const auto mode = disk.existing ? WorkingTree::RenameMode::replace : WorkingTree::RenameMode::no_replace;
+    Status renamed = tree_.rename(directory, prepared.temporary, directory, disk.name, mode);
+    if (!renamed.ok() && renamed.code() == ErrorCode::AlreadyExists) {
+      return Error{ErrorCode::ItemBusy, "a file of that disk's name was made while the backup ran; it was left alone"};
+    }
+    return renamed;
+  }
+
+  Vault& vault_;
+  WorkingTree& tree_;
+  const std::string item_;
+  std::vector<std::unique_ptr<Disk>> disks_;
+  std::uint64_t total_bytes_ = 0;
+  DiskImportCounts counts_;
+};
+
+}  // namespace
+
+Result<BackupOutcome> run_backup(Vault& vault, WorkingTree& tree, ItemJobs& jobs, const BackupRequest& request,
+                                 const ProgressCallback& progress) {
+  BackupRun run(vault, tree, request);
+  VAULTFS_RETURN_IF_ERROR(run.prepare(request));
+  VAULTFS_ASSIGN_OR_RETURN(
+      CommitOutcome commit,
+      jobs.run_backup(
+          request.item, [&](JobInfo& job) { return run.read(job, progress); }, [&](JobInfo&) { return run.apply(); }));
+  const DiskImportCounts& counts = run.counts();
+  return BackupOutcome{.commit = std::move(commit),
+                       .read_bytes = counts.read_bytes,
+                       .hole_bytes = counts.hole_bytes,
+                       .new_chunks = counts.new_chunks,
+                       .known_chunks = counts.known_chunks,
+                       .stored_bytes = counts.stored_bytes};
+}
+
+}  // namespace vaultfs

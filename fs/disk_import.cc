@@ -1,0 +1,160 @@
+#include "fs/disk_import.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <system_error>
+
+#include "crypto/chunk_id.h"
+#include "fs/parallel_work.h"
+#include "fs/path_overlap.h"
+#include "vaultmeta/inode_record.h"
+
+namespace vaultfs {
+namespace {
+
+std::int64_t nanos_of(const struct timespec& time) {
+  return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SourceReader>> SourceReader::open(const std::filesystem::path& path,
+                                                         const std::filesystem::path& vault_directory) {
+  // O_NONBLOCK: opening a FIFO must not wait for its writer. It means nothing for files and block devices.
+  FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!fd.valid()) {
+    if (errno == ENXIO) return Error{ErrorCode::InvalidArgument, path.string() + " is no disk image or block device"};
+    return system_call_error(errno, "cannot open " + path.string());
+  }
+  std::unique_ptr<SourceReader> source(new SourceReader(std::move(fd), path));
+  VAULTFS_RETURN_IF_ERROR(source->examine(vault_directory));
+  return source;
+}
+
+Status SourceReader::examine(const std::filesystem::path& vault_directory) {
+  struct stat st {};
+  if (::fstat(fd_.get(), &st) != 0) return system_call_error(errno, "cannot stat " + path_.string());
+  if (S_ISDIR(st.st_mode)) return Error{ErrorCode::IsADirectory, path_.string() + " is a directory, not a disk image"};
+  device_ = S_ISBLK(st.st_mode);
+  if (!device_ && !S_ISREG(st.st_mode)) {
+    return Error{ErrorCode::InvalidArgument, path_.string() + " is neither a regular file nor a block device"};
+  }
+  std::error_code error;
+  const std::filesystem::path real = std::filesystem::read_symlink(fd_.proc_path(), error);
+  if (!error && lies_within_directory(real, vault_directory)) {
+    return Error{ErrorCode::OverlapsVault, path_.string() + " is a file of the vault itself; name the original image"};
+  }
+  VAULTFS_ASSIGN_OR_RETURN(size_bytes_, current_size());
+  if (size_bytes_ > kMaxFileBytes) return Error{ErrorCode::FileTooLarge, path_.string() + " is larger than 1 PiB"};
+  VAULTFS_ASSIGN_OR_RETURN(stamp_, stamp());
+  // Only a hint for the kernel's read-ahead; the cache is left alone, because a warm image is read from it next time.
+  static_cast<void>(::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_SEQUENTIAL));
+  return ok_status();
+}
+
+Result<std::uint64_t> SourceReader::current_size() const {
+  if (device_) {
+    std::uint64_t bytes = 0;
+    if (::ioctl(fd_.get(), BLKGETSIZE64, &bytes) != 0) return system_call_error(errno, "cannot size " + path_.string());
+    return bytes;
+  }
+  struct stat st {};
+  if (::fstat(fd_.get(), &st) != 0) return system_call_error(errno, "cannot stat " + path_.string());
+  return static_cast<std::uint64_t>(st.st_size);
+}
+
+Result<SourceReader::Stamp> SourceReader::stamp() const {
+  struct stat st {};
+  if (::fstat(fd_.get(), &st) != 0) return system_call_error(errno, "cannot stat " + path_.string());
+  return Stamp{nanos_of(st.st_mtim), nanos_of(st.st_ctim)};
+}
+
+bool SourceReader::has_data(std::uint64_t offset, std::uint64_t length) const {
+  const off_t data = ::lseek(fd_.get(), static_cast<off_t>(offset), SEEK_DATA);
+  if (data < 0) return errno != ENXIO;  // ENXIO: only a hole follows; anything else: cannot tell
+  return static_cast<std::uint64_t>(data) < offset + length;
+}
+
+Status SourceReader::read(std::uint64_t offset, MutableByteView out) const {
+  std::size_t done = 0;
+  while (done < out.size()) {
+    const ssize_t n = ::pread(fd_.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      return system_call_error(errno, "cannot read " + path_.string() + " at byte " + std::to_string(offset + done));
+    }
+    if (n == 0) return Error{ErrorCode::JobFailed, path_.string() + " became shorter while it was read; try again"};
+    done += static_cast<std::size_t>(n);
+  }
+  return ok_status();
+}
+
+Status SourceReader::check_size() const {
+  VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t size, current_size());
+  if (size == size_bytes_) return ok_status();
+  return Error{ErrorCode::JobFailed, path_.string() + " changed its size from " + std::to_string(size_bytes_) + " to " +
+                                         std::to_string(size) + " bytes while it was read; try again"};
+}
+
+bool SourceReader::touched() const {
+  const Result<Stamp> now = stamp();
+  return !now.ok() || *now != stamp_;
+}
+
+Result<std::vector<ChunkId>> import_disk(const SourceReader& source, const EpochKeys& keys, SegmentStore& segments,
+                                         ProgressMeter& progress, DiskImportCounts& counts) {
+  const std::uint64_t size = source.size_bytes();
+  std::vector<ChunkId> ids((size + kChunkBytes - 1) / kChunkBytes);
+  std::atomic<std::uint64_t> next{0};
+  std::atomic<std::uint64_t> read_bytes{0};
+  std::atomic<std::uint64_t> hole_bytes{0};
+  std::atomic<std::uint64_t> new_chunks{0};
+  std::atomic<std::uint64_t> known_chunks{0};
+  std::atomic<std::uint64_t> stored_bytes{0};
+
+  const auto import_chunk = [&](std::uint64_t index, Bytes& buffer) -> Status {
+    const std::uint64_t offset = index * kChunkBytes;
+    const std::size_t length = std::min<std::uint64_t>(kChunkBytes, size - offset);
+    if (!source.has_data(offset, length)) {
+      hole_bytes += length;
+      return progress.add(length);
+    }
+    const MutableByteView content = MutableByteView(buffer).first(length);
+    VAULTFS_RETURN_IF_ERROR(source.read(offset, content));
+    read_bytes += length;
+    if (is_all_zero(content)) return progress.add(length);
+    VAULTFS_ASSIGN_OR_RETURN(const ChunkId id, keys.with_id_key([&](const SecretBuffer& key) -> Result<ChunkId> {
+      return chunk_id(key, static_cast<std::uint8_t>(RecordType::chunk), content);
+    }));
+    // Also for content that the disk had before: a chunk that was found damaged is stored anew.
+    VAULTFS_ASSIGN_OR_RETURN(const PutOutcome put, segments.put(RecordType::chunk, id, content));
+    (put.stored ? new_chunks : known_chunks) += 1;
+    stored_bytes += put.stored_bytes;
+    ids[index] = id;
+    return progress.add(length);
+  };
+  const Status done = run_in_parallel(chunk_worker_count(), [&](const std::atomic<bool>& stop) -> Status {
+    Bytes buffer(std::min<std::uint64_t>(kChunkBytes, size));
+    for (std::uint64_t index = next++; index < ids.size(); index = next++) {
+      if (stop.load(std::memory_order_relaxed)) return ok_status();
+      VAULTFS_RETURN_IF_ERROR(import_chunk(index, buffer));
+    }
+    return ok_status();
+  });
+  counts.read_bytes += read_bytes;
+  counts.hole_bytes += hole_bytes;
+  counts.new_chunks += new_chunks;
+  counts.known_chunks += known_chunks;
+  counts.stored_bytes += stored_bytes;
+  VAULTFS_RETURN_IF_ERROR(done);
+  VAULTFS_RETURN_IF_ERROR(source.check_size());
+  return ids;
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "fs/file_descriptor.h"
+#include "fs/progress_meter.h"
+#include "store/epoch_keys.h"
+#include "store/segment_store.h"
+
+namespace vaultfs {
+
+// A disk image or block device that is read for a backup. Thread-safe.
+class SourceReader {
+ public:
+  // NotFound, PermissionDenied, IsADirectory; InvalidArgument for anything that is no regular file and no block device;
+  // OverlapsVault for a file of the vault itself.
+  [[nodiscard]] static Result<std::unique_ptr<SourceReader>> open(const std::filesystem::path& path,
+                                                                  const std::filesystem::path& vault_directory);
+  [[nodiscard]] std::uint64_t size_bytes() const noexcept { return size_bytes_; }
+  // False if the whole range is a hole. Without help from the source's file system everything is data.
+  [[nodiscard]] bool has_data(std::uint64_t offset, std::uint64_t length) const;
+  // Fills `out` or fails: JobFailed if the source has become shorter, the error of the read otherwise.
+  [[nodiscard]] Status read(std::uint64_t offset, MutableByteView out) const;
+  // After everything was read. JobFailed if the size is no longer the one at the start.
+  [[nodiscard]] Status check_size() const;
+  // True if the source was written to since it was opened: what was read is then no state that it ever had.
+  [[nodiscard]] bool touched() const;
+
+ private:
+  struct Stamp {
+    std::int64_t modified_nanos = 0;
+    std::int64_t changed_nanos = 0;
+    bool operator==(const Stamp&) const = default;
+  };
+  SourceReader(FileDescriptor fd, std::filesystem::path path) : fd_(std::move(fd)), path_(std::move(path)) {}
+  [[nodiscard]] Status examine(const std::filesystem::path& vault_directory);
+  [[nodiscard]] Result<std::uint64_t> current_size() const;
+  [[nodiscard]] Result<Stamp> stamp() const;
+
+  FileDescriptor fd_;
+  std::filesystem::path path_;
+  bool device_ = false;
+  std::uint64_t size_bytes_ = 0;
+  Stamp stamp_;
+};
+
+struct DiskImportCounts {
+  std::uint64_t read_bytes = 0;
+  std::uint64_t hole_bytes = 0;
+  std::uint64_t new_chunks = 0;
+  std::uint64_t known_chunks = 0;
+  std::uint64_t stored_bytes = 0;
+};
+
+// Reads the whole source with all cores into the store and gives its chunks (zero id: hole or zeros). Content that the
+// store has already is only hashed. Nothing refers to the chunks yet. Adds to `counts`.
+[[nodiscard]] Result<std::vector<ChunkId>> import_disk(const SourceReader& source, const EpochKeys& keys,
+                                                       SegmentStore& segments, ProgressMeter& progress,
+                                                       DiskImportCounts& counts);
+
+}  // namespace vaultfs

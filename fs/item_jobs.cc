@@ -1,0 +1,246 @@
+#include "fs/item_jobs.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+namespace vaultfs {
+namespace {
+
+constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
+constexpr std::int64_t kRetryNanos = 15 * 60 * kNanosPerSecond;
+
+std::string describe(const Error& error) { return std::string(error_name(error.code)) + ": " + error.message; }
+
+}  // namespace
+
+ItemJobs::ItemJobs(Vault& vault, WorkingTree& tree, KeyRefresher& refresher, const Options& options)
+    : vault_(vault), tree_(tree), refresher_(refresher), options_(options), publisher_(vault, refresher) {}
+
+ItemJobs::~ItemJobs() = default;
+
+void ItemJobs::take_stock() {
+  for (const std::string& name : tree_.item_names()) static_cast<void>(item_of(name));
+}
+
+ItemJobs::Item& ItemJobs::item_of(const std::string& name) {
+  {
+    const std::shared_lock lock(items_mutex_);
+    const auto known = items_.find(name);
+    if (known != items_.end()) return *known->second;
+  }
+  // What is appended from here on belongs to a job: the caller is about to make the item's first change.
+  const Lsn accounted = next_lsn();
+  const std::lock_guard lock(items_mutex_);
+  std::unique_ptr<Item>& item = items_[name];
+  if (item == nullptr) {
+    item = std::make_unique<Item>(name);
+    item->accounted = accounted;
+  }
+  return *item;
+}
+
+Status ItemJobs::before_change(const std::string& name) {
+  Item& item = item_of(name);
+  item.last_change_nanos.store(now_nanos(), std::memory_order_relaxed);
+  if (item.covered.load(std::memory_order_acquire)) return ok_status();
+  return start_job(item);
+}
+
+void ItemJobs::write_failed(const std::string& name, const Error& error) {
+  Item& item = item_of(name);
+  {
+    const std::lock_guard lock(item.failure_mutex);
+    if (!item.failure) item.failure = error;
+  }
+  // The next change, commit or look of the timer ends the job: that needs the journal, which the caller may be using.
+  item.covered.store(false, std::memory_order_release);
+}
+
+Status ItemJobs::start_job(Item& item) {
+  const std::lock_guard lock(item.mutex);
+  settle_failure(item);
+  if (item.covered.load(std::memory_order_acquire)) return ok_status();
+  VAULTFS_RETURN_IF_ERROR(begin_running(item));
+  refresher_.request();
+  return ok_status();
+}
+
+Status ItemJobs::begin_running(Item& item) {
+  VAULTFS_ASSIGN_OR_RETURN(JobInfo job, vault_.begin_job(JobKind::backup, item.name));
+  item.running = Running{std::move(job), vault_.segments().stored_bytes(), now_nanos()};
+  item.closed_since_nanos.reset();
+  item.covered.store(true, std::memory_order_release);
+  return ok_status();
+}
+
+void ItemJobs::settle_failure(Item& item) {
+  std::optional<Error> failure;
+  {
+    const std::lock_guard lock(item.failure_mutex);
+    failure = std::exchange(item.failure, std::nullopt);
+  }
+  if (!failure) return;
+  // If the journal is the thing that failed, neither can be stored: then the next opening finds the job in progress,
+  // calls it Interrupted and marks the item.
+  static_cast<void>(publisher_.mark_interrupted(item.name, true));
+  if (item.running) {
+    static_cast<void>(end_failed(item.running->job, *failure));
+    item.running.reset();
+  }
+  item.covered.store(false, std::memory_order_release);
+  item.accounted = next_lsn();
+}
+
+Error ItemJobs::end_failed(JobInfo job, Error error) {
+  job.state = JobState::failed;
+  job.ended = vault_.env().clock().now();
+  job.detail = describe(error);
+  const Status ended = vault_.finish_job(std::move(job), std::nullopt);
+  if (!ended.ok()) error.message += " (and the job's end could not be recorded: " + ended.error().message + ")";
+  return error;
+}
+
+Error ItemJobs::end_harmless(JobInfo job, Error error) {
+  const std::string name = job.item;
+  const bool interrupted = publisher_.interrupted(name);
+  Error result = end_failed(std::move(job), std::move(error));
+  static_cast<void>(publisher_.mark_interrupted(name, interrupted));
+  return result;
+}
+
+Result<CommitOutcome> ItemJobs::commit(const std::string& name) {
+  if (!std::ranges::count(tree_.item_names(), name)) {
+    return Error{ErrorCode::ItemNotFound, "the vault has no item of that name to commit"};
+  }
+  Item& item = item_of(name);
+  if (!item.covered.load(std::memory_order_acquire)) refresher_.refresh_before_job();
+  return commit_item(item, Cause::asked);
+}
+
+Result<CommitOutcome> ItemJobs::commit_item(Item& item, Cause cause) {
+  const std::lock_guard committing(item.committing);
+  {
+    const std::lock_guard lock(item.mutex);
+    settle_failure(item);
+    if (!item.running) {
+      if (cause != Cause::asked) return CommitOutcome{};
+      VAULTFS_RETURN_IF_ERROR(begin_running(item));
+    }
+  }
+  return cut(item, cause, std::nullopt);
+}
+
+Result<CommitOutcome> ItemJobs::run_backup(const std::string& name, const JobStep& read, const JobStep& apply) {
+  refresher_.refresh_before_job();
+  VAULTFS_ASSIGN_OR_RETURN(JobInfo job, vault_.begin_job(JobKind::backup, name));
+  Item& item = item_of(name);
+  Status gathered = read(job);
+  if (!gathered.ok()) return end_harmless(job, std::move(gathered).error());
+
+  const std::lock_guard committing(item.committing);
+  {
+    const std::lock_guard lock(item.mutex);
+    settle_failure(item);
+    item.covered.store(true, std::memory_order_release);  // changes from here on are this job's until its cut
+  }
+  Status applied = apply(job);
+  if (!applied.ok()) {
+    const std::lock_guard lock(item.mutex);
+    item.covered.store(item.running.has_value(), std::memory_order_release);
+    return end_harmless(job, std::move(applied).error());
+  }
+  return cut(item, Cause::asked, job);
+}
+
+std::optional<ItemJobs::Running> ItemJobs::take_running(Item& item, Lsn accounted) {
+  const std::lock_guard lock(item.mutex);
+  item.accounted = accounted;
+  item.covered.store(false, std::memory_order_release);
+  item.closed_since_nanos.reset();
+  item.retry_at_nanos = 0;
+  return std::exchange(item.running, std::nullopt);
+}
+
+Result<CommitOutcome> ItemJobs::cut(Item& item, Cause cause, std::optional<JobInfo> own) {
+  const std::vector<PointInfo> points = vault_.catalogue().points_of(item.name);
+  const Lsn before = next_lsn();
+  if (!tree_.changed_since(item.name, points.empty() ? Lsn{} : points.back().cut)) {
+    return end_without_change(item, cause, std::move(own), before);
+  }
+  Result<TreeSnapshot> snapshot = tree_.snapshot(item.name);
+  if (!snapshot.ok()) return fail_cut(item, std::move(own), std::move(snapshot).error());
+
+  Lsn previous;
+  {
+    const std::lock_guard lock(item.mutex);
+    previous = item.accounted;
+  }
+  std::optional<Running> running = take_running(item, snapshot->cut);
+  // Writers went on while the cut's data was sealed: what they did belongs to a new job.
+  if (tree_.changed_since(item.name, snapshot->cut)) static_cast<void>(start_job(item));
+
+  JobInfo job = own ? *own : running->job;
+  job.state = JobState::completed;
+  job.ended = vault_.env().clock().now();
+  if (!own) {
+    job.logical_bytes = snapshot->logical_bytes;
+    job.stored_bytes =
+        vault_.segments().stored_bytes() - std::min(vault_.segments().stored_bytes(), running->stored_at_begin);
+  }
+  Result<CommitOutcome> outcome = publisher_.publish(std::move(*snapshot), job, cause != Cause::asked);
+  if (!outcome.ok()) {
+    if (own && running) static_cast<void>(end_failed(running->job, outcome.error()));
+    const std::lock_guard lock(item.mutex);
+    item.accounted = previous;
+    item.retry_at_nanos = now_nanos() + kRetryNanos;
+    return end_failed(job, std::move(outcome).error());
+  }
+  if (own && running) end_joined(*running, outcome->job);
+  return outcome;
+}
+
+Error ItemJobs::fail_cut(Item& item, std::optional<JobInfo> own, Error error) {
+  const std::lock_guard lock(item.mutex);
+  bool lost = false;
+  {
+    const std::lock_guard failure_lock(item.failure_mutex);
+    lost = item.failure.has_value();
+  }
+  if (lost) {
+    settle_failure(item);  // ends the running job, too
+  } else if (!own && item.running) {
+    own = item.running->job;
+    item.running.reset();
+  } else {
+    return own ? end_failed(*own, std::move(error)) : std::move(error);
+  }
+  item.covered.store(item.running.has_value(), std::memory_order_release);
+  item.closed_since_nanos.reset();
+  item.retry_at_nanos = now_nanos() + kRetryNanos;
+  return own ? end_failed(*own, std::move(error)) : std::move(error);
+}
+
+Result<CommitOutcome> ItemJobs::end_without_change(Item& item, Cause cause, std::optional<JobInfo> own, Lsn accounted) {
+  const std::optional<Running> running = take_running(item, accounted);
+  std::optional<PointNumber> turn_explicit;
+  if (cause == Cause::asked) {
+    const std::vector<PointInfo> points = vault_.catalogue().points_of(item.name);
+    if (!points.empty() && points.back().automatic) turn_explicit = points.back().number;
+  }
+  VAULTFS_ASSIGN_OR_RETURN(CommitOutcome outcome,
+                           publisher_.finish_unchanged(own ? *own : running->job, turn_explicit));
+  if (own && running) end_joined(*running, outcome.job);
+  // Not stored, the mark only makes the next automatic point look worse than it is.
+  if (cause == Cause::asked) static_cast<void>(publisher_.mark_interrupted(item.name, false));
+  return outcome;
+}
+
+void ItemJobs::end_joined(const Running& joined, const JobInfo& by) {
+  JobInfo job = joined.job;
+  job.detail = "its work is part of job " + std::to_string(by.number.value);
+  // Not recorded, it would be called Interrupted at the next opening: a nuisance, no loss.
+  static_cast<void>(publisher_.finish_unchanged(std::move(job), std::nullopt));
+}
+
+}  // namespace vaultfs

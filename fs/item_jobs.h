@@ -1,0 +1,129 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <string>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "fs/item_commit.h"
+#include "fs/key_refresher.h"
+#include "fs/session.h"
+#include "fs/working_tree.h"
+#include "vaultmeta/vault.h"
+
+namespace vaultfs {
+
+// The backup jobs of all items (architecture, "Namespace, jobs, points"), one state machine per item:
+//
+//   idle ──first change──▶ running ──settle, max-job, commit(), close()──▶ cut ──▶ Completed (or no change), idle or
+//   next job
+//                             └──write failure──▶ Failed, the item is marked interrupted, idle
+//
+// Changes that no job covers (made while a cut was being taken, or left by a job whose commit failed) are adopted by
+// commit_due(). Work that was there when the vault was opened is not: it waits for the next change or commit().
+//
+// Lock order: one item's `committing` → the same item's `mutex` → its `failure_mutex`; `items_mutex_` is a leaf. The
+// tree is called with at most `committing` held, so it may call back into before_change().
+// Thread-safe.
+class ItemJobs final : public ChangeObserver {
+ public:
+  struct Options {
+    unsigned settle_seconds = 10;
+    unsigned max_job_seconds = 24 * 3600;
+    bool manual_commit = false;
+  };
+  // All must outlive it. REQUIRES: the owner's vault.
+  ItemJobs(Vault& vault, WorkingTree& tree, KeyRefresher& refresher, const Options& options);
+  ~ItemJobs() override;
+
+  // Takes what the items hold now as work that waits for commit(). To be called once, after WorkingTree::start.
+  void take_stock();
+
+  // ChangeObserver. Cheap while a job runs: one shared lookup and one clock reading.
+  [[nodiscard]] Status before_change(const std::string& item) override;
+  void write_failed(const std::string& item, const Error& error) override;
+
+  // Cuts now, as asked for by a person. ItemNotFound, and whatever kept the work from being committed.
+  [[nodiscard]] Result<CommitOutcome> commit(const std::string& item);
+
+  // A job of its own for `backup run`: `read` gathers (other commits of the item may happen meanwhile), `apply` changes
+  // the working tree in one go, then the item is committed. A failure ends the job as Failed with its reason.
+  using JobStep = std::function<Status(JobInfo& job)>;
+  [[nodiscard]] Result<CommitOutcome> run_backup(const std::string& item, const JobStep& read, const JobStep& apply);
+
+  // Ends jobs that failed, adopts changes that no job covers, commits what is settled or older than max-job. Errors end
+  // the job as Failed; the work is tried again after a quarter of an hour or at the next change.
+  void commit_due();
+
+  // The end of the session: commits every running job, except with manual_commit. The first error; all are tried.
+  [[nodiscard]] Status close();
+
+ private:
+  struct Running {
+    JobInfo job;
+    std::uint64_t stored_at_begin = 0;
+    std::int64_t begun_nanos = 0;  // monotonic
+  };
+  struct Item {
+    explicit Item(std::string item_name) : name(std::move(item_name)) {}
+    const std::string name;
+    // Commits of one item come one after the other. Held during a whole commit, a bounded wait for the key vault
+    // included.
+    std::mutex committing;
+    // True while changes need nothing more: a job runs, or a commit is applying its own.
+    std::atomic<bool> covered{false};
+    std::atomic<std::int64_t> last_change_nanos{0};  // monotonic
+    std::mutex mutex;  // guards what follows; held across the journal's commit of a job's start, so that it comes
+                       // before the change
+    std::optional<Running> running;
+    Lsn accounted;                                   // changes before it belong to a cut, or wait for commit()
+    std::optional<std::int64_t> closed_since_nanos;  // since when no file was seen open for writing
+    std::int64_t retry_at_nanos = 0;                 // no adoption before, after a failed commit
+    std::mutex failure_mutex;  // guards `failure`; a leaf, because write_failed may be called under the tree's locks
+    std::optional<Error> failure;
+  };
+  enum class Cause : std::uint8_t { asked, automatic, closing };
+
+  [[nodiscard]] Item& item_of(const std::string& name);
+  [[nodiscard]] Lsn next_lsn() { return vault_.journal().last_appended().next(); }
+  [[nodiscard]] std::int64_t now_nanos() const { return vault_.env().clock().monotonic_nanos(); }
+
+  [[nodiscard]] Status start_job(Item& item);
+  [[nodiscard]] Status begin_running(Item& item);  // REQUIRES: item.mutex held, nothing running
+  void settle_failure(Item& item);                 // REQUIRES: item.mutex held
+  [[nodiscard]] bool due(Item& item, std::int64_t now);
+  [[nodiscard]] Result<CommitOutcome> commit_item(Item& item, Cause cause);
+  // REQUIRES: item.committing held. `own` is the job of a backup run; without it the running one is committed.
+  [[nodiscard]] Result<CommitOutcome> cut(Item& item, Cause cause, std::optional<JobInfo> own);
+  [[nodiscard]] Result<CommitOutcome> end_without_change(Item& item, Cause cause, std::optional<JobInfo> own,
+                                                         Lsn accounted);
+  [[nodiscard]] std::optional<Running> take_running(Item& item, Lsn accounted);
+  // The cut could not be taken: ends the job; the work stays in the working tree.
+  Error fail_cut(Item& item, std::optional<JobInfo> own, Error error);
+  // A job whose work another job's cut has taken along.
+  void end_joined(const Running& joined, const JobInfo& by);
+  // Records the job's failure, which marks the item as interrupted, and gives the error back.
+  Error end_failed(JobInfo job, Error error);
+  // The same for a job that has left the item as it was: the mark stays as it was, too.
+  Error end_harmless(JobInfo job, Error error);
+  // Ends a running job without a point; what it did stays in the working tree.
+  void end_uncommitted(Item& item, const std::string& why);
+  [[nodiscard]] Status close_item(Item& item);
+
+  Vault& vault_;
+  WorkingTree& tree_;
+  KeyRefresher& refresher_;
+  const Options options_;
+  ItemCommit publisher_;
+  mutable std::shared_mutex items_mutex_;  // guards the map, not the items, which live as long as this object
+  std::map<std::string, std::unique_ptr<Item>> items_;
+};
+
+}  // namespace vaultfs

@@ -1,0 +1,116 @@
+#include <algorithm>
+#include <vector>
+
+#include "fs/item_jobs.h"
+
+// When jobs end by themselves: settled, too old, failed, at the end of the session.
+
+namespace vaultfs {
+namespace {
+
+constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
+constexpr const char* kRemoved = "the item's directory was removed; its recovery points stay";
+
+}  // namespace
+
+void ItemJobs::commit_due() {
+  take_stock();
+  std::vector<Item*> items;
+  {
+    const std::shared_lock lock(items_mutex_);
+    for (const auto& [name, item] : items_) items.push_back(item.get());
+  }
+  const std::vector<std::string> present = tree_.item_names();
+  const std::int64_t now = now_nanos();
+  for (Item* item : items) {
+    if (!std::ranges::count(present, item->name)) {
+      // Its job may have begun a moment ago, for the mkdir that is about to make it.
+      const std::int64_t quiet = now - item->last_change_nanos.load(std::memory_order_relaxed);
+      if (quiet >= options_.settle_seconds * kNanosPerSecond) end_uncommitted(*item, kRemoved);
+      continue;
+    }
+    // An error has ended the job as Failed, where people look for it; there is nobody else to tell.
+    if (due(*item, now)) static_cast<void>(commit_item(*item, Cause::automatic));
+  }
+}
+
+bool ItemJobs::due(Item& item, std::int64_t now) {
+  Lsn accounted;
+  bool covered = false;
+  {
+    const std::lock_guard lock(item.mutex);
+    settle_failure(item);
+    accounted = item.accounted;
+    covered = item.covered.load(std::memory_order_acquire) || now < item.retry_at_nanos;
+  }
+  if (!covered && tree_.changed_since(item.name, accounted)) static_cast<void>(start_job(item));
+  if (options_.manual_commit) return false;
+  const bool open = tree_.open_for_writing(item.name);
+  const std::lock_guard lock(item.mutex);
+  if (!item.running) return false;
+  if (now - item.running->begun_nanos >= options_.max_job_seconds * kNanosPerSecond) return true;
+  if (open) {
+    item.closed_since_nanos.reset();
+    return false;
+  }
+  if (!item.closed_since_nanos) item.closed_since_nanos = now;
+  const std::int64_t quiet_since =
+      std::max(*item.closed_since_nanos, item.last_change_nanos.load(std::memory_order_relaxed));
+  return now - quiet_since >= options_.settle_seconds * kNanosPerSecond;
+}
+
+void ItemJobs::end_uncommitted(Item& item, const std::string& why) {
+  const std::lock_guard committing(item.committing);
+  const std::lock_guard lock(item.mutex);
+  settle_failure(item);
+  if (!item.running) return;
+  JobInfo job = std::exchange(item.running, std::nullopt)->job;
+  item.covered.store(false, std::memory_order_release);
+  // Not Completed: nothing was backed up, so it must not count for the rotation rule.
+  job.state = JobState::interrupted;
+  job.ended = vault_.env().clock().now();
+  job.detail = why;
+  // Nothing was lost, so what comes next is not marked for it.
+  const bool interrupted = publisher_.interrupted(item.name);
+  static_cast<void>(vault_.finish_job(std::move(job), std::nullopt));
+  static_cast<void>(publisher_.mark_interrupted(item.name, interrupted));
+}
+
+Status ItemJobs::close() {
+  std::vector<Item*> items;
+  {
+    const std::shared_lock lock(items_mutex_);
+    for (const auto& [name, item] : items_) items.push_back(item.get());
+  }
+  const std::vector<std::string> present = tree_.item_names();
+  Status result;
+  for (Item* item : items) {
+    if (!std::ranges::count(present, item->name)) {
+      end_uncommitted(*item, kRemoved);
+      continue;
+    }
+    Status status = close_item(*item);
+    if (!status.ok() && result.ok()) result = with_context(std::move(status).error(), "an item could not be committed");
+  }
+  return result;
+}
+
+Status ItemJobs::close_item(Item& item) {
+  if (options_.manual_commit) {
+    end_uncommitted(item, "unmounted before `backup commit`; the work stays in the working tree");
+    return ok_status();
+  }
+  Lsn accounted;
+  bool covered = false;
+  {
+    const std::lock_guard lock(item.mutex);
+    settle_failure(item);
+    accounted = item.accounted;
+    covered = item.covered.load(std::memory_order_acquire);
+  }
+  if (!covered && tree_.changed_since(item.name, accounted)) VAULTFS_RETURN_IF_ERROR(start_job(item));
+  Result<CommitOutcome> outcome = commit_item(item, Cause::closing);
+  return outcome.ok() ? ok_status() : Status(std::move(outcome).error());
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "vaultmeta/key_custody.h"
+
+namespace vaultfs {
+
+// Refreshes a vault's keys (architecture, "The rotation rule", 1) from one thread of its own: now and then by itself,
+// and when asked. So nobody who can't wait for a key vault has to. Thread-safe.
+class KeyRefresher {
+ public:
+  // A refresh that ended within this time counts as one made now.
+  static constexpr std::int64_t kRecentNanos = 5'000'000'000;
+  static constexpr std::chrono::seconds kBound{10};
+  // How often it tries while access is denied or the key vault out of reach, so that the vault heals soon.
+  static constexpr std::chrono::seconds kTroubleInterval{15};
+
+  // `periodic`: refreshes every settings.refresh_minutes too.
+  KeyRefresher(KeyCustody& custody, const Clock& clock, bool periodic);
+  KeyRefresher(const KeyRefresher&) = delete;
+  KeyRefresher& operator=(const KeyRefresher&) = delete;
+  // Waits for a refresh that is under way.
+  ~KeyRefresher();
+
+  // Makes one soon in the background, unless one was made just now. Returns at once.
+  void request();
+  // Makes one that begins after this call and waits for its end.
+  [[nodiscard]] Result<RefreshOutcome> refresh();
+  // The same, but waits for at most `bound` (KeyVaultUnavailable beyond; the refresh goes on).
+  [[nodiscard]] Result<RefreshOutcome> refresh_within(std::chrono::milliseconds bound);
+  // As refresh_within(kBound), unless one was made just now. Trouble is in the custody's status, not here: a job starts
+  // with the keys there are.
+  void refresh_before_job();
+
+ private:
+  void run();
+  [[nodiscard]] bool recent() const;  // REQUIRES: mutex_ held
+  [[nodiscard]] std::chrono::milliseconds interval() const;
+
+  KeyCustody& custody_;
+  const Clock& clock_;
+  const bool periodic_;
+  std::mutex mutex_;  // guards all below; not held while a refresh runs
+  std::condition_variable changed_;
+  bool stopping_ = false;
+  std::uint64_t wanted_ = 0;                       // refreshes with a number up to this one were asked for
+  std::uint64_t started_ = 0;                      // number of the newest that was begun
+  std::uint64_t finished_ = 0;                     // and of the newest that has ended
+  std::optional<std::int64_t> last_success_;       // monotonic nanoseconds
+  std::optional<Result<RefreshOutcome>> outcome_;  // of `finished_`
+  std::thread thread_;
+};
+
+}  // namespace vaultfs

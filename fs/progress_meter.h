@@ -1,0 +1,52 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "fs/session.h"
+
+namespace vaultfs {
+
+// Counts the bytes of a long operation and tells the caller now and then. Thread-safe.
+class ProgressMeter {
+ public:
+  ProgressMeter(const ProgressCallback& callback, std::uint64_t total_bytes, const Clock& clock)
+      : callback_(callback), clock_(clock), total_bytes_(total_bytes) {}
+
+  // Interrupted if the callback has asked to stop.
+  [[nodiscard]] Status add(std::uint64_t bytes) {
+    const std::uint64_t done = done_bytes_.fetch_add(bytes, std::memory_order_relaxed) + bytes;
+    if (callback_ == nullptr) return ok_status();
+    if (!stopped_.load(std::memory_order_relaxed)) {
+      const std::unique_lock lock(mutex_, std::try_to_lock);
+      if (lock.owns_lock()) report(done);
+    }
+    if (stopped_.load(std::memory_order_relaxed)) return Error{ErrorCode::Interrupted, "stopped as asked"};
+    return ok_status();
+  }
+
+ private:
+  static constexpr std::int64_t kIntervalNanos = 100'000'000;
+
+  void report(std::uint64_t done) {  // REQUIRES: mutex_ held
+    const std::int64_t now = clock_.monotonic_nanos();
+    if (done < total_bytes_ && reported_ && now - last_report_ < kIntervalNanos) return;
+    reported_ = true;
+    last_report_ = now;
+    if (!callback_({done, total_bytes_})) stopped_.store(true, std::memory_order_relaxed);
+  }
+
+  const ProgressCallback& callback_;
+  const Clock& clock_;
+  const std::uint64_t total_bytes_;
+  std::atomic<std::uint64_t> done_bytes_{0};
+  std::atomic<bool> stopped_{false};
+  std::mutex mutex_;  // guards all below and serialises the callback; nothing of the engine is locked inside
+  bool reported_ = false;
+  std::int64_t last_report_ = 0;
+};
+
+}  // namespace vaultfs

@@ -1,0 +1,142 @@
+#include "fs/restore.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "fs/path_overlap.h"
+#include "fs/progress_meter.h"
+#include "fs/restore_file.h"
+#include "fs/restore_target.h"
+#include "fs/restore_tree.h"
+
+namespace vaultfs {
+namespace {
+
+enum class TargetKind : std::uint8_t { file, directory, device };
+
+Result<TargetKind> kind_of_target(const std::filesystem::path& to) {
+  struct stat st {};
+  if (::stat(to.c_str(), &st) != 0) return TargetKind::file;
+  if (S_ISDIR(st.st_mode)) return TargetKind::directory;
+  if (S_ISBLK(st.st_mode)) return TargetKind::device;
+  if (S_ISREG(st.st_mode)) return TargetKind::file;
+  return Error{ErrorCode::InvalidArgument, to.string() + " is neither a file, a directory nor a block device"};
+}
+
+struct NamedDisk {
+  std::string path;  // inside the item
+  InodeNumber inode;
+};
+
+Status collect_disks(FileTree& tree, InodeNumber directory, const std::string& prefix, std::vector<NamedDisk>& disks) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> entries, tree.list(directory));
+  for (const DirectoryEntry& entry : entries) {
+    if (entry.type == InodeType::file) disks.push_back({prefix + entry.name, entry.number});
+    if (entry.type == InodeType::directory) {
+      VAULTFS_RETURN_IF_ERROR(collect_disks(tree, entry.number, prefix + entry.name + "/", disks));
+    }
+  }
+  return ok_status();
+}
+
+Error no_such_disk(const std::vector<NamedDisk>& disks) {
+  constexpr std::size_t kShown = 20;
+  std::string names;
+  for (std::size_t i = 0; i < std::min(disks.size(), kShown); ++i) names += (i == 0 ? "" : ", ") + disks[i].path;
+  if (disks.size() > kShown) names += ", and " + std::to_string(disks.size() - kShown) + " more";
+  if (disks.empty()) return Error{ErrorCode::DiskNotFound, "the recovery point holds no disk"};
+  return Error{ErrorCode::DiskNotFound, "say which disk; the recovery point holds: " + names};
+}
+
+// The disk that is meant; without a name the only one there is.
+Result<Attributes> find_disk(FileTree& tree, InodeNumber root, const std::string& name) {
+  std::vector<NamedDisk> disks;
+  VAULTFS_RETURN_IF_ERROR(collect_disks(tree, root, "", disks));
+  const auto found = std::ranges::find_if(disks, [&](const NamedDisk& disk) { return disk.path == name; });
+  if (found != disks.end()) return tree.attributes(found->inode);
+  if (name.empty() && disks.size() == 1) return tree.attributes(disks.front().inode);
+  return no_such_disk(disks);
+}
+
+class Restore {
+ public:
+  Restore(Session& session, const RestoreRequest& request, const ProgressCallback& callback)
+      : vault_(session.vault()), session_(session), request_(request), callback_(callback) {}
+
+  Result<RestoreOutcome> run() {
+    VAULTFS_ASSIGN_OR_RETURN(outcome_.point, vault_.catalogue().find_point(request_.item, request_.point));
+    VAULTFS_ASSIGN_OR_RETURN(tree_, session_.open_point(outcome_.point, root_));
+    VAULTFS_ASSIGN_OR_RETURN(const TargetKind kind, kind_of_target(request_.to));
+    if (lies_within_directory(request_.to, vault_.path())) {
+      return Error{ErrorCode::OverlapsVault, "the target lies inside the vault; restore to another place"};
+    }
+    if (kind == TargetKind::directory && request_.disk.empty()) {
+      VAULTFS_RETURN_IF_ERROR(everything());
+    } else {
+      VAULTFS_RETURN_IF_ERROR(one_disk(kind));
+    }
+    return outcome_;
+  }
+
+  [[nodiscard]] const RestoreOutcome& outcome() const { return outcome_; }
+
+ private:
+  Status everything() {
+    VAULTFS_ASSIGN_OR_RETURN(const TreeSize size, measure_tree(*tree_, root_));
+    ProgressMeter progress(callback_, 2 * size.logical_bytes, vault_.env().clock());
+    return restore_tree(vault_, *tree_, root_, request_.to, request_.force, progress, outcome_);
+  }
+
+  Status one_disk(TargetKind kind) {
+    VAULTFS_ASSIGN_OR_RETURN(const Attributes disk, find_disk(*tree_, root_, request_.disk));
+    std::filesystem::path to = request_.to;
+    if (kind == TargetKind::directory) to /= std::filesystem::path(request_.disk).filename();
+    VAULTFS_ASSIGN_OR_RETURN(const auto target,
+                             kind == TargetKind::device
+                                 ? RestoreTarget::device(to, disk.size)
+                                 : RestoreTarget::new_file(to, request_.force, disk.size, disk.mode));
+    ProgressMeter progress(callback_, 2 * disk.size, vault_.env().clock());
+    VAULTFS_ASSIGN_OR_RETURN(outcome_.written_bytes,
+                             restore_content(vault_, *tree_, disk.number, disk.size, *target, progress));
+    outcome_.files = 1;
+    outcome_.logical_bytes = disk.size;
+    return target->publish();
+  }
+
+  Vault& vault_;
+  Session& session_;
+  const RestoreRequest& request_;
+  const ProgressCallback& callback_;
+  std::shared_ptr<FileTree> tree_;
+  InodeNumber root_;
+  RestoreOutcome outcome_;
+};
+
+}  // namespace
+
+Result<RestoreOutcome> restore(Session& session, const RestoreRequest& request, const ProgressCallback& progress) {
+  Vault& vault = session.vault();
+  // A vault that nobody may write to leaves no job behind; nor does a request that names nothing there is.
+  VAULTFS_RETURN_IF_ERROR(vault.catalogue().find_point(request.item, request.point));
+  std::optional<JobInfo> job;
+  if (!vault.read_only()) {
+    VAULTFS_ASSIGN_OR_RETURN(job, vault.begin_job(JobKind::restore, request.item));
+  }
+  Restore work(session, request, progress);
+  Result<RestoreOutcome> outcome = work.run();
+  if (!job) return outcome;
+  job->state = outcome.ok() ? JobState::completed : JobState::failed;
+  job->ended = vault.env().clock().now();
+  job->logical_bytes = work.outcome().logical_bytes;
+  job->detail = "from " + work.outcome().point.id();
+  if (!outcome.ok()) job->detail = std::string(error_name(outcome.code())) + ": " + outcome.error().message;
+  const Status recorded = vault.finish_job(*job, std::nullopt);
+  if (outcome.ok() && !recorded.ok()) return with_context(recorded.error(), "the restore is whole, but not recorded");
+  return outcome;
+}
+
+}  // namespace vaultfs

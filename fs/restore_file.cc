@@ -1,0 +1,121 @@
+#include "fs/restore_file.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "crypto/chunk_id.h"
+#include "fs/parallel_work.h"
+
+namespace vaultfs {
+namespace {
+
+struct FreeAligned {
+  void operator()(std::byte* memory) const noexcept { std::free(memory); }
+};
+
+class ContentRestore {
+ public:
+  ContentRestore(Vault& vault, FileTree& tree, InodeNumber inode, std::uint64_t size_bytes, RestoreTarget& target,
+                 ProgressMeter& progress)
+      : vault_(vault), tree_(tree), inode_(inode), size_bytes_(size_bytes), target_(target), progress_(progress) {
+    expected_.resize((size_bytes + kChunkBytes - 1) / kChunkBytes);
+  }
+
+  Result<std::uint64_t> run() {
+    VAULTFS_RETURN_IF_ERROR(for_each_chunk([this](std::uint64_t index, MutableByteView) { return write(index); }));
+    VAULTFS_RETURN_IF_ERROR(target_.sync());
+    VAULTFS_RETURN_IF_ERROR(target_.start_reading_back());
+    VAULTFS_RETURN_IF_ERROR(
+        for_each_chunk([this](std::uint64_t index, MutableByteView buffer) { return compare(index, buffer); }));
+    return written_bytes_.load();
+  }
+
+ private:
+  using ChunkStep = std::function<Status(std::uint64_t index, MutableByteView buffer)>;
+
+  Status for_each_chunk(const ChunkStep& step) {
+    std::atomic<std::uint64_t> next{0};
+    const auto threads = static_cast<unsigned>(std::min<std::uint64_t>(chunk_worker_count(), expected_.size()));
+    return run_in_parallel(threads, [&](const std::atomic<bool>& stop) -> Status {
+      constexpr std::size_t kBufferBytes = kChunkBytes + RestoreTarget::kAlignment;
+      const std::unique_ptr<std::byte, FreeAligned> memory(
+          static_cast<std::byte*>(std::aligned_alloc(RestoreTarget::kAlignment, kBufferBytes)));
+      if (memory == nullptr) return Error{ErrorCode::Internal, "out of memory"};
+      const MutableByteView buffer(memory.get(), kBufferBytes);
+      for (std::uint64_t index = next++; index < expected_.size(); index = next++) {
+        if (stop.load(std::memory_order_relaxed)) return ok_status();
+        VAULTFS_RETURN_IF_ERROR(step(index, buffer));
+        VAULTFS_RETURN_IF_ERROR(progress_.add(length_of(index)));
+      }
+      return ok_status();
+    });
+  }
+
+  [[nodiscard]] std::size_t length_of(std::uint64_t index) const {
+    return std::min<std::uint64_t>(kChunkBytes, size_bytes_ - index * kChunkBytes);
+  }
+
+  Result<ChunkId> id_of(ByteView content) {
+    return vault_.keys().with_id_key([&](const SecretBuffer& key) -> Result<ChunkId> {
+      return chunk_id(key, static_cast<std::uint8_t>(RecordType::chunk), content);
+    });
+  }
+
+  Status write(std::uint64_t index) {
+    const std::uint64_t offset = index * kChunkBytes;
+    const std::size_t length = length_of(index);
+    VAULTFS_ASSIGN_OR_RETURN(const std::optional<ChunkId> id, tree_.chunk_at(inode_, ChunkIndexInFile(index)));
+    if (!id) return Error{ErrorCode::Internal, "a recovery point has content that is not settled"};
+    if (id->is_zero()) return target_.clear(offset, length);
+    VAULTFS_ASSIGN_OR_RETURN(Bytes content, vault_.segments().read_verified(RecordType::chunk, *id));
+    // A file that shrank or grew over its tail keeps a chunk of another length.
+    const bool whole = content.size() == length;
+    content.resize(length);
+    if (whole) {
+      expected_[index] = *id;
+    } else {
+      VAULTFS_ASSIGN_OR_RETURN(expected_[index], id_of(content));
+    }
+    VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t written, target_.write(offset, content));
+    written_bytes_ += written;
+    return ok_status();
+  }
+
+  Status compare(std::uint64_t index, MutableByteView buffer) {
+    const std::uint64_t offset = index * kChunkBytes;
+    const std::size_t length = length_of(index);
+    const ChunkId& expected = expected_[index];
+    if (expected.is_zero() && !target_.may_have_data(offset, length)) return ok_status();
+    VAULTFS_RETURN_IF_ERROR(target_.read_back(offset, length, buffer));
+    const ByteView found = buffer.first(length);
+    if (expected.is_zero()) return is_all_zero(found) ? ok_status() : mismatch(offset);
+    VAULTFS_ASSIGN_OR_RETURN(const ChunkId id, id_of(found));
+    return id == expected ? ok_status() : mismatch(offset);
+  }
+
+  static Status mismatch(std::uint64_t offset) {
+    return Error{ErrorCode::RestoreMismatch, "what was read back at byte " + std::to_string(offset) +
+                                                 " is not what was written; the target medium is faulty"};
+  }
+
+  Vault& vault_;
+  FileTree& tree_;
+  const InodeNumber inode_;
+  const std::uint64_t size_bytes_;
+  RestoreTarget& target_;
+  ProgressMeter& progress_;
+  std::vector<ChunkId> expected_;  // of what was written; zero: zeros. Each element has one writer at a time
+  std::atomic<std::uint64_t> written_bytes_{0};
+};
+
+}  // namespace
+
+Result<std::uint64_t> restore_content(Vault& vault, FileTree& tree, InodeNumber inode, std::uint64_t size_bytes,
+                                      RestoreTarget& target, ProgressMeter& progress) {
+  return ContentRestore(vault, tree, inode, size_bytes, target, progress).run();
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "fs/file_descriptor.h"
+
+namespace vaultfs {
+
+// Where a restored disk is written: a new file that gets its name only when it is whole, or a block device.
+// Writing and reading back are thread-safe; the rest is not.
+class RestoreTarget {
+ public:
+  // A file beside `path`, without a name where the file system can do that. RefusedOverwrite if `path` exists and not
+  // `force`; IsADirectory; NotFound if its directory is missing.
+  [[nodiscard]] static Result<std::unique_ptr<RestoreTarget>> new_file(const std::filesystem::path& path, bool force,
+                                                                       std::uint64_t size_bytes, std::uint32_t mode);
+  // An open, empty, writable file of the caller's.
+  [[nodiscard]] static Result<std::unique_ptr<RestoreTarget>> adopt_file(FileDescriptor fd, std::uint64_t size_bytes);
+  // ShortDevice; ItemBusy if the device is mounted or otherwise in use.
+  [[nodiscard]] static Result<std::unique_ptr<RestoreTarget>> device(const std::filesystem::path& path,
+                                                                     std::uint64_t size_bytes);
+  RestoreTarget(const RestoreTarget&) = delete;
+  RestoreTarget& operator=(const RestoreTarget&) = delete;
+  // Removes a file that was not published.
+  ~RestoreTarget();
+
+  // Writes content; in a file, whole pages of zeros stay holes. The number of bytes really written.
+  [[nodiscard]] Result<std::uint64_t> write(std::uint64_t offset, ByteView content);
+  // Makes the range read as zeros: nothing to do in a file, real work on a device.
+  [[nodiscard]] Status clear(std::uint64_t offset, std::uint64_t length);
+  [[nodiscard]] Status sync();
+
+  // Prepares reading back what was synced, from the medium and not from memory where the system allows it.
+  [[nodiscard]] Status start_reading_back();
+  // Fills the start of `buffer` (kAlignment-aligned, room for kAlignment more than length) with [offset, offset +
+  // length). `offset` is a multiple of 1 MiB.
+  static constexpr std::size_t kAlignment = 4096;
+  [[nodiscard]] Status read_back(std::uint64_t offset, std::size_t length, MutableByteView buffer);
+  // False if the whole range is a hole of a file, which needs no reading to be known as zeros.
+  [[nodiscard]] bool may_have_data(std::uint64_t offset, std::uint64_t length) const;
+
+  // Gives the file its name, durably; with `force` it replaces what is there. Nothing to do for a device.
+  [[nodiscard]] Status publish();
+
+ private:
+  RestoreTarget() = default;
+  [[nodiscard]] Status write_all(std::uint64_t offset, ByteView bytes);
+  [[nodiscard]] Status open_unnamed();
+  [[nodiscard]] Status publish_unnamed();
+
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;  // empty: the file has no name yet, or needs none
+  FileDescriptor fd_;
+  FileDescriptor back_;
+  bool direct_ = false;
+  bool device_ = false;
+  bool named_by_caller_ = false;
+  bool force_ = false;
+};
+
+}  // namespace vaultfs

@@ -1,0 +1,135 @@
+#include "fs/session.h"
+
+#include <chrono>
+#include <utility>
+
+#include "fs/backup_run.h"
+#include "fs/point_tree.h"
+#include "fs/session_impl.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::chrono::milliseconds kJobsLook{500};
+constexpr std::chrono::milliseconds kDeadlinesLook{1000};
+constexpr std::chrono::milliseconds kCheckpointLook{1000};
+
+}  // namespace
+
+Status ReadOnlyObserver::before_change(const std::string&) {
+  return Error{ErrorCode::ReadOnly, "the vault was opened read-only"};
+}
+void ReadOnlyObserver::write_failed(const std::string&, const Error&) {}
+
+Result<std::unique_ptr<Session>> Session::open(const Vault::Machine& machine, const Options& options) {
+  std::unique_ptr<WorkingTree> tree = WorkingTree::create(options.tree);
+  VAULTFS_ASSIGN_OR_RETURN(std::unique_ptr<Vault> vault, Vault::open(machine, options.vault, *tree));
+  auto session = std::make_unique<OpenedSession>(options, std::move(tree), std::move(vault));
+  session->start();
+  return std::unique_ptr<Session>(std::move(session));
+}
+
+OpenedSession::OpenedSession(const Options& options, std::unique_ptr<WorkingTree> tree, std::unique_ptr<Vault> vault)
+    : options_(options), tree_(std::move(tree)), vault_(std::move(vault)) {}
+
+OpenedSession::~OpenedSession() {
+  timers_.clear();
+  // Without close() the session ends as if the process had: what is not synced by now may be lost.
+  static_cast<void>(tree_->stop());
+}
+
+void OpenedSession::start() {
+  if (vault_->read_only()) {
+    tree_->start(*vault_, read_only_observer_);
+    return;
+  }
+  refresher_ = std::make_unique<KeyRefresher>(vault_->custody(), vault_->env().clock(), options_.background);
+  jobs_ = std::make_unique<ItemJobs>(*vault_, *tree_, *refresher_,
+                                     ItemJobs::Options{.settle_seconds = options_.settle_seconds,
+                                                       .max_job_seconds = options_.max_job_seconds,
+                                                       .manual_commit = options_.manual_commit});
+  tree_->start(*vault_, *jobs_);
+  jobs_->take_stock();
+  refresher_->refresh_before_job();
+  if (options_.background) start_timers();
+}
+
+void OpenedSession::start_timers() {
+  timers_.push_back(std::make_unique<PeriodicTask>(kDeadlinesLook, [this] { enforce_deadlines(); }));
+  timers_.push_back(std::make_unique<PeriodicTask>(kJobsLook, [this] {
+    if (!sealed_.load()) jobs_->commit_due();
+  }));
+  timers_.push_back(std::make_unique<PeriodicTask>(kCheckpointLook, [this] {
+    if (!sealed_.load()) checkpoint_if_long();
+  }));
+}
+
+void OpenedSession::enforce_deadlines() {
+  const bool sealed = vault_->custody().enforce_deadlines([this] {
+    sealed_.store(true);
+    // What could not be synced is a sticky error of its writers; the keys go in any case.
+    static_cast<void>(tree_->sync_all());
+    tree_->seal();
+  });
+  if (sealed) {
+    vault_->segments().drop_ciphers();
+    sealed_.store(true);
+  } else if (sealed_.exchange(false)) {
+    tree_->unseal();
+  }
+}
+
+void OpenedSession::checkpoint_if_long() {
+  const Journal& journal = vault_->journal();
+  if (journal.file_bytes() + journal.buffered_bytes() < options_.checkpoint_journal_bytes) return;
+  // A failure leaves the journal as it is; the next look tries again.
+  static_cast<void>(tree_->checkpoint());
+}
+
+Status OpenedSession::require_owner() const {
+  if (!vault_->read_only()) return ok_status();
+  return Error{ErrorCode::ReadOnly, "the vault was opened read-only"};
+}
+
+Result<CommitOutcome> OpenedSession::commit(const std::string& item) {
+  VAULTFS_RETURN_IF_ERROR(require_owner());
+  return jobs_->commit(item);
+}
+
+Result<BackupOutcome> OpenedSession::backup(const BackupRequest& request, const ProgressCallback& progress) {
+  VAULTFS_RETURN_IF_ERROR(require_owner());
+  return run_backup(*vault_, *tree_, *jobs_, request, progress);
+}
+
+Result<RefreshOutcome> OpenedSession::refresh() {
+  VAULTFS_RETURN_IF_ERROR(require_owner());
+  return refresher_->refresh();
+}
+
+Result<std::shared_ptr<FileTree>> OpenedSession::open_point(const PointInfo& point, InodeNumber& root) {
+  VAULTFS_ASSIGN_OR_RETURN(std::unique_ptr<FileTree> tree, open_point_tree(*vault_, point, root));
+  return std::shared_ptr<FileTree>(std::move(tree));
+}
+
+Status OpenedSession::close() {
+  timers_.clear();
+  if (std::exchange(closed_, true)) return ok_status();
+  if (vault_->read_only()) return tree_->stop();
+  // Sealed: what was acknowledged has been synced before the keys went, and without them nothing more can be written.
+  // Jobs in progress are called Interrupted at the next opening.
+  if (sealed_.load()) {
+    static_cast<void>(tree_->stop());
+    return ok_status();
+  }
+  Status result = jobs_->close();
+  const auto keep_first = [&result](Status status) {
+    if (result.ok()) result = std::move(status);
+  };
+  keep_first(tree_->sync_all());
+  keep_first(tree_->checkpoint());
+  keep_first(tree_->stop());
+  keep_first(vault_->close());
+  return result;
+}
+
+}  // namespace vaultfs

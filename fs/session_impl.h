@@ -1,0 +1,58 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "fs/background_timers.h"
+#include "fs/item_jobs.h"
+#include "fs/key_refresher.h"
+#include "fs/session.h"
+
+namespace vaultfs {
+
+// The observer of a read-only vault: nothing may change.
+class ReadOnlyObserver final : public ChangeObserver {
+ public:
+  [[nodiscard]] Status before_change(const std::string& item) override;
+  void write_failed(const std::string& item, const Error& error) override;
+};
+
+// Session's one implementation. Timers are stopped before anything that they use goes away.
+class OpenedSession final : public Session {
+ public:
+  OpenedSession(const Options& options, std::unique_ptr<WorkingTree> tree, std::unique_ptr<Vault> vault);
+  ~OpenedSession() override;
+  // Connects tree and vault; as owner: refreshes the keys once, takes stock of the items, starts the timers.
+  void start();
+
+  Vault& vault() override { return *vault_; }
+  WorkingTree& tree() override { return *tree_; }
+  Result<CommitOutcome> commit(const std::string& item) override;
+  Result<BackupOutcome> backup(const BackupRequest& request, const ProgressCallback& progress) override;
+  Result<RefreshOutcome> refresh() override;
+  Result<std::shared_ptr<FileTree>> open_point(const PointInfo& point, InodeNumber& root) override;
+  Status close() override;
+
+ private:
+  [[nodiscard]] Status require_owner() const;
+  void start_timers();
+  // Rule 7: seals the vault when a grace or TTL is over, unseals it when access is back.
+  void enforce_deadlines();
+  void checkpoint_if_long();
+
+  const Options options_;
+  // Destroyed in reverse order, so whoever uses something comes after it. The vault has replayed into the tree and
+  // outlives the tree's work: the destructor stops that first.
+  std::unique_ptr<WorkingTree> tree_;
+  std::unique_ptr<Vault> vault_;
+  ReadOnlyObserver read_only_observer_;
+  std::unique_ptr<KeyRefresher> refresher_;  // owner
+  std::unique_ptr<ItemJobs> jobs_;           // owner
+  std::atomic<bool> sealed_{false};
+  bool closed_ = false;
+  std::vector<std::unique_ptr<PeriodicTask>> timers_;
+};
+
+}  // namespace vaultfs
