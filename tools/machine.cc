@@ -92,7 +92,7 @@ Result<std::unique_ptr<Machine>> Machine::open(const MachineOptions& options) {
     return obtain_passphrase(options.passphrase_file, options.passphrase_fd, options.prompt, false,
                              "key vault " + name);
   });
-  machine->resolver_ = make_local_resolver(*machine->key_vaults_);
+  machine->resolver_ = std::make_unique<LocalResolver>(*machine->key_vaults_);
   return machine;
 }
 

@@ -1,0 +1,153 @@
+// vaultctl backup run|commit, restore, recovery-point list
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+
+#include "tools/cli/command_context.h"
+#include "tools/cli/text_output.h"
+
+namespace vaultfs {
+namespace {
+
+using nlohmann::json;
+
+struct Arguments {
+  std::string vault, item, disk, to;
+  std::vector<std::string> disks;
+  bool force = false, unverified = false;
+};
+
+Result<UniqueFd> open_source(const std::string& path) {
+  UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid())
+    return Error{error_from_errno(errno), "cannot open the disk " + path + ": " + std::strerror(errno)};
+  struct stat st {};
+  if (::fstat(file.get(), &st) != 0) return Error{error_from_errno(errno), path + ": " + std::strerror(errno)};
+  if (S_ISDIR(st.st_mode))
+    return Error{ErrorCode::IsADirectory, path + " is a directory; name a disk image or a block device"};
+  return file;
+}
+
+void print_commit(const json& form) {
+  if (form["recovery_point"].is_null()) {
+    std::printf("Nothing has changed: the job is completed, the newest recovery point stands.\n");
+  } else {
+    std::printf("Recovery point %s of %s.\n", plain(form["recovery_point"]["id"]).c_str(),
+                plain(form["recovery_point"]["item"]).c_str());
+  }
+  for (const json& retired : form["retired_versions"]) std::printf("Key version retired: %s\n", plain(retired).c_str());
+}
+
+Result<int> backup_run(CommandContext& context, const Arguments& arguments) {
+  VaultRequest wanted{arguments.vault, "backup.run"};
+  json disks = json::array();
+  for (const std::string& disk : arguments.disks) {
+    const std::size_t equals = disk.find('=');
+    if (equals == std::string::npos || equals == 0 || equals + 1 == disk.size()) {
+      return Error{ErrorCode::Usage,
+                   "--disk " + disk + ": write NAME=PATH, as in --disk disk0.img=/var/lib/libvirt/images/web.img"};
+    }
+    VAULTFS_ASSIGN_OR_RETURN(UniqueFd source, open_source(disk.substr(equals + 1)));
+    disks.push_back({{"name", disk.substr(0, equals)}, {"descriptor", wanted.descriptors.size()}});
+    wanted.descriptors.push_back(std::move(source));
+  }
+  wanted.arguments = {{"item", arguments.item}, {"disks", disks}};
+  VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
+  print(context, form, [&form] {
+    print_commit(form);
+    std::printf("Read %s (%s of holes skipped): %s chunks new, %s known; %s stored.\n",
+                human_bytes(form["read_bytes"]).c_str(), human_bytes(form["hole_bytes"]).c_str(),
+                plain(form["new_chunks"]).c_str(), plain(form["known_chunks"]).c_str(),
+                human_bytes(form["stored_bytes"]).c_str());
+  });
+  return 0;
+}
+
+Result<int> backup_commit(CommandContext& context, const Arguments& arguments) {
+  VaultRequest wanted{arguments.vault, "backup.commit"};
+  wanted.arguments = {{"item", arguments.item}};
+  VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
+  print(context, form, [&form] { print_commit(form); });
+  return 0;
+}
+
+Result<int> list_points(CommandContext& context, const Arguments& arguments) {
+  VaultRequest wanted{arguments.vault, "recovery-point.list"};
+  wanted.arguments = {{"item", arguments.item}};
+  VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
+  print(context, form, [&form] {
+    std::vector<std::vector<std::string>> rows;
+    for (const json& point : form["recovery_points"]) {
+      std::string marks = point["auto"] == true ? "auto" : "explicit";
+      if (point["after_interruption"] == true) marks += ", after-interruption";
+      rows.push_back({plain(point["id"]), plain(point["item"]), plain(point["created"]),
+                      human_bytes(point["logical_bytes"]), plain(point["consistency"]), marks});
+    }
+    print_table({"RECOVERY POINT", "ITEM", "CREATED", "SIZE", "CONSISTENCY", "MADE"}, rows);
+  });
+  return 0;
+}
+
+Result<int> restore(CommandContext& context, const Arguments& arguments) {
+  VaultRequest wanted{arguments.vault, "restore"};
+  wanted.allow_unverified = arguments.unverified;
+  const std::size_t at = arguments.item.find('@');
+  wanted.arguments = {{"item", arguments.item.substr(0, at)},
+                      {"point", at == std::string::npos ? "" : arguments.item.substr(at + 1)},
+                      {"disk", arguments.disk},
+                      {"to", std::filesystem::absolute(arguments.to).string()},
+                      {"force", arguments.force}};
+  VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
+  print(context, form, [&] {
+    std::printf(
+        "Restored %s of %s to %s: %s files, %s (%s written, the rest are holes), every chunk verified as written.\n",
+        plain(form["recovery_point"]["id"]).c_str(), plain(form["recovery_point"]["item"]).c_str(),
+        arguments.to.c_str(), plain(form["files"]).c_str(), human_bytes(form["logical_bytes"]).c_str(),
+        human_bytes(form["written_bytes"]).c_str());
+  });
+  return 0;
+}
+
+}  // namespace
+
+void add_backup_commands(CLI::App& app, CommandContext& context) {
+  const auto arguments = std::make_shared<Arguments>();
+  CLI::App* group = app.add_subcommand("backup", "Make recovery points");
+  group->require_subcommand(1);
+
+  CLI::App* run = group->add_subcommand("run", "Back up disks straight into the vault, mounted or not");
+  run->add_option("VAULT", arguments->vault)->required();
+  run->add_option("ITEM", arguments->item, "the VM's name in the vault")->required();
+  run->add_option("--disk", arguments->disks, "NAME=PATH of a disk image or block device; may be given several times")
+      ->required();
+  on_run(*run, context, [&context, arguments] { return backup_run(context, *arguments); });
+
+  CLI::App* commit = group->add_subcommand("commit", "Make a recovery point of what was written through the mount");
+  commit->add_option("VAULT", arguments->vault)->required();
+  commit->add_option("ITEM", arguments->item)->required();
+  on_run(*commit, context, [&context, arguments] { return backup_commit(context, *arguments); });
+
+  CLI::App* points = app.add_subcommand("recovery-point", "Recovery points");
+  points->require_subcommand(1);
+  CLI::App* listed = points->add_subcommand("list", "All of a vault or of one item, oldest first");
+  listed->add_option("VAULT", arguments->vault)->required();
+  listed->add_option("ITEM", arguments->item);
+  on_run(*listed, context, [&context, arguments] { return list_points(context, *arguments); });
+
+  CLI::App* restored = app.add_subcommand("restore", "Write a recovery point to a file, block device or directory");
+  restored->add_option("VAULT", arguments->vault)->required();
+  restored->add_option("ITEM", arguments->item, "ITEM for its newest point, or ITEM@POINT")->required();
+  restored->add_option("--disk", arguments->disk, "file inside the item; not needed if there is only one");
+  restored->add_option("--to", arguments->to, "file to make, block device, or directory for the whole item")
+      ->required();
+  restored->add_flag("--force", arguments->force, "replace an existing file");
+  restored->add_flag("--unverified", arguments->unverified,
+                     "although this machine has not pinned the vault's root key");
+  on_run(*restored, context, [&context, arguments] { return restore(context, *arguments); });
+}
+
+}  // namespace vaultfs

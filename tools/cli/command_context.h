@@ -1,0 +1,56 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "tools/control/unique_fd.h"
+#include "tools/machine.h"
+
+namespace vaultfs {
+
+// What all commands of vaultctl share. The command line fills it; the chosen command is run afterwards, so that its
+// options are all known.
+struct CommandContext {
+  bool json = false;
+  MachineOptions machine_options;
+  std::int64_t wait_seconds = 0;     // --wait: for a vault that is in use by a command
+  std::function<Result<int>()> run;  // set by the chosen command; its value is the exit code
+
+  // Opened at first use.
+  [[nodiscard]] Result<Machine*> machine();
+
+ private:
+  std::unique_ptr<Machine> machine_;
+};
+
+// Runs a verb on a vault: by its owner if it is mounted, else in this process, which owns the vault for the length of
+// the command (only reading verbs open it without a lock). Progress is drawn on a terminal. VaultBusy when another
+// command holds the vault.
+struct VaultRequest {
+  std::string vault;  // as given on the command line
+  std::string verb;
+  nlohmann::json arguments = nlohmann::json::object();
+  std::vector<UniqueFd> descriptors = {};
+  bool allow_unverified = false;
+};
+[[nodiscard]] Result<nlohmann::json> request(CommandContext& context, VaultRequest request);
+
+// Prints `form` as JSON if --json was given; otherwise calls `text`.
+void print(const CommandContext& context, const nlohmann::json& form, const std::function<void()>& text);
+
+// A command whose body is `body`; its value is the exit code.
+void on_run(CLI::App& command, CommandContext& context, std::function<Result<int>()> body);
+
+void add_vault_commands(CLI::App& app, CommandContext& context);
+void add_keyvault_commands(CLI::App& app, CommandContext& context);
+void add_key_commands(CLI::App& app, CommandContext& context);
+void add_encryption_commands(CLI::App& app, CommandContext& context);
+void add_backup_commands(CLI::App& app, CommandContext& context);
+void add_report_commands(CLI::App& app, CommandContext& context);
+
+}  // namespace vaultfs

@@ -1,0 +1,77 @@
+// vaultctl encryption show|set|refresh
+
+#include <memory>
+
+#include "tools/cli/command_context.h"
+#include "tools/cli/text_output.h"
+
+namespace vaultfs {
+namespace {
+
+using nlohmann::json;
+
+void print_encryption(const json& form) {
+  print_pairs(
+      {{"Encryption at rest", plain(form["encryption_at_rest_type"])},
+       {"Key", plain(form["key_uri"]) + (form["follows_new_versions"] == true ? " (follows new versions)" : "")},
+       {"Identity", plain(form["identity"])},
+       {"Last update", plain(form["last_update_status"])},
+       {"Infrastructure encryption", plain(form["infrastructure_encryption_state"])},
+       {"Key access", plain(form["key_access"])},
+       {"Current data key epoch", plain(form["current_epoch"])}});
+  if (!form["problem"].is_null()) {
+    std::printf("Problem: %s: %s\n", plain(form["problem"]["name"]).c_str(), plain(form["problem"]["message"]).c_str());
+  }
+  std::vector<std::vector<std::string>> rows;
+  for (const json& version : form["versions"]) {
+    const std::string epochs =
+        plain(version["first_epoch"]) + "-" + (version["last_epoch"].is_null() ? "now" : plain(version["last_epoch"]));
+    rows.push_back({plain(version["version"]), plain(version["role"]), plain(version["since"]), epochs,
+                    plain(version["waiting_for"])});
+  }
+  std::printf("\n");
+  print_table({"KEY VERSION", "ROLE", "SINCE", "EPOCHS", "WAITING FOR"}, rows);
+  for (const json& version : form["versions"]) {
+    if (version["role"] != "Retired") continue;
+    std::printf("Copies of this vault made before %s still need %s.\n", plain(version["since"]).c_str(),
+                plain(version["version"]).c_str());
+  }
+}
+
+Result<int> run(CommandContext& context, VaultRequest wanted) {
+  VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
+  print(context, form, [&form] {
+    print_encryption(form);
+    if (!form.contains("retired_versions")) return;
+    for (const json& retired : form["retired_versions"]) std::printf("Retired now: %s\n", plain(retired).c_str());
+  });
+  return 0;
+}
+
+}  // namespace
+
+void add_encryption_commands(CLI::App& app, CommandContext& context) {
+  CLI::App* group = app.add_subcommand("encryption", "How a vault is encrypted");
+  group->require_subcommand(1);
+  const auto vault = std::make_shared<std::string>();
+  const auto key = std::make_shared<std::string>();
+
+  CLI::App* shown = group->add_subcommand("show", "Settings, and the role of each key version");
+  shown->add_option("VAULT", *vault)->required();
+  on_run(*shown, context, [&context, vault] { return run(context, {*vault, "encryption.show"}); });
+
+  CLI::App* refreshed = group->add_subcommand("refresh", "Look for new key versions now, and retire what may retire");
+  refreshed->add_option("VAULT", *vault)->required();
+  on_run(*refreshed, context, [&context, vault] { return run(context, {*vault, "encryption.refresh"}); });
+
+  CLI::App* set = group->add_subcommand("set", "Use another key");
+  set->add_option("VAULT", *vault)->required();
+  set->add_option("--key", *key, "KEYVAULT/KEY follows new versions, KEYVAULT/KEY/VERSION is pinned")->required();
+  on_run(*set, context, [&context, vault, key] {
+    VaultRequest wanted{*vault, "encryption.set"};
+    wanted.arguments = {{"key", *key}};
+    return run(context, std::move(wanted));
+  });
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "crypto/keyvault/key_ref.h"
+#include "tools/cli/command_context.h"
+
+namespace vaultfs {
+
+// What one vault of this machine would lose with a key version.
+struct VaultImpact {
+  std::string vault;  // id in hex
+  std::string path;
+  bool reachable = true;  // false: it could not be asked, so it counts as needing every version of its key
+  Error problem;          // why not
+  std::uint64_t recovery_points = 0;
+  std::uint64_t keyring_generation = 0;
+  nlohmann::json versions = nlohmann::json::array();  // of that key: {version, role, …}, as in encryption show
+
+  // Active or Retiring, or unknown.
+  [[nodiscard]] bool needs(const std::string& version) const;
+  // "Active", "Retiring", "Retired", "unknown", or "not used".
+  [[nodiscard]] std::string role_of(const std::string& version) const;
+};
+
+// Asks every vault that is registered for the key on this machine. Takes no lock of the key vault.
+[[nodiscard]] Result<std::vector<VaultImpact>> find_impact(CommandContext& context, const KeyRef& key);
+
+}  // namespace vaultfs

@@ -1,0 +1,137 @@
+// vaultctl verify, job list|show, activity
+
+#include <memory>
+
+#include "tools/cli/command_context.h"
+#include "tools/cli/progress_line.h"
+#include "tools/cli/text_output.h"
+#include "tools/requests/json_forms.h"
+#include "vaultmeta/vault.h"
+
+namespace vaultfs {
+namespace {
+
+using nlohmann::json;
+
+void print_verify(const json& form) {
+  std::printf("Read %s files, %s, %s records.\n", plain(form["files"]).c_str(), human_bytes(form["bytes"]).c_str(),
+              plain(form["records"]).c_str());
+  if (form["authenticated"] == true) {
+    std::printf("Every record was opened; %s recovery points were followed to their last chunk.\n",
+                plain(form["recovery_points"]).c_str());
+  } else {
+    std::printf("Checksums only, without keys: not authenticated.\n");
+  }
+  for (const json& damage : form["damage"]) {
+    std::printf("damaged: %s: %s: %s\n", plain(damage["file"]).c_str(), plain(damage["error"]).c_str(),
+                plain(damage["message"]).c_str());
+  }
+  if (form["damage"].empty()) std::printf("No damage found.\n");
+}
+
+Result<int> verify(CommandContext& context, const std::string& vault, bool keyless, bool unverified) {
+  json form;
+  if (keyless) {
+    // Without keys there is nobody to ask: everything it needs is in the files.
+    ProgressLine line;
+    const auto path = std::filesystem::absolute(vault).lexically_normal();
+    VAULTFS_ASSIGN_OR_RETURN(const VerifyReport report,
+                             verify_vault(posix_env(), path, nullptr, [&line](const VerifyCounts& counts) {
+                               line.update(counts.bytes, 0);
+                               return true;
+                             }));
+    form = to_json(report);
+  } else {
+    VaultRequest wanted{vault, "verify"};
+    wanted.allow_unverified = unverified;
+    VAULTFS_ASSIGN_OR_RETURN(form, request(context, std::move(wanted)));
+  }
+  print(context, form, [&form] { print_verify(form); });
+  if (form["damage"].empty()) return 0;
+  return Error{ErrorCode::DamageFound,
+               std::to_string(form["damage"].size()) + " damaged places; undamaged items stay readable"};
+}
+
+std::vector<std::string> job_row(const json& job) {
+  return {plain(job["job"]),
+          plain(job["kind"]),
+          plain(job["state"]),
+          plain(job["item"]),
+          plain(job["started"]),
+          plain(job["ended"]),
+          human_bytes(job["stored_bytes"]),
+          plain(job["detail"])};
+}
+
+Result<int> list_jobs(CommandContext& context, const std::string& vault) {
+  VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, {vault, "job.list"}));
+  print(context, form, [&form] {
+    std::vector<std::vector<std::string>> rows;
+    for (const json& job : form["jobs"]) rows.push_back(job_row(job));
+    print_table({"JOB", "KIND", "STATE", "ITEM", "STARTED", "ENDED", "STORED", "DETAIL"}, rows);
+  });
+  return 0;
+}
+
+Result<int> show_job(CommandContext& context, const std::string& vault, std::uint64_t number) {
+  VaultRequest wanted{vault, "job.show"};
+  wanted.arguments = {{"job", number}};
+  VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
+  print(context, form, [&form] {
+    print_pairs({{"Job", plain(form["job"])},
+                 {"Kind", plain(form["kind"])},
+                 {"State", plain(form["state"])},
+                 {"Item", plain(form["item"])},
+                 {"Started", plain(form["started"])},
+                 {"Ended", plain(form["ended"])},
+                 {"Read or written", human_bytes(form["logical_bytes"])},
+                 {"Newly stored", human_bytes(form["stored_bytes"])},
+                 {"Detail", plain(form["detail"])}});
+  });
+  return 0;
+}
+
+Result<int> show_activity(CommandContext& context, const std::string& vault) {
+  VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, {vault, "activity"}));
+  print(context, form, [&form] {
+    std::vector<std::vector<std::string>> rows;
+    for (const json& entry : form["activities"]) {
+      rows.push_back({plain(entry["number"]), plain(entry["time"]), plain(entry["operation"]), plain(entry["outcome"]),
+                      plain(entry["subject"]), plain(entry["detail"])});
+    }
+    print_table({"NO", "TIME", "OPERATION", "OUTCOME", "SUBJECT", "DETAIL"}, rows);
+  });
+  return 0;
+}
+
+}  // namespace
+
+void add_report_commands(CLI::App& app, CommandContext& context) {
+  const auto vault = std::make_shared<std::string>();
+  const auto keyless = std::make_shared<bool>(false);
+  const auto unverified = std::make_shared<bool>(false);
+  const auto number = std::make_shared<std::uint64_t>(0);
+
+  CLI::App* verified = app.add_subcommand("verify", "Read every byte of a vault and report damage; repairs nothing");
+  verified->add_option("VAULT", *vault)->required();
+  verified->add_flag("--keyless", *keyless, "checksums and inventories only, without any key: not authenticated");
+  verified->add_flag("--unverified", *unverified, "although this machine has not pinned the vault's root key");
+  on_run(*verified, context,
+         [&context, vault, keyless, unverified] { return verify(context, *vault, *keyless, *unverified); });
+
+  CLI::App* jobs = app.add_subcommand("job", "Jobs");
+  jobs->require_subcommand(1);
+  CLI::App* listed = jobs->add_subcommand("list", "All jobs, oldest first");
+  listed->add_option("VAULT", *vault)->required();
+  on_run(*listed, context, [&context, vault] { return list_jobs(context, *vault); });
+  CLI::App* shown = jobs->add_subcommand("show", "One job");
+  shown->add_option("VAULT", *vault)->required();
+  shown->add_option("JOB", *number)->required();
+  on_run(*shown, context, [&context, vault, number] { return show_job(context, *vault, *number); });
+
+  CLI::App* activity = app.add_subcommand("activity", "The vault's activity log, its chain checked");
+  activity->add_option("VAULT", *vault)->required();
+  on_run(*activity, context, [&context, vault] { return show_activity(context, *vault); });
+}
+
+}  // namespace vaultfs

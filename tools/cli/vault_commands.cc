@@ -1,0 +1,227 @@
+// vaultctl vault create|show|trust|recover|forget
+
+#include <sys/stat.h>
+
+#include <memory>
+
+#include "tools/cli/command_context.h"
+#include "tools/cli/text_output.h"
+#include "vaultmeta/recovery_file.h"
+#include "vaultmeta/vault.h"
+
+namespace vaultfs {
+namespace {
+
+using nlohmann::json;
+
+struct CreateArguments {
+  std::string vault, key, identity = "system", region, recovery_file, passphrase_file;
+  int passphrase_fd = -1;
+  bool infrastructure = false, no_recovery = false;
+};
+
+// The key vault's disk is lost together with the vault's, or it is not: that is what a person should know.
+void warn_of_same_disk(Machine& machine, const KeyRef& key, const std::filesystem::path& vault) {
+  struct stat a {};
+  struct stat b {};
+  const std::filesystem::path keys = machine.key_vaults().path_of(key.key_vault);
+  if (::stat(keys.c_str(), &a) != 0 || ::stat(vault.c_str(), &b) != 0 || a.st_dev != b.st_dev) return;
+  std::fprintf(stderr,
+               "vaultctl: warning: the key vault %s lies on the same file system as the vault: whoever takes this disk "
+               "takes both, and who "
+               "loses it loses both. Keep a copy of the key elsewhere: vaultctl key export %s/%s --to FILE\n",
+               key.key_vault.c_str(), key.key_vault.c_str(), key.key.c_str());
+}
+
+Result<int> create_vault(CommandContext& context, const CreateArguments& arguments) {
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VaultCreateOptions options;
+  options.path = std::filesystem::absolute(arguments.vault).lexically_normal();
+  if (!arguments.key.empty()) {
+    VAULTFS_ASSIGN_OR_RETURN(options.key, KeyRef::parse(arguments.key));
+  }
+  options.identity = arguments.identity;
+  options.region = arguments.region;
+  options.infrastructure_encryption = arguments.infrastructure;
+  options.no_recovery = arguments.no_recovery;
+  SecretBuffer passphrase;
+  if (!arguments.recovery_file.empty()) {
+    options.recovery_file = std::filesystem::absolute(arguments.recovery_file);
+    VAULTFS_ASSIGN_OR_RETURN(passphrase, obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true,
+                                                           true, "the recovery file"));
+    options.recovery_passphrase = &passphrase;
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const VaultCreated created, Vault::create(machine->for_vault(), options));
+  for (const std::string& warning : created.warnings) std::fprintf(stderr, "vaultctl: warning: %s\n", warning.c_str());
+  if (options.key) warn_of_same_disk(*machine, *options.key, options.path);
+  const json form = {{"id", to_hex(created.id.view())},
+                     {"path", options.path.string()},
+                     {"root_fingerprint", format_fingerprint(created.root_fingerprint)}};
+  print(context, form, [&] {
+    std::printf("Created the vault %s.\n", options.path.c_str());
+    std::printf("Root key fingerprint (write it down, another machine will ask for it):\n  %s\n",
+                format_fingerprint(created.root_fingerprint).c_str());
+    std::printf("Mount it with: vaultfs %s MOUNTPOINT\n", arguments.vault.c_str());
+  });
+  return 0;
+}
+
+Result<int> show_vault(CommandContext& context, const std::string& vault) {
+  auto result = request(context, {vault, "vault.show"});
+  if (!result.ok()) {
+    // Without its key something can still be told.
+    auto glance = glance_at_vault(posix_env(), std::filesystem::absolute(vault).lexically_normal());
+    if (!glance.ok() || is_integrity_error(result.code())) return std::move(result).error();
+    std::fprintf(
+        stderr,
+        "vaultctl: note: the vault can't be opened now; this is what its clear header says, not authenticated\n");
+    print_pairs({{"Vault id", to_hex(glance->header.id.view())},
+                 {"Root key fingerprint", format_fingerprint(glance->header.root_fingerprint)},
+                 {"Region", plain(glance->header.region)}});
+    for (const KeyringSlot& slot : glance->slots) {
+      std::printf("Key slot: %s\n", slot.kind == SlotKind::platform
+                                        ? "platform-managed key of the machine that made it"
+                                        : printable(slot.key_vault + "/" + slot.key + "/" + slot.version).c_str());
+    }
+    return std::move(result).error();
+  }
+  const json& form = result.value();
+  print(context, form, [&form] {
+    const json& encryption = form["encryption"];
+    print_pairs({{"Vault", plain(form["path"])},
+                 {"Id", plain(form["id"])},
+                 {"Created", plain(form["created"])},
+                 {"Region", plain(form["region"])},
+                 {"Mounted on", plain(form["mounted_on"])},
+                 {"Root key fingerprint", plain(form["root_fingerprint"])},
+                 {"Encryption", plain(encryption["encryption_at_rest_type"]) + ", key " + plain(encryption["key_uri"])},
+                 {"Key access", plain(encryption["key_access"])},
+                 {"Infrastructure encryption", plain(encryption["infrastructure_encryption_state"])},
+                 {"Stored", human_bytes(form["stored_bytes"]) + " in " + plain(form["chunks"]) + " chunks"},
+                 {"Working tree", human_bytes(form["logical_bytes"]) + " in " + plain(form["files"]) + " files"}});
+    std::vector<std::vector<std::string>> rows;
+    for (const json& item : form["items"]) {
+      rows.push_back(
+          {plain(item["name"]), plain(item["recovery_points"]), plain(item["interrupted"]), plain(item["first_seen"])});
+    }
+    if (!rows.empty()) {
+      std::printf("\n");
+      print_table({"ITEM", "POINTS", "INTERRUPTED", "FIRST SEEN"}, rows);
+    }
+    for (const json& note : form["notes"]) std::printf("note: %s\n", plain(note).c_str());
+  });
+  return 0;
+}
+
+Result<int> trust(CommandContext& context, const std::string& vault, const std::string& fingerprint,
+                  bool accept_older) {
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_ASSIGN_OR_RETURN(const Digest wanted, parse_fingerprint(fingerprint));
+  const auto path = std::filesystem::absolute(vault).lexically_normal();
+  VAULTFS_ASSIGN_OR_RETURN(const Pin pin, trust_vault(machine->for_vault(), path, wanted, accept_older));
+  const json form = {{"id", to_hex(pin.vault.view())}, {"root_fingerprint", format_fingerprint(pin.root_fingerprint)}};
+  print(context, form, [&] {
+    std::printf("This machine now trusts %s (%s).\n", path.c_str(), format_fingerprint(pin.root_fingerprint).c_str());
+  });
+  return 0;
+}
+
+Result<int> recover(CommandContext& context, const std::string& vault, const CreateArguments& arguments) {
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  const auto path = std::filesystem::absolute(vault).lexically_normal();
+  VAULTFS_ASSIGN_OR_RETURN(const VaultGlance glance, glance_at_vault(posix_env(), path));
+  VAULTFS_ASSIGN_OR_RETURN(
+      const SecretBuffer passphrase,
+      obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true, false, "the recovery file"));
+  VAULTFS_ASSIGN_OR_RETURN(
+      const RecoveryKeys keys,
+      read_recovery_file(posix_env(), std::filesystem::absolute(arguments.recovery_file), passphrase));
+  if (keys.vault != glance.header.id) {
+    return Error{ErrorCode::FingerprintMismatch, "this recovery file belongs to the vault " +
+                                                     to_hex(keys.vault.view()) + ", not to " +
+                                                     to_hex(glance.header.id.view())};
+  }
+  for (const RecoveryKeys::Key& key : keys.platform_keys) {
+    VAULTFS_RETURN_IF_ERROR(machine->platform_keys().install(PlatformKeyId(key.id), key.key));
+  }
+  // Whoever wrote the recovery file knew the root key's fingerprint: that is the comparison a person would make.
+  VAULTFS_RETURN_IF_ERROR(trust_vault(machine->for_vault(), path, keys.root_fingerprint, false));
+  const json form = {{"id", to_hex(keys.vault.view())}, {"platform_keys", keys.platform_keys.size()}};
+  print(context, form, [&] {
+    std::printf("Installed %zu machine-bound keys; %s opens on this machine now.\n", keys.platform_keys.size(),
+                path.c_str());
+  });
+  return 0;
+}
+
+Result<int> forget(CommandContext& context, const std::string& vault) {
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> registrations, machine->state().registrations());
+  const auto path = std::filesystem::absolute(vault).lexically_normal();
+  for (const Registration& registration : registrations) {
+    if (registration.path != path && to_hex(registration.vault.view()) != vault) continue;
+    VAULTFS_RETURN_IF_ERROR(machine->state().forget_vault(registration.vault));
+    VAULTFS_RETURN_IF_ERROR(machine->state().audit("vault.forget", to_hex(registration.vault.view())));
+    print(context, {{"id", to_hex(registration.vault.view())}}, [&] {
+      std::printf("Forgot %s: its keys may be disabled now without asking it. The vault itself was not touched.\n",
+                  registration.path.c_str());
+    });
+    return 0;
+  }
+  return Error{ErrorCode::VaultNotFound,
+               "this machine knows no vault at " + path.string() + "; name its path or its id"};
+}
+
+void add_recovery_options(CLI::App& command, CreateArguments& arguments) {
+  command.add_option("--passphrase-file", arguments.passphrase_file, "file with the recovery file's passphrase");
+  command.add_option("--passphrase-fd", arguments.passphrase_fd, "open descriptor to read it from");
+}
+
+}  // namespace
+
+void add_vault_commands(CLI::App& app, CommandContext& context) {
+  CLI::App* group = app.add_subcommand("vault", "Vaults: directories that hold encrypted backups");
+  group->require_subcommand(1);
+  const auto arguments = std::make_shared<CreateArguments>();
+
+  CLI::App* create = group->add_subcommand("create", "Make a new vault");
+  create->add_option("VAULT", arguments->vault, "directory to make")->required();
+  create->add_option("--key", arguments->key,
+                     "customer-managed key: KEYVAULT/KEY follows new versions, KEYVAULT/KEY/VERSION is pinned");
+  create->add_option("--identity", arguments->identity, "identity of the vault (system)");
+  create->add_option("--region", arguments->region, "region label; the key vault's must be the same");
+  create->add_flag("--infrastructure-encryption", arguments->infrastructure,
+                   "a second, independent layer of encryption");
+  create->add_option("--recovery-file", arguments->recovery_file,
+                     "write the machine-bound keys to this file, under a passphrase");
+  create->add_flag("--no-recovery", arguments->no_recovery, "accept that the vault is lost with this machine's keys");
+  add_recovery_options(*create, *arguments);
+  on_run(*create, context, [&context, arguments] { return create_vault(context, *arguments); });
+
+  CLI::App* show = group->add_subcommand("show", "What a vault is and holds");
+  show->add_option("VAULT", arguments->vault)->required();
+  on_run(*show, context, [&context, arguments] { return show_vault(context, arguments->vault); });
+
+  const auto fingerprint = std::make_shared<std::string>();
+  const auto accept_older = std::make_shared<bool>(false);
+  CLI::App* trusted = group->add_subcommand("trust", "Pin the root key of a vault that came from another machine");
+  trusted->add_option("VAULT", arguments->vault)->required();
+  trusted->add_option("--fingerprint", *fingerprint, "the root key's fingerprint, as printed when the vault was made")
+      ->required();
+  trusted->add_flag("--accept-older", *accept_older, "accept a copy that is older than what this machine has seen");
+  on_run(*trusted, context, [&context, arguments, fingerprint, accept_older] {
+    return trust(context, arguments->vault, *fingerprint, *accept_older);
+  });
+
+  CLI::App* recovered = group->add_subcommand("recover", "Install the machine-bound keys of a recovery file");
+  recovered->add_option("VAULT", arguments->vault)->required();
+  recovered->add_option("--recovery-file", arguments->recovery_file)->required();
+  add_recovery_options(*recovered, *arguments);
+  on_run(*recovered, context, [&context, arguments] { return recover(context, arguments->vault, *arguments); });
+
+  CLI::App* forgotten = group->add_subcommand("forget", "Drop a vault that is gone from this machine's list");
+  forgotten->add_option("VAULT", arguments->vault, "its path or id")->required();
+  on_run(*forgotten, context, [&context, arguments] { return forget(context, arguments->vault); });
+}
+
+}  // namespace vaultfs

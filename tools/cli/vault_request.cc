@@ -1,0 +1,70 @@
+#include <filesystem>
+
+#include "fs/session.h"
+#include "tools/cli/command_context.h"
+#include "tools/cli/progress_line.h"
+#include "tools/control/control_client.h"
+#include "tools/requests/request_handler.h"
+
+namespace vaultfs {
+namespace {
+
+// Opens the vault in this process, does the work, closes it.
+Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::path& vault, VaultRequest& request,
+                                VerbAccess access, ProgressLine& line) {
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  Session::Options options;
+  options.vault.path = vault;
+  options.vault.read_only = access == VerbAccess::reads;
+  options.vault.allow_unverified = request.allow_unverified;
+  options.vault.lock_wait_seconds = context.wait_seconds;
+  options.background = false;
+  VAULTFS_ASSIGN_OR_RETURN(auto session, Session::open(machine->for_vault(), options));
+  for (const std::string& note : session->vault().opening_notes())
+    std::fprintf(stderr, "vaultctl: note: %s\n", note.c_str());
+  const RequestContext handler_context{*session, *machine, ::getuid(), {}, [&line](const Progress& now) {
+                                         line.update(now.done_bytes, now.total_bytes);
+                                         return true;
+                                       }};
+  auto result = handle_request(handler_context, request.verb, request.arguments, request.descriptors);
+  const Status closed = session->close();
+  if (result.ok() && !closed.ok()) return closed.error();
+  return result;
+}
+
+}  // namespace
+
+Result<Machine*> CommandContext::machine() {
+  if (!machine_) {
+    machine_options.prompt = true;
+    VAULTFS_ASSIGN_OR_RETURN(machine_, Machine::open(machine_options));
+  }
+  return machine_.get();
+}
+
+Result<nlohmann::json> request(CommandContext& context, VaultRequest request) {
+  const std::filesystem::path vault = std::filesystem::absolute(request.vault).lexically_normal();
+  VAULTFS_ASSIGN_OR_RETURN(const VerbAccess access, verb_access(request.verb));
+  VAULTFS_ASSIGN_OR_RETURN(const auto owner, connect_to_owner(vault));
+  ProgressLine line;
+  if (!owner) return run_here(context, vault, request, access, line);
+  std::vector<int> descriptors;
+  for (const UniqueFd& descriptor : request.descriptors) descriptors.push_back(descriptor.get());
+  return ask_owner(*owner, request.verb, request.arguments, descriptors, [&line](const nlohmann::json& progress) {
+    line.update(progress.value("done_bytes", std::uint64_t{0}), progress.value("total_bytes", std::uint64_t{0}));
+  });
+}
+
+void print(const CommandContext& context, const nlohmann::json& form, const std::function<void()>& text) {
+  if (context.json) {
+    std::printf("%s\n", form.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+  } else {
+    text();
+  }
+}
+
+void on_run(CLI::App& command, CommandContext& context, std::function<Result<int>()> body) {
+  command.callback([&context, body = std::move(body)] { context.run = body; });
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,58 @@
+// vaultctl: vaults, key vaults, keys, backups.
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "crypto/secret_buffer.h"
+#include "tools/cli/command_context.h"
+
+namespace vaultfs {
+namespace {
+
+int fail(const CommandContext& context, const Error& error) {
+  const std::string name(error_name(error.code));
+  if (context.json) {
+    const nlohmann::json form = {{"error", {{"name", name}, {"message", error.message}}}};
+    std::printf("%s\n", form.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+  }
+  std::fprintf(stderr, "vaultctl: %s: %s\n", name.c_str(), error.message.c_str());
+  return error_exit_code(error.code);
+}
+
+int run(int argc, char** argv) {
+  CommandContext context;
+  CLI::App app("vaultctl: encrypted, deduplicated backups of VM disks under keys that can be rotated", "vaultctl");
+  app.require_subcommand(1);
+  app.fallthrough();  // --json and the like may stand behind the command too
+  app.set_version_flag("--version", "vaultctl " VAULTFS_VERSION);
+  app.add_flag("--json", context.json, "print JSON");
+  app.add_option("--wait", context.wait_seconds, "seconds to wait for a vault that another command is using")
+      ->check(CLI::Range(0, 86400));
+  app.add_option("--passphrase-file", context.machine_options.passphrase_file,
+                 "passphrase of a local key vault that has one");
+  app.add_option("--passphrase-fd", context.machine_options.passphrase_fd, "the same, from an open descriptor");
+  app.add_option("--home", context.machine_options.home, "instead of $VAULTFS_HOME");
+  add_vault_commands(app, context);
+  add_keyvault_commands(app, context);
+  add_key_commands(app, context);
+  add_encryption_commands(app, context);
+  add_backup_commands(app, context);
+  add_report_commands(app, context);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& problem) {
+    if (problem.get_exit_code() == 0) return app.exit(problem);  // --help, --version
+    return fail(context, {ErrorCode::Usage, std::string(problem.what()) + "; see vaultctl --help"});
+  }
+  const Status hardened = harden_process();
+  if (!hardened.ok()) return fail(context, hardened.error());
+  auto result = context.run();
+  if (!result.ok()) return fail(context, result.error());
+  if (std::fflush(stdout) != 0) return fail(context, {ErrorCode::IoError, "cannot write to stdout"});
+  return result.value();
+}
+
+}  // namespace
+}  // namespace vaultfs
+
+int main(int argc, char** argv) { return vaultfs::run(argc, argv); }
