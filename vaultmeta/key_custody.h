@@ -20,8 +20,10 @@
 
 namespace vaultfs {
 
-// What a key change needs of the vault around it. Implemented by Vault and by the tests' fake. No lock of the key custody is held
-// during a call.
+// What a key change needs of the vault around it. Implemented by Vault and by the tests' fake. No lock of the key
+// custody is held during a call, but the caller of the custody waits in it: whoever calls refresh(), set_key(),
+// rewrap(), new_incarnation(), job_completed() or item_attempted() must hold no lock that these take, and these must
+// not call any of those six.
 class KeyChangeHost {
  public:
   virtual ~KeyChangeHost() = default;
@@ -47,23 +49,23 @@ enum class KeyAccess : std::uint8_t {
 
 struct EncryptionStatus {
   EncryptionSettings settings;
-  std::vector<VersionRecord> versions;   // oldest first
+  std::vector<VersionRecord> versions;  // oldest first
   KeyAccess access = KeyAccess::available;
-  std::optional<Error> problem;          // of the last refresh
-  std::string last_update_status;        // "None", "Succeeded", "Failed: …"
+  std::optional<Error> problem;    // of the last refresh
+  std::string last_update_status;  // "None", "Succeeded", "Failed: …"
   Suite suite = Suite::aes_gcm;
   Generation keyring_generation;
   EpochNumber current_epoch;
 };
 
 struct RefreshOutcome {
-  bool version_changed = false;             // a new version took effect
-  std::vector<std::string> retired;         // versions that retired in this refresh
+  bool version_changed = false;      // a new version took effect
+  std::vector<std::string> retired;  // versions that retired in this refresh
 };
 
-// Keeper of one opened vault's keyring: unwraps it, follows new key versions, runs the rotation rule, tells when access is lost.
-// Every provider call is made without a lock held, and followed by a compare-and-swap on the keyring's generation.
-// One change of keys at a time (a second waits). Thread-safe.
+// Keeper of one opened vault's keyring: unwraps it, follows new key versions, runs the rotation rule, tells when access
+// is lost. Every provider call is made without a lock held, and followed by a compare-and-swap on the keyring's
+// generation. One change of keys at a time (a second waits). Thread-safe.
 class KeyCustody {
  public:
   struct Context {
@@ -75,21 +77,22 @@ class KeyCustody {
   };
 
   struct CreateRequest {
-    std::optional<KeyRef> key;       // none: platform-managed
+    std::optional<KeyRef> key;  // none: platform-managed
     std::string identity = "system";
   };
-  // Makes the secrets of a new vault and writes keyring generation 1. Everything demanded of the key is checked first: the version
-  // exists, is RSA of a right size (KeyNotRsa, KeySizeUnsupported), may wrap, is in `header.region` if both have one, and
-  // unwraps what it wrapped. `header` gets root_fingerprint (and infrastructure_key_id must be set and stored already for suite 2).
-  // `write_header` is called when the fingerprint is known and gives the header's digest.
-  [[nodiscard]] static Result<std::unique_ptr<KeyCustody>> create(const Context& context, VaultHeader& header,
-                                                                  const CreateRequest& request,
-                                                                  const std::function<Result<Digest>(const VaultHeader&)>& write_header);
+  // Makes the secrets of a new vault and writes keyring generation 1. Everything demanded of the key is checked first:
+  // the version exists, is RSA of a right size (KeyNotRsa, KeySizeUnsupported), may wrap, is in `header.region` if both
+  // have one, and unwraps what it wrapped. `header` gets root_fingerprint (and infrastructure_key_id must be set and
+  // stored already for suite 2). `write_header` is called when the fingerprint is known and gives the header's digest.
+  [[nodiscard]] static Result<std::unique_ptr<KeyCustody>> create(
+      const Context& context, VaultHeader& header, const CreateRequest& request,
+      const std::function<Result<Digest>(const VaultHeader&)>& write_header);
 
-  // Opens the newest keyring of the vault: unwraps by the Active slot, else by a Retiring one only if the Active version is out of
-  // reach for reasons that are no revocation (a disabled Active version is a revocation: KeyRevoked, never a fall-back).
-  // Checks the header digest and that the root key has the fingerprint of the header; whether that is the pinned one is Vault's check.
-  // Leftovers of an interrupted key change are told from damage by the chain of predecessors. `read_only` writes nothing.
+  // Opens the newest keyring of the vault: unwraps by the Active slot, else by a Retiring one only if the Active
+  // version is out of reach for reasons that are no revocation (a disabled Active version is a revocation: KeyRevoked,
+  // never a fall-back). Checks the header digest and that the root key has the fingerprint of the header; whether that
+  // is the pinned one is Vault's check. Leftovers of an interrupted key change are told from damage by the chain of
+  // predecessors. `read_only` writes nothing.
   [[nodiscard]] static Result<std::unique_ptr<KeyCustody>> open(const Context& context, const VaultHeader& header,
                                                                 const Digest& header_digest, bool read_only);
   virtual ~KeyCustody() = default;
@@ -100,15 +103,19 @@ class KeyCustody {
   [[nodiscard]] virtual Digest keyring_predecessor() const = 0;
   [[nodiscard]] virtual EncryptionStatus status() const = 0;
   [[nodiscard]] virtual std::uint64_t incarnation() const = 0;
+  // Success if the open keyring is the one with that generation and digest, or descends from it by its predecessors (an
+  // interrupted key change leaves one that is newer than the head). RollbackDetected otherwise.
+  [[nodiscard]] virtual Status check_descends_from(Generation generation, const Digest& digest) const = 0;
   // HMAC-SHA-256 under a key derived from the root key for that purpose (HKDF info = label). KeyRevoked when sealed.
   [[nodiscard]] virtual Result<Digest> root_mac(std::string_view label, ByteView message) const = 0;
 
-  // To be called once the vault around it stands. Owner only.
+  // To be called once the vault around it stands: before any change of keys, and when no job of before is in progress
+  // any more. Owner only; `host` outlives the custody's last call.
   virtual void attach(KeyChangeHost& host) = 0;
 
-  // Rules 1, 2 and 3(b): lists the versions, one unwrap by the Active one, lets a newer version take effect if the reference follows
-  // and it may wrap, retires what may retire, notices early disabling, heals. Provider trouble is in the status and is returned
-  // as an error: KeyRevoked, KeyVersionDisabledTooEarly is only reported in the status.
+  // Rules 1, 2 and 3(b): lists the versions, one unwrap by the Active one, lets a newer version take effect if the
+  // reference follows and it may wrap, retires what may retire, notices early disabling, heals. Provider trouble is in
+  // the status and is returned as an error: KeyRevoked, KeyVersionDisabledTooEarly is only reported in the status.
   [[nodiscard]] virtual Result<RefreshOutcome> refresh() = 0;
 
   // A backup job has Completed. Makes condition (a) durable if it became true; call refresh() afterwards for (b).
@@ -117,18 +124,20 @@ class KeyCustody {
   // Remembers durably that an item was attempted. No-op after the first time.
   [[nodiscard]] virtual Status item_attempted() = 0;
 
-  // Another key (or key vault, or pinned version): unwraps with the old, proves the new. EncryptionNotChangeable for a platform-managed
-  // vault with items; the refusals of create() otherwise.
+  // Another key (or key vault, or pinned version): unwraps with the old, proves the new. EncryptionNotChangeable for a
+  // platform-managed vault with items; the refusals of create() otherwise.
   [[nodiscard]] virtual Status set_key(const KeyRef& key) = 0;
 
-  // A fresh keyring key under the Active version (key rewrap). With drop_retiring every Retiring slot goes, after proof 3(b).
+  // A fresh keyring key under the Active version (key rewrap). With drop_retiring every Retiring slot goes, after proof
+  // 3(b).
   [[nodiscard]] virtual Status rewrap(bool drop_retiring) = 0;
 
   // Starts a new incarnation and epoch: after an older copy of the vault was accepted by name.
   [[nodiscard]] virtual Status new_incarnation() = 0;
 
-  // Rule 7: called often (every second or so) by the owner. Seals (wipes all keys) when a grace or TTL is over, after `before_wipe`
-  // (which closes cleanly what was acknowledged) has been called. True if the vault is sealed now.
+  // Rule 7: called often (every second or so) by the owner. Seals (wipes all keys) when a grace or TTL is over, after
+  // `before_wipe` (which closes cleanly what was acknowledged) has been called. True if the vault is sealed now. From
+  // one thread.
   virtual bool enforce_deadlines(const std::function<void()>& before_wipe) = 0;
 };
 

@@ -14,71 +14,97 @@
 
 namespace vaultfs {
 
-// VAULT/keyrings/G.keyring (docs/format.md, section 7): clear slots that say who can unwrap the keyring key K, and the secrets,
-// sealed under K and authenticated by the root key.
+// VAULT/keyrings/G.keyring (docs/format.md, section 7): clear slots that say who can unwrap the keyring key K, and the
+// secrets, sealed under K and authenticated by the root key.
 
 enum class SlotKind : std::uint8_t {
   key_vault = 1,  // K in an envelope, wrapped by a KEK version
   platform = 2,   // K in a sealed box under a platform key of the machine
 };
 
+inline constexpr const char* kKeyringFolder = "keyrings";
+inline constexpr const char* kKeyringExtension = "keyring";
+inline constexpr std::size_t kMaxKeyringBytes = 1U << 20;
+inline constexpr std::size_t kMaxKeyringSlots = 64;
+inline constexpr std::size_t kMaxKeyringEpochs = 4096;
+
+// The blob that holds a generation: "keyrings/000000000000002a.keyring".
+[[nodiscard]] std::string keyring_blob_name(Generation generation);
+
 // Clear, but authenticated by the keyring once it is open.
 struct KeyringSlot {
   SlotKind kind = SlotKind::key_vault;
-  VersionRole role = VersionRole::active;   // active or retiring
-  std::string key_vault;                    // name at the time of wrapping; a hint
+  VersionRole role = VersionRole::active;  // active or retiring
+  std::string key_vault;                   // name at the time of wrapping; a hint
   std::string key;
-  std::string version;                      // native version id; platform: the platform key's id in hex
-  std::string algorithm;                    // "RSA-OAEP-256"; platform: "platform"
-  std::string identity;                     // "system" or a user-assigned name
-  Generation wrapped_in;                    // the keyring generation in which `wrapped` was made: part of its context
-  Bytes wrapped;                            // active: the envelope of K. retiring: of the keyring key of that time
-  Bytes link;                               // retiring only: K sealed (seal_box) under that older keyring key
+  std::string version;    // native version id; platform: the platform key's id in hex
+  std::string algorithm;  // "RSA-OAEP-256"; platform: "platform"
+  std::string identity;   // "system" or a user-assigned name
+  Generation wrapped_in;  // the keyring generation in which `wrapped` was made: part of its context
+  Bytes wrapped;          // active: the envelope of K. retiring: of the keyring key of that time
+  Bytes link;             // retiring only: K sealed (seal_box) under that older keyring key
 };
 
-// The context bound inside a slot's envelope: vault id ‖ wrapped_in ‖ kind ‖ key vault ‖ key ‖ version (format.md, 7.2).
+// The context bound inside a slot's envelope: vault id ‖ wrapped_in ‖ kind ‖ key vault ‖ key ‖ version
+// (format.md, 7.2).
 [[nodiscard]] Bytes slot_context(const VaultId& vault, const KeyringSlot& slot);
 
+// The keyring key of generation `generation` for a Retiring slot: sealed under the older keyring key that the slot's
+// `wrapped` holds, and back (WrongKey, AuthenticationFailed).
+[[nodiscard]] Result<Bytes> seal_link(const VaultId& vault, Generation generation, const KeyringSlot& slot,
+                                      const SecretBuffer& older_key, const SecretBuffer& keyring_key);
+[[nodiscard]] Result<SecretBuffer> open_link(const VaultId& vault, Generation generation, const KeyringSlot& slot,
+                                             const SecretBuffer& older_key);
+
 struct EpochRecord {
-  SecretBuffer dek;                            // 32 bytes
+  SecretBuffer dek;  // 32 bytes
   UnixNanos created;
-  std::optional<ContainerNumber> last_segment; // set when the epoch is closed
+  std::optional<ContainerNumber> last_segment;  // set when the epoch is closed
 };
 
 // How the vault is encrypted: the settings of the source documents.
 struct EncryptionSettings {
   bool customer_managed = false;
-  std::string key_vault;                 // empty when platform-managed
+  std::string key_vault;  // empty when platform-managed
   std::string key;
   std::optional<std::string> pinned_version;
   std::string identity = "system";
-  bool item_ever_attempted = false;      // after the first attempt to protect an item there is no way to customer-managed keys
-  std::uint32_t refresh_minutes = 15;    // 1 to 60
+  bool item_ever_attempted =
+      false;  // after the first attempt to protect an item there is no way to customer-managed keys
+  std::uint32_t refresh_minutes = 15;  // 1 to 60
   std::uint32_t revocation_grace_seconds = 5 * 60;
   std::uint32_t outage_ttl_seconds = 24 * 3600;
 };
 
 // The sealed part in memory.
 struct KeyringSecrets {
-  SecretBuffer root_key;   // 32
-  SecretBuffer id_key;     // 32
+  SecretBuffer root_key;  // 32
+  SecretBuffer id_key;    // 32
   std::map<EpochNumber, EpochRecord> epochs;
   std::map<std::string, SecretBuffer> retiring_keys;  // version → the keyring key that its slot's `wrapped` holds
   EncryptionSettings settings;
   RotationRule rule;
   std::uint64_t incarnation = 1;
+
+  [[nodiscard]] Result<KeyringSecrets> clone() const;
+  // Forgets every secret; settings, rule and incarnation stay.
+  void wipe_keys() noexcept;
 };
 
 struct Keyring {
   VaultId vault;
   Generation generation;
-  Digest predecessor;       // SHA-256 of the keyring file before it; zero for the first
-  Digest header_digest;     // SHA-256 of vault.header
+  Digest predecessor;    // SHA-256 of the keyring file before it; zero for the first
+  Digest header_digest;  // SHA-256 of vault.header
   std::vector<KeyringSlot> slots;
   KeyringSecrets secrets;
 
-  // The whole file, sealed under `keyring_key` with a fresh salt.
+  // The whole file, sealed under `keyring_key` with a fresh salt. InvalidArgument if a field is beyond the format's
+  // limits.
   [[nodiscard]] Result<Bytes> seal(const SecretBuffer& keyring_key) const;
+  [[nodiscard]] Result<Keyring> clone() const;
+  // The Active slot. REQUIRES: it has one, as every decoded keyring.
+  [[nodiscard]] const KeyringSlot& active_slot() const;
 };
 
 // What can be read of a keyring file without any key. Not authenticated.
@@ -87,13 +113,15 @@ struct ClosedKeyring {
   Generation generation;
   Digest predecessor;
   Digest header_digest;
-  std::vector<KeyringSlot> slots;
+  std::vector<KeyringSlot> slots;  // exactly one is active
+  [[nodiscard]] const KeyringSlot& active_slot() const;
   // DamagedKeyring, UnsupportedFormat.
   [[nodiscard]] static Result<ClosedKeyring> decode(ByteView file);
 };
 
 // Opens the sealed part and checks the root key's MAC over the whole file, the slots' digest included.
-// WrongKey (commitment), DamagedKeyring, AuthenticationFailed. Whether the root key is the pinned one is the caller's check.
+// WrongKey (commitment), DamagedKeyring, UnsupportedFormat, AuthenticationFailed. Whether the root key is the pinned
+// one is the caller's check.
 [[nodiscard]] Result<Keyring> open_keyring(ByteView file, const SecretBuffer& keyring_key);
 
 }  // namespace vaultfs

@@ -18,25 +18,36 @@ enum class VersionRole : std::uint8_t {
 };
 
 struct VersionRecord {
+  // took_effect_lsn of a version whose keyring is durable, but whose effective LSN has not been read yet: no job
+  // counts.
+  static constexpr Lsn kNotSettled{~std::uint64_t{0}};
+
   std::string key_vault;  // name at the time; empty = platform key
   std::string key;
   std::string version;
   VersionRole role = VersionRole::active;
   UnixNanos role_since;
   UnixNanos took_effect;
-  Lsn took_effect_lsn;        // jobs begun at or after it are "under" this version
-  EpochNumber first_epoch;    // epochs that this version could read
-  EpochNumber last_epoch;     // 0 while it is Active or Retiring
-  bool backup_completed = false;   // retiring: condition (a) holds
-  JobNumber completed_by;          // the job that made it hold
-  bool disabled_too_early = false; // retiring: seen disabled or gone while needed
-  std::string waiting_for;         // retiring: why it has not retired yet, for people
+  Lsn took_effect_lsn;              // jobs begun at or after it are "under" this version
+  EpochNumber first_epoch;          // epochs that this version could read
+  EpochNumber last_epoch;           // 0 while it is Active or Retiring
+  bool backup_completed = false;    // retiring: condition (a) holds
+  JobNumber completed_by;           // the job that made it hold
+  bool disabled_too_early = false;  // retiring: seen disabled or gone while needed
+  std::string waiting_for;          // retiring: why it has not retired yet, for people; at most kMaxReasonBytes
+  bool operator==(const VersionRecord&) const = default;
 };
 
-// The rule as an explicit state machine over the versions of one vault, oldest first. Pure: no I/O, no clock, no provider.
-// Every transition of the rule is one member function here and nothing else changes a role.
+// The rule as an explicit state machine over the versions of one vault, oldest first. Pure: no I/O, no clock, no
+// provider. Every transition of the rule is one member function here and nothing else changes a role.
 class RotationRule {
  public:
+  static constexpr std::size_t kMaxNameBytes = 127;     // of a key vault, a key, an identity
+  static constexpr std::size_t kMaxVersionBytes = 256;  // of a native version id
+  static constexpr std::size_t kMaxReasonBytes = 200;
+  static constexpr std::size_t kMaxVersions = 512;  // beyond, the oldest Retired record is forgotten
+  static constexpr std::size_t kMaxRetiring = 62;   // a keyring has room for no more slots
+
   [[nodiscard]] const std::vector<VersionRecord>& versions() const noexcept { return versions_; }
   [[nodiscard]] const VersionRecord* active() const noexcept;
   [[nodiscard]] const VersionRecord* find(const std::string& version) const noexcept;
@@ -45,10 +56,15 @@ class RotationRule {
   // The first version, at creation. REQUIRES: no version yet.
   void start(VersionRecord first);
   // `next` was proven and its keyring is durable: the active version becomes Retiring, `next` Active.
-  // A version that comes back (seen before) gets a new record. InvalidArgument if it is the active one already.
+  // A version that comes back (seen before) gets a new record; if it was Retiring, that record goes, for it is needed
+  // as the Active one now. InvalidArgument if it is the active one already, NotPermitted if kMaxRetiring wait already.
   [[nodiscard]] Status take_effect(VersionRecord next, UnixNanos now);
-  // A backup job that began at `begun` has Completed (with or without a change). True if condition (a) became true for a version:
-  // its *successor* took effect at or before `begun`.
+  // Versions with an LSN above `now` took effect at `now`: called with the next LSN once the keyring is durable, and
+  // when a vault is opened (jobs of before have ended, so every job that begins now is under the Active version; a lost
+  // unsynced tail may also have set LSNs back). True if something changed.
+  bool settle_effect(Lsn now);
+  // A backup job that began at `begun` has Completed (with or without a change). True if condition (a) became true for
+  // a version: its *successor* took effect at or before `begun`.
   bool job_completed(JobNumber job, Lsn begun);
   // Versions for which (a) holds: candidates for (b).
   [[nodiscard]] std::vector<std::string> awaiting_proof() const;

@@ -1,0 +1,206 @@
+#include <algorithm>
+#include <utility>
+
+#include "vaultmeta/key_custody_impl.h"
+
+// Rule 2 (taking effect), another key, rewrapping.
+
+namespace vaultfs {
+namespace {
+
+// Between a provider call and its compare-and-swap only small changes (a job, an item) can come.
+constexpr int kAttempts = 16;
+
+// The Active slot becomes Retiring: it keeps its wrap, the sealed part remembers the key that is in it.
+Status supersede_active_slot(Keyring& next, const SecretBuffer& current_key, KeyringSlot fresh) {
+  const auto active = std::find_if(next.slots.begin(), next.slots.end(),
+                                   [](const KeyringSlot& slot) { return slot.role == VersionRole::active; });
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer older, current_key.clone());
+  active->role = VersionRole::retiring;
+  next.secrets.retiring_keys.insert_or_assign(active->version, std::move(older));
+  // A version that comes back as the Active one needs its Retiring slot no more.
+  std::erase_if(next.slots, [&](const KeyringSlot& slot) { return slot.version == fresh.version; });
+  next.secrets.retiring_keys.erase(fresh.version);
+  next.slots.insert(next.slots.begin(), std::move(fresh));
+  return ok_status();
+}
+
+VersionRecord record_of(const KeyringSlot& slot, const Keyring& keyring) {
+  VersionRecord record;
+  record.key_vault = slot.key_vault;
+  record.key = slot.key;
+  record.version = slot.version;
+  record.took_effect_lsn = VersionRecord::kNotSettled;
+  record.first_epoch = keyring.secrets.epochs.begin()->first;
+  return record;
+}
+
+}  // namespace
+
+// REQUIRES: the Active version was unwrapped through its provider in this turn. What fails before the commit has
+// changed nothing.
+Status KeyringCustody::take_effect(const ReachedKey& reached, const std::string& version, const std::string& what,
+                                   const ApplySettings& apply) {
+  for (int attempt = 1;; ++attempt) {
+    const Snapshot now = snapshot();
+    VAULTFS_ASSIGN_OR_RETURN(const WrappedKey fresh,
+                             wrap_fresh_key(header_.id, now.generation.next(), now.settings.identity,
+                                            *reached.key_vault, reached.key, version));
+    const UnixNanos time = context_.env.clock().now();
+    const Status committed = commit(
+        [&](Keyring& next, const SecretBuffer& current_key) -> Status {
+          VAULTFS_RETURN_IF_ERROR(apply(next.secrets.settings));
+          VAULTFS_RETURN_IF_ERROR(next.secrets.rule.take_effect(record_of(fresh.slot, next), time));
+          return supersede_active_slot(next, current_key, fresh.slot);
+        },
+        {&fresh.key, now.generation, true});
+    if (committed.ok()) break;
+    if (committed.code() != ErrorCode::TryAgain || attempt == kAttempts) return committed;
+  }
+  const Status headed = settle_head();
+  record_success(what, version);
+  VAULTFS_RETURN_IF_ERROR(headed);
+  VAULTFS_RETURN_IF_ERROR(settle_effect());
+  return delete_superseded();
+}
+
+void KeyringCustody::record_success(const std::string& what, const std::string& version) {
+  last_failure_.clear();
+  KeyChangeHost* host = nullptr;
+  {
+    const std::lock_guard lock(state_mutex_);
+    last_update_status_ = "Succeeded";
+    host = host_;
+  }
+  if (host != nullptr) host->record_key_change(what, version, nullptr);
+}
+
+void KeyringCustody::record_failure(const std::string& what, const std::string& version, const Error& error) {
+  const std::string failure = what + " " + version + " " + std::string(error_name(error.code));
+  KeyChangeHost* host = nullptr;
+  {
+    const std::lock_guard lock(state_mutex_);
+    last_update_status_ = "Failed: " + std::string(error_name(error.code)) + ": " + error.message;
+    host = host_;
+  }
+  // One job for a version that keeps failing in the same way, not one for each refresh.
+  if (host == nullptr || failure == last_failure_) return;
+  last_failure_ = failure;
+  host->record_key_change(what, version, &error);
+}
+
+Status KeyringCustody::set_key(const KeyRef& key) {
+  const std::lock_guard turn(change_mutex_);
+  VAULTFS_RETURN_IF_ERROR(check_changeable());
+  const Generation before = generation();
+  std::string version = key.version.value_or(key.to_string());
+  Status changed = change_key(key, version);
+  if (changed.ok()) return update_registration();
+  // An explicit request is recorded each time. A change that is durable is a success whatever failed after it.
+  if (snapshot().active.version != version || generation() == before) {
+    last_failure_.clear();
+    record_failure("encryption.set", version, changed.error());
+  }
+  return changed;
+}
+
+Status KeyringCustody::change_key(const KeyRef& key, std::string& version) {
+  const auto refuse_late = [](const EncryptionSettings& settings) -> Status {
+    if (settings.customer_managed || !settings.item_ever_attempted) return ok_status();
+    return Error{ErrorCode::EncryptionNotChangeable,
+                 "the vault is platform-managed and an item was registered or attempted already: customer-managed keys "
+                 "are for new vaults only; create another vault with --key"};
+  };
+  VAULTFS_RETURN_IF_ERROR(refuse_late(snapshot().settings));
+  const auto current = prove_access();
+  if (!current.ok()) return note_trouble(current.error());
+  note_access();
+  VAULTFS_ASSIGN_OR_RETURN(const ExaminedKey examined, examine_key(context_, key, header_.region));
+  const auto apply = [&](EncryptionSettings& settings) -> Status {
+    VAULTFS_RETURN_IF_ERROR(refuse_late(settings));
+    settings.customer_managed = true;
+    settings.key_vault = key.key_vault;
+    settings.key = key.key;
+    settings.pinned_version = key.version;
+    return ok_status();
+  };
+  if (snapshot().active.version != examined.version.id) {
+    version = examined.version.id;
+    return take_effect(examined.reached, version, "encryption.set", apply);
+  }
+  // The same version, now pinned or followed, or under another name: no key changes.
+  VAULTFS_RETURN_IF_ERROR(commit([&](Keyring& next, const SecretBuffer&) { return apply(next.secrets.settings); }, {}));
+  const Status headed = settle_head();
+  record_success("encryption.set", examined.version.id);
+  return headed;
+}
+
+// The machine's list of vaults names the key of the newest settings.
+Status KeyringCustody::update_registration() {
+  const EncryptionSettings settings = snapshot().settings;
+  VAULTFS_ASSIGN_OR_RETURN(const auto registrations, context_.machine.registrations());
+  for (Registration registration : registrations) {
+    if (registration.vault != header_.id) continue;
+    registration.key_vault = settings.key_vault;
+    registration.key = settings.key;
+    return context_.machine.register_vault(registration);
+  }
+  return ok_status();
+}
+
+Status KeyringCustody::rewrap(bool drop_retiring) {
+  const std::lock_guard turn(change_mutex_);
+  VAULTFS_RETURN_IF_ERROR(check_changeable());
+  const Status done = rewrap_in_turn(drop_retiring);
+  if (done.ok()) return done;
+  last_failure_.clear();
+  record_failure("key.rewrap", snapshot().active.version, done.error());
+  return done;
+}
+
+Status KeyringCustody::rewrap_in_turn(bool drop_retiring) {
+  const auto reached = prove_access();
+  if (!reached.ok()) return note_trouble(reached.error());
+  note_access();
+  const std::string version = snapshot().active.version;
+  if (const KeyVersionInfo* active = reached->find(version); active != nullptr) {
+    VAULTFS_RETURN_IF_ERROR(check_may_wrap(*active, context_.env.clock().now().seconds()));
+  }
+  if (drop_retiring && snapshot().rule.any_retiring()) {
+    RefreshOutcome outcome;
+    return retire(*reached, true, outcome);
+  }
+  for (int attempt = 1;; ++attempt) {
+    const Snapshot now = snapshot();
+    VAULTFS_ASSIGN_OR_RETURN(const WrappedKey fresh, wrap_under_active(now, *reached));
+    const Status committed = commit(
+        [&fresh](Keyring& next, const SecretBuffer&) {
+          for (KeyringSlot& slot : next.slots) {
+            if (slot.role == VersionRole::active) slot = fresh.slot;
+          }
+          return ok_status();
+        },
+        {&fresh.key, now.generation, true});
+    if (committed.ok()) break;
+    if (committed.code() != ErrorCode::TryAgain || attempt == kAttempts) return committed;
+  }
+  VAULTFS_RETURN_IF_ERROR(settle_head());
+  record_success("key.rewrap", version);
+  return delete_superseded();
+}
+
+Result<WrappedKey> KeyringCustody::wrap_under_active(const Snapshot& now, const ReachedKey& reached) {
+  const Generation next = now.generation.next();
+  if (now.active.kind == SlotKind::key_vault) {
+    return wrap_fresh_key(header_.id, next, now.settings.identity, *reached.key_vault, reached.key, now.active.version);
+  }
+  Bytes id_bytes;
+  PlatformKeyId id;
+  if (!from_hex(now.active.version, id_bytes) || id_bytes.size() != PlatformKeyId::kSize) {
+    return Error{ErrorCode::DamagedKeyring, "the Active slot names no platform key"};
+  }
+  std::copy(id_bytes.begin(), id_bytes.end(), id.mutable_view().begin());
+  return wrap_fresh_platform_key(header_.id, next, context_.platform_keys, id);
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,116 @@
+#include <utility>
+
+#include "crypto/hash.h"
+#include "vaultmeta/key_custody_impl.h"
+
+// Creation: the secrets of a new vault and its first keyring.
+
+namespace vaultfs {
+namespace {
+
+constexpr std::size_t kKeyBytes = 32;
+
+Result<KeyringSecrets> new_secrets(const KeyCustody::CreateRequest& request, UnixNanos now) {
+  KeyringSecrets secrets;
+  VAULTFS_ASSIGN_OR_RETURN(secrets.root_key, SecretBuffer::random(kKeyBytes));
+  VAULTFS_ASSIGN_OR_RETURN(secrets.id_key, SecretBuffer::random(kKeyBytes));
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer dek, SecretBuffer::random(kKeyBytes));
+  secrets.epochs.emplace(EpochNumber(1), EpochRecord{std::move(dek), now, std::nullopt});
+  secrets.settings.identity = request.identity;
+  if (request.key) {
+    secrets.settings.customer_managed = true;
+    secrets.settings.key_vault = request.key->key_vault;
+    secrets.settings.key = request.key->key;
+    secrets.settings.pinned_version = request.key->version;
+  }
+  return secrets;
+}
+
+// A platform key that is removed again unless the vault gets made.
+class NewPlatformKey {
+ public:
+  explicit NewPlatformKey(MachineKeyStore& store) : store_(store) {}
+  NewPlatformKey(const NewPlatformKey&) = delete;
+  NewPlatformKey& operator=(const NewPlatformKey&) = delete;
+  ~NewPlatformKey() {
+    if (!id_) return;
+    const Status ignored = store_.remove(*id_);  // a failed creation has its own error to tell
+    static_cast<void>(ignored);
+  }
+  [[nodiscard]] Result<PlatformKeyId> make() {
+    VAULTFS_ASSIGN_OR_RETURN(id_, store_.create());
+    return *id_;
+  }
+  void keep() noexcept { id_.reset(); }
+
+ private:
+  MachineKeyStore& store_;
+  std::optional<PlatformKeyId> id_;
+};
+
+Result<WrappedKey> first_wrap(const KeyCustody::Context& context, const VaultHeader& header,
+                              const KeyCustody::CreateRequest& request, NewPlatformKey& platform) {
+  const Generation first(1);
+  if (!request.key) {
+    VAULTFS_ASSIGN_OR_RETURN(const PlatformKeyId id, platform.make());
+    return wrap_fresh_platform_key(header.id, first, context.platform_keys, id);
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const ExaminedKey key, examine_key(context, *request.key, header.region));
+  return wrap_fresh_key(header.id, first, request.identity, *key.reached.key_vault, key.reached.key, key.version.id);
+}
+
+}  // namespace
+
+Result<ExaminedKey> examine_key(const KeyCustody::Context& context, const KeyRef& key, const std::string& region) {
+  ExaminedKey examined;
+  VAULTFS_ASSIGN_OR_RETURN(examined.reached.key_vault, context.resolver.open(key.key_vault));
+  examined.reached.key = key.key;
+  VAULTFS_ASSIGN_OR_RETURN(const KeyVaultProperties properties, examined.reached.key_vault->properties());
+  if (!region.empty() && properties.region && !properties.region->empty() && *properties.region != region) {
+    return Error{ErrorCode::InvalidArgument, "the key vault " + key.key_vault + " is in the region " +
+                                                 *properties.region + ", the vault in " + region +
+                                                 "; use a key vault of the vault's region"};
+  }
+  VAULTFS_ASSIGN_OR_RETURN(examined.reached.versions, examined.reached.key_vault->list_versions(key.key));
+  auto version = version_of_reference(examined.reached.versions, key.version, context.env.clock().now().seconds());
+  if (!version.ok()) return with_context(std::move(version).error(), key.to_string());
+  examined.version = std::move(version).value();
+  return examined;
+}
+
+Result<std::unique_ptr<KeyCustody>> KeyCustody::create(
+    const Context& context, VaultHeader& header, const CreateRequest& request,
+    const std::function<Result<Digest>(const VaultHeader&)>& write_header) {
+  const UnixNanos now = context.env.clock().now();
+  NewPlatformKey platform(context.platform_keys);
+  VAULTFS_ASSIGN_OR_RETURN(WrappedKey wrapped, first_wrap(context, header, request, platform));
+
+  Keyring keyring;
+  keyring.vault = header.id;
+  keyring.generation = Generation(1);
+  VAULTFS_ASSIGN_OR_RETURN(keyring.secrets, new_secrets(request, now));
+  VersionRecord first;
+  first.key_vault = wrapped.slot.key_vault;
+  first.key = wrapped.slot.key;
+  first.version = wrapped.slot.version;
+  first.role_since = now;
+  first.took_effect = now;
+  first.first_epoch = EpochNumber(1);
+  keyring.secrets.rule.start(std::move(first));
+  keyring.slots.push_back(std::move(wrapped.slot));
+
+  VAULTFS_ASSIGN_OR_RETURN(header.root_fingerprint, root_fingerprint(keyring.secrets.root_key, header.id));
+  VAULTFS_ASSIGN_OR_RETURN(keyring.header_digest, write_header(header));
+  VAULTFS_ASSIGN_OR_RETURN(const Bytes file, keyring.seal(wrapped.key));
+  VAULTFS_RETURN_IF_ERROR(context.blobs.put(keyring_blob_name(keyring.generation), file));
+
+  // Through storage and the provider once more: what was made is what will be opened.
+  VAULTFS_ASSIGN_OR_RETURN(auto opened, KeyringCustody::load_newest(context, header, keyring.header_digest));
+  if (opened.active_trouble) return *opened.active_trouble;
+  auto custody = std::make_unique<KeyringCustody>(context, header, keyring.header_digest, false);
+  VAULTFS_RETURN_IF_ERROR(custody->adopt(std::move(opened)));
+  platform.keep();
+  return std::unique_ptr<KeyCustody>(std::move(custody));
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,161 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "vaultmeta/kek_access.h"
+#include "vaultmeta/key_custody.h"
+
+namespace vaultfs {
+
+// The one implementation of KeyCustody, an implementation header of key_custody_*.cc:
+//   _open      creation, opening, what callers ask for        _write   the next keyring, the head after it, leftovers
+//   _refresh   the rule's conductor: access, following        _change  taking effect, set_key, rewrap
+//   _retire    proof 3(b), retirement, epochs                 _access  grace, TTL, sealing, healing, the status
+class KeyringCustody final : public KeyCustody {
+ public:
+  KeyringCustody(const Context& context, const VaultHeader& header, const Digest& header_digest, bool read_only);
+
+  EpochKeys& keys() override { return keys_; }
+  Generation generation() const override;
+  Digest keyring_digest() const override;
+  Digest keyring_predecessor() const override;
+  EncryptionStatus status() const override;
+  std::uint64_t incarnation() const override;
+  Status check_descends_from(Generation generation, const Digest& digest) const override;
+  Result<Digest> root_mac(std::string_view label, ByteView message) const override;
+  void attach(KeyChangeHost& host) override;
+  Result<RefreshOutcome> refresh() override;
+  Status job_completed(JobNumber job, Lsn begun) override;
+  Status item_attempted() override;
+  Status set_key(const KeyRef& key) override;
+  Status rewrap(bool drop_retiring) override;
+  Status new_incarnation() override;
+  bool enforce_deadlines(const std::function<void()>& before_wipe) override;
+
+  // The newest keyring in storage, opened through the providers.
+  struct Opened {
+    Keyring keyring;
+    SecretBuffer key;
+    Digest digest;
+    ReachedKey active;                    // empty if `active_trouble`
+    std::optional<Error> active_trouble;  // an outage of the Active version: a Retiring one opened it
+  };
+  [[nodiscard]] static Result<Opened> load_newest(const Context& context, const VaultHeader& header,
+                                                  const Digest& header_digest);
+  // Takes over keyring and keys.
+  [[nodiscard]] Status adopt(Opened opened);
+  // The end of opening: what the status begins with.
+  void begin(const std::optional<Error>& active_trouble);
+
+ private:
+  using EpochMap = std::map<EpochNumber, EpochKeys::Epoch>;
+  // A change of the next keyring; gets the keyring key of the one before.
+  using Edit = std::function<Status(Keyring& next, const SecretBuffer& current_key)>;
+  // What a provider call needs of the state, copied so that no lock is held.
+  struct Snapshot {
+    Generation generation;
+    KeyringSlot active;
+    std::vector<KeyringSlot> slots;
+    EncryptionSettings settings;
+    RotationRule rule;
+  };
+  struct Commit {
+    const SecretBuffer* new_key = nullptr;  // null: the keyring key stays
+    std::optional<Generation> expected;     // compare-and-swap: TryAgain if the keyring has another generation
+    bool needs_head = true;                 // the head must name the current keyring first
+  };
+
+  // --- _write
+  [[nodiscard]] Status commit(const Edit& edit, const Commit& how);
+  [[nodiscard]] Result<bool> write_next(const Edit& edit, const Commit& how);
+  [[nodiscard]] Status store_keyring(Generation generation, ByteView bytes);
+  [[nodiscard]] Status clear_doubt(Generation current);
+  [[nodiscard]] Status settle_head();
+  [[nodiscard]] Status delete_superseded();
+  [[nodiscard]] Status settle_effect();
+  [[nodiscard]] static Result<EpochMap> epoch_material(const KeyringSecrets& secrets);
+
+  // --- _refresh
+  [[nodiscard]] Result<ReachedKey> prove_access();
+  [[nodiscard]] Result<ReachedKey> reload();
+  [[nodiscard]] Status finish_leftovers();
+  [[nodiscard]] Status observe_retiring();
+  [[nodiscard]] Status follow(const ReachedKey& reached, RefreshOutcome& outcome);
+
+  // --- _change
+  using ApplySettings = std::function<Status(EncryptionSettings&)>;
+  [[nodiscard]] Status take_effect(const ReachedKey& reached, const std::string& version, const std::string& what,
+                                   const ApplySettings& apply);
+  [[nodiscard]] Status change_key(const KeyRef& key, std::string& version);
+  [[nodiscard]] Status update_registration();
+  [[nodiscard]] Status rewrap_in_turn(bool drop_retiring);
+  [[nodiscard]] Result<WrappedKey> wrap_under_active(const Snapshot& now, const ReachedKey& reached);
+  void record_failure(const std::string& what, const std::string& version, const Error& error);
+  void record_success(const std::string& what, const std::string& version);
+
+  // --- _retire
+  [[nodiscard]] Status retire_proven(const ReachedKey& reached, RefreshOutcome& outcome);
+  [[nodiscard]] Status retire(const ReachedKey& reached, bool drop_retiring, RefreshOutcome& outcome);
+  [[nodiscard]] Status prove_active_alone(const Snapshot& now);
+  [[nodiscard]] Status add_epoch(Keyring& next) const;
+  [[nodiscard]] Status finish_epochs();
+  void set_waiting_for(const std::vector<std::string>& versions, const std::string& reason);
+
+  // --- _access
+  [[nodiscard]] Snapshot snapshot() const;
+  [[nodiscard]] bool sealed() const;
+  [[nodiscard]] Status check_changeable() const;
+  // Notes the trouble (as describe_trouble tells it) for status and deadlines, and gives it back.
+  Error note_trouble(const Error& error);
+  void note_access();
+  [[nodiscard]] bool deadline_passed() const;  // REQUIRES: state_mutex_
+
+  Context context_;
+  const VaultHeader header_;
+  const Digest header_digest_;
+  const bool read_only_;
+  EpochKeys keys_;
+
+  // Lock order: change_mutex_, write_mutex_, state_mutex_, the lock inside keys_. The host and the providers are called
+  // with neither write_mutex_ nor state_mutex_ held.
+
+  // The turn of one change of keys (refresh, set_key, rewrap, new_incarnation). Held across provider and host calls, so
+  // nothing that a writer waits for may take it.
+  std::mutex change_mutex_;
+  std::string last_failure_;  // guarded by change_mutex_: what was recorded last, so that a refresh doesn't repeat it
+
+  // One writer of keyring files; held across storage I/O. Guards in_doubt_.
+  std::mutex write_mutex_;
+  bool in_doubt_ = false;  // a failed write may have left a keyring beyond the current one
+
+  mutable std::mutex state_mutex_;  // guards all below
+  KeyChangeHost* host_ = nullptr;
+  Keyring current_;           // its secrets are wiped while sealed
+  SecretBuffer keyring_key_;  // empty while sealed
+  SecretBuffer infrastructure_key_;
+  Digest digest_;
+  Generation headed_;               // newest keyring generation that a head is known to name
+  bool rule_dirty_ = false;         // the rule in memory is newer than the stored one
+  bool leftovers_possible_ = true;  // superseded keyrings may have to be deleted
+  KeyAccess access_ = KeyAccess::available;
+  std::optional<Error> problem_;
+  std::int64_t denied_since_ = 0;       // monotonic nanoseconds; 0 = not
+  std::int64_t unreachable_since_ = 0;  // likewise
+  std::string last_update_status_ = "None";
+};
+
+// The checks of a key that is to be used from now on: it exists, may wrap, fits the region.
+struct ExaminedKey {
+  ReachedKey reached;
+  KeyVersionInfo version;
+};
+[[nodiscard]] Result<ExaminedKey> examine_key(const KeyCustody::Context& context, const KeyRef& key,
+                                              const std::string& region);
+
+}  // namespace vaultfs

@@ -1,0 +1,183 @@
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "crypto/hash.h"
+#include "vaultmeta/key_custody_impl.h"
+
+// Opening: the newest keyring, unwrapped through a provider, checked against the vault's header.
+
+namespace vaultfs {
+namespace {
+
+constexpr int kListAttempts = 5;
+// Of custodies that never open a keyring: a keyring's generation is at least 1.
+constexpr std::uint64_t kNone = 0;
+
+struct NewestFile {
+  std::string name;
+  Bytes bytes;
+  ClosedKeyring closed;
+};
+
+Result<NewestFile> read_newest(BlobStore& blobs) {
+  // The owner of a live vault may replace and delete keyrings between our listing and our reading.
+  for (int attempt = 1;; ++attempt) {
+    VAULTFS_ASSIGN_OR_RETURN(const auto names, blobs.list(kKeyringFolder));
+    std::uint64_t newest = kNone;
+    for (const std::string& name : names) newest = std::max(newest, number_of(name, kKeyringExtension).value_or(kNone));
+    if (newest == kNone) {
+      return Error{ErrorCode::KeyringMissing, "the vault has no keyring; put back keyrings/ from a copy of the vault"};
+    }
+    NewestFile file{keyring_blob_name(Generation(newest)), {}, {}};
+    auto bytes = blobs.get(file.name, kMaxKeyringBytes);
+    if (!bytes.ok()) {
+      if (bytes.code() == ErrorCode::NotFound && attempt < kListAttempts) continue;
+      if (bytes.code() == ErrorCode::InvalidArgument || bytes.code() == ErrorCode::NotFound) {
+        return Error{ErrorCode::DamagedKeyring, file.name + " can't be read: " + bytes.error().message};
+      }
+      return std::move(bytes).error();
+    }
+    file.bytes = std::move(bytes).value();
+    auto closed = ClosedKeyring::decode(file.bytes);
+    // A put is whole or absent, so a damaged newest keyring is rot or an attack and never an older one's turn.
+    if (!closed.ok()) return with_context(std::move(closed).error(), file.name);
+    file.closed = std::move(closed).value();
+    if (file.closed.generation != Generation(newest)) {
+      return Error{ErrorCode::DamagedKeyring, file.name + " holds another generation than its name says"};
+    }
+    return file;
+  }
+}
+
+// K through a Retiring slot: its older keyring key opens the link.
+Result<SecretBuffer> unwrap_by_retiring(const KeyCustody::Context& context, const ClosedKeyring& closed,
+                                        const KeyringSlot& slot) {
+  ReachedKey reached;
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer older,
+                           unwrap_slot(context.resolver, context.platform_keys, closed.vault, slot, reached));
+  return open_link(closed.vault, closed.generation, slot, older);
+}
+
+Result<SecretBuffer> unwrap_keyring_key(const KeyCustody::Context& context, const ClosedKeyring& closed,
+                                        ReachedKey& active, std::optional<Error>& active_trouble) {
+  auto key = unwrap_slot(context.resolver, context.platform_keys, closed.vault, closed.active_slot(), active);
+  if (key.ok()) return key;
+  if (!is_outage(key.code())) return describe_trouble(key.error(), closed.active_slot());
+  for (const KeyringSlot& slot : closed.slots) {
+    if (slot.role != VersionRole::retiring) continue;
+    auto by_retiring = unwrap_by_retiring(context, closed, slot);
+    if (!by_retiring.ok()) continue;
+    active_trouble = describe_trouble(key.error(), closed.active_slot());
+    return by_retiring;
+  }
+  return describe_trouble(key.error(), closed.active_slot());
+}
+
+}  // namespace
+
+KeyringCustody::KeyringCustody(const Context& context, const VaultHeader& header, const Digest& header_digest,
+                               bool read_only)
+    : context_(context),
+      header_(header),
+      header_digest_(header_digest),
+      read_only_(read_only),
+      keys_(header.id, header.suite) {}
+
+Result<KeyringCustody::Opened> KeyringCustody::load_newest(const Context& context, const VaultHeader& header,
+                                                           const Digest& header_digest) {
+  VAULTFS_ASSIGN_OR_RETURN(const NewestFile file, read_newest(context.blobs));
+  if (file.closed.vault != header.id) {
+    return Error{ErrorCode::DamagedKeyring, file.name + " belongs to another vault"};
+  }
+  if (file.closed.header_digest != header_digest) {
+    return Error{ErrorCode::DamagedHeader, "vault.header is not the one that " + file.name + " was made with"};
+  }
+  Opened opened;
+  VAULTFS_ASSIGN_OR_RETURN(opened.key, unwrap_keyring_key(context, file.closed, opened.active, opened.active_trouble));
+  auto keyring = open_keyring(file.bytes, opened.key);
+  if (!keyring.ok()) return with_context(std::move(keyring).error(), file.name);
+  opened.keyring = std::move(keyring).value();
+  // Whoever has the public key can mint a keyring that the KEK unwraps: only the root key proves its origin.
+  VAULTFS_ASSIGN_OR_RETURN(const Digest fingerprint, root_fingerprint(opened.keyring.secrets.root_key, header.id));
+  if (!constant_time_equal(fingerprint.view(), header.root_fingerprint.view())) {
+    return Error{ErrorCode::ForeignRootKey, file.name +
+                                                " holds another root key than the vault was created with: it was "
+                                                "not written by this vault"};
+  }
+  opened.digest = sha256(file.bytes);
+  return opened;
+}
+
+Status KeyringCustody::adopt(Opened opened) {
+  SecretBuffer infrastructure_key;
+  SecretBuffer infrastructure_copy;
+  if (header_.suite == Suite::aes_gcm_in_xchacha) {
+    const PlatformKeyId id(header_.infrastructure_key_id);
+    VAULTFS_ASSIGN_OR_RETURN(infrastructure_key, context_.platform_keys.load(id));
+    VAULTFS_ASSIGN_OR_RETURN(infrastructure_copy, infrastructure_key.clone());
+  }
+  VAULTFS_ASSIGN_OR_RETURN(EpochMap epochs, epoch_material(opened.keyring.secrets));
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer id_key, opened.keyring.secrets.id_key.clone());
+  {
+    const std::lock_guard write_lock(write_mutex_);
+    const std::lock_guard lock(state_mutex_);
+    current_ = std::move(opened.keyring);
+    keyring_key_ = std::move(opened.key);
+    infrastructure_key_ = std::move(infrastructure_key);
+    digest_ = opened.digest;
+    keys_.set(std::move(epochs), std::move(id_key), std::move(infrastructure_copy));
+  }
+  return ok_status();
+}
+
+Result<std::unique_ptr<KeyCustody>> KeyCustody::open(const Context& context, const VaultHeader& header,
+                                                     const Digest& header_digest, bool read_only) {
+  VAULTFS_ASSIGN_OR_RETURN(auto opened, KeyringCustody::load_newest(context, header, header_digest));
+  auto custody = std::make_unique<KeyringCustody>(context, header, header_digest, read_only);
+  const std::optional<Error> trouble = opened.active_trouble;
+  VAULTFS_RETURN_IF_ERROR(custody->adopt(std::move(opened)));
+  custody->begin(trouble);
+  return std::unique_ptr<KeyCustody>(std::move(custody));
+}
+
+void KeyringCustody::begin(const std::optional<Error>& active_trouble) {
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (current_.secrets.rule.versions().size() > 1) last_update_status_ = "Succeeded";
+  }
+  if (active_trouble) note_trouble(*active_trouble);
+}
+
+void KeyringCustody::attach(KeyChangeHost& host) {
+  const Lsn now = host.next_lsn();
+  const std::lock_guard lock(state_mutex_);
+  host_ = &host;
+  if (current_.secrets.rule.settle_effect(now)) rule_dirty_ = true;
+}
+
+Status KeyringCustody::job_completed(JobNumber job, Lsn begun) {
+  VAULTFS_RETURN_IF_ERROR(check_changeable());
+  if (!snapshot().rule.job_completed(job, begun)) return ok_status();
+  VAULTFS_RETURN_IF_ERROR(commit(
+      [&](Keyring& next, const SecretBuffer&) {
+        next.secrets.rule.job_completed(job, begun);
+        return ok_status();
+      },
+      {}));
+  return settle_head();
+}
+
+Status KeyringCustody::item_attempted() {
+  if (snapshot().settings.item_ever_attempted) return ok_status();
+  VAULTFS_RETURN_IF_ERROR(check_changeable());
+  VAULTFS_RETURN_IF_ERROR(commit(
+      [](Keyring& next, const SecretBuffer&) {
+        next.secrets.settings.item_ever_attempted = true;
+        return ok_status();
+      },
+      {}));
+  return settle_head();
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,119 @@
+#include <utility>
+
+#include "vaultmeta/key_custody_impl.h"
+
+// Rules 1, 2, 3(b) and 5, in their order.
+
+namespace vaultfs {
+
+Result<RefreshOutcome> KeyringCustody::refresh() {
+  const std::lock_guard turn(change_mutex_);
+  auto reached = read_only_ || sealed() ? reload() : prove_access();
+  if (!reached.ok()) return note_trouble(reached.error());
+  note_access();
+  RefreshOutcome outcome;
+  if (read_only_) return outcome;
+  VAULTFS_RETURN_IF_ERROR(finish_leftovers());
+  VAULTFS_RETURN_IF_ERROR(observe_retiring());
+  // A new version that fails is no reason to keep old ones from retiring.
+  const Status followed = follow(*reached, outcome);
+  VAULTFS_RETURN_IF_ERROR(retire_proven(*reached, outcome));
+  VAULTFS_RETURN_IF_ERROR(followed);
+  return outcome;
+}
+
+// One unwrap with the Active version, compared with the key in memory.
+Result<ReachedKey> KeyringCustody::prove_access() {
+  const Snapshot now = snapshot();
+  ReachedKey reached;
+  const auto key = unwrap_slot(context_.resolver, context_.platform_keys, header_.id, now.active, reached);
+  if (!key.ok()) return describe_trouble(key.error(), now.active);
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (!keyring_key_.empty()) {
+      if (constant_time_equal(key->view(), keyring_key_.view())) return reached;
+      return Error{ErrorCode::AuthenticationFailed, "the key vault unwraps another key than the vault's"};
+    }
+  }
+  return reload();  // sealed by a deadline while the provider was asked
+}
+
+// Opens the newest keyring in storage anew: after sealing, and where another process owns the vault.
+Result<ReachedKey> KeyringCustody::reload() {
+  if (!read_only_) {
+    const std::lock_guard write_lock(write_mutex_);
+    VAULTFS_RETURN_IF_ERROR(clear_doubt(generation()));
+  }
+  VAULTFS_ASSIGN_OR_RETURN(Opened opened, load_newest(context_, header_, header_digest_));
+  if (opened.active_trouble) return *opened.active_trouble;
+  const bool older = opened.keyring.generation < generation();
+  if (older || (!read_only_ && opened.digest != keyring_digest())) {
+    return Error{ErrorCode::RollbackDetected, "another keyring was put in the place of the vault's own"};
+  }
+  ReachedKey reached = std::move(opened.active);
+  VAULTFS_RETURN_IF_ERROR(adopt(std::move(opened)));
+  return reached;
+}
+
+// What an earlier change, of this process or of one that crashed, left to be done.
+Status KeyringCustody::finish_leftovers() {
+  bool deletable = false;
+  {
+    const std::lock_guard lock(state_mutex_);
+    deletable = leftovers_possible_;
+  }
+  VAULTFS_RETURN_IF_ERROR(finish_epochs());
+  VAULTFS_RETURN_IF_ERROR(settle_effect());
+  if (!deletable) return ok_status();
+  VAULTFS_RETURN_IF_ERROR(settle_head());
+  return delete_superseded();
+}
+
+// Rule 5: notices that a Retiring version was disabled too early, and that it is back.
+Status KeyringCustody::observe_retiring() {
+  const Snapshot now = snapshot();
+  RotationRule seen = now.rule;
+  bool changed = false;
+  for (const KeyringSlot& slot : now.slots) {
+    if (slot.role != VersionRole::retiring) continue;
+    ReachedKey reached;
+    const auto older = unwrap_slot(context_.resolver, context_.platform_keys, header_.id, slot, reached);
+    if (!older.ok() && is_outage(older.code()) && older.code() != ErrorCode::PlatformKeyMissing) continue;  // no news
+    changed = seen.observe(slot.version, older.ok()) || changed;
+  }
+  if (!changed) return ok_status();
+  VAULTFS_RETURN_IF_ERROR(commit(
+      [&seen](Keyring& next, const SecretBuffer&) {
+        for (const VersionRecord& record : seen.versions()) {
+          if (record.role == VersionRole::retiring) {
+            next.secrets.rule.observe(record.version, !record.disabled_too_early);
+          }
+        }
+        return ok_status();
+      },
+      {}));
+  return settle_head();
+}
+
+// Rule 1: the newest enabled, currently valid version, only ever forward. A pinned reference stays.
+Status KeyringCustody::follow(const ReachedKey& reached, RefreshOutcome& outcome) {
+  const Snapshot now = snapshot();
+  if (!now.settings.customer_managed || now.settings.pinned_version || reached.key_vault == nullptr) return ok_status();
+  const std::int64_t now_seconds = context_.env.clock().now().seconds();
+  const KeyVersionInfo* next = newer_version(reached.versions, now.active.version, now_seconds);
+  if (next == nullptr) return ok_status();
+  Status taken = check_may_wrap(*next, now_seconds);
+  if (taken.ok()) {
+    taken = take_effect(reached, next->id, "key.take-effect", [&reached](EncryptionSettings& settings) {
+      settings.key_vault = reached.key_vault->name();
+      settings.key = reached.key;
+      return ok_status();
+    });
+  }
+  outcome.version_changed = snapshot().active.version == next->id;
+  // A change that is durable has taken effect, even if what comes after it failed.
+  if (!taken.ok() && !outcome.version_changed) record_failure("key.take-effect", next->id, taken.error());
+  return taken;
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,155 @@
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "crypto/hash.h"
+#include "vaultmeta/key_custody_impl.h"
+
+// Rule 3(b): proof, retirement, and the new DEK epoch that a retired version could never read.
+
+namespace vaultfs {
+namespace {
+
+constexpr int kAttempts = 16;
+constexpr std::size_t kDekBytes = 32;
+
+// Old epochs that may still grow: a new epoch has begun, but containers of the old one may be open.
+bool any_unclosed(const std::map<EpochNumber, EpochRecord>& epochs) {
+  for (auto at = epochs.begin(); at != epochs.end() && std::next(at) != epochs.end(); ++at) {
+    if (!at->second.last_segment) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Status KeyringCustody::retire_proven(const ReachedKey& reached, RefreshOutcome& outcome) {
+  const Snapshot now = snapshot();
+  const std::vector<std::string> waiting = now.rule.awaiting_proof();
+  if (waiting.empty()) return ok_status();
+  if (const KeyVersionInfo* active = reached.find(now.active.version); active != nullptr) {
+    const Status may_wrap = check_may_wrap(*active, context_.env.clock().now().seconds());
+    if (!may_wrap.ok()) {
+      set_waiting_for(waiting, "the Active version may not wrap: " + may_wrap.error().message);
+      return ok_status();
+    }
+  }
+  const Status retired = retire(reached, false, outcome);
+  if (!retired.ok() && outcome.retired.empty()) {
+    set_waiting_for(waiting, "the proof by the Active version failed: " + retired.error().message);
+    if (!is_integrity_error(retired.code())) record_failure("key.retire", waiting.front(), retired.error());
+  }
+  return retired;
+}
+
+void KeyringCustody::set_waiting_for(const std::vector<std::string>& versions, const std::string& reason) {
+  const std::lock_guard lock(state_mutex_);
+  for (const std::string& version : versions) current_.secrets.rule.set_waiting_for(version, reason);
+}
+
+// The keyring as storage has it opens with the Active version alone, through the provider.
+Status KeyringCustody::prove_active_alone(const Snapshot& now) {
+  const std::string name = keyring_blob_name(now.generation);
+  VAULTFS_ASSIGN_OR_RETURN(const Bytes file, context_.blobs.get(name, kMaxKeyringBytes));
+  if (sha256(file) != keyring_digest()) {
+    // Either a small change came between, and the compare-and-swap will tell, or storage has changed by itself.
+    if (generation() != now.generation) return Error{ErrorCode::TryAgain, "the keyring was changed meanwhile"};
+    return Error{ErrorCode::DamagedKeyring, name + " is not what was written"};
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const ClosedKeyring closed, ClosedKeyring::decode(file));
+  ReachedKey reached;
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer key, unwrap_slot(context_.resolver, context_.platform_keys, header_.id,
+                                                               closed.active_slot(), reached));
+  VAULTFS_ASSIGN_OR_RETURN(const Keyring keyring, open_keyring(file, key));
+  VAULTFS_ASSIGN_OR_RETURN(const Digest fingerprint, root_fingerprint(keyring.secrets.root_key, header_.id));
+  if (fingerprint == header_.root_fingerprint) return ok_status();
+  return Error{ErrorCode::ForeignRootKey, name + " holds another root key than the vault was created with"};
+}
+
+Status KeyringCustody::retire(const ReachedKey& reached, bool drop_retiring, RefreshOutcome& outcome) {
+  std::vector<std::string> retired;
+  for (int attempt = 1;; ++attempt) {
+    const Snapshot now = snapshot();
+    Status step = prove_active_alone(now);
+    if (step.ok()) {
+      VAULTFS_ASSIGN_OR_RETURN(const WrappedKey fresh, wrap_under_active(now, reached));
+      const UnixNanos time = context_.env.clock().now();
+      step = commit(
+          [&](Keyring& next, const SecretBuffer&) {
+            const EpochNumber last = next.secrets.epochs.rbegin()->first;
+            RotationRule& rule = next.secrets.rule;
+            retired = drop_retiring ? rule.drop_retiring(time, last) : rule.retire(time, last);
+            const std::set<std::string> gone(retired.begin(), retired.end());
+            std::erase_if(next.slots, [&](const KeyringSlot& slot) {
+              return slot.role == VersionRole::retiring && gone.count(slot.version) != 0;
+            });
+            for (const std::string& version : retired) next.secrets.retiring_keys.erase(version);
+            for (KeyringSlot& slot : next.slots) {
+              if (slot.role == VersionRole::active) slot = fresh.slot;
+            }
+            return add_epoch(next);
+          },
+          {&fresh.key, now.generation, true});
+    }
+    if (step.ok()) break;
+    if (step.code() != ErrorCode::TryAgain || attempt == kAttempts) return step;
+  }
+  outcome.retired.insert(outcome.retired.end(), retired.begin(), retired.end());
+  const Status headed = settle_head();
+  for (const std::string& version : retired) record_success("key.retire", version);
+  VAULTFS_RETURN_IF_ERROR(headed);
+  VAULTFS_RETURN_IF_ERROR(finish_epochs());
+  return delete_superseded();
+}
+
+Status KeyringCustody::add_epoch(Keyring& next) const {
+  auto& epochs = next.secrets.epochs;
+  if (epochs.size() >= kMaxKeyringEpochs) {
+    return Error{ErrorCode::NotPermitted, "the keyring has no room for another DEK epoch"};
+  }
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer dek, SecretBuffer::random(kDekBytes));
+  epochs.emplace(epochs.rbegin()->first.next(), EpochRecord{std::move(dek), context_.env.clock().now(), std::nullopt});
+  return ok_status();
+}
+
+// Closes old epochs: first everything that is open moves to the current one, only then the highest segment number is
+// read and written down. The other way round a segment opened in between would be refused for ever.
+Status KeyringCustody::finish_epochs() {
+  KeyChangeHost* host = nullptr;
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (!any_unclosed(current_.secrets.epochs)) return ok_status();
+    host = host_;
+  }
+  VAULTFS_RETURN_IF_ERROR(settle_head());
+  VAULTFS_RETURN_IF_ERROR(host->roll_containers());
+  const ContainerNumber highest = host->highest_segment();
+  VAULTFS_RETURN_IF_ERROR(commit(
+      [highest](Keyring& next, const SecretBuffer&) {
+        const EpochNumber current = next.secrets.epochs.rbegin()->first;
+        for (auto& [number, epoch] : next.secrets.epochs) {
+          if (number != current && !epoch.last_segment) epoch.last_segment = highest;
+        }
+        return ok_status();
+      },
+      {}));
+  return settle_head();
+}
+
+Status KeyringCustody::new_incarnation() {
+  const std::lock_guard turn(change_mutex_);
+  VAULTFS_RETURN_IF_ERROR(check_changeable());
+  // No head first: one of the old incarnation would be refused by the pin, which is ahead of it.
+  VAULTFS_RETURN_IF_ERROR(commit(
+      [this](Keyring& next, const SecretBuffer&) {
+        ++next.secrets.incarnation;
+        return add_epoch(next);
+      },
+      {nullptr, std::nullopt, false}));
+  VAULTFS_RETURN_IF_ERROR(settle_head());
+  VAULTFS_RETURN_IF_ERROR(finish_epochs());
+  record_success("vault.new-incarnation", snapshot().active.version);
+  return delete_superseded();
+}
+
+}  // namespace vaultfs

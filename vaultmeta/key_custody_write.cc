@@ -1,0 +1,179 @@
+#include <cstdlib>
+#include <set>
+#include <utility>
+
+#include "crypto/hash.h"
+#include "vaultmeta/key_custody_impl.h"
+
+// Writing keyrings. A change commits when its keyring is durable; the head follows. At most one generation is ever
+// beyond the newest head (a write first settles the head), so that one step of predecessors leads from any head to the
+// keyring.
+
+namespace vaultfs {
+
+Result<KeyringCustody::EpochMap> KeyringCustody::epoch_material(const KeyringSecrets& secrets) {
+  EpochMap epochs;
+  for (const auto& [number, epoch] : secrets.epochs) {
+    VAULTFS_ASSIGN_OR_RETURN(SecretBuffer dek, epoch.dek.clone());
+    epochs.emplace(number, EpochKeys::Epoch{std::move(dek), epoch.last_segment});
+  }
+  return epochs;
+}
+
+Status KeyringCustody::commit(const Edit& edit, const Commit& how) {
+  for (;;) {
+    if (how.needs_head) VAULTFS_RETURN_IF_ERROR(settle_head());
+    VAULTFS_ASSIGN_OR_RETURN(const bool written, write_next(edit, how));
+    if (written) return ok_status();
+  }
+}
+
+// False if the head has to be settled first.
+Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how) {
+  const std::lock_guard write_lock(write_mutex_);
+  Keyring next;
+  SecretBuffer current_key;
+  SecretBuffer infrastructure_key;
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (keyring_key_.empty()) return Error{ErrorCode::KeyRevoked, "the vault is sealed: its keys can't be changed"};
+    if (how.needs_head && headed_ < current_.generation) return false;
+    if (how.expected && *how.expected != current_.generation) {
+      return Error{ErrorCode::TryAgain, "the keyring was changed meanwhile"};
+    }
+    VAULTFS_ASSIGN_OR_RETURN(next, current_.clone());
+    VAULTFS_ASSIGN_OR_RETURN(current_key, keyring_key_.clone());
+    if (!infrastructure_key_.empty()) {
+      VAULTFS_ASSIGN_OR_RETURN(infrastructure_key, infrastructure_key_.clone());
+    }
+    next.predecessor = digest_;
+  }
+  const Generation before = next.generation;
+  VAULTFS_RETURN_IF_ERROR(edit(next, current_key));
+  next.generation = before.next();
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key, how.new_key != nullptr ? how.new_key->clone() : current_key.clone());
+  for (KeyringSlot& slot : next.slots) {
+    if (slot.role != VersionRole::retiring) continue;
+    const auto older = next.secrets.retiring_keys.find(slot.version);
+    if (older == next.secrets.retiring_keys.end()) std::abort();  // an edit forgot it
+    VAULTFS_ASSIGN_OR_RETURN(slot.link, seal_link(next.vault, next.generation, slot, older->second, key));
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const Bytes file, next.seal(key));
+  // Everything that may fail is done before the write: what is durable has to be taken over.
+  VAULTFS_ASSIGN_OR_RETURN(EpochMap epochs, epoch_material(next.secrets));
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer id_key, next.secrets.id_key.clone());
+  VAULTFS_RETURN_IF_ERROR(clear_doubt(before));
+  VAULTFS_RETURN_IF_ERROR(store_keyring(next.generation, file));
+
+  const std::lock_guard lock(state_mutex_);
+  current_ = std::move(next);
+  keyring_key_ = std::move(key);
+  digest_ = sha256(file);
+  rule_dirty_ = false;
+  leftovers_possible_ = true;
+  keys_.set(std::move(epochs), std::move(id_key), std::move(infrastructure_key));
+  return true;
+}
+
+// REQUIRES: write_mutex_.
+Status KeyringCustody::store_keyring(Generation generation, ByteView bytes) {
+  const std::string name = keyring_blob_name(generation);
+  Status stored = context_.blobs.put(name, bytes);
+  if (stored.ok()) {
+    const auto read_back = context_.blobs.get(name, kMaxKeyringBytes);
+    if (!read_back.ok()) {
+      stored = read_back.error();
+    } else if (!bytes_equal(*read_back, bytes)) {
+      stored = Error{ErrorCode::DamagedKeyring, "storage gives back another keyring than was written"};
+    }
+  } else if (stored.code() == ErrorCode::AlreadyExists) {
+    return Error{ErrorCode::RefusedOverwrite, name + " is there already, but the vault's owner did not write it"};
+  }
+  if (stored.ok()) return ok_status();
+  // The keyring may be there nevertheless (its directory could not be synced). Nothing else may be built upon this
+  // generation until it is gone; a crash before that opens with it, which is as good as without.
+  in_doubt_ = !context_.blobs.remove(name).ok();
+  return with_context(std::move(stored).error(), "writing " + name);
+}
+
+// REQUIRES: write_mutex_.
+Status KeyringCustody::clear_doubt(Generation current) {
+  if (!in_doubt_) return ok_status();
+  VAULTFS_RETURN_IF_ERROR(context_.blobs.remove(keyring_blob_name(current.next())));
+  in_doubt_ = false;
+  return ok_status();
+}
+
+Status KeyringCustody::settle_head() {
+  KeyChangeHost* host = nullptr;
+  Generation named;
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (headed_ >= current_.generation) return ok_status();
+    named = current_.generation;
+    host = host_;
+  }
+  if (host == nullptr) std::abort();  // a key change before attach()
+  VAULTFS_RETURN_IF_ERROR(host->write_head());
+  const std::lock_guard lock(state_mutex_);
+  headed_ = std::max(headed_, named);
+  return ok_status();
+}
+
+// Superseded keyrings go once the head is written. The predecessor stays, for a copy that is being taken, unless it has
+// a slot for a version that the vault needs no more.
+Status KeyringCustody::delete_superseded() {
+  const std::lock_guard write_lock(write_mutex_);
+  Generation current;
+  std::set<std::string> needed;
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (!leftovers_possible_ || headed_ < current_.generation) return ok_status();
+    current = current_.generation;
+    for (const KeyringSlot& slot : current_.slots) needed.insert(slot.version);
+  }
+  const auto harmless = [&](const std::string& name) {
+    const auto bytes = context_.blobs.get(name, kMaxKeyringBytes);
+    if (!bytes.ok()) return false;
+    const auto closed = ClosedKeyring::decode(*bytes);
+    if (!closed.ok()) return false;
+    for (const KeyringSlot& slot : closed->slots) {
+      if (needed.count(slot.version) == 0) return false;
+    }
+    return true;
+  };
+  VAULTFS_ASSIGN_OR_RETURN(const auto names, context_.blobs.list(kKeyringFolder));
+  for (const std::string& file : names) {
+    const auto number = number_of(file, kKeyringExtension);
+    if (!number || *number >= current.value) continue;
+    const std::string name = keyring_blob_name(Generation(*number));
+    if (*number + 1 == current.value && harmless(name)) continue;
+    VAULTFS_RETURN_IF_ERROR(context_.blobs.remove(name));
+  }
+  const std::lock_guard lock(state_mutex_);
+  leftovers_possible_ = false;
+  return ok_status();
+}
+
+// Writes down from which LSN the newest version is in effect. It is read after the keyring became durable: a job that
+// began before that has a lower one and does not count.
+Status KeyringCustody::settle_effect() {
+  KeyChangeHost* host = nullptr;
+  bool settled = false;
+  {
+    const std::lock_guard lock(state_mutex_);
+    host = host_;
+    settled = !rule_dirty_ && current_.secrets.rule.active()->took_effect_lsn != VersionRecord::kNotSettled;
+  }
+  if (settled) return ok_status();
+  const Lsn now = host->next_lsn();
+  VAULTFS_RETURN_IF_ERROR(commit(
+      [now](Keyring& next, const SecretBuffer&) {
+        next.secrets.rule.settle_effect(now);
+        return ok_status();
+      },
+      {}));
+  return settle_head();
+}
+
+}  // namespace vaultfs

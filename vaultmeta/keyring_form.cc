@@ -1,0 +1,259 @@
+#include "vaultmeta/keyring_form.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "crypto/aead.h"
+#include "crypto/hash.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::size_t kKeyBytes = 32;
+constexpr std::size_t kMaxAlgorithmBytes = 64;
+constexpr std::size_t kMaxWrappedBytes = 4096;
+constexpr std::size_t kMaxLinkBytes = 512;
+constexpr std::size_t kMinSlotBytes = 2 + 5 * 4 + 8 + 2 * 4;
+constexpr std::size_t kEpochBytes = 8 + 8 + 1 + 8 + kKeyBytes;
+constexpr std::uint32_t kMaxRefreshMinutes = 60;
+
+Error damaged(const std::string& what) { return Error{ErrorCode::DamagedKeyring, "a keyring is damaged: " + what}; }
+
+KeyringSlot decode_slot(ByteReader& reader) {
+  KeyringSlot slot;
+  const std::uint8_t kind = reader.u8();
+  const std::uint8_t role = reader.u8();
+  slot.key_vault = reader.text(RotationRule::kMaxNameBytes);
+  slot.key = reader.text(RotationRule::kMaxNameBytes);
+  slot.version = reader.text(RotationRule::kMaxVersionBytes);
+  slot.algorithm = reader.text(kMaxAlgorithmBytes);
+  slot.identity = reader.text(RotationRule::kMaxNameBytes);
+  slot.wrapped_in = Generation(reader.u64());
+  slot.wrapped = to_bytes(reader.blob(kMaxWrappedBytes));
+  slot.link = to_bytes(reader.blob(kMaxLinkBytes));
+  const bool known_kind =
+      kind == static_cast<std::uint8_t>(SlotKind::key_vault) || kind == static_cast<std::uint8_t>(SlotKind::platform);
+  const bool is_active = role == static_cast<std::uint8_t>(VersionRole::active);
+  const bool is_retiring = role == static_cast<std::uint8_t>(VersionRole::retiring);
+  if (!known_kind || (!is_active && !is_retiring) || slot.version.empty() || slot.wrapped.empty() ||
+      slot.link.empty() == is_retiring) {
+    reader.fail();
+    return slot;
+  }
+  slot.kind = static_cast<SlotKind>(kind);
+  slot.role = static_cast<VersionRole>(role);
+  return slot;
+}
+
+std::vector<KeyringSlot> decode_slots(ByteReader& reader) {
+  std::vector<KeyringSlot> slots;
+  const std::uint32_t count = reader.count(kMinSlotBytes);
+  if (count > kMaxKeyringSlots) reader.fail();
+  for (std::uint32_t i = 0; i < count && !reader.failed(); ++i) slots.push_back(decode_slot(reader));
+  const auto active = std::count_if(slots.begin(), slots.end(),
+                                    [](const KeyringSlot& slot) { return slot.role == VersionRole::active; });
+  if (active != 1) reader.fail();
+  return slots;
+}
+
+// Everything of the sealed part that is no secret.
+void encode_open_part(ByteWriter& writer, const KeyringSecrets& secrets, const Digest& slots) {
+  const EncryptionSettings& settings = secrets.settings;
+  writer.boolean(settings.customer_managed);
+  writer.text(settings.key_vault);
+  writer.text(settings.key);
+  writer.boolean(settings.pinned_version.has_value());
+  writer.text(settings.pinned_version.value_or(""));
+  writer.text(settings.identity);
+  writer.boolean(settings.item_ever_attempted);
+  writer.u32(settings.refresh_minutes);
+  writer.u32(settings.revocation_grace_seconds);
+  writer.u32(settings.outage_ttl_seconds);
+  secrets.rule.encode(writer);
+  writer.u64(secrets.incarnation);
+  writer.id(slots);
+}
+
+EncryptionSettings decode_settings(ByteReader& reader) {
+  EncryptionSettings settings;
+  settings.customer_managed = reader.boolean();
+  settings.key_vault = reader.text(RotationRule::kMaxNameBytes);
+  settings.key = reader.text(RotationRule::kMaxNameBytes);
+  const bool pinned = reader.boolean();
+  std::string version = reader.text(RotationRule::kMaxVersionBytes);
+  if (pinned == version.empty()) reader.fail();
+  if (pinned) settings.pinned_version = std::move(version);
+  settings.identity = reader.text(RotationRule::kMaxNameBytes);
+  settings.item_ever_attempted = reader.boolean();
+  settings.refresh_minutes = reader.u32();
+  settings.revocation_grace_seconds = reader.u32();
+  settings.outage_ttl_seconds = reader.u32();
+  if (settings.refresh_minutes == 0 || settings.refresh_minutes > kMaxRefreshMinutes) reader.fail();
+  return settings;
+}
+
+// Calls `piece` with every run of bytes of the sealed part, in order: first to measure, then to copy, so that no secret
+// passes through memory that is not locked.
+template <typename Piece>
+void for_each_piece(const KeyringSecrets& secrets, ByteView open_part, const Piece& piece) {
+  piece(secrets.root_key.view());
+  piece(secrets.id_key.view());
+  ByteWriter epochs;
+  epochs.u32(static_cast<std::uint32_t>(secrets.epochs.size()));
+  piece(epochs.view());
+  for (const auto& [number, epoch] : secrets.epochs) {
+    ByteWriter head;
+    head.u64(number.value);
+    head.i64(epoch.created.value);
+    head.boolean(epoch.last_segment.has_value());
+    head.u64(epoch.last_segment.value_or(ContainerNumber(0)).value);
+    piece(head.view());
+    piece(epoch.dek.view());
+  }
+  ByteWriter retiring;
+  retiring.u32(static_cast<std::uint32_t>(secrets.retiring_keys.size()));
+  piece(retiring.view());
+  for (const auto& [version, key] : secrets.retiring_keys) {
+    ByteWriter head;
+    head.text(version);
+    piece(head.view());
+    piece(key.view());
+  }
+  piece(open_part);
+}
+
+Result<SecretBuffer> read_key(ByteReader& reader) {
+  const ByteView view = reader.raw(kKeyBytes);
+  if (view.size() != kKeyBytes) return damaged("its sealed part ends early");
+  return SecretBuffer::copy_of(view);
+}
+
+Status read_keys(ByteReader& reader, KeyringSecrets& secrets) {
+  VAULTFS_ASSIGN_OR_RETURN(secrets.root_key, read_key(reader));
+  VAULTFS_ASSIGN_OR_RETURN(secrets.id_key, read_key(reader));
+  const std::uint32_t epochs = reader.count(kEpochBytes);
+  if (epochs == 0 || epochs > kMaxKeyringEpochs) return damaged("a wrong number of epochs");
+  for (std::uint32_t i = 0; i < epochs; ++i) {
+    const EpochNumber number(reader.u64());
+    EpochRecord epoch;
+    epoch.created = UnixNanos{reader.i64()};
+    const bool closed = reader.boolean();
+    const ContainerNumber last(reader.u64());
+    if (closed) epoch.last_segment = last;
+    VAULTFS_ASSIGN_OR_RETURN(epoch.dek, read_key(reader));
+    const bool in_order = secrets.epochs.empty() || secrets.epochs.rbegin()->first < number;
+    if (number.value == 0 || !in_order) return damaged("its epochs are out of order");
+    secrets.epochs.emplace(number, std::move(epoch));
+  }
+  const std::uint32_t retiring = reader.count(4 + kKeyBytes);
+  if (retiring >= kMaxKeyringSlots) return damaged("too many retiring keys");
+  for (std::uint32_t i = 0; i < retiring; ++i) {
+    std::string version = reader.text(RotationRule::kMaxVersionBytes);
+    VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key, read_key(reader));
+    if (!secrets.retiring_keys.emplace(std::move(version), std::move(key)).second) return damaged("a key comes twice");
+  }
+  return ok_status();
+}
+
+// Each version that the rule needs has its slot, each Retiring slot its key, and nothing else has.
+bool tells_one_story(const KeyringSecrets& secrets, const std::vector<KeyringSlot>& slots) {
+  std::size_t needed = 0;
+  for (const VersionRecord& record : secrets.rule.versions()) {
+    if (record.role == VersionRole::retired) continue;
+    ++needed;
+    const bool has_slot = std::any_of(slots.begin(), slots.end(), [&](const KeyringSlot& slot) {
+      return slot.version == record.version && slot.role == record.role;
+    });
+    if (!has_slot) return false;
+    if (record.role == VersionRole::retiring && secrets.retiring_keys.count(record.version) == 0) return false;
+  }
+  return needed == slots.size() && secrets.retiring_keys.size() + 1 == slots.size();
+}
+
+}  // namespace
+
+void encode_slots(ByteWriter& writer, const std::vector<KeyringSlot>& slots) {
+  writer.u32(static_cast<std::uint32_t>(slots.size()));
+  for (const KeyringSlot& slot : slots) {
+    writer.u8(static_cast<std::uint8_t>(slot.kind));
+    writer.u8(static_cast<std::uint8_t>(slot.role));
+    writer.text(slot.key_vault);
+    writer.text(slot.key);
+    writer.text(slot.version);
+    writer.text(slot.algorithm);
+    writer.text(slot.identity);
+    writer.u64(slot.wrapped_in.value);
+    writer.blob(slot.wrapped);
+    writer.blob(slot.link);
+  }
+}
+
+Result<KeyringFileParts> split_keyring(ByteView file) {
+  constexpr std::size_t kTail = kKeyringSaltBytes + Digest::kSize + kAeadTagBytes + Digest::kSize + Digest::kSize;
+  if (file.size() < kKeyringMagic.size() + 2 + kTail || file.size() > kMaxKeyringBytes)
+    return damaged("a wrong length");
+  // Every format version begins with the magic and ends with this digest: damage is never taken for a newer version,
+  // and a rotten version id never for a revoked key.
+  const ByteView body = file.first(file.size() - Digest::kSize);
+  if (text_of(file.first(kKeyringMagic.size())) != kKeyringMagic) return damaged("it does not begin like one");
+  if (!bytes_equal(sha256(body).view(), file.last(Digest::kSize))) return damaged("its digest does not match");
+  ByteReader reader(body.subspan(kKeyringMagic.size()));
+  const std::uint16_t version = reader.u16();
+  if (version != kKeyringFormatVersion) {
+    return Error{ErrorCode::UnsupportedFormat, "the keyring has format version " + std::to_string(version) +
+                                                   ", this program reads version " +
+                                                   std::to_string(kKeyringFormatVersion) + "; use a newer vaultfs"};
+  }
+  KeyringFileParts parts;
+  parts.closed.vault = reader.id<VaultId>();
+  parts.closed.generation = Generation(reader.u64());
+  parts.closed.predecessor = reader.id<Digest>();
+  parts.closed.header_digest = reader.id<Digest>();
+  const std::size_t slots_begin = body.size() - reader.remaining();
+  parts.closed.slots = decode_slots(reader);
+  const std::size_t slots_end = body.size() - reader.remaining();
+  parts.salt = reader.raw(kKeyringSaltBytes);
+  parts.commitment = reader.id<Digest>();
+  if (reader.failed() || reader.remaining() < kAeadTagBytes + Digest::kSize) return damaged("its fields are wrong");
+  parts.clear = body.first(slots_end);
+  parts.slots = body.subspan(slots_begin, slots_end - slots_begin);
+  parts.sealed = reader.raw(reader.remaining() - Digest::kSize);
+  parts.mac = reader.id<Digest>();
+  parts.before_mac = body.first(body.size() - Digest::kSize);
+  VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedKeyring, "a keyring"));
+  if (parts.closed.vault.is_zero() || parts.closed.generation.value == 0) return damaged("it names no vault");
+  return parts;
+}
+
+Result<SecretBuffer> encode_secrets(const KeyringSecrets& secrets, const Digest& slots) {
+  ByteWriter open_part;
+  encode_open_part(open_part, secrets, slots);
+  std::size_t size = 0;
+  for_each_piece(secrets, open_part.view(), [&](ByteView piece) { size += piece.size(); });
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer plain, SecretBuffer::allocate(size));
+  std::size_t at = 0;
+  for_each_piece(secrets, open_part.view(), [&](ByteView piece) {
+    if (!piece.empty()) std::memcpy(plain.mutable_view().data() + at, piece.data(), piece.size());
+    at += piece.size();
+  });
+  return plain;
+}
+
+Result<KeyringSecrets> decode_secrets(const SecretBuffer& plain, const Digest& slots_digest,
+                                      const std::vector<KeyringSlot>& slots) {
+  ByteReader reader(plain.view());
+  KeyringSecrets secrets;
+  VAULTFS_RETURN_IF_ERROR(read_keys(reader, secrets));
+  secrets.settings = decode_settings(reader);
+  secrets.rule = RotationRule::decode(reader);
+  secrets.incarnation = reader.u64();
+  const Digest stored = reader.id<Digest>();
+  VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedKeyring, "the sealed part of a keyring"));
+  if (!constant_time_equal(stored.view(), slots_digest.view()))
+    return damaged("its slots are not those it was sealed with");
+  if (!tells_one_story(secrets, slots)) return damaged("its slots and its versions contradict each other");
+  return secrets;
+}
+
+}  // namespace vaultfs
