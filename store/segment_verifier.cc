@@ -50,6 +50,7 @@ class ContainerVerifier {
       return false;
     }
     header_ = *header;
+    if (!is_named_so()) report(ErrorCode::DamagedHeader, "the file carries another number than its name");
     if (keys_ == nullptr) return true;
     auto cipher = ContainerCipher::open(*keys_, header_, header_.kind, header_.number);
     if (!cipher.ok()) {
@@ -61,6 +62,13 @@ class ContainerVerifier {
     }
     cipher_ = std::move(cipher).value();
     return true;
+  }
+
+  // A swapped or copied file is intact in itself.
+  [[nodiscard]] bool is_named_so() const {
+    const std::string_view file_name = std::string_view(name_).substr(name_.rfind('/') + 1);
+    const std::size_t dot = file_name.find('.');
+    return dot != std::string_view::npos && number_of(file_name, file_name.substr(dot + 1)) == header_.number.value;
   }
 
   Status read_trailer() {

@@ -26,7 +26,8 @@ using VerifyProgress = std::function<bool(const VerifyCounts&)>;
 
 // Reads every byte of one container file (gaps and slack too) and reports each damage. With `keys` null only checksums,
 // headers and form are checked (keyless: "not authenticated"); with keys every frame is opened and each ChunkId
-// recomputed. `may_have_gaps` for *.open and *.journal files, whose tail may be torn: bytes after the last valid record
+// recomputed. `name` is the file's path in the vault; its number must be the header's.
+// `may_have_gaps` for *.open and *.journal files, whose tail may be torn: bytes after the last valid record
 // are counted, not reported. The returned Status is for failures of reading itself.
 [[nodiscard]] Status verify_container(File& file, const std::string& name, const EpochKeys* keys, bool may_have_gaps,
                                       VerifyCounts& counts, std::vector<Damage>& damage);
