@@ -1,0 +1,131 @@
+#include <algorithm>
+#include <fstream>
+#include <numeric>
+#include <sstream>
+
+#include "crypto/committed_key.h"
+#include "store/record.h"
+#include "store/segment_format.h"
+#include "store/segment_writer.h"
+#include "tests/store/store_fixture.h"
+
+namespace vaultfs {
+namespace {
+
+Bytes counting_from(std::uint8_t first, std::size_t size) {
+  Bytes out(size);
+  for (std::size_t i = 0; i < size; ++i) out[i] = static_cast<std::byte>(first + i);
+  return out;
+}
+
+SecretBuffer counting_secret(std::uint8_t first) {
+  return std::move(SecretBuffer::copy_of(counting_from(first, 32))).value();
+}
+
+// A disk whose next random bytes are the example's salt.
+class SaltEnv final : public Env {
+ public:
+  explicit SaltEnv(Env& disk) : disk_(disk) {}
+  Result<std::unique_ptr<File>> open(const Path& path, OpenMode mode) override { return disk_.open(path, mode); }
+  Status rename(const Path& from, const Path& to) override { return disk_.rename(from, to); }
+  Status remove_file(const Path& path) override { return disk_.remove_file(path); }
+  Status remove_directory(const Path& path) override { return disk_.remove_directory(path); }
+  Status make_directory(const Path& path) override { return disk_.make_directory(path); }
+  Result<FileInfo> info(const Path& path) override { return disk_.info(path); }
+  Result<std::vector<std::string>> list(const Path& directory) override { return disk_.list(directory); }
+  Status sync_directory(const Path& directory) override { return disk_.sync_directory(directory); }
+  Result<std::uint64_t> free_bytes(const Path& path) override { return disk_.free_bytes(path); }
+  Result<std::unique_ptr<FileLock>> lock(const Path& path) override { return disk_.lock(path); }
+  void fill_random(MutableByteView out) override {
+    const Bytes salt = counting_from(0x40, out.size());
+    std::copy(salt.begin(), salt.end(), out.begin());
+  }
+  [[nodiscard]] const Clock& clock() const override { return disk_.clock(); }
+
+ private:
+  Env& disk_;
+};
+
+class FormatExampleTest : public testing::Test {
+ protected:
+  FormatExampleTest() : keys_(VaultId(vault_id()), Suite::aes_gcm) {
+    std::map<EpochNumber, EpochKeys::Epoch> epochs;
+    epochs[EpochNumber(1)] = {counting_secret(0x00), std::nullopt};
+    keys_.set(std::move(epochs), counting_secret(0x20), SecretBuffer());
+  }
+  void SetUp() override {
+    std::ifstream page(VAULTFS_SOURCE_DIR "/docs/format.md");
+    ASSERT_TRUE(page) << "docs/format.md is not where the sources are";
+    std::string line;
+    bool in_example = false;
+    std::string name;
+    std::map<std::string, std::string> hex;
+    while (std::getline(page, line)) {
+      if (line.starts_with("## ")) in_example = line.ends_with("Worked example");
+      if (!in_example || !line.starts_with("    ")) continue;
+      std::istringstream words(line);
+      std::string first;
+      std::string second;
+      words >> first >> second;
+      if (!second.empty()) name = first;
+      hex[name] += second.empty() ? first : second;
+    }
+    for (const auto& [part, digits] : hex) ASSERT_TRUE(from_hex(digits, parts_[part])) << part;
+    ASSERT_EQ(parts_.size(), 6U);
+    for (const char* part : {"header", "record", "footer", "trailer"}) {
+      file_.insert(file_.end(), parts_[part].begin(), parts_[part].end());
+    }
+  }
+  static std::array<std::byte, 16> vault_id() {
+    std::array<std::byte, 16> id{};
+    const Bytes bytes = counting_from(0x60, id.size());
+    std::copy(bytes.begin(), bytes.end(), id.begin());
+    return id;
+  }
+
+  static constexpr std::string_view kContent = "vaultfs keeps disk images as sealed chunks.\n";
+  SimEnv disk_;
+  EpochKeys keys_;
+  std::map<std::string, Bytes> parts_;
+  Bytes file_;
+};
+
+TEST_F(FormatExampleTest, TheCodeReadsThePage) {
+  disk_.write("/vault/segments/0000000000000001.seg", file_);
+  const auto blobs = make_directory_blob_store(disk_, "/vault");
+  SegmentRecovery recovery;
+  SegmentStore::Options options;
+  options.read_only = true;
+  const auto store = SegmentStore::open(disk_, "/vault", *blobs, keys_, options, recovery);
+  ASSERT_TRUE(store.ok());
+  EXPECT_TRUE(recovery.damaged.empty());
+  ChunkId id;
+  ASSERT_EQ(parts_["chunk-id"].size(), ChunkId::kSize);
+  std::copy(parts_["chunk-id"].begin(), parts_["chunk-id"].end(), id.data());
+  const auto content = (*store)->read_verified(RecordType::chunk, id);
+  ASSERT_TRUE(content.ok()) << content.error().message;
+  EXPECT_EQ(text_of(*content), kContent);
+}
+
+TEST_F(FormatExampleTest, TheCodeWritesThePage) {
+  SaltEnv env(disk_);
+  ContainerHeader header;
+  const auto cipher = ContainerCipher::create(env, keys_, ContainerKind::segment, ContainerNumber(1), header);
+  ASSERT_TRUE(cipher.ok());
+  EXPECT_EQ(to_hex(header.encode()), to_hex(parts_["header"]));
+  const auto key = derive_committed_key(counting_secret(0), header.salt, "vaultfs/1 container key", header.context());
+  EXPECT_EQ(to_hex(key->key.view()), to_hex(parts_["container-key"]));
+
+  disk_.make_directories("/vault/segments");
+  disk_.make_directories("/vault/index");
+  const auto blobs = make_directory_blob_store(env, "/vault");
+  SegmentRecovery recovery;
+  auto store = SegmentStore::open(env, "/vault", *blobs, keys_, {}, recovery);
+  ASSERT_TRUE(store.ok());
+  ASSERT_TRUE((*store)->put(RecordType::chunk, bytes_of(kContent)).ok());
+  ASSERT_TRUE((*store)->close_segment().ok());
+  EXPECT_EQ(to_hex(disk_.read("/vault/segments/0000000000000001.seg")), to_hex(file_));
+}
+
+}  // namespace
+}  // namespace vaultfs
