@@ -1,10 +1,13 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/env.h"
 #include "base/ids.h"
 #include "base/result.h"
@@ -16,20 +19,32 @@ namespace vaultfs {
 struct Pin {
   VaultId vault;
   Digest root_fingerprint;
-  Generation head_generation;   // 0: no head seen yet (just created, or trusted by fingerprint)
+  Generation head_generation;  // 0: no head seen yet (just created, or trusted by fingerprint)
   Digest head_digest;
   std::uint64_t incarnation = 0;
+  bool operator==(const Pin&) const = default;
 };
 
 // A vault known on this machine: VAULTFS_HOME/vaults/<vault id>.json. Needed to find out who uses a key.
 struct Registration {
   VaultId vault;
-  std::filesystem::path path;   // absolute
-  std::string key_vault;        // of the newest encryption settings; empty = platform-managed
+  std::filesystem::path path;  // absolute
+  std::string key_vault;       // of the newest encryption settings; empty = platform-managed
   std::string key;
+  bool operator==(const Registration&) const = default;
 };
 
-// The machine's own state below VAULTFS_HOME. Files are replaced durably; two processes may share it. Thread-safe.
+// A line of VAULTFS_HOME/audit.log.
+struct AuditEntry {
+  UnixNanos time;
+  std::uint32_t uid = 0;  // of the process that wrote it
+  std::string what;
+  std::string detail;
+};
+
+// The machine's own state below VAULTFS_HOME. A file that is damaged is DamagedMachineState naming it, and never
+// treated as missing: a damaged pin is no permission to trust anew. Files are replaced durably; two processes may share
+// it. Thread-safe.
 class MachineState {
  public:
   // Makes the home directory (mode 0700) if missing. PermissionDenied if others may write to it.
@@ -38,7 +53,8 @@ class MachineState {
   [[nodiscard]] virtual const std::filesystem::path& home() const = 0;
 
   [[nodiscard]] virtual Result<std::optional<Pin>> pin(const VaultId& vault) = 0;
-  // Refuses to go back to a lower head generation of the same incarnation (RollbackDetected).
+  // Refuses to go back (RollbackDetected): to a lower incarnation, to a lower head generation of the same incarnation,
+  // or to another head of the same generation.
   [[nodiscard]] virtual Status set_pin(const Pin& pin) = 0;
   [[nodiscard]] virtual Status remove_pin(const VaultId& vault) = 0;
 
@@ -48,6 +64,8 @@ class MachineState {
 
   // Appends a line (JSON, hash-chained with the one before) to VAULTFS_HOME/audit.log, synced.
   [[nodiscard]] virtual Status audit(const std::string& what, const std::string& detail) = 0;
+  // All of it, oldest first, the chain checked. An unfinished last line of a crash is left out.
+  [[nodiscard]] virtual Result<std::vector<AuditEntry>> audit_entries() = 0;
 };
 
 // $VAULTFS_HOME, else /var/lib/vaultfs for root, else $XDG_DATA_HOME/vaultfs, else ~/.local/share/vaultfs.
