@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "crypto/hash.h"
-#include "vaultmeta/keyring.h"
 #include "vaultmeta/vault_layout.h"
 
 namespace vaultfs {
@@ -27,10 +26,6 @@ Result<Head::Signed> read_head(BlobStore& blobs, KeyCustody& custody, Generation
     return Error{ErrorCode::DamagedHead, name + " is not authentic"};
   }
   return stored;
-}
-
-Error rolled_back_keyring() {
-  return {ErrorCode::RollbackDetected, "the vault's newest keyring is not the one that its newest head names"};
 }
 
 }  // namespace
@@ -92,28 +87,17 @@ Result<Head::Signed> put_head(BlobStore& blobs, KeyCustody& custody, const Head&
   return stored;
 }
 
-Status check_keyring_against_head(BlobStore& blobs, KeyCustody& custody, const Head& head) {
-  Generation generation = custody.generation();
-  Digest digest = custody.keyring_digest();
-  if (generation < head.keyring_generation) return rolled_back_keyring();
+Status check_keyring_against_head(KeyCustody& custody, const Head& head) {
+  Status descends = custody.check_descends_from(head.keyring_generation, head.keyring);
+  if (!descends.ok()) {
+    if (descends.code() != ErrorCode::NotFound) return descends;
+    return Error{ErrorCode::KeyringMissing, "a keyring between the newest and the one that the head names is missing"};
+  }
   const EpochNumber current_epoch = custody.status().current_epoch;
-  if (generation == head.keyring_generation && head.epoch != current_epoch) {
-    return Error{ErrorCode::DamagedHead, "the newest head was not made with the newest epoch"};
+  const bool same_keyring = custody.generation() == head.keyring_generation;
+  if (same_keyring ? head.epoch != current_epoch : head.epoch > current_epoch) {
+    return Error{ErrorCode::DamagedHead, "the newest head was not made with the newest epoch of its keyring"};
   }
-  if (head.epoch > current_epoch) return rolled_back_keyring();
-  Digest predecessor = custody.keyring_predecessor();
-  while (generation > head.keyring_generation) {
-    generation = Generation(generation.value - 1);
-    digest = predecessor;
-    if (generation == head.keyring_generation) break;
-    const std::string name = kKeyringFiles.file(generation.value);
-    auto file = blobs.get(name, kMaxKeyringBytes);
-    if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::KeyringMissing, name);
-    if (sha256(*file) != digest) return rolled_back_keyring();
-    VAULTFS_ASSIGN_OR_RETURN(const ClosedKeyring keyring, ClosedKeyring::decode(*file));
-    predecessor = keyring.predecessor;
-  }
-  if (digest != head.keyring) return rolled_back_keyring();
   return ok_status();
 }
 

@@ -34,7 +34,7 @@ struct StoredHeads {
 [[nodiscard]] Result<Head::Signed> put_head(BlobStore& blobs, KeyCustody& custody, const Head& head);
 
 // Checks that the opened keyring is the one that the head names, or a successor of it by an unbroken chain (a crash
-// before the head of a key change). RollbackDetected, DamagedHead.
-[[nodiscard]] Status check_keyring_against_head(BlobStore& blobs, KeyCustody& custody, const Head& head);
+// before the head of a key change). RollbackDetected, KeyringMissing, DamagedHead.
+[[nodiscard]] Status check_keyring_against_head(KeyCustody& custody, const Head& head);
 
 }  // namespace vaultfs

@@ -5,14 +5,6 @@
 #include <cstdlib>
 
 namespace vaultfs {
-namespace {
-
-// Segments that writers may begin under the old epoch between the moment when a key change asks for the highest number
-// and the moment when the new epoch is current: the provider is asked in between, at most a few seconds each time.
-constexpr std::uint64_t kSegmentsDuringKeyChange = 4096;
-
-}  // namespace
-
 OpenedVault::OpenedVault(VaultParts parts)
     : parts_(std::move(parts)),
       point_segments_(*parts_.segments),
@@ -77,9 +69,7 @@ Lsn OpenedVault::next_lsn() {
   return parts_.journal->last_appended().next();
 }
 
-ContainerNumber OpenedVault::highest_segment() {
-  return ContainerNumber(parts_.segments->next_segment().value - 1 + kSegmentsDuringKeyChange);
-}
+ContainerNumber OpenedVault::highest_segment() { return ContainerNumber(parts_.segments->next_segment().value - 1); }
 
 Status OpenedVault::roll_containers() {
   VAULTFS_RETURN_IF_ERROR(parts_.segments->close_segment());

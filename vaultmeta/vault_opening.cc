@@ -106,7 +106,7 @@ Status VaultOpening::choose_newest_head() {
   if (heads_.damage.has_value()) {
     parts_.notes.push_back("an older head is damaged: " + heads_.damage->message);
   }
-  const Status keyring = check_keyring_against_head(*parts_.blobs, *parts_.custody, parts_.head.head);
+  const Status keyring = check_keyring_against_head(*parts_.custody, parts_.head.head);
   if (keyring.ok()) return keyring;
   if (!accept_older) return keyring;
   parts_.notes.push_back(keyring.error().message);

@@ -133,13 +133,13 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::take_over() {
   for (const std::string& note : parts_.notes) detail += (detail.empty() ? "" : "; ") + note;
 
   auto vault = std::make_unique<OpenedVault>(std::move(parts_));
+  VAULTFS_ASSIGN_OR_RETURN(const std::size_t interrupted, vault->interrupt_unfinished_jobs());
   vault->attach();
   if (trusted_.has_value()) {
     // An older copy was accepted: whatever the lost future has used, numbers and keys, this one does not share.
     do VAULTFS_RETURN_IF_ERROR(vault->custody().new_incarnation());
     while (vault->custody().incarnation() <= trusted_->incarnation);
   }
-  VAULTFS_ASSIGN_OR_RETURN(const std::size_t interrupted, vault->interrupt_unfinished_jobs());
   if (recovered_ || interrupted > 0) vault->record_activity("vault.open", "Recovered", "", detail);
   if (keys_are_ahead || interrupted > 0 || trusted_.has_value()) {
     VAULTFS_RETURN_IF_ERROR(vault->write_head());

@@ -1,0 +1,186 @@
+#include "vaultmeta/catalogue.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/vaultmeta/stored_form_checks.h"
+
+namespace vaultfs {
+namespace {
+
+PointInfo a_point(std::uint64_t number, const std::string& item) {
+  PointInfo point;
+  point.number = PointNumber(number);
+  point.item = item;
+  point.created = UnixNanos{1'795'306'500'123'456'789};  // 2026-11-22T00:15:00Z
+  point.cut = Lsn(7 * number);
+  point.manifest.mutable_view()[3] = std::byte{9};
+  point.manifest_bytes = 4711;
+  point.automatic = true;
+  point.crash_consistent = true;
+  point.logical_bytes = 1ULL << 40;
+  point.files = 3;
+  return point;
+}
+
+JobInfo a_job(std::uint64_t number, JobState state) {
+  JobInfo job;
+  job.number = JobNumber(number);
+  job.state = state;
+  job.item = "vm1";
+  job.begun = Lsn(5);
+  job.started = UnixNanos{1};
+  job.ended = UnixNanos{state == JobState::in_progress ? 0 : 2};
+  job.point = PointNumber(state == JobState::completed ? 1 : 0);
+  job.logical_bytes = 10;
+  job.stored_bytes = 4;
+  job.detail = "detail";
+  return job;
+}
+
+Bytes joined(const Bytes& a, const Bytes& b) {
+  Bytes both = a;
+  both.insert(both.end(), b.begin(), b.end());
+  return both;
+}
+
+TEST(Catalogue, IdOfAPointSortsByAgeAndTellsItsTimeInUtc) {
+  EXPECT_EQ(a_point(42, "vm1").id(), "000042-20261122T001500Z");
+  EXPECT_LT(a_point(9, "vm1").id(), a_point(10, "vm1").id());
+}
+
+TEST(Catalogue, EntriesRebuildTheSameState) {
+  Catalogue original;
+  std::vector<Bytes> entries;
+  entries.push_back(original.put(ItemInfo{"vm1", UnixNanos{5}, true}));
+  entries.push_back(original.put(a_job(1, JobState::in_progress)));
+  entries.push_back(joined(original.put(a_point(1, "vm1")), original.put(a_job(1, JobState::completed))));
+  entries.push_back(original.put(a_point(2, "vm1")));
+  entries.push_back(original.remove_point(PointNumber(1)));
+  Catalogue replayed;
+  for (const Bytes& entry : entries) ASSERT_TRUE(replayed.apply(entry).ok());
+  EXPECT_EQ(replayed.encode(), original.encode());
+  // Twice is harmless.
+  for (const Bytes& entry : entries) ASSERT_TRUE(replayed.apply(entry).ok());
+  EXPECT_EQ(replayed.encode(), original.encode());
+  ASSERT_EQ(replayed.points().size(), 1U);
+  EXPECT_EQ(replayed.points().front().logical_bytes, 1ULL << 40);
+  EXPECT_TRUE(replayed.points().front().crash_consistent);
+  EXPECT_TRUE(replayed.item("vm1")->interrupted);
+  EXPECT_EQ(replayed.job(JobNumber(1))->state, JobState::completed);
+  EXPECT_EQ(replayed.job(JobNumber(1))->detail, "detail");
+}
+
+TEST(Catalogue, NumbersAreNeverGivenTwice) {
+  Catalogue catalogue;
+  EXPECT_EQ(catalogue.take_point_number(), PointNumber(1));
+  EXPECT_EQ(catalogue.take_point_number(), PointNumber(2));
+  catalogue.reserve_point_number(PointNumber(7));
+  EXPECT_EQ(catalogue.take_point_number(), PointNumber(8));
+  catalogue.reserve_point_number(PointNumber(3));
+  EXPECT_EQ(catalogue.take_point_number(), PointNumber(9));
+  EXPECT_EQ(catalogue.take_job_number(), JobNumber(1));
+  // A removed point's number stays used, also after a replay of the removal alone.
+  Catalogue other;
+  Catalogue replayed;
+  ASSERT_TRUE(replayed.apply(other.remove_point(PointNumber(12))).ok());
+  EXPECT_EQ(replayed.take_point_number(), PointNumber(13));
+  Catalogue loaded;
+  ASSERT_TRUE(loaded.load(catalogue.encode()).ok());
+  EXPECT_EQ(loaded.take_point_number(), PointNumber(10));
+  EXPECT_EQ(loaded.take_job_number(), JobNumber(2));
+}
+
+TEST(Catalogue, FindsPointsByIdByNumberAndTheNewest) {
+  Catalogue catalogue;
+  EXPECT_EQ(catalogue.find_point("vm1", "").code(), ErrorCode::ItemNotFound);
+  static_cast<void>(catalogue.put(ItemInfo{"vm1", UnixNanos{5}, false}));
+  EXPECT_EQ(catalogue.find_point("vm1", "").code(), ErrorCode::RecoveryPointNotFound);
+  static_cast<void>(catalogue.put(a_point(4, "vm1")));
+  static_cast<void>(catalogue.put(a_point(5, "other")));
+  static_cast<void>(catalogue.put(a_point(6, "vm1")));
+  EXPECT_EQ(catalogue.find_point("vm1", "")->number, PointNumber(6));
+  EXPECT_EQ(catalogue.find_point("vm1", "4")->number, PointNumber(4));
+  EXPECT_EQ(catalogue.find_point("vm1", "000004")->number, PointNumber(4));
+  EXPECT_EQ(catalogue.find_point("vm1", a_point(4, "vm1").id())->number, PointNumber(4));
+  EXPECT_EQ(catalogue.find_point("vm1", "5").code(), ErrorCode::RecoveryPointNotFound);
+  EXPECT_EQ(catalogue.find_point("vm1", "4x").code(), ErrorCode::RecoveryPointNotFound);
+  EXPECT_EQ(catalogue.find_point("vm1", "99999999999999999999").code(), ErrorCode::RecoveryPointNotFound);
+}
+
+TEST(Catalogue, KeepsTheNewestEndedJobsAndEveryUnfinishedOne) {
+  Catalogue catalogue;
+  static_cast<void>(catalogue.put(a_job(1, JobState::in_progress)));
+  const std::uint64_t last = Catalogue::kMaxEndedJobs + 11;
+  for (std::uint64_t n = 2; n <= last; ++n) static_cast<void>(catalogue.put(a_job(n, JobState::failed)));
+  const auto jobs = catalogue.jobs();
+  ASSERT_EQ(jobs.size(), Catalogue::kMaxEndedJobs + 1);
+  EXPECT_EQ(jobs[0].number, JobNumber(1));
+  EXPECT_EQ(jobs[1].number, JobNumber(last - Catalogue::kMaxEndedJobs + 1));
+  EXPECT_EQ(jobs.back().number, JobNumber(last));
+  Catalogue loaded;
+  ASSERT_TRUE(loaded.load(catalogue.encode()).ok());
+  EXPECT_EQ(loaded.encode(), catalogue.encode());
+}
+
+TEST(Catalogue, CutsAnOverlongDetail) {
+  Catalogue catalogue;
+  JobInfo job = a_job(1, JobState::failed);
+  job.detail = std::string(5000, 'x');
+  Catalogue replayed;
+  ASSERT_TRUE(replayed.apply(catalogue.put(job)).ok());
+  EXPECT_EQ(replayed.job(JobNumber(1))->detail, std::string(1024, 'x'));
+}
+
+TEST(Catalogue, ABadEntryChangesNothing) {
+  Catalogue source;
+  const Bytes good = source.put(a_point(1, "vm1"));
+  const Bytes section = source.encode();
+  Catalogue catalogue;
+  Bytes bad = joined(good, good);
+  bad.pop_back();
+  EXPECT_EQ(catalogue.apply(bad).code(), ErrorCode::JournalDamaged);
+  EXPECT_EQ(catalogue.apply({}).code(), ErrorCode::JournalDamaged);
+  EXPECT_TRUE(catalogue.points().empty());
+  ASSERT_TRUE(catalogue.apply(good).ok());
+  EXPECT_EQ(catalogue.load(ByteView(section).first(section.size() - 1)).code(), ErrorCode::DamagedCheckpoint);
+  EXPECT_EQ(catalogue.points().size(), 1U);
+}
+
+TEST(Catalogue, StoredFormOfEachChange) {
+  Catalogue source;
+  const std::vector<Bytes> entries{source.put(ItemInfo{"vm1", UnixNanos{5}, true}), source.put(a_point(3, "vm1")),
+                                   source.put(a_job(2, JobState::completed)), source.remove_point(PointNumber(3))};
+  for (const Bytes& entry : entries) {
+    for (std::size_t size = 0; size < entry.size(); ++size) {
+      Catalogue catalogue;
+      EXPECT_EQ(catalogue.apply(ByteView(entry).first(size)).code(), ErrorCode::JournalDamaged) << size;
+    }
+    for (std::size_t bit = 0; bit < entry.size() * 8; ++bit) {
+      Bytes flipped = entry;
+      flipped[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
+      Catalogue catalogue;
+      const Status applied = catalogue.apply(flipped);
+      // Whatever was taken can be stored and loaded again.
+      Catalogue loaded;
+      EXPECT_TRUE(loaded.load(catalogue.encode()).ok()) << "bit " << bit;
+      EXPECT_TRUE(applied.ok() || applied.code() == ErrorCode::JournalDamaged) << "bit " << bit;
+    }
+  }
+}
+
+TEST(Catalogue, RefusesValuesOutOfRange) {
+  Catalogue source;
+  JobInfo job = a_job(1, JobState::failed);
+  job.state = static_cast<JobState>(6);
+  Catalogue catalogue;
+  EXPECT_FALSE(catalogue.apply(source.put(job)).ok());
+  job = a_job(1, JobState::failed);
+  job.kind = static_cast<JobKind>(0);
+  EXPECT_FALSE(catalogue.apply(source.put(job)).ok());
+  EXPECT_FALSE(catalogue.apply(source.put(a_point(0, "vm1"))).ok());
+  EXPECT_FALSE(catalogue.apply(source.put(a_point(1, ""))).ok());
+  EXPECT_FALSE(catalogue.apply(source.put(ItemInfo{std::string(256, 'a'), UnixNanos{}, false})).ok());
+}
+
+}  // namespace
+}  // namespace vaultfs
