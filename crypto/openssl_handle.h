@@ -25,4 +25,9 @@ using OpensslHandle = std::unique_ptr<T, OpensslFree<Free>>;
 // memory.
 [[nodiscard]] Error openssl_error(ErrorCode code, const std::string& what);
 
+// Empties this thread's OpenSSL error queue, and tells whether an allocation was among the failures: for calls whose
+// other failures mean a wrong key or passphrase, which a lack of locked memory must not be taken for.
+[[nodiscard]] bool take_memory_failure();
+[[nodiscard]] Error no_locked_memory(const std::string& what);
+
 }  // namespace vaultfs

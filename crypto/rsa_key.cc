@@ -106,7 +106,7 @@ class OpensslRsaKey final : public RsaKey {
     std::size_t size = out.size();
     // Every failure gives the same answer: telling them apart would be Manger's oracle (RFC 8017 section 7.1.2).
     if (EVP_PKEY_decrypt(context.get(), in(out.mutable_view()), &size, in(ciphertext), ciphertext.size()) != 1) {
-      ERR_clear_error();
+      if (take_memory_failure()) return no_locked_memory("RSA-OAEP cannot decrypt");
       return refused;
     }
     return SecretBuffer::copy_of(out.view().first(size));

@@ -87,7 +87,8 @@ Result<Pkcs8Handle> decrypt(const PemBlock& block, const SecretBuffer* passphras
   Pkcs8Handle info(PKCS8_decrypt(sealed.get(), reinterpret_cast<const char*>(passphrase->view().data()),
                                  static_cast<int>(passphrase->size())));
   if (info == nullptr) {
-    ERR_clear_error();
+    // scrypt wants 16 MiB by default, twice what ordinary users may lock.
+    if (take_memory_failure()) return no_locked_memory("cannot open the key");
     return Error{ErrorCode::WrongPassphrase, "the passphrase does not open this key"};
   }
   return info;
