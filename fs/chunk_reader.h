@@ -1,0 +1,52 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "fs/frame_cache.h"
+#include "fs/slot_memory.h"
+#include "fs/worker_pool.h"
+#include "store/segment_store.h"
+
+namespace vaultfs {
+
+// Reads pieces of stored chunks through the frame cache, and reads chunks ahead on the workers. Thread-safe; holds no
+// lock during a read.
+class ChunkReader {
+ public:
+  ChunkReader(SegmentStore& store, FrameCache& cache, SlotMemoryPool& memory, WorkerPool& workers)
+      : store_(store), cache_(cache), memory_(memory), workers_(workers) {}
+
+  // Fills `out` with the chunk's bytes from `offset`; zeros beyond its stored length, and for a zero id.
+  [[nodiscard]] Status read(const ChunkId& id, std::uint32_t offset, MutableByteView out);
+  // Has the chunk opened by a worker soon, unless it is in the cache or under way.
+  void read_ahead(const ChunkId& id);
+
+ private:
+  // A chunk that a worker was asked for. Guarded by mutex_.
+  struct Ahead {
+    bool started = false;
+    bool given_up = false;  // a reader was faster, or the worker is done
+  };
+  void open_ahead(const ChunkId& id, const std::shared_ptr<Ahead>& ahead);
+  // The whole chunk, if it is cached or a worker is just opening it.
+  [[nodiscard]] std::shared_ptr<const FrameCache::Block> whole_chunk(const ChunkId& id);
+  [[nodiscard]] Status read_frames(const ChunkId& id, std::uint32_t length, std::uint32_t offset, MutableByteView out);
+
+  SegmentStore& store_;
+  FrameCache& cache_;
+  SlotMemoryPool& memory_;
+  WorkerPool& workers_;
+  std::mutex mutex_;  // guards ahead_; a leaf
+  std::condition_variable finished_;
+  std::unordered_map<ChunkId, std::shared_ptr<Ahead>> ahead_;
+};
+
+}  // namespace vaultfs

@@ -1,0 +1,72 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+
+#include "base/bytes.h"
+#include "base/ids.h"
+#include "fs/slot_memory.h"
+
+namespace vaultfs {
+
+inline constexpr std::uint32_t kCachedFrameBytes = 64 * 1024;
+// Names a whole chunk instead of one of its frames.
+inline constexpr std::uint32_t kWholeChunk = 0xffffffff;
+
+// Opened plaintext in memory, bounded, least recently used first out: single frames of random reads and whole chunks
+// that were read ahead. Thread-safe.
+class FrameCache {
+ public:
+  struct Key {
+    ChunkId chunk;
+    std::uint32_t frame = 0;
+    bool operator==(const Key&) const = default;
+  };
+  // Immutable once it is in the cache. Wiped when the last user lets go.
+  class Block {
+   public:
+    explicit Block(std::size_t bytes);            // a frame
+    Block(SlotMemory memory, std::size_t bytes);  // a chunk
+    Block(const Block&) = delete;
+    Block& operator=(const Block&) = delete;
+    ~Block();
+    [[nodiscard]] MutableByteView bytes() noexcept { return bytes_; }
+    [[nodiscard]] ByteView view() const noexcept { return bytes_; }
+
+   private:
+    Bytes own_;
+    SlotMemory memory_;
+    MutableByteView bytes_;
+  };
+
+  explicit FrameCache(std::uint64_t limit_bytes) : limit_(limit_bytes) {}
+  [[nodiscard]] std::uint64_t limit_bytes() const noexcept { return limit_; }
+
+  [[nodiscard]] std::shared_ptr<const Block> find(const Key& key);
+  void insert(const Key& key, std::shared_ptr<const Block> block);
+  void clear();
+
+ private:
+  struct KeyHash {
+    std::size_t operator()(const Key& key) const noexcept {
+      return std::hash<ChunkId>{}(key.chunk) ^ (std::size_t{key.frame} * 0x9e3779b97f4a7c15ULL);
+    }
+  };
+  struct Resident {
+    Key key;
+    std::shared_ptr<const Block> block;
+  };
+
+  const std::uint64_t limit_;
+  std::mutex mutex_;  // guards all below; a leaf
+  std::uint64_t used_ = 0;
+  std::list<Resident> by_use_;  // most recent first
+  std::unordered_map<Key, std::list<Resident>::iterator, KeyHash> places_;
+};
+
+}  // namespace vaultfs

@@ -1,0 +1,114 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "fs/attributes.h"
+#include "fs/extent_map.h"
+#include "fs/seal_job.h"
+#include "fs/slot.h"
+
+namespace vaultfs {
+
+// A protected item as long as the tree lives, also after its directory went (it may be made again).
+struct Item {
+  const std::string name;
+  std::atomic<std::uint64_t> last_change{0};   // LSN value, see Inode::changed
+  std::atomic<std::uint32_t> open_writers{0};  // handles open for writing
+  std::mutex mutex;                            // guards failure; a leaf
+  std::optional<Error> failure;                // an acknowledged write could not be kept since the last snapshot
+};
+
+// Positions of sequential readers of one file, for reading ahead.
+struct ReadStreams {
+  struct Stream {
+    std::uint64_t next = 0;         // offset where its next read is expected
+    std::uint64_t ahead_until = 0;  // chunks below this index were asked for
+    std::uint32_t run = 0;          // reads in sequence so far
+    std::uint64_t used = 0;
+  };
+  std::mutex mutex;  // guards all below; a leaf
+  std::array<Stream, 4> streams;
+  std::uint64_t clock = 0;
+};
+
+// What of one chunk is newer than the extent map, newest last: jobs in the sealing queue, then the active slot.
+// Only the front job may be at work.
+struct DirtyChunk {
+  std::vector<std::shared_ptr<SealJob>> sealing;
+  std::shared_ptr<Slot> active;
+};
+
+// The content of one file. Guarded by its inode's mutex.
+struct DiskImage {
+  ExtentMap extents;
+  std::map<std::uint64_t, DirtyChunk> dirty;  // by chunk index; never both members empty
+  std::unique_ptr<ReadStreams> streams;       // made at the first read of a large file, then never replaced
+  std::unique_ptr<Error> poison;              // the content can't be known: every read gives this
+};
+
+// Errors that came after an acknowledged write: like Linux's errseq_t, each open file sees each once.
+struct StickyError {
+  Error error;
+  std::uint64_t count = 0;
+  bool reported = false;
+};
+
+struct Inode {
+  Inode(InodeNumber n, InodeType t) : number(n), type(t) {}
+
+  const InodeNumber number;
+  const InodeType type;
+
+  // --- Guarded by the tree mutex.
+  std::uint32_t links = 0;  // names; a directory: 2 + subdirectories
+  InodeNumber parent;       // of a directory
+  Item* item = nullptr;     // null for the root
+  struct Entry {
+    InodeNumber number;
+    InodeType type;
+  };
+  std::unique_ptr<std::map<std::string, Entry, std::less<>>> entries;  // of a directory
+
+  // --- Guarded by the handle mutex.
+  std::uint32_t handles = 0;
+  std::uint32_t writers = 0;
+  bool reserved = false;
+  std::unique_ptr<StickyError> sticky;
+
+  // --- Guarded by `mutex`: attributes and content. Lock order: cut → tree mutex → inode (lower number first) → write
+  // buffer, worker pool, handle mutex, journal. Memory is copied under it, never a segment read.
+  mutable std::shared_mutex mutex;
+  std::uint32_t mode = 0;
+  std::uint32_t uid = 0;
+  std::uint32_t gid = 0;
+  bool attributes_dirty = false;  // size or times are newer than the journal knows
+  bool on_flush_list = false;
+  bool dead = false;  // the last name and handle are gone
+  std::uint64_t rdev = 0;
+  std::uint64_t size = 0;
+  std::uint64_t journalled_size = 0;  // what a replay would find
+  UnixNanos atime, mtime, ctime;
+  // The LSN that any journal entry made after the last change has at least: below the cut of a snapshot that has it.
+  Lsn changed;
+  std::unique_ptr<std::string> target;  // of a symbolic link
+  std::unique_ptr<DiskImage> content;   // of a file, made when first needed
+
+  [[nodiscard]] DiskImage& image() {
+    if (content == nullptr) content = std::make_unique<DiskImage>();
+    return *content;
+  }
+};
+
+using InodePointer = std::shared_ptr<Inode>;
+
+}  // namespace vaultfs

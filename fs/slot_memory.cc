@@ -1,0 +1,52 @@
+#include "fs/slot_memory.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+
+namespace vaultfs {
+
+SlotMemory::~SlotMemory() {
+  if (data_ != nullptr) pool_->give_back(data_);
+}
+
+SlotMemoryPool::~SlotMemoryPool() { wipe(); }
+
+SlotMemory SlotMemoryPool::take() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!free_.empty()) {
+      std::byte* data = free_.back();
+      free_.pop_back();
+      return {this, data};
+    }
+  }
+  void* mapped =
+      ::mmap(nullptr, kChunkBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapped == MAP_FAILED) std::abort();
+  return {this, static_cast<std::byte*>(mapped)};
+}
+
+void SlotMemoryPool::give_back(std::byte* data) noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    if (free_.capacity() < keep_) free_.reserve(keep_);
+    if (free_.size() < keep_) {
+      free_.push_back(data);
+      return;
+    }
+  }
+  ::munmap(data, kChunkBytes);
+}
+
+void SlotMemoryPool::wipe() {
+  std::vector<std::byte*> mapped;
+  {
+    const std::lock_guard lock(mutex_);
+    mapped.swap(free_);
+  }
+  // The kernel hands out unmapped pages only after clearing them.
+  for (std::byte* data : mapped) ::munmap(data, kChunkBytes);
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,318 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "fs/chunk_reader.h"
+#include "fs/cut_lock.h"
+#include "fs/frame_cache.h"
+#include "fs/inode.h"
+#include "fs/seal_job.h"
+#include "fs/slot_memory.h"
+#include "fs/space_guard.h"
+#include "fs/tree_entry.h"
+#include "fs/tree_replay.h"
+#include "fs/tree_section.h"
+#include "fs/worker_pool.h"
+#include "fs/working_tree.h"
+#include "fs/write_buffer.h"
+
+namespace vaultfs {
+
+// The working tree. How data travels, and why no interleaving loses a byte: docs/decisions/0002-write-path.md.
+//
+// Lock order: snapshot_mutex_ → cut_ → tree_mutex_ → inode mutexes (lower number first) → the leaves (write buffer,
+// worker pool, handle_mutex_, flush_mutex_, seal_mutex_, journal). Every change holds cut_ shared while it happens in
+// memory and is appended to the journal, and lets go of it before it waits for anything.
+class TreeEngine final : public WorkingTree {
+ public:
+  explicit TreeEngine(const Options& options);
+  ~TreeEngine() override;
+
+  // TreeReplay (tree_replay.cc)
+  Status load(ByteView checkpoint_section) override;
+  Status apply(Lsn lsn, ByteView entry) override;
+
+  // tree_engine.cc
+  void start(Vault& vault, ChangeObserver& observer) override;
+  Status stop() override;
+  std::vector<std::string> item_names() override;
+  bool open_for_writing(const std::string& item) override;
+  bool changed_since(const std::string& item, Lsn since) override;
+  Statistics statistics() override;
+  void seal() override;
+  void unseal() override;
+
+  // tree_lookup.cc
+  Result<Attributes> lookup(InodeNumber parent, const std::string& name) override;
+  Result<Attributes> attributes(InodeNumber inode) override;
+  Result<std::vector<DirectoryEntry>> list(InodeNumber directory) override;
+  Result<std::string> read_link(InodeNumber inode) override;
+
+  // tree_read.cc
+  Result<std::size_t> read(InodeNumber inode, std::uint64_t offset, MutableByteView out) override;
+  Result<std::uint64_t> seek_data(InodeNumber inode, std::uint64_t offset) override;
+  Result<std::uint64_t> seek_hole(InodeNumber inode, std::uint64_t offset) override;
+  Result<std::optional<ChunkId>> chunk_at(InodeNumber inode, ChunkIndexInFile index) override;
+
+  // tree_namespace.cc, tree_rename.cc
+  Result<Attributes> make_directory(InodeNumber parent, const std::string& name, std::uint32_t mode,
+                                    Creator who) override;
+  Result<Attributes> make_node(InodeNumber parent, const std::string& name, InodeType type, std::uint32_t mode,
+                               std::uint64_t rdev, Creator who) override;
+  Result<Attributes> make_symlink(InodeNumber parent, const std::string& name, const std::string& target,
+                                  Creator who) override;
+  Result<Attributes> make_link(InodeNumber inode, InodeNumber new_parent, const std::string& name) override;
+  Status unlink(InodeNumber parent, const std::string& name) override;
+  Status remove_directory(InodeNumber parent, const std::string& name) override;
+  Status rename(InodeNumber parent, const std::string& name, InodeNumber new_parent, const std::string& new_name,
+                RenameMode mode) override;
+  Result<Attributes> set_attributes(InodeNumber inode, const AttributeChange& change) override;
+
+  // tree_handles.cc
+  Result<std::uint64_t> open(InodeNumber inode, bool writing) override;
+  void release(std::uint64_t handle) override;
+  Status take_error(std::uint64_t handle) override;
+  Status reserve(InodeNumber inode) override;
+  void unreserve(InodeNumber inode) override;
+
+  // tree_write.cc, tree_zero.cc
+  Status write(InodeNumber inode, std::uint64_t handle, std::uint64_t offset, ByteView bytes) override;
+  Result<std::uint64_t> append(InodeNumber inode, std::uint64_t handle, ByteView bytes) override;
+  Status truncate(InodeNumber inode, std::uint64_t size) override;
+  Status fallocate(InodeNumber inode, FallocateMode mode, std::uint64_t offset, std::uint64_t length) override;
+  Status set_chunk(InodeNumber inode, ChunkIndexInFile index, const ChunkId& id) override;
+
+  // tree_flush.cc
+  Status fsync(InodeNumber inode, std::uint64_t handle) override;
+  Status sync_all() override;
+
+  // tree_snapshot.cc, tree_checkpoint.cc
+  Result<TreeSnapshot> snapshot(const std::string& item) override;
+  Status checkpoint() override;
+
+ private:
+  using InodeTable = std::unordered_map<InodeNumber, InodePointer>;
+  using JobPointer = std::shared_ptr<SealJob>;
+
+  // --- tree_engine.cc
+  // Refuses a change the tree can't keep: read-only, sealed, journal dead.
+  [[nodiscard]] Status writable() const;
+  // writable(), then tells the observer. Without locks.
+  [[nodiscard]] Status before_change(const Item* item);
+  [[nodiscard]] Item& item_named(const std::string& name);  // REQUIRES: tree_mutex_ exclusive
+  [[nodiscard]] UnixNanos now() const { return vault_->env().clock().now(); }
+  // See Inode::changed; also moves the item's. REQUIRES: cut_ shared.
+  Lsn stamp(const Inode& inode);
+  void stamp(Item* item, Lsn lsn);
+  // Appends an entry. An error means that the journal is dead: nothing was changed, and nothing can be any more.
+  [[nodiscard]] Result<Lsn> log(TreeEntryWriter entry);
+  // Commits; a failure is one of every acknowledged change that was not durable.
+  [[nodiscard]] Status commit_journal();
+  void journal_failed(const Error& error);
+  void report_write_failure(Inode& inode, Item* item, const Error& error);  // without locks
+  void resize(Inode& inode, std::uint64_t size);                            // REQUIRES: its mutex
+
+  // --- tree_lookup.cc
+  [[nodiscard]] Result<InodePointer> find(InodeNumber number) const;         // takes tree_mutex_ shared
+  [[nodiscard]] Result<InodePointer> find_locked(InodeNumber number) const;  // REQUIRES: tree_mutex_
+  [[nodiscard]] Result<InodePointer> find_file(InodeNumber number) const;    // IsADirectory, InvalidArgument
+  [[nodiscard]] Attributes attributes_locked(const Inode& inode) const;      // REQUIRES: tree_mutex_, inode's mutex
+  [[nodiscard]] Result<Inode*> directory_locked(InodeNumber number) const;   // REQUIRES: tree_mutex_
+  // Loads what attributes_locked needs to count a file's chunks. Without locks.
+  void count_pages(const InodePointer& inode);
+
+  // --- tree_namespace.cc
+  struct NewInode {
+    InodeType type;
+    std::uint32_t mode;
+    std::uint64_t rdev = 0;
+    std::string target;
+    Creator who;
+  };
+  [[nodiscard]] Result<Attributes> make(InodeNumber parent, const std::string& name, const NewInode& what);
+  [[nodiscard]] Result<Attributes> add_inode(Inode& directory, const std::string& name, const NewInode& what);
+  [[nodiscard]] Status remove(InodeNumber parent, const std::string& name, bool directory);
+  // One name less; gone with the last handle. REQUIRES: tree_mutex_ exclusive, inode's mutex not held.
+  void drop_name(const InodePointer& inode);
+  void destroy(const InodePointer& inode);  // REQUIRES: tree_mutex_ exclusive
+  // --- tree_rename.cc
+  struct RenamePlan {
+    Inode* from = nullptr;  // the directories
+    Inode* to = nullptr;
+    std::string name;
+    std::string new_name;
+    InodePointer source;
+    InodePointer target;  // null if the new name is free
+    bool exchange = false;
+    bool nothing = false;  // both names are the same file already
+  };
+  // REQUIRES: tree_mutex_.
+  [[nodiscard]] Result<RenamePlan> plan_rename(InodeNumber parent, const std::string& name, InodeNumber new_parent,
+                                               const std::string& new_name, RenameMode mode) const;
+  [[nodiscard]] bool is_below(const Inode& directory, const Inode& ancestor) const;
+  [[nodiscard]] Status execute(const RenamePlan& plan);
+  void move_names(const RenamePlan& plan);
+
+  // --- tree_handles.cc
+  struct Handle {
+    InodePointer inode;
+    bool writing = false;
+    std::uint64_t seen_errors = 0;       // of the inode
+    std::uint64_t seen_tree_errors = 0;  // of the journal
+  };
+  [[nodiscard]] Status check_write_access(const Inode& inode, std::uint64_t handle);
+
+  // --- tree_read.cc
+  struct Piece {
+    ChunkId base;
+    ByteRanges covered;  // already copied from slots
+    std::uint32_t length = 0;
+  };
+  // Copies what slots have of a file's bytes from `offset` (at most to the chunk's end), tells the rest.
+  [[nodiscard]] Result<Piece> read_slots(const InodePointer& inode, std::uint64_t offset, MutableByteView out);
+  void read_ahead(const InodePointer& inode, std::uint64_t offset, std::uint64_t length);
+  [[nodiscard]] std::vector<ChunkId> settled_chunks(const InodePointer& inode, std::uint64_t begin, std::uint64_t end);
+  [[nodiscard]] Status readable(const Inode& inode) const;  // REQUIRES: inode's mutex
+
+  // --- tree_write.cc
+  [[nodiscard]] Result<std::uint64_t> write_at(InodeNumber number, std::uint64_t handle,
+                                               std::optional<std::uint64_t> offset, ByteView bytes);
+  [[nodiscard]] Result<WriteBuffer::Reservation> admit_bytes(std::uint64_t bytes);
+  // REQUIRES: inode's mutex (all below).
+  Slot& active_slot(const InodePointer& inode, std::uint64_t index);
+  [[nodiscard]] Lsn last_appended() const { return journal_ == nullptr ? Lsn{} : journal_->last_appended(); }
+  [[nodiscard]] std::uint64_t promised_bytes() const;
+  void write_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, ByteView piece,
+                   WriteBuffer::Reservation& room, Lsn changed);
+  void clear_set_id(Inode& inode) const;
+  void list_for_flush(const InodePointer& inode);
+  // --- tree_zero.cc
+  // Makes [begin, end) zero; `live_end` is where content ended before. REQUIRES: edge pages loaded.
+  void zero_content(const InodePointer& inode, std::uint64_t begin, std::uint64_t end, std::uint64_t live_end, Lsn lsn);
+  void zero_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, std::uint32_t end, Lsn lsn);
+  void drop_chunk(DiskImage& image, std::map<std::uint64_t, DirtyChunk>::iterator chunk);
+  [[nodiscard]] Status zero_range(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend);
+  // Loads the map pages of these chunk indexes. Without locks.
+  [[nodiscard]] Status load_pages(const InodePointer& inode, std::initializer_list<std::uint64_t> indexes);
+  [[nodiscard]] Status load_page(const InodePointer& inode, std::uint64_t page);
+
+  // --- tree_seal.cc
+  // Active slot → sealing queue. REQUIRES: inode's mutex, an active slot there.
+  JobPointer freeze(const InodePointer& inode, std::uint64_t index);
+  void submit(const JobPointer& job);
+  void evict(const WriteBuffer::Victim& victim);
+  void run_seal(const JobPointer& job);
+  [[nodiscard]] Status complete_content(const JobPointer& job);
+  [[nodiscard]] Result<ChunkId> store_content(const SealJob& job);
+  [[nodiscard]] Status apply_seal(const JobPointer& job);
+  // A job failed: its bytes stay in memory, to be tried again.
+  void give_back(const JobPointer& job);
+  void finish(const JobPointer& job, std::optional<Error> error);
+  void wait_for(const JobPointer& job);
+
+  // --- tree_flush.cc
+  // What is dirty of this inode is in the journal's buffer or in chunks afterwards.
+  [[nodiscard]] Status flush_inode(const InodePointer& inode);
+  struct FlushPlan {
+    std::uint64_t size = 0;
+    std::vector<std::uint64_t> fragments;  // chunk indexes with unjournalled ranges
+    std::vector<JobPointer> jobs;
+  };
+  [[nodiscard]] FlushPlan plan_flush(const InodePointer& inode);
+  [[nodiscard]] Status journal_fragments(const InodePointer& inode, FlushPlan& plan);
+  [[nodiscard]] Status journal_attributes(const InodePointer& inode, std::uint64_t size);
+  [[nodiscard]] Status flush_older_than(std::int64_t monotonic_nanos);
+  void run_flusher();
+
+  // --- tree_snapshot.cc
+  struct FileCut {
+    std::size_t record;  // index into the records
+    InodePointer inode;
+    ExtentMap extents;
+    std::vector<JobPointer> jobs;  // of each dirty chunk the last
+  };
+  struct Cut {
+    std::vector<InodeRecord> records;
+    std::vector<FileCut> files;
+    std::uint64_t logical_bytes = 0;
+    std::vector<SectionFragment> fragments;  // checkpoint only
+    std::uint64_t fragment_bytes = 0;
+  };
+  [[nodiscard]] InodeRecord record_of(const Inode& inode) const;
+  void cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_slots);
+  void cut_tree(const InodePointer& directory, Cut& cut, bool keep_small_slots);
+  // Waits for the cut's seals, stores its map pages, fills its records. Without locks.
+  [[nodiscard]] Status settle(Cut& cut);
+  [[nodiscard]] Result<Bytes> encode_section(const std::function<void()>& cut_made);
+  void seal_everything();
+
+  // --- tree_replay.cc
+  void replay_change(Lsn lsn, const TreeChange& change);
+  void replay_name(Lsn lsn, const TreeChange& change);
+  void replay_content(Lsn lsn, const TreeChange& change);
+  [[nodiscard]] Inode* replayed(InodeNumber number, Lsn changed);
+  // --- tree_start.cc
+  void finish_replay();
+  void attach_items();
+  void settle_replayed_file(const InodePointer& inode, FileReplay& replay);
+  [[nodiscard]] Status lay_extents(const InodePointer& inode, const FileReplay& replay);
+  [[nodiscard]] Status lay_fragments(const InodePointer& inode, const FileReplay& replay);
+  [[nodiscard]] Status cut_beyond_end(const InodePointer& inode);
+  [[nodiscard]] bool has_content_beyond_end(const Inode& inode) const;
+
+  const Options options_;
+  Vault* vault_ = nullptr;              // set by start()
+  ChangeObserver* observer_ = nullptr;  // set by start()
+  Journal* journal_ = nullptr;          // set by start(); null for a read-only vault
+  std::atomic<bool> sealed_{false};
+  std::atomic<bool> journal_dead_{false};
+
+  SlotMemoryPool memory_;  // outlives everything that holds slots or blocks
+  WriteBuffer buffer_;
+  FrameCache cache_;
+  std::unique_ptr<SpaceGuard> space_;  // set by start(), as are the next two
+  std::unique_ptr<WorkerPool> workers_;
+  std::unique_ptr<ChunkReader> reader_;
+
+  std::mutex snapshot_mutex_;  // one snapshot or checkpoint at a time
+  CutLock cut_;
+  mutable std::shared_mutex tree_mutex_;  // guards the next four and what Inode says
+  InodeTable inodes_;
+  std::vector<std::unique_ptr<Item>> items_;  // never removed: inodes point to them
+  InodeNumber next_inode_{2};
+  ReplayState replay_;  // between load() and start() only
+
+  std::mutex handle_mutex_;  // guards the next five and what Inode says; a leaf
+  std::unordered_map<std::uint64_t, Handle> handles_;
+  std::uint64_t next_handle_ = 1;
+  std::optional<Error> tree_error_;  // the journal died
+  std::uint64_t tree_errors_ = 0;
+
+  std::mutex flush_mutex_;  // guards the next four; a leaf
+  std::condition_variable flush_wake_;
+  struct Dirty {
+    std::weak_ptr<Inode> inode;
+    std::int64_t since_nanos;
+  };
+  std::vector<Dirty> flush_list_;
+  bool stopping_ = false;
+  bool commit_wanted_ = false;
+  std::thread flusher_;
+
+  std::mutex seal_mutex_;  // for waiting on SealJob::done; a leaf
+  std::condition_variable seal_done_;
+
+  std::atomic<std::uint64_t> files_{0};
+  std::atomic<std::uint64_t> logical_bytes_{0};
+  std::atomic<std::uint64_t> written_bytes_{0};
+};
+
+}  // namespace vaultfs

@@ -1,0 +1,192 @@
+#include "fs/tree_entry.h"
+
+#include <optional>
+#include <utility>
+
+namespace vaultfs {
+namespace {
+
+constexpr std::uint8_t kVersion = 1;
+constexpr std::size_t kCountOffset = 1;
+constexpr std::size_t kMaxLinkTargetBytes = 4096;
+
+template <typename Tag>
+StrongNumber<Tag> number(ByteReader& reader) {
+  return StrongNumber<Tag>(reader.u64());
+}
+
+struct Encoder {
+  ByteWriter& out;
+  void times(UnixNanos a, UnixNanos m, UnixNanos c) const {
+    out.i64(a.value);
+    out.i64(m.value);
+    out.i64(c.value);
+  }
+  void owner(std::uint32_t mode, std::uint32_t uid, std::uint32_t gid) const {
+    out.u32(mode);
+    out.u32(uid);
+    out.u32(gid);
+  }
+  void operator()(const CreateInode& c) const {
+    out.u64(c.number.value);
+    out.u8(static_cast<std::uint8_t>(c.type));
+    owner(c.mode, c.uid, c.gid);
+    out.u64(c.rdev);
+    out.i64(c.time.value);
+    out.text(c.target);
+  }
+  void operator()(const SetAttributes& c) const {
+    out.u64(c.number.value);
+    owner(c.mode, c.uid, c.gid);
+    times(c.atime, c.mtime, c.ctime);
+  }
+  void operator()(const LinkName& c) const {
+    out.u64(c.directory.value);
+    out.text(c.name);
+    out.u64(c.inode.value);
+  }
+  void operator()(const UnlinkName& c) const {
+    out.u64(c.directory.value);
+    out.text(c.name);
+  }
+  void operator()(const WriteFragment& c) const {
+    out.u64(c.number.value);
+    out.u64(c.changed.value);
+    out.u64(c.offset);
+    out.blob(c.bytes);
+  }
+  void operator()(const SetExtent& c) const {
+    out.u64(c.number.value);
+    out.u64(c.changed.value);
+    out.u64(c.index);
+    out.id(c.id);
+    out.u64(c.covers.value);
+  }
+  void operator()(const CutContent& c) const {
+    out.u64(c.number.value);
+    out.u64(c.size);
+  }
+  void operator()(const ZeroRange& c) const {
+    out.u64(c.number.value);
+    out.u64(c.begin);
+    out.u64(c.end);
+  }
+  void operator()(const GrowFile& c) const {
+    out.u64(c.number.value);
+    out.u64(c.changed.value);
+    out.u64(c.size);
+  }
+  void operator()(const SnapshotMark&) const {}
+};
+
+TreeChange read_create(ByteReader& in) {
+  CreateInode c;
+  c.number = number<InodeNumberTag>(in);
+  const std::uint8_t type = in.u8();
+  if (type < 1 || type > 7 || c.number.value < 2) in.fail();
+  c.type = static_cast<InodeType>(type);
+  c.mode = in.u32();
+  c.uid = in.u32();
+  c.gid = in.u32();
+  c.rdev = in.u64();
+  c.time = {in.i64()};
+  c.target = in.text(kMaxLinkTargetBytes);
+  return c;
+}
+
+TreeChange read_attributes(ByteReader& in) {
+  SetAttributes c;
+  c.number = number<InodeNumberTag>(in);
+  c.mode = in.u32();
+  c.uid = in.u32();
+  c.gid = in.u32();
+  c.atime = {in.i64()};
+  c.mtime = {in.i64()};
+  c.ctime = {in.i64()};
+  return c;
+}
+
+TreeChange read_fragment(ByteReader& in) {
+  WriteFragment c;
+  c.number = number<InodeNumberTag>(in);
+  c.changed = number<LsnTag>(in);
+  c.offset = in.u64();
+  c.bytes = in.blob(kChunkBytes);
+  if (c.offset >= kMaxFileBytes || c.offset % kChunkBytes + c.bytes.size() > kChunkBytes) in.fail();
+  return c;
+}
+
+TreeChange read_extent(ByteReader& in) {
+  SetExtent c;
+  c.number = number<InodeNumberTag>(in);
+  c.changed = number<LsnTag>(in);
+  c.index = in.u64();
+  c.id = in.id<ChunkId>();
+  c.covers = number<LsnTag>(in);
+  if (c.index >= kMaxFileBytes / kChunkBytes) in.fail();
+  return c;
+}
+
+std::optional<TreeChange> read_change(ByteReader& in) {
+  // Braced initialisation evaluates from left to right.
+  switch (in.u8()) {
+    case 1:
+      return read_create(in);
+    case 2:
+      return read_attributes(in);
+    case 3:
+      return LinkName{number<InodeNumberTag>(in), in.text(kMaxNameBytes), number<InodeNumberTag>(in)};
+    case 4:
+      return UnlinkName{number<InodeNumberTag>(in), in.text(kMaxNameBytes)};
+    case 5:
+      return read_fragment(in);
+    case 6:
+      return read_extent(in);
+    case 7:
+      return CutContent{number<InodeNumberTag>(in), in.u64()};
+    case 8:
+      return ZeroRange{number<InodeNumberTag>(in), in.u64(), in.u64()};
+    case 9:
+      return GrowFile{number<InodeNumberTag>(in), number<LsnTag>(in), in.u64()};
+    case 10:
+      return SnapshotMark{};
+    default:
+      in.fail();
+      return std::nullopt;
+  }
+}
+
+}  // namespace
+
+TreeEntryWriter::TreeEntryWriter() {
+  bytes_.u8(kVersion);
+  bytes_.u32(0);
+}
+
+void TreeEntryWriter::add(const TreeChange& change) {
+  bytes_.u8(static_cast<std::uint8_t>(change.index() + 1));
+  std::visit(Encoder{bytes_}, change);
+  ++count_;
+}
+
+Bytes TreeEntryWriter::take() && {
+  Bytes bytes = std::move(bytes_).take();
+  for (std::size_t i = 0; i < 4; ++i) bytes[kCountOffset + i] = static_cast<std::byte>((count_ >> (8U * i)) & 0xffU);
+  return bytes;
+}
+
+Result<std::vector<TreeChange>> decode_tree_entry(ByteView entry) {
+  ByteReader in(entry);
+  if (in.u8() != kVersion) in.fail();
+  const std::uint32_t count = in.count(1);
+  std::vector<TreeChange> changes;
+  changes.reserve(count);
+  for (std::uint32_t i = 0; i < count && !in.failed(); ++i) {
+    std::optional<TreeChange> change = read_change(in);
+    if (change.has_value()) changes.push_back(std::move(*change));
+  }
+  VAULTFS_RETURN_IF_ERROR(in.finish(ErrorCode::JournalDamaged, "a journal entry of the working tree"));
+  return changes;
+}
+
+}  // namespace vaultfs

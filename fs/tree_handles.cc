@@ -1,0 +1,97 @@
+// Open files: they keep unlinked inodes alive, count writers, and each hears of a late error once.
+#include <mutex>
+
+#include "fs/tree_engine.h"
+
+namespace vaultfs {
+
+Result<std::uint64_t> TreeEngine::open(InodeNumber number, bool writing) {
+  // Shared: the inode must not be destroyed between being found and being counted.
+  const std::shared_lock lock(tree_mutex_);
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_locked(number));
+  if (writing) VAULTFS_RETURN_IF_ERROR(writable());
+  const std::lock_guard handle_lock(handle_mutex_);
+  if (writing && inode->reserved) return Error{ErrorCode::ItemBusy, "a backup run is writing this file"};
+  Handle handle{inode, writing, 0, tree_errors_};
+  // An error that nobody has heard of yet is for the next one who opens.
+  if (inode->sticky != nullptr) handle.seen_errors = inode->sticky->count - (inode->sticky->reported ? 0 : 1);
+  ++inode->handles;
+  if (writing) {
+    ++inode->writers;
+    if (inode->item != nullptr) ++inode->item->open_writers;
+  }
+  const std::uint64_t key = next_handle_++;
+  handles_.emplace(key, std::move(handle));
+  return key;
+}
+
+void TreeEngine::release(std::uint64_t key) {
+  InodePointer inode;
+  {
+    const std::lock_guard lock(handle_mutex_);
+    const auto found = handles_.find(key);
+    if (found == handles_.end()) return;
+    inode = found->second.inode;
+    if (found->second.writing) {
+      --inode->writers;
+      if (inode->item != nullptr) --inode->item->open_writers;
+    }
+    --inode->handles;
+    handles_.erase(found);
+    if (inode->handles > 0) return;
+  }
+  {
+    const std::shared_lock lock(tree_mutex_);
+    if (inode->links > 0) return;
+  }
+  const std::shared_lock cut(cut_);
+  const std::unique_lock lock(tree_mutex_);
+  {
+    const std::lock_guard handle_lock(handle_mutex_);
+    if (inode->handles > 0) return;
+  }
+  if (inode->links == 0 && inodes_.contains(inode->number)) destroy(inode);
+}
+
+Status TreeEngine::take_error(std::uint64_t key) {
+  const std::lock_guard lock(handle_mutex_);
+  const auto found = handles_.find(key);
+  if (found == handles_.end()) return ok_status();
+  Handle& handle = found->second;
+  StickyError* sticky = handle.inode->sticky.get();
+  if (sticky != nullptr && handle.seen_errors < sticky->count) {
+    handle.seen_errors = sticky->count;
+    sticky->reported = true;
+    return sticky->error;
+  }
+  if (handle.seen_tree_errors < tree_errors_ && tree_error_.has_value()) {
+    handle.seen_tree_errors = tree_errors_;
+    return *tree_error_;
+  }
+  return ok_status();
+}
+
+Status TreeEngine::check_write_access(const Inode& inode, std::uint64_t key) {
+  const std::lock_guard lock(handle_mutex_);
+  // Handle 0 is the holder of the reservation itself.
+  if (inode.reserved && key != 0) return Error{ErrorCode::ItemBusy, "a backup run is writing this file"};
+  return ok_status();
+}
+
+Status TreeEngine::reserve(InodeNumber number) {
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
+  const std::lock_guard lock(handle_mutex_);
+  if (inode->reserved) return Error{ErrorCode::ItemBusy, "another backup run is writing this file"};
+  if (inode->writers > 0) return Error{ErrorCode::ItemBusy, "the file is open for writing"};
+  inode->reserved = true;
+  return ok_status();
+}
+
+void TreeEngine::unreserve(InodeNumber number) {
+  const Result<InodePointer> inode = find(number);
+  if (!inode.ok()) return;
+  const std::lock_guard lock(handle_mutex_);
+  (*inode)->reserved = false;
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,237 @@
+// Names: making and removing them.
+#include <sys/stat.h>
+
+#include <mutex>
+
+#include "fs/inode_locks.h"
+#include "fs/tree_engine.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::uint32_t kPermissionBits = 07777;
+constexpr std::size_t kMaxLinkTargetBytes = 4095;
+
+Status check_name(const std::string& name) {
+  if (name.size() > kMaxNameBytes) return Error{ErrorCode::NameTooLong, "a name has at most 255 bytes"};
+  if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos ||
+      name.find('\0') != std::string::npos) {
+    return Error{ErrorCode::InvalidName, "that can't be a file name"};
+  }
+  return ok_status();
+}
+
+Error taken() { return {ErrorCode::AlreadyExists, "the name is taken"}; }
+Error gone() { return {ErrorCode::NotFound, "there is no such file"}; }
+
+}  // namespace
+
+Result<Attributes> TreeEngine::make(InodeNumber parent, const std::string& name, const NewInode& what) {
+  VAULTFS_RETURN_IF_ERROR(check_name(name));
+  const Item* item = nullptr;
+  {
+    const std::shared_lock lock(tree_mutex_);
+    VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, directory_locked(parent));
+    if (directory->entries->contains(name)) return taken();
+    item = directory->item;
+    if (parent == kRootInode) {
+      if (what.type != InodeType::directory) {
+        return Error{ErrorCode::NotPermitted, "the top of the mount holds item directories only"};
+      }
+      if (const auto problem = item_name_problem(name)) return Error{ErrorCode::InvalidName, *problem};
+    }
+  }
+  VAULTFS_RETURN_IF_ERROR(before_change(item));
+  if (parent == kRootInode) VAULTFS_RETURN_IF_ERROR(observer_->before_change(name));
+  const std::shared_lock cut(cut_);
+  const std::unique_lock lock(tree_mutex_);
+  VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(parent));
+  if (directory->entries->contains(name)) return taken();
+  // A directory that was removed while it is open takes no new names.
+  if (directory->links == 0) return gone();
+  return add_inode(*directory, name, what);
+}
+
+Result<Attributes> TreeEngine::add_inode(Inode& directory, const std::string& name, const NewInode& what) {
+  const InodeLocks locks{&directory};
+  const UnixNanos time = now();
+  auto inode = std::make_shared<Inode>(next_inode_, what.type);
+  const bool inherits = (directory.mode & S_ISGID) != 0;
+  inode->mode = what.mode & kPermissionBits;
+  if (inherits && what.type == InodeType::directory) inode->mode |= S_ISGID;
+  inode->uid = what.who.uid;
+  inode->gid = inherits ? directory.gid : what.who.gid;
+  inode->rdev = what.rdev;
+  inode->atime = inode->mtime = inode->ctime = time;
+  if (what.type == InodeType::symlink) inode->target = std::make_unique<std::string>(what.target);
+  inode->links = 1;
+  if (what.type == InodeType::directory) {
+    inode->links = 2;
+    inode->parent = directory.number;
+    inode->entries = std::make_unique<std::map<std::string, Inode::Entry, std::less<>>>();
+  }
+
+  const SetAttributes touched = touched_record(directory, time, true);
+  TreeEntryWriter entry;
+  entry.add(CreateInode{inode->number, what.type, inode->mode, inode->uid, inode->gid, what.rdev, time, what.target});
+  entry.add(LinkName{directory.number, name, inode->number});
+  entry.add(touched);
+  VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
+
+  next_inode_ = next_inode_.next();
+  inode->item = directory.number == kRootInode ? &item_named(name) : directory.item;
+  inode->changed = lsn;
+  stamp(inode->item, lsn);
+  apply_record(directory, touched, lsn);
+  directory.entries->emplace(name, Inode::Entry{inode->number, what.type});
+  if (what.type == InodeType::directory) ++directory.links;
+  inodes_.emplace(inode->number, inode);
+  if (what.type == InodeType::file) ++files_;
+  return attributes_locked(*inode);
+}
+
+Result<Attributes> TreeEngine::make_directory(InodeNumber parent, const std::string& name, std::uint32_t mode,
+                                              Creator who) {
+  return make(parent, name, {InodeType::directory, mode, 0, {}, who});
+}
+
+Result<Attributes> TreeEngine::make_node(InodeNumber parent, const std::string& name, InodeType type,
+                                         std::uint32_t mode, std::uint64_t rdev, Creator who) {
+  if (type == InodeType::directory || type == InodeType::symlink) {
+    return Error{ErrorCode::InvalidArgument, "directories and links have their own calls"};
+  }
+  const bool is_device = type == InodeType::character_device || type == InodeType::block_device;
+  return make(parent, name, {type, mode, is_device ? rdev : 0, {}, who});
+}
+
+Result<Attributes> TreeEngine::make_symlink(InodeNumber parent, const std::string& name, const std::string& target,
+                                            Creator who) {
+  if (target.empty()) return gone();
+  if (target.size() > kMaxLinkTargetBytes)
+    return Error{ErrorCode::NameTooLong, "a link's target has at most 4095 bytes"};
+  return make(parent, name, {InodeType::symlink, 0777, 0, target, who});
+}
+
+Result<Attributes> TreeEngine::make_link(InodeNumber number, InodeNumber new_parent, const std::string& name) {
+  VAULTFS_RETURN_IF_ERROR(check_name(name));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
+  if (inode->type == InodeType::directory) return Error{ErrorCode::NotPermitted, "a directory has one name"};
+  count_pages(inode);
+  VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
+  const std::shared_lock cut(cut_);
+  const std::unique_lock lock(tree_mutex_);
+  VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(new_parent));
+  if (directory->item != inode->item) return Error{ErrorCode::CrossItem, "a file belongs to one item"};
+  if (directory->entries->contains(name)) return taken();
+  if (inode->links == 0 || directory->links == 0) return gone();
+  const InodeLocks locks{directory, inode.get()};
+  const UnixNanos time = now();
+  const SetAttributes directory_record = touched_record(*directory, time, true);
+  const SetAttributes inode_record = touched_record(*inode, time, false);
+  TreeEntryWriter entry;
+  entry.add(LinkName{new_parent, name, number});
+  entry.add(directory_record);
+  entry.add(inode_record);
+  VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
+  directory->entries->emplace(name, Inode::Entry{number, inode->type});
+  ++inode->links;
+  apply_record(*directory, directory_record, lsn);
+  apply_record(*inode, inode_record, lsn);
+  stamp(inode->item, lsn);
+  return attributes_locked(*inode);
+}
+
+Status TreeEngine::unlink(InodeNumber parent, const std::string& name) { return remove(parent, name, false); }
+Status TreeEngine::remove_directory(InodeNumber parent, const std::string& name) { return remove(parent, name, true); }
+
+Status TreeEngine::remove(InodeNumber parent, const std::string& name, bool directory_wanted) {
+  const Item* item = nullptr;
+  {
+    const std::shared_lock lock(tree_mutex_);
+    VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, directory_locked(parent));
+    if (!directory->entries->contains(name)) return gone();
+    // Removing an item's directory is no change of the item: it ends with its points kept, and no job is begun for it.
+    item = directory->item;
+  }
+  VAULTFS_RETURN_IF_ERROR(before_change(item));
+  const std::shared_lock cut(cut_);
+  const std::unique_lock lock(tree_mutex_);
+  VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(parent));
+  const auto place = directory->entries->find(name);
+  if (place == directory->entries->end()) return gone();
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_locked(place->second.number));
+  const bool is_directory = inode->type == InodeType::directory;
+  if (directory_wanted && !is_directory) return Error{ErrorCode::NotADirectory, "that is no directory"};
+  if (!directory_wanted && is_directory) return Error{ErrorCode::IsADirectory, "that is a directory"};
+  if (is_directory && !inode->entries->empty())
+    return Error{ErrorCode::DirectoryNotEmpty, "the directory is not empty"};
+  {
+    const InodeLocks locks{directory, inode.get()};
+    const UnixNanos time = now();
+    const SetAttributes directory_record = touched_record(*directory, time, true);
+    const SetAttributes inode_record = touched_record(*inode, time, false);
+    TreeEntryWriter entry;
+    entry.add(UnlinkName{parent, name});
+    entry.add(directory_record);
+    if (inode->links > 1 && !is_directory) entry.add(inode_record);
+    VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
+    apply_record(*directory, directory_record, lsn);
+    apply_record(*inode, inode_record, lsn);
+    stamp(inode->item, lsn);
+  }
+  directory->entries->erase(place);
+  if (is_directory) --directory->links;
+  drop_name(inode);
+  return ok_status();
+}
+
+void TreeEngine::drop_name(const InodePointer& inode) {
+  inode->links = inode->type == InodeType::directory ? 0 : inode->links - 1;
+  if (inode->links > 0) return;
+  {
+    const std::lock_guard lock(handle_mutex_);
+    if (inode->handles > 0) return;
+  }
+  destroy(inode);
+}
+
+void TreeEngine::destroy(const InodePointer& inode) {
+  inodes_.erase(inode->number);
+  const std::unique_lock lock(inode->mutex);
+  inode->dead = true;
+  if (inode->type == InodeType::file) --files_;
+  resize(*inode, 0);
+  if (inode->content == nullptr) return;
+  DiskImage& image = *inode->content;
+  while (!image.dirty.empty()) drop_chunk(image, image.dirty.begin());
+  image.extents = {};
+}
+
+Result<Attributes> TreeEngine::set_attributes(InodeNumber number, const AttributeChange& change) {
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
+  count_pages(inode);
+  VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
+  const std::shared_lock cut(cut_);
+  const std::shared_lock lock(tree_mutex_);
+  const std::unique_lock inode_lock(inode->mutex);
+  SetAttributes record = attributes_record(*inode);
+  record.ctime = now();
+  record.uid = change.uid.value_or(record.uid);
+  record.gid = change.gid.value_or(record.gid);
+  if ((change.uid.has_value() || change.gid.has_value()) && inode->type == InodeType::file) {
+    // POSIX chown: a new owner does not inherit the right to run as the old one.
+    record.mode &= ~static_cast<std::uint32_t>(S_ISUID);
+    if ((record.mode & S_IXGRP) != 0) record.mode &= ~static_cast<std::uint32_t>(S_ISGID);
+  }
+  if (change.mode.has_value()) record.mode = *change.mode & kPermissionBits;
+  record.atime = change.atime.value_or(record.atime);
+  record.mtime = change.mtime.value_or(record.mtime);
+  TreeEntryWriter entry;
+  entry.add(record);
+  VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
+  apply_record(*inode, record, lsn);
+  stamp(inode->item, lsn);
+  return attributes_locked(*inode);
+}
+
+}  // namespace vaultfs

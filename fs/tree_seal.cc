@@ -1,0 +1,224 @@
+// From slots to chunks. See docs/decisions/0002-write-path.md for why the order of these steps loses nothing.
+#include <algorithm>
+#include <cstring>
+#include <mutex>
+
+#include "fs/tree_engine.h"
+
+namespace vaultfs {
+namespace {
+
+// With more gaps than this the chunk below is opened as a whole, and not frame by frame again for each gap.
+constexpr std::size_t kFewGaps = 4;
+
+}  // namespace
+
+TreeEngine::JobPointer TreeEngine::freeze(const InodePointer& inode, std::uint64_t index) {
+  DiskImage& image = *inode->content;
+  DirtyChunk& chunk = image.dirty.at(index);
+  auto job = std::make_shared<SealJob>();
+  job->inode = inode;
+  job->index = index;
+  job->slot = std::move(chunk.active);
+  chunk.active = nullptr;
+  buffer_.retire(job->slot.get());
+  const std::uint64_t start = index * kChunkBytes;
+  const std::uint64_t behind = inode->size > start ? inode->size - start : 0;
+  job->length = static_cast<std::uint32_t>(std::min<std::uint64_t>(behind, kChunkBytes));
+  if (!chunk.sealing.empty()) {
+    job->previous = chunk.sealing.back();
+    job->previous->next = job;
+    chunk.sealing.push_back(job);
+    return job;
+  }
+  if (image.extents.page_to_load(index).has_value()) {
+    job->base_page = image.extents.stored_page(index / kEntriesPerMapPage);
+    job->base_entry = static_cast<std::uint32_t>(index % kEntriesPerMapPage);
+  } else {
+    job->base = image.extents.get(index);
+  }
+  chunk.sealing.push_back(job);
+  submit(job);
+  return job;
+}
+
+void TreeEngine::submit(const JobPointer& job) {
+  workers_->submit(WorkerPool::Kind::sealing, [this, job] { run_seal(job); });
+}
+
+void TreeEngine::evict(const WriteBuffer::Victim& victim) {
+  const InodePointer inode = victim.inode.lock();
+  if (inode == nullptr) return;
+  const std::unique_lock lock(inode->mutex);
+  if (inode->content == nullptr) return;
+  const auto chunk = inode->content->dirty.find(victim.index);
+  if (chunk != inode->content->dirty.end() && chunk->second.active.get() == victim.slot && victim.slot != nullptr) {
+    freeze(inode, victim.index);
+  }
+}
+
+void TreeEngine::run_seal(const JobPointer& job) {
+  bool skip = false;
+  {
+    const std::unique_lock lock(job->inode->mutex);
+    job->started = true;
+    skip = job->cancelled && !job->wanted;
+    if (job->previous != nullptr) {
+      job->base = job->previous->result;
+      job->previous = nullptr;
+    }
+  }
+  if (skip) return finish(job, std::nullopt);
+  Status status = complete_content(job);
+  if (status.ok()) status = apply_seal(job);
+  if (status.ok()) {
+    buffer_.sealing_succeeded();
+    return finish(job, std::nullopt);
+  }
+  const Error error = status.error();
+  give_back(job);
+  buffer_.sealing_failed(error);
+  report_write_failure(*job->inode, job->inode->item, error);
+  finish(job, error);
+}
+
+Status TreeEngine::complete_content(const JobPointer& job) {
+  // Only ranges that nobody reads are filled: readers take from a slot what is dirty in it.
+  const std::vector<ByteRanges::Range> gaps = job->slot->dirty().outside(0, job->length);
+  if (gaps.empty()) return ok_status();
+  SegmentStore& store = vault_->segments();
+  if (!job->base_page.is_zero()) {
+    VAULTFS_ASSIGN_OR_RETURN(const std::shared_ptr<ExtentMap::Page> page, load_map_page(store, job->base_page));
+    job->base = page->entries[job->base_entry];
+    job->base_page = {};
+  }
+  std::uint32_t base_length = 0;
+  if (!job->base.is_zero()) {
+    VAULTFS_ASSIGN_OR_RETURN(base_length, store.length(job->base));
+  }
+  const MutableByteView memory = job->slot->memory();
+  SlotMemory whole;
+  if (gaps.size() > kFewGaps && base_length > 0) {
+    whole = memory_.take();
+    VAULTFS_RETURN_IF_ERROR(store.read(job->base, 0, whole.view().first(base_length)));
+  }
+  for (const ByteRanges::Range& gap : gaps) {
+    const std::uint32_t stored_end = std::max(gap.begin, std::min(gap.end, base_length));
+    const MutableByteView stored = memory.subspan(gap.begin, stored_end - gap.begin);
+    if (!stored.empty()) {
+      if (whole.data() != nullptr) {
+        std::memcpy(stored.data(), whole.data() + gap.begin, stored.size());
+      } else {
+        VAULTFS_RETURN_IF_ERROR(store.read(job->base, gap.begin, stored));
+      }
+    }
+    std::memset(memory.data() + stored_end, 0, gap.end - stored_end);
+  }
+  return ok_status();
+}
+
+Result<ChunkId> TreeEngine::store_content(const SealJob& job) {
+  const ByteView content = job.slot->memory().first(job.length);
+  if (is_all_zero(content)) return ChunkId{};
+  VAULTFS_ASSIGN_OR_RETURN(const PutOutcome outcome, vault_->segments().put(RecordType::chunk, content));
+  return outcome.id;
+}
+
+Status TreeEngine::apply_seal(const JobPointer& job) {
+  VAULTFS_ASSIGN_OR_RETURN(const ChunkId id, store_content(*job));
+  Inode& inode = *job->inode;
+  for (;;) {
+    VAULTFS_RETURN_IF_ERROR(load_pages(job->inode, {job->index}));
+    const std::shared_lock cut(cut_);
+    const std::unique_lock lock(inode.mutex);
+    if (job->cancelled) {
+      job->result = id;
+      return ok_status();
+    }
+    DiskImage& image = *inode.content;
+    if (image.extents.page_to_load(job->index).has_value()) continue;
+    TreeEntryWriter entry;
+    entry.add(SetExtent{inode.number, job->slot->changed(), job->index, id, job->slot->covers()});
+    VAULTFS_RETURN_IF_ERROR(log(std::move(entry)));
+    job->result = id;
+    image.extents.set(job->index, id);
+    const auto chunk = image.dirty.find(job->index);
+    chunk->second.sealing.erase(chunk->second.sealing.begin());
+    if (chunk->second.sealing.empty() && chunk->second.active == nullptr) image.dirty.erase(chunk);
+    return ok_status();
+  }
+}
+
+void TreeEngine::give_back(const JobPointer& job) {
+  Inode& inode = *job->inode;
+  const std::unique_lock lock(inode.mutex);
+  if (job->next != nullptr) {
+    // The next one has not started: it takes over what this one holds, and what lies below it.
+    SealJob& next = *job->next;
+    buffer_.add_bytes(std::uint64_t{next.slot->put_below(*job->slot)} * kSlotPageBytes);
+    next.base = job->base;
+    next.base_page = job->base_page;
+    next.base_entry = job->base_entry;
+    next.previous = nullptr;
+  }
+  if (job->cancelled) return;
+  DirtyChunk& chunk = inode.content->dirty.at(job->index);
+  chunk.sealing.erase(chunk.sealing.begin());
+  if (job->next != nullptr) return;
+  if (chunk.active != nullptr) {
+    buffer_.add_bytes(std::uint64_t{chunk.active->put_below(*job->slot)} * kSlotPageBytes);
+    return;
+  }
+  chunk.active = job->slot;
+  buffer_.reinstate(job->inode, job->index, chunk.active.get());
+}
+
+void TreeEngine::finish(const JobPointer& job, std::optional<Error> error) {
+  JobPointer next;
+  std::shared_ptr<Slot> slot;  // freed without the lock
+  {
+    const std::unique_lock lock(job->inode->mutex);
+    next = std::move(job->next);
+    job->next = nullptr;
+    slot = std::move(job->slot);
+    job->slot = nullptr;
+    job->previous = nullptr;
+  }
+  slot = nullptr;
+  {
+    const std::lock_guard lock(seal_mutex_);
+    job->error = std::move(error);
+    job->done = true;
+  }
+  seal_done_.notify_all();
+  if (next != nullptr) submit(next);
+}
+
+void TreeEngine::wait_for(const JobPointer& job) {
+  if (job->done.load()) return;
+  std::unique_lock lock(seal_mutex_);
+  seal_done_.wait(lock, [&] { return job->done.load(); });
+}
+
+void TreeEngine::seal_everything() {
+  std::vector<InodePointer> inodes;
+  {
+    const std::shared_lock lock(tree_mutex_);
+    for (const auto& [number, inode] : inodes_) {
+      if (inode->type == InodeType::file) inodes.push_back(inode);
+    }
+  }
+  std::vector<JobPointer> jobs;
+  for (const InodePointer& inode : inodes) {
+    const std::unique_lock lock(inode->mutex);
+    if (inode->content == nullptr) continue;
+    for (auto& [index, chunk] : inode->content->dirty) {
+      if (chunk.active != nullptr) freeze(inode, index);
+      jobs.push_back(chunk.sealing.back());
+    }
+  }
+  // Failures are sticky: they have been reported by then.
+  for (const JobPointer& job : jobs) wait_for(job);
+}
+
+}  // namespace vaultfs

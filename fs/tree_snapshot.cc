@@ -1,0 +1,171 @@
+// One atomic cut over an item, or over everything.
+#include <algorithm>
+#include <mutex>
+#include <set>
+
+#include "fs/tree_engine.h"
+
+namespace vaultfs {
+namespace {
+
+// A checkpoint copies slots with little in them instead of merging them with their chunks, up to this in all.
+constexpr std::uint32_t kSmallSlotBytes = 128 * 1024;
+constexpr std::uint64_t kSmallSlotsBytes = 16ULL << 20;
+
+}  // namespace
+
+InodeRecord TreeEngine::record_of(const Inode& inode) const {
+  InodeRecord record;
+  record.number = inode.number;
+  record.type = inode.type;
+  record.mode = inode.mode;
+  record.uid = inode.uid;
+  record.gid = inode.gid;
+  record.link_count = inode.links;
+  record.rdev = inode.rdev;
+  record.size = inode.size;
+  record.atime = inode.atime;
+  record.mtime = inode.mtime;
+  record.ctime = inode.ctime;
+  if (inode.target != nullptr) record.target = *inode.target;
+  if (inode.entries != nullptr) {
+    record.entries.reserve(inode.entries->size());
+    for (const auto& [name, entry] : *inode.entries) record.entries.emplace_back(name, entry.number);
+  }
+  return record;
+}
+
+void TreeEngine::cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_slots) {
+  const std::unique_lock lock(inode->mutex);
+  cut.records.push_back(record_of(*inode));
+  cut.logical_bytes += inode->size;
+  if (inode->type != InodeType::file) return;
+  FileCut file{cut.records.size() - 1, inode, {}, {}};
+  if (inode->content != nullptr) {
+    DiskImage& image = *inode->content;
+    file.extents = image.extents.share();
+    for (auto& [index, chunk] : image.dirty) {
+      if (keep_small_slots && chunk.sealing.empty() && cut.fragment_bytes < kSmallSlotsBytes &&
+          chunk.active->dirty().total_bytes() <= kSmallSlotBytes) {
+        for (const ByteRanges::Range& range : chunk.active->dirty().ranges()) {
+          const MutableByteView bytes = chunk.active->memory().subspan(range.begin, range.end - range.begin);
+          cut.fragments.push_back({inode->number, index * kChunkBytes + range.begin, to_bytes(bytes)});
+          cut.fragment_bytes += bytes.size();
+        }
+        continue;
+      }
+      if (chunk.active != nullptr) freeze(inode, index);
+      // A truncation from now on must not keep the cut from getting what it has seen.
+      for (const JobPointer& job : chunk.sealing) job->wanted = true;
+      file.jobs.push_back(chunk.sealing.back());
+    }
+  }
+  cut.files.push_back(std::move(file));
+}
+
+void TreeEngine::cut_tree(const InodePointer& top, Cut& cut, bool keep_small_slots) {
+  std::vector<InodePointer> directories{top};
+  std::set<InodeNumber> linked;
+  while (!directories.empty()) {
+    const InodePointer directory = std::move(directories.back());
+    directories.pop_back();
+    cut_inode(directory, cut, keep_small_slots);
+    for (const auto& [name, entry] : *directory->entries) {
+      const InodePointer& child = inodes_.at(entry.number);
+      if (entry.type == InodeType::directory) {
+        directories.push_back(child);
+      } else if (child->links == 1 || linked.insert(entry.number).second) {
+        cut_inode(child, cut, keep_small_slots);
+      }
+    }
+  }
+}
+
+Status TreeEngine::settle(Cut& cut) {
+  SegmentStore& store = vault_->segments();
+  for (FileCut& file : cut.files) {
+    for (const JobPointer& job : file.jobs) {
+      wait_for(job);
+      if (job->error.has_value()) return *job->error;
+      if (const auto page = file.extents.page_to_load(job->index)) {
+        const ChunkId stored = file.extents.stored_page(*page);
+        VAULTFS_ASSIGN_OR_RETURN(std::shared_ptr<ExtentMap::Page> loaded, load_map_page(store, stored));
+        file.extents.install(*page, stored, std::move(loaded));
+      }
+      file.extents.set(job->index, job->result);
+    }
+    file.jobs.clear();
+    VAULTFS_ASSIGN_OR_RETURN(const std::vector<ExtentMap::KeptPage> kept, file.extents.store_pages(store));
+    if (!kept.empty()) {
+      const std::unique_lock lock(file.inode->mutex);
+      if (file.inode->content != nullptr) {
+        for (const ExtentMap::KeptPage& page : kept) file.inode->content->extents.page_stored(page);
+      }
+    }
+    VAULTFS_RETURN_IF_ERROR(file.extents.fill_record(cut.records[file.record], store));
+  }
+  std::sort(cut.records.begin(), cut.records.end(),
+            [](const InodeRecord& a, const InodeRecord& b) { return a.number < b.number; });
+  return ok_status();
+}
+
+Result<TreeSnapshot> TreeEngine::snapshot(const std::string& item_name) {
+  VAULTFS_RETURN_IF_ERROR(writable());
+  const std::lock_guard one_at_a_time(snapshot_mutex_);
+  TreeSnapshot snapshot;
+  Cut cut;
+  {
+    const std::unique_lock cut_lock(cut_);
+    const std::shared_lock lock(tree_mutex_);
+    const Inode& root = *inodes_.at(kRootInode);
+    const auto entry = root.entries->find(item_name);
+    if (entry == root.entries->end()) return Error{ErrorCode::ItemNotFound, "the vault has no such item"};
+    const InodePointer directory = inodes_.at(entry->second.number);
+    {
+      const std::lock_guard item_lock(directory->item->mutex);
+      if (directory->item->failure.has_value()) {
+        Error failure = *std::exchange(directory->item->failure, std::nullopt);
+        return with_context(std::move(failure), "an acknowledged write could not be kept");
+      }
+    }
+    TreeEntryWriter mark;
+    mark.add(SnapshotMark{});
+    VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(mark)));
+    snapshot.root = directory->number;
+    snapshot.cut = lsn.next();
+    snapshot.open_for_writing = directory->item->open_writers.load() > 0;
+    cut_tree(directory, cut, false);
+  }
+  VAULTFS_RETURN_IF_ERROR(settle(cut));
+  snapshot.inodes = std::move(cut.records);
+  snapshot.logical_bytes = cut.logical_bytes;
+  return snapshot;
+}
+
+Result<Bytes> TreeEngine::encode_section(const std::function<void()>& cut_made) {
+  TreeSection section;
+  Cut cut;
+  {
+    const std::unique_lock cut_lock(cut_);
+    const std::shared_lock lock(tree_mutex_);
+    cut_made();
+    cut_tree(inodes_.at(kRootInode), cut, true);
+    section.next_inode = next_inode_;
+    for (const auto& item : items_) section.items.push_back({item->name, Lsn(item->last_change.load())});
+  }
+  VAULTFS_RETURN_IF_ERROR(settle(cut));
+  // Of a chunk with several slots on their way, the section has the last result. A replay over it must not find only
+  // the extent of an earlier one in the journal.
+  VAULTFS_RETURN_IF_ERROR(commit_journal());
+  section.inodes = std::move(cut.records);
+  section.fragments = std::move(cut.fragments);
+  return section.encode();
+}
+
+Status TreeEngine::checkpoint() {
+  VAULTFS_RETURN_IF_ERROR(writable());
+  const std::lock_guard one_at_a_time(snapshot_mutex_);
+  return vault_->checkpoint([this](const std::function<void()>& cut_made) { return encode_section(cut_made); });
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,147 @@
+// Accepting bytes.
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <mutex>
+
+#include "fs/inode_locks.h"
+#include "fs/tree_engine.h"
+
+namespace vaultfs {
+namespace {
+
+// A slot with more scattered ranges than this is merged with its chunk: lists stay short.
+constexpr std::size_t kMaxRanges = 2048;
+
+Error too_large() { return {ErrorCode::FileTooLarge, "a file has at most 1 PiB"}; }
+
+}  // namespace
+
+std::uint64_t TreeEngine::promised_bytes() const {
+  // Each slot may become a whole new chunk, and its bytes may go through the journal before.
+  return buffer_.slots() * (kChunkBytes + kSlotPageBytes) + buffer_.used_bytes();
+}
+
+Result<WriteBuffer::Reservation> TreeEngine::admit_bytes(std::uint64_t bytes) {
+  const std::uint64_t worst_case = (bytes / kChunkBytes + 2) * (kChunkBytes + kSlotPageBytes) + bytes;
+  Status space = space_->check(promised_bytes(), worst_case);
+  if (!space.ok() && space.code() == ErrorCode::NoSpace && buffer_.slots() > 0) {
+    // The worst case of what is in memory is far from what it takes in the end: settle it, then look again.
+    seal_everything();
+    space = space_->check(promised_bytes(), worst_case);
+  }
+  VAULTFS_RETURN_IF_ERROR(space);
+  const std::uint64_t pages = bytes / kSlotPageBytes + 2;
+  return buffer_.reserve(pages * kSlotPageBytes, [this](const WriteBuffer::Victim& victim) { evict(victim); });
+}
+
+Slot& TreeEngine::active_slot(const InodePointer& inode, std::uint64_t index) {
+  DirtyChunk& chunk = inode->image().dirty[index];
+  if (chunk.active == nullptr) {
+    // Fragments of this chunk in the journal so far belong to older slots, over which this one lies.
+    auto slot = std::make_unique<Slot>(memory_.take(), last_appended(), vault_->env().clock().monotonic_nanos());
+    buffer_.add_slot(inode, index, slot.get());
+    chunk.active = std::shared_ptr<Slot>(slot.release(), [this](Slot* gone) {
+      const std::uint32_t pages = gone->touched_pages();
+      buffer_.retire(gone);
+      delete gone;
+      buffer_.release_slot(pages);
+    });
+  }
+  return *chunk.active;
+}
+
+void TreeEngine::write_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, ByteView piece,
+                             WriteBuffer::Reservation& room, Lsn changed) {
+  Slot& slot = active_slot(inode, index);
+  room.use(std::uint64_t{slot.write(begin, piece)} * kSlotPageBytes);
+  slot.set_changed(changed);
+  if (slot.full() || slot.dirty().ranges().size() > kMaxRanges) freeze(inode, index);
+}
+
+void TreeEngine::clear_set_id(Inode& inode) const {
+  inode.mode &= ~static_cast<std::uint32_t>(S_ISUID);
+  if ((inode.mode & S_IXGRP) != 0) inode.mode &= ~static_cast<std::uint32_t>(S_ISGID);
+}
+
+void TreeEngine::list_for_flush(const InodePointer& inode) {
+  if (inode->on_flush_list) return;
+  inode->on_flush_list = true;
+  const std::int64_t since = vault_->env().clock().monotonic_nanos();
+  const std::lock_guard lock(flush_mutex_);
+  flush_list_.push_back({inode, since});
+}
+
+Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t handle,
+                                           std::optional<std::uint64_t> offset, ByteView bytes) {
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
+  VAULTFS_RETURN_IF_ERROR(take_error(handle));
+  VAULTFS_RETURN_IF_ERROR(check_write_access(*inode, handle));
+  if (bytes.size() > kMaxFileBytes || offset.value_or(0) > kMaxFileBytes - bytes.size()) return too_large();
+  VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
+  VAULTFS_ASSIGN_OR_RETURN(WriteBuffer::Reservation room, admit_bytes(bytes.size()));
+
+  const std::shared_lock cut(cut_);
+  const std::unique_lock lock(inode->mutex);
+  if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
+  const std::uint64_t begin = offset.value_or(inode->size);
+  if (begin > kMaxFileBytes - bytes.size()) return too_large();
+  if (bytes.empty()) return begin;
+  const Lsn changed = stamp(*inode);
+  const std::uint64_t end = begin + bytes.size();
+  // Before the slots are filled: a full one is sealed up to the end of the file.
+  if (end > inode->size) resize(*inode, end);
+  for (std::uint64_t at = begin; at < end;) {
+    const auto within = static_cast<std::uint32_t>(at % kChunkBytes);
+    const std::uint64_t part = std::min<std::uint64_t>(kChunkBytes - within, end - at);
+    write_piece(inode, at / kChunkBytes, within, bytes.subspan(at - begin, part), room, changed);
+    at += part;
+  }
+  clear_set_id(*inode);
+  inode->mtime = inode->ctime = now();
+  inode->changed = changed;
+  inode->attributes_dirty = true;
+  list_for_flush(inode);
+  written_bytes_ += bytes.size();
+  return begin;
+}
+
+Status TreeEngine::write(InodeNumber inode, std::uint64_t handle, std::uint64_t offset, ByteView bytes) {
+  VAULTFS_RETURN_IF_ERROR(write_at(inode, handle, offset, bytes));
+  return ok_status();
+}
+
+Result<std::uint64_t> TreeEngine::append(InodeNumber inode, std::uint64_t handle, ByteView bytes) {
+  return write_at(inode, handle, std::nullopt, bytes);
+}
+
+Status TreeEngine::set_chunk(InodeNumber number, ChunkIndexInFile index, const ChunkId& id) {
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
+  if (index.value >= kMaxFileBytes / kChunkBytes) return too_large();
+  {
+    const std::lock_guard lock(handle_mutex_);
+    if (!inode->reserved) return Error{ErrorCode::InvalidArgument, "chunks are set in a reserved file only"};
+  }
+  VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
+  for (;;) {
+    VAULTFS_RETURN_IF_ERROR(load_pages(inode, {index.value}));
+    const std::shared_lock cut(cut_);
+    const std::unique_lock lock(inode->mutex);
+    if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
+    DiskImage& image = inode->image();
+    if (image.extents.page_to_load(index.value).has_value()) continue;
+    const Lsn changed = stamp(*inode);
+    TreeEntryWriter entry;
+    entry.add(SetExtent{number, changed, index.value, id, last_appended()});
+    VAULTFS_RETURN_IF_ERROR(log(std::move(entry)));
+    if (const auto chunk = image.dirty.find(index.value); chunk != image.dirty.end()) drop_chunk(image, chunk);
+    image.extents.set(index.value, id);
+    inode->mtime = inode->ctime = now();
+    inode->changed = changed;
+    inode->attributes_dirty = true;
+    list_for_flush(inode);
+    return ok_status();
+  }
+}
+
+}  // namespace vaultfs

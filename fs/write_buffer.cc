@@ -1,0 +1,121 @@
+#include "fs/write_buffer.h"
+
+#include <algorithm>
+#include <chrono>
+
+namespace vaultfs {
+namespace {
+
+// What a slot costs besides its touched pages: page tables and its own records.
+constexpr std::uint64_t kSlotOverheadBytes = 4096;
+
+}  // namespace
+
+void WriteBuffer::Reservation::use(std::uint64_t bytes) {
+  const std::uint64_t from_here = std::min(bytes, left_);
+  left_ -= from_here;
+  if (bytes > from_here) buffer_->add_bytes(bytes - from_here);
+}
+
+Result<WriteBuffer::Reservation> WriteBuffer::reserve(std::uint64_t bytes, const Evict& evict) {
+  std::unique_lock lock(mutex_);
+  bool evicted = false;
+  while (used_ + bytes > limit_ && used_ > 0) {
+    if (failure_.has_value() && evicted) return *failure_;
+    if (std::optional<Victim> victim = take_oldest()) {
+      lock.unlock();
+      evict(*victim);
+      evicted = true;
+      lock.lock();
+      continue;
+    }
+    if (failure_.has_value()) return *failure_;
+    // Everything is on its way to the workers. The time-out only guards against a failure reported meanwhile.
+    room_.wait_for(lock, std::chrono::milliseconds(200));
+  }
+  used_ += bytes;
+  return Reservation(*this, bytes);
+}
+
+std::optional<WriteBuffer::Victim> WriteBuffer::take_oldest() {
+  // A slot written since it was looked at last gets a second chance, once a round.
+  for (std::size_t looked = 0; !by_age_.empty(); ++looked) {
+    const auto place = by_age_.begin();
+    if (looked < places_.size() && place->slot->take_recently_written()) {
+      by_age_.splice(by_age_.end(), by_age_, place);
+      continue;
+    }
+    Victim victim = std::move(*place);
+    places_.erase(victim.slot);
+    by_age_.erase(place);
+    return victim;
+  }
+  return std::nullopt;
+}
+
+void WriteBuffer::add_slot(const std::shared_ptr<Inode>& inode, std::uint64_t index, Slot* slot) {
+  const std::lock_guard lock(mutex_);
+  used_ += kSlotOverheadBytes;
+  ++slots_;
+  places_[slot] = by_age_.insert(by_age_.end(), {inode, index, slot});
+}
+
+void WriteBuffer::reinstate(const std::shared_ptr<Inode>& inode, std::uint64_t index, Slot* slot) {
+  const std::lock_guard lock(mutex_);
+  if (!places_.contains(slot)) places_[slot] = by_age_.insert(by_age_.end(), {inode, index, slot});
+}
+
+void WriteBuffer::add_bytes(std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  used_ += bytes;
+}
+
+void WriteBuffer::retire(Slot* slot) {
+  const std::lock_guard lock(mutex_);
+  const auto place = places_.find(slot);
+  if (place == places_.end()) return;
+  by_age_.erase(place->second);
+  places_.erase(place);
+}
+
+void WriteBuffer::release_slot(std::uint32_t touched_pages) {
+  {
+    const std::lock_guard lock(mutex_);
+    --slots_;
+    used_ -= kSlotOverheadBytes + std::uint64_t{touched_pages} * kSlotPageBytes;
+  }
+  room_.notify_all();
+}
+
+void WriteBuffer::release(std::uint64_t bytes) {
+  {
+    const std::lock_guard lock(mutex_);
+    used_ -= bytes;
+  }
+  room_.notify_all();
+}
+
+void WriteBuffer::sealing_failed(const Error& error) {
+  {
+    const std::lock_guard lock(mutex_);
+    failure_ = error;
+  }
+  room_.notify_all();
+}
+
+void WriteBuffer::sealing_succeeded() {
+  const std::lock_guard lock(mutex_);
+  failure_.reset();
+}
+
+std::uint64_t WriteBuffer::used_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return used_;
+}
+
+std::uint64_t WriteBuffer::slots() const {
+  const std::lock_guard lock(mutex_);
+  return slots_;
+}
+
+}  // namespace vaultfs
