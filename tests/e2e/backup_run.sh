@@ -1,0 +1,89 @@
+# `backup run`: mounted and not, sparse disks, a second day that costs what changed, several disks, sources that it refuses.
+. "$(dirname "$0")/lib.sh"
+need_fuse
+new_vault
+run() { ctl --json backup run "$vault" "$@"; }
+
+say "not mounted; holes are skipped"
+truncate -s 400M "$scratch/disk"
+head -c 24M /dev/urandom | dd of="$scratch/disk" bs=1M seek=100 conv=notrunc status=none
+head -c 555 /dev/urandom >>"$scratch/disk"
+run web --disk "disk0.img=$scratch/disk" >"$scratch/day1"
+assert_eq "$(jq .recovery_point.logical_bytes "$scratch/day1")" "$(stat -c %s "$scratch/disk")"
+assert_eq "$(jq -r .recovery_point.auto "$scratch/day1")" false
+[[ $(jq .hole_bytes "$scratch/day1") -gt 350000000 ]] || fail "holes were read: $(cat "$scratch/day1")"
+[[ $(jq .stored_bytes "$scratch/day1") -lt 27000000 ]] || fail "25 MB took $(jq .stored_bytes "$scratch/day1")"
+ctl restore "$vault" web --to "$scratch/back1" >/dev/null
+assert_same "$scratch/disk" "$scratch/back1"
+[[ $(allocated "$scratch/back1") -lt 30000000 ]] || fail "the restored disk is not sparse"
+
+say "the second day costs what changed"
+cp --sparse=always "$scratch/disk" "$scratch/yesterday"
+dd if=/dev/urandom of="$scratch/disk" bs=1M seek=105 count=2 conv=notrunc status=none
+run web --disk "disk0.img=$scratch/disk" >"$scratch/day2"
+assert_eq "$(jq .new_chunks "$scratch/day2")" 2
+[[ $(jq .known_chunks "$scratch/day2") -ge 22 ]] || fail "known chunks were not known: $(cat "$scratch/day2")"
+[[ $(jq .stored_bytes "$scratch/day2") -lt 2200000 ]] || fail "two chunks took $(jq .stored_bytes "$scratch/day2")"
+
+say "nothing changed: no new point"
+run web --disk "disk0.img=$scratch/disk" >"$scratch/day3"
+assert_eq "$(jq -r '.recovery_point | type' "$scratch/day3")" null
+assert_eq "$(jq -r .job.state "$scratch/day3")" CompletedNoChange
+assert_eq "$(point_count web)" 2
+
+say "compressible data takes less than its size, known data of another item nothing"
+python3 -c 'print("a line of a log file that repeats itself\n" * 500000)' >"$scratch/text"
+run logs --disk "log.img=$scratch/text" >"$scratch/out1"
+[[ $(jq .stored_bytes "$scratch/out1") -lt 2000000 ]] || fail "text is not compressed: $(cat "$scratch/out1")"
+run copy --disk "a=$scratch/text" --disk "b=$scratch/disk" >"$scratch/out2"
+assert_eq "$(jq .new_chunks "$scratch/out2")" 0
+
+say "disks not named stay; a smaller disk replaces a larger one"
+head -c 3M /dev/urandom >"$scratch/tiny"
+run copy --disk "a=$scratch/tiny" >/dev/null
+ctl restore "$vault" copy --disk a --to "$scratch/a" >/dev/null
+ctl restore "$vault" copy --disk b --to "$scratch/b" >/dev/null
+assert_same "$scratch/tiny" "$scratch/a"
+assert_same "$scratch/disk" "$scratch/b"
+
+say "mounted: the owner does it; the disk appears in the mount; a writer to the same name keeps it away"
+mount_vault commit=manual
+dd if=/dev/urandom of="$scratch/disk" bs=1M seek=110 count=1 conv=notrunc status=none
+run web --disk "disk0.img=$scratch/disk" >"$scratch/day4"
+assert_eq "$(jq .new_chunks "$scratch/day4")" 1
+assert_same "$scratch/disk" "$mnt/web/disk0.img"
+exec 5>>"$mnt/web/disk0.img"
+expect_error ItemBusy 6 "$vaultctl" backup run "$vault" web --disk "disk0.img=$scratch/disk"
+exec 5>&-
+wait_until 10 run web --disk "disk0.img=$scratch/disk"
+
+say "yesterday's point is what yesterday's disk was"
+first=$(jctl '.recovery_points[0].id' recovery-point list "$vault" web)
+ctl restore "$vault" "web@$first" --to "$scratch/back2" >/dev/null
+assert_same "$scratch/yesterday" "$scratch/back2"
+
+say "sources that are refused"
+expect_error OverlapsVault 2 "$vaultctl" backup run "$vault" web --disk "x=$mnt/web/disk0.img"
+expect_error NotFound 3 "$vaultctl" backup run "$vault" web --disk "x=$scratch/missing"
+expect_error IsADirectory 2 "$vaultctl" backup run "$vault" web --disk "x=$scratch"
+expect_error Usage 2 "$vaultctl" backup run "$vault" web --disk "$scratch/disk"
+expect_error Usage 2 "$vaultctl" backup run "$vault" web --disk "=$scratch/disk"
+expect_error Usage 2 "$vaultctl" backup run "$vault" web
+expect_error InvalidArgument 2 "$vaultctl" backup run "$vault" web --disk "x=$scratch/tiny" --disk "x=$scratch/text"
+expect_error InvalidName 2 "$vaultctl" backup run "$vault" web --disk "a/b=$scratch/tiny"
+mkfifo "$scratch/fifo"
+if timeout 20 "$vaultctl" backup run "$vault" web --disk "x=$scratch/fifo" </dev/null 2>"$scratch/err"; then fail "a pipe was backed up"; fi
+unmount_vault
+points_before=$(point_count)
+expect_error OverlapsVault 2 "$vaultctl" backup run "$vault" web --disk "x=$vault/vault.header"
+assert_eq "$(point_count)" "$points_before" "points after refusals"
+
+if [[ $EUID == 0 && -c /dev/loop-control ]] && losetup -f >/dev/null 2>&1; then
+  say "a block device as the source"
+  truncate -s 8M "$scratch/tiny"
+  loop=$(losetup --read-only --find --show "$scratch/tiny")
+  run device --disk "vda=$loop" >/dev/null
+  losetup -d "$loop"
+  ctl restore "$vault" device --to "$scratch/vda" >/dev/null
+  assert_same "$scratch/tiny" "$scratch/vda"
+fi

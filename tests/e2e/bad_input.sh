@@ -1,0 +1,118 @@
+# Bad input to every command: what is missing, of the wrong type, not permitted, of another format, in use.
+. "$(dirname "$0")/lib.sh"
+new_vault
+random_file "$scratch/disk" 1M
+ctl backup run "$vault" vm --disk "d=$scratch/disk" >/dev/null
+mkdir "$scratch/empty"
+: >"$scratch/file"
+
+# Every command that takes a vault, with the words behind it.
+vault_commands=("vault show V" "encryption show V" "encryption refresh V" "encryption set V --key office/backup"
+  "backup run V vm --disk d=$scratch/disk" "backup commit V vm" "recovery-point list V" "restore V vm --to $scratch/out-file"
+  "verify V" "verify V --keyless" "job list V" "job show V 1" "activity V" "key rewrap V"
+  "vault trust V --fingerprint 00" "vault recover V --recovery-file $scratch/file --passphrase-file $scratch/file")
+# for_each_vault_command NAME CODE VAULT: all of them must end so.
+for_each_vault_command() {
+  local words command
+  for command in "${vault_commands[@]}"; do
+    read -ra words <<<"${command/ V/ $3}"
+    expect_error "$1" "$2" "$vaultctl" "${words[@]}"
+    [[ ! -e $scratch/out-file ]] || fail "$command left a file"
+  done
+}
+
+say "a vault that is not there"
+for_each_vault_command VaultNotFound 3 "$scratch/nowhere"
+say "a directory that is no vault"
+for_each_vault_command NotAVault 7 "$scratch/empty"
+assert_eq "$(ls -A "$scratch/empty")" "" "what a refused command left behind"
+say "a file in its place"
+for_each_vault_command NotAVault 7 "$scratch/file"
+
+say "a newer format: refused by its name, nothing is touched"
+cp -a "$vault" "$scratch/newer"
+python3 - "$scratch/newer/vault.header" <<'PY'
+import sys
+with open(sys.argv[1], "r+b") as header:
+    assert header.read(7) == b"VAULTFS"
+    header.seek(8)
+    assert int.from_bytes(header.read(2), "little") == 1
+    header.seek(8)
+    header.write((2).to_bytes(2, "little"))
+PY
+(cd "$scratch/newer" && find . -type f -print0 | sort -z | xargs -0 sha256sum) >"$scratch/sums"
+for_each_vault_command UnsupportedFormat 7 "$scratch/newer"
+(cd "$scratch/newer" && sha256sum --quiet -c "$scratch/sums") || fail "a refused command changed a vault of another format"
+
+say "no permission"
+if [[ $EUID == 0 ]]; then
+  need setpriv
+  cp -a "$vault" "$scratch/private"
+  chmod 0700 "$scratch/private"
+  mkdir -m 0700 "$scratch/nobody"
+  chown 65534:65534 "$scratch/nobody"
+  # The programs may lie where only root can go.
+  cp "$vaultctl" "$scratch/vaultctl"
+  chmod 0755 "$scratch/vaultctl"
+  expect_error PermissionDenied 5 env VAULTFS_HOME="$scratch/nobody/home" VAULTFS_RUNTIME_DIR="$scratch/nobody/run" \
+    setpriv --reuid=65534 --regid=65534 --clear-groups -- "$scratch/vaultctl" vault show "$scratch/private"
+fi
+chmod 0777 "$VAULTFS_HOME"
+expect_error PermissionDenied 5 "$vaultctl" keyvault list
+chmod 0700 "$VAULTFS_HOME"
+
+say "creating where something is"
+expect_error VaultExists 4 "$vaultctl" vault create "$vault" --key office/backup
+expect_error VaultExists 4 "$vaultctl" vault create "$scratch/file" --key office/backup
+mkdir "$scratch/full"
+: >"$scratch/full/x"
+expect_error VaultExists 4 "$vaultctl" vault create "$scratch/full" --key office/backup
+expect_error NotFound 3 "$vaultctl" vault create "$scratch/no/such/parent" --key office/backup
+expect_error KeyVaultExists 4 "$vaultctl" keyvault create office
+expect_error KeyExists 4 "$vaultctl" key create office/backup
+
+say "keys that are not there"
+unknown=00000000000000000000000000000000
+expect_error KeyVaultNotFound 3 "$vaultctl" key create nowhere/k
+expect_error KeyVaultNotFound 3 "$vaultctl" key list nowhere/k
+expect_error KeyVaultNotFound 3 "$vaultctl" keyvault show nowhere
+expect_error KeyNotFound 3 "$vaultctl" key list office/none
+expect_error KeyNotFound 3 "$vaultctl" key rotate office/none
+expect_error KeyNotFound 3 "$vaultctl" key impact office/none
+expect_error KeyVersionNotFound 3 "$vaultctl" key list "office/backup/$unknown"
+expect_error KeyVersionNotFound 3 "$vaultctl" key disable "office/backup/$unknown"
+expect_error KeyVersionNotFound 3 "$vaultctl" key enable "office/backup/$unknown"
+expect_error KeyNotFound 3 "$vaultctl" vault create "$scratch/v2" --key office/none
+[[ ! -e $scratch/v2 ]] || fail "a failed creation left a vault"
+
+say "usage"
+for words in "" "vault" "vault create" "vault nonsense" "nonsense" "key" "key disable" "backup run $vault" "job show $vault x" \
+  "restore $vault vm" "key create office/k --bits many" "--wait x vault show $vault" "vault show" "recovery-point" \
+  "vault show $vault extra" "key rotate office/backup --nonsense"; do
+  # shellcheck disable=SC2086 # the words are ours
+  expect_error Usage 2 "$vaultctl" $words
+done
+expect_error InvalidKeyRef 2 "$vaultctl" key disable office/backup
+expect_error InvalidKeyRef 2 "$vaultctl" key create office
+"$vaultctl" --help | grep -q vaultctl
+"$vaultctl" --version | grep -Eq '^vaultctl [0-9]+\.[0-9]+\.[0-9]+$'
+
+say "errors as JSON for scripts"
+code=0
+"$vaultctl" --json vault show "$scratch/nowhere" </dev/null >"$scratch/out" 2>/dev/null || code=$?
+assert_eq "$code $(jq -r .error.name "$scratch/out")" "3 VaultNotFound"
+
+say "the key vault is gone: an outage, said at mount and by every command that needs the key; keyless verification works"
+key_vault=$(dirname "$(dirname "$(find "$VAULTFS_HOME" -name backup.json)")")
+[[ $key_vault == "$VAULTFS_HOME"/* ]] || fail "the key vault is not below VAULTFS_HOME: $key_vault"
+mv "$key_vault" "$scratch/away"
+for words in "encryption show $vault" "restore $vault vm --to $scratch/out-file" "backup run $vault vm --disk d=$scratch/disk" \
+  "verify $vault" "recovery-point list $vault"; do
+  # shellcheck disable=SC2086 # the words are ours
+  expect_error KeyVaultUnavailable 20 "$vaultctl" $words
+done
+if [[ -c /dev/fuse ]]; then expect_error KeyVaultUnavailable 20 "$vaultfs" "$vault" "$mnt"; fi
+ctl verify "$vault" --keyless >/dev/null
+mv "$scratch/away" "$key_vault"
+ctl restore "$vault" vm --to "$scratch/back" >/dev/null
+assert_same "$scratch/disk" "$scratch/back"

@@ -1,0 +1,63 @@
+# .recovery-points: reachable by name, hidden from the listing, read-only, unmoved by later writes.
+. "$(dirname "$0")/lib.sh"
+need_fuse
+new_vault
+mount_vault commit=manual
+mkdir "$mnt/vm" "$mnt/mail"
+points=$mnt/.recovery-points
+
+say "before the first point"
+if ls -a "$mnt" | grep -q recovery; then fail "the folder is listed"; fi
+[[ -d $points ]] || fail "the folder is not reachable by its name"
+
+say "two points of one item keep what it held then"
+echo first >"$mnt/vm/notes"
+random_file "$mnt/vm/disk.img" 5M
+cp "$mnt/vm/disk.img" "$scratch/day1"
+ctl backup commit "$vault" vm >/dev/null
+one=$(newest_point vm)
+echo second >"$mnt/vm/notes"
+dd if=/dev/urandom of="$mnt/vm/disk.img" bs=4k seek=77 count=9 conv=notrunc status=none
+mkdir "$mnt/vm/folder"
+rm -f "$mnt/vm/gone"
+ctl backup commit "$vault" vm >/dev/null
+two=$(newest_point vm)
+[[ $one < $two ]] || fail "ids do not sort by age: $one, $two"
+assert_match "$one" '^[0-9]+'
+assert_eq "$(ls "$points")" vm "items with points"
+assert_eq "$(ls "$points/vm" | tr '\n' ' ')" "$one $two "
+assert_eq "$(cat "$points/vm/$one/notes")" first
+assert_eq "$(cat "$points/vm/$two/notes")" second
+assert_same "$scratch/day1" "$points/vm/$one/disk.img"
+assert_same "$mnt/vm/disk.img" "$points/vm/$two/disk.img"
+[[ ! -e $points/vm/$one/folder && -d $points/vm/$two/folder ]] || fail "a point shows another point's names"
+
+say "a point that is open stays readable while the item goes on"
+exec 5<"$points/vm/$one/disk.img"
+head -c 5M /dev/urandom >"$mnt/vm/disk.img"
+ctl backup commit "$vault" vm >/dev/null
+cmp "$scratch/day1" /dev/fd/5
+exec 5<&-
+
+say "read-only, for root too"
+for attempt in "touch $points/new" "mkdir $points/vm/new" "touch $points/vm/$one/new" "rm $points/vm/$one/notes" \
+  "rmdir $points/vm/$one" "chmod 777 $points/vm/$one/notes" "mv $points/vm/$one/notes $points/vm/$one/x" \
+  "truncate -s 0 $points/vm/$one/notes" "ln $points/vm/$one/notes $points/vm/$one/y" "touch $points/vm/$one/notes"; do
+  # shellcheck disable=SC2086 # the words are ours
+  if $attempt 2>"$scratch/err"; then fail "$attempt succeeded"; fi
+  grep -Eq 'Read-only|not permitted|denied' "$scratch/err" || fail "$attempt: $(cat "$scratch/err")"
+done
+if (echo x >"$points/vm/$one/notes") 2>/dev/null; then fail "a point's file was opened for writing"; fi
+assert_eq "$(cat "$points/vm/$one/notes")" first
+expect_errno EEXIST mkdir "$points"
+
+say "names that are not there"
+expect_errno ENOENT ls "$points/nobody"
+expect_errno ENOENT ls "$points/vm/0000000099"
+
+say "a read-only mount beside it sees the points"
+unmount_vault
+mount_vault ro
+assert_eq "$(cat "$points/vm/$one/notes")" first
+expect_errno EROFS touch "$mnt/vm/x"
+unmount_vault

@@ -1,0 +1,68 @@
+# Keys of a local key vault: passphrase protection, export and import with OpenSSL's own tools, what is refused.
+. "$(dirname "$0")/lib.sh"
+need openssl
+echo 'opens the key vault' >"$scratch/kv-pass"
+echo 'opens the file' >"$scratch/file-pass"
+random_file "$scratch/disk" 1M
+
+say "a key vault under a passphrase"
+ctl keyvault create safe --new-passphrase-file "$scratch/kv-pass" >/dev/null
+expect_error PassphraseRequired 22 "$vaultctl" key create safe/k
+echo wrong >"$scratch/wrong"
+expect_error WrongPassphrase 22 "$vaultctl" --passphrase-file "$scratch/wrong" key create safe/k
+ctl --passphrase-file "$scratch/kv-pass" key create safe/k --bits 2048 >/dev/null
+ctl --passphrase-file "$scratch/kv-pass" vault create "$vault" --key safe/k >/dev/null 2>&1
+ctl --passphrase-file "$scratch/kv-pass" backup run "$vault" vm --disk "d=$scratch/disk" >/dev/null
+expect_error PassphraseRequired 22 "$vaultctl" restore "$vault" vm --to "$scratch/no"
+ctl --passphrase-fd 7 restore "$vault" vm --to "$scratch/back" 7<"$scratch/kv-pass" >/dev/null
+assert_same "$scratch/disk" "$scratch/back"
+
+say "export: encrypted PEM that openssl reads with the passphrase only"
+ctl --passphrase-file "$scratch/kv-pass" key export safe/k --to "$scratch/k.pem" --file-passphrase-file "$scratch/file-pass" >/dev/null
+assert_eq "$(stat -c %a "$scratch/k.pem")" 600
+grep -q 'BEGIN ENCRYPTED PRIVATE KEY' "$scratch/k.pem"
+openssl pkey -in "$scratch/k.pem" -passin "file:$scratch/file-pass" -noout -check >/dev/null
+if openssl pkey -in "$scratch/k.pem" -passin "file:$scratch/wrong" -noout 2>/dev/null; then fail "any passphrase opens it"; fi
+expect_error AlreadyExists 4 "$vaultctl" --passphrase-file "$scratch/kv-pass" key export safe/k --to "$scratch/k.pem" \
+  --file-passphrase-file "$scratch/file-pass"
+
+say "import into another key vault: the same version id, and it opens the vault"
+id=$(ctl --passphrase-file "$scratch/kv-pass" --json key list safe/k | jq -r '.versions[0].version')
+ctl keyvault create other >/dev/null
+expect_error WrongPassphrase 22 "$vaultctl" key import other/k --from "$scratch/k.pem" --file-passphrase-file "$scratch/wrong"
+ctl key import other/k --from "$scratch/k.pem" --file-passphrase-file "$scratch/file-pass" >/dev/null
+assert_eq "$(jctl '.versions[0].version' key list other/k)" "$id"
+
+say "keys made by openssl: RSA of 2048, 3072, 4096 bits yes; others no"
+for bits in 2048 3072; do
+  openssl genpkey -algorithm RSA -pkeyopt "rsa_keygen_bits:$bits" -out "$scratch/rsa.pem" 2>/dev/null
+  ctl key import "other/rsa$bits" --from "$scratch/rsa.pem" >/dev/null
+  assert_eq "$(jctl '.versions[0].bits' key list "other/rsa$bits")" "$bits"
+done
+openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$scratch/ec.pem" 2>/dev/null
+expect_error KeyNotRsa 8 "$vaultctl" key import other/ec --from "$scratch/ec.pem"
+openssl genpkey -algorithm ED25519 -out "$scratch/ed.pem" 2>/dev/null
+expect_error KeyNotRsa 8 "$vaultctl" key import other/ed --from "$scratch/ed.pem"
+openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:1024 -out "$scratch/short.pem" 2>/dev/null
+expect_error KeySizeUnsupported 8 "$vaultctl" key import other/short --from "$scratch/short.pem"
+head -c 2000 /dev/urandom >"$scratch/noise.pem"
+code=0
+"$vaultctl" key import other/noise --from "$scratch/noise.pem" </dev/null 2>"$scratch/err" || code=$?
+[[ $code != 0 ]] && grep -Eq '^vaultctl: [A-Za-z]+: ' "$scratch/err" || fail "noise was taken for a key: $(cat "$scratch/err")"
+expect_error NotFound 3 "$vaultctl" key import other/none --from "$scratch/none.pem"
+assert_eq "$(jctl '.keys | sort | join(" ")' keyvault show other)" "k rsa2048 rsa3072"
+
+say "expired and not yet valid versions"
+expect_error Usage 2 "$vaultctl" key create other/t --expires tomorrow
+ctl key create other/old --bits 2048 --expires 2020-01-01 >/dev/null
+expect_error KeyVersionExpired 8 "$vaultctl" vault create "$scratch/v2" --key other/old
+ctl key create other/young --bits 2048 --not-before 2099-01-01 >/dev/null
+expect_error 'KeyVersionNotYetValid|KeyVersionNotFound' '8' "$vaultctl" vault create "$scratch/v2" --key other/young
+[[ ! -e $scratch/v2 ]] || fail "a failed creation left a vault"
+expect_error KeySizeUnsupported 8 "$vaultctl" key create other/odd --bits 1024
+
+say "private keys at rest: nothing that openssl or grep would recognise, nobody else may read"
+if grep -rl 'PRIVATE KEY' "$VAULTFS_HOME"; then fail "a private key stands in the clear"; fi
+loose=$(find "$VAULTFS_HOME" -type f -perm /077)
+[[ -z $loose ]] || fail "readable by others: $loose"
+assert_eq "$(stat -c %a "$VAULTFS_HOME")" 700

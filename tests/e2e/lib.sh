@@ -1,0 +1,192 @@
+# Shared by the end-to-end tests: a scratch directory with a machine state of its own, mounts that are always taken down,
+# assertions that name the line. Source it first. Wants VAULTFS_BIN, the directory of the built programs.
+# shellcheck shell=bash
+set -euo pipefail
+
+: "${VAULTFS_BIN:?set VAULTFS_BIN to the directory of vaultfs, vaultctl and umount.fuse.vaultfs}"
+readonly source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+readonly vaultfs=$VAULTFS_BIN/vaultfs vaultctl=$VAULTFS_BIN/vaultctl umounter=$VAULTFS_BIN/umount.fuse.vaultfs
+readonly skip_code=77
+
+scratch=$(mktemp -d "${TMPDIR:-/var/tmp}/vaultfs-e2e.XXXXXX")
+readonly scratch
+chmod 0711 "$scratch" # other users must be able to reach a mount that lets them in
+export VAULTFS_HOME=$scratch/home VAULTFS_RUNTIME_DIR=$scratch/run LC_ALL=C.UTF-8 TZ=UTC
+# Bash runs a trap only after the foreground program has ended: the tests keep each of them short.
+trap 'finish $?' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# vault, mount point and log of the usual test; a second machine sets its own.
+vault=$scratch/vault
+mnt=$scratch/mnt
+log=$scratch/vaultfs.log
+mkdir "$mnt"
+
+fail() {
+  local frame=1
+  while [[ ${BASH_SOURCE[frame]##*/} == lib.sh && $frame -lt $((${#BASH_SOURCE[@]} - 1)) ]]; do frame=$((frame + 1)); done
+  printf 'FAILED %s:%s: %s\n' "${BASH_SOURCE[frame]##*/}" "${BASH_LINENO[frame - 1]}" "$*" >&2
+  if [[ -s $log ]]; then
+    echo '--- end of the log' >&2
+    tail -n 30 "$log" >&2
+  fi
+  exit 1
+}
+trap 'fail "a command ended with $?: $BASH_COMMAND"' ERR
+set -E
+
+skip() {
+  printf 'SKIPPED: %s\n' "$*"
+  exit "$skip_code"
+}
+
+say() { printf '== %s\n' "$*"; }
+
+# Mount points below the scratch directory, the deepest first, escaped as in mountinfo (\\040 for a blank).
+mounts_below_scratch() {
+  awk -v prefix="$scratch/" 'index($5, prefix) == 1 {print $5}' /proc/self/mountinfo | sort -r
+}
+
+# Daemons of this test, by their exact command line: their vault lies in this scratch directory.
+daemons() {
+  local entry words
+  for entry in /proc/[0-9]*/cmdline; do
+    mapfile -d '' -t words 2>/dev/null <"$entry" || continue
+    [[ ${words[0]:-} == "$vaultfs" && " ${words[*]:1} " == *" $scratch/"* ]] || continue
+    entry=${entry#/proc/}
+    echo "${entry%/cmdline}"
+  done 2>/dev/null
+}
+
+# The end of every test: nothing may stay behind, and a daemon that does not end is a failure.
+finish() {
+  local code=$1 escaped path pid
+  trap - ERR EXIT
+  set +eE
+  # Loop devices first: they keep files of a mount open.
+  if [[ -e /dev/loop-control ]]; then
+    for escaped in $(mounts_below_scratch); do
+      printf -v path %b "$escaped"
+      [[ $(findmnt -n -o FSTYPE "$path") == fuse.vaultfs ]] || umount "$path" 2>/dev/null || umount -l "$path"
+    done
+    losetup -n -O NAME,BACK-FILE | awk -v prefix="$scratch/" 'index($2, prefix) == 1 {print $1}' |
+      while read -r path; do losetup -d "$path"; done
+  fi
+  for escaped in $(mounts_below_scratch); do
+    printf -v path %b "$escaped"
+    timeout 60 "$umounter" "$path" 2>/dev/null || umount -l "$path"
+  done
+  local waited=0
+  while [[ -n $(daemons) && $waited -lt 200 ]]; do
+    sleep 0.1
+    waited=$((waited + 1))
+  done
+  for pid in $(daemons); do
+    echo "the daemon $pid did not end" >&2
+    kill -KILL "$pid"
+    [[ $code == 0 ]] && code=1
+  done
+  if [[ ${VAULTFS_KEEP_SCRATCH:-} == 1 ]]; then
+    echo "kept: $scratch" >&2
+  else
+    rm -rf "$scratch"
+  fi
+  exit "$code"
+}
+
+need_fuse() {
+  [[ -c /dev/fuse ]] || skip "there is no /dev/fuse here"
+  [[ $EUID == 0 ]] || command -v fusermount3 >/dev/null || skip "mounting wants root or fusermount3"
+}
+need_root() { [[ $EUID == 0 ]] || skip "this test wants root"; }
+need_loop() {
+  need_root
+  [[ -c /dev/loop-control ]] && losetup -f >/dev/null 2>&1 || skip "there are no loop devices here"
+}
+need() {
+  local program
+  for program; do command -v "$program" >/dev/null || skip "$program is not installed (scripts/install-deps --test)"; done
+}
+
+ctl() { "$vaultctl" "$@" </dev/null; }
+# Asks vaultctl for JSON and jq for one value of it: jctl FILTER ARGUMENTS…
+jctl() {
+  local filter=$1
+  shift
+  ctl --json "$@" | jq -er "$filter"
+}
+
+assert_eq() { [[ $1 == "$2" ]] || fail "${3:-the values differ}: expected \"$2\", got \"$1\""; }
+assert_match() { [[ $1 =~ $2 ]] || fail "${3:-no match}: \"$1\" does not match \"$2\""; }
+assert_same() { cmp -- "$1" "$2" || fail "$1 and $2 differ"; }
+# Bytes that a file occupies, or that everything below a directory does.
+allocated() { du -s --block-size=1 -- "$1" | cut -f1; }
+
+# expect_error NAME CODE COMMAND…: it must end with this exit code (any, if CODE is empty; several as 3|7) and say "PROGRAM: NAME: what happened" on stderr.
+# Leaves stderr in $scratch/err.
+expect_error() {
+  local name=$1 code=$2 got=0
+  shift 2
+  "$@" >"$scratch/out" 2>"$scratch/err" </dev/null || got=$?
+  grep -Eq "^(vaultctl|vaultfs): $name: .+" "$scratch/err" ||
+    fail "$* should say $name (exit code $code), but ended with $got and said: $(cat "$scratch/err")"
+  [[ $got != 0 ]] || fail "$* ended with 0"
+  [[ -z $code || "|$code|" == *"|$got|"* ]] || fail "$* should end with $code, not $got: $(cat "$scratch/err")"
+}
+
+# expect_errno ERRNO COMMAND…: fails with this errno's text (as coreutils and Python print it).
+expect_errno() {
+  local name=$1 text got=0
+  shift
+  text=$(python3 -c 'import errno, os, sys; print(os.strerror(getattr(errno, sys.argv[1])))' "$name")
+  "$@" >"$scratch/out" 2>&1 </dev/null || got=$?
+  [[ $got != 0 ]] || fail "$* should have failed with $name"
+  grep -Fq "$text" "$scratch/out" || fail "$* should fail with \"$text\", but said: $(cat "$scratch/out")"
+}
+
+# wait_until SECONDS COMMAND…: polls until it succeeds.
+wait_until() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    [[ $SECONDS -lt $end ]] || fail "waited in vain for: $*"
+    sleep 0.2
+  done
+}
+
+new_key() { # [KEYREF]: a key vault if missing, and a key
+  local ref=${1:-office/backup}
+  ctl keyvault show "${ref%%/*}" >/dev/null 2>&1 || ctl keyvault create "${ref%%/*}" >/dev/null
+  ctl key create "$ref" --bits 2048 >/dev/null
+}
+new_vault() { # [VAULT]: under the key office/backup
+  local at=${1:-$vault}
+  [[ -e $VAULTFS_HOME ]] || new_key
+  ctl vault create "$at" --key office/backup 2>/dev/null >/dev/null
+}
+# The newest version of a key.
+newest_version() { jctl '.versions[-1].version' key list "${1:-office/backup}"; }
+version_role() { ctl --json encryption show "$vault" | jq -er --arg v "$1" '[.versions[] | select(.version == $v)][-1].role'; }
+point_count() { jctl '.recovery_points | length' recovery-point list "$vault" ${1+"$1"}; }
+newest_point() { jctl '.recovery_points[-1].id' recovery-point list "$vault" "$1"; }
+
+mount_vault() { # [OPTIONS…]: comma lists for -o
+  local options="log=$log" option
+  for option; do options+=",$option"; done
+  "$vaultfs" "$vault" "$mnt" -o "$options" </dev/null
+  mountpoint -q "$mnt" || fail "$mnt is not mounted though vaultfs returned"
+}
+unmount_vault() { timeout 120 "$umounter" "$mnt"; }
+daemon_pid() { # the daemon that serves $vault on $mnt
+  local pid words
+  for pid in $(daemons); do
+    mapfile -d '' -t words <"/proc/$pid/cmdline"
+    if [[ " ${words[*]} " == *" $vault $mnt "* ]]; then
+      echo "$pid"
+      return
+    fi
+  done
+  fail "no daemon serves $mnt"
+}
+random_file() { head -c "$2" /dev/urandom >"$1"; } # FILE BYTES (suffixes of head)

@@ -1,0 +1,122 @@
+# verify: finds a flipped byte, a missing and a truncated file, with and without keys; repairs nothing; the undamaged stays
+# readable and the damaged is never other bytes.
+. "$(dirname "$0")/lib.sh"
+new_vault
+random_file "$scratch/one" 3M
+random_file "$scratch/two" 3M
+ctl backup run "$vault" one --disk "d=$scratch/one" >/dev/null
+ctl backup run "$vault" two --disk "d=$scratch/two" >/dev/null
+
+say "a sound vault"
+ctl verify "$vault" | grep -q 'No damage found'
+ctl verify "$vault" --keyless | grep -q 'not authenticated'
+assert_eq "$(jctl '.authenticated' verify "$vault")" true
+assert_eq "$(ctl --json verify "$vault" --keyless | jq .authenticated)" false
+assert_eq "$(jctl '.recovery_points' verify "$vault")" 2
+fingerprint=$(jctl .root_fingerprint vault show "$vault")
+(cd "$vault" && find . -type f ! -name vault.lock -print0 | sort -z | xargs -0 sha256sum) >"$scratch/sums"
+cp -a "$vault" "$scratch/sound"
+restore_sound() { rm -rf "$vault"; cp -a "$scratch/sound" "$vault"; }
+
+flip() { # FILE OFFSET: changes one bit
+  python3 - "$1" "$2" <<'PY'
+import sys
+with open(sys.argv[1], "r+b") as f:
+    f.seek(int(sys.argv[2])); byte = f.read(1)[0]
+    f.seek(int(sys.argv[2])); f.write(bytes([byte ^ 1]))
+PY
+}
+# Restores give what was backed up, or fail; they never give other bytes.
+check_restores() {
+  local item good=0 code
+  for item in one two; do
+    rm -f "$scratch/back"
+    code=0
+    "$vaultctl" restore "$vault" "$item" --to "$scratch/back" </dev/null >/dev/null 2>"$scratch/err" || code=$?
+    if [[ $code == 0 ]]; then
+      assert_same "$scratch/$item" "$scratch/back"
+      good=$((good + 1))
+    else
+      grep -Eq '^vaultctl: [A-Za-z]+: ' "$scratch/err" || fail "no named error: $(cat "$scratch/err")"
+      [[ $code == 10 || $code == 11 || $code == 31 ]] || fail "exit code $code: $(cat "$scratch/err")"
+    fi
+  done
+  echo "$good"
+}
+
+say "a flipped bit in a segment: DamageFound with and without keys, the other item stays readable"
+segment=$(find "$vault/segments" -name '*.seg' -size +2M | sort | head -n 1)
+flip "$segment" 1000000
+expect_error DamageFound 40 "$vaultctl" verify "$vault"
+expect_error DamageFound 40 "$vaultctl" verify "$vault" --keyless
+expect_error DamageFound 40 "$vaultctl" --json verify "$vault"
+jq -e --arg f "segments/$(basename "$segment")" '[.damage[].file] | any(. == $f)' "$scratch/out" >/dev/null ||
+  fail "the damaged segment is not named: $(cat "$scratch/out")"
+assert_eq "$(check_restores)" 1 "items that can still be restored"
+restore_sound
+(cd "$vault" && sha256sum --quiet -c "$scratch/sums")
+
+say "one bit in each kind of file; verify changes nothing"
+for kind in vault.header keyrings heads segments journal checkpoints points activity; do
+  file=$(find "$vault/$kind" -type f -size +0 | sort | tail -n 1)
+  [[ -n $file ]] || continue
+  for place in 20 50; do
+    size=$(stat -c %s "$file")
+    flip "$file" $((size * place / 100))
+    sha256sum "$file" >"$scratch/flipped"
+    code=0
+    "$vaultctl" verify "$vault" </dev/null >"$scratch/out" 2>"$scratch/err" || code=$?
+    [[ $code != 0 ]] || fail "a flipped bit at $place % of $file was not found"
+    grep -Eq '^vaultctl: [A-Za-z]+: ' "$scratch/err" || fail "no named error: $(cat "$scratch/err")"
+    sha256sum --quiet -c "$scratch/flipped" || fail "verify changed $file"
+    check_restores >/dev/null
+    restore_sound
+  done
+done
+
+say "a missing segment, a truncated one, one that was swapped for another, an unknown file"
+mapfile -t segments < <(find "$vault/segments" -name '*.seg' | sort)
+rm "${segments[0]}"
+expect_error DamageFound 40 "$vaultctl" verify "$vault" --keyless
+check_restores >/dev/null
+restore_sound
+truncate -s -4096 "${segments[0]}"
+expect_error DamageFound 40 "$vaultctl" verify "$vault" --keyless
+check_restores >/dev/null
+restore_sound
+if [[ ${#segments[@]} -ge 2 ]]; then
+  mv "${segments[0]}" "$scratch/x"
+  mv "${segments[1]}" "${segments[0]}"
+  mv "$scratch/x" "${segments[1]}"
+  expect_error DamageFound 40 "$vaultctl" verify "$vault" --keyless
+  check_restores >/dev/null
+  restore_sound
+fi
+: >"$vault/segments/notes.txt"
+expect_error DamageFound 40 "$vaultctl" verify "$vault"
+restore_sound
+
+say "an older state of the vault put back is a rollback"
+head -c 1M /dev/urandom >"$scratch/three"
+ctl backup run "$vault" three --disk "d=$scratch/three" >/dev/null
+restore_sound
+expect_error RollbackDetected 11 "$vaultctl" vault show "$vault"
+expect_error RollbackDetected 11 "$vaultctl" restore "$vault" one --to "$scratch/never"
+expect_error RollbackDetected 11 "$vaultctl" backup run "$vault" one --disk "d=$scratch/one"
+say "accepted by name, it works on"
+expect_error RollbackDetected 11 "$vaultctl" vault trust "$vault" --fingerprint "$fingerprint"
+ctl vault trust "$vault" --fingerprint "$fingerprint" --accept-older >/dev/null
+ctl backup run "$vault" three --disk "d=$scratch/three" >/dev/null
+assert_eq "$(check_restores)" 2
+ctl verify "$vault" >/dev/null
+
+say "the index is derived: without it, or with a damaged one, everything is there"
+find "$vault/index" -type f -delete
+assert_eq "$(check_restores)" 2
+ctl backup run "$vault" one --disk "d=$scratch/one" >/dev/null
+index=$(find "$vault/index" -type f | head -n 1)
+if [[ -n $index ]]; then
+  flip "$index" $(($(stat -c %s "$index") / 2))
+  expect_error DamageFound 40 "$vaultctl" verify "$vault"
+  assert_eq "$(check_restores)" 2
+fi
