@@ -57,14 +57,12 @@ Result<ReachedKey> KeyringCustody::reload() {
 
 // What an earlier change, of this process or of one that crashed, left to be done.
 Status KeyringCustody::finish_leftovers() {
-  bool deletable = false;
-  {
-    const std::lock_guard lock(state_mutex_);
-    deletable = leftovers_possible_;
-  }
   VAULTFS_RETURN_IF_ERROR(finish_epochs());
   VAULTFS_RETURN_IF_ERROR(settle_effect());
-  if (!deletable) return ok_status();
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (!leftovers_possible_) return ok_status();
+  }
   VAULTFS_RETURN_IF_ERROR(settle_head());
   return delete_superseded();
 }

@@ -92,6 +92,12 @@ std::optional<std::pair<Generation, Digest>> CustodyWorld::head() const {
   return std::pair(generation, reader.id<Digest>());
 }
 
+std::vector<Env::Path> CustodyWorld::keyring_files() const {
+  std::vector<Env::Path> files = env.files("/vault/keyrings");
+  std::erase_if(files, [](const Env::Path& file) { return file.extension() != ".keyring"; });
+  return files;
+}
+
 VersionRole CustodyWorld::role(const std::string& version) const {
   const auto status = custody->status();
   for (auto at = status.versions.rbegin(); at != status.versions.rend(); ++at) {

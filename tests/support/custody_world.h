@@ -50,7 +50,8 @@ class CustodyWorld {
   // The generation and digest in the newest head, if there is one.
   [[nodiscard]] std::optional<std::pair<Generation, Digest>> head() const;
   [[nodiscard]] KeyCustody::Context context() { return {env, *blobs, *machine, *platform_keys, resolver}; }
-  [[nodiscard]] std::vector<Env::Path> keyring_files() const { return env.files("/vault/keyrings"); }
+  // Oldest first; without what an interrupted write left.
+  [[nodiscard]] std::vector<Env::Path> keyring_files() const;
   [[nodiscard]] VersionRole role(const std::string& version) const;
   [[nodiscard]] std::vector<std::string> versions_with(VersionRole role) const;
 

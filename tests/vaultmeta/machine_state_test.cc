@@ -1,0 +1,165 @@
+#include "vaultmeta/machine_state.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/sim_env.h"
+
+namespace vaultfs {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+class MachineStateTest : public ::testing::Test {
+ protected:
+  MachineStateTest() { reopen(); }
+  void reopen() {
+    auto opened = MachineState::open(env, "/var/home");
+    ASSERT_TRUE(opened.ok());
+    state = std::move(opened).value();
+  }
+  static Pin pin(std::uint64_t generation, std::uint64_t incarnation = 1, int digest = 1) {
+    Pin made;
+    made.vault.data()[0] = std::byte{0xab};
+    made.root_fingerprint.data()[0] = std::byte{2};
+    made.head_generation = Generation(generation);
+    made.head_digest.data()[0] = static_cast<std::byte>(digest);
+    made.incarnation = incarnation;
+    return made;
+  }
+  SimEnv env;
+  std::unique_ptr<MachineState> state;
+};
+
+TEST_F(MachineStateTest, RemembersPins) {
+  EXPECT_EQ(state->pin(pin(1).vault).value(), std::nullopt);
+  ASSERT_TRUE(state->set_pin(pin(3)).ok());
+  EXPECT_EQ(state->pin(pin(3).vault).value(), pin(3));
+  reopen();
+  EXPECT_EQ(state->pin(pin(3).vault).value(), pin(3));
+  ASSERT_TRUE(state->remove_pin(pin(3).vault).ok());
+  ASSERT_TRUE(state->remove_pin(pin(3).vault).ok());
+  EXPECT_EQ(state->pin(pin(3).vault).value(), std::nullopt);
+}
+
+TEST_F(MachineStateTest, APinNeverGoesBack) {
+  ASSERT_TRUE(state->set_pin(pin(5, 2)).ok());
+  EXPECT_TRUE(state->set_pin(pin(5, 2)).ok());
+  EXPECT_EQ(state->set_pin(pin(4, 2)).code(), ErrorCode::RollbackDetected);
+  EXPECT_EQ(state->set_pin(pin(9, 1)).code(), ErrorCode::RollbackDetected);
+  EXPECT_EQ(state->set_pin(pin(5, 2, 9)).code(), ErrorCode::RollbackDetected);
+  EXPECT_EQ(state->pin(pin(5).vault).value(), pin(5, 2));
+  EXPECT_TRUE(state->set_pin(pin(3, 3)).ok());  // an older copy was accepted: a new incarnation
+  EXPECT_TRUE(state->set_pin(pin(4, 3)).ok());
+}
+
+TEST_F(MachineStateTest, ADamagedPinIsNeverNoPin) {
+  ASSERT_TRUE(state->set_pin(pin(5)).ok());
+  const Env::Path file = env.files("/var/home/pins").front();
+  const Bytes good = env.read(file);
+  for (std::size_t bit = 0; bit < good.size() * 8; ++bit) {
+    env.flip_bit(file, bit);
+    const auto damaged = state->pin(pin(5).vault);
+    ASSERT_EQ(damaged.ok() ? ErrorCode::Internal : damaged.code(), ErrorCode::DamagedMachineState) << bit;
+    ASSERT_THAT(damaged.error().message, HasSubstr(file.string()));
+    env.flip_bit(file, bit);
+  }
+  for (const std::size_t size : {std::size_t{0}, std::size_t{9}, good.size() - 1}) {
+    env.write(file, ByteView(good).first(size));
+    EXPECT_EQ(state->pin(pin(5).vault).code(), ErrorCode::DamagedMachineState) << size;
+    EXPECT_EQ(state->set_pin(pin(6)).code(), ErrorCode::DamagedMachineState) << size;
+  }
+  Bytes longer = good;
+  longer.resize(good.size() + 1);
+  env.write(file, longer);
+  EXPECT_EQ(state->pin(pin(5).vault).code(), ErrorCode::DamagedMachineState);
+  // The pin of another vault under this one's name.
+  env.write(file, good);
+  VaultId other = pin(5).vault;
+  other.data()[0] = std::byte{0xac};
+  env.copy(file, file.parent_path() / (to_hex(other.view()) + ".pin"));
+  EXPECT_EQ(state->pin(other).code(), ErrorCode::DamagedMachineState);
+}
+
+TEST_F(MachineStateTest, APinIsOldOrNewAfterACrash) {
+  for (std::uint64_t steps = 0;; ++steps) {
+    SimEnv machine(steps + 1);
+    auto opened = MachineState::open(machine, "/home");
+    ASSERT_TRUE(opened.ok() && (*opened)->set_pin(pin(1)).ok());
+    machine.fail_after(steps);
+    const bool done = (*opened)->set_pin(pin(2)).ok();
+    machine.crash(steps, CrashMode::random);
+    auto again = MachineState::open(machine, "/home");
+    ASSERT_TRUE(again.ok());
+    const auto found = (*again)->pin(pin(1).vault);
+    ASSERT_TRUE(found.ok());
+    ASSERT_TRUE(*found == pin(2) || (!done && *found == pin(1))) << steps;
+    if (done) break;
+  }
+}
+
+TEST_F(MachineStateTest, KnowsVaults) {
+  Registration one{pin(1).vault, "/backup/vault one", "kv", "kek"};
+  EXPECT_THAT(state->registrations().value(), IsEmpty());
+  ASSERT_TRUE(state->register_vault(one).ok());
+  one.key = "other";
+  ASSERT_TRUE(state->register_vault(one).ok());
+  reopen();
+  ASSERT_EQ(state->registrations().value(), std::vector<Registration>{one});
+  one.path = "relative";
+  EXPECT_EQ(state->register_vault(one).code(), ErrorCode::InvalidArgument);
+  one.path = "/not\xff/utf8";
+  EXPECT_EQ(state->register_vault(one).code(), ErrorCode::InvalidArgument);
+  ASSERT_TRUE(state->forget_vault(one.vault).ok());
+  EXPECT_THAT(state->registrations().value(), IsEmpty());
+}
+
+TEST_F(MachineStateTest, ADamagedRegistrationIsNamed) {
+  ASSERT_TRUE(state->register_vault({pin(1).vault, "/vault", "kv", "kek"}).ok());
+  const Env::Path file = env.files("/var/home/vaults").front();
+  for (const char* text :
+       {"", "{", "[]", "{\"vault\":1}", "{\"vault\":\"00\",\"path\":\"/v\",\"key_vault\":\"\",\"key\":\"\"}"}) {
+    env.write(file, bytes_of(text));
+    const auto damaged = state->registrations();
+    ASSERT_EQ(damaged.ok() ? ErrorCode::Internal : damaged.code(), ErrorCode::DamagedMachineState) << text;
+    EXPECT_THAT(damaged.error().message, HasSubstr(file.string()));
+  }
+}
+
+TEST_F(MachineStateTest, TheAuditLogIsChained) {
+  ASSERT_TRUE(state->audit("vault.trust", "first\nline \xff").ok());
+  ASSERT_TRUE(state->audit("vault.sealed", "second").ok());
+  ASSERT_TRUE(state->audit("vault.healed", "third").ok());
+  reopen();
+  const auto entries = state->audit_entries();
+  ASSERT_TRUE(entries.ok());
+  ASSERT_EQ(entries->size(), 3U);
+  EXPECT_EQ((*entries)[1].what, "vault.sealed");
+  EXPECT_EQ((*entries)[2].detail, "third");
+  EXPECT_EQ((*entries)[0].time, env.clock().now());
+
+  const Env::Path file = "/var/home/audit.log";
+  const std::string good(text_of(env.read(file)));
+  std::string changed = good;
+  changed.replace(changed.find("second"), 6, "SECOND");
+  env.write(file, bytes_of(changed));
+  EXPECT_EQ(state->audit_entries().code(), ErrorCode::DamagedMachineState);
+  EXPECT_THAT(state->audit_entries().error().message, HasSubstr("line 2"));
+  EXPECT_EQ(state->audit("more", "").code(), ErrorCode::DamagedMachineState);
+  env.write(file, bytes_of(good.substr(good.find('\n') + 1)));  // the first line is gone
+  EXPECT_EQ(state->audit_entries().code(), ErrorCode::DamagedMachineState);
+  // What a crash left of an unfinished line goes with the next entry.
+  env.write(file, bytes_of(good + "{\"time\":12"));
+  EXPECT_EQ(state->audit_entries()->size(), 3U);
+  ASSERT_TRUE(state->audit("vault.forget", "fourth").ok());
+  EXPECT_EQ(state->audit_entries()->size(), 4U);
+}
+
+TEST_F(MachineStateTest, AHomeWhereAnythingElseIsIsRefused) {
+  env.write("/file", bytes_of("x"));
+  EXPECT_EQ(MachineState::open(env, "/file").code(), ErrorCode::NotADirectory);
+}
+
+}  // namespace
+}  // namespace vaultfs
