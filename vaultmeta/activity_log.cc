@@ -120,7 +120,7 @@ class ActivityLogFiles final : public ActivityLog {
 
   Status start() {
     const std::lock_guard lock(mutex_);
-    VAULTFS_ASSIGN_OR_RETURN(const Scan scan, this->scan());
+    VAULTFS_ASSIGN_OR_RETURN(const Scan scan, this->scan(!read_only_));
     last_file_ = scan.last_file;
     count_ = scan.entries.size();
     if (count_ > 0) chain_ = scan.entries.back().chain;
@@ -155,7 +155,7 @@ class ActivityLogFiles final : public ActivityLog {
 
   Result<std::vector<ActivityEntry>> entries() override {
     const std::lock_guard lock(mutex_);
-    VAULTFS_ASSIGN_OR_RETURN(Scan scan, this->scan());
+    VAULTFS_ASSIGN_OR_RETURN(Scan scan, this->scan(false));
     if (scan.damage.has_value()) return std::move(*scan.damage);
     return std::move(scan.entries);
   }
@@ -184,7 +184,14 @@ class ActivityLogFiles final : public ActivityLog {
   };
 
   // All below REQUIRE mutex_.
-  Result<Scan> scan() {
+  Status make_durable(const Env::Path& path) {
+    VAULTFS_ASSIGN_OR_RETURN(const auto file, env_.open(path, OpenMode::read_write));
+    return file->sync();
+  }
+
+  // With `settle` what is read has been made durable before: a killed owner may have left entries that only the
+  // kernel's memory has, and the next entry builds on them.
+  Result<Scan> scan(bool settle) {
     Scan scan;
     VAULTFS_ASSIGN_OR_RETURN(const auto names, env_.list(directory_));
     for (const std::string& name : names) {
@@ -192,6 +199,7 @@ class ActivityLogFiles final : public ActivityLog {
       if (!number.has_value()) continue;
       scan.last_file = ContainerNumber(*number);
       if (scan.damage.has_value()) continue;
+      if (settle) VAULTFS_RETURN_IF_ERROR(make_durable(directory_ / name));
       VAULTFS_ASSIGN_OR_RETURN(const Bytes file, read_file(env_, directory_ / name, kMaxLogFileBytes));
       auto entries = read_entries(keys_, scan.last_file, file);
       if (!entries.ok()) {

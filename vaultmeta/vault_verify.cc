@@ -99,7 +99,6 @@ class Verification {
     if (kind == kHeadFiles.name) return check_head(file, Generation(number));
     const bool may_have_gaps = open_segment || kind == kJournalFiles.name || kind == kActivityFiles.name;
     VAULTFS_ASSIGN_OR_RETURN(const auto opened, env_.open(path_ / file, OpenMode::read_only));
-    ++report_.counts.files;
     return verify_container(*opened, file, vault_ == nullptr ? nullptr : &vault_->keys(), may_have_gaps, report_.counts,
                             report_.damage);
   }
