@@ -191,13 +191,13 @@ class BackupRun {
 
   Status put_in_place(InodeNumber directory, const Prepared& prepared) {
     Disk& disk = *prepared.disk;
-    disk.reservation.release();  // the old file is about to lose its name
     // A disk that was not there must not replace what a writer of the mount has made meanwhile.
     const auto mode = disk.existing ? WorkingTree::RenameMode::replace : WorkingTree::RenameMode::no_replace;
     Status renamed = tree_.rename(directory, prepared.temporary, directory, disk.name, mode);
     if (!renamed.ok() && renamed.code() == ErrorCode::AlreadyExists) {
       return Error{ErrorCode::ItemBusy, "a file of that disk's name was made while the backup ran; it was left alone"};
     }
+    if (renamed.ok()) disk.reservation.release();
     return renamed;
   }
 

@@ -30,7 +30,7 @@ Result<std::unique_ptr<Session>> Session::open(const Vault::Machine& machine, co
 }
 
 OpenedSession::OpenedSession(const Options& options, std::unique_ptr<WorkingTree> tree, std::unique_ptr<Vault> vault)
-    : options_(options), tree_(std::move(tree)), vault_(std::move(vault)) {}
+    : options_(options), vault_(std::move(vault)), tree_(std::move(tree)) {}
 
 OpenedSession::~OpenedSession() {
   timers_.clear();

@@ -43,10 +43,10 @@ class OpenedSession final : public Session {
   void checkpoint_if_long();
 
   const Options options_;
-  // Destroyed in reverse order, so whoever uses something comes after it. The vault has replayed into the tree and
-  // outlives the tree's work: the destructor stops that first.
-  std::unique_ptr<WorkingTree> tree_;
+  // Destroyed in reverse order, so whoever uses something comes after it. The tree calls the jobs until it is stopped,
+  // which the destructor does first.
   std::unique_ptr<Vault> vault_;
+  std::unique_ptr<WorkingTree> tree_;
   ReadOnlyObserver read_only_observer_;
   std::unique_ptr<KeyRefresher> refresher_;  // owner
   std::unique_ptr<ItemJobs> jobs_;           // owner
