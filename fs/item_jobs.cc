@@ -12,6 +12,11 @@ constexpr std::int64_t kRetryNanos = 15 * 60 * kNanosPerSecond;
 
 std::string describe(const Error& error) { return std::string(error_name(error.code)) + ": " + error.message; }
 
+// A write failure ended the job between the start of its commit and the cut.
+Error failed_meanwhile() {
+  return Error{ErrorCode::JobFailed, "a write of the item failed while it was committed; commit it again"};
+}
+
 }  // namespace
 
 ItemJobs::ItemJobs(Vault& vault, WorkingTree& tree, KeyRefresher& refresher, const Options& options)
@@ -177,6 +182,7 @@ Result<CommitOutcome> ItemJobs::cut(Item& item, Cause cause, std::optional<JobIn
     previous = item.accounted;
   }
   std::optional<Running> running = take_running(item, snapshot->cut);
+  if (!own && !running) return failed_meanwhile();
   // Writers went on while the cut's data was sealed: what they did belongs to a new job.
   if (tree_.changed_since(item.name, snapshot->cut)) static_cast<void>(start_job(item));
 
@@ -223,6 +229,7 @@ Error ItemJobs::fail_cut(Item& item, std::optional<JobInfo> own, Error error) {
 
 Result<CommitOutcome> ItemJobs::end_without_change(Item& item, Cause cause, std::optional<JobInfo> own, Lsn accounted) {
   const std::optional<Running> running = take_running(item, accounted);
+  if (!own && !running) return failed_meanwhile();
   std::optional<PointNumber> turn_explicit;
   if (cause == Cause::asked) {
     const std::vector<PointInfo> points = vault_.catalogue().points_of(item.name);

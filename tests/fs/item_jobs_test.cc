@@ -420,6 +420,33 @@ TEST_F(ItemJobsTest, EachNextJobBeginsAtOrAfterTheCut) {
   }
 }
 
+// Whatever order a failure and a commit come in, the job ends once and the next commit works.
+TEST_F(ItemJobsTest, FailuresDuringCommitsEndTheJobOnce) {
+  std::atomic<bool> stop{false};
+  std::thread failing([&] {
+    while (!stop.load()) {
+      jobs_->write_failed("vm", Error{ErrorCode::IoError, "a failure of the test"});
+      jobs_->commit_due();
+    }
+  });
+  for (std::uint64_t i = 0; i < 12; ++i) {
+    change("vm", i);
+    const auto outcome = jobs_->commit("vm");
+    if (!outcome.ok()) {
+      EXPECT_EQ(outcome.code(), ErrorCode::JobFailed) << outcome.error().message;
+    }
+  }
+  stop.store(true);
+  failing.join();
+  jobs_->commit_due();
+  change("vm", 100);
+  const auto outcome = jobs_->commit("vm");
+  ASSERT_OK(outcome);
+  ASSERT_TRUE(outcome->point.has_value());
+  EXPECT_EQ(point_bytes(*outcome->point, "disk"), random_bytes(100, 5000));
+  for (const JobInfo& job : vault_->catalogue().jobs()) EXPECT_NE(job.state, JobState::in_progress);
+}
+
 TEST_F(ItemJobsTest, CommitsOfManyItemsAtOnce) {
   constexpr int kItems = 6;
   for (int i = 0; i < kItems; ++i) change("vm" + std::to_string(i), static_cast<std::uint64_t>(i));
