@@ -8,7 +8,8 @@
 
 namespace vaultfs {
 
-// From a name to a key vault of this machine. Two implementations: the machine's registrations, and the tests' fakes. Thread-safe.
+// From a name to a key vault of this machine. Two implementations: the machine's registrations, and the tests' fakes.
+// Thread-safe.
 class KeyVaultResolver {
  public:
   virtual ~KeyVaultResolver() = default;

@@ -28,6 +28,7 @@ struct RecoveryKeys {
 [[nodiscard]] Status write_recovery_file(Env& env, const std::filesystem::path& path, const RecoveryKeys& keys,
                                          const SecretBuffer& passphrase);
 // RecoveryFileNotFound, WrongPassphrase, DamagedMachineState.
-[[nodiscard]] Result<RecoveryKeys> read_recovery_file(Env& env, const std::filesystem::path& path, const SecretBuffer& passphrase);
+[[nodiscard]] Result<RecoveryKeys> read_recovery_file(Env& env, const std::filesystem::path& path,
+                                                      const SecretBuffer& passphrase);
 
 }  // namespace vaultfs

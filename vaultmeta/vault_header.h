@@ -10,14 +10,14 @@
 
 namespace vaultfs {
 
-// VAULT/vault.header, written once at creation (docs/format.md, section 6). Clear; its SHA-256 is inside every keyring, so that
-// a changed header is found as soon as a keyring opens.
+// VAULT/vault.header, written once at creation (docs/format.md, section 6). Clear; its SHA-256 is inside every keyring,
+// so that a changed header is found as soon as a keyring opens.
 struct VaultHeader {
   VaultId id;
   UnixNanos created;
   Suite suite = Suite::aes_gcm;
-  std::string region;              // label, may be empty
-  Digest root_fingerprint;         // of the root key: what a person compares and a machine pins
+  std::string region;                                 // label, may be empty
+  Digest root_fingerprint;                            // of the root key: what a person compares and a machine pins
   std::array<std::byte, 16> infrastructure_key_id{};  // platform key of the second layer; zero with suite 1
 
   [[nodiscard]] Bytes encode() const;
