@@ -1,0 +1,258 @@
+// Random operations against a model in memory.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <random>
+
+#include "tests/fs/fake_vault.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::uint64_t kMiB = 1U << 20;
+
+// The content of a file as a snapshot has it.
+Result<Bytes> read_record(SegmentStore& store, const InodeRecord& record) {
+  Bytes bytes(record.size);
+  const std::uint64_t chunks = (record.size + kChunkBytes - 1) / kChunkBytes;
+  std::vector<ChunkId> ids = record.chunks;
+  for (const ChunkId& page : record.pages) {
+    if (page.is_zero()) {
+      ids.resize(ids.size() + kEntriesPerMapPage);
+      continue;
+    }
+    VAULTFS_ASSIGN_OR_RETURN(const Bytes stored, store.read_verified(RecordType::map_page, page));
+    VAULTFS_ASSIGN_OR_RETURN(const MapPage decoded, MapPage::decode(stored));
+    ids.insert(ids.end(), decoded.entries.begin(), decoded.entries.end());
+  }
+  if (ids.size() < chunks) return Error{ErrorCode::Internal, "a snapshot's file lists too few chunks"};
+  for (std::uint64_t i = 0; i < chunks; ++i) {
+    if (ids[i].is_zero()) continue;
+    VAULTFS_ASSIGN_OR_RETURN(const Bytes chunk, store.read_verified(RecordType::chunk, ids[i]));
+    std::copy_n(chunk.begin(), std::min<std::uint64_t>(chunk.size(), record.size - i * kChunkBytes),
+                bytes.begin() + static_cast<std::ptrdiff_t>(i * kChunkBytes));
+  }
+  return bytes;
+}
+
+class Model {
+ public:
+  explicit Model(std::uint64_t seed) : random_(seed), tree_(env_, options()) {}
+
+  static WorkingTree::Options options() {
+    WorkingTree::Options options = TreeUnderTest::small_options();
+    options.write_buffer_bytes = 3 * kMiB;
+    options.frame_cache_bytes = 4 * kMiB;
+    return options;
+  }
+
+  void run(int steps) {
+    VAULTFS_ASSERT_OK(FakeVault::create(env_));
+    VAULTFS_ASSERT_OK(tree_.open());
+    const auto made = tree_->make_directory(kRootInode, "vm", 0755, {});
+    VAULTFS_ASSERT_OK(made);
+    item_ = made->number;
+    for (int i = 0; i < steps; ++i) {
+      step();
+      if (testing::Test::HasFatalFailure()) {
+        ADD_FAILURE() << "at step " << i << ": " << what_;
+        return;
+      }
+    }
+    compare_all();
+  }
+
+ private:
+  std::uint64_t below(std::uint64_t bound) { return random_() % bound; }
+  std::string any_name() { return "file" + std::to_string(below(3)); }
+  std::uint64_t any_offset() {
+    const std::uint64_t top = below(8) == 0 ? 11 * kMiB : 3 * kMiB;
+    return below(3) == 0 ? below(top / kMiB) * kMiB : below(top);
+  }
+  std::uint64_t any_length() {
+    switch (below(4)) {
+      case 0:
+        return 1 + below(100);
+      case 1:
+        return 1 + below(9000);
+      case 2:
+        return 1 + below(300'000);
+      default:
+        return below(2) == 0 ? kMiB : 1 + below(2 * kMiB + kMiB / 2);
+    }
+  }
+
+  InodeNumber number(const std::string& name) {
+    const auto found = tree_->lookup(item_, name);
+    if (found.ok()) return found->number;
+    const auto made = tree_->make_node(item_, name, InodeType::file, 0644, 0, {});
+    files_[name] = {};
+    return made.ok() ? made->number : InodeNumber{};
+  }
+
+  void step() {
+    const std::string name = any_name();
+    const std::uint64_t choice = below(100);
+    if (choice < 40) return write(name);
+    if (choice < 48) return truncate(name);
+    if (choice < 58) return zero(name);
+    if (choice < 63) return rename(name);
+    if (choice < 66) return unlink(name);
+    if (choice < 80) return read(name);
+    if (choice < 88) {
+      what_ = "fsync " + name;
+      VAULTFS_ASSERT_OK(tree_->fsync(number(name), 0));
+      return;
+    }
+    if (choice < 91) return snapshot();
+    if (choice < 94) {
+      what_ = "checkpoint";
+      VAULTFS_ASSERT_OK(tree_->checkpoint());
+      return;
+    }
+    if (choice < 98) return crash();
+    reopen();
+  }
+
+  void write(const std::string& name) {
+    const InodeNumber inode = number(name);
+    Bytes& model = files_[name];
+    const bool append = below(6) == 0 && model.size() < 4 * kMiB;
+    const std::uint64_t offset = append ? model.size() : any_offset();
+    Bytes data = noise(any_length(), random_());
+    if (below(8) == 0) std::fill(data.begin(), data.end(), std::byte{0});
+    what_ = "write " + name + " at " + std::to_string(offset) + " + " + std::to_string(data.size());
+    if (append) {
+      const auto at = tree_->append(inode, 0, data);
+      VAULTFS_ASSERT_OK(at);
+      ASSERT_EQ(*at, offset);
+    } else {
+      VAULTFS_ASSERT_OK(tree_->write(inode, 0, offset, data));
+    }
+    if (model.size() < offset + data.size()) model.resize(offset + data.size());
+    std::copy(data.begin(), data.end(), model.begin() + static_cast<std::ptrdiff_t>(offset));
+  }
+
+  void truncate(const std::string& name) {
+    const std::uint64_t size = below(4) == 0 ? 0 : any_offset();
+    what_ = "truncate " + name + " to " + std::to_string(size);
+    VAULTFS_ASSERT_OK(tree_->truncate(number(name), size));
+    files_[name].resize(size);
+  }
+
+  void zero(const std::string& name) {
+    using Mode = WorkingTree::FallocateMode;
+    const InodeNumber inode = number(name);
+    Bytes& model = files_[name];
+    const std::uint64_t offset = any_offset();
+    const std::uint64_t length = any_length();
+    const bool extend = below(2) == 0;
+    what_ = "zero " + name + " at " + std::to_string(offset) + " + " + std::to_string(length);
+    VAULTFS_ASSERT_OK(tree_->fallocate(inode, extend ? Mode::zero_range : Mode::punch_hole, offset, length));
+    if (extend && model.size() < offset + length) model.resize(offset + length);
+    for (std::uint64_t at = offset; at < std::min<std::uint64_t>(offset + length, model.size()); ++at) model[at] = {};
+  }
+
+  void rename(const std::string& name) {
+    const std::string to = any_name();
+    what_ = "rename " + name + " to " + to;
+    static_cast<void>(number(name));
+    VAULTFS_ASSERT_OK(tree_->rename(item_, name, item_, to, WorkingTree::RenameMode::replace));
+    if (to == name) return;
+    files_[to] = std::move(files_[name]);
+    files_.erase(name);
+  }
+
+  void unlink(const std::string& name) {
+    what_ = "unlink " + name;
+    static_cast<void>(number(name));
+    VAULTFS_ASSERT_OK(tree_->unlink(item_, name));
+    files_.erase(name);
+  }
+
+  void read(const std::string& name) {
+    const InodeNumber inode = number(name);
+    const Bytes& model = files_[name];
+    const std::uint64_t offset = any_offset();
+    Bytes out(any_length());
+    what_ = "read " + name + " at " + std::to_string(offset) + " + " + std::to_string(out.size());
+    const auto got = tree_->read(inode, offset, out);
+    VAULTFS_ASSERT_OK(got);
+    const std::uint64_t expected = offset < model.size() ? std::min(out.size(), model.size() - offset) : 0;
+    ASSERT_EQ(*got, expected);
+    ASSERT_TRUE(std::equal(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(expected),
+                           model.begin() + static_cast<std::ptrdiff_t>(std::min<std::uint64_t>(offset, model.size()))));
+    ASSERT_EQ(tree_->attributes(inode)->size, model.size());
+    check_seek(inode, model, offset);
+  }
+
+  // SEEK_DATA may call zeros data, but never data a hole.
+  void check_seek(InodeNumber inode, const Bytes& model, std::uint64_t offset) {
+    const auto data = tree_->seek_data(inode, offset);
+    const std::uint64_t skipped_to = data.ok() ? *data : model.size();
+    for (std::uint64_t at = offset; at < std::min<std::uint64_t>(skipped_to, model.size()); ++at) {
+      ASSERT_EQ(model[at], std::byte{0}) << "a hole over data at " << at;
+    }
+  }
+
+  void snapshot() {
+    what_ = "snapshot";
+    const auto snapshot = tree_->snapshot("vm");
+    VAULTFS_ASSERT_OK(snapshot);
+    ASSERT_FALSE(tree_->changed_since("vm", snapshot->cut));
+    std::map<InodeNumber, const InodeRecord*> records;
+    for (const InodeRecord& record : snapshot->inodes) records[record.number] = &record;
+    const auto& entries = records.at(snapshot->root)->entries;
+    ASSERT_EQ(entries.size(), files_.size());
+    for (const auto& [name, inode] : entries) {
+      const auto content = read_record(tree_.vault().segments(), *records.at(inode));
+      VAULTFS_ASSERT_OK(content);
+      ASSERT_EQ(*content, files_.at(name)) << name;
+    }
+  }
+
+  void crash() {
+    what_ = "crash";
+    VAULTFS_ASSERT_OK(tree_->sync_all());
+    tree_.drop();
+    env_.crash(random_(), CrashMode::drop_all_unsynced);
+    VAULTFS_ASSERT_OK(tree_.open());
+    compare_all();
+  }
+
+  void reopen() {
+    what_ = "reopen";
+    if (below(2) == 0) VAULTFS_ASSERT_OK(tree_->checkpoint());
+    VAULTFS_ASSERT_OK(tree_.close());
+    VAULTFS_ASSERT_OK(tree_.open());
+    compare_all();
+  }
+
+  void compare_all() {
+    const auto entries = tree_->list(item_);
+    VAULTFS_ASSERT_OK(entries);
+    ASSERT_EQ(entries->size(), files_.size());
+    for (const DirectoryEntry& entry : *entries) {
+      const auto content = read_all(*tree_, entry.number);
+      VAULTFS_ASSERT_OK(content);
+      ASSERT_EQ(content->size(), files_.at(entry.name).size()) << entry.name;
+      const auto differs = std::mismatch(content->begin(), content->end(), files_.at(entry.name).begin());
+      ASSERT_EQ(differs.first - content->begin(), static_cast<std::ptrdiff_t>(content->size())) << entry.name;
+    }
+  }
+
+  std::mt19937_64 random_;
+  SimEnv env_;
+  TreeUnderTest tree_;
+  InodeNumber item_;
+  std::map<std::string, Bytes> files_;
+  std::string what_;
+};
+
+class TreeModelTest : public testing::TestWithParam<std::uint64_t> {};
+INSTANTIATE_TEST_SUITE_P(Seeds, TreeModelTest, testing::Range<std::uint64_t>(1, 25));
+
+TEST_P(TreeModelTest, BehavesLikeTheModel) { Model(GetParam()).run(120); }
+
+}  // namespace
+}  // namespace vaultfs

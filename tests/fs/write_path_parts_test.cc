@@ -1,0 +1,157 @@
+// The parts of the write path, one by one.
+#include <gtest/gtest.h>
+
+#include <bitset>
+#include <random>
+
+#include "fs/byte_ranges.h"
+#include "fs/extent_map.h"
+#include "fs/tree_entry.h"
+#include "fs/tree_replay.h"
+#include "fs/tree_section.h"
+
+namespace vaultfs {
+namespace {
+
+ChunkId chunk_named(std::uint8_t first) {
+  ChunkId id;
+  id.mutable_view()[0] = static_cast<std::byte>(first);
+  return id;
+}
+
+TEST(ByteRangesTest, BehaveLikeASetOfPositions) {
+  std::mt19937_64 random(7);
+  for (int round = 0; round < 300; ++round) {
+    ByteRanges ranges;
+    std::bitset<200> model;
+    for (int i = 0; i < 30; ++i) {
+      const auto begin = static_cast<std::uint32_t>(random() % 200);
+      const auto end = static_cast<std::uint32_t>(begin + random() % (201 - begin));
+      const bool add = random() % 3 != 0;
+      if (add) {
+        ranges.add(begin, end);
+      } else {
+        ranges.remove(begin, end);
+      }
+      for (std::uint32_t at = begin; at < end; ++at) model.set(at, add);
+    }
+    std::uint32_t last_end = 0;
+    std::bitset<200> seen;
+    for (const ByteRanges::Range& range : ranges.ranges()) {
+      ASSERT_LT(range.begin, range.end);
+      ASSERT_TRUE(range.begin > last_end || (range.begin == 0 && last_end == 0));
+      last_end = range.end;
+      for (std::uint32_t at = range.begin; at < range.end; ++at) seen.set(at);
+    }
+    ASSERT_EQ(seen, model);
+    ASSERT_EQ(ranges.total_bytes(), model.count());
+    const auto begin = static_cast<std::uint32_t>(random() % 200);
+    const auto end = static_cast<std::uint32_t>(begin + random() % (201 - begin));
+    std::bitset<200> inside;
+    std::bitset<200> outside;
+    for (const auto& range : ranges.inside(begin, end)) {
+      for (std::uint32_t at = range.begin; at < range.end; ++at) inside.set(at);
+    }
+    for (const auto& range : ranges.outside(begin, end)) {
+      for (std::uint32_t at = range.begin; at < range.end; ++at) outside.set(at);
+    }
+    bool covered = true;
+    for (std::uint32_t at = 0; at < 200; ++at) {
+      const bool in_window = at >= begin && at < end;
+      ASSERT_EQ(inside.test(at), in_window && model.test(at));
+      ASSERT_EQ(outside.test(at), in_window && !model.test(at));
+      if (in_window && !model.test(at)) covered = false;
+    }
+    ASSERT_EQ(ranges.covers(begin, end), covered);
+  }
+}
+
+TEST(ExtentMapTest, SharedPagesKeepTheirContent) {
+  ExtentMap live;
+  for (std::uint64_t index = 0; index < 600; ++index) live.set(index, chunk_named(1));
+  EXPECT_EQ(live.used_entries(), 600U);
+  const ExtentMap snapshot = live.share();
+  live.set(5, chunk_named(2));
+  live.clear(250, 520);
+  EXPECT_EQ(snapshot.get(5), chunk_named(1));
+  EXPECT_EQ(snapshot.get(300), chunk_named(1));
+  EXPECT_EQ(live.get(5), chunk_named(2));
+  EXPECT_TRUE(live.get(250).is_zero());
+  EXPECT_TRUE(live.get(519).is_zero());
+  EXPECT_EQ(live.get(249), chunk_named(1));
+  EXPECT_EQ(live.get(520), chunk_named(1));
+  EXPECT_EQ(live.used_entries(), 600U - 270U);
+  EXPECT_EQ(live.next_candidate(256).value(), 512U);
+  live.clear(0, 1000);
+  EXPECT_TRUE(live.empty());
+}
+
+TEST(FileReplayTest, AnExtentDropsJustTheFragmentsItContains) {
+  FileReplay replay;
+  const Bytes bytes(100, std::byte{1});
+  replay.write(Lsn(10), 0, bytes);
+  replay.write(Lsn(20), 500, bytes);
+  replay.set_extent(0, chunk_named(9), Lsn(15));
+  ASSERT_EQ(replay.chunks.at(0).fragments.size(), 1U);
+  EXPECT_EQ(replay.chunks.at(0).fragments[0].lsn, Lsn(20));
+  replay.zero(Lsn(30), 550, kChunkBytes + 10);
+  EXPECT_EQ(replay.chunks.at(0).fragments.back().begin, 550U);
+  EXPECT_EQ(replay.chunks.at(0).fragments.back().end, kChunkBytes);
+  EXPECT_EQ(replay.chunks.at(1).fragments.back().end, 10U);
+  replay.zero(Lsn(40), 0, 3ULL * kChunkBytes);
+  EXPECT_TRUE(replay.chunks.empty());
+  EXPECT_EQ(replay.cleared.size(), 1U);
+}
+
+TEST(TreeEntryTest, EveryChangeComesBack) {
+  const Bytes bytes(10, std::byte{7});
+  TreeEntryWriter writer;
+  writer.add(CreateInode{InodeNumber(5), InodeType::symlink, 0777, 1, 2, 3, {4}, "target"});
+  writer.add(SetAttributes{InodeNumber(5), 0600, 7, 8, {9}, {10}, {11}});
+  writer.add(LinkName{InodeNumber(1), "name", InodeNumber(5)});
+  writer.add(UnlinkName{InodeNumber(1), "old"});
+  writer.add(WriteFragment{InodeNumber(5), Lsn(6), 1000, bytes});
+  writer.add(SetExtent{InodeNumber(5), Lsn(6), 7, chunk_named(3), Lsn(8)});
+  writer.add(CutContent{InodeNumber(5), 99});
+  writer.add(ZeroRange{InodeNumber(5), 1, 2});
+  writer.add(GrowFile{InodeNumber(5), Lsn(6), 123});
+  writer.add(SnapshotMark{});
+  const Bytes entry = std::move(writer).take();
+  const auto decoded = decode_tree_entry(entry);
+  ASSERT_TRUE(decoded.ok());
+  ASSERT_EQ(decoded->size(), 10U);
+  for (std::size_t i = 0; i < decoded->size(); ++i) EXPECT_EQ((*decoded)[i].index(), i);
+  EXPECT_EQ(std::get<CreateInode>((*decoded)[0]).target, "target");
+  EXPECT_EQ(std::get<SetAttributes>((*decoded)[1]).ctime, UnixNanos{11});
+  EXPECT_EQ(std::get<LinkName>((*decoded)[2]).inode, InodeNumber(5));
+  EXPECT_TRUE(bytes_equal(std::get<WriteFragment>((*decoded)[4]).bytes, bytes));
+  EXPECT_EQ(std::get<SetExtent>((*decoded)[5]).covers, Lsn(8));
+  TreeEntryWriter again;
+  for (const TreeChange& change : *decoded) again.add(change);
+  EXPECT_EQ(std::move(again).take(), entry);
+  for (std::size_t cut = 0; cut < entry.size(); ++cut) {
+    EXPECT_EQ(decode_tree_entry(ByteView(entry).first(cut)).code(), ErrorCode::JournalDamaged) << cut;
+  }
+}
+
+TEST(TreeSectionTest, ComesBackAndRefusesEveryTruncation) {
+  TreeSection section;
+  section.next_inode = InodeNumber(77);
+  section.items.push_back({"vm", Lsn(5)});
+  InodeRecord file;
+  file.number = InodeNumber(3);
+  file.size = 10;
+  file.chunks = {chunk_named(4)};
+  section.inodes.push_back(file);
+  section.fragments.push_back({InodeNumber(3), 2, Bytes(5, std::byte{1})});
+  const Bytes bytes = section.encode();
+  const auto decoded = TreeSection::decode(bytes);
+  ASSERT_TRUE(decoded.ok());
+  EXPECT_EQ(decoded->encode(), bytes);
+  for (std::size_t cut = 0; cut < bytes.size(); ++cut) {
+    EXPECT_EQ(TreeSection::decode(ByteView(bytes).first(cut)).code(), ErrorCode::DamagedCheckpoint) << cut;
+  }
+}
+
+}  // namespace
+}  // namespace vaultfs
