@@ -25,13 +25,13 @@ same_tree() { # compares contents, modes, times, links
 say "rsync -aH"
 rsync -aH "$src/" "$mnt/vm/"
 same_tree "$mnt/vm"
-say "rsync -aH --inplace after a change in the middle"
+say "rsync --inplace after a change in the middle (-I: the change may fall into the same second)"
 dd if=/dev/urandom of="$src/disk.img" bs=4k seek=1111 count=3 conv=notrunc status=none
-rsync -aH --inplace --no-whole-file "$src/" "$mnt/vm/"
+rsync -aHI --inplace --no-whole-file "$src/" "$mnt/vm/"
 same_tree "$mnt/vm"
 say "rsync (with its temporary file and rename) after a change"
 dd if=/dev/urandom of="$src/disk.img" bs=4k seek=2000 count=3 conv=notrunc status=none
-rsync -aH --no-whole-file "$src/" "$mnt/vm/"
+rsync -aHI --no-whole-file "$src/" "$mnt/vm/"
 same_tree "$mnt/vm"
 say "rsync --sparse"
 mkdir "$mnt/sparse"
@@ -58,11 +58,12 @@ for item in vm sparse copies; do ctl backup commit "$vault" "$item" >/dev/null; 
 stored=$(jctl .stored_bytes vault show "$vault")
 [[ $stored -lt 32000000 ]] || fail "three copies of 15 MB take $stored bytes"
 
+(cd "$mnt/vm" && find . -type f -print0 | xargs -0 sha256sum) >"$scratch/sums"
 say "out again, from the working tree and from the recovery point after a remount"
 unmount_vault
 mount_vault commit=manual
 same_tree "$mnt/vm"
-same_tree "$mnt/.recovery-points/vm/$(newest_point vm)"
+(cd "$mnt/.recovery-points/vm/$(newest_point vm)" && sha256sum --quiet -c "$scratch/sums")
 mkdir "$scratch/back"
 rsync -aH --sparse "$mnt/vm/" "$scratch/back/"
 same_tree "$scratch/back"

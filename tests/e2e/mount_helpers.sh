@@ -21,6 +21,7 @@ cat >"$scratch/inside" <<'INSIDE'
 set -euo pipefail
 trap 'umount -l "$mnt" 2>/dev/null || true' EXIT
 free() { flock -n "$vault/vault.lock" true || { echo "umount returned before the daemon was done" >&2; exit 1; }; }
+mount -t tmpfs none /run/mount # the table of user-space mount options, too
 mount --bind "$scratch/sbin" "$(readlink -f /sbin)"
 mount --bind "$scratch/stage$prefix/bin" "$prefix/bin"
 echo "== mount -t fuse.vaultfs"

@@ -50,7 +50,7 @@ flip "$segment" 1000000
 expect_error DamageFound 40 "$vaultctl" verify "$vault"
 expect_error DamageFound 40 "$vaultctl" verify "$vault" --keyless
 expect_error DamageFound 40 "$vaultctl" --json verify "$vault"
-jq -e --arg f "segments/$(basename "$segment")" '[.damage[].file] | any(. == $f)' "$scratch/out" >/dev/null ||
+jq -es --arg f "segments/$(basename "$segment")" '.[0].damage | any(.file == $f)' "$scratch/out" >/dev/null ||
   fail "the damaged segment is not named: $(cat "$scratch/out")"
 assert_eq "$(check_restores)" 1 "items that can still be restored"
 restore_sound
