@@ -1,0 +1,125 @@
+// Full and failing disks, and the bound of the write buffer.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+#include "fs/space_guard.h"
+#include "tests/fs/fake_vault.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::uint64_t kMiB = 1U << 20;
+
+class TreeFailureTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    VAULTFS_ASSERT_OK(FakeVault::create(env));
+    VAULTFS_ASSERT_OK(tree.open());
+    item = tree->make_directory(kRootInode, "vm", 0755, {})->number;
+    file = tree->make_node(item, "disk.img", InodeType::file, 0644, 0, {})->number;
+  }
+  void wait_until_sealed() {
+    for (int i = 0; i < 2000 && tree->statistics().dirty_bytes > 0 && tree.observer.failures().empty(); ++i)
+      ::usleep(1000);
+  }
+  static WorkingTree::Options options() {
+    WorkingTree::Options options = TreeUnderTest::small_options();
+    options.write_buffer_bytes = 8 * kMiB;
+    return options;
+  }
+  SimEnv env;
+  TreeUnderTest tree{env, options()};
+  InodeNumber item, file;
+};
+
+TEST_F(TreeFailureTest, ALateErrorIsToldOncePerHandleAndTheDataIsKept) {
+  const auto one = tree->open(file, true);
+  const auto two = tree->open(file, true);
+  // The segment exists, so that the failing write is the chunk's.
+  VAULTFS_ASSERT_OK(tree->write(file, *one, 0, noise(kMiB, 1)));
+  VAULTFS_ASSERT_OK(tree->fsync(file, *one));
+  env.fail_next_write(1);
+  const Bytes data = noise(kMiB, 2);
+  VAULTFS_ASSERT_OK(tree->write(file, *one, kMiB, data));
+  wait_until_sealed();
+  ASSERT_EQ(tree.observer.failures().size(), 1U);
+  EXPECT_EQ(tree.observer.failures()[0].first, "vm");
+  EXPECT_EQ(tree->write(file, *one, 0, noise(1, 1)).code(), ErrorCode::IoError);
+  EXPECT_TRUE(tree->write(file, *one, 5, noise(1, 1)).ok());
+  EXPECT_EQ(tree->take_error(*two).code(), ErrorCode::IoError);
+  EXPECT_TRUE(tree->take_error(*two).ok());
+  // The job has failed, once.
+  EXPECT_EQ(tree->snapshot("vm").code(), ErrorCode::IoError);
+  EXPECT_TRUE(tree->snapshot("vm").ok());
+  // The bytes never left memory and reach the disk now.
+  VAULTFS_ASSERT_OK(tree->fsync(file, *one));
+  tree.drop();
+  env.crash(1, CrashMode::drop_all_unsynced);
+  VAULTFS_ASSERT_OK(tree.open());
+  Bytes out(kMiB);
+  ASSERT_TRUE(tree->read(file, kMiB, out).ok());
+  EXPECT_EQ(out, data);
+}
+
+TEST_F(TreeFailureTest, AFailedSyncFailsFsyncAndEverythingAfter) {
+  const auto handle = tree->open(file, true);
+  VAULTFS_ASSERT_OK(tree->write(file, *handle, 0, noise(100, 1)));
+  env.fail_next_sync(1);
+  EXPECT_FALSE(tree->fsync(file, *handle).ok());
+  EXPECT_FALSE(tree->write(file, *handle, 0, noise(100, 1)).ok());
+  EXPECT_FALSE(tree.observer.failures().empty());
+}
+
+TEST_F(TreeFailureTest, AFullDiskIsToldBeforeTheAcknowledgement) {
+  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, noise(2 * kMiB, 1)));
+  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  env.set_free_bytes(kSpaceReserveBytes);
+  env.sim_clock().advance_seconds(1);
+  EXPECT_EQ(tree->write(file, 0, 0, noise(kMiB, 2)).code(), ErrorCode::NoSpace);
+  // The reserve lets what frees space go on.
+  VAULTFS_ASSERT_OK(tree->truncate(file, kMiB));
+  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  VAULTFS_ASSERT_OK(tree->unlink(item, "disk.img"));
+  VAULTFS_ASSERT_OK(tree->sync_all());
+  env.set_unlimited_space();
+  env.sim_clock().advance_seconds(1);
+  const auto next = tree->make_node(item, "next", InodeType::file, 0600, 0, {});
+  ASSERT_TRUE(next.ok());
+  EXPECT_TRUE(tree->write(next->number, 0, 0, noise(kMiB, 3)).ok());
+}
+
+TEST_F(TreeFailureTest, TheWriteBufferStaysWithinItsBound) {
+  std::atomic<bool> stop{false};
+  std::uint64_t most = 0;
+  std::thread watcher([&] {
+    while (!stop) most = std::max(most, tree->statistics().dirty_bytes);
+  });
+  // Scattered over many chunks, so that nothing fills up by itself; then large writes.
+  for (std::uint64_t i = 0; i < 1500; ++i) {
+    VAULTFS_ASSERT_OK(tree->write(file, 0, (i * 7919 % 64) * kMiB + (i * 31 % 250) * 4096, noise(4096, i)));
+  }
+  for (std::uint64_t i = 0; i < 40; ++i) VAULTFS_ASSERT_OK(tree->write(file, 0, i * kMiB + 77, noise(kMiB, i)));
+  stop = true;
+  watcher.join();
+  EXPECT_LE(most, options().write_buffer_bytes + kMiB);
+  EXPECT_GT(most, 4 * kMiB);
+  for (std::uint64_t i = 0; i < 40; ++i) {
+    Bytes out(i + 1 < 40 ? kMiB - 77 : kMiB);
+    ASSERT_TRUE(tree->read(file, i * kMiB + 77, out).ok());
+    const Bytes expected = noise(kMiB, i);
+    ASSERT_TRUE(std::equal(out.begin(), out.end(), expected.begin())) << i;
+  }
+}
+
+TEST_F(TreeFailureTest, AFailingDiskEndsTheWaitForRoom) {
+  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  env.fail_after(0);
+  Status status = ok_status();
+  for (std::uint64_t i = 0; i < 200 && status.ok(); ++i) status = tree->write(file, 0, i * kMiB, noise(kMiB, i));
+  EXPECT_FALSE(status.ok());
+}
+
+}  // namespace
+}  // namespace vaultfs
