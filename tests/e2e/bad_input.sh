@@ -10,7 +10,7 @@ mkdir "$scratch/empty"
 vault_commands=("vault show V" "encryption show V" "encryption refresh V" "encryption set V --key office/backup"
   "backup run V vm --disk d=$scratch/disk" "backup commit V vm" "recovery-point list V" "restore V vm --to $scratch/out-file"
   "verify V" "verify V --keyless" "job list V" "job show V 1" "activity V" "key rewrap V"
-  "vault trust V --fingerprint 00" "vault recover V --recovery-file $scratch/file --passphrase-file $scratch/file")
+  "vault trust V --fingerprint $(printf '0%.0s' {1..64})" "vault recover V --recovery-file $scratch/file --passphrase-file $scratch/file")
 # for_each_vault_command NAME CODE VAULT: all of them must end so.
 for_each_vault_command() {
   local words command
@@ -32,13 +32,13 @@ for_each_vault_command NotAVault 7 "$scratch/file"
 say "a newer format: refused by its name, nothing is touched"
 cp -a "$vault" "$scratch/newer"
 python3 - "$scratch/newer/vault.header" <<'PY'
-import sys
-with open(sys.argv[1], "r+b") as header:
-    assert header.read(7) == b"VAULTFS"
-    header.seek(8)
-    assert int.from_bytes(header.read(2), "little") == 1
-    header.seek(8)
-    header.write((2).to_bytes(2, "little"))
+import hashlib, sys
+with open(sys.argv[1], "r+b") as file:
+    header = file.read()
+    assert header[:10] == b"VAULTFSH" + (1).to_bytes(2, "little")
+    body = header[:8] + (2).to_bytes(2, "little") + header[10:-32]
+    file.seek(0)
+    file.write(body + hashlib.sha256(body).digest())
 PY
 (cd "$scratch/newer" && find . -type f -print0 | sort -z | xargs -0 sha256sum) >"$scratch/sums"
 for_each_vault_command UnsupportedFormat 7 "$scratch/newer"

@@ -60,12 +60,19 @@ cp --sparse=auto "$mnt/vm/f" "$scratch/copy"
 assert_same "$mnt/vm/f" "$scratch/copy"
 [[ $(allocated "$scratch/copy") -lt 8000000 ]] || fail "the copy has no holes"
 
-say "fallocate is refused, not pretended (until it is there)"
-if fallocate -p -o 0 -l 1M "$mnt/vm/f" 2>"$scratch/err"; then
-  assert_eq "$(head -c 1M "$mnt/vm/f" | tr -d '\0' | wc -c)" 0 "a punched hole has data"
-else
-  grep -q 'not supported' "$scratch/err" || fail "fallocate failed with: $(cat "$scratch/err")"
-fi
+say "fallocate: punch, zero, keep-size and plain do what they say; a mode that is not there is refused"
+cp "$mnt/vm/f" "$scratch/model"
+for change in "-p -o 40500000 -l 123456" "-z -o 41700000 -l 5000" "-o 0 -l 70000000" "-n -o 80000000 -l 1000000"; do
+  # shellcheck disable=SC2086 # the words are ours
+  fallocate $change "$scratch/model"
+  # shellcheck disable=SC2086
+  fallocate $change "$mnt/vm/f"
+  assert_eq "$(stat -c %s "$mnt/vm/f")" "$(stat -c %s "$scratch/model")" "the size after fallocate $change"
+  assert_same "$scratch/model" "$mnt/vm/f"
+done
+expect_errno EOPNOTSUPP fallocate -c -o 0 -l 1M "$mnt/vm/f"
+expect_errno EOPNOTSUPP fallocate -i -o 0 -l 1M "$mnt/vm/f"
+assert_same "$scratch/model" "$mnt/vm/f"
 
 say "after the commit, a remount, and in the point"
 wanted=$(layout "$mnt/vm/f")
