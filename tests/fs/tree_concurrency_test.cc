@@ -84,7 +84,9 @@ TEST_F(TreeConcurrencyTest, SnapshotsAreOneMoment) {
   });
   Lsn last;
   for (int i = 0; i < 12; ++i) {
-    if (i % 4 == 3) EXPECT_TRUE(tree->checkpoint().ok());
+    if (i % 4 == 3) {
+      EXPECT_TRUE(tree->checkpoint().ok());
+    }
     const auto snapshot = tree->snapshot("vm");
     if (!snapshot.ok()) {
       ADD_FAILURE() << snapshot.error().message;
