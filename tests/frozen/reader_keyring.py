@@ -1,0 +1,124 @@
+"""Sections 6, 7 and 12 of docs/format.md, for reader.py: vault header, keyring, recovery file."""
+
+import hmac
+import pathlib
+import struct
+
+from reader_primitives import Reader, aes_gcm_open, argon2id, hkdf, hmac256, need, rsa_oaep_open, sha256
+
+
+def blob(data):
+    return struct.pack("<I", len(data)) + data
+
+
+
+def open_box(key, box, label, aad):
+    salt, commitment, sealed = box[:32], box[32:64], box[64:]
+    okm = hkdf(key, salt, label + b"\0", 64)
+    need(hmac.compare_digest(okm[32:], commitment), "box commitment")
+    return aes_gcm_open(okm[:32], bytes(12), aad, sealed)
+
+
+def recovery_keys(path, passphrase, vault_id, fingerprint):
+    data = path.read_bytes()
+    need(sha256(data[:-32]) == data[-32:], "recovery file: digest")
+    clear = data[:58]
+    need(clear == b"VAULTFSR" + struct.pack("<H", 1) + vault_id + fingerprint, "recovery file: of another vault")
+    rest = Reader(data[58:-32])
+    box = Reader(rest.blob())
+    rest.end()
+    memory_kib, passes, salt = box.u32(), box.u32(), box.take(16)
+    key = argon2id(passphrase, salt, memory_kib, passes)
+    keys = Reader(open_box(key, box.take(box.left()), b"vaultfs/1 recovery file", clear))
+    found = {}
+    while keys.left():
+        platform_key = keys.take(16)
+        found[platform_key] = keys.take(32)
+    return found
+
+
+class Keyring:
+    """Header and keyring of a vault: identity and secrets."""
+
+    def __init__(self, path, options):
+        self.path, self.options = path, options
+        self.header = (path / "vault.header").read_bytes()
+        need(sha256(self.header[:-32]) == self.header[-32:], "vault header: digest")
+        header = Reader(self.header[:-32])
+        need(header.take(8) == b"VAULTFSH" and header.u16() == 1, "vault header")
+        self.id, _, self.suite, _, self.fingerprint = header.take(16), header.i64(), header.u8(), header.text(), header.take(32)
+        infrastructure_id = header.take(16)
+        header.end()
+        if self.suite == 2:
+            passphrase = pathlib.Path(options.passphrase_file).read_bytes().rstrip(b"\n")
+            self.infrastructure_key = recovery_keys(pathlib.Path(options.recovery_file), passphrase, self.id, self.fingerprint)[infrastructure_id]
+        self.open_keyring()
+
+    def numbered(self, folder, ending):
+        """(number, path) of a kind's files, ascending."""
+        return sorted((int(file.name.split(".")[0], 16), file) for file in (self.path / folder).glob(f"*.{ending}"))
+
+    def open_keyring(self):
+        self.keyring_generation, path = self.numbered("keyrings", "keyring")[-1]
+        data = path.read_bytes()
+        need(sha256(data[:-32]) == data[-32:], "keyring: digest")
+        self.keyring_digest = sha256(data)
+        clear = Reader(data[:-64])
+        need(clear.take(8) == b"VAULTFSK" and clear.u16() == 1 and clear.take(16) == self.id, "keyring")
+        generation = clear.u64()
+        self.keyring_predecessor, header_digest = clear.take(32), clear.take(32)
+        need(generation == self.keyring_generation and header_digest == sha256(self.header), "keyring: generation or header")
+        slots_at = clear.at
+        slots = [self.read_slot(clear) for _ in range(clear.u32())]
+        clear_bytes, slots_bytes = data[: clear.at], data[slots_at : clear.at]
+        salt, commitment, sealed = clear.take(32), clear.take(32), clear.take(clear.left())
+        keyring_key = next(filter(None, (self.unwrap(slot, generation) for slot in slots)), None)
+        need(keyring_key, "the key opens no slot")
+        okm = hkdf(keyring_key, salt, b"vaultfs/1 keyring key\0" + self.id + struct.pack("<Q", generation), 64)
+        need(hmac.compare_digest(okm[32:], commitment), "keyring: commitment")
+        secrets = aes_gcm_open(okm[:32], bytes(12), sha256(clear_bytes), sealed)
+        self.read_secrets(Reader(secrets), slots_bytes)
+        need(self.root_mac(b"vaultfs/1 keyring mac", data[:-64]) == data[-64:-32], "keyring: MAC")
+        need(hkdf(self.root_key, self.id, b"vaultfs/1 root fingerprint", 32) == self.fingerprint, "foreign root key")
+
+    @staticmethod
+    def read_slot(clear):
+        slot = {"kind": clear.u8(), "role": clear.u8()}
+        for name in ("key_vault", "key", "version", "algorithm", "identity"):
+            slot[name] = clear.blob()
+        slot["wrapped_in"], slot["wrapped"], slot["link"] = clear.u64(), clear.blob(), clear.blob()
+        return slot
+
+    def unwrap(self, slot, generation):
+        if slot["kind"] != 1:
+            return None
+        context = self.id + struct.pack("<QB", slot["wrapped_in"], slot["kind"]) + blob(slot["key_vault"]) + blob(slot["key"]) + blob(slot["version"])
+        content = rsa_oaep_open(self.options.key, self.options.passphrase_file, slot["wrapped"])
+        if content is None:
+            return None
+        need(len(content) == 65 and content[0] == 1 and content[33:] == sha256(context), "wrap: another context")
+        if slot["role"] == 1:
+            return content[1:33]
+        return open_box(content[1:33], slot["link"], b"vaultfs/1 keyring link", struct.pack("<Q", generation) + context)
+
+    def read_secrets(self, secrets, slots_bytes):
+        self.root_key, self.chunk_id_key = secrets.take(32), secrets.take(32)
+        self.epochs = {}
+        for _ in range(secrets.u32()):
+            number, _, closed, last = secrets.u64(), secrets.i64(), secrets.u8(), secrets.u64()
+            self.epochs[number] = {"last_segment": last if closed else None, "dek": secrets.take(32)}
+        for _ in range(secrets.u32()):
+            secrets.blob(), secrets.take(32)
+        secrets.u8(), secrets.blob(), secrets.blob(), secrets.u8(), secrets.blob(), secrets.blob(), secrets.u8()
+        secrets.u32(), secrets.u32(), secrets.u32()
+        self.versions = []
+        for _ in range(secrets.u32()):
+            _, _, version, role = secrets.blob(), secrets.blob(), secrets.text(), secrets.u8()
+            self.versions.append((version, role))
+            secrets.i64(), secrets.i64(), secrets.u64(), secrets.u64(), secrets.u64(), secrets.u8(), secrets.u64(), secrets.u8(), secrets.blob()
+        self.incarnation = secrets.u64()
+        need(secrets.take(32) == sha256(slots_bytes), "keyring: slots")
+        secrets.end()
+
+    def root_mac(self, label, data):
+        return hmac256(hkdf(self.root_key, b"", label, 32), data)
