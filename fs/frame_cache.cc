@@ -26,7 +26,7 @@ std::shared_ptr<const FrameCache::Block> FrameCache::find(const Key& key) {
 void FrameCache::insert(const Key& key, std::shared_ptr<const Block> block) {
   std::vector<std::shared_ptr<const Block>> evicted;  // freed without the lock
   const std::lock_guard lock(mutex_);
-  if (places_.contains(key)) return;
+  if (closed_ || places_.contains(key)) return;
   used_ += block->view().size();
   by_use_.push_front({key, std::move(block)});
   places_[key] = by_use_.begin();
@@ -39,12 +39,18 @@ void FrameCache::insert(const Key& key, std::shared_ptr<const Block> block) {
   }
 }
 
-void FrameCache::clear() {
-  std::list<Resident> gone;
+void FrameCache::close() {
+  std::list<Resident> gone;  // freed without the lock
   const std::lock_guard lock(mutex_);
+  closed_ = true;
   gone.swap(by_use_);
   places_.clear();
   used_ = 0;
+}
+
+void FrameCache::open() {
+  const std::lock_guard lock(mutex_);
+  closed_ = false;
 }
 
 }  // namespace vaultfs

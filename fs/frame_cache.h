@@ -49,7 +49,9 @@ class FrameCache {
 
   [[nodiscard]] std::shared_ptr<const Block> find(const Key& key);
   void insert(const Key& key, std::shared_ptr<const Block> block);
-  void clear();
+  // Forgets everything; until open() nothing is taken in, also not from a read that is just under way.
+  void close();
+  void open();
 
  private:
   struct KeyHash {
@@ -64,6 +66,7 @@ class FrameCache {
 
   const std::uint64_t limit_;
   std::mutex mutex_;  // guards all below; a leaf
+  bool closed_ = false;
   std::uint64_t used_ = 0;
   std::list<Resident> by_use_;  // most recent first
   std::unordered_map<Key, std::list<Resident>::iterator, KeyHash> places_;

@@ -53,7 +53,7 @@ struct DiskImage {
   ExtentMap extents;
   std::map<std::uint64_t, DirtyChunk> dirty;  // by chunk index; never both members empty
   std::unique_ptr<ReadStreams> streams;       // made at the first read of a large file, then never replaced
-  std::unique_ptr<Error> poison;              // the content can't be known: every read gives this
+  std::unique_ptr<Error> poison;              // the content can't be known: reads, writes and cuts give this
 };
 
 // Errors that came after an acknowledged write: like Linux's errseq_t, each open file sees each once.

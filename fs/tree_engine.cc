@@ -47,7 +47,7 @@ TreeEngine::~TreeEngine() {
     }
     inode->content->dirty.clear();
   }
-  cache_.clear();
+  cache_.close();
 }
 
 Status TreeEngine::writable() const {
@@ -183,11 +183,35 @@ WorkingTree::Statistics TreeEngine::statistics() {
 
 void TreeEngine::seal() {
   if (sealed_.exchange(true)) return;
-  if (journal_ != nullptr) seal_everything();
-  cache_.clear();
+  if (journal_ != nullptr) {
+    seal_everything();
+    static_cast<void>(commit_journal().ok());
+    forget_slots();
+  }
+  cache_.close();
   memory_.wipe();
 }
 
-void TreeEngine::unseal() { sealed_ = false; }
+void TreeEngine::forget_slots() {
+  std::vector<InodePointer> inodes;
+  {
+    const std::shared_lock lock(tree_mutex_);
+    for (const auto& [number, inode] : inodes_) inodes.push_back(inode);
+  }
+  for (const InodePointer& inode : inodes) {
+    const std::unique_lock lock(inode->mutex);
+    if (inode->content == nullptr || inode->content->dirty.empty()) continue;
+    // What could not be sealed is in the journal (sync_all came before), but must not stay in memory in the clear.
+    DiskImage& image = *inode->content;
+    while (!image.dirty.empty()) drop_chunk(image, image.dirty.begin());
+    image.poison = std::make_unique<Error>(
+        Error{ErrorCode::KeyRevoked, "the newest content is in the journal only since the vault was sealed; remount"});
+  }
+}
+
+void TreeEngine::unseal() {
+  cache_.open();
+  sealed_ = false;
+}
 
 }  // namespace vaultfs

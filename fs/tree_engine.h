@@ -245,6 +245,7 @@ class TreeEngine final : public WorkingTree {
     std::uint64_t logical_bytes = 0;
     std::vector<SectionFragment> fragments;  // checkpoint only
     std::uint64_t fragment_bytes = 0;
+    std::optional<Error> failure;
   };
   [[nodiscard]] InodeRecord record_of(const Inode& inode) const;
   void cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_slots);
@@ -253,6 +254,8 @@ class TreeEngine final : public WorkingTree {
   [[nodiscard]] Status settle(Cut& cut);
   [[nodiscard]] Result<Bytes> encode_section(const std::function<void()>& cut_made);
   void seal_everything();
+  // Drops what could not be sealed: those files can't be read or written until the vault is opened again.
+  void forget_slots();
 
   // --- tree_replay.cc
   void replay_change(Lsn lsn, const TreeChange& change);

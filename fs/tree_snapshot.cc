@@ -37,6 +37,8 @@ InodeRecord TreeEngine::record_of(const Inode& inode) const {
 
 void TreeEngine::cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_slots) {
   const std::unique_lock lock(inode->mutex);
+  // A file whose content is not known here would lose in the cut what the journal may still have of it.
+  if (const Status known = readable(*inode); !known.ok()) cut.failure = known.error();
   cut.records.push_back(record_of(*inode));
   cut.logical_bytes += inode->size;
   if (inode->type != InodeType::file) return;
@@ -82,6 +84,7 @@ void TreeEngine::cut_tree(const InodePointer& top, Cut& cut, bool keep_small_slo
 }
 
 Status TreeEngine::settle(Cut& cut) {
+  if (cut.failure.has_value()) return *cut.failure;
   SegmentStore& store = vault_->segments();
   for (FileCut& file : cut.files) {
     for (const JobPointer& job : file.jobs) {

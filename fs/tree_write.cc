@@ -84,6 +84,7 @@ Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t han
   const std::shared_lock cut(cut_);
   const std::unique_lock lock(inode->mutex);
   if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
+  VAULTFS_RETURN_IF_ERROR(readable(*inode));
   const std::uint64_t begin = offset.value_or(inode->size);
   if (begin > kMaxFileBytes - bytes.size()) return too_large();
   if (bytes.empty()) return begin;
@@ -128,6 +129,7 @@ Status TreeEngine::set_chunk(InodeNumber number, ChunkIndexInFile index, const C
     const std::shared_lock cut(cut_);
     const std::unique_lock lock(inode->mutex);
     if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
+    VAULTFS_RETURN_IF_ERROR(readable(*inode));
     DiskImage& image = inode->image();
     if (image.extents.page_to_load(index.value).has_value()) continue;
     const Lsn changed = stamp(*inode);

@@ -101,6 +101,7 @@ Status TreeEngine::truncate(InodeNumber number, std::uint64_t size) {
     const std::shared_lock cut(cut_);
     const std::unique_lock lock(inode->mutex);
     if (inode->dead) return removed();
+    VAULTFS_RETURN_IF_ERROR(readable(*inode));
     if (inode->content != nullptr && inode->content->extents.page_to_load(size / kChunkBytes).has_value()) continue;
     const Lsn changed = stamp(*inode);
     const UnixNanos time = now();
@@ -134,6 +135,7 @@ Status TreeEngine::zero_range(const InodePointer& inode, std::uint64_t offset, s
     const std::shared_lock cut(cut_);
     const std::unique_lock lock(inode->mutex);
     if (inode->dead) return removed();
+    VAULTFS_RETURN_IF_ERROR(readable(*inode));
     std::uint64_t end = std::min(offset + length, inode->size);
     // Behind the end of the file all is zero anyway: the last chunk counts as a whole.
     if (end == inode->size) end = round_up_to_chunk(end);
@@ -183,6 +185,7 @@ Status TreeEngine::fallocate(InodeNumber number, FallocateMode mode, std::uint64
   const std::shared_lock cut(cut_);
   const std::unique_lock lock(inode->mutex);
   if (inode->dead) return removed();
+  VAULTFS_RETURN_IF_ERROR(readable(*inode));
   if (offset + length <= inode->size) return ok_status();
   inode->changed = stamp(*inode);
   resize(*inode, offset + length);
