@@ -15,16 +15,28 @@ Result<Bytes> read_file(Env& env, const Env::Path& path, std::uint64_t limit) {
   return bytes;
 }
 
+namespace {
+
+// PATH.tmp, whole and synced, then under its name.
+Status write_and_rename(Env& env, const Env::Path& temporary, const Env::Path& path, ByteView bytes) {
+  VAULTFS_ASSIGN_OR_RETURN(auto file, env.open(temporary, OpenMode::create_exclusive));
+  Status written = file->write_at(0, bytes);
+  if (written.ok()) written = file->sync();
+  file.reset();
+  if (written.ok()) written = env.rename(temporary, path);
+  // The temporary file is this call's own. The failure that led here is the one to report.
+  if (!written.ok()) static_cast<void>(env.remove_file(temporary));
+  return written;
+}
+
+}  // namespace
+
 Status write_file_durably(Env& env, const Env::Path& path, ByteView bytes) {
   Env::Path temporary = path;
   temporary += ".tmp";
   VAULTFS_ASSIGN_OR_RETURN(const FileInfo left_over, env.info(temporary));
   if (left_over.kind == FileKind::file) VAULTFS_RETURN_IF_ERROR(env.remove_file(temporary));
-  VAULTFS_ASSIGN_OR_RETURN(auto file, env.open(temporary, OpenMode::create_exclusive));
-  VAULTFS_RETURN_IF_ERROR(file->write_at(0, bytes));
-  VAULTFS_RETURN_IF_ERROR(file->sync());
-  file.reset();
-  VAULTFS_RETURN_IF_ERROR(env.rename(temporary, path));
+  VAULTFS_RETURN_IF_ERROR(write_and_rename(env, temporary, path, bytes));
   // A bare name is in the current directory.
   return env.sync_directory(path.has_parent_path() ? path.parent_path() : Env::Path("."));
 }

@@ -79,7 +79,7 @@ class Env {
 [[nodiscard]] Result<Bytes> read_file(Env& env, const Env::Path& path, std::uint64_t limit);
 
 // Writes a new file so that after success it is durable under `path` with all its bytes, and after a crash it is either
-// whole or absent: PATH.tmp, sync, rename, sync of the directory. An existing `path` is replaced as a whole.
+// whole or absent: PATH.tmp (gone after a failure), sync, rename, sync of the directory. `path` is replaced as a whole.
 [[nodiscard]] Status write_file_durably(Env& env, const Env::Path& path, ByteView bytes);
 
 // A random id, never all zero.

@@ -486,6 +486,21 @@ TEST(SimEnv, WriteFileDurablyIsWholeOrAbsentAtEveryStep) {
   }
 }
 
+TEST(SimEnv, WriteFileDurablyLeavesNoTemporaryFileAfterAFailure) {
+  for (const bool full : {true, false}) {
+    SimEnv env;
+    env.write("/a", bytes_of("old"));
+    if (full) {
+      env.set_free_bytes(100);
+    } else {
+      env.fail_next_sync(1);
+    }
+    EXPECT_EQ(write_file_durably(env, "/a", filled(2000, 9)).code(), full ? ErrorCode::NoSpace : ErrorCode::IoError);
+    EXPECT_EQ(text_of(env.read("/a")), "old");
+    EXPECT_FALSE(env.exists("/a.tmp"));
+  }
+}
+
 TEST(SimEnv, ThreadsMayShareIt) {
   SimEnv env;
   std::vector<std::thread> threads;
