@@ -8,8 +8,10 @@
 namespace vaultfs {
 
 Result<std::shared_ptr<KeyVault>> LocalResolver::open(const std::string& key_vault) {
-  VAULTFS_ASSIGN_OR_RETURN(std::unique_ptr<LocalKeyVault> opened, vaults_.open(key_vault));
-  return std::shared_ptr<KeyVault>(std::move(opened));
+  // Also where it is open already: this tells that it is still there.
+  VAULTFS_ASSIGN_OR_RETURN(std::shared_ptr<KeyVault> opened, vaults_.open(key_vault));
+  const std::lock_guard lock(mutex_);
+  return opened_.emplace(key_vault, std::move(opened)).first->second;
 }
 
 Result<KeyVaultResolver::Located> LocalResolver::locate(const std::string& version) {

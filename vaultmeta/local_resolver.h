@@ -1,6 +1,8 @@
 #pragma once
 
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "base/result.h"
@@ -10,6 +12,9 @@
 namespace vaultfs {
 
 // Resolves to the machine's local key vaults. `vaults` must outlive it. Thread-safe.
+//
+// Each key vault is opened once and kept: it holds no state but its passphrase, which can be read from a descriptor
+// only once, and what it costs to stretch it (256 MiB and a second) would come with every unwrap.
 class LocalResolver final : public KeyVaultResolver {
  public:
   explicit LocalResolver(LocalKeyVaults& vaults) : vaults_(vaults) {}
@@ -20,6 +25,8 @@ class LocalResolver final : public KeyVaultResolver {
 
  private:
   LocalKeyVaults& vaults_;
+  std::mutex mutex_;  // guards opened_; a leaf, not held across I/O
+  std::map<std::string, std::shared_ptr<KeyVault>> opened_;
 };
 
 }  // namespace vaultfs

@@ -45,7 +45,7 @@ struct LocalKeyVaultOptions {
 // need private keys PassphraseRequired, WrongPassphrase, PermissionDenied (machine.key is open to others).
 class LocalKeyVault : public KeyVault {
  public:
-  // Asks for the passphrase when one is needed; nothing prompts by itself. Called at most once, the answer is kept
+  // Asks for the passphrase when one is needed; nothing prompts by itself. Called until it gives one, which is kept
   // locked. It is called under a lock of this object and must not call back into it.
   using PassphraseSource = std::function<Result<SecretBuffer>()>;
 

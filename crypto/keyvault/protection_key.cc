@@ -43,11 +43,11 @@ Result<SecretBuffer> ProtectionKey::from_passphrase(const LocalVaultFile& vault)
                    "the private keys of key vault " + vault.name +
                        " are protected by a passphrase; give it by a file or descriptor"};
     }
-    passphrase_ = source_();
+    // A source that fails is asked again the next time: the disk with the passphrase file may come back.
+    VAULTFS_ASSIGN_OR_RETURN(passphrase_, source_());
   }
-  if (!passphrase_->ok()) return passphrase_->error();
   if (!opened_key_ || opened_box_ != vault.passphrase_box) {
-    opened_key_ = open_with_passphrase(**passphrase_, kLabel, bytes_of(vault.name), vault.passphrase_box);
+    opened_key_ = open_with_passphrase(*passphrase_, kLabel, bytes_of(vault.name), vault.passphrase_box);
     opened_box_ = vault.passphrase_box;
     if (opened_key_->ok() && (*opened_key_)->size() != kKeyFileKeyBytes) {
       opened_key_ = Error{ErrorCode::AuthenticationFailed, "the key inside has a wrong length"};

@@ -18,8 +18,9 @@ namespace vaultfs {
 // passphrase: so a passphrase costs its 256 MiB once a process and not at every unwrap, and a wrong one is found before
 // anything is sealed under it.
 //
-// Thread-safe. machine.key is read anew on each call. The passphrase is asked for once; it and the key that it opened
-// are kept in locked memory, the key only for as long as the box in vault.json is the one that it came from.
+// Thread-safe. machine.key is read anew on each call. The passphrase is asked for until there is one; it and the key
+// that it opened are kept in locked memory, the key only for as long as the box in vault.json is the one that it came
+// from.
 class ProtectionKey {
  public:
   ProtectionKey(Env& env, Env::Path directory, LocalKeyVault::PassphraseSource source);
@@ -41,7 +42,7 @@ class ProtectionKey {
   Env::Path directory_;
   std::mutex mutex_;  // guards everything below; taken after LocalKeyVault's change lock, nothing is taken under it
   LocalKeyVault::PassphraseSource source_;
-  std::optional<Result<SecretBuffer>> passphrase_;  // the source's one answer
+  std::optional<SecretBuffer> passphrase_;  // the source's one answer
   Bytes opened_box_;
   std::optional<Result<SecretBuffer>> opened_key_;  // what opening opened_box_ gave: a key, or why not
 };
