@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/bytes.h"
@@ -70,9 +71,11 @@ struct JournalReplay {
 // JournalDamaged as in format.md, section 5 (`required` is the LSN that the head claims as synced); what was applied
 // before that is authentic. An error of `apply` stops the replay and is returned; so are KeyRevoked, UnsupportedFormat
 // and failures of reading. Changes nothing, but makes the last journal durable as it was read, so that a new journal
-// may build on it.
-[[nodiscard]] Result<JournalReplay> replay_journals(Env& env, const Env::Path& directory, const EpochKeys& keys,
-                                                    ContainerNumber first, Lsn after, Lsn required,
-                                                    const std::function<Status(Lsn, JournalRoom, ByteView)>& apply);
+// may build on it. With `last_of_closed_epochs`, a journal above that number must be of an epoch that is not closed
+// (JournalDamaged): whoever has no more than an old key can't add to the vault's history.
+[[nodiscard]] Result<JournalReplay> replay_journals(
+    Env& env, const Env::Path& directory, const EpochKeys& keys, ContainerNumber first, Lsn after, Lsn required,
+    const std::function<Status(Lsn, JournalRoom, ByteView)>& apply,
+    std::optional<ContainerNumber> last_of_closed_epochs = std::nullopt);
 
 }  // namespace vaultfs

@@ -65,6 +65,7 @@ Result<std::unique_ptr<JournalReader>> JournalReader::open(Env& env, const Env::
   VAULTFS_ASSIGN_OR_RETURN(const ByteView stored, reader->window_.read(0, ContainerHeader::kEncodedBytes));
   auto cipher = [&]() -> Result<std::unique_ptr<ContainerCipher>> {
     VAULTFS_ASSIGN_OR_RETURN(const ContainerHeader header, ContainerHeader::decode(stored));
+    reader->epoch_ = header.epoch;
     return ContainerCipher::open(keys, header, ContainerKind::journal, number);
   }();
   if (!cipher.ok()) {

@@ -38,6 +38,8 @@ class JournalReader {
                                                                    const EpochKeys& keys, ContainerNumber number);
 
   [[nodiscard]] const JournalContinues& continues() const noexcept { return continues_; }
+  // Whose DEK it was sealed under.
+  [[nodiscard]] EpochNumber epoch() const noexcept { return epoch_; }
   // Highest LSN read so far.
   [[nodiscard]] Lsn reached() const noexcept { return reached_; }
   [[nodiscard]] bool clean_end() const noexcept { return clean_end_; }
@@ -72,6 +74,7 @@ class JournalReader {
   WindowReader window_;
   const ContainerNumber number_;
   std::unique_ptr<ContainerCipher> cipher_;
+  EpochNumber epoch_;
   JournalContinues continues_;
   Lsn reached_;
   std::uint64_t offset_ = 0;  // of the next record

@@ -34,11 +34,21 @@ Status check_continuity(const JournalReader& journal, ContainerNumber number, st
                                               std::to_string(reached.value_or(after).value)};
 }
 
+// An epoch is closed once its keys seal nothing new: a journal of such an epoch is an old one.
+Status check_epoch_open(const EpochKeys& keys, const JournalReader& journal, ContainerNumber number) {
+  return keys.with_dek(journal.epoch(), [&](const EpochKeys::Epoch& epoch) -> Status {
+    if (!epoch.last_segment) return ok_status();
+    return Error{ErrorCode::JournalDamaged, "journal " + std::to_string(number.value) +
+                                                " was made with the key of a DEK epoch that was closed before it"};
+  });
+}
+
 }  // namespace
 
 Result<JournalReplay> replay_journals(Env& env, const Env::Path& directory, const EpochKeys& keys,
                                       ContainerNumber first, Lsn after, Lsn required,
-                                      const std::function<Status(Lsn, JournalRoom, ByteView)>& apply) {
+                                      const std::function<Status(Lsn, JournalRoom, ByteView)>& apply,
+                                      std::optional<ContainerNumber> last_of_closed_epochs) {
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<ContainerNumber> numbers, journals_from(env, directory, first));
   const JournalReader::Apply apply_new = [&](Lsn lsn, JournalRoom room, ByteView entry) {
     return lsn > after ? apply(lsn, room, entry) : ok_status();
@@ -48,6 +58,9 @@ Result<JournalReplay> replay_journals(Env& env, const Env::Path& directory, cons
   for (const ContainerNumber number : numbers) {
     VAULTFS_ASSIGN_OR_RETURN(const auto journal, JournalReader::open(env, directory, keys, number));
     VAULTFS_RETURN_IF_ERROR(check_continuity(*journal, number, reached, after));
+    if (last_of_closed_epochs && number > *last_of_closed_epochs) {
+      VAULTFS_RETURN_IF_ERROR(check_epoch_open(keys, *journal, number));
+    }
     // A killed owner may have left records that only the kernel's memory has. A new journal will be built on what is
     // read here, so it has to be durable before it is believed.
     if (number == numbers.back()) VAULTFS_RETURN_IF_ERROR(journal->make_durable());

@@ -167,9 +167,13 @@ Status VaultOpening::load_state(const Head& head) {
     if (room == JournalRoom::tree) return tree_.apply(lsn, entry);
     return ok_status();
   };
+  // An epoch is closed after the journal has gone on under the next one, and the head that names the keyring with the
+  // closed epoch comes later still. A keyring beyond the head may have closed an epoch since.
+  std::optional<ContainerNumber> last_of_closed_epochs;
+  if (parts_.custody->generation() == head.keyring_generation) last_of_closed_epochs = head.journal;
   VAULTFS_ASSIGN_OR_RETURN(replay_,
                            replay_journals(parts_.machine.env, parts_.path / kJournalFiles.name, parts_.custody->keys(),
-                                           replay_from_, after, head.journal_lsn, apply));
+                                           replay_from_, after, head.journal_lsn, apply, last_of_closed_epochs));
   return open_activity(head);
 }
 

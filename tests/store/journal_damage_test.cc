@@ -248,5 +248,19 @@ TEST_F(JournalDamage, OtherFilesInTheDirectoryAreNoJournals) {
   EXPECT_EQ(replay_code(), ErrorCode::JournalDamaged);
 }
 
+// Somebody who kept the key of epoch 1 adds to the history after the epoch was closed.
+TEST_F(JournalDamage, AJournalOfAClosedEpochIsRefusedAboveTheOneTheHeadNames) {
+  write_journal(1, {}, {"one"}, true);
+  write_journal(2, Lsn(2), {"forged"});
+  const auto now = make_test_keys(Suite::aes_gcm, 2, 0, 1);
+  const ReplayedLog refused = replay(env_, *now, 1, {}, {}, ContainerNumber(1));
+  ASSERT_EQ(refused.outcome.code(), ErrorCode::JournalDamaged);
+  EXPECT_EQ(refused.contents(), std::vector<std::string>{"one"});
+  // What the head names was made while the epoch was open, and an epoch that is open may go on.
+  EXPECT_TRUE(replay(env_, *now, 1, {}, {}, ContainerNumber(2)).outcome.ok());
+  EXPECT_TRUE(replay(env_, *now).outcome.ok());
+  EXPECT_TRUE(replay(env_, *make_test_keys(Suite::aes_gcm, 2), 1, {}, {}, ContainerNumber(1)).outcome.ok());
+}
+
 }  // namespace
 }  // namespace vaultfs

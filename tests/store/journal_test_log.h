@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,13 +39,16 @@ struct ReplayedLog {
 }
 
 [[nodiscard]] inline ReplayedLog replay(Env& env, const EpochKeys& keys, std::uint64_t first = 1, Lsn after = {},
-                                        Lsn required = {}) {
+                                        Lsn required = {},
+                                        std::optional<ContainerNumber> last_of_closed_epochs = std::nullopt) {
   ReplayedLog log;
-  log.outcome = replay_journals(env, kJournalDirectory, keys, ContainerNumber(first), after, required,
-                                [&](Lsn lsn, JournalRoom room, ByteView entry) {
-                                  log.entries.push_back({lsn, room, std::string(text_of(entry))});
-                                  return ok_status();
-                                });
+  log.outcome = replay_journals(
+      env, kJournalDirectory, keys, ContainerNumber(first), after, required,
+      [&](Lsn lsn, JournalRoom room, ByteView entry) {
+        log.entries.push_back({lsn, room, std::string(text_of(entry))});
+        return ok_status();
+      },
+      last_of_closed_epochs);
   return log;
 }
 

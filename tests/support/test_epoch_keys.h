@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "store/epoch_keys.h"
@@ -10,9 +11,9 @@
 namespace vaultfs {
 
 // Keys of a vault for tests: always the same for the same arguments, so that containers can be opened after a crash.
-// Epochs 1 to `epochs`, none of them closed.
+// Epochs 1 to `epochs`, of which 1 to `closed` are closed at segment 100.
 [[nodiscard]] inline std::unique_ptr<EpochKeys> make_test_keys(Suite suite = Suite::aes_gcm, std::uint64_t epochs = 1,
-                                                               std::uint8_t variant = 0) {
+                                                               std::uint8_t variant = 0, std::uint64_t closed = 0) {
   const auto secret = [variant](std::uint8_t fill) {
     Bytes bytes(32, static_cast<std::byte>(fill));
     bytes[0] = static_cast<std::byte>(variant);
@@ -25,7 +26,9 @@ namespace vaultfs {
   auto keys = std::make_unique<EpochKeys>(vault, suite);
   std::map<EpochNumber, EpochKeys::Epoch> all;
   for (std::uint64_t epoch = 1; epoch <= epochs; ++epoch) {
-    all[EpochNumber(epoch)] = {secret(static_cast<std::uint8_t>(0x40 + epoch)), std::nullopt};
+    std::optional<ContainerNumber> last_segment;
+    if (epoch <= closed) last_segment = ContainerNumber(100);
+    all[EpochNumber(epoch)] = {secret(static_cast<std::uint8_t>(0x40 + epoch)), last_segment};
   }
   keys->set(std::move(all), secret(0x21), suite == Suite::aes_gcm ? SecretBuffer() : secret(0x22));
   return keys;
