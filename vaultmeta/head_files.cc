@@ -50,7 +50,10 @@ Result<StoredHeads> read_heads(BlobStore& blobs, KeyCustody& custody) {
       heads.newest_first.push_back(std::move(*head));
       continue;
     }
-    if (!is_integrity_error(head.code())) return std::move(head).error();
+    // A head has no digest that tells damage from a newer format; header and keyring have said already that this is
+    // ours.
+    const bool damaged = is_integrity_error(head.code()) || head.code() == ErrorCode::UnsupportedFormat;
+    if (!damaged) return std::move(head).error();
     if (!heads.damage.has_value()) {
       heads.damaged_file = Generation(number);
       heads.damage = Error{ErrorCode::DamagedHead, head.error().message};

@@ -93,12 +93,17 @@ Status KeyringCustody::observe_retiring() {
   return settle_head();
 }
 
-// Rule 1: the newest enabled, currently valid version, only ever forward. A pinned reference stays.
+// Rule 1: the newest enabled, currently valid version, only ever forward. A pinned reference stays. Versions that the
+// vault has left behind are no way forward, however new their key vault takes them for: an import dates them anew.
 Status KeyringCustody::follow(const ReachedKey& reached, RefreshOutcome& outcome) {
   const Snapshot now = snapshot();
   if (!now.settings.customer_managed || now.settings.pinned_version || reached.key_vault == nullptr) return ok_status();
   const std::int64_t now_seconds = context_.env.clock().now().seconds();
-  const KeyVersionInfo* next = newer_version(reached.versions, now.active.version, now_seconds);
+  std::vector<KeyVersionInfo> versions = reached.versions;
+  std::erase_if(versions, [&](const KeyVersionInfo& version) {
+    return version.id != now.active.version && now.rule.find(version.id) != nullptr;
+  });
+  const KeyVersionInfo* next = newer_version(versions, now.active.version, now_seconds);
   if (next == nullptr) return ok_status();
   Status taken = check_may_wrap(*next, now_seconds);
   if (taken.ok()) {

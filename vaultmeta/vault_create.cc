@@ -102,11 +102,16 @@ class VaultCreation {
       VAULTFS_ASSIGN_OR_RETURN(const auto names, env.list(path_));
       if (!names.empty()) return Error{ErrorCode::VaultExists, "the directory is not empty"};
     }
-    undo_.on_failure([this] {
-      lock_.reset();
-      remove_content(machine_.env, path_);
-    });
     VAULTFS_ASSIGN_OR_RETURN(lock_, take_vault_lock(env, path_, 0));
+    // Another creation may have been at work between that look and the lock: what it made is not ours to take back.
+    VAULTFS_ASSIGN_OR_RETURN(const auto names, env.list(path_));
+    if (names != std::vector<std::string>{kLockFileName}) {
+      return Error{ErrorCode::VaultExists, "another process has just made something in the directory"};
+    }
+    undo_.on_failure([this] {
+      remove_content(machine_.env, path_);
+      lock_.reset();
+    });
     for (const VaultFolder& folder : kVaultFolders) VAULTFS_RETURN_IF_ERROR(env.make_directory(path_ / folder.name));
     return env.sync_directory(path_);
   }
@@ -194,8 +199,10 @@ class VaultCreation {
     if (info.kind != FileKind::missing) {
       return Error{ErrorCode::AlreadyExists, "the recovery file exists already; it is never replaced"};
     }
+    // It takes back its own failures. A file that another process has made there meanwhile is none of ours.
+    VAULTFS_RETURN_IF_ERROR(write_recovery_file(machine_.env, file, keys, *options_.recovery_passphrase));
     undo_.on_failure([this, file] { static_cast<void>(machine_.env.remove_file(file)); });
-    return write_recovery_file(machine_.env, file, keys, *options_.recovery_passphrase);
+    return ok_status();
   }
 
   Status pin_and_register() {

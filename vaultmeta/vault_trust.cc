@@ -21,14 +21,11 @@ Status register_here(const Vault::Machine& machine, const OpenedVault& vault, co
   return machine.state.register_vault(registration);
 }
 
-// Opens as owner with a new incarnation, which writes a head and pins it.
-Result<Pin> accept_older_copy(const Vault::Machine& machine, const std::filesystem::path& path, const Pin& trusted) {
+// Opens as owner with a new incarnation, which writes a head and pins it. The machine has no pin meanwhile.
+Status start_incarnation(const Vault::Machine& machine, const std::filesystem::path& path, const Pin& trusted) {
   VaultOpenOptions options;
   options.path = path;
   options.accept_older = true;
-  // Otherwise the pin would refuse the older head for ever. From here until the new head is pinned the machine trusts
-  // nothing.
-  VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(trusted.vault));
   TreeLeftAlone tree;
   const std::optional<Pin> instead(trusted);
   VaultOpening opening(machine, options, instead, tree);
@@ -36,9 +33,23 @@ Result<Pin> accept_older_copy(const Vault::Machine& machine, const std::filesyst
   vault->record_activity("vault.trust", "Succeeded", format_fingerprint(trusted.root_fingerprint),
                          "an older copy was accepted");
   VAULTFS_RETURN_IF_ERROR(register_here(machine, *vault, vault->custody().status().settings));
-  VAULTFS_RETURN_IF_ERROR(vault->close());
+  return vault->close();
+}
+
+Result<Pin> accept_older_copy(const Vault::Machine& machine, const std::filesystem::path& path, const Pin& trusted,
+                              const Pin& known) {
+  // Otherwise the pin would refuse the older head for ever. From here until the new head is pinned the machine trusts
+  // nothing.
+  VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(trusted.vault));
+  const Status started = start_incarnation(machine, path, trusted);
   VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(trusted.vault));
-  if (!pin.has_value()) return Error{ErrorCode::Internal, "the new incarnation was not pinned"};
+  if (!pin.has_value()) {
+    // Nothing was accepted: the machine goes on knowing what it has seen.
+    VAULTFS_RETURN_IF_ERROR(machine.state.set_pin(known));
+    VAULTFS_RETURN_IF_ERROR(started);
+    return Error{ErrorCode::Internal, "the new incarnation was not pinned"};
+  }
+  VAULTFS_RETURN_IF_ERROR(started);
   return *pin;
 }
 
@@ -85,7 +96,7 @@ Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::pa
     trusted.incarnation = known->incarnation;
     VAULTFS_RETURN_IF_ERROR(
         machine.state.audit("vault.trust", "an older copy of vault " + to_hex(header.id.view()) + " was accepted"));
-    return accept_older_copy(machine, path, trusted);
+    return accept_older_copy(machine, path, trusted, *known);
   }
   VAULTFS_RETURN_IF_ERROR(machine.state.audit("vault.trust", "vault " + to_hex(header.id.view()) + " is trusted"));
   if (known.has_value() && !same_root) VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(header.id));

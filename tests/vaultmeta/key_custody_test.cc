@@ -239,6 +239,31 @@ TEST(KeyCustodyTest, FollowsTheNewestThatMayWrapAndOnlyForward) {
   EXPECT_EQ(world.role(v3), VersionRole::active);
 }
 
+// On a second machine the versions are imported in any order, and dated by their import.
+TEST(KeyCustodyTest, NeverFollowsAVersionThatItHasLeftBehind) {
+  CustodyWorld world;
+  world.create();
+  const std::string v2 = world.kv->add_version("kek");
+  refresh(world);
+  ASSERT_EQ(world.role(v2), VersionRole::active);
+  auto imported = std::make_shared<FakeKeyVault>("here", world.env.clock());
+  imported->import_version("copy", *world.kv, "kek", v2);
+  imported->import_version("copy", *world.kv, "kek", world.v1);
+  world.resolver.add(imported);
+  world.resolver.forget("kv");
+  world.resolver.places[v2] = {"here", "copy"};
+  world.resolver.places[world.v1] = {"here", "copy"};
+  ASSERT_TRUE(world.open().ok());
+  EXPECT_FALSE(refresh(world).version_changed);
+  EXPECT_EQ(world.role(v2), VersionRole::active);
+  complete_backup(world);
+  EXPECT_THAT(refresh(world).retired, ElementsAre(world.v1));
+  EXPECT_FALSE(refresh(world).version_changed);
+  const std::string v3 = imported->add_version("copy");
+  EXPECT_TRUE(refresh(world).version_changed);
+  EXPECT_EQ(world.role(v3), VersionRole::active);
+}
+
 TEST(KeyCustodyTest, ADisabledActiveVersionIsARevocationNeverAFallBack) {
   CustodyWorld world;
   world.create();

@@ -133,6 +133,31 @@ TEST(VaultCreate, AFailureAtAnyStepLeavesNothing) {
   EXPECT_GE(failures, 6U);
 }
 
+TEST(VaultCreate, TakesNothingBackThatAnotherCreationHasMade) {
+  VaultWorld world;
+  std::optional<bool> other;
+  // Between the look at the directory and its lock, the other one does all of its work.
+  world.env.set_observer([&](SimStep kind, const Env::Path& path) {
+    if (kind != SimStep::sync_directory || path != "/" || !world.env.exists("/vault") || other.has_value()) return;
+    other = false;
+    other = world.create().ok();
+  });
+  const auto refused = world.create();
+  world.env.set_observer(nullptr);
+  ASSERT_EQ(other, true);
+  EXPECT_EQ(refused.code(), ErrorCode::VaultExists);
+  ASSERT_OK(world.open());
+  ASSERT_OK(world.close());
+  // One that is still at work keeps what it has made so far.
+  world.env.make_directories("/second");
+  const auto busy = world.env.lock("/second/vault.lock");
+  ASSERT_OK(busy);
+  VaultCreateOptions options = VaultWorld::create_options();
+  options.path = "/second";
+  EXPECT_FALSE(world.create(options).ok());
+  EXPECT_TRUE(world.env.exists("/second/vault.lock"));
+}
+
 TEST(Vault, KeepsPointsJobsAndTreeOverOpenings) {
   VaultWorld world;
   ASSERT_OK(world.create());
@@ -485,14 +510,35 @@ TEST_F(Rollback, AnOlderCopyAcceptedByNameStartsANewIncarnation) {
   EXPECT_EQ(opened.code(), ErrorCode::RollbackDetected);
 }
 
+TEST_F(Rollback, AFailedAcceptanceKeepsThePin) {
+  world_.put_back(older_);
+  const auto pins = world_.files("/home/pins");
+  {
+    const auto busy = world_.env.lock("/vault/vault.lock");
+    ASSERT_OK(busy);
+    EXPECT_EQ(trust_vault(world_.machine(), "/vault", fingerprint_, true).code(), ErrorCode::VaultBusy);
+  }
+  EXPECT_EQ(world_.files("/home/pins"), pins);
+  EXPECT_EQ(code_of(world_.open()), ErrorCode::RollbackDetected);
+  ASSERT_OK(trust_vault(world_.machine(), "/vault", fingerprint_, true));
+  ASSERT_OK(world_.open());
+}
+
 TEST_F(Rollback, ADamagedHeadIsNamedAsSuch) {
   const auto heads = world_.env.files("/vault/heads");
   world_.env.flip_bit(heads.back(), 300);
   EXPECT_EQ(code_of(world_.open()), ErrorCode::DamagedHead);
   world_.put_back(newest_);
-  world_.env.flip_bit(heads.front(), 300);  // the history gets shorter, nothing else
-  ASSERT_OK(world_.open());
-  EXPECT_TRUE(mentions(world_.vault->opening_notes(), "older head is damaged"));
+  constexpr std::uint64_t kVersionBit = 70;  // damage that looks like a newer format
+  world_.env.flip_bit(heads.back(), kVersionBit);
+  EXPECT_EQ(code_of(world_.open()), ErrorCode::DamagedHead);
+  for (const std::uint64_t bit : {std::uint64_t{300}, kVersionBit}) {
+    world_.put_back(newest_);
+    world_.env.flip_bit(heads.front(), bit);  // the history gets shorter, nothing else
+    ASSERT_OK(world_.open());
+    EXPECT_TRUE(mentions(world_.vault->opening_notes(), "older head is damaged"));
+    world_.close_without_a_word();
+  }
 }
 
 TEST_F(Rollback, ACopyThatLacksItsNewestPartsOpensReadOnlyAtItsNewestCompletePoint) {
