@@ -1,8 +1,8 @@
 // umount.fuse.vaultfs: called by umount(8). Unmounts, then waits until the daemon has written everything and is gone,
 // so that a successful umount means that the data is safe.
 
-#include <sys/mount.h>
-#include <sys/stat.h>
+#include <spawn.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,6 +14,7 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "base/env.h"
 
@@ -54,6 +55,24 @@ std::string vault_mounted_on(const std::string& mount_point) {
   return found;
 }
 
+// umount(8) without helpers: it keeps its own table right. Its exit code.
+int run_umount(const std::vector<std::string>& flags, const std::string& mount_point) {
+  std::vector<std::string> words{"umount", "-i"};
+  words.insert(words.end(), flags.begin(), flags.end());
+  words.push_back(mount_point);
+  std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  pid_t child = 0;
+  if (::posix_spawnp(&child, "umount", nullptr, nullptr, arguments.data(), environ) != 0) return 32;
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0) {
+    if (errno != EINTR) return 32;
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 32;
+}
+
 bool wait_for_owner(const std::filesystem::path& vault) {
   constexpr auto kPause = std::chrono::milliseconds(20);
   while (true) {
@@ -67,14 +86,14 @@ bool wait_for_owner(const std::filesystem::path& vault) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  int flags = UMOUNT_NOFOLLOW;
+  std::vector<std::string> flags;
+  bool lazy = false;
   std::string mount_point;
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
-    if (word == "-f") {
-      flags |= MNT_FORCE;
-    } else if (word == "-l") {
-      flags |= MNT_DETACH;
+    if (word == "-f" || word == "-l") {
+      flags.push_back(word);
+      lazy = lazy || word == "-l";
     } else if (word == "-t" || word == "-N" || word == "-O") {
       ++i;
     } else if (!word.empty() && word[0] != '-' && mount_point.empty()) {
@@ -89,11 +108,9 @@ int main(int argc, char** argv) {
   const std::filesystem::path real = std::filesystem::canonical(mount_point, problem);
   if (!problem) mount_point = real.string();
   const std::string vault = vault_mounted_on(mount_point);
-  if (::umount2(mount_point.c_str(), flags) != 0) {
-    std::fprintf(stderr, "umount.fuse.vaultfs: %s: %s\n", mount_point.c_str(), std::strerror(errno));
-    return 32;
-  }
-  if ((flags & MNT_DETACH) != 0 || vault.empty()) return 0;  // a lazy unmount ends when its last user does
+  const int code = run_umount(flags, mount_point);  // it has said what is wrong
+  if (code != 0) return code;
+  if (lazy || vault.empty()) return 0;  // a lazy unmount ends when its last user does
   // The vault still has its owner until the daemon has synced; a vault under another owner by then would mean it is
   // gone too.
   if (!wait_for_owner(vault)) {

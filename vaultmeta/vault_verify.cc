@@ -43,7 +43,23 @@ class Verification {
     return bytes;
   }
 
+  // A path that never was a vault is a mistake of the caller's, not damage.
+  Status check_is_vault() {
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo directory, env_.info(path_));
+    if (directory.kind == FileKind::missing) {
+      return Error{ErrorCode::VaultNotFound, path_.string() + " is not there; see the path"};
+    }
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo header, env_.info(path_ / VaultHeader::kFileName));
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo segments, env_.info(path_ / kSegmentFiles.name));
+    if (directory.kind == FileKind::directory &&
+        (header.kind == FileKind::file || segments.kind == FileKind::directory)) {
+      return ok_status();
+    }
+    return Error{ErrorCode::NotAVault, path_.string() + " is not a vault"};
+  }
+
   Status check_root() {
+    VAULTFS_RETURN_IF_ERROR(check_is_vault());
     VAULTFS_ASSIGN_OR_RETURN(const auto names, env_.list(path_));
     for (const std::string& name : names) {
       const bool folder = std::any_of(kVaultFolders.begin(), kVaultFolders.end(),

@@ -125,8 +125,8 @@ Result<struct stat> stat_number(MountContext& context, fuse_ino_t number) {
       return stat_of(attributes, number);
     }
     case InodeRouting::Kind::point: {
-      VAULTFS_ASSIGN_OR_RETURN(Attributes attributes, route.tree->attributes(route.inode));
-      attributes.mode &= ~0222U;  // what can't be written should not look as if it could
+      // Modes as they were, so that a copy out of a point keeps them; what tries to write gets EROFS.
+      VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, route.tree->attributes(route.inode));
       return stat_of(attributes, number);
     }
   }

@@ -1,5 +1,6 @@
 #include "fs/mount/mount.h"
 
+#include <fcntl.h>
 #include <fuse_lowlevel.h>
 #include <spdlog/spdlog.h>
 #include <sys/mount.h>
@@ -64,12 +65,18 @@ struct LoopConfigDeleter {
   void operator()(fuse_loop_config* config) const { fuse_loop_cfg_destroy(config); }
 };
 
-// Unmounts as an ordinary user can: by fusermount3.
-int run_fusermount(const std::string& mount_point) {
+// Runs a program of the system without output of its own; its exit code, or -1.
+int run_program(const std::vector<std::string>& words) {
+  std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
+  for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
+  arguments.push_back(nullptr);
   const pid_t child = ::fork();
   if (child < 0) return -1;
   if (child == 0) {
-    ::execlp("fusermount3", "fusermount3", "-u", "-q", "--", mount_point.c_str(), nullptr);
+    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (const int standard : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null, standard);
+    ::execvp(arguments[0], arguments.data());
     ::_exit(127);
   }
   int status = 0;
@@ -78,6 +85,8 @@ int run_fusermount(const std::string& mount_point) {
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
+
+constexpr const char* kUnmountHelper = "/sbin/umount.fuse.vaultfs";
 
 class FuseMount final : public Mount {
  public:
@@ -107,6 +116,7 @@ class FuseMount final : public Mount {
       return Error{ErrorCode::IoError, "cannot mount on " + options_.mount_point.string() +
                                            ": is /dev/fuse there, and may this user mount (fusermount3)?"};
     }
+    name_unmount_helper();
     // A loop device on a file of this mount writes back through us: without this, memory reclaim could wait for itself.
     if (::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) {
       spdlog::info(
@@ -129,11 +139,15 @@ class FuseMount final : public Mount {
   }
 
   Status request_unmount() override {
-    if (::umount2(options_.mount_point.c_str(), UMOUNT_NOFOLLOW) == 0) return ok_status();
+    const std::string target = options_.mount_point.string();
+    // umount(8) also takes back the entry that name_unmount_helper made; -i: without the helper, which would wait for
+    // this process.
+    if (::geteuid() == 0 && run_program({"umount", "-i", target}) == 0) return ok_status();
+    if (::umount2(target.c_str(), UMOUNT_NOFOLLOW) == 0) return ok_status();
     const int umount_errno = errno;
-    if (umount_errno == EPERM && run_fusermount(options_.mount_point.string()) == 0) return ok_status();
+    if (umount_errno == EPERM && run_program({"fusermount3", "-u", "-q", "--", target}) == 0) return ok_status();
     if (umount_errno == EINVAL) return ok_status();  // not mounted any more
-    return Error{ErrorCode::MountPointBusy, options_.mount_point.string() + ": " + std::strerror(umount_errno)};
+    return Error{ErrorCode::MountPointBusy, target + ": " + std::strerror(umount_errno)};
   }
 
   void invalidate_kernel_cache() override {
@@ -147,6 +161,16 @@ class FuseMount final : public Mount {
   }
 
  private:
+  // umount(8) asks the kernel for the type of what it unmounts, gets "fuse" without "vaultfs", and would never call the
+  // helper that waits for the daemon. An entry in its own table of user-space options makes it look closer.
+  void name_unmount_helper() const {
+    if (::geteuid() != 0 || ::access(kUnmountHelper, X_OK) != 0) return;
+    const int code = run_program({"mount", "-i", "-f", "-t", "fuse.vaultfs", "-o", "uhelper=fuse.vaultfs", "--",
+                                  options_.source, options_.mount_point.string()});
+    if (code != 0)
+      spdlog::info("umount will not wait for the daemon by itself (mount -f: {}); umount.fuse.vaultfs does", code);
+  }
+
   // libfuse splits its option list at commas.
   static std::string escaped(const std::string& text) {
     std::string result;
