@@ -38,9 +38,7 @@ ByteView ByteReader::blob(std::size_t limit) {
   return raw(size);
 }
 
-std::string ByteReader::text(std::size_t limit) {
-  return std::string(text_of(blob(limit)));
-}
+std::string ByteReader::text(std::size_t limit) { return std::string(text_of(blob(limit))); }
 
 std::uint32_t ByteReader::count(std::size_t element_bytes) {
   const std::uint32_t value = u32();

@@ -58,7 +58,8 @@ std::string to_base64(ByteView bytes) {
   for (std::size_t i = 0; i < bytes.size(); i += 3) {
     const std::size_t n = bytes.size() - i < 3 ? bytes.size() - i : 3;
     std::uint32_t group = 0;
-    for (std::size_t j = 0; j < 3; ++j) group = (group << 8U) | (j < n ? std::to_integer<std::uint32_t>(bytes[i + j]) : 0U);
+    for (std::size_t j = 0; j < 3; ++j)
+      group = (group << 8U) | (j < n ? std::to_integer<std::uint32_t>(bytes[i + j]) : 0U);
     for (std::size_t j = 0; j < 4; ++j) {
       text.push_back(j <= n ? kBase64[(group >> (18U - 6U * j)) & 63U] : '=');
     }

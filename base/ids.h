@@ -55,7 +55,9 @@ using ChunkIndexInFile = StrongNumber<struct ChunkIndexTag>;      // file offset
 
 template <typename Tag>
 struct std::hash<vaultfs::StrongNumber<Tag>> {
-  std::size_t operator()(const vaultfs::StrongNumber<Tag>& n) const noexcept { return std::hash<std::uint64_t>{}(n.value); }
+  std::size_t operator()(const vaultfs::StrongNumber<Tag>& n) const noexcept {
+    return std::hash<std::uint64_t>{}(n.value);
+  }
 };
 
 // Ids are keyed hashes or random: their first bytes are already well spread.

@@ -107,15 +107,15 @@ using Status = Result<void>;
 #define VAULTFS_ASSIGN_OR_RETURN(declaration, expression) \
   VAULTFS_ASSIGN_OR_RETURN_IMPL(VAULTFS_CONCAT(vaultfs_result_, __LINE__), declaration, expression)
 #define VAULTFS_ASSIGN_OR_RETURN_IMPL(temporary, declaration, expression) \
-  auto temporary = (expression);                                         \
-  if (!temporary.ok()) return std::move(temporary).error();              \
+  auto temporary = (expression);                                          \
+  if (!temporary.ok()) return std::move(temporary).error();               \
   declaration = std::move(temporary).value()
 
 // Returns the error of a Status (or of a Result whose value is not wanted) from the enclosing function.
-#define VAULTFS_RETURN_IF_ERROR(expression)                                          \
-  do {                                                                               \
-    auto vaultfs_status = (expression);                                              \
-    if (!vaultfs_status.ok()) return std::move(vaultfs_status).error();              \
+#define VAULTFS_RETURN_IF_ERROR(expression)                             \
+  do {                                                                  \
+    auto vaultfs_status = (expression);                                 \
+    if (!vaultfs_status.ok()) return std::move(vaultfs_status).error(); \
   } while (false)
 
 }  // namespace vaultfs

@@ -15,22 +15,25 @@ namespace vaultfs {
 class FileTree {
  public:
   virtual ~FileTree() = default;
-  [[nodiscard]] virtual Result<Attributes> lookup(InodeNumber parent, const std::string& name) = 0;  // NotFound, NotADirectory
+  [[nodiscard]] virtual Result<Attributes> lookup(InodeNumber parent,
+                                                  const std::string& name) = 0;  // NotFound, NotADirectory
   [[nodiscard]] virtual Result<Attributes> attributes(InodeNumber inode) = 0;
   // All entries without "." and "..", in a stable order.
   [[nodiscard]] virtual Result<std::vector<DirectoryEntry>> list(InodeNumber directory) = 0;
   [[nodiscard]] virtual Result<std::string> read_link(InodeNumber inode) = 0;
-  // Reads at most out.size() bytes; fewer only at the end of the file. Holes are zeros. The integrity errors of SegmentStore::read.
+  // Reads at most out.size() bytes; fewer only at the end of the file. Holes are zeros. The integrity errors of
+  // SegmentStore::read.
   [[nodiscard]] virtual Result<std::size_t> read(InodeNumber inode, std::uint64_t offset, MutableByteView out) = 0;
   // SEEK_DATA / SEEK_HOLE. OutOfRange at or after the end of the file (and for data, where only holes follow).
   [[nodiscard]] virtual Result<std::uint64_t> seek_data(InodeNumber inode, std::uint64_t offset) = 0;
   [[nodiscard]] virtual Result<std::uint64_t> seek_hole(InodeNumber inode, std::uint64_t offset) = 0;
-  // The chunk stored at a file's chunk index, if all of that chunk is settled in a segment: lets restore and backup work by reference.
-  // Zero id: a hole. Nothing: (partly) in the write buffer.
+  // The chunk stored at a file's chunk index, if all of that chunk is settled in a segment: lets restore and backup
+  // work by reference. Zero id: a hole. Nothing: (partly) in the write buffer.
   [[nodiscard]] virtual Result<std::optional<ChunkId>> chunk_at(InodeNumber inode, ChunkIndexInFile index) = 0;
 };
 
-// The inode of a path below `root` ("a/b/c"; empty = root itself), not following symbolic links. NotFound, NotADirectory.
+// The inode of a path below `root` ("a/b/c"; empty = root itself), not following symbolic links. NotFound,
+// NotADirectory.
 [[nodiscard]] Result<Attributes> resolve_path(FileTree& tree, InodeNumber root, std::string_view path);
 
 }  // namespace vaultfs

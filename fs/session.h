@@ -25,8 +25,8 @@ struct CommitOutcome {
 };
 
 struct DiskSource {
-  std::string name;           // file name of the disk inside the item
-  std::filesystem::path path; // image file or block device; may be "/dev/fd/N" for a passed descriptor
+  std::string name;            // file name of the disk inside the item
+  std::filesystem::path path;  // image file or block device; may be "/dev/fd/N" for a passed descriptor
 };
 
 struct BackupRequest {
@@ -36,24 +36,24 @@ struct BackupRequest {
 
 struct BackupOutcome {
   CommitOutcome commit;
-  std::uint64_t read_bytes = 0;      // of the sources, holes excluded
+  std::uint64_t read_bytes = 0;  // of the sources, holes excluded
   std::uint64_t hole_bytes = 0;
   std::uint64_t new_chunks = 0;
   std::uint64_t known_chunks = 0;
   std::uint64_t stored_bytes = 0;
 };
 
-// An opened vault at work: working tree, jobs and cuts by the rules, background flush, refresh of keys, checkpoint. Owner or read-only.
-// Thread-safe.
+// An opened vault at work: working tree, jobs and cuts by the rules, background flush, refresh of keys, checkpoint.
+// Owner or read-only. Thread-safe.
 class Session {
  public:
   struct Options {
     VaultOpenOptions vault;
     WorkingTree::Options tree;
-    bool background = true;            // timers: settle, max-job, refresh, flush. Off for short commands.
+    bool background = true;  // timers: settle, max-job, refresh, flush. Off for short commands.
     unsigned settle_seconds = 10;
     unsigned max_job_seconds = 24 * 3600;
-    bool manual_commit = false;        // -o commit=manual
+    bool manual_commit = false;                             // -o commit=manual
     std::uint64_t checkpoint_journal_bytes = 256ULL << 20;  // a checkpoint is written when the journal has grown so far
   };
   [[nodiscard]] static Result<std::unique_ptr<Session>> open(const Vault::Machine& machine, const Options& options);
@@ -62,18 +62,20 @@ class Session {
   [[nodiscard]] virtual Vault& vault() = 0;
   [[nodiscard]] virtual WorkingTree& tree() = 0;
 
-  // backup commit: cuts now, also with files open. Returns when the work is done, retirement of key versions included. An item without
-  // change ends Completed (no change). ItemNotFound.
+  // backup commit: cuts now, also with files open. Returns when the work is done, retirement of key versions included.
+  // An item without change ends Completed (no change). ItemNotFound.
   [[nodiscard]] virtual Result<CommitOutcome> commit(const std::string& item) = 0;
-  // backup run: reads the disks straight into the vault (holes skipped by SEEK_DATA, unchanged chunks only hashed, parallel), then commits.
-  // Disks not named stay as they are. A failure leaves the job Failed and the item as it was for those disks.
-  [[nodiscard]] virtual Result<BackupOutcome> backup(const BackupRequest& request, const ProgressCallback& progress) = 0;
+  // backup run: reads the disks straight into the vault (holes skipped by SEEK_DATA, unchanged chunks only hashed,
+  // parallel), then commits. Disks not named stay as they are. A failure leaves the job Failed and the item as it was
+  // for those disks.
+  [[nodiscard]] virtual Result<BackupOutcome> backup(const BackupRequest& request,
+                                                     const ProgressCallback& progress) = 0;
   // encryption refresh, returns when it is done.
   [[nodiscard]] virtual Result<RefreshOutcome> refresh() = 0;
   [[nodiscard]] virtual Result<std::shared_ptr<FileTree>> open_point(const PointInfo& point, InodeNumber& root) = 0;
 
-  // Clean end: commits what the rules say (not interrupted, not manual), flushes, checkpoints, closes the vault. Errors are those of work
-  // that could not be kept. After it only destruction is allowed.
+  // Clean end: commits what the rules say (not interrupted, not manual), flushes, checkpoints, closes the vault. Errors
+  // are those of work that could not be kept. After it only destruction is allowed.
   [[nodiscard]] virtual Status close() = 0;
 };
 

@@ -42,10 +42,8 @@ Slot& TreeEngine::active_slot(const InodePointer& inode, std::uint64_t index) {
     auto slot = std::make_unique<Slot>(memory_.take(), last_appended(), vault_->env().clock().monotonic_nanos());
     buffer_.add_slot(inode, index, slot.get());
     chunk.active = std::shared_ptr<Slot>(slot.release(), [this](Slot* gone) {
-      const std::uint32_t pages = gone->touched_pages();
-      buffer_.retire(gone);
+      buffer_.release_slot(gone, gone->touched_pages());
       delete gone;
-      buffer_.release_slot(pages);
     });
   }
   return *chunk.active;

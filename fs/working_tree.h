@@ -28,60 +28,77 @@ class ChangeObserver {
   virtual void write_failed(const std::string& item, const Error& error) = 0;
 };
 
-// The files of all items as writers see them: namespace in memory, file content by extent maps whose pages load on demand, dirty data
-// in the bounded write buffer, every change in the journal. Changes are durable after fsync (or the periodic flush), in order.
+// The files of all items as writers see them: namespace in memory, file content by extent maps whose pages load on
+// demand, dirty data in the bounded write buffer, every change in the journal. Changes are durable after fsync (or the
+// periodic flush), in order.
 //
 // Lock order: tree mutex → one inode's mutex (two: lower number first) → write buffer → journal.
-// Thread-safe. Permission checks are the kernel's (default_permissions); the tree checks only what POSIX leaves to the file system.
+// Thread-safe. Permission checks are the kernel's (default_permissions); the tree checks only what POSIX leaves to the
+// file system.
 class WorkingTree : public FileTree, public TreeReplay {
  public:
   struct Options {
     std::uint64_t write_buffer_bytes = 128ULL << 20;  // dirty data in RAM; beyond, writers wait for the sealing workers
     std::uint64_t frame_cache_bytes = 64ULL << 20;
-    unsigned sealing_workers = 0;                     // 0: one per core
-    unsigned flush_seconds = 5;                       // data is journalled and synced within that time; 0: only when asked (tests)
+    unsigned sealing_workers = 0;  // 0: one per core
+    unsigned flush_seconds = 5;    // data is journalled and synced within that time; 0: only when asked (tests)
   };
   [[nodiscard]] static std::unique_ptr<WorkingTree> create(const Options& options);
-  // After Vault::open (which replayed into this tree): connects vault and observer, starts the workers. For a read-only vault: reading only.
+  // After Vault::open (which replayed into this tree): connects vault and observer, starts the workers. For a read-only
+  // vault: reading only.
   virtual void start(Vault& vault, ChangeObserver& observer) = 0;
   // Flushes everything and stops the workers. Idempotent.
   [[nodiscard]] virtual Status stop() = 0;
 
-  // --- Namespace. Names: 1–255 bytes, no '/' or NUL, not "." or ".." (InvalidName, NameTooLong). The root takes directories only
-  // (NotPermitted), item names additionally must be valid item names (see item_name_problem). CrossItem for renames and links across items;
-  // renaming an item directory is NotPermitted. ".recovery-points" is reserved in the root.
-  [[nodiscard]] virtual Result<Attributes> make_directory(InodeNumber parent, const std::string& name, std::uint32_t mode, Creator who) = 0;
-  [[nodiscard]] virtual Result<Attributes> make_node(InodeNumber parent, const std::string& name, InodeType type, std::uint32_t mode,
-                                                     std::uint64_t rdev, Creator who) = 0;  // file, fifo, socket, devices
-  [[nodiscard]] virtual Result<Attributes> make_symlink(InodeNumber parent, const std::string& name, const std::string& target, Creator who) = 0;
-  [[nodiscard]] virtual Result<Attributes> make_link(InodeNumber inode, InodeNumber new_parent, const std::string& name) = 0;
+  // --- Namespace. Names: 1–255 bytes, no '/' or NUL, not "." or ".." (InvalidName, NameTooLong). The root takes
+  // directories only (NotPermitted), item names additionally must be valid item names (see item_name_problem).
+  // CrossItem for renames and links across items; renaming an item directory is NotPermitted. ".recovery-points" is
+  // reserved in the root.
+  [[nodiscard]] virtual Result<Attributes> make_directory(InodeNumber parent, const std::string& name,
+                                                          std::uint32_t mode, Creator who) = 0;
+  [[nodiscard]] virtual Result<Attributes> make_node(InodeNumber parent, const std::string& name, InodeType type,
+                                                     std::uint32_t mode, std::uint64_t rdev,
+                                                     Creator who) = 0;  // file, fifo, socket, devices
+  [[nodiscard]] virtual Result<Attributes> make_symlink(InodeNumber parent, const std::string& name,
+                                                        const std::string& target, Creator who) = 0;
+  [[nodiscard]] virtual Result<Attributes> make_link(InodeNumber inode, InodeNumber new_parent,
+                                                     const std::string& name) = 0;
   [[nodiscard]] virtual Status unlink(InodeNumber parent, const std::string& name) = 0;
   [[nodiscard]] virtual Status remove_directory(InodeNumber parent, const std::string& name) = 0;
   enum class RenameMode : std::uint8_t { replace, no_replace, exchange };
-  [[nodiscard]] virtual Status rename(InodeNumber parent, const std::string& name, InodeNumber new_parent, const std::string& new_name,
-                                      RenameMode mode) = 0;
+  [[nodiscard]] virtual Status rename(InodeNumber parent, const std::string& name, InodeNumber new_parent,
+                                      const std::string& new_name, RenameMode mode) = 0;
   [[nodiscard]] virtual Result<Attributes> set_attributes(InodeNumber inode, const AttributeChange& change) = 0;
 
   // --- Content.
-  // An open handle keeps an unlinked inode alive and holds the sticky error of that open file. `writing` counts for jobs (settle).
-  // ItemBusy while `backup run` writes that file.
+  // An open handle keeps an unlinked inode alive and holds the sticky error of that open file. `writing` counts for
+  // jobs (settle). ItemBusy while `backup run` writes that file.
   [[nodiscard]] virtual Result<std::uint64_t> open(InodeNumber inode, bool writing) = 0;  // a handle number, never 0
   virtual void release(std::uint64_t handle) = 0;
-  // Copies `bytes` into the write buffer; waits for room. Set-id bits are cleared. Size and times change at once for readers.
+  // Copies `bytes` into the write buffer; waits for room. Set-id bits are cleared. Size and times change at once for
+  // readers.
   [[nodiscard]] virtual Status write(InodeNumber inode, std::uint64_t handle, std::uint64_t offset, ByteView bytes) = 0;
   // Appends atomically at the end; the offset written to.
   [[nodiscard]] virtual Result<std::uint64_t> append(InodeNumber inode, std::uint64_t handle, ByteView bytes) = 0;
   [[nodiscard]] virtual Status truncate(InodeNumber inode, std::uint64_t size) = 0;
-  enum class FallocateMode : std::uint8_t { allocate, allocate_keep_size, punch_hole, zero_range, zero_range_keep_size };
-  [[nodiscard]] virtual Status fallocate(InodeNumber inode, FallocateMode mode, std::uint64_t offset, std::uint64_t length) = 0;
-  // Data and attributes of the inode, and every namespace change before the call, are durable on success. Reports a sticky error once
-  // per handle (handle 0: none).
+  enum class FallocateMode : std::uint8_t {
+    allocate,
+    allocate_keep_size,
+    punch_hole,
+    zero_range,
+    zero_range_keep_size
+  };
+  [[nodiscard]] virtual Status fallocate(InodeNumber inode, FallocateMode mode, std::uint64_t offset,
+                                         std::uint64_t length) = 0;
+  // Data and attributes of the inode, and every namespace change before the call, are durable on success. Reports a
+  // sticky error once per handle (handle 0: none).
   [[nodiscard]] virtual Status fsync(InodeNumber inode, std::uint64_t handle) = 0;
   // The sticky error of a handle, once; success otherwise. For flush (close).
   [[nodiscard]] virtual Status take_error(std::uint64_t handle) = 0;
   // Everything of every item.
   [[nodiscard]] virtual Status sync_all() = 0;
-  // Puts a chunk reference straight into a file (backup run): content already stored, or a zero id for a hole. The file must be reserved.
+  // Puts a chunk reference straight into a file (backup run): content already stored, or a zero id for a hole. The file
+  // must be reserved.
   [[nodiscard]] virtual Status set_chunk(InodeNumber inode, ChunkIndexInFile index, const ChunkId& id) = 0;
   // Reserves a file for backup run: other writers get ItemBusy (ItemBusy here if someone has it open for writing).
   [[nodiscard]] virtual Status reserve(InodeNumber inode) = 0;
@@ -90,12 +107,13 @@ class WorkingTree : public FileTree, public TreeReplay {
   // --- For commits.
   [[nodiscard]] virtual std::vector<std::string> item_names() = 0;
   [[nodiscard]] virtual bool open_for_writing(const std::string& item) = 0;
-  // True if anything of the item differs from what the last snapshot of it saw (also across restarts: the LSN of its last change
-  // is kept and compared with `since`, the cut of its newest point or checked job).
+  // True if anything of the item differs from what the last snapshot of it saw (also across restarts: the LSN of its
+  // last change is kept and compared with `since`, the cut of its newest point or checked job).
   [[nodiscard]] virtual bool changed_since(const std::string& item, Lsn since) = 0;
-  // One atomic cut: what was acknowledged before the call is in the snapshot, what comes later is not. Writers wait for well under 100 ms.
-  // Then (outside the cut) dirty data of the cut is sealed, dirty map pages are put, and the inodes are returned ready for a manifest.
-  // Every chunk and page they name has been put (not yet synced). ItemNotFound. A sticky write error of the item fails it.
+  // One atomic cut: what was acknowledged before the call is in the snapshot, what comes later is not. Writers wait for
+  // well under 100 ms. Then (outside the cut) dirty data of the cut is sealed, dirty map pages are put, and the inodes
+  // are returned ready for a manifest. Every chunk and page they name has been put (not yet synced). ItemNotFound. A
+  // sticky write error of the item fails it.
   [[nodiscard]] virtual Result<TreeSnapshot> snapshot(const std::string& item) = 0;
   // Writes a checkpoint through Vault::checkpoint.
   [[nodiscard]] virtual Status checkpoint() = 0;
@@ -112,8 +130,8 @@ class WorkingTree : public FileTree, public TreeReplay {
   virtual void unseal() = 0;
 };
 
-// Why `name` can't be an item's name (for people), or nothing: 1–128 bytes of printable text without '/', '@', newline or other control
-// characters, no leading '.' or '-'.
+// Why `name` can't be an item's name (for people), or nothing: 1–128 bytes of printable text without '/', '@', newline
+// or other control characters, no leading '.' or '-'.
 [[nodiscard]] std::optional<std::string> item_name_problem(std::string_view name);
 
 }  // namespace vaultfs

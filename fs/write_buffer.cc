@@ -22,7 +22,10 @@ Result<WriteBuffer::Reservation> WriteBuffer::reserve(std::uint64_t bytes, const
   bool evicted = false;
   while (used_ + bytes > limit_ && used_ > 0) {
     if (failure_.has_value() && evicted) return *failure_;
-    if (std::optional<Victim> victim = take_oldest()) {
+    // No more than is needed: a slot that stays may still fill up, or go to the journal at a tenth of the cost.
+    const bool enough_leaves = used_ + bytes - leaving_bytes_ <= limit_;
+    std::optional<Victim> victim = enough_leaves ? std::nullopt : take_oldest();
+    if (victim.has_value()) {
       lock.unlock();
       evict(*victim);
       evicted = true;
@@ -30,7 +33,7 @@ Result<WriteBuffer::Reservation> WriteBuffer::reserve(std::uint64_t bytes, const
       continue;
     }
     if (failure_.has_value()) return *failure_;
-    // Everything is on its way to the workers. The time-out only guards against a failure reported meanwhile.
+    // The time-out only guards against a failure reported meanwhile.
     room_.wait_for(lock, std::chrono::milliseconds(200));
   }
   used_ += bytes;
@@ -62,6 +65,7 @@ void WriteBuffer::add_slot(const std::shared_ptr<Inode>& inode, std::uint64_t in
 
 void WriteBuffer::reinstate(const std::shared_ptr<Inode>& inode, std::uint64_t index, Slot* slot) {
   const std::lock_guard lock(mutex_);
+  forget_leaving(slot);
   if (!places_.contains(slot)) places_[slot] = by_age_.insert(by_age_.end(), {inode, index, slot});
 }
 
@@ -70,17 +74,31 @@ void WriteBuffer::add_bytes(std::uint64_t bytes) {
   used_ += bytes;
 }
 
-void WriteBuffer::retire(Slot* slot) {
-  const std::lock_guard lock(mutex_);
-  const auto place = places_.find(slot);
-  if (place == places_.end()) return;
-  by_age_.erase(place->second);
-  places_.erase(place);
+void WriteBuffer::forget_leaving(const Slot* slot) {
+  const auto leaving = leaving_.find(slot);
+  if (leaving == leaving_.end()) return;
+  leaving_bytes_ -= leaving->second;
+  leaving_.erase(leaving);
 }
 
-void WriteBuffer::release_slot(std::uint32_t touched_pages) {
+void WriteBuffer::begin_sealing(Slot* slot, std::uint32_t touched_pages) {
+  const std::lock_guard lock(mutex_);
+  if (const auto place = places_.find(slot); place != places_.end()) {
+    by_age_.erase(place->second);
+    places_.erase(place);
+  }
+  const std::uint64_t bytes = kSlotOverheadBytes + std::uint64_t{touched_pages} * kSlotPageBytes;
+  if (leaving_.emplace(slot, bytes).second) leaving_bytes_ += bytes;
+}
+
+void WriteBuffer::release_slot(Slot* slot, std::uint32_t touched_pages) {
   {
     const std::lock_guard lock(mutex_);
+    if (const auto place = places_.find(slot); place != places_.end()) {
+      by_age_.erase(place->second);
+      places_.erase(place);
+    }
+    forget_leaving(slot);
     --slots_;
     used_ -= kSlotOverheadBytes + std::uint64_t{touched_pages} * kSlotPageBytes;
   }

@@ -56,10 +56,10 @@ class WriteBuffer {
   // A slot that could not be sealed is active again.
   void reinstate(const std::shared_ptr<Inode>& inode, std::uint64_t index, Slot* slot);
   void add_bytes(std::uint64_t bytes);
-  // The slot is no longer active (it is being sealed or about to be destroyed); its memory still counts.
-  void retire(Slot* slot);
-  // The slot's memory is free.
-  void release_slot(std::uint32_t touched_pages);
+  // The slot is no longer active but on its way to a chunk; its memory counts until it is free.
+  void begin_sealing(Slot* slot, std::uint32_t touched_pages);
+  // The slot is about to be destroyed.
+  void release_slot(Slot* slot, std::uint32_t touched_pages);
 
   // Sealing failed or went well again: whether waiting makes sense.
   void sealing_failed(const Error& error);
@@ -72,6 +72,7 @@ class WriteBuffer {
 
  private:
   void release(std::uint64_t bytes);
+  void forget_leaving(const Slot* slot);              // REQUIRES: mutex_ held
   [[nodiscard]] std::optional<Victim> take_oldest();  // REQUIRES: mutex_ held
 
   const std::uint64_t limit_;
@@ -81,6 +82,8 @@ class WriteBuffer {
   std::uint64_t slots_ = 0;
   std::list<Victim> by_age_;                                       // oldest first
   std::unordered_map<Slot*, std::list<Victim>::iterator> places_;  // a slot stays alive while it is in here
+  std::unordered_map<const Slot*, std::uint64_t> leaving_;         // being sealed, with what they will free
+  std::uint64_t leaving_bytes_ = 0;
   std::optional<Error> failure_;
 };
 

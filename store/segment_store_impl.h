@@ -49,7 +49,7 @@ class SegmentStoreImpl final : public SegmentStore {
     std::uint64_t file_bytes = 0;
     bool closed = false;   // has its final name
     bool missing = false;  // only the index knows of it
-    Writer writer;        // of this process, while the segment is not closed
+    Writer writer;         // of this process, while the segment is not closed
   };
   class Claim;
 

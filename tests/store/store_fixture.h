@@ -117,6 +117,8 @@ class TestVault {
 inline std::string message(const Status& status) { return status.ok() ? "" : status.error().message; }
 
 // An integrity failure by its exit code: what may be answered for changed storage.
-inline bool is_named_damage(ErrorCode code) { return error_exit_code(code) == 10 || code == ErrorCode::UnsupportedFormat; }
+inline bool is_named_damage(ErrorCode code) {
+  return error_exit_code(code) == 10 || code == ErrorCode::UnsupportedFormat;
+}
 
 }  // namespace vaultfs
