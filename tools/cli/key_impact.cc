@@ -1,5 +1,9 @@
 #include "tools/cli/key_impact.h"
 
+#include <algorithm>
+
+#include "vaultmeta/vault.h"
+
 namespace vaultfs {
 
 using nlohmann::json;
@@ -19,20 +23,32 @@ bool VaultImpact::needs(const std::string& version) const {
   return role == "Active" || role == "Retiring" || role == "unknown";
 }
 
+bool may_need_key(Env& env, const Registration& registration, const KeyRef& key) {
+  if (registration.key_vault == key.key_vault && registration.key == key.key) return true;
+  const auto glance = glance_at_vault(env, registration.path);
+  // Nothing to look at, or another vault in its place: the registration is all that is known.
+  if (!glance.ok() || glance->header.id != registration.vault) return false;
+  return std::any_of(glance->slots.begin(), glance->slots.end(), [&key](const KeyringSlot& slot) {
+    if (slot.kind != SlotKind::key_vault) return false;
+    return (slot.key_vault == key.key_vault && slot.key == key.key) || (key.version && slot.version == *key.version);
+  });
+}
+
 Result<std::vector<VaultImpact>> find_impact(CommandContext& context, const KeyRef& key) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> registrations, machine->state().registrations());
+  const std::string wanted = key.key_vault + "/" + key.key;
   std::vector<VaultImpact> impacts;
   for (const Registration& registration : registrations) {
     VaultImpact impact;
     impact.vault = to_hex(registration.vault.view());
     impact.path = registration.path.string();
-    const bool names_key = registration.key_vault == key.key_vault && registration.key == key.key;
     auto usage = request(context, {impact.path, "key.usage"});
+    if (usage.ok() && usage->value("vault", "") != impact.vault) {
+      usage = Error{ErrorCode::VaultNotFound, impact.path + " is another vault now"};
+    }
     if (!usage.ok()) {
-      // It may have used this key before it was given another one, but then its newest keyring does not name it: only
-      // the registered key can be needed by a vault that can't be asked.
-      if (!names_key) continue;
+      if (!may_need_key(machine->env(), registration, key)) continue;
       impact.reachable = false;
       impact.problem = usage.error();
       impacts.push_back(std::move(impact));
@@ -40,9 +56,11 @@ Result<std::vector<VaultImpact>> find_impact(CommandContext& context, const KeyR
     }
     impact.recovery_points = usage->value("recovery_points", std::uint64_t{0});
     impact.keyring_generation = usage->value("keyring_generation", std::uint64_t{0});
-    const std::string wanted = key.key_vault + "/" + key.key;
     for (const json& record : (*usage)["versions"]) {
-      if (record.value("key", "") == wanted) impact.versions.push_back(record);
+      // The very version counts under any name: its key may have been imported here under another one.
+      if (record.value("key", "") == wanted || (key.version && record.value("version", "") == *key.version)) {
+        impact.versions.push_back(record);
+      }
     }
     if (!impact.versions.empty()) impacts.push_back(std::move(impact));
   }
