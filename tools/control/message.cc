@@ -107,6 +107,9 @@ Result<Message> receive_message(int socket) {
   if (got < 0)
     return Error{ErrorCode::IoError, std::string("cannot read from the control socket: ") + std::strerror(errno)};
   collect_descriptors(header, message.descriptors);
+  if ((header.msg_flags & MSG_CTRUNC) != 0) {
+    return Error{ErrorCode::InvalidArgument, "a message on the control socket brought more files than can be taken"};
+  }
   if (got == 0) return Error{ErrorCode::NotFound, "the control socket's peer has ended"};
   if (static_cast<std::size_t>(got) < length.size()) {
     VAULTFS_RETURN_IF_ERROR(receive_all(socket, length.data() + got, length.size() - static_cast<std::size_t>(got)));

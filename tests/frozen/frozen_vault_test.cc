@@ -1,0 +1,316 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "crypto/hash.h"
+#include "crypto/keyvault/local_key_vaults.h"
+#include "fs/session.h"
+#include "tests/support/scratch_directory.h"
+#include "vaultmeta/local_resolver.h"
+#include "vaultmeta/recovery_file.h"
+
+// Every format version has an example that its first programs wrote, and every later version of the code must read it:
+// tests/frozen/vN/README.md.
+namespace vaultfs {
+namespace {
+
+namespace stdfs = std::filesystem;
+using nlohmann::json;
+
+constexpr const char* kKeyVault = "office";
+constexpr const char* kKey = "backup";
+
+#define ASSERT_OK(expression)                                                                                        \
+  do {                                                                                                               \
+    const auto& vaultfs_result = (expression);                                                                       \
+    ASSERT_TRUE(vaultfs_result.ok()) << error_name(vaultfs_result.code()) << ": " << vaultfs_result.error().message; \
+  } while (false)
+
+std::string contents(const stdfs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  EXPECT_TRUE(file.good()) << path;
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+// SHA-256 of every file below a directory, by path.
+std::map<std::string, std::string> file_digests(const stdfs::path& root) {
+  std::map<std::string, std::string> digests;
+  for (const auto& entry : stdfs::recursive_directory_iterator(root)) {
+    if (!entry.is_regular_file()) continue;
+    digests[entry.path().lexically_relative(root)] = to_hex(sha256(bytes_of(contents(entry.path()))).view());
+  }
+  return digests;
+}
+
+std::string type_name(InodeType type) {
+  switch (type) {
+    case InodeType::file:
+      return "file";
+    case InodeType::directory:
+      return "directory";
+    case InodeType::symlink:
+      return "symlink";
+    case InodeType::fifo:
+      return "fifo";
+    default:
+      return "another";
+  }
+}
+
+std::string decimal_time(UnixNanos time) {
+  const std::string fraction = std::to_string(time.value % 1'000'000'000);
+  return std::to_string(time.seconds()) + "." + std::string(9 - fraction.size(), '0') + fraction;
+}
+
+std::string octal_mode(std::uint32_t mode) {
+  std::string digits;
+  for (int shift = 9; shift >= 0; shift -= 3) digits += static_cast<char>('0' + ((mode >> shift) & 7U));
+  return digits;
+}
+
+// One inode in the form of expected.json.
+Result<json> describe(FileTree& tree, InodeNumber inode) {
+  VAULTFS_ASSIGN_OR_RETURN(const Attributes found, tree.attributes(inode));
+  json entry = {{"type", type_name(found.type)}, {"mode", octal_mode(found.mode)}, {"owner", {found.uid, found.gid}}};
+  if (found.type != InodeType::directory) entry["links"] = found.link_count;
+  if (found.type == InodeType::symlink) {
+    VAULTFS_ASSIGN_OR_RETURN(entry["target"], tree.read_link(inode));
+  }
+  if (found.type == InodeType::file) {
+    Bytes content(found.size);
+    VAULTFS_ASSIGN_OR_RETURN(const std::size_t got, tree.read(inode, 0, content));
+    if (got != content.size()) return Error{ErrorCode::IoError, "a short read"};
+    entry["size"] = found.size;
+    entry["sha256"] = to_hex(sha256(content).view());
+    entry["mtime"] = decimal_time(found.mtime);
+  }
+  return entry;
+}
+
+Status describe_below(FileTree& tree, InodeNumber directory, const std::string& prefix, json& found) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> entries, tree.list(directory));
+  for (const DirectoryEntry& entry : entries) {
+    const std::string path = prefix + entry.name;
+    VAULTFS_ASSIGN_OR_RETURN(found[path], describe(tree, entry.number));
+    if (entry.type == InodeType::directory) {
+      VAULTFS_RETURN_IF_ERROR(describe_below(tree, entry.number, path + "/", found));
+    }
+  }
+  return ok_status();
+}
+
+// Compares what is below `root` with `expected`: the same paths, and every member that expected.json has.
+void expect_tree(FileTree& tree, InodeNumber root, const json& expected) {
+  json found = json::object();
+  ASSERT_OK(describe_below(tree, root, "", found));
+  EXPECT_EQ(found.size(), expected.size());
+  EXPECT_FALSE(expected.empty());
+  for (const auto& [path, wanted] : expected.items()) {
+    ASSERT_TRUE(found.contains(path)) << path << " is missing";
+    for (const auto& [member, value] : wanted.items()) EXPECT_EQ(found[path][member], value) << path << ": " << member;
+  }
+}
+
+// A copy of an example and its machine on this machine.
+class FrozenVault : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    // copy() without a list of modes: git keeps none, and no empty directories.
+    stdfs::copy(example(), scratch_.path() / "example", stdfs::copy_options::recursive);
+    for (const char* folder :
+         {"checkpoints", "index", "activity", "journal", "heads", "keyrings", "points", "segments"}) {
+      stdfs::create_directories(vault_path() / folder);
+    }
+    for (const auto& entry : stdfs::recursive_directory_iterator(scratch_.path() / "example")) {
+      stdfs::permissions(entry.path(), entry.is_directory() ? stdfs::perms::owner_all
+                                                            : stdfs::perms::owner_read | stdfs::perms::owner_write);
+    }
+    expected_ = json::parse(contents(example() / "expected.json"))[GetParam()];
+    auto state = MachineState::open(posix_env(), home());
+    ASSERT_OK(state);
+    state_ = std::move(*state);
+    platform_keys_ = std::make_unique<MachineKeyStore>(posix_env(), home());
+    key_vaults_ = std::make_unique<LocalKeyVaults>(posix_env(), home(), nullptr);
+    resolver_ = std::make_unique<LocalResolver>(*key_vaults_);
+    const auto glance = glance_at_vault(posix_env(), vault_path());
+    ASSERT_OK(glance);
+    ASSERT_OK(state_->register_vault({glance->header.id, vault_path(), kKeyVault, kKey}));
+  }
+
+  [[nodiscard]] static stdfs::path example() { return stdfs::path(VAULTFS_SOURCE_DIR) / "tests/frozen/v1"; }
+  [[nodiscard]] stdfs::path home() const { return scratch_ / "example/home"; }
+  [[nodiscard]] stdfs::path vault_path() const { return scratch_ / "example" / GetParam(); }
+  [[nodiscard]] Vault::Machine machine() { return {posix_env(), *state_, *platform_keys_, *resolver_}; }
+
+  [[nodiscard]] Result<std::unique_ptr<Session>> open(bool read_only) {
+    Session::Options options;
+    options.vault.path = vault_path();
+    options.vault.read_only = read_only;
+    options.background = false;
+    options.manual_commit = true;
+    options.tree.flush_seconds = 0;
+    options.tree.write_buffer_bytes = 16U << 20;
+    return Session::open(machine(), options);
+  }
+
+  // The points of expected.json are there, each holding what it held.
+  void expect_points(Session& session) {
+    std::size_t seen = 0;
+    for (const PointInfo& point : session.vault().catalogue().points()) {
+      if (!expected_["points"].contains(point.id())) continue;
+      SCOPED_TRACE(point.id());
+      InodeNumber root;
+      const auto tree = session.open_point(point, root);
+      ASSERT_OK(tree);
+      expect_tree(**tree, root, expected_["points"][point.id()]);
+      ++seen;
+    }
+    EXPECT_EQ(seen, expected_["points"].size());
+  }
+  void expect_working_tree(Session& session) {
+    if (expected_.contains("tree")) expect_tree(session.tree(), kRootInode, expected_["tree"]);
+  }
+  void expect_no_damage(Vault* vault) {
+    const auto report = verify_vault(posix_env(), vault_path(), vault, nullptr);
+    ASSERT_OK(report);
+    EXPECT_EQ(report->authenticated, vault != nullptr);
+    EXPECT_GT(report->counts.records, 0U);
+    for (const Damage& damage : report->damage) {
+      ADD_FAILURE() << damage.file << ": " << error_name(damage.error.code) << ": " << damage.error.message;
+    }
+  }
+
+  ScratchDirectory scratch_;
+  json expected_;
+  std::unique_ptr<MachineState> state_;
+  std::unique_ptr<MachineKeyStore> platform_keys_;
+  std::unique_ptr<LocalKeyVaults> key_vaults_;
+  std::unique_ptr<LocalResolver> resolver_;
+};
+
+TEST_P(FrozenVault, ReadsEveryPointAndChangesNothing) {
+  const auto before = file_digests(vault_path());
+  {
+    const auto session = open(true);
+    ASSERT_OK(session);
+    expect_points(**session);
+    expect_working_tree(**session);
+  }
+  EXPECT_EQ(file_digests(vault_path()), before);
+}
+
+TEST_P(FrozenVault, VerifiesWithAndWithoutKeys) {
+  expect_no_damage(nullptr);
+  const auto session = open(true);
+  ASSERT_OK(session);
+  expect_no_damage(&(*session)->vault());
+}
+
+TEST_P(FrozenVault, GoesOnAsTheVaultOfThisVersion) {
+  std::string point_of_now;
+  {
+    const auto session = open(false);
+    ASSERT_OK(session);
+    expect_points(**session);
+    expect_working_tree(**session);
+    WorkingTree& tree = (*session)->tree();
+    const auto item = tree.lookup(kRootInode, "vm");
+    ASSERT_OK(item);
+    const auto disk = tree.lookup(item->number, "disk.raw");
+    ASSERT_OK(disk);
+    const auto handle = tree.open(disk->number, true);
+    ASSERT_OK(handle);
+    ASSERT_OK(tree.write(disk->number, *handle, 1'500'000, bytes_of("written by a later version")));
+    tree.release(*handle);
+    const auto outcome = (*session)->commit("vm");
+    ASSERT_OK(outcome);
+    ASSERT_TRUE(outcome->point.has_value());
+    point_of_now = outcome->point->id();
+    ASSERT_OK((*session)->close());
+  }
+  const auto session = open(true);
+  ASSERT_OK(session);
+  expect_points(**session);
+  const std::vector<PointInfo> points = (*session)->vault().catalogue().points();
+  const auto newest =
+      std::find_if(points.begin(), points.end(), [&](const PointInfo& point) { return point.id() == point_of_now; });
+  ASSERT_NE(newest, points.end());
+  InodeNumber root;
+  const auto tree = (*session)->open_point(*newest, root);
+  ASSERT_OK(tree);
+  const auto disk = resolve_path(**tree, root, "disk.raw");
+  ASSERT_OK(disk);
+  Bytes written(26);
+  ASSERT_OK((*tree)->read(disk->number, 1'500'000, written));
+  EXPECT_EQ(text_of(written), "written by a later version");
+  expect_no_damage(nullptr);
+  expect_no_damage(&(*session)->vault());
+}
+
+TEST_P(FrozenVault, DoesNotOpenWithoutItsKeys) {
+  stdfs::remove_all(home() / "keyvaults");
+  const auto session = open(true);
+  ASSERT_FALSE(session.ok());
+  EXPECT_EQ(session.code(), ErrorCode::KeyVaultUnavailable) << session.error().message;
+}
+
+INSTANTIATE_TEST_SUITE_P(Version1, FrozenVault, testing::Values("vault", "vault-double", "vault-unclean"),
+                         [](const testing::TestParamInfo<std::string>& instance) {
+                           std::string name = instance.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
+
+// The vault whose first key version is Retired.
+class FrozenRotatedVault : public FrozenVault {};
+
+TEST_P(FrozenRotatedVault, NeedsTheActiveVersionOnly) {
+  const auto key_vault = key_vaults_->open(kKeyVault);
+  ASSERT_OK(key_vault);
+  const auto session = open(true);
+  ASSERT_OK(session);
+  const EncryptionStatus status = (*session)->vault().custody().status();
+  ASSERT_EQ(status.versions.size(), 2U);
+  EXPECT_EQ(status.versions[0].role, VersionRole::retired);
+  EXPECT_EQ(status.versions[1].role, VersionRole::active);
+  ASSERT_OK((*key_vault)->set_enabled(kKey, status.versions[0].version, false));
+  const auto again = open(true);
+  ASSERT_OK(again);
+  expect_points(**again);
+}
+
+INSTANTIATE_TEST_SUITE_P(Version1, FrozenRotatedVault, testing::Values("vault"));
+
+// The vault with a second layer, whose key is in the recovery file too.
+class FrozenDoubleVault : public FrozenVault {};
+
+TEST_P(FrozenDoubleVault, OpensByItsRecoveryFile) {
+  stdfs::remove_all(home() / "platform-keys");
+  const auto without = open(true);
+  ASSERT_FALSE(without.ok());
+  EXPECT_EQ(without.code(), ErrorCode::PlatformKeyMissing) << without.error().message;
+  auto passphrase = SecretBuffer::copy_of(bytes_of("protects nothing"));
+  ASSERT_OK(passphrase);
+  const auto keys = read_recovery_file(posix_env(), example() / "recovery-file", *passphrase);
+  ASSERT_OK(keys);
+  ASSERT_FALSE(keys->platform_keys.empty());
+  for (const RecoveryKeys::Key& key : keys->platform_keys) {
+    ASSERT_OK(platform_keys_->install(PlatformKeyId(key.id), key.key));
+  }
+  const auto session = open(true);
+  ASSERT_OK(session);
+  expect_points(**session);
+}
+
+INSTANTIATE_TEST_SUITE_P(Version1, FrozenDoubleVault, testing::Values("vault-double"));
+
+}  // namespace
+}  // namespace vaultfs

@@ -1,0 +1,300 @@
+#include "tools/control/control_server.h"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/support/scratch_directory.h"
+#include "tests/tools/raw_socket.h"
+#include "tools/control/control_client.h"
+#include "tools/control/socket_path.h"
+
+namespace vaultfs {
+namespace {
+
+using nlohmann::json;
+
+UniqueFd connect_to(const std::filesystem::path& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) socket.reset();
+  return socket;
+}
+
+// Something that one thread waits for and another one brings about.
+class Event {
+ public:
+  void set() {
+    const std::lock_guard lock(mutex_);
+    happened_ = true;
+    changed_.notify_all();
+  }
+  [[nodiscard]] bool wait() {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::seconds(30), [this] { return happened_; });
+  }
+
+ private:
+  std::mutex mutex_;  // guards happened_; a leaf
+  std::condition_variable changed_;
+  bool happened_ = false;
+};
+
+// A directory that looks like a vault as far as the socket is concerned, and a runtime directory of its own.
+class ControlTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ::setenv("VAULTFS_RUNTIME_DIR", (scratch_ / "run").c_str(), 1);
+    std::filesystem::create_directory(vault());
+    std::ofstream(vault() / "vault.lock") << "1\n";
+    const auto path = control_socket_path(vault());
+    ASSERT_TRUE(path.ok()) << path.error().message;
+    socket_ = *path;
+  }
+  void TearDown() override { ::unsetenv("VAULTFS_RUNTIME_DIR"); }
+
+  [[nodiscard]] std::filesystem::path vault() const { return scratch_ / "vault"; }
+  [[nodiscard]] std::unique_ptr<ControlServer> start(ControlServer::Handler handler) const {
+    auto server = ControlServer::start(socket_, std::move(handler));
+    EXPECT_TRUE(server.ok()) << (server.ok() ? "" : server.error().message);
+    return server.ok() ? std::move(*server) : nullptr;
+  }
+  [[nodiscard]] Result<json> ask(const std::string& verb, const json& arguments = json::object()) const {
+    VAULTFS_ASSIGN_OR_RETURN(const auto owner, connect_to_owner(vault()));
+    if (!owner) return Error{ErrorCode::NotFound, "nobody listens"};
+    return ask_owner(*owner, verb, arguments, {}, {});
+  }
+  [[nodiscard]] static Result<json> echo(const Caller&, Message& request, const ControlServer::SendProgress&) {
+    return request.body["arguments"];
+  }
+
+  ScratchDirectory scratch_;
+  std::filesystem::path socket_;
+};
+
+using SocketPath = ControlTest;
+
+TEST_F(SocketPath, IsTheSameByEveryWayToTheVaultAndAnotherForAnotherVault) {
+  std::filesystem::create_directory_symlink(vault(), scratch_ / "link");
+  EXPECT_EQ(control_socket_path(scratch_ / "link").value(), socket_);
+  EXPECT_EQ(control_socket_path(scratch_ / "vault/../vault/.").value(), socket_);
+  std::filesystem::create_directory(scratch_ / "second");
+  std::ofstream(scratch_ / "second/vault.lock") << "1\n";
+  EXPECT_NE(control_socket_path(scratch_ / "second").value(), socket_);
+  EXPECT_LT(socket_.string().size(), sizeof(sockaddr_un::sun_path));
+}
+
+TEST_F(SocketPath, NamesWhatIsNoVault) {
+  EXPECT_EQ(control_socket_path(scratch_ / "missing").code(), ErrorCode::VaultNotFound);
+  EXPECT_EQ(control_socket_path(scratch_.path()).code(), ErrorCode::NotAVault);
+  EXPECT_EQ(connect_to_owner(scratch_.path()).code(), ErrorCode::NotAVault);
+}
+
+TEST_F(SocketPath, RuntimeDirectoryIsPrivate) {
+  struct stat st {};
+  ASSERT_EQ(::stat((scratch_ / "run").c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 07777U, 0700U);
+  ::chmod((scratch_ / "run").c_str(), 0777);
+  EXPECT_EQ(runtime_directory().code(), ErrorCode::PermissionDenied);
+  ::setenv("VAULTFS_RUNTIME_DIR", (scratch_ / "link").c_str(), 1);
+  std::filesystem::create_directory(scratch_ / "elsewhere");
+  std::filesystem::create_directory_symlink(scratch_ / "elsewhere", scratch_ / "link");
+  EXPECT_EQ(runtime_directory().code(), ErrorCode::PermissionDenied) << "a symbolic link was followed";
+}
+
+TEST_F(ControlTest, AnswersAndNamesTheCaller) {
+  const auto server = start([](const Caller& caller, Message& request, const ControlServer::SendProgress&) {
+    return Result<json>(json{{"uid", caller.uid}, {"pid", caller.pid}, {"verb", request.body["verb"]}});
+  });
+  const auto answer = ask("key.usage");
+  ASSERT_TRUE(answer.ok()) << answer.error().message;
+  EXPECT_EQ((*answer)["verb"], "key.usage");
+  EXPECT_EQ((*answer)["uid"], ::geteuid());
+  EXPECT_EQ((*answer)["pid"], ::getpid());
+  struct stat st {};
+  ASSERT_EQ(::stat(socket_.c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 07777U, 0600U);
+}
+
+TEST_F(ControlTest, AnErrorArrivesWithItsNameAndAnExceptionAsInternal) {
+  const auto server = start([](const Caller&, Message& request, const ControlServer::SendProgress&) -> Result<json> {
+    if (request.body["verb"] == "throw") throw std::runtime_error("thrown on purpose");
+    return Error{ErrorCode::KeyVersionInUse, "still needed"};
+  });
+  EXPECT_EQ(ask("x").code(), ErrorCode::KeyVersionInUse);
+  EXPECT_EQ(ask("x").error().message, "still needed");
+  EXPECT_EQ(ask("throw").code(), ErrorCode::Internal);
+  EXPECT_EQ(ask("x").code(), ErrorCode::KeyVersionInUse) << "the server must outlive an exception";
+}
+
+TEST_F(ControlTest, ProgressComesBeforeTheResult) {
+  const auto server = start([](const Caller&, Message&, const ControlServer::SendProgress& progress) -> Result<json> {
+    for (int i = 1; i <= 3; ++i) EXPECT_TRUE(progress({{"done_bytes", i}}));
+    return json{{"done", true}};
+  });
+  const auto owner = connect_to_owner(vault());
+  ASSERT_TRUE(owner.ok() && *owner);
+  std::vector<int> seen;
+  const auto answer = ask_owner(**owner, "restore", json::object(), {},
+                                [&seen](const json& progress) { seen.push_back(progress["done_bytes"]); });
+  ASSERT_TRUE(answer.ok());
+  EXPECT_EQ(seen, (std::vector<int>{1, 2, 3}));
+}
+
+TEST_F(ControlTest, ServesSeveralAtOnce) {
+  constexpr int kClients = 8;
+  std::atomic<int> inside = 0;
+  Event all_inside;
+  const auto server = start([&](const Caller&, Message& request, const ControlServer::SendProgress&) -> Result<json> {
+    if (++inside == kClients) all_inside.set();
+    // Nobody gets out before all are in: one after another would time out.
+    if (!all_inside.wait()) return Error{ErrorCode::Internal, "served one after another"};
+    return request.body["arguments"];
+  });
+  std::vector<std::thread> clients;
+  for (int i = 0; i < kClients; ++i) {
+    clients.emplace_back([this, i] {
+      const auto answer = ask("echo", {{"n", i}});
+      ASSERT_TRUE(answer.ok()) << answer.error().message;
+      EXPECT_EQ((*answer)["n"], i) << "another client's answer";
+    });
+  }
+  for (std::thread& client : clients) client.join();
+}
+
+TEST_F(ControlTest, AClientThatGoesAwayStopsItsRequestOnly) {
+  Event client_is_gone;
+  Event noticed;
+  const auto server =
+      start([&](const Caller&, Message& request, const ControlServer::SendProgress& progress) -> Result<json> {
+        if (request.body["verb"] == "echo") return request.body["arguments"];
+        if (!client_is_gone.wait()) return Error{ErrorCode::Internal, "waited in vain"};
+        if (!progress({{"done_bytes", 1}})) noticed.set();
+        return json::object();
+      });
+  {
+    const UniqueFd client = connect_to(socket_);
+    ASSERT_TRUE(client.valid());
+    ASSERT_TRUE(send_message(client.get(), {{"verb", "long"}, {"arguments", json::object()}}).ok());
+  }
+  client_is_gone.set();
+  EXPECT_TRUE(noticed.wait()) << "progress went on for a client that had left";
+  const auto answer = ask("echo", {{"still", "here"}});
+  ASSERT_TRUE(answer.ok());
+  EXPECT_EQ((*answer)["still"], "here");
+}
+
+TEST_F(ControlTest, GarbageEndsOneConnectionOnly) {
+  const auto server = start(echo);
+  for (const std::string& garbage : {std::string("GET / HTTP/1.0\r\n\r\n"), std::string(1, '\0'), framed("[]"),
+                                     length_prefix(0xffffffffU), std::string()}) {
+    const UniqueFd client = connect_to(socket_);
+    ASSERT_TRUE(client.valid());
+    send_raw(client.get(), garbage);
+    ::shutdown(client.get(), SHUT_WR);
+    pollfd readable{client.get(), POLLIN, 0};
+    ASSERT_EQ(::poll(&readable, 1, 30'000), 1) << "the connection was not ended";
+  }
+  EXPECT_TRUE(ask("echo").ok());
+}
+
+TEST_F(ControlTest, ReplacesAStaleSocketAndRemovesItsOwn) {
+  {
+    // What a killed owner leaves: a bound socket that nobody listens on.
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, socket_.c_str(), sizeof address.sun_path - 1);
+    const UniqueFd dead(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::bind(dead.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  }
+  ASSERT_TRUE(std::filesystem::exists(socket_));
+  const auto nobody = connect_to_owner(vault());
+  ASSERT_TRUE(nobody.ok()) << "a stale socket is no error: " << nobody.error().message;
+  EXPECT_FALSE(nobody->has_value());
+  auto server = start(echo);
+  EXPECT_TRUE(ask("echo").ok());
+  server->stop();
+  EXPECT_FALSE(std::filesystem::exists(socket_));
+  EXPECT_FALSE(connect_to_owner(vault()).value().has_value());
+  server->stop();  // a second time is allowed
+}
+
+TEST_F(ControlTest, StopsThoughAClientSaysNothing) {
+  auto server = start(echo);
+  const UniqueFd silent = connect_to(socket_);
+  ASSERT_TRUE(silent.valid());
+  EXPECT_TRUE(ask("echo").ok());  // so the silent one, who came before, has been accepted
+  Event stopped;
+  std::thread stopper([&] {
+    server->stop();
+    stopped.set();
+  });
+  EXPECT_TRUE(stopped.wait()) << "stop() waits for a client that says nothing";
+  stopper.join();
+}
+
+TEST_F(ControlTest, StopWaitsForTheRequestUnderWay) {
+  Event begun;
+  std::atomic<bool> ended = false;
+  auto server = start([&](const Caller&, Message&, const ControlServer::SendProgress&) -> Result<json> {
+    begun.set();
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    ended = true;
+    return json{{"finished", true}};
+  });
+  std::thread client([this] {
+    const auto answer = ask("long");
+    ASSERT_TRUE(answer.ok()) << answer.error().message;
+    EXPECT_EQ((*answer)["finished"], true);
+  });
+  ASSERT_TRUE(begun.wait());
+  server->stop();
+  EXPECT_TRUE(ended);
+  client.join();
+}
+
+TEST_F(ControlTest, APathThatNoSocketCanHaveIsNamed) {
+  const auto server = ControlServer::start(scratch_ / std::string(200, 'x'), echo);
+  ASSERT_FALSE(server.ok());
+  EXPECT_EQ(server.code(), ErrorCode::NameTooLong);
+  const auto nowhere = ControlServer::start(scratch_ / "missing/socket", echo);
+  ASSERT_FALSE(nowhere.ok());
+  EXPECT_EQ(nowhere.code(), ErrorCode::NotFound);
+}
+
+TEST_F(ControlTest, AnOwnerThatEndsBeforeItAnswersIsAnError) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, socket_.c_str(), sizeof address.sun_path - 1);
+  const UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  std::thread owner([&] {
+    const UniqueFd connection(::accept(listener.get(), nullptr, nullptr));
+    EXPECT_TRUE(receive_message(connection.get()).ok());
+  });
+  const auto answer = ask("x");
+  owner.join();
+  ASSERT_FALSE(answer.ok());
+  EXPECT_EQ(answer.code(), ErrorCode::IoError);
+}
+
+}  // namespace
+}  // namespace vaultfs
