@@ -113,6 +113,22 @@ TEST_F(TreeFailureTest, TheWriteBufferStaysWithinItsBound) {
   }
 }
 
+TEST_F(TreeFailureTest, RoomIsMadeByNoMoreSlotsThanNeeded) {
+  // 63 slots with 31 pages each, and a bit more than fits: a few must go, and all others stay for more small writes.
+  for (std::uint64_t page = 0; page < 31; ++page) {
+    for (std::uint64_t chunk = 0; chunk < 63; ++chunk) {
+      VAULTFS_ASSERT_OK(tree->write(file, 0, chunk * kMiB + page * 4096, noise(4096, chunk * 100 + page)));
+    }
+  }
+  for (std::uint64_t page = 0; page < 40; ++page) {
+    VAULTFS_ASSERT_OK(tree->write(file, 0, 62 * kMiB + (40 + page) * 4096, noise(4096, page)));
+  }
+  for (int i = 0; i < 300 && tree.vault().segments().chunk_count() == 0; ++i) ::usleep(1000);
+  EXPECT_GE(tree.vault().segments().chunk_count(), 1U);
+  EXPECT_LE(tree.vault().segments().chunk_count(), 8U);
+  EXPECT_GT(tree->statistics().dirty_bytes, 6 * kMiB);
+}
+
 TEST_F(TreeFailureTest, AFailingDiskEndsTheWaitForRoom) {
   VAULTFS_ASSERT_OK(tree->fsync(file, 0));
   env.fail_after(0);
