@@ -41,6 +41,11 @@ OpenedSession::~OpenedSession() {
 void OpenedSession::start() {
   if (vault_->read_only()) {
     tree_->start(*vault_, read_only_observer_);
+    // A revocation takes effect on readers too.
+    if (options_.background) {
+      refresher_ = std::make_unique<KeyRefresher>(vault_->custody(), vault_->env().clock(), true);
+      timers_.push_back(std::make_unique<PeriodicTask>(kDeadlinesLook, [this] { enforce_deadlines(); }));
+    }
     return;
   }
   refresher_ = std::make_unique<KeyRefresher>(vault_->custody(), vault_->env().clock(), options_.background);
@@ -68,7 +73,7 @@ void OpenedSession::enforce_deadlines() {
   const bool sealed = vault_->custody().enforce_deadlines([this] {
     sealed_.store(true);
     // What could not be synced is a sticky error of its writers; the keys go in any case.
-    static_cast<void>(tree_->sync_all());
+    if (!vault_->read_only()) static_cast<void>(tree_->sync_all());
     tree_->seal();
   });
   if (sealed) {

@@ -48,7 +48,7 @@ class OpenedSession final : public Session {
   std::unique_ptr<Vault> vault_;
   std::unique_ptr<WorkingTree> tree_;
   ReadOnlyObserver read_only_observer_;
-  std::unique_ptr<KeyRefresher> refresher_;  // owner
+  std::unique_ptr<KeyRefresher> refresher_;  // owner, and a reader with background work
   std::unique_ptr<ItemJobs> jobs_;           // owner
   std::atomic<bool> sealed_{false};
   bool closed_ = false;

@@ -329,15 +329,15 @@ TEST(Vault, TheInventoryNamesTheSegmentsAndTheirLengths) {
   EXPECT_EQ(manifest->inventory[0].file_bytes, world.env.read("/vault/segments/0000000000000001.seg").size());
 }
 
-TEST(Vault, KeepsSixteenHeadsAndOpensFromAnyPinAmongThem) {
+TEST(Vault, KeepsAThousandHeadsAndOpensFromAnyPinAmongThem) {
   VaultWorld world;
   ASSERT_OK(world.create());
   ASSERT_OK(world.open());
-  for (int i = 0; i < 30; ++i) ASSERT_OK(world.vault->write_head());
-  EXPECT_EQ(world.env.files("/vault/heads").size(), 16U);
-  // The pin of a machine that was restored from a backup taken fourteen heads ago.
+  for (int i = 0; i < 1040; ++i) ASSERT_OK(world.vault->write_head());
+  EXPECT_EQ(world.env.files("/vault/heads").size(), 1024U);
+  // The pin of a machine that was restored from a backup taken a thousand heads ago.
   const auto home = world.files("/home");
-  for (int i = 0; i < 14; ++i) ASSERT_OK(world.vault->write_head());
+  for (int i = 0; i < 1000; ++i) ASSERT_OK(world.vault->write_head());
   world.close_without_a_word();
   world.put_back(home, "/home");
   ASSERT_OK(world.open());

@@ -3,14 +3,15 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <ctime>
-#include <fstream>
 #include <memory>
 
 #include "tools/cli/command_context.h"
 #include "tools/cli/key_impact.h"
 #include "tools/cli/text_output.h"
 #include "tools/requests/json_forms.h"
+#include "vaultmeta/vault.h"
 
 namespace vaultfs {
 namespace {
@@ -197,6 +198,26 @@ std::string refusal_text(const KeyRef& key, const std::vector<VaultImpact>& need
   return text;
 }
 
+// Whether what the vaults said still holds, without asking them again: the same registrations, the same keyrings. For
+// use under the key vault's lock; reads files only.
+Status check_unchanged(Machine& machine, const std::vector<Registration>& registrations,
+                       const std::vector<VaultImpact>& impacts) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> now, machine.state().registrations());
+  const bool same =
+      std::equal(now.begin(), now.end(), registrations.begin(), registrations.end(), [](const auto& a, const auto& b) {
+        return a.vault == b.vault && a.path == b.path && a.key_vault == b.key_vault && a.key == b.key;
+      });
+  if (!same)
+    return Error{ErrorCode::TryAgain, "a vault was registered or changed meanwhile; nothing was changed, try again"};
+  for (const VaultImpact& impact : impacts) {
+    const auto glance = glance_at_vault(machine.env(), impact.path);
+    if (glance.ok() && glance->keyring_generation.value == impact.keyring_generation) continue;
+    return Error{ErrorCode::TryAgain,
+                 "the keys of " + impact.path + " changed meanwhile; nothing was changed, try again"};
+  }
+  return ok_status();
+}
+
 Result<int> disable(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, KeyRef::parse(arguments.key));
   if (!key.version) {
@@ -211,6 +232,7 @@ Result<int> disable(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
   // The vaults are asked without the key vault's lock; under it, everything they said must still hold.
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> registrations, machine->state().registrations());
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<VaultImpact> impacts, find_impact(context, key));
   std::vector<VaultImpact> needing;
   for (const VaultImpact& found : impacts) {
@@ -220,21 +242,9 @@ Result<int> disable(CommandContext& context, const KeyArguments& arguments) {
     record_decision(context, needing, *key.version, "key.disable", "Refused", "still needed");
     return Error{ErrorCode::KeyVersionInUse, refusal_text(key, needing)};
   }
-  VAULTFS_ASSIGN_OR_RETURN(const std::size_t registered_before, [&]() -> Result<std::size_t> {
-    VAULTFS_ASSIGN_OR_RETURN(const auto all, machine->state().registrations());
-    return all.size();
-  }());
   VAULTFS_RETURN_IF_ERROR(key_vault->with_lock([&]() -> Status {
-    if (overridden) return key_vault->set_enabled(key.key, *key.version, false);
-    VAULTFS_ASSIGN_OR_RETURN(const auto registrations, machine->state().registrations());
-    if (registrations.size() != registered_before) {
-      return Error{ErrorCode::TryAgain, "a vault was registered meanwhile; nothing was changed, try again"};
-    }
-    VAULTFS_ASSIGN_OR_RETURN(const std::vector<VaultImpact> again, find_impact(context, key));
-    for (const VaultImpact& found : again) {
-      if (found.needs(*key.version))
-        return Error{ErrorCode::TryAgain, found.path + " began to need it meanwhile; nothing was changed"};
-    }
+    const Status unchanged = overridden ? ok_status() : check_unchanged(*machine, registrations, impacts);
+    if (!unchanged.ok()) return unchanged;
     return key_vault->set_enabled(key.key, *key.version, false);
   }));
   if (overridden) {
@@ -289,13 +299,26 @@ Result<int> export_key(CommandContext& context, const KeyArguments& arguments) {
   return 0;
 }
 
+// A private key may be in the clear in there: straight into locked memory.
+Result<SecretBuffer> read_secret_file(const std::string& path) {
+  constexpr std::uint64_t kMaxPemBytes = 64 * 1024;
+  VAULTFS_ASSIGN_OR_RETURN(const auto file, posix_env().open(std::filesystem::absolute(path), OpenMode::read_only));
+  VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t size, file->size());
+  if (size == 0 || size > kMaxPemBytes)
+    return Error{ErrorCode::InvalidArgument, path + " is no PEM file: it has " + std::to_string(size) + " bytes"};
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer content, SecretBuffer::allocate(size));
+  VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, file->read_at(0, content.mutable_view()));
+  if (read != size) return Error{ErrorCode::IoError, path + " became shorter while it was read"};
+  return content;
+}
+
 Result<int> import_key(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, KeyRef::parse(arguments.key));
   if (key.pinned())
     return Error{ErrorCode::InvalidKeyRef, "name the key without a version; the version follows from the key itself"};
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
-  VAULTFS_ASSIGN_OR_RETURN(const Bytes pem,
-                           read_file(posix_env(), std::filesystem::absolute(arguments.file), 64 * 1024));
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer pem_file, read_secret_file(arguments.file));
+  const ByteView pem = pem_file.view();
   SecretBuffer passphrase;
   const bool encrypted = text_of(pem).find("ENCRYPTED") != std::string_view::npos;
   if (encrypted) {
