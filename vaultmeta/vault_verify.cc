@@ -69,6 +69,8 @@ class Verification {
     }
     VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, read_whole(VaultHeader::kFileName, kMaxHeaderBytes));
     const auto header = VaultHeader::decode(bytes);
+    // Nothing can be said of files whose form this program does not know.
+    if (!header.ok() && header.code() == ErrorCode::UnsupportedFormat) return header.error();
     if (!header.ok()) {
       damage(VaultHeader::kFileName, header.error());
     } else if (vault_ != nullptr && header->encode() != vault_->header().encode()) {
