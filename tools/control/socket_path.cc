@@ -37,11 +37,17 @@ Result<std::filesystem::path> runtime_directory() {
 
 Result<std::filesystem::path> control_socket_path(const std::filesystem::path& vault) {
   struct stat st {};
+  const auto not_permitted = [&vault] {
+    return Error{ErrorCode::PermissionDenied,
+                 "this user may not look into " + vault.string() + "; a vault belongs to who made it"};
+  };
   if (::stat(vault.c_str(), &st) != 0) {
+    if (errno == EACCES) return not_permitted();
     return Error{ErrorCode::VaultNotFound,
                  vault.string() + ": " + std::strerror(errno) + "; make one with: vaultctl vault create"};
   }
   if (::stat((vault / "vault.lock").c_str(), &st) != 0) {
+    if (errno == EACCES) return not_permitted();
     return Error{ErrorCode::NotAVault, vault.string() + " is not a vault (it has no vault.lock)"};
   }
   VAULTFS_ASSIGN_OR_RETURN(const std::filesystem::path directory, runtime_directory());
