@@ -1,0 +1,104 @@
+#include <cstdlib>
+#include <utility>
+
+#include "base/byte_codec.h"
+#include "crypto/hash.h"
+#include "tests/fuzz/fuzz_keys.h"
+#include "vaultmeta/keyring_form.h"
+
+// A keyring. The first byte says what the rest is:
+//   0  a file
+//   1  a file without the digest at its end, which is put there, so that its fields are read
+//   2  u32 length of the slots, the encoded slots, the sealed part's plaintext without the digest of the slots at its
+//   end
+namespace {
+
+using namespace vaultfs;
+
+constexpr std::size_t kAeadTag = 16;
+
+void read_file(ByteView file) {
+  const auto parts = split_keyring(file);
+  const auto closed = ClosedKeyring::decode(file);
+  if (parts.ok() != closed.ok()) std::abort();
+  if (!parts.ok()) {
+    if (parts.code() != ErrorCode::DamagedKeyring && parts.code() != ErrorCode::UnsupportedFormat) std::abort();
+    return;
+  }
+  ByteWriter slots;
+  encode_slots(slots, parts->closed.slots);
+  if (!bytes_equal(slots.view(), parts->slots)) std::abort();
+  if (closed->active_slot().role != VersionRole::active) std::abort();
+  static const SecretBuffer key = [] {
+    auto zeros = SecretBuffer::allocate(32);
+    if (!zeros.ok()) std::abort();
+    return std::move(zeros).value();
+  }();
+  // Nobody knows a keyring file that these zeros open.
+  const auto opened = open_keyring(file, key);
+  if (opened.ok() || opened.code() != ErrorCode::WrongKey) std::abort();
+}
+
+// The slots in a file that is in order otherwise.
+Bytes file_around(ByteView slots) {
+  ByteWriter file;
+  file.raw(bytes_of(kKeyringMagic));
+  file.u16(kKeyringFormatVersion);
+  VaultId vault;
+  vault.data()[0] = std::byte{1};
+  file.id(vault);
+  file.u64(1);
+  file.id(Digest());
+  file.id(Digest());
+  file.raw(slots);
+  file.raw(Bytes(kKeyringSaltBytes + Digest::kSize + kAeadTag + Digest::kSize));
+  const Digest digest = sha256(file.view());
+  file.id(digest);
+  return std::move(file).take();
+}
+
+void read_secrets(ByteView input) {
+  ByteReader reader(input);
+  const ByteView slots = reader.blob(input.size());
+  const Bytes file = file_around(slots);
+  const auto parts = split_keyring(file);
+  if (reader.failed() || !parts.ok() || !bytes_equal(parts->slots, slots)) return;
+  const Digest slots_digest = sha256(slots);
+  ByteWriter whole;
+  whole.raw(reader.raw(reader.remaining()));
+  whole.id(slots_digest);
+  const auto plain = SecretBuffer::copy_of(whole.view());
+  if (!plain.ok()) std::abort();
+  const auto secrets = decode_secrets(*plain, slots_digest, parts->closed.slots);
+  if (!secrets.ok()) {
+    if (secrets.code() != ErrorCode::DamagedKeyring) std::abort();
+    return;
+  }
+  const auto again = encode_secrets(*secrets, slots_digest);
+  if (!again.ok() || !bytes_equal(again->view(), plain->view())) std::abort();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size == 0) return 0;
+  const ByteView input = fuzz_input(data, size).subspan(1);
+  switch (data[0]) {
+    case 0:
+      read_file(input);
+      break;
+    case 1: {
+      Bytes file = to_bytes(input);
+      const Digest digest = sha256(input);
+      file.insert(file.end(), digest.view().begin(), digest.view().end());
+      read_file(file);
+      break;
+    }
+    case 2:
+      read_secrets(input);
+      break;
+    default:
+      break;
+  }
+  return 0;
+}
