@@ -141,6 +141,7 @@ Status read_keys(ByteReader& reader, KeyringSecrets& secrets) {
     const bool closed = reader.boolean();
     const ContainerNumber last(reader.u64());
     if (closed) epoch.last_segment = last;
+    if (!closed && last.value != 0) return damaged("an open epoch with a last segment");
     VAULTFS_ASSIGN_OR_RETURN(epoch.dek, read_key(reader));
     const bool in_order = secrets.epochs.empty() || secrets.epochs.rbegin()->first < number;
     if (number.value == 0 || !in_order) return damaged("its epochs are out of order");
@@ -151,7 +152,9 @@ Status read_keys(ByteReader& reader, KeyringSecrets& secrets) {
   for (std::uint32_t i = 0; i < retiring; ++i) {
     std::string version = reader.text(RotationRule::kMaxVersionBytes);
     VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key, read_key(reader));
-    if (!secrets.retiring_keys.emplace(std::move(version), std::move(key)).second) return damaged("a key comes twice");
+    const bool in_order = secrets.retiring_keys.empty() || secrets.retiring_keys.rbegin()->first < version;
+    if (!in_order) return damaged("its retiring keys are out of order");
+    secrets.retiring_keys.emplace(std::move(version), std::move(key));
   }
   return ok_status();
 }
