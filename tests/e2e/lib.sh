@@ -1,17 +1,26 @@
 # Shared by the end-to-end tests: a scratch directory with a machine state of its own, mounts that are always taken down,
-# assertions that name the line. Source it first. Wants VAULTFS_BIN, the directory of the built programs.
+# assertions that name the line. Source it first. Wants VAULTFS_BIN, the directory of the built programs; takes
+# VAULTFS_TIME_FACTOR, by which every wait may be longer (builds with sanitizers are slow).
 # shellcheck shell=bash
 set -euo pipefail
 
 : "${VAULTFS_BIN:?set VAULTFS_BIN to the directory of vaultfs, vaultctl and umount.fuse.vaultfs}"
 readonly source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 readonly vaultfs=$VAULTFS_BIN/vaultfs vaultctl=$VAULTFS_BIN/vaultctl umounter=$VAULTFS_BIN/umount.fuse.vaultfs
-readonly skip_code=77
+readonly skip_code=77 time_factor=${VAULTFS_TIME_FACTOR:-1}
 
 scratch=$(mktemp -d "${TMPDIR:-/var/tmp}/vaultfs-e2e.XXXXXX")
 readonly scratch
 chmod 0711 "$scratch" # other users must be able to reach a mount that lets them in
 export VAULTFS_HOME=$scratch/home VAULTFS_RUNTIME_DIR=$scratch/run LC_ALL=C.UTF-8 TZ=UTC
+# What a sanitizer finds goes to files there, because a daemon's stderr is /dev/null and its exit code nobody's: any such
+# file fails the test (see finish). Builds without sanitizers ignore these variables. Other users' processes report too.
+readonly sanitizer_reports=$scratch/sanitizer
+mkdir -m 1777 "$sanitizer_reports"
+# g++'s UBSan beside ASan ignores log_path and writes to stderr: it aborts, and ASan's report shows where.
+export ASAN_OPTIONS=exitcode=99:detect_leaks=1:handle_abort=1:log_path=$sanitizer_reports/asan
+export UBSAN_OPTIONS=abort_on_error=1:print_stacktrace=1:log_path=$sanitizer_reports/ubsan
+export TSAN_OPTIONS=exitcode=99:second_deadlock_stack=1:log_path=$sanitizer_reports/tsan
 # Bash runs a trap only after the foreground program has ended: the tests keep each of them short.
 trap 'finish $?' EXIT
 trap 'exit 130' INT
@@ -75,10 +84,10 @@ finish() {
   fi
   for escaped in $(mounts_below_scratch); do
     printf -v path %b "$escaped"
-    timeout 60 "$umounter" "$path" 2>/dev/null || umount -l "$path"
+    timeout $((60 * time_factor)) "$umounter" "$path" 2>/dev/null || umount -l "$path"
   done
   local waited=0
-  while [[ -n $(daemons) && $waited -lt 200 ]]; do
+  while [[ -n $(daemons) && $waited -lt $((200 * time_factor)) ]]; do
     sleep 0.1
     waited=$((waited + 1))
   done
@@ -86,6 +95,13 @@ finish() {
     echo "the daemon $pid did not end" >&2
     kill -KILL "$pid"
     [[ $code == 0 ]] && code=1
+  done
+  local report
+  for report in "$sanitizer_reports"/*; do
+    [[ -s $report ]] || continue
+    printf -- '--- sanitizer report\n' >&2
+    head -n 200 "$report" >&2
+    code=99
   done
   if [[ ${VAULTFS_KEEP_SCRATCH:-} == 1 ]]; then
     echo "kept: $scratch" >&2
@@ -147,7 +163,7 @@ expect_errno() {
 
 # wait_until SECONDS COMMAND…: polls until it succeeds.
 wait_until() {
-  local end=$((SECONDS + $1))
+  local end=$((SECONDS + $1 * time_factor))
   shift
   until "$@" >/dev/null 2>&1; do
     [[ $SECONDS -lt $end ]] || fail "waited in vain for: $*"
@@ -177,7 +193,7 @@ mount_vault() { # [OPTIONS…]: comma lists for -o
   "$vaultfs" "$vault" "$mnt" -o "$options" </dev/null
   mountpoint -q "$mnt" || fail "$mnt is not mounted though vaultfs returned"
 }
-unmount_vault() { timeout 120 "$umounter" "$mnt"; }
+unmount_vault() { timeout $((120 * time_factor)) "$umounter" "$mnt"; }
 daemon_pid() { # the daemon that serves $vault on $mnt
   local pid words
   for pid in $(daemons); do
