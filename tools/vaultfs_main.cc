@@ -31,16 +31,22 @@ int fail(const Error& error) {
   return error_exit_code(error.code);
 }
 
-void start_logging(const MountCommand& command) {
-  if (!command.log_file.empty()) {
-    spdlog::set_default_logger(spdlog::basic_logger_mt("vaultfs", command.log_file.string()));
-  } else if (command.foreground) {
-    spdlog::set_default_logger(spdlog::stderr_color_mt("vaultfs"));
-  } else {
-    spdlog::set_default_logger(spdlog::syslog_logger_mt("vaultfs", "vaultfs", LOG_PID, LOG_DAEMON, true));
+// IoError if the log file can't be opened.
+Status start_logging(const MountCommand& command) {
+  try {
+    if (!command.log_file.empty()) {
+      spdlog::set_default_logger(spdlog::basic_logger_mt("vaultfs", command.log_file.string()));
+    } else if (command.foreground) {
+      spdlog::set_default_logger(spdlog::stderr_color_mt("vaultfs"));
+    } else {
+      spdlog::set_default_logger(spdlog::syslog_logger_mt("vaultfs", "vaultfs", LOG_PID, LOG_DAEMON, true));
+    }
+  } catch (const spdlog::spdlog_ex& failure) {
+    return Error{ErrorCode::IoError, std::string("no log: ") + failure.what()};
   }
   spdlog::set_level(spdlog::level::info);
   spdlog::flush_on(spdlog::level::info);
+  return ok_status();
 }
 
 // Waits for SIGTERM, SIGINT and SIGHUP in a thread of its own and unmounts: at once if nothing is open, else as soon as
@@ -188,9 +194,10 @@ int run(int argc, char** argv) {
   // Only now: locked memory and threads do not survive a fork.
   const Status hardened = harden_process();
   if (!hardened.ok()) return fail(hardened.error());
-  ::umask(0);  // modes come from the kernel, with the caller's umask applied
   const sigset_t signals = SignalThread::block_signals();
-  start_logging(*command);
+  const Status logging = start_logging(*command);
+  if (!logging.ok()) return fail(logging.error());
+  ::umask(0);  // modes come from the kernel, with the caller's umask applied; not the log's, which is open by now
   return serve(*command, daemon, signals);
 }
 

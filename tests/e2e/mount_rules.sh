@@ -31,6 +31,7 @@ for option in settle=soon settle= max-job=0 commit=never cache=some write-buffer
   no-such-option accept-older unverified; do
   expect_error Usage 2 "$vaultfs" "$vault" "$mnt" -o "$option"
 done
+expect_error IoError 31 "$vaultfs" "$vault" "$mnt" -o "log=$scratch/empty"
 "$vaultfs" --help | grep -q '^usage: vaultfs VAULT MOUNTPOINT'
 "$vaultfs" --version | grep -Eq '^vaultfs [0-9]+\.[0-9]+\.[0-9]+$'
 
@@ -39,6 +40,7 @@ mount_vault settle=1
 mkdir "$scratch/mnt2"
 expect_error MountPointBusy 6 "$vaultfs" "$vault" "$mnt"
 expect_error VaultBusy 6 "$vaultfs" "$vault" "$scratch/mnt2"
+assert_eq "$(stat -c %a "$log")" "$(printf '%o' $((0666 & ~$(umask))))" "the log's mode follows the umask"
 grep -q 'fuse.vaultfs' <(findmnt -n -o FSTYPE "$mnt")
 assert_eq "$(findmnt -n -o SOURCE "$mnt")" "$vault"
 
