@@ -4,6 +4,9 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "store/patch.h"
+#include "store/segment_format.h"
+
 namespace vaultfs {
 namespace {
 
@@ -12,12 +15,17 @@ struct Slot {
   std::array<std::byte, 15> rest_of_key;
   std::array<std::byte, 4> segment;  // 0: the slot is empty
   std::array<std::byte, 4> offset;   // in units of 8 bytes
-  std::array<std::byte, 6> sizes;    // 22 bits stored bytes / 8, 24 bits plaintext bytes - 1, map page, damaged
+  std::array<std::byte, 6> sizes;    // 22 bits stored bytes / 8, 24 bits plaintext bytes - 1, map page, damaged;
+                                     // unless it is a map page, the highest plaintext bit says patch
 };
 static_assert(sizeof(Slot) == 29 && alignof(Slot) == 1);
 
+// Patches and chunks have less than 8 MiB.
+static_assert(kMaxPatchBytes <= 1U << 23U && kMaxChunkBytes <= 1U << 23U);
+
 constexpr std::size_t kFirstCapacity = 16;
 constexpr unsigned kPlaintextShift = 22;
+constexpr unsigned kPatchBit = 45;
 constexpr unsigned kMapPageBit = 46;
 constexpr unsigned kDamagedBit = 47;
 
@@ -43,13 +51,14 @@ Slot pack(const ChunkIndex::Key& key, const ChunkPlace& place) {
   const bool fits = place.segment.value != 0 && place.segment.value <= ChunkIndex::kMaxSegment &&
                     place.offset % 8 == 0 && place.offset <= ChunkIndex::kMaxOffset && place.stored_bytes % 8 == 0 &&
                     place.stored_bytes / 8 < (1U << kPlaintextShift) && place.plaintext_bytes != 0 &&
-                    place.plaintext_bytes <= kMaxRecordBytes;
+                    place.plaintext_bytes <= max_content_bytes(place.type);
   if (!fits) std::abort();
   Slot slot{};
   std::copy(key.begin() + 1, key.end(), slot.rest_of_key.begin());
   store(slot.segment, place.segment.value);
   store(slot.offset, place.offset / 8);
   store(slot.sizes, place.stored_bytes / 8 | std::uint64_t{place.plaintext_bytes - 1} << kPlaintextShift |
+                        std::uint64_t{place.type == RecordType::patch ? 1U : 0U} << kPatchBit |
                         std::uint64_t{place.type == RecordType::map_page ? 1U : 0U} << kMapPageBit |
                         std::uint64_t{place.damaged ? 1U : 0U} << kDamagedBit);
   return slot;
@@ -61,8 +70,11 @@ ChunkPlace unpack(const Slot& slot) {
   place.segment = ContainerNumber(load(slot.segment));
   place.offset = load(slot.offset) * 8;
   place.stored_bytes = static_cast<std::uint32_t>(sizes & ((1U << kPlaintextShift) - 1)) * 8;
-  place.plaintext_bytes = static_cast<std::uint32_t>((sizes >> kPlaintextShift) & 0xffffffU) + 1;
-  place.type = ((sizes >> kMapPageBit) & 1U) != 0 ? RecordType::map_page : RecordType::chunk;
+  const bool map_page = ((sizes >> kMapPageBit) & 1U) != 0;
+  const bool patch = !map_page && ((sizes >> kPatchBit) & 1U) != 0;
+  const std::uint64_t plaintext_bits = map_page ? 0xffffffU : 0x7fffffU;
+  place.plaintext_bytes = static_cast<std::uint32_t>((sizes >> kPlaintextShift) & plaintext_bits) + 1;
+  place.type = map_page ? RecordType::map_page : patch ? RecordType::patch : RecordType::chunk;
   place.damaged = ((sizes >> kDamagedBit) & 1U) != 0;
   return place;
 }

@@ -13,7 +13,7 @@
 
 namespace vaultfs {
 
-// Where a chunk or map page is stored.
+// Where a chunk, map page or patch is stored.
 struct ChunkPlace {
   ContainerNumber segment;
   std::uint64_t offset = 0;

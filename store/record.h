@@ -15,6 +15,7 @@ enum class RecordType : std::uint8_t {
   chunk = 1,
   map_page = 2,
   segment_footer = 3,
+  patch = 4,
   journal_entries = 16,
   journal_end = 17,
   stream_part = 32,

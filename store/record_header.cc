@@ -21,6 +21,7 @@ bool is_known(std::uint8_t type) {
     case RecordType::chunk:
     case RecordType::map_page:
     case RecordType::segment_footer:
+    case RecordType::patch:
     case RecordType::journal_entries:
     case RecordType::journal_end:
     case RecordType::stream_part:
@@ -32,7 +33,9 @@ bool is_known(std::uint8_t type) {
   return false;
 }
 
-bool has_id(RecordType type) { return type == RecordType::chunk || type == RecordType::map_page; }
+bool has_id(RecordType type) {
+  return type == RecordType::chunk || type == RecordType::map_page || type == RecordType::patch;
+}
 
 bool is_journal(RecordType type) { return type == RecordType::journal_entries || type == RecordType::journal_end; }
 

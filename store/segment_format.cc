@@ -5,6 +5,7 @@
 #include "store/blob_store.h"
 #include "store/checksum.h"
 #include "store/container.h"
+#include "store/patch.h"
 
 namespace vaultfs {
 namespace {
@@ -22,6 +23,7 @@ std::string open_segment_name(ContainerNumber number) { return "segments/" + num
 std::uint32_t max_content_bytes(RecordType type) noexcept {
   if (type == RecordType::chunk) return kMaxChunkBytes;
   if (type == RecordType::map_page) return kMaxRecordBytes;
+  if (type == RecordType::patch) return kMaxPatchBytes;
   return 0;
 }
 

@@ -19,10 +19,11 @@ inline constexpr std::uint32_t kMaxChunkBytes = 1024 * 1024;
 [[nodiscard]] std::string closed_segment_name(ContainerNumber number);  // "segments/000000000000002a.seg"
 [[nodiscard]] std::string open_segment_name(ContainerNumber number);    // "segments/000000000000002a.open"
 
-// Most plaintext that a record of a segment holds: 1 MiB for a chunk, 16 MiB for a map page, 0 for any other type.
+// Most plaintext that a record of a segment holds: 1 MiB for a chunk, 16 MiB for a map page, a header and all pages for
+// a patch, 0 for any other type.
 [[nodiscard]] std::uint32_t max_content_bytes(RecordType type) noexcept;
 
-// One chunk or map page of a segment.
+// One chunk, map page or patch of a segment.
 struct SegmentEntry {
   static constexpr std::size_t kEncodedBytes = 49;
   ChunkId id;

@@ -34,7 +34,8 @@ Error chunk_missing() { return {ErrorCode::ChunkMissing, "no segment holds a chu
 Error read_only() { return {ErrorCode::ReadOnly, "the vault is open for reading only"}; }
 
 Status check_content(RecordType type, ByteView content) {
-  if (content.empty() || content.size() > max_content_bytes(type)) {
+  // Patches are made by put_patch() only, which knows their form.
+  if (content.empty() || type == RecordType::patch || content.size() > max_content_bytes(type)) {
     return Error{ErrorCode::InvalidArgument, "a chunk has 1 byte to 1 MiB, a map page 1 byte to 16 MiB"};
   }
   return ok_status();
@@ -105,14 +106,22 @@ bool SegmentStoreImpl::is_stored(const ChunkId& id) const {
 
 Result<PutOutcome> SegmentStoreImpl::put(RecordType type, ByteView content) {
   VAULTFS_RETURN_IF_ERROR(check_content(type, content));
-  VAULTFS_ASSIGN_OR_RETURN(const ChunkId id, keys_.with_id_key([&](const SecretBuffer& key) -> Result<ChunkId> {
+  VAULTFS_ASSIGN_OR_RETURN(const ChunkId id, id_of(type, content));
+  return put_content(type, id, content);
+}
+
+Result<ChunkId> SegmentStoreImpl::id_of(RecordType type, ByteView content) const {
+  return keys_.with_id_key([&](const SecretBuffer& key) -> Result<ChunkId> {
     return chunk_id(key, static_cast<std::uint8_t>(type), content);
-  }));
-  return put(type, id, content);
+  });
 }
 
 Result<PutOutcome> SegmentStoreImpl::put(RecordType type, const ChunkId& id, ByteView content) {
   VAULTFS_RETURN_IF_ERROR(check_content(type, content));
+  return put_content(type, id, content);
+}
+
+Result<PutOutcome> SegmentStoreImpl::put_content(RecordType type, const ChunkId& id, ByteView content) {
   if (options_.read_only) return read_only();
   const PutOutcome hit{id, false, 0};
   if (is_stored(id)) return hit;
@@ -123,13 +132,14 @@ Result<PutOutcome> SegmentStoreImpl::put(RecordType type, const ChunkId& id, Byt
 
 Result<PutOutcome> SegmentStoreImpl::store_new(RecordType type, const ChunkId& id, ByteView content) {
   const std::size_t overhead = keys_.suite() == Suite::aes_gcm ? kAeadTagBytes : 2 * kAeadTagBytes;
-  const std::size_t max_stored = max_stored_bytes(content.size(), kDefaultFrameLog2, overhead);
+  const std::uint8_t frame_log2 = type == RecordType::patch ? kPatchFrameLog2 : kDefaultFrameLog2;
+  const std::size_t max_stored = max_stored_bytes(content.size(), frame_log2, overhead);
   Writer writer;
   std::optional<SegmentWriter::Admission> admission;
   bool rolled_over = false;
   while (!admission) {
     VAULTFS_ASSIGN_OR_RETURN(writer, current_writer());
-    VAULTFS_ASSIGN_OR_RETURN(admission, writer->admit(frame_count_of(content.size(), kDefaultFrameLog2), max_stored));
+    VAULTFS_ASSIGN_OR_RETURN(admission, writer->admit(frame_count_of(content.size(), frame_log2), max_stored));
     if (!admission) {
       retire(writer);
       rolled_over = true;
@@ -139,6 +149,7 @@ Result<PutOutcome> SegmentStoreImpl::store_new(RecordType type, const ChunkId& i
   const MutableByteView room = buffer.of(max_stored);
   RecordDraft draft;
   draft.type = type;
+  draft.frame_log2 = frame_log2;
   draft.id = id;
   draft.nonce_base = admission->nonce_base;
   draft.compression = options_.compression;
@@ -267,10 +278,12 @@ Status SegmentStoreImpl::close_segment() {
 
 bool SegmentStoreImpl::contains(const ChunkId& id) const { return is_stored(id); }
 
-Result<std::uint32_t> SegmentStoreImpl::length(const ChunkId& id) const {
+Result<std::uint32_t> SegmentStoreImpl::length(const ChunkId& id) {
   const auto place = index_.find(id);
   if (!place) return chunk_missing();
-  return place->plaintext_bytes;
+  if (place->type != RecordType::patch) return place->plaintext_bytes;
+  VAULTFS_ASSIGN_OR_RETURN(const PatchHeader patch, patch_header(id, *place));
+  return patch.length;
 }
 
 Result<ContainerNumber> SegmentStoreImpl::segment_of(const ChunkId& id) const {
@@ -282,30 +295,39 @@ Result<ContainerNumber> SegmentStoreImpl::segment_of(const ChunkId& id) const {
 Status SegmentStoreImpl::read(const ChunkId& id, std::uint32_t offset, MutableByteView out) {
   const auto place = index_.find(id);
   if (!place) return chunk_missing();
+  if (place->type == RecordType::patch) return read_patched(id, *place, offset, out);
   if (offset > place->plaintext_bytes || out.size() > place->plaintext_bytes - offset) {
     return Error{ErrorCode::OutOfRange, "a read beyond the end of a chunk"};
   }
+  return read_record(id, *place, offset, out);
+}
+
+Status SegmentStoreImpl::read_record(const ChunkId& id, const ChunkPlace& place, std::uint32_t offset,
+                                     MutableByteView out) {
   const auto read_place = [&]() -> Status {
-    VAULTFS_ASSIGN_OR_RETURN(const auto reader, reader_of(place->segment));
-    return reader->read(id, *place, offset, out);
+    VAULTFS_ASSIGN_OR_RETURN(const auto reader, reader_of(place.segment));
+    return reader->read(id, place, offset, out);
   };
   Status status = read_place();
-  if (!status.ok() && is_damage(status.code())) index_.mark_damaged(id, *place);
+  if (!status.ok() && is_damage(status.code())) index_.mark_damaged(id, place);
   return status;
 }
 
 Result<Bytes> SegmentStoreImpl::read_verified(RecordType type, const ChunkId& id) {
   const auto place = index_.find(id);
   if (!place) return chunk_missing();
+  if (place->type == RecordType::patch && type == RecordType::chunk) return read_verified_patch(id, *place);
   if (place->type != type) return Error{ErrorCode::ChunkMismatch, "a chunk is of another type than what refers to it"};
-  Bytes content(place->plaintext_bytes);
-  VAULTFS_RETURN_IF_ERROR(read(id, 0, content));
-  VAULTFS_ASSIGN_OR_RETURN(const ChunkId computed, keys_.with_id_key([&](const SecretBuffer& key) -> Result<ChunkId> {
-    return chunk_id(key, static_cast<std::uint8_t>(type), content);
-  }));
+  return read_verified_record(id, *place);
+}
+
+Result<Bytes> SegmentStoreImpl::read_verified_record(const ChunkId& id, const ChunkPlace& place) {
+  Bytes content(place.plaintext_bytes);
+  VAULTFS_RETURN_IF_ERROR(read_record(id, place, 0, content));
+  VAULTFS_ASSIGN_OR_RETURN(const ChunkId computed, id_of(place.type, content));
   if (computed == id) return content;
-  index_.mark_damaged(id, *place);
-  return Error{ErrorCode::ChunkMismatch, closed_segment_name(place->segment) + ": a chunk is not what its id says"};
+  index_.mark_damaged(id, place);
+  return Error{ErrorCode::ChunkMismatch, closed_segment_name(place.segment) + ": a chunk is not what its id says"};
 }
 
 Result<std::shared_ptr<const SegmentReader>> SegmentStoreImpl::reader_of(ContainerNumber number) {

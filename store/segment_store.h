@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "base/result.h"
 #include "store/blob_store.h"
 #include "store/epoch_keys.h"
+#include "store/patch.h"
 #include "store/record.h"
 
 namespace vaultfs {
@@ -21,6 +23,16 @@ struct PutOutcome {
   ChunkId id;
   bool stored = false;             // false: the content was there already (a deduplication hit)
   std::uint32_t stored_bytes = 0;  // bytes appended, zero for a hit
+};
+
+// New pages over older content.
+struct PatchDraft {
+  ChunkId base;              // a chunk or a patch; zero: a hole
+  std::uint32_t length = 0;  // of the whole content; what the base has behind it is cut off
+  PatchPages pages;          // not empty, none behind the length
+  ByteView content;          // at least `length` bytes, of which only these pages are looked at
+  // With more pages, those of an older patch included, it is no patch.
+  std::uint32_t max_pages = kPatchPages;
 };
 
 // What was found when the store was opened, for the activity log and for verify.
@@ -37,11 +49,13 @@ struct SegmentInfo {
   std::uint64_t file_bytes = 0;  // 0 while it is open
 };
 
-// All chunks and map pages of a vault: closed segments, one open segment, and the index from ChunkId to place.
+// All chunks, patches and map pages of a vault: closed segments, one open segment, and the index from ChunkId to place.
+// Whoever reads need not know which chunks are patches; whoever keeps track of references asks patch_of().
 //
 // Write-once by content: put() of known and undamaged content stores nothing. put() is safe from many threads and does
 // its sealing outside any lock, so that workers scale. Data is durable after sync().
-// Memory: at most 40 bytes a stored chunk for the index, and a bounded number of open files and ciphers.
+// Memory: at most 40 bytes a stored chunk for the index, a bounded number of open files and ciphers, and 2.5 MB of
+// patch headers.
 class SegmentStore {
  public:
   struct Options {
@@ -64,15 +78,26 @@ class SegmentStore {
   [[nodiscard]] virtual Result<PutOutcome> put(RecordType type, ByteView content) = 0;
   // The same with an id that the caller has computed.
   [[nodiscard]] virtual Result<PutOutcome> put(RecordType type, const ChunkId& id, ByteView content) = 0;
+  // Stores pages as a patch, so that a small change of a chunk costs little more than its own bytes. Over another patch
+  // the result is one patch over that one's base, with the pages of both, the draft's in front; pages that change
+  // nothing (zeros where the base has no bytes) are left out. The outcome's id is the base's, or zero, where no page is
+  // left. Nothing if it would take more than max_pages: then the whole content is to be put.
+  // ChunkMissing and ChunkMismatch for the base, the errors of read() where pages of an older patch are needed.
+  [[nodiscard]] virtual Result<std::optional<PutOutcome>> put_patch(const PatchDraft& draft) = 0;
   [[nodiscard]] virtual bool contains(const ChunkId& id) const = 0;
-  // Plaintext length. ChunkMissing.
-  [[nodiscard]] virtual Result<std::uint32_t> length(const ChunkId& id) const = 0;
+  // Plaintext length; of a patch that of its content, for which its header may have to be read. ChunkMissing; errors of
+  // read().
+  [[nodiscard]] virtual Result<std::uint32_t> length(const ChunkId& id) = 0;
+  // Which pages of what a patch replaces; nothing for a chunk or map page. ChunkMissing, errors of read().
+  [[nodiscard]] virtual Result<std::optional<PatchHeader>> patch_of(const ChunkId& id) = 0;
 
   // Reads plaintext bytes [offset, offset + out.size()), opening only the frames they lie in. ChunkMissing,
   // SegmentMissing, DamagedRecord, AuthenticationFailed, ChunkMismatch (another record stands there), OutOfRange.
-  // A failure of integrity marks the id as damaged, so that the next put of that content stores it anew.
+  // A failure of integrity marks the id as damaged, so that the next put of that content stores it anew. Of a patch it
+  // fails what lies in damaged pages, or outside its pages if the base is missing or damaged there; all else reads.
   [[nodiscard]] virtual Status read(const ChunkId& id, std::uint32_t offset, MutableByteView out) = 0;
-  // The whole content, its ChunkId recomputed and compared (ChunkMismatch).
+  // The whole content, its ChunkId recomputed and compared (ChunkMismatch). A patch counts as a chunk; its base is
+  // verified too.
   [[nodiscard]] virtual Result<Bytes> read_verified(RecordType type, const ChunkId& id) = 0;
 
   // Makes all that was put before the call durable. Concurrent calls share one fsync.
@@ -86,7 +111,7 @@ class SegmentStore {
   [[nodiscard]] virtual std::vector<SegmentInfo> segments() const = 0;
   // The number that the next new segment will at least have.
   [[nodiscard]] virtual ContainerNumber next_segment() const = 0;
-  // Where a chunk is stored. ChunkMissing.
+  // Where a chunk is stored; of a patch without its base. ChunkMissing.
   [[nodiscard]] virtual Result<ContainerNumber> segment_of(const ChunkId& id) const = 0;
   // Stored bytes of all segments, and number of chunks known.
   [[nodiscard]] virtual std::uint64_t stored_bytes() const = 0;

@@ -56,6 +56,7 @@ std::uint64_t SegmentStoreImpl::chunk_count() const { return index_.size(); }
 
 void SegmentStoreImpl::drop_ciphers() {
   readers_.clear();
+  patches_.clear();
   const std::lock_guard lock(mutex_);
   for (const auto& [number, segment] : segments_) {
     if (segment.writer) segment.writer->drop_cipher();

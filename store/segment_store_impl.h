@@ -12,6 +12,7 @@
 
 #include "store/chunk_index.h"
 #include "store/chunk_index_file.h"
+#include "store/patch_cache.h"
 #include "store/segment_reader.h"
 #include "store/segment_recovery.h"
 #include "store/segment_store.h"
@@ -29,8 +30,10 @@ class SegmentStoreImpl final : public SegmentStore {
 
   Result<PutOutcome> put(RecordType type, ByteView content) override;
   Result<PutOutcome> put(RecordType type, const ChunkId& id, ByteView content) override;
+  Result<std::optional<PutOutcome>> put_patch(const PatchDraft& draft) override;  // segment_store_patch.cc
   [[nodiscard]] bool contains(const ChunkId& id) const override;
-  [[nodiscard]] Result<std::uint32_t> length(const ChunkId& id) const override;
+  [[nodiscard]] Result<std::uint32_t> length(const ChunkId& id) override;
+  [[nodiscard]] Result<std::optional<PatchHeader>> patch_of(const ChunkId& id) override;
   Status read(const ChunkId& id, std::uint32_t offset, MutableByteView out) override;
   Result<Bytes> read_verified(RecordType type, const ChunkId& id) override;
   Status sync() override;
@@ -63,6 +66,8 @@ class SegmentStoreImpl final : public SegmentStore {
 
   // ---- writing ----
   [[nodiscard]] bool is_stored(const ChunkId& id) const;
+  [[nodiscard]] Result<ChunkId> id_of(RecordType type, ByteView content) const;
+  [[nodiscard]] Result<PutOutcome> put_content(RecordType type, const ChunkId& id, ByteView content);
   [[nodiscard]] Result<PutOutcome> store_new(RecordType type, const ChunkId& id, ByteView content);
   [[nodiscard]] Result<Writer> current_writer();
   void retire(const Writer& writer);
@@ -71,8 +76,24 @@ class SegmentStoreImpl final : public SegmentStore {
   void forget_abandoned(const Writer& writer);
 
   // ---- reading ----
+  // A record's plaintext; marks it as damaged where it is.
+  [[nodiscard]] Status read_record(const ChunkId& id, const ChunkPlace& place, std::uint32_t offset,
+                                   MutableByteView out);
+  [[nodiscard]] Result<Bytes> read_verified_record(const ChunkId& id, const ChunkPlace& place);
   [[nodiscard]] Result<std::shared_ptr<const SegmentReader>> reader_of(ContainerNumber number);
   [[nodiscard]] Result<std::shared_ptr<const SegmentReader>> open_reader(ContainerNumber number);
+
+  // ---- patches (segment_store_patch.cc) ----
+  [[nodiscard]] Result<PatchHeader> patch_header(const ChunkId& id, const ChunkPlace& place);
+  // A hole, or the place of a chunk. ChunkMissing, ChunkMismatch.
+  [[nodiscard]] Result<std::optional<ChunkPlace>> base_place(const ChunkId& base) const;
+  [[nodiscard]] Status read_patched(const ChunkId& id, const ChunkPlace& place, std::uint32_t offset,
+                                    MutableByteView out);
+  [[nodiscard]] Status read_base(const PatchHeader& patch, std::uint32_t offset, MutableByteView out);
+  [[nodiscard]] Result<Bytes> read_verified_patch(const ChunkId& id, const ChunkPlace& place);
+  struct Flattened;
+  [[nodiscard]] Result<Flattened> flatten(const PatchDraft& draft);
+  [[nodiscard]] Result<Bytes> gather_pages(const PatchDraft& draft, const Flattened& flat);
 
   Env& env_;
   const Env::Path root_;
@@ -81,6 +102,7 @@ class SegmentStoreImpl final : public SegmentStore {
   const Options options_;
   ChunkIndex index_;
   SegmentReaderCache readers_;
+  PatchCache patches_;
 
   std::mutex closing_mutex_;   // held while retired segments are closed and the index is saved
   std::mutex creating_mutex_;  // held while a segment is created; guards nothing

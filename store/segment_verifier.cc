@@ -8,6 +8,7 @@
 #include "crypto/chunk_id.h"
 #include "crypto/hash.h"
 #include "store/container.h"
+#include "store/patch.h"
 #include "store/record_scanner.h"
 #include "store/segment_format.h"
 
@@ -132,7 +133,7 @@ class ContainerVerifier {
     bool fits = true;
     switch (header_.kind) {
       case ContainerKind::segment:
-        fits = type <= 3;
+        fits = type <= 4;
         break;
       case ContainerKind::journal:
         fits = type == 16 || type == 17;
@@ -162,13 +163,18 @@ class ContainerVerifier {
       report(content.code(), content.error().message + at(found.offset));
       return;
     }
-    if (record.type == RecordType::chunk || record.type == RecordType::map_page) {
+    if (max_content_bytes(record.type) > 0) {
       const auto id = keys_->with_id_key([&](const SecretBuffer& key) -> Result<ChunkId> {
         return chunk_id(key, static_cast<std::uint8_t>(record.type), *content);
       });
       if (!id.ok()) report(id.error());
       if (id.ok() && *id != record.id) {
         report(ErrorCode::ChunkMismatch, "a chunk is not what its id says" + at(found.offset));
+      }
+      if (record.type == RecordType::patch) {
+        if (auto patch = PatchHeader::decode_whole(*content); !patch.ok()) {
+          report(patch.code(), patch.error().message + at(found.offset));
+        }
       }
       opened_.push_back({record.id, record.type, found.offset, static_cast<std::uint32_t>(found.stored.size()),
                          record.plaintext_bytes});

@@ -1,11 +1,17 @@
 #include "vaultmeta/point_segments.h"
 
+#include <optional>
+
 namespace vaultfs {
 
 Status PointSegments::add(const ChunkId& chunk, std::map<ContainerNumber, std::uint64_t>& needed) {
   if (chunk.is_zero()) return ok_status();
   VAULTFS_ASSIGN_OR_RETURN(const ContainerNumber segment, segments_.segment_of(chunk));
   needed.emplace(segment, 0);
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<PatchHeader> patch, segments_.patch_of(chunk));
+  if (!patch || patch->base.is_zero()) return ok_status();
+  VAULTFS_ASSIGN_OR_RETURN(const ContainerNumber base_segment, segments_.segment_of(patch->base));
+  needed.emplace(base_segment, 0);
   return ok_status();
 }
 

@@ -19,7 +19,7 @@ class PointSegments {
   explicit PointSegments(SegmentStore& segments) : segments_(segments) {}
 
   // The inventory of the inodes' content, sorted by number. REQUIRES: the content lies in closed segments.
-  // ChunkMissing and the errors of reading map pages.
+  // ChunkMissing and the errors of reading map pages and headers of patches.
   [[nodiscard]] Result<std::vector<Manifest::SegmentNeeded>> of(const std::vector<InodeRecord>& inodes);
 
   // Forgets what it remembers, after chunks have moved to other segments.
@@ -30,6 +30,7 @@ class PointSegments {
   using Numbers = std::vector<ContainerNumber>;
 
   [[nodiscard]] Result<Numbers> segments_of_page(const ChunkId& page);
+  // The segment of a chunk or map page; of a patch also that of its base.
   [[nodiscard]] Status add(const ChunkId& chunk, std::map<ContainerNumber, std::uint64_t>& needed);
 
   SegmentStore& segments_;

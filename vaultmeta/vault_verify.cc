@@ -208,6 +208,24 @@ class Verification {
       damage(name, length.error());
     } else if (*length > kChunkBytes) {
       damage(name, {ErrorCode::ChunkMismatch, "a chunk is longer than a chunk can be"});
+    } else {
+      follow_base(name, chunk);
+    }
+  }
+
+  // The records themselves have been checked with their files: here, that the base is there and of the right kind.
+  void follow_base(const std::string& name, const ChunkId& chunk) {
+    SegmentStore& segments = vault_->segments();
+    const auto patch = segments.patch_of(chunk);
+    if (!patch.ok()) return damage(name, patch.error());
+    if (!*patch || (*patch)->base.is_zero()) return;
+    const ChunkId& base = (*patch)->base;
+    const auto length = segments.length(base);
+    if (!length.ok()) return damage(name, length.error());
+    const auto below = segments.patch_of(base);
+    if (!below.ok()) return damage(name, below.error());
+    if (*below || *length > kChunkBytes) {
+      damage(name, {ErrorCode::ChunkMismatch, "a patch lies over something that is no chunk"});
     }
   }
 

@@ -2,6 +2,7 @@
 #include <random>
 #include <set>
 
+#include "store/segment_format.h"
 #include "tests/vaultmeta/vault_world.h"
 
 namespace vaultfs {
@@ -63,6 +64,60 @@ TEST_F(VaultVerify, FindsAMissingOrShortenedSegmentWithoutAnyKey) {
   world_.put_back(whole_);
   world_.env.cut(segment, world_.env.read(segment).size() - 1);
   EXPECT_TRUE(has(verify(true), "points/0000000000000001.point", ErrorCode::DamagedSegment));
+}
+
+// A point with a patch needs the segment of what the patch lies over, too.
+TEST_F(VaultVerify, FollowsPatchesToTheirBases) {
+  ASSERT_TRUE(world_.open().ok());
+  SegmentStore& segments = world_.vault->segments();
+  const Bytes base(100'000, std::byte{'b'});
+  const Bytes content(100'000, std::byte{'p'});
+  const auto base_put = segments.put(RecordType::chunk, base);
+  ASSERT_TRUE(base_put.ok());
+  ASSERT_TRUE(segments.close_segment().ok());
+  const auto patch = segments.put_patch({base_put->id, 100'000, patch_pages_of(8192, 12'288), content});
+  ASSERT_TRUE(patch.ok() && patch->has_value());
+  const ContainerNumber base_segment = *segments.segment_of(base_put->id);
+  const ContainerNumber patch_segment = *segments.segment_of((*patch)->id);
+  ASSERT_NE(base_segment, patch_segment);
+
+  const auto job = world_.vault->begin_job(JobKind::backup, "vm3");
+  ASSERT_TRUE(job.ok());
+  ASSERT_TRUE(world_.write("vm3=three").ok());
+  Manifest manifest;
+  manifest.root = InodeNumber(2);
+  InodeRecord root;
+  root.number = InodeNumber(2);
+  root.type = InodeType::directory;
+  root.entries = {{"disk", InodeNumber(3)}};
+  InodeRecord file;
+  file.number = InodeNumber(3);
+  file.size = 100'000;
+  file.chunks = {(*patch)->id};
+  manifest.inodes = {root, file};
+  PointInfo point;
+  point.number = world_.vault->catalogue().take_point_number();
+  point.item = "vm3";
+  point.cut = world_.vault->journal().last_appended().next();
+  ASSERT_TRUE(world_.vault->publish_point(std::move(manifest), point, *job).ok());
+  const auto stored = world_.vault->load_manifest(*world_.vault->catalogue().find_point("vm3", ""));
+  ASSERT_TRUE(stored.ok());
+  std::set<ContainerNumber> needed;
+  for (const Manifest::SegmentNeeded& segment : stored->inventory) needed.insert(segment.number);
+  EXPECT_EQ(needed, (std::set<ContainerNumber>{base_segment, patch_segment}));
+  ASSERT_TRUE(world_.close().ok());
+  EXPECT_TRUE(verify(true).damage.empty());
+  EXPECT_TRUE(verify(false).damage.empty());
+
+  const std::string manifest_file = "points/0000000000000003.point";
+  const VaultWorld::Files whole = world_.files();
+  world_.env.remove("/vault/" + closed_segment_name(base_segment));
+  EXPECT_TRUE(has(verify(true), manifest_file, ErrorCode::SegmentMissing));
+  world_.put_back(whole);
+  world_.env.remove("/vault/" + closed_segment_name(base_segment));
+  world_.env.remove("/vault/index");
+  world_.env.make_directories("/vault/index");
+  EXPECT_TRUE(has(verify(false), manifest_file, ErrorCode::ChunkMissing)) << "only the patch itself is there";
 }
 
 TEST_F(VaultVerify, ReportsAMissingManifestAndWhatDoesNotBelong) {

@@ -1,0 +1,239 @@
+// Patches: docs/format.md, section 4.4; why they are: docs/decisions/0004-patches.md.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "store/segment_store_impl.h"
+
+namespace vaultfs {
+namespace {
+
+// With more ranges than this the base is opened once for all of them, and not frame by frame again for each.
+constexpr std::size_t kFewRanges = 4;
+
+struct Range {
+  std::uint32_t begin = 0;
+  std::uint32_t end = 0;
+};
+
+// The parts of [begin, end) that lie in none of the pages.
+std::vector<Range> outside(const PatchPages& pages, std::uint32_t begin, std::uint32_t end) {
+  std::vector<Range> ranges;
+  for (std::uint32_t at = begin; at < end;) {
+    const std::uint32_t page = at / kPatchPageBytes;
+    const std::uint32_t stop = std::min(end, (page + 1) * kPatchPageBytes);
+    if (!pages.test(page)) {
+      if (!ranges.empty() && ranges.back().end == at) {
+        ranges.back().end = stop;
+      } else {
+        ranges.push_back({at, stop});
+      }
+    }
+    at = stop;
+  }
+  return ranges;
+}
+
+Bytes& page_scratch() {
+  thread_local Bytes scratch;
+  return scratch;
+}
+
+// Copies what `stored`, consecutive pages of the patch's record from page `first` on, has of [offset, …) to out.
+void lay_pages(const PatchHeader& patch, std::uint32_t first, ByteView stored, std::uint32_t offset,
+               MutableByteView out) {
+  const auto end = offset + static_cast<std::uint32_t>(out.size());
+  for (std::uint32_t page = first; !stored.empty(); ++page) {
+    if (!patch.pages.test(page)) continue;
+    const std::uint32_t start = page * kPatchPageBytes;
+    const std::uint32_t from = std::max(offset, start);
+    const std::uint32_t to = std::min(end, start + kPatchPageBytes);
+    std::memcpy(out.data() + (from - offset), stored.data() + (from - start), to - from);
+    stored = stored.subspan(kPatchPageBytes);
+  }
+}
+
+}  // namespace
+
+// Where a put of pages over older content leads.
+struct SegmentStoreImpl::Flattened {
+  PatchHeader header;             // over a chunk or a hole
+  std::uint32_t base_length = 0;  // of that chunk
+  ChunkId older;                  // the patch that lay between, if there is one
+  std::optional<ChunkPlace> older_place;
+  PatchHeader older_header;
+};
+
+Result<PatchHeader> SegmentStoreImpl::patch_header(const ChunkId& id, const ChunkPlace& place) {
+  if (auto known = patches_.find(id)) return *known;
+  Bytes frame(PatchHeader::kEncodedBytes);
+  VAULTFS_RETURN_IF_ERROR(read_record(id, place, 0, frame));
+  auto header = PatchHeader::decode(frame, place.plaintext_bytes);
+  if (!header.ok()) {
+    index_.mark_damaged(id, place);
+    return with_context(std::move(header).error(), closed_segment_name(place.segment));
+  }
+  patches_.insert(id, *header);
+  return header;
+}
+
+Result<std::optional<PatchHeader>> SegmentStoreImpl::patch_of(const ChunkId& id) {
+  const auto place = index_.find(id);
+  if (!place) return Error{ErrorCode::ChunkMissing, "no segment holds a chunk that is referred to"};
+  if (place->type != RecordType::patch) return std::optional<PatchHeader>();
+  VAULTFS_ASSIGN_OR_RETURN(const PatchHeader header, patch_header(id, *place));
+  return std::optional<PatchHeader>(header);
+}
+
+Result<std::optional<ChunkPlace>> SegmentStoreImpl::base_place(const ChunkId& base) const {
+  if (base.is_zero()) return std::optional<ChunkPlace>();
+  auto place = index_.find(base);
+  if (!place) return Error{ErrorCode::ChunkMissing, "no segment holds the chunk that a patch lies over"};
+  if (place->type != RecordType::chunk) {
+    return Error{ErrorCode::ChunkMismatch, "a patch lies over something that is no chunk"};
+  }
+  return place;
+}
+
+Status SegmentStoreImpl::read_patched(const ChunkId& id, const ChunkPlace& place, std::uint32_t offset,
+                                      MutableByteView out) {
+  VAULTFS_ASSIGN_OR_RETURN(const PatchHeader patch, patch_header(id, place));
+  if (offset > patch.length || out.size() > patch.length - offset) {
+    return Error{ErrorCode::OutOfRange, "a read beyond the end of a chunk"};
+  }
+  if (out.empty()) return ok_status();
+  VAULTFS_RETURN_IF_ERROR(read_base(patch, offset, out));
+  const PatchPages wanted = patch.pages & patch_pages_of(offset, offset + static_cast<std::uint32_t>(out.size()));
+  if (wanted.none()) return ok_status();
+  // Ascending pages follow one another in the record: one read gets them all.
+  std::uint32_t first = 0;
+  while (!wanted.test(first)) ++first;
+  Bytes& stored = page_scratch();
+  stored.resize(wanted.count() * kPatchPageBytes);
+  VAULTFS_RETURN_IF_ERROR(read_record(id, place, patch.offset_of(first), stored));
+  lay_pages(patch, first, stored, offset, out);
+  return ok_status();
+}
+
+// Fills what of [offset, offset + out.size()) lies in no page of the patch, and may write over what does.
+Status SegmentStoreImpl::read_base(const PatchHeader& patch, std::uint32_t offset, MutableByteView out) {
+  const std::vector<Range> ranges = outside(patch.pages, offset, offset + static_cast<std::uint32_t>(out.size()));
+  if (ranges.empty()) return ok_status();
+  VAULTFS_ASSIGN_OR_RETURN(const auto place, base_place(patch.base));
+  const std::uint32_t stored_end = place ? place->plaintext_bytes : 0;
+  const auto read_range = [&](const Range& range) -> Status {
+    const std::uint32_t split = std::clamp(stored_end, range.begin, range.end);
+    std::memset(out.data() + (split - offset), 0, range.end - split);
+    if (split == range.begin) return ok_status();
+    return read_record(patch.base, *place, range.begin, out.subspan(range.begin - offset, split - range.begin));
+  };
+  if (ranges.size() > kFewRanges) {
+    if (read_range({ranges.front().begin, ranges.back().end}).ok()) return ok_status();
+    // The damage may lie where no range needs it.
+  }
+  for (const Range& range : ranges) VAULTFS_RETURN_IF_ERROR(read_range(range));
+  return ok_status();
+}
+
+Result<Bytes> SegmentStoreImpl::read_verified_patch(const ChunkId& id, const ChunkPlace& place) {
+  VAULTFS_ASSIGN_OR_RETURN(const Bytes plaintext, read_verified_record(id, place));
+  auto patch = PatchHeader::decode_whole(plaintext);
+  if (!patch.ok()) {
+    index_.mark_damaged(id, place);
+    return with_context(std::move(patch).error(), closed_segment_name(place.segment));
+  }
+  Bytes content(patch->length);
+  if (!outside(patch->pages, 0, patch->length).empty()) {
+    VAULTFS_ASSIGN_OR_RETURN(const auto below, base_place(patch->base));
+    if (below) {
+      VAULTFS_ASSIGN_OR_RETURN(const Bytes base, read_verified_record(patch->base, *below));
+      std::memcpy(content.data(), base.data(), std::min(base.size(), content.size()));
+    }
+  }
+  lay_pages(*patch, 0, ByteView(plaintext).subspan(PatchHeader::kEncodedBytes), 0, content);
+  return content;
+}
+
+Result<SegmentStoreImpl::Flattened> SegmentStoreImpl::flatten(const PatchDraft& draft) {
+  Flattened flat;
+  flat.header = {draft.base, draft.length, draft.pages};
+  if (draft.base.is_zero()) return flat;
+  const auto below = index_.find(draft.base);
+  const bool over_patch = below && below->type == RecordType::patch;
+  if (over_patch) {
+    VAULTFS_ASSIGN_OR_RETURN(flat.older_header, patch_header(draft.base, *below));
+    flat.older = draft.base;
+    flat.older_place = below;
+    flat.header.base = flat.older_header.base;
+    flat.header.pages |= flat.older_header.pages & patch_pages_of(0, draft.length);
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const auto base, base_place(flat.header.base));
+  flat.base_length = base ? base->plaintext_bytes : 0;
+  if (over_patch && flat.older_header.length < draft.length) {
+    // What the older patch cut off its base must not show again.
+    flat.header.pages |= patch_pages_of(flat.older_header.length,
+                                        std::max(flat.older_header.length, std::min(draft.length, flat.base_length)));
+  }
+  return flat;
+}
+
+// The pages of the flattened patch, one after the other.
+Result<Bytes> SegmentStoreImpl::gather_pages(const PatchDraft& draft, const Flattened& flat) {
+  Bytes older;
+  if (flat.older_place && (flat.header.pages & flat.older_header.pages & ~draft.pages).any()) {
+    older.resize(flat.older_header.plaintext_bytes());
+    VAULTFS_RETURN_IF_ERROR(read_record(flat.older, *flat.older_place, 0, older));
+  }
+  Bytes pages(flat.header.pages.count() * kPatchPageBytes);
+  std::size_t at = 0;
+  for (std::uint32_t page = 0; page < kPatchPages; ++page) {
+    if (!flat.header.pages.test(page)) continue;
+    const std::uint32_t start = page * kPatchPageBytes;
+    const std::uint32_t end = std::min(start + kPatchPageBytes, draft.length);
+    const MutableByteView target = MutableByteView(pages).subspan(at, end - start);
+    at += kPatchPageBytes;
+    if (draft.pages.test(page)) {
+      std::memcpy(target.data(), draft.content.data() + start, target.size());
+    } else if (flat.older_header.pages.test(page)) {
+      std::memcpy(target.data(), older.data() + flat.older_header.offset_of(page), target.size());
+    } else if (start < flat.older_header.length) {
+      const std::uint32_t stored = flat.older_header.length - start;  // below a page: the rest is zero
+      VAULTFS_RETURN_IF_ERROR(read_patched(flat.older, *flat.older_place, start, target.first(stored)));
+    }
+  }
+  return pages;
+}
+
+Result<std::optional<PutOutcome>> SegmentStoreImpl::put_patch(const PatchDraft& draft) {
+  if (draft.length == 0 || draft.length > kMaxChunkBytes || draft.content.size() < draft.length || draft.pages.none() ||
+      (draft.pages & ~patch_pages_of(0, draft.length)).any()) {
+    return Error{ErrorCode::InvalidArgument, "a patch replaces pages of 1 byte to 1 MiB"};
+  }
+  if (options_.read_only) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};
+  VAULTFS_ASSIGN_OR_RETURN(const Flattened flat, flatten(draft));
+  if (flat.header.pages.count() > draft.max_pages) return std::optional<PutOutcome>();
+  VAULTFS_ASSIGN_OR_RETURN(const Bytes pages, gather_pages(draft, flat));
+  PatchHeader header{flat.header.base, draft.length, {}};
+  Bytes plaintext(PatchHeader::kEncodedBytes);
+  plaintext.reserve(PatchHeader::kEncodedBytes + pages.size());
+  std::size_t at = 0;
+  for (std::uint32_t page = 0; page < kPatchPages; ++page) {
+    if (!flat.header.pages.test(page)) continue;
+    const ByteView bytes = ByteView(pages).subspan(at, kPatchPageBytes);
+    at += kPatchPageBytes;
+    if (page * kPatchPageBytes >= flat.base_length && is_all_zero(bytes)) continue;
+    header.pages.set(page);
+    plaintext.insert(plaintext.end(), bytes.begin(), bytes.end());
+  }
+  // The base already is the content: zeros may be missing at its end only.
+  if (header.pages.none()) return std::optional<PutOutcome>(PutOutcome{header.base, false, 0});
+  const Bytes encoded = header.encode();
+  std::copy(encoded.begin(), encoded.end(), plaintext.begin());
+  VAULTFS_ASSIGN_OR_RETURN(const ChunkId id, id_of(RecordType::patch, plaintext));
+  VAULTFS_ASSIGN_OR_RETURN(const PutOutcome outcome, put_content(RecordType::patch, id, plaintext));
+  patches_.insert(id, header);
+  return std::optional<PutOutcome>(outcome);
+}
+
+}  // namespace vaultfs
