@@ -6,6 +6,7 @@
 
 #include "crypto/aead.h"
 #include "crypto/chunk_id.h"
+#include "store/frame_compression.h"
 #include "store/segment_store_impl.h"
 
 namespace vaultfs {
@@ -132,7 +133,7 @@ Result<PutOutcome> SegmentStoreImpl::put_content(RecordType type, const ChunkId&
 
 Result<PutOutcome> SegmentStoreImpl::store_new(RecordType type, const ChunkId& id, ByteView content) {
   const std::size_t overhead = keys_.suite() == Suite::aes_gcm ? kAeadTagBytes : 2 * kAeadTagBytes;
-  const std::uint8_t frame_log2 = type == RecordType::patch ? kPatchFrameLog2 : kDefaultFrameLog2;
+  const std::uint8_t frame_log2 = type == RecordType::patch ? kPatchFrameLog2 : frame_log2_for(content);
   const std::size_t max_stored = max_stored_bytes(content.size(), frame_log2, overhead);
   Writer writer;
   std::optional<SegmentWriter::Admission> admission;
@@ -152,7 +153,8 @@ Result<PutOutcome> SegmentStoreImpl::store_new(RecordType type, const ChunkId& i
   draft.frame_log2 = frame_log2;
   draft.id = id;
   draft.nonce_base = admission->nonce_base;
-  draft.compression = options_.compression;
+  // Frames of the plain size were chosen because nothing compresses.
+  draft.compression = frame_log2 == kPlainFrameLog2 ? Compression::off : options_.compression;
   const auto sealed = seal_record_into(*admission->cipher, draft, content, room);
   if (!sealed.ok()) {
     writer->cancel(*admission);
