@@ -210,8 +210,13 @@ class TreeEngine final : public WorkingTree {
   void submit(const JobPointer& job);
   void evict(const WriteBuffer::Victim& victim);
   void run_seal(const JobPointer& job);
-  [[nodiscard]] Status complete_content(const JobPointer& job);
-  [[nodiscard]] Result<ChunkId> store_content(const SealJob& job);
+  [[nodiscard]] Result<ChunkId> store_content(const JobPointer& job);
+  // Nothing if too much of the chunk is new for a patch.
+  [[nodiscard]] Result<std::optional<ChunkId>> store_patch(const JobPointer& job);
+  // Loads the map page that says what lies below, if that is not known yet.
+  [[nodiscard]] Status find_base(const JobPointer& job);
+  // Fills gaps between the job's dirty ranges from what lies below.
+  [[nodiscard]] Status fill_gaps(const JobPointer& job, const std::vector<ByteRanges::Range>& gaps);
   [[nodiscard]] Status apply_seal(const JobPointer& job);
   // A job failed: its bytes stay in memory, to be tried again.
   void give_back(const JobPointer& job);

@@ -11,6 +11,10 @@ namespace {
 // With more gaps than this the chunk below is opened as a whole, and not frame by frame again for each gap.
 constexpr std::size_t kFewGaps = 4;
 
+// A patch holds at most this share of the content's pages (docs/decisions/0004-patches.md has the measurement).
+constexpr std::uint32_t kPatchShare = 4;
+static_assert(kSlotPageBytes == kPatchPageBytes && kChunkBytes == kMaxChunkBytes);
+
 }  // namespace
 
 TreeEngine::JobPointer TreeEngine::freeze(const InodePointer& inode, std::uint64_t index) {
@@ -69,8 +73,7 @@ void TreeEngine::run_seal(const JobPointer& job) {
     }
   }
   if (skip) return finish(job, std::nullopt);
-  Status status = complete_content(job);
-  if (status.ok()) status = apply_seal(job);
+  const Status status = apply_seal(job);
   if (status.ok()) {
     buffer_.sealing_succeeded();
     return finish(job, std::nullopt);
@@ -82,16 +85,19 @@ void TreeEngine::run_seal(const JobPointer& job) {
   finish(job, error);
 }
 
-Status TreeEngine::complete_content(const JobPointer& job) {
+Status TreeEngine::find_base(const JobPointer& job) {
+  if (job->base_page.is_zero()) return ok_status();
+  VAULTFS_ASSIGN_OR_RETURN(const std::shared_ptr<ExtentMap::Page> page,
+                           load_map_page(vault_->segments(), job->base_page));
+  job->base = page->entries[job->base_entry];
+  job->base_page = {};
+  return ok_status();
+}
+
+Status TreeEngine::fill_gaps(const JobPointer& job, const std::vector<ByteRanges::Range>& gaps) {
   // Only ranges that nobody reads are filled: readers take from a slot what is dirty in it.
-  const std::vector<ByteRanges::Range> gaps = job->slot->dirty().outside(0, job->length);
   if (gaps.empty()) return ok_status();
   SegmentStore& store = vault_->segments();
-  if (!job->base_page.is_zero()) {
-    VAULTFS_ASSIGN_OR_RETURN(const std::shared_ptr<ExtentMap::Page> page, load_map_page(store, job->base_page));
-    job->base = page->entries[job->base_entry];
-    job->base_page = {};
-  }
   std::uint32_t base_length = 0;
   if (!job->base.is_zero()) {
     VAULTFS_ASSIGN_OR_RETURN(base_length, store.length(job->base));
@@ -117,15 +123,47 @@ Status TreeEngine::complete_content(const JobPointer& job) {
   return ok_status();
 }
 
-Result<ChunkId> TreeEngine::store_content(const SealJob& job) {
-  const ByteView content = job.slot->memory().first(job.length);
+Result<std::optional<ChunkId>> TreeEngine::store_patch(const JobPointer& job) {
+  const ByteRanges& dirty = job->slot->dirty();
+  PatchDraft patch;
+  patch.base = job->base;
+  patch.length = job->length;
+  patch.content = job->slot->memory().first(job->length);
+  patch.max_pages = (job->length + kPatchPageBytes - 1) / kPatchPageBytes / kPatchShare;
+  for (const ByteRanges::Range& range : dirty.inside(0, job->length)) {
+    patch.pages |= patch_pages_of(range.begin, range.end);
+  }
+  if (patch.pages.none() || patch.pages.count() > patch.max_pages) return std::optional<ChunkId>();
+  // Pages that are new as a whole need nothing of what lies below.
+  std::vector<ByteRanges::Range> gaps;
+  for (std::uint32_t page = 0; page < kPatchPages; ++page) {
+    if (!patch.pages.test(page)) continue;
+    const std::uint32_t begin = page * kPatchPageBytes;
+    const std::vector<ByteRanges::Range> of_page = dirty.outside(begin, std::min(begin + kPatchPageBytes, job->length));
+    gaps.insert(gaps.end(), of_page.begin(), of_page.end());
+  }
+  VAULTFS_RETURN_IF_ERROR(fill_gaps(job, gaps));
+  VAULTFS_ASSIGN_OR_RETURN(const auto outcome, vault_->segments().put_patch(patch));
+  if (!outcome.has_value()) return std::optional<ChunkId>();
+  return std::optional<ChunkId>(outcome->id);
+}
+
+Result<ChunkId> TreeEngine::store_content(const JobPointer& job) {
+  const std::vector<ByteRanges::Range> gaps = job->slot->dirty().outside(0, job->length);
+  if (!gaps.empty()) {
+    VAULTFS_RETURN_IF_ERROR(find_base(job));
+    VAULTFS_ASSIGN_OR_RETURN(const std::optional<ChunkId> patch, store_patch(job));
+    if (patch.has_value()) return *patch;
+    VAULTFS_RETURN_IF_ERROR(fill_gaps(job, gaps));
+  }
+  const ByteView content = job->slot->memory().first(job->length);
   if (is_all_zero(content)) return ChunkId{};
   VAULTFS_ASSIGN_OR_RETURN(const PutOutcome outcome, vault_->segments().put(RecordType::chunk, content));
   return outcome.id;
 }
 
 Status TreeEngine::apply_seal(const JobPointer& job) {
-  VAULTFS_ASSIGN_OR_RETURN(const ChunkId id, store_content(*job));
+  VAULTFS_ASSIGN_OR_RETURN(const ChunkId id, store_content(job));
   Inode& inode = *job->inode;
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(job->inode, {job->index}));

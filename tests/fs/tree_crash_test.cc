@@ -51,6 +51,40 @@ class Scenario {
     return sync("b");
   }
 
+  // Small writes into chunks: patches over chunks, over patches, over a hole and over a tail.
+  [[nodiscard]] Status run_small_writes() {
+    VAULTFS_RETURN_IF_ERROR(tree_.open());
+    VAULTFS_ASSIGN_OR_RETURN(const Attributes item, tree_->make_directory(kRootInode, "vm", 0755, {}));
+    item_ = item.number;
+    VAULTFS_RETURN_IF_ERROR(make("a"));
+    VAULTFS_RETURN_IF_ERROR(write("a", 0, kMiB + 50'000, 1));
+    VAULTFS_RETURN_IF_ERROR(sync("a"));
+    VAULTFS_RETURN_IF_ERROR(tree_->snapshot("vm"));
+    VAULTFS_RETURN_IF_ERROR(write("a", 40'960, 4096, 2));
+    VAULTFS_RETURN_IF_ERROR(write("a", 500'001, 5000, 3));
+    VAULTFS_RETURN_IF_ERROR(write("a", kMiB + 49'000, 1000, 4));
+    VAULTFS_RETURN_IF_ERROR(sync("a"));
+    VAULTFS_RETURN_IF_ERROR(tree_->snapshot("vm"));
+    VAULTFS_RETURN_IF_ERROR(expect_patches(2));
+    VAULTFS_RETURN_IF_ERROR(write("a", 45'056, 4096, 5));
+    VAULTFS_RETURN_IF_ERROR(write("a", 3 * kMiB + 100'000, 10, 6));
+    VAULTFS_RETURN_IF_ERROR(sync("a"));
+    VAULTFS_RETURN_IF_ERROR(tree_->snapshot("vm"));
+    VAULTFS_RETURN_IF_ERROR(expect_patches(3));
+    VAULTFS_RETURN_IF_ERROR(checkpoint());
+    VAULTFS_RETURN_IF_ERROR(write("a", 100, 10, 7));
+    VAULTFS_RETURN_IF_ERROR(truncate("a", kMiB - 3000));
+    VAULTFS_RETURN_IF_ERROR(write("a", kMiB + 100'000, 4096, 8));
+    VAULTFS_RETURN_IF_ERROR(sync("a"));
+    VAULTFS_RETURN_IF_ERROR(tree_->snapshot("vm"));
+    VAULTFS_RETURN_IF_ERROR(punch("a", 42'000, 30'000));
+    VAULTFS_RETURN_IF_ERROR(checkpoint());
+    VAULTFS_RETURN_IF_ERROR(tree_.close());
+    VAULTFS_RETURN_IF_ERROR(tree_.open());
+    VAULTFS_RETURN_IF_ERROR(write("a", 700'000, 20, 9));
+    return sync("a");
+  }
+
   // After a crash and a new opening.
   void check(const std::string& where) {
     const auto item = tree_->lookup(kRootInode, "vm");
@@ -84,6 +118,18 @@ class Scenario {
     }
   }
 
+  // A scenario that makes no patches would test nothing.
+  Status expect_patches(std::size_t expected) {
+    std::size_t found = 0;
+    for (std::uint64_t index = 0; index < 4; ++index) {
+      VAULTFS_ASSIGN_OR_RETURN(const auto id, tree_->chunk_at(numbers_["a"], ChunkIndexInFile(index)));
+      if (!id || id->is_zero()) continue;
+      VAULTFS_ASSIGN_OR_RETURN(const auto patch, tree_.vault().segments().patch_of(*id));
+      found += patch ? 1 : 0;
+    }
+    EXPECT_EQ(found, expected);
+    return ok_status();
+  }
   Status make(const std::string& name) {
     files_[name] = {};
     VAULTFS_ASSIGN_OR_RETURN(const Attributes made, tree_->make_node(item_, name, InodeType::file, 0644, 0, {}));
@@ -129,16 +175,16 @@ class TreeCrashTest : public testing::TestWithParam<CrashMode> {};
 INSTANTIATE_TEST_SUITE_P(Modes, TreeCrashTest,
                          testing::Values(CrashMode::drop_all_unsynced, CrashMode::keep_all, CrashMode::random));
 
-TEST_P(TreeCrashTest, FsyncedDataSurvivesACrashAtEveryStep) {
+void crash_at_every_step(CrashMode mode, Status (Scenario::*scenario_of)()) {
   for (std::uint64_t n = 0;; ++n) {
     SimEnv env(n + 1);
     VAULTFS_ASSERT_OK(FakeVault::create(env));
     TreeUnderTest tree(env);
     Scenario scenario(tree);
     env.fail_after(n);
-    const bool completed = scenario.run().ok();
+    const bool completed = (scenario.*scenario_of)().ok();
     tree.drop();
-    env.crash(n * 7 + 1, GetParam());
+    env.crash(n * 7 + 1, mode);
     const std::string where = "step " + std::to_string(n) + ": ";
     const Status opened = tree.open();
     ASSERT_TRUE(opened.ok()) << where << message_of(opened);
@@ -146,7 +192,7 @@ TEST_P(TreeCrashTest, FsyncedDataSurvivesACrashAtEveryStep) {
     ASSERT_FALSE(testing::Test::HasFailure()) << where;
     // And once more: the opening itself must not have changed anything.
     tree.drop();
-    env.crash(n * 7 + 2, GetParam());
+    env.crash(n * 7 + 2, mode);
     const Status again = tree.open();
     ASSERT_TRUE(again.ok()) << where << message_of(again);
     scenario.check(where + "second opening: ");
@@ -156,6 +202,12 @@ TEST_P(TreeCrashTest, FsyncedDataSurvivesACrashAtEveryStep) {
       break;
     }
   }
+}
+
+TEST_P(TreeCrashTest, FsyncedDataSurvivesACrashAtEveryStep) { crash_at_every_step(GetParam(), &Scenario::run); }
+
+TEST_P(TreeCrashTest, FsyncedDataInPatchesSurvivesACrashAtEveryStep) {
+  crash_at_every_step(GetParam(), &Scenario::run_small_writes);
 }
 
 }  // namespace

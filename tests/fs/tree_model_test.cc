@@ -35,13 +35,18 @@ Result<Bytes> read_record(SegmentStore& store, const InodeRecord& record) {
   return bytes;
 }
 
+// What is written: anything, or mostly a few pages at random places of large files with hardly any room in memory, so
+// that slots leave it with little in them and patches come about.
+enum class Load : std::uint8_t { mixed, small_writes };
+
 class Model {
  public:
-  explicit Model(std::uint64_t seed) : random_(seed), tree_(env_, options()) {}
+  explicit Model(std::uint64_t seed, Load load = Load::mixed)
+      : random_(seed), load_(load), tree_(env_, options(load)) {}
 
-  static WorkingTree::Options options() {
+  static WorkingTree::Options options(Load load) {
     WorkingTree::Options options = TreeUnderTest::small_options();
-    options.write_buffer_bytes = 3 * kMiB;
+    options.write_buffer_bytes = load == Load::mixed ? 3 * kMiB : 128 * 1024;
     options.frame_cache_bytes = 4 * kMiB;
     return options;
   }
@@ -59,17 +64,24 @@ class Model {
         return;
       }
     }
+    // Whatever was cut or replaced before, the last snapshot has something to patch.
+    if (load_ == Load::small_writes) write(any_name());
+    snapshot();
     compare_all();
   }
+  // Chunks of the files that were patches when snapshots had been taken.
+  [[nodiscard]] std::size_t patches_seen() const { return patches_seen_; }
 
  private:
   std::uint64_t below(std::uint64_t bound) { return random_() % bound; }
   std::string any_name() { return "file" + std::to_string(below(3)); }
   std::uint64_t any_offset() {
     const std::uint64_t top = below(8) == 0 ? 11 * kMiB : 3 * kMiB;
+    if (load_ == Load::small_writes && below(4) != 0) return below(top / 4096) * 4096;
     return below(3) == 0 ? below(top / kMiB) * kMiB : below(top);
   }
   std::uint64_t any_length() {
+    if (load_ == Load::small_writes && below(16) != 0) return below(3) == 0 ? 1 + below(9000) : 4096;
     switch (below(4)) {
       case 0:
         return 1 + below(100);
@@ -93,7 +105,10 @@ class Model {
   void step() {
     const std::string name = any_name();
     const std::uint64_t choice = below(100);
-    if (choice < 40) return write(name);
+    if (choice < 40) {
+      for (int i = load_ == Load::small_writes ? 20 : 1; i > 0; --i) write(name);
+      return;
+    }
     if (choice < 48) return truncate(name);
     if (choice < 58) return zero(name);
     if (choice < 63) return rename(name);
@@ -208,6 +223,18 @@ class Model {
       const auto content = read_record(tree_.vault().segments(), *records.at(inode));
       VAULTFS_ASSERT_OK(content);
       ASSERT_EQ(*content, files_.at(name)) << name;
+      count_patches(inode, content->size());
+    }
+  }
+
+  void count_patches(InodeNumber inode, std::uint64_t size) {
+    for (std::uint64_t index = 0; index * kMiB < size; ++index) {
+      const auto id = tree_->chunk_at(inode, ChunkIndexInFile(index));
+      VAULTFS_ASSERT_OK(id);
+      if (!id->has_value() || (*id)->is_zero()) continue;
+      const auto patch = tree_.vault().segments().patch_of(**id);
+      VAULTFS_ASSERT_OK(patch);
+      patches_seen_ += patch->has_value() ? 1 : 0;
     }
   }
 
@@ -242,6 +269,8 @@ class Model {
   }
 
   std::mt19937_64 random_;
+  const Load load_;
+  std::size_t patches_seen_ = 0;
   SimEnv env_;
   TreeUnderTest tree_;
   InodeNumber item_;
@@ -253,6 +282,12 @@ class TreeModelTest : public testing::TestWithParam<std::uint64_t> {};
 INSTANTIATE_TEST_SUITE_P(Seeds, TreeModelTest, testing::Range<std::uint64_t>(1, 25));
 
 TEST_P(TreeModelTest, BehavesLikeTheModel) { Model(GetParam()).run(120); }
+
+TEST_P(TreeModelTest, BehavesLikeTheModelUnderSmallWrites) {
+  Model model(GetParam(), Load::small_writes);
+  model.run(100);
+  EXPECT_GT(model.patches_seen(), 0U);
+}
 
 }  // namespace
 }  // namespace vaultfs
