@@ -53,5 +53,8 @@ say "the daemon keeps no core, and its keys are locked"
 mount_vault
 pid=$(daemon_pid)
 assert_match "$(grep 'Max core file size' "/proc/$pid/limits")" ' 0 +0 '
-[[ $(awk '/VmLck/ {print $2}' "/proc/$pid/status") -gt 0 ]] || fail "the daemon has no locked memory"
+# The runtimes of the sanitizers make mlock(2) do nothing.
+if ! ldd "$vaultfs" | grep -Eq 'lib(asan|tsan)'; then
+  [[ $(awk '/VmLck/ {print $2}' "/proc/$pid/status") -gt 0 ]] || fail "the daemon has no locked memory"
+fi
 unmount_vault
