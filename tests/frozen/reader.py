@@ -140,7 +140,7 @@ class Vault(Keyring):
     # --- Sections 3, 4: segments ---
 
     def index_segments(self):
-        self.records, self.segments = {}, {}
+        self.records, self.segments, self.patches = {}, {}, set()
         for ending in ("seg", "open"):
             for number, path in self.numbered("segments", ending):
                 segment = Container(self, path, "segment", number)
@@ -184,6 +184,23 @@ class Vault(Keyring):
         leaves = b"".join(sha256(plain[leaf : leaf + 32768]) for leaf in range(0, len(plain), 32768))
         need(kind == wanted and found == chunk_id == hmac256(self.chunk_id_key, struct.pack("<BQ", kind, len(plain)) + leaves), "ChunkId")
         return plain
+
+    def content(self, chunk_id):
+        """A chunk or, by section 4.4, a patch."""
+        if self.records[chunk_id][2] == 1:
+            return self.chunk(chunk_id, 1)
+        plain = self.chunk(chunk_id, 4)
+        header = Reader(plain[:4096])
+        base, length, zero, bitmap = header.take(32), header.u32(), header.u32(), int.from_bytes(header.take(32), "little")
+        pages = [page for page in range(256) if bitmap >> page & 1]
+        need(zero == 0 and not any(plain[72:4096]) and 1 <= length <= MIB and pages and pages[-1] * 4096 < length, "patch: header")
+        need(len(plain) == 4096 * (1 + len(pages)), "patch: pages")
+        content = bytearray((self.chunk(base, 1) if any(base) else b"")[:length].ljust(256 * 4096, b"\0"))
+        for index, page in enumerate(pages, 1):
+            content[page * 4096 : page * 4096 + 4096] = plain[index * 4096 : index * 4096 + 4096]
+        need(pages[-1] * 4096 + 4096 <= length or not any(content[length : pages[-1] * 4096 + 4096]), "patch: padding")
+        self.patches.add(chunk_id)
+        return bytes(content[:length])
 
     # --- Section 10: recovery points ---
 
@@ -237,7 +254,7 @@ class Vault(Keyring):
             content = inode["chunks"]
         else:
             ids = self.chunk_ids(inode)
-            content = lambda place: self.chunk(ids[place], 1) if any(ids[place]) else b""
+            content = lambda place: self.content(ids[place]) if any(ids[place]) else b""
         digest = hashlib.sha256()
         for place in range((inode["size"] + MIB - 1) // MIB):
             wanted = min(MIB, inode["size"] - place * MIB)
@@ -294,6 +311,7 @@ def main():
     parser.add_argument("--passphrase-file", required=True)
     parser.add_argument("--recovery-file")
     parser.add_argument("--expect", type=pathlib.Path, help="expected.json: compare with the points of the vault of this name")
+    parser.add_argument("--least-patches", type=int, default=0, help="the example is there to show as many patches")
     options = parser.parse_args()
     vault = Vault(options.vault, options)
     points = {point_id(point): vault.point_files(point) for _, point in sorted(vault.catalogue_points.items())}
@@ -306,6 +324,8 @@ def main():
     if "tree" in expected:
         differences += compare({"working tree": tree}, {"working tree": expected["tree"]})
     entries = len(tree) + sum(map(len, points.values()))
+    if len(vault.patches) < options.least_patches:
+        differences.append(f"only {len(vault.patches)} patches were read")
     print("\n".join(differences) or f"{options.vault.name}: {entries} entries of {len(points)} points and the working tree are as expected")
     return 1 if differences else 0
 

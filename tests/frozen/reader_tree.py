@@ -52,7 +52,7 @@ class WorkingTree:
     def change(self, lsn, kind, entry):
         if kind == 10:
             return
-        need(1 <= kind <= 9, "working tree: unknown change")
+        need(1 <= kind <= 9 or kind in (11, 12), "working tree: unknown change")
         number = entry.u64()
         inode = self.inodes.get(number)
         if kind == 1:
@@ -73,6 +73,13 @@ class WorkingTree:
             name = entry.text()
             if inode:
                 inode["entries"].pop(name, None)
+        elif kind in (11, 12):
+            name, value = entry.text(), entry.blob() if kind == 11 else None
+            if inode:
+                extended = inode.setdefault("attributes", {})
+                extended.pop(name, None)
+                if value is not None:
+                    extended[name] = value
         else:
             self.change_content(lsn, kind, number, inode, entry)
 
@@ -103,7 +110,7 @@ class WorkingTree:
     def content(self, vault, number, at):
         """The bytes of one chunk of a file, a whole MiB."""
         chunk, fragments = self.files[number].get(at, (bytes(32), []))
-        plain = bytearray(vault.chunk(chunk, 1) if any(chunk) else b"").ljust(MIB, b"\0")
+        plain = bytearray(vault.content(chunk) if any(chunk) else b"").ljust(MIB, b"\0")
         for _, begin, end, data in fragments:
             plain[begin:end] = bytes(end - begin) if data is None else data
         return bytes(plain)

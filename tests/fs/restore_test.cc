@@ -120,6 +120,46 @@ TEST_F(RestoreTest, BothPointsComeBackByteForByte) {
   EXPECT_EQ(st.st_mode & 07777U, 0600U);
 }
 
+TEST_F(RestoreTest, PatchedPointsComeBackAndTheSameDiskIsKnownAgain) {
+  make_image();
+  backup_image();
+  const auto item = session_->tree().lookup(kRootInode, "vm");
+  ASSERT_OK(item);
+  const auto disk = session_->tree().lookup(item->number, "sda");
+  ASSERT_OK(disk);
+  for (const std::uint64_t offset : {std::uint64_t{8192}, kMiB + 5'000, 10 * kMiB, 24 * kMiB + 4'900}) {
+    const Bytes bytes = random_bytes(offset, 4'096);
+    const auto handle = session_->tree().open(disk->number, true);
+    ASSERT_OK(handle);
+    ASSERT_OK(session_->tree().write(disk->number, *handle, offset, bytes));
+    session_->tree().release(*handle);
+    patch_file(image(), offset, bytes);
+  }
+  ASSERT_OK(session_->commit("vm"));
+  std::size_t patches = 0;
+  for (const std::uint64_t index : {0U, 1U, 10U, 24U}) {
+    const auto id = session_->tree().chunk_at(disk->number, ChunkIndexInFile(index));
+    ASSERT_OK(id);
+    ASSERT_TRUE(id->has_value());
+    const auto patch = session_->vault().segments().patch_of(**id);
+    ASSERT_OK(patch);
+    patches += patch->has_value() ? 1 : 0;
+  }
+  EXPECT_GE(patches, 3U) << "the tail is so small that it is put whole";
+  ASSERT_OK(restore_to(out()));
+  EXPECT_EQ(file_bytes(out()), file_bytes(image()));
+
+  // backup run puts whole chunks in the patches' place, once.
+  const auto before = session_->vault().catalogue().points_of("vm").size();
+  backup_image();
+  ASSERT_OK(restore_to(out("again")));
+  EXPECT_EQ(file_bytes(out("again")), file_bytes(image()));
+  EXPECT_EQ(session_->vault().catalogue().points_of("vm").size(), before + 1);
+  backup_image();
+  EXPECT_EQ(session_->vault().catalogue().points_of("vm").size(), before + 1) << "nothing has changed";
+  EXPECT_TRUE(verify_vault(posix_env(), vault_path(), &session_->vault(), nullptr)->damage.empty());
+}
+
 TEST_F(RestoreTest, HolesSmallerThanAChunkStayHoles) {
   const Bytes page = random_bytes(5, 4096);
   write_file(image(), page);
