@@ -33,6 +33,7 @@ struct AttributeChange {
   std::optional<std::uint32_t> gid;
   std::optional<UnixNanos> atime;
   std::optional<UnixNanos> mtime;
+  std::optional<UnixNanos> ctime;  // only a writeback cache knows better than the clock
 };
 
 struct DirectoryEntry {

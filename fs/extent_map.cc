@@ -32,7 +32,9 @@ ExtentMap ExtentMap::from_record(const InodeRecord& record) {
   while (!map.inline_.empty() && map.inline_.back().is_zero()) map.inline_.pop_back();
   map.inline_.shrink_to_fit();
   for (std::size_t page = 0; page < record.pages.size(); ++page) {
-    if (!record.pages[page].is_zero()) map.pages_[page].stored = record.pages[page];
+    if (record.pages[page].is_zero()) continue;
+    map.pages_[page].stored = record.pages[page];
+    ++map.uncounted_;
   }
   return map;
 }
@@ -56,20 +58,37 @@ void ExtentMap::to_pages() {
   Cell& cell = pages_[0];
   cell.loaded = std::make_shared<Page>();
   std::copy(inline_.begin(), inline_.end(), cell.loaded->entries.begin());
-  cell.used = count_used(*cell.loaded);
+  cell.used = 0;
+  count(cell, count_used(*cell.loaded));
   inline_ = {};
 }
 
+void ExtentMap::count(Cell& cell, std::int16_t used) {
+  if (cell.used < 0) {
+    --uncounted_;
+  } else {
+    used_in_pages_ -= static_cast<std::uint64_t>(cell.used);
+  }
+  cell.used = used;
+  used_in_pages_ += static_cast<std::uint64_t>(used);
+}
+
+void ExtentMap::erase_page(std::map<std::uint64_t, Cell>::iterator page) {
+  count(page->second, 0);
+  pages_.erase(page);
+}
+
 ExtentMap::Cell& ExtentMap::writable_cell(std::uint64_t page) {
-  Cell& cell = pages_[page];
+  const auto [place, added] = pages_.try_emplace(page);
+  Cell& cell = place->second;
+  if (added) cell.used = 0;
   if (cell.loaded == nullptr) {
     if (!cell.stored.is_zero()) std::abort();
     cell.loaded = std::make_shared<Page>();
-    cell.used = 0;
   } else if (cell.shared) {
     cell.loaded = std::make_shared<Page>(*cell.loaded);
   }
-  if (cell.used < 0) cell.used = count_used(*cell.loaded);
+  if (cell.used < 0) count(cell, count_used(*cell.loaded));
   cell.shared = false;
   cell.stored = {};
   return cell;
@@ -94,10 +113,10 @@ void ExtentMap::set(std::uint64_t index, const ChunkId& id) {
   if (!page_to_load(index).has_value() && get(index) == id) return;
   Cell& cell = writable_cell(page);
   ChunkId& entry = cell.loaded->entries[index % kEntriesPerMapPage];
-  if (entry.is_zero()) ++cell.used;
-  if (id.is_zero()) --cell.used;
+  const int more = (entry.is_zero() ? 1 : 0) - (id.is_zero() ? 1 : 0);
+  count(cell, static_cast<std::int16_t>(cell.used + more));
   entry = id;
-  if (cell.used == 0) pages_.erase(page);
+  if (cell.used == 0) erase_page(pages_.find(page));
 }
 
 void ExtentMap::clear(std::uint64_t begin, std::uint64_t end) {
@@ -114,7 +133,7 @@ void ExtentMap::clear(std::uint64_t begin, std::uint64_t end) {
     const std::uint64_t first = page * kEntriesPerMapPage;
     ++cell;  // set() may erase the page
     if (begin <= first && first + kEntriesPerMapPage <= end) {
-      pages_.erase(page);
+      erase_page(pages_.find(page));
       continue;
     }
     const std::uint64_t last = std::min(end, first + kEntriesPerMapPage);
@@ -140,7 +159,7 @@ ChunkId ExtentMap::stored_page(std::uint64_t page) const {
 void ExtentMap::install(std::uint64_t page, const ChunkId& stored, std::shared_ptr<Page> loaded) {
   const auto cell = pages_.find(page);
   if (cell == pages_.end() || cell->second.loaded != nullptr || cell->second.stored != stored) return;
-  cell->second.used = count_used(*loaded);
+  count(cell->second, count_used(*loaded));
   cell->second.loaded = std::move(loaded);
   cell->second.shared = false;
   if (pages_.size() <= kLoadedPagesPerMap) return;
@@ -153,6 +172,7 @@ void ExtentMap::install(std::uint64_t page, const ChunkId& stored, std::shared_p
 }
 
 std::optional<std::uint64_t> ExtentMap::uncounted_page() const {
+  if (uncounted_ == 0) return std::nullopt;
   for (const auto& [page, cell] : pages_) {
     if (cell.used < 0) return page;
   }
@@ -160,9 +180,8 @@ std::optional<std::uint64_t> ExtentMap::uncounted_page() const {
 }
 
 std::uint64_t ExtentMap::used_entries() const {
-  std::uint64_t sum = 0;
+  std::uint64_t sum = used_in_pages_;
   for (const ChunkId& id : inline_) sum += id.is_zero() ? 0 : 1;
-  for (const auto& [page, cell] : pages_) sum += static_cast<std::uint64_t>(std::max<std::int16_t>(cell.used, 0));
   return sum;
 }
 

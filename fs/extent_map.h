@@ -77,7 +77,13 @@ class ExtentMap {
   Cell& writable_cell(std::uint64_t page);
 
   std::vector<ChunkId> inline_;  // used while pages_ is empty; no trailing holes
+  // Every change of a cell's count, and its end, go through these: a stat must not walk all pages of a huge image.
+  void count(Cell& cell, std::int16_t used);
+  void erase_page(std::map<std::uint64_t, Cell>::iterator page);
+
   std::map<std::uint64_t, Cell> pages_;
+  std::uint64_t used_in_pages_ = 0;  // of the counted cells
+  std::uint64_t uncounted_ = 0;      // cells whose count is unknown
 };
 
 // Reads and checks a stored map page.

@@ -21,6 +21,9 @@ class FileTree {
   // All entries without "." and "..", in a stable order.
   [[nodiscard]] virtual Result<std::vector<DirectoryEntry>> list(InodeNumber directory) = 0;
   [[nodiscard]] virtual Result<std::string> read_link(InodeNumber inode) = 0;
+  // An extended attribute; NoData if there is none of that name. All their names, sorted.
+  [[nodiscard]] virtual Result<Bytes> extended_attribute(InodeNumber inode, const std::string& name) = 0;
+  [[nodiscard]] virtual Result<std::vector<std::string>> extended_names(InodeNumber inode) = 0;
   // Reads at most out.size() bytes; fewer only at the end of the file. Holes are zeros. The integrity errors of
   // SegmentStore::read.
   [[nodiscard]] virtual Result<std::size_t> read(InodeNumber inode, std::uint64_t offset, MutableByteView out) = 0;

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/bytes.h"
 #include "base/ids.h"
 #include "fs/attributes.h"
 #include "fs/extent_map.h"
@@ -53,7 +54,9 @@ struct DiskImage {
   ExtentMap extents;
   std::map<std::uint64_t, DirtyChunk> dirty;  // by chunk index; never both members empty
   std::unique_ptr<ReadStreams> streams;       // made at the first read of a large file, then never replaced
-  std::unique_ptr<Error> poison;              // the content can't be known: reads, writes and cuts give this
+  // Holes for which fallocate has set space aside: first chunk index → behind the last. Gone at the next mount.
+  std::map<std::uint64_t, std::uint64_t> set_aside;
+  std::unique_ptr<Error> poison;  // the content can't be known: reads, writes and cuts give this
 };
 
 // Errors that came after an acknowledged write: like Linux's errseq_t, each open file sees each once.
@@ -101,7 +104,21 @@ struct Inode {
   // The LSN that any journal entry made after the last change has at least: below the cut of a snapshot that has it.
   Lsn changed;
   std::unique_ptr<std::string> target;  // of a symbolic link
-  std::unique_ptr<DiskImage> content;   // of a file, made when first needed
+  // Extended attributes, POSIX ACLs among them; null instead of empty.
+  using Extended = std::map<std::string, Bytes, std::less<>>;
+  std::unique_ptr<Extended> extended;
+  std::unique_ptr<DiskImage> content;  // of a file, made when first needed
+
+  // An empty value removes.
+  void set_extended(const std::string& name, std::optional<Bytes> value) {
+    if (value.has_value()) {
+      if (extended == nullptr) extended = std::make_unique<Extended>();
+      extended->insert_or_assign(name, std::move(*value));
+    } else if (extended != nullptr) {
+      extended->erase(name);
+      if (extended->empty()) extended = nullptr;
+    }
+  }
 
   [[nodiscard]] DiskImage& image() {
     if (content == nullptr) content = std::make_unique<DiskImage>();

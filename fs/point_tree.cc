@@ -61,6 +61,22 @@ class PointTree final : public FileTree {
     return record->target;
   }
 
+  Result<Bytes> extended_attribute(InodeNumber inode, const std::string& name) override {
+    VAULTFS_ASSIGN_OR_RETURN(const InodeRecord* record, find(inode));
+    for (const auto& [known, value] : record->attributes) {
+      if (known == name) return value;
+    }
+    return Error{ErrorCode::NoData, "there is no such extended attribute"};
+  }
+
+  Result<std::vector<std::string>> extended_names(InodeNumber inode) override {
+    VAULTFS_ASSIGN_OR_RETURN(const InodeRecord* record, find(inode));
+    std::vector<std::string> names;
+    names.reserve(record->attributes.size());
+    for (const auto& [name, value] : record->attributes) names.push_back(name);
+    return names;
+  }
+
   Result<std::size_t> read(InodeNumber inode, std::uint64_t offset, MutableByteView out) override {
     VAULTFS_ASSIGN_OR_RETURN(const InodeRecord* record, find(inode, InodeType::file));
     if (offset >= record->size) return std::size_t{0};

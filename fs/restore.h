@@ -20,7 +20,8 @@ struct RestoreOutcome {
   PointInfo point;
   std::uint64_t files = 0;
   std::uint64_t logical_bytes = 0;
-  std::uint64_t written_bytes = 0;  // holes excluded
+  std::uint64_t written_bytes = 0;    // holes excluded
+  std::uint64_t lost_attributes = 0;  // extended attributes that the file system there does not keep
 };
 
 // Restores a point: sparse (holes stay holes; on a block device they are zeroed), several chunks in parallel, each

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 
 #include <array>
 #include <cerrno>
@@ -60,10 +61,29 @@ Status check_entry_name(const std::string& name) {
   return ok_status();
 }
 
-// Owner, mode and times, in this order: a chown clears set-id bits, everything sets times.
-Status set_attributes(int parent, const std::string& name, const Attributes& attributes) {
+// Extended attributes of `name`; what the file system there does not keep is left out and counted. After the owner:
+// chown takes file capabilities. Before the mode: an access list sets its bits too.
+Status set_extended(FileTree& tree, int parent, const std::string& name, InodeNumber inode, RestoreOutcome& outcome) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<std::string> names, tree.extended_names(inode));
+  if (names.empty()) return ok_status();
+  // There is no lsetxattrat before Linux 6.13: the directory's descriptor stands for its path.
+  const std::string path = "/proc/self/fd/" + std::to_string(parent) + "/" + name;
+  for (const std::string& attribute : names) {
+    VAULTFS_ASSIGN_OR_RETURN(const Bytes value, tree.extended_attribute(inode, attribute));
+    if (::lsetxattr(path.c_str(), attribute.c_str(), value.data(), value.size(), 0) == 0) continue;
+    if (errno != EOPNOTSUPP && errno != EPERM && errno != ENOSPC && errno != E2BIG)
+      return failed("an extended attribute");
+    ++outcome.lost_attributes;
+  }
+  return ok_status();
+}
+
+// Owner, extended attributes, mode and times, in this order: a chown clears set-id bits, everything sets times.
+Status set_attributes(FileTree& tree, int parent, const std::string& name, const Attributes& attributes,
+                      RestoreOutcome& outcome) {
   if (::fchownat(parent, name.c_str(), attributes.uid, attributes.gid, AT_SYMLINK_NOFOLLOW) != 0)
     return failed("an owner");
+  VAULTFS_RETURN_IF_ERROR(set_extended(tree, parent, name, attributes.number, outcome));
   if (attributes.type != InodeType::symlink && ::fchmodat(parent, name.c_str(), attributes.mode & 07777U, 0) != 0) {
     return failed("a mode");
   }
@@ -115,7 +135,7 @@ class TreeRestore {
           return failed("a special file");
         }
     }
-    return set_attributes(parent, name, attributes);
+    return set_attributes(tree_, parent, name, attributes, outcome_);
   }
 
   Status make_directory(int parent, const std::string& name, const Attributes& attributes, const std::string& path) {

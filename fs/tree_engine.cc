@@ -178,7 +178,12 @@ bool TreeEngine::changed_since(const std::string& item, Lsn since) {
 }
 
 WorkingTree::Statistics TreeEngine::statistics() {
-  return {files_.load(), logical_bytes_.load(), buffer_.used_bytes(), written_bytes_.load()};
+  std::uint64_t inodes = 0;
+  {
+    const std::shared_lock lock(tree_mutex_);
+    inodes = inodes_.size();
+  }
+  return {files_.load(), inodes, logical_bytes_.load(), buffer_.used_bytes(), written_bytes_.load()};
 }
 
 void TreeEngine::seal() {

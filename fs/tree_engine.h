@@ -1,9 +1,11 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <shared_mutex>
 #include <string>
 #include <thread>
@@ -56,6 +58,13 @@ class TreeEngine final : public WorkingTree {
   Result<std::vector<DirectoryEntry>> list(InodeNumber directory) override;
   Result<std::string> read_link(InodeNumber inode) override;
 
+  // tree_xattr.cc
+  Result<Bytes> extended_attribute(InodeNumber inode, const std::string& name) override;
+  Result<std::vector<std::string>> extended_names(InodeNumber inode) override;
+  Status set_extended(InodeNumber inode, const std::string& name, ByteView value, ExtendedMode mode) override;
+  Status remove_extended(InodeNumber inode, const std::string& name) override;
+  Status drop_set_id(InodeNumber inode) override;
+
   // tree_read.cc
   Result<std::size_t> read(InodeNumber inode, std::uint64_t offset, MutableByteView out) override;
   Result<std::uint64_t> seek_data(InodeNumber inode, std::uint64_t offset) override;
@@ -67,6 +76,7 @@ class TreeEngine final : public WorkingTree {
                                     Creator who) override;
   Result<Attributes> make_node(InodeNumber parent, const std::string& name, InodeType type, std::uint32_t mode,
                                std::uint64_t rdev, Creator who) override;
+  Result<UnnamedFile> make_unnamed(InodeNumber directory, std::uint32_t mode, Creator who) override;
   Result<Attributes> make_symlink(InodeNumber parent, const std::string& name, const std::string& target,
                                   Creator who) override;
   Result<Attributes> make_link(InodeNumber inode, InodeNumber new_parent, const std::string& name) override;
@@ -89,6 +99,10 @@ class TreeEngine final : public WorkingTree {
   Status truncate(InodeNumber inode, std::uint64_t size) override;
   Status fallocate(InodeNumber inode, FallocateMode mode, std::uint64_t offset, std::uint64_t length) override;
   Status set_chunk(InodeNumber inode, ChunkIndexInFile index, const ChunkId& id) override;
+
+  // tree_copy.cc
+  Result<std::uint64_t> copy_range(FileTree& source, CopyEnd from, CopyEnd to, std::uint64_t handle,
+                                   std::uint64_t length) override;
 
   // tree_flush.cc
   Status fsync(InodeNumber inode, std::uint64_t handle) override;
@@ -138,11 +152,52 @@ class TreeEngine final : public WorkingTree {
     Creator who;
   };
   [[nodiscard]] Result<Attributes> make(InodeNumber parent, const std::string& name, const NewInode& what);
+  // An empty name: a file that has none. REQUIRES: cut_ shared, tree_mutex_ exclusive.
   [[nodiscard]] Result<Attributes> add_inode(Inode& directory, const std::string& name, const NewInode& what);
   [[nodiscard]] Status remove(InodeNumber parent, const std::string& name, bool directory);
   // One name less; gone with the last handle. REQUIRES: tree_mutex_ exclusive, inode's mutex not held.
   void drop_name(const InodePointer& inode);
   void destroy(const InodePointer& inode);  // REQUIRES: tree_mutex_ exclusive
+  // --- tree_xattr.cc
+  using ExtendedChanges = std::vector<std::pair<std::string, std::optional<Bytes>>>;  // no value: removed
+  // Logs and applies one change, with the mode that goes with it. REQUIRES: cut_ shared, the inode's mutex (all below).
+  [[nodiscard]] Status change_extended(Inode& inode, const std::string& name, std::optional<ByteView> value,
+                                       std::optional<std::uint32_t> mode);
+  [[nodiscard]] Status set_acl(Inode& inode, const std::string& name, ByteView value);
+  // The access list that goes with a new mode.
+  static void chmod_acl(const Inode& inode, std::uint32_t mode, ExtendedChanges& changes);
+  // What a new inode gets from the default list of its directory, and its mode then. REQUIRES: the directory's mutex.
+  [[nodiscard]] static std::uint32_t inherit_acl(const Inode& directory, InodeType type, std::uint32_t mode,
+                                                 std::uint32_t umask, ExtendedChanges& changes);
+  static void lose_capability(const Inode& inode, ExtendedChanges& changes);
+  // A change of content takes the file's capabilities: logs and applies that.
+  [[nodiscard]] Status drop_capability(Inode& inode);
+  static void add_changes(InodeNumber number, const ExtendedChanges& changes, TreeEntryWriter& entry);
+  static void apply_changes(Inode& inode, ExtendedChanges changes);
+  [[nodiscard]] static std::uint32_t without_set_id(std::uint32_t mode);
+  // --- tree_copy.cc
+  struct ChunkShare {
+    InodePointer to;
+    std::uint64_t first = 0;  // chunk index in `to`
+    std::uint64_t end = 0;    // where the range ends in `to`
+    // How much of the i-th chunk the range has.
+    [[nodiscard]] std::uint64_t bytes_of(std::uint64_t i) const {
+      return std::min<std::uint64_t>(kChunkBytes, end - (first + i) * kChunkBytes);
+    }
+  };
+  // REQUIRES: the mutex of the inode to share into.
+  [[nodiscard]] bool may_share(const ChunkShare& share, std::uint64_t i, const ChunkId& id) const;
+  // Puts references into a file; zero ids are holes. REQUIRES: cut_ shared, the inode's mutex, its pages loaded.
+  [[nodiscard]] Status put_references(const ChunkShare& share, const std::vector<ChunkId>& ids);
+  [[nodiscard]] bool pages_loaded(const InodePointer& inode, std::uint64_t first, std::uint64_t count) const;
+  // Chunks shared: fewer than asked for where one is being written to. Without locks.
+  [[nodiscard]] Result<std::uint64_t> share_chunks(const InodePointer& from, std::uint64_t first_from,
+                                                   const ChunkShare& share, std::uint64_t count);
+  [[nodiscard]] Result<std::uint64_t> share_point_chunks(FileTree& point, InodeNumber from, std::uint64_t first_from,
+                                                         const ChunkShare& share, std::uint64_t count);
+  [[nodiscard]] Result<std::uint64_t> copy_bytes(FileTree& source, CopyEnd from, CopyEnd to, std::uint64_t handle,
+                                                 std::uint64_t length);
+  void seal_range(const InodePointer& inode, std::uint64_t first, std::uint64_t count);
   // --- tree_rename.cc
   struct RenamePlan {
     Inode* from = nullptr;  // the directories
@@ -185,14 +240,14 @@ class TreeEngine final : public WorkingTree {
   // --- tree_write.cc
   [[nodiscard]] Result<std::uint64_t> write_at(InodeNumber number, std::uint64_t handle,
                                                std::optional<std::uint64_t> offset, ByteView bytes);
-  [[nodiscard]] Result<WriteBuffer::Reservation> admit_bytes(std::uint64_t bytes);
+  // `promised_before`: of the worst case, what fallocate has set aside already.
+  [[nodiscard]] Result<WriteBuffer::Reservation> admit_bytes(std::uint64_t bytes, std::uint64_t promised_before);
   // REQUIRES: inode's mutex (all below).
   Slot& active_slot(const InodePointer& inode, std::uint64_t index);
   [[nodiscard]] Lsn last_appended() const { return journal_ == nullptr ? Lsn{} : journal_->last_appended(); }
   [[nodiscard]] std::uint64_t promised_bytes() const;
   void write_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, ByteView piece,
                    WriteBuffer::Reservation& room, Lsn changed);
-  void clear_set_id(Inode& inode) const;
   void list_for_flush(const InodePointer& inode);
   // --- tree_zero.cc
   // Makes [begin, end) zero; `live_end` is where content ended before. REQUIRES: edge pages loaded.
@@ -200,6 +255,11 @@ class TreeEngine final : public WorkingTree {
   void zero_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, std::uint32_t end, Lsn lsn);
   void drop_chunk(DiskImage& image, std::map<std::uint64_t, DirtyChunk>::iterator chunk);
   [[nodiscard]] Status zero_range(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend);
+  // --- tree_allocate.cc. REQUIRES: inode's mutex.
+  void set_aside(DiskImage& image, std::uint64_t begin, std::uint64_t end);  // chunk indexes
+  void use_set_aside(DiskImage& image, std::uint64_t begin, std::uint64_t end);
+  [[nodiscard]] static std::uint64_t count_set_aside(const DiskImage& image, std::uint64_t begin, std::uint64_t end);
+  [[nodiscard]] Status allocate(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend);
   // Loads the map pages of these chunk indexes. Without locks.
   [[nodiscard]] Status load_pages(const InodePointer& inode, std::initializer_list<std::uint64_t> indexes);
   [[nodiscard]] Status load_page(const InodePointer& inode, std::uint64_t page);
@@ -292,8 +352,9 @@ class TreeEngine final : public WorkingTree {
 
   std::mutex snapshot_mutex_;  // one snapshot or checkpoint at a time
   CutLock cut_;
-  mutable std::shared_mutex tree_mutex_;  // guards the next four and what Inode says
+  mutable std::shared_mutex tree_mutex_;  // guards the next five and what Inode says
   InodeTable inodes_;
+  std::set<InodeNumber> unnamed_;             // of inodes_, those that never had a name: make_link may give them one
   std::vector<std::unique_ptr<Item>> items_;  // never removed: inodes point to them
   InodeNumber next_inode_{2};
   ReplayState replay_;  // between load() and start() only
@@ -321,6 +382,7 @@ class TreeEngine final : public WorkingTree {
   std::atomic<std::uint64_t> files_{0};
   std::atomic<std::uint64_t> logical_bytes_{0};
   std::atomic<std::uint64_t> written_bytes_{0};
+  std::atomic<std::uint64_t> set_aside_chunks_{0};  // of all DiskImage::set_aside
 };
 
 }  // namespace vaultfs

@@ -77,6 +77,15 @@ struct Encoder {
     out.u64(c.size);
   }
   void operator()(const SnapshotMark&) const {}
+  void operator()(const SetExtended& c) const {
+    out.u64(c.number.value);
+    out.text(c.name);
+    out.blob(c.value);
+  }
+  void operator()(const RemoveExtended& c) const {
+    out.u64(c.number.value);
+    out.text(c.name);
+  }
 };
 
 TreeChange read_create(ByteReader& in) {
@@ -150,6 +159,10 @@ std::optional<TreeChange> read_change(ByteReader& in) {
       return GrowFile{number<InodeNumberTag>(in), number<LsnTag>(in), in.u64()};
     case 10:
       return SnapshotMark{};
+    case 11:
+      return SetExtended{number<InodeNumberTag>(in), in.text(kMaxNameBytes), in.blob(kMaxAttributeValueBytes)};
+    case 12:
+      return RemoveExtended{number<InodeNumberTag>(in), in.text(kMaxNameBytes)};
     default:
       in.fail();
       return std::nullopt;

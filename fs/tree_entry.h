@@ -75,9 +75,20 @@ struct GrowFile {
 };
 // kind 10: a snapshot was cut here, so that later changes have higher LSNs.
 struct SnapshotMark {};
+// kind 11: an extended attribute has this value. POSIX ACLs are among them (system.posix_acl_*).
+struct SetExtended {
+  InodeNumber number;
+  std::string name;
+  ByteView value;
+};
+// kind 12
+struct RemoveExtended {
+  InodeNumber number;
+  std::string name;
+};
 
 using TreeChange = std::variant<CreateInode, SetAttributes, LinkName, UnlinkName, WriteFragment, SetExtent, CutContent,
-                                ZeroRange, GrowFile, SnapshotMark>;
+                                ZeroRange, GrowFile, SnapshotMark, SetExtended, RemoveExtended>;
 
 class TreeEntryWriter {
  public:
@@ -92,7 +103,7 @@ class TreeEntryWriter {
   std::uint32_t count_ = 0;
 };
 
-// JournalDamaged. Fragments point into `entry`.
+// JournalDamaged. Fragments and values point into `entry`.
 [[nodiscard]] Result<std::vector<TreeChange>> decode_tree_entry(ByteView entry);
 
 }  // namespace vaultfs

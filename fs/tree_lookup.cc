@@ -89,6 +89,7 @@ Result<Attributes> TreeEngine::attributes(InodeNumber number) {
 }
 
 Result<Attributes> TreeEngine::lookup(InodeNumber parent, const std::string& name) {
+  if (name.size() > kMaxNameBytes) return Error{ErrorCode::NameTooLong, "a name has at most 255 bytes"};
   InodeNumber child;
   {
     const std::shared_lock lock(tree_mutex_);

@@ -57,14 +57,15 @@ Result<Attributes> TreeEngine::add_inode(Inode& directory, const std::string& na
   const UnixNanos time = now();
   auto inode = std::make_shared<Inode>(next_inode_, what.type);
   const bool inherits = (directory.mode & S_ISGID) != 0;
-  inode->mode = what.mode & kPermissionBits;
+  ExtendedChanges lists;
+  inode->mode = inherit_acl(directory, what.type, what.mode & kPermissionBits, what.who.umask, lists);
   if (inherits && what.type == InodeType::directory) inode->mode |= S_ISGID;
   inode->uid = what.who.uid;
   inode->gid = inherits ? directory.gid : what.who.gid;
   inode->rdev = what.rdev;
   inode->atime = inode->mtime = inode->ctime = time;
   if (what.type == InodeType::symlink) inode->target = std::make_unique<std::string>(what.target);
-  inode->links = 1;
+  inode->links = name.empty() ? 0 : 1;
   if (what.type == InodeType::directory) {
     inode->links = 2;
     inode->parent = directory.number;
@@ -74,16 +75,24 @@ Result<Attributes> TreeEngine::add_inode(Inode& directory, const std::string& na
   const SetAttributes touched = touched_record(directory, time, true);
   TreeEntryWriter entry;
   entry.add(CreateInode{inode->number, what.type, inode->mode, inode->uid, inode->gid, what.rdev, time, what.target});
-  entry.add(LinkName{directory.number, name, inode->number});
-  entry.add(touched);
+  add_changes(inode->number, lists, entry);
+  if (!name.empty()) {
+    entry.add(LinkName{directory.number, name, inode->number});
+    entry.add(touched);
+  }
   VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
 
+  apply_changes(*inode, std::move(lists));
   next_inode_ = next_inode_.next();
   inode->item = directory.number == kRootInode ? &item_named(name) : directory.item;
   inode->changed = lsn;
   stamp(inode->item, lsn);
-  apply_record(directory, touched, lsn);
-  directory.entries->emplace(name, Inode::Entry{inode->number, what.type});
+  if (name.empty()) {
+    unnamed_.insert(inode->number);
+  } else {
+    apply_record(directory, touched, lsn);
+    directory.entries->emplace(name, Inode::Entry{inode->number, what.type});
+  }
   if (what.type == InodeType::directory) ++directory.links;
   inodes_.emplace(inode->number, inode);
   if (what.type == InodeType::file) ++files_;
@@ -102,6 +111,35 @@ Result<Attributes> TreeEngine::make_node(InodeNumber parent, const std::string& 
   }
   const bool is_device = type == InodeType::character_device || type == InodeType::block_device;
   return make(parent, name, {type, mode, is_device ? rdev : 0, {}, who});
+}
+
+Result<WorkingTree::UnnamedFile> TreeEngine::make_unnamed(InodeNumber parent, std::uint32_t mode, Creator who) {
+  const Item* item = nullptr;
+  {
+    const std::shared_lock lock(tree_mutex_);
+    VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, directory_locked(parent));
+    item = directory->item;
+  }
+  if (item == nullptr) return Error{ErrorCode::NotPermitted, "the top of the mount holds item directories only"};
+  VAULTFS_RETURN_IF_ERROR(before_change(item));
+  UnnamedFile file;
+  {
+    const std::shared_lock cut(cut_);
+    const std::unique_lock lock(tree_mutex_);
+    VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(parent));
+    if (directory->links == 0) return gone();
+    VAULTFS_ASSIGN_OR_RETURN(file.attributes, add_inode(*directory, {}, {InodeType::file, mode, 0, {}, who}));
+  }
+  Result<std::uint64_t> handle = open(file.attributes.number, true);
+  if (!handle.ok()) {
+    const std::shared_lock cut(cut_);
+    const std::unique_lock lock(tree_mutex_);
+    VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_locked(file.attributes.number));
+    destroy(inode);
+    return std::move(handle).error();
+  }
+  file.handle = *handle;
+  return file;
 }
 
 Result<Attributes> TreeEngine::make_symlink(InodeNumber parent, const std::string& name, const std::string& target,
@@ -123,7 +161,7 @@ Result<Attributes> TreeEngine::make_link(InodeNumber number, InodeNumber new_par
   VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(new_parent));
   if (directory->item != inode->item) return Error{ErrorCode::CrossItem, "a file belongs to one item"};
   if (directory->entries->contains(name)) return taken();
-  if (inode->links == 0 || directory->links == 0) return gone();
+  if ((inode->links == 0 && !unnamed_.contains(number)) || directory->links == 0) return gone();
   const InodeLocks locks{directory, inode.get()};
   const UnixNanos time = now();
   const SetAttributes directory_record = touched_record(*directory, time, true);
@@ -134,6 +172,7 @@ Result<Attributes> TreeEngine::make_link(InodeNumber number, InodeNumber new_par
   entry.add(inode_record);
   VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
   directory->entries->emplace(name, Inode::Entry{number, inode->type});
+  unnamed_.erase(number);
   ++inode->links;
   apply_record(*directory, directory_record, lsn);
   apply_record(*inode, inode_record, lsn);
@@ -145,6 +184,7 @@ Status TreeEngine::unlink(InodeNumber parent, const std::string& name) { return 
 Status TreeEngine::remove_directory(InodeNumber parent, const std::string& name) { return remove(parent, name, true); }
 
 Status TreeEngine::remove(InodeNumber parent, const std::string& name, bool directory_wanted) {
+  if (name.size() > kMaxNameBytes) return Error{ErrorCode::NameTooLong, "a name has at most 255 bytes"};
   const Item* item = nullptr;
   {
     const std::shared_lock lock(tree_mutex_);
@@ -197,6 +237,7 @@ void TreeEngine::drop_name(const InodePointer& inode) {
 
 void TreeEngine::destroy(const InodePointer& inode) {
   inodes_.erase(inode->number);
+  unnamed_.erase(inode->number);
   const std::unique_lock lock(inode->mutex);
   inode->dead = true;
   if (inode->type == InodeType::file) --files_;
@@ -204,6 +245,7 @@ void TreeEngine::destroy(const InodePointer& inode) {
   if (inode->content == nullptr) return;
   DiskImage& image = *inode->content;
   while (!image.dirty.empty()) drop_chunk(image, image.dirty.begin());
+  use_set_aside(image, 0, ~std::uint64_t{0});
   image.extents = {};
 }
 
@@ -215,21 +257,27 @@ Result<Attributes> TreeEngine::set_attributes(InodeNumber number, const Attribut
   const std::shared_lock lock(tree_mutex_);
   const std::unique_lock inode_lock(inode->mutex);
   SetAttributes record = attributes_record(*inode);
-  record.ctime = now();
+  record.ctime = change.ctime.value_or(now());
   record.uid = change.uid.value_or(record.uid);
   record.gid = change.gid.value_or(record.gid);
-  if ((change.uid.has_value() || change.gid.has_value()) && inode->type == InodeType::file) {
+  ExtendedChanges extended;
+  if ((change.uid.has_value() || change.gid.has_value()) && inode->type != InodeType::directory) {
     // POSIX chown: a new owner does not inherit the right to run as the old one.
-    record.mode &= ~static_cast<std::uint32_t>(S_ISUID);
-    if ((record.mode & S_IXGRP) != 0) record.mode &= ~static_cast<std::uint32_t>(S_ISGID);
+    record.mode = without_set_id(record.mode);
+    lose_capability(*inode, extended);
   }
-  if (change.mode.has_value()) record.mode = *change.mode & kPermissionBits;
+  if (change.mode.has_value()) {
+    record.mode = *change.mode & kPermissionBits;
+    chmod_acl(*inode, record.mode, extended);
+  }
   record.atime = change.atime.value_or(record.atime);
   record.mtime = change.mtime.value_or(record.mtime);
   TreeEntryWriter entry;
   entry.add(record);
+  add_changes(number, extended, entry);
   VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
   apply_record(*inode, record, lsn);
+  apply_changes(*inode, std::move(extended));
   stamp(inode->item, lsn);
   return attributes_locked(*inode);
 }

@@ -111,7 +111,8 @@ Status TreeEngine::execute(const RenamePlan& plan) {
 
 Status TreeEngine::rename(InodeNumber parent, const std::string& name, InodeNumber new_parent,
                           const std::string& new_name, RenameMode mode) {
-  if (new_name.size() > kMaxNameBytes) return Error{ErrorCode::NameTooLong, "a name has at most 255 bytes"};
+  if (name.size() > kMaxNameBytes || new_name.size() > kMaxNameBytes)
+    return Error{ErrorCode::NameTooLong, "a name has at most 255 bytes"};
   if (new_name.empty() || new_name == "." || new_name == ".." || new_name.find('/') != std::string::npos ||
       new_name.find('\0') != std::string::npos) {
     return Error{ErrorCode::InvalidName, "that can't be a file name"};

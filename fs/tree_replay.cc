@@ -59,6 +59,7 @@ Status TreeEngine::load(ByteView checkpoint_section) {
     inode->mtime = record.mtime;
     inode->ctime = record.ctime;
     if (record.type == InodeType::symlink) inode->target = std::make_unique<std::string>(record.target);
+    for (const auto& [name, value] : record.attributes) inode->set_extended(name, value);
     if (record.type == InodeType::file && (!record.chunks.empty() || !record.pages.empty())) {
       inode->image().extents = ExtentMap::from_record(record);
     }
@@ -136,6 +137,10 @@ void TreeEngine::replay_name(Lsn lsn, const TreeChange& change) {
   } else if (const auto* unlink = std::get_if<UnlinkName>(&change)) {
     Inode* directory = replayed(unlink->directory, lsn);
     if (directory != nullptr && directory->entries != nullptr) directory->entries->erase(unlink->name);
+  } else if (const auto* set = std::get_if<SetExtended>(&change)) {
+    if (Inode* inode = replayed(set->number, lsn)) inode->set_extended(set->name, to_bytes(set->value));
+  } else if (const auto* gone = std::get_if<RemoveExtended>(&change)) {
+    if (Inode* inode = replayed(gone->number, lsn)) inode->set_extended(gone->name, std::nullopt);
   }
 }
 

@@ -28,6 +28,7 @@ InodeRecord TreeEngine::record_of(const Inode& inode) const {
   record.mtime = inode.mtime;
   record.ctime = inode.ctime;
   if (inode.target != nullptr) record.target = *inode.target;
+  if (inode.extended != nullptr) record.attributes.assign(inode.extended->begin(), inode.extended->end());
   if (inode.entries != nullptr) {
     record.entries.reserve(inode.entries->size());
     for (const auto& [name, entry] : *inode.entries) record.entries.emplace_back(name, entry.number);
@@ -153,6 +154,8 @@ Result<Bytes> TreeEngine::encode_section(const std::function<void()>& cut_made) 
     const std::shared_lock lock(tree_mutex_);
     cut_made();
     cut_tree(inodes_.at(kRootInode), cut, true);
+    // A name given later stands in the journal only.
+    for (const InodeNumber number : unnamed_) cut_inode(inodes_.at(number), cut, true);
     section.next_inode = next_inode_;
     for (const auto& item : items_) section.items.push_back({item->name, Lsn(item->last_change.load())});
   }

@@ -1,6 +1,4 @@
 // Accepting bytes.
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <mutex>
 
@@ -19,11 +17,13 @@ Error too_large() { return {ErrorCode::FileTooLarge, "a file has at most 1 PiB"}
 
 std::uint64_t TreeEngine::promised_bytes() const {
   // Each slot may become a whole new chunk, and its bytes may go through the journal before.
-  return buffer_.slots() * (kChunkBytes + kSlotPageBytes) + buffer_.used_bytes();
+  // So may each hole that fallocate has set space aside for.
+  return (buffer_.slots() + set_aside_chunks_.load()) * (kChunkBytes + kSlotPageBytes) + buffer_.used_bytes();
 }
 
-Result<WriteBuffer::Reservation> TreeEngine::admit_bytes(std::uint64_t bytes) {
-  const std::uint64_t worst_case = (bytes / kChunkBytes + 2) * (kChunkBytes + kSlotPageBytes) + bytes;
+Result<WriteBuffer::Reservation> TreeEngine::admit_bytes(std::uint64_t bytes, std::uint64_t promised_before) {
+  const std::uint64_t most = (bytes / kChunkBytes + 2) * (kChunkBytes + kSlotPageBytes) + bytes;
+  const std::uint64_t worst_case = most - std::min(most, promised_before);
   Status space = space_->check(promised_bytes(), worst_case);
   if (!space.ok() && space.code() == ErrorCode::NoSpace && buffer_.slots() > 0) {
     // The worst case of what is in memory is far from what it takes in the end: settle it, then look again.
@@ -41,6 +41,7 @@ Slot& TreeEngine::active_slot(const InodePointer& inode, std::uint64_t index) {
     // Fragments of this chunk in the journal so far belong to older slots, over which this one lies.
     auto slot = std::make_unique<Slot>(memory_.take(), last_appended(), vault_->env().clock().monotonic_nanos());
     buffer_.add_slot(inode, index, slot.get());
+    use_set_aside(inode->image(), index, index + 1);
     chunk.active = std::shared_ptr<Slot>(slot.release(), [this](Slot* gone) {
       buffer_.release_slot(gone, gone->touched_pages());
       delete gone;
@@ -55,11 +56,6 @@ void TreeEngine::write_piece(const InodePointer& inode, std::uint64_t index, std
   room.use(std::uint64_t{slot.write(begin, piece)} * kSlotPageBytes);
   slot.set_changed(changed);
   if (slot.full() || slot.dirty().ranges().size() > kMaxRanges) freeze(inode, index);
-}
-
-void TreeEngine::clear_set_id(Inode& inode) const {
-  inode.mode &= ~static_cast<std::uint32_t>(S_ISUID);
-  if ((inode.mode & S_IXGRP) != 0) inode.mode &= ~static_cast<std::uint32_t>(S_ISGID);
 }
 
 void TreeEngine::list_for_flush(const InodePointer& inode) {
@@ -77,7 +73,17 @@ Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t han
   VAULTFS_RETURN_IF_ERROR(check_write_access(*inode, handle));
   if (bytes.size() > kMaxFileBytes || offset.value_or(0) > kMaxFileBytes - bytes.size()) return too_large();
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
-  VAULTFS_ASSIGN_OR_RETURN(WriteBuffer::Reservation room, admit_bytes(bytes.size()));
+  std::uint64_t promised_before = 0;
+  if (set_aside_chunks_.load() > 0 && offset.has_value() && !bytes.empty()) {
+    const std::shared_lock lock(inode->mutex);
+    const std::uint64_t last = (*offset + bytes.size() - 1) / kChunkBytes;
+    if (inode->content != nullptr) {
+      // A chunk that the write covers in part counts too: it has no slot yet.
+      promised_before =
+          count_set_aside(*inode->content, *offset / kChunkBytes, last + 1) * (kChunkBytes + kSlotPageBytes);
+    }
+  }
+  VAULTFS_ASSIGN_OR_RETURN(WriteBuffer::Reservation room, admit_bytes(bytes.size(), promised_before));
 
   const std::shared_lock cut(cut_);
   const std::unique_lock lock(inode->mutex);
@@ -86,6 +92,7 @@ Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t han
   const std::uint64_t begin = offset.value_or(inode->size);
   if (begin > kMaxFileBytes - bytes.size()) return too_large();
   if (bytes.empty()) return begin;
+  VAULTFS_RETURN_IF_ERROR(drop_capability(*inode));
   const Lsn changed = stamp(*inode);
   const std::uint64_t end = begin + bytes.size();
   // Before the slots are filled: a full one is sealed up to the end of the file.
@@ -96,7 +103,6 @@ Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t han
     write_piece(inode, at / kChunkBytes, within, bytes.subspan(at - begin, part), room, changed);
     at += part;
   }
-  clear_set_id(*inode);
   inode->mtime = inode->ctime = now();
   inode->changed = changed;
   inode->attributes_dirty = true;
@@ -134,6 +140,7 @@ Status TreeEngine::set_chunk(InodeNumber number, ChunkIndexInFile index, const C
     TreeEntryWriter entry;
     entry.add(SetExtent{number, changed, index.value, id, last_appended()});
     VAULTFS_RETURN_IF_ERROR(log(std::move(entry)));
+    use_set_aside(image, index.value, index.value + 1);
     if (const auto chunk = image.dirty.find(index.value); chunk != image.dirty.end()) drop_chunk(image, chunk);
     image.extents.set(index.value, id);
     inode->mtime = inode->ctime = now();

@@ -88,6 +88,7 @@ void TreeEngine::zero_content(const InodePointer& inode, std::uint64_t begin, st
     auto chunk = image.dirty.lower_bound(first_whole);
     while (chunk != image.dirty.end() && chunk->first < last_whole) drop_chunk(image, chunk++);
     image.extents.clear(first_whole, last_whole);
+    use_set_aside(image, first_whole, last_whole);
   }
   if (end % kChunkBytes != 0 && last_whole >= first_whole) piece(last_whole * kChunkBytes, end);
 }
@@ -103,11 +104,11 @@ Status TreeEngine::truncate(InodeNumber number, std::uint64_t size) {
     if (inode->dead) return removed();
     VAULTFS_RETURN_IF_ERROR(readable(*inode));
     if (inode->content != nullptr && inode->content->extents.page_to_load(size / kChunkBytes).has_value()) continue;
+    VAULTFS_RETURN_IF_ERROR(drop_capability(*inode));
     const Lsn changed = stamp(*inode);
     const UnixNanos time = now();
     const std::uint64_t old_size = inode->size;
     if (size < old_size) {
-      clear_set_id(*inode);
       const SetAttributes record = touched_record(*inode, time, true);
       TreeEntryWriter entry;
       entry.add(CutContent{number, size});
@@ -144,9 +145,9 @@ Status TreeEngine::zero_range(const InodePointer& inode, std::uint64_t offset, s
                          extents.page_to_load((end - 1) / kChunkBytes).has_value())) {
       continue;
     }
+    VAULTFS_RETURN_IF_ERROR(drop_capability(*inode));
     const Lsn changed = stamp(*inode);
     if (offset < inode->size) {
-      clear_set_id(*inode);
       const SetAttributes record = touched_record(*inode, now(), true);
       TreeEntryWriter entry;
       entry.add(ZeroRange{inode->number, offset, end});
@@ -162,37 +163,6 @@ Status TreeEngine::zero_range(const InodePointer& inode, std::uint64_t offset, s
     list_for_flush(inode);
     return ok_status();
   }
-}
-
-Status TreeEngine::fallocate(InodeNumber number, FallocateMode mode, std::uint64_t offset, std::uint64_t length) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
-  if (length == 0) return Error{ErrorCode::InvalidArgument, "an empty range"};
-  if (length > kMaxFileBytes || offset > kMaxFileBytes - length) return too_large();
-  VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
-  switch (mode) {
-    case FallocateMode::punch_hole:
-    case FallocateMode::zero_range_keep_size:
-      return zero_range(inode, offset, length, false);
-    case FallocateMode::zero_range:
-      return zero_range(inode, offset, length, true);
-    case FallocateMode::allocate:
-    case FallocateMode::allocate_keep_size:
-      break;
-  }
-  // Space can't be set aside for content that is not known yet: only a promise that could not be kept now is refused.
-  VAULTFS_RETURN_IF_ERROR(space_->check(promised_bytes(), length));
-  if (mode == FallocateMode::allocate_keep_size) return ok_status();
-  const std::shared_lock cut(cut_);
-  const std::unique_lock lock(inode->mutex);
-  if (inode->dead) return removed();
-  VAULTFS_RETURN_IF_ERROR(readable(*inode));
-  if (offset + length <= inode->size) return ok_status();
-  inode->changed = stamp(*inode);
-  resize(*inode, offset + length);
-  inode->mtime = inode->ctime = now();
-  inode->attributes_dirty = true;
-  list_for_flush(inode);
-  return ok_status();
 }
 
 }  // namespace vaultfs

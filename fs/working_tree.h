@@ -12,10 +12,11 @@
 
 namespace vaultfs {
 
-// Whom a new inode belongs to.
+// Whom a new inode belongs to. Where the directory has a default ACL, that takes the umask's place.
 struct Creator {
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
+  std::uint32_t umask = 0;
 };
 
 // Told, before a change is made, that an item is about to change: starts a job if none runs. Errors refuse the change.
@@ -59,6 +60,13 @@ class WorkingTree : public FileTree, public TreeReplay {
   [[nodiscard]] virtual Result<Attributes> make_node(InodeNumber parent, const std::string& name, InodeType type,
                                                      std::uint32_t mode, std::uint64_t rdev,
                                                      Creator who) = 0;  // file, fifo, socket, devices
+  // A file without a name in the item of `directory` (O_TMPFILE), gone with its last handle unless make_link names it.
+  // Open it at once: the handle is part of the call.
+  struct UnnamedFile {
+    Attributes attributes;
+    std::uint64_t handle = 0;
+  };
+  [[nodiscard]] virtual Result<UnnamedFile> make_unnamed(InodeNumber directory, std::uint32_t mode, Creator who) = 0;
   [[nodiscard]] virtual Result<Attributes> make_symlink(InodeNumber parent, const std::string& name,
                                                         const std::string& target, Creator who) = 0;
   [[nodiscard]] virtual Result<Attributes> make_link(InodeNumber inode, InodeNumber new_parent,
@@ -70,12 +78,24 @@ class WorkingTree : public FileTree, public TreeReplay {
                                       const std::string& new_name, RenameMode mode) = 0;
   [[nodiscard]] virtual Result<Attributes> set_attributes(InodeNumber inode, const AttributeChange& change) = 0;
 
+  // --- Extended attributes: names of user.*, trusted.*, security.*, of 255 bytes at most, values of up to 64 KiB, 256
+  // KiB for one inode (NoSpace beyond). A POSIX ACL (system.posix_acl_access, system.posix_acl_default) sets the mode's
+  // bits, and set_attributes of a mode changes the ACL; one that says no more than the mode is not kept.
+  // AlreadyExists, NoData, NotSupported for other names, InvalidArgument for an ACL that makes no sense.
+  enum class ExtendedMode : std::uint8_t { set, create, replace };
+  [[nodiscard]] virtual Status set_extended(InodeNumber inode, const std::string& name, ByteView value,
+                                            ExtendedMode mode) = 0;
+  [[nodiscard]] virtual Status remove_extended(InodeNumber inode, const std::string& name) = 0;
+  // What a write, truncation or fallocate by someone without CAP_FSETID does first: the right to run as the owner goes.
+  // File capabilities go with every change of content by themselves.
+  [[nodiscard]] virtual Status drop_set_id(InodeNumber inode) = 0;
+
   // --- Content.
   // An open handle keeps an unlinked inode alive and holds the sticky error of that open file. `writing` counts for
   // jobs (settle). ItemBusy while `backup run` writes that file.
   [[nodiscard]] virtual Result<std::uint64_t> open(InodeNumber inode, bool writing) = 0;  // a handle number, never 0
   virtual void release(std::uint64_t handle) = 0;
-  // Copies `bytes` into the write buffer; waits for room. Set-id bits are cleared. Size and times change at once for
+  // Copies `bytes` into the write buffer; waits for room. Size and times change at once for
   // readers.
   [[nodiscard]] virtual Status write(InodeNumber inode, std::uint64_t handle, std::uint64_t offset, ByteView bytes) = 0;
   // Appends atomically at the end; the offset written to.
@@ -90,6 +110,15 @@ class WorkingTree : public FileTree, public TreeReplay {
   };
   [[nodiscard]] virtual Status fallocate(InodeNumber inode, FallocateMode mode, std::uint64_t offset,
                                          std::uint64_t length) = 0;
+  // Copies a range, whole chunks by reference where both offsets lie alike in their chunks. `source` is this tree or
+  // that of a recovery point. How many bytes: fewer than asked for at the end of the source, and where that is more
+  // than one call should do. InvalidArgument if the ranges overlap in one file.
+  struct CopyEnd {
+    InodeNumber inode;
+    std::uint64_t offset = 0;
+  };
+  [[nodiscard]] virtual Result<std::uint64_t> copy_range(FileTree& source, CopyEnd from, CopyEnd to,
+                                                         std::uint64_t handle, std::uint64_t length) = 0;
   // Data and attributes of the inode, and every namespace change before the call, are durable on success. Reports a
   // sticky error once per handle (handle 0: none).
   [[nodiscard]] virtual Status fsync(InodeNumber inode, std::uint64_t handle) = 0;
@@ -119,7 +148,8 @@ class WorkingTree : public FileTree, public TreeReplay {
   [[nodiscard]] virtual Status checkpoint() = 0;
 
   struct Statistics {
-    std::uint64_t files = 0;
+    std::uint64_t files = 0;   // regular ones
+    std::uint64_t inodes = 0;  // of all kinds
     std::uint64_t logical_bytes = 0;
     std::uint64_t dirty_bytes = 0;
     std::uint64_t written_bytes = 0;  // accepted since start

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "fs/mount/fuse_request.h"
+#include "fs/mount/kernel_channel.h"
 
 namespace vaultfs {
 namespace {
@@ -23,6 +24,14 @@ void set_caching(const MountContext& context, fuse_file_info& file) {
   file.direct_io = context.writeback_cache ? 0 : 1;
   file.keep_cache = 0;
   file.nonseekable = 0;
+  // Closing tells of late errors of writes; a reader has none.
+  file.noflush = opened_for_writing(file.flags) ? 0 : 1;
+  if (!context.writeback_cache) allow_parallel_writes();
+}
+
+// Before a change of content by someone whom the kernel does not name as privileged in the request itself.
+Status drop_set_id_of_caller(fuse_req_t request, MountContext& context, InodeNumber inode) {
+  return fuse_req_ctx(request)->uid == 0 ? ok_status() : context.session.tree().drop_set_id(inode);
 }
 
 void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
@@ -36,7 +45,8 @@ void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
       VAULTFS_ASSIGN_OR_RETURN(file->fh, context.session.tree().open(inode.inode, writing));
     }
     if (has_flag(file->flags, O_TRUNC) && writing) {
-      Status truncated = context.session.tree().truncate(inode.inode, 0);
+      Status truncated = request_drops_set_id() ? context.session.tree().drop_set_id(inode.inode) : ok_status();
+      if (truncated.ok()) truncated = context.session.tree().truncate(inode.inode, 0);
       if (!truncated.ok()) {
         context.session.tree().release(file->fh);
         return truncated;
@@ -53,9 +63,17 @@ void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode
     WorkingTree& tree = context.session.tree();
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, parent));
     const fuse_ctx* caller = fuse_req_ctx(request);
-    VAULTFS_ASSIGN_OR_RETURN(const Attributes made, tree.make_node(directory, name, InodeType::file, mode & 07777U, 0,
-                                                                   Creator{caller->uid, caller->gid}));
-    VAULTFS_ASSIGN_OR_RETURN(file->fh, tree.open(made.number, opened_for_writing(file->flags)));
+    const Creator creator{caller->uid, caller->gid, caller->umask};
+    Attributes made;
+    if (has_flag(file->flags, O_TMPFILE & ~O_DIRECTORY)) {
+      VAULTFS_ASSIGN_OR_RETURN(const WorkingTree::UnnamedFile unnamed,
+                               tree.make_unnamed(directory, mode & 07777U, creator));
+      made = unnamed.attributes;
+      file->fh = unnamed.handle;
+    } else {
+      VAULTFS_ASSIGN_OR_RETURN(made, tree.make_node(directory, name, InodeType::file, mode & 07777U, 0, creator));
+      VAULTFS_ASSIGN_OR_RETURN(file->fh, tree.open(made.number, opened_for_writing(file->flags)));
+    }
     set_caching(context, *file);
     const fuse_entry_param entry = entry_of(stat_of(made, made.number.value));
     if (fuse_reply_create(request, &entry, file) != 0) tree.release(file->fh);
@@ -81,6 +99,7 @@ void write(fuse_req_t request, fuse_ino_t number, const char* data, size_t size,
     WorkingTree& tree = context.session.tree();
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber inode, writable_inode(context, number));
     const ByteView bytes = std::as_bytes(std::span(data, size));
+    if (request_drops_set_id()) VAULTFS_RETURN_IF_ERROR(tree.drop_set_id(inode));
     // With the writeback cache the kernel has resolved the position of an append already.
     if (has_flag(file->flags, O_APPEND) && !context.writeback_cache) {
       VAULTFS_RETURN_IF_ERROR(tree.append(inode, file->fh, bytes));
@@ -143,6 +162,7 @@ void fallocate(fuse_req_t request, fuse_ino_t number, int mode, off_t offset, of
       default:
         return Error{ErrorCode::NotSupported, "this mode of fallocate is not supported"};
     }
+    VAULTFS_RETURN_IF_ERROR(drop_set_id_of_caller(request, context, inode));
     VAULTFS_RETURN_IF_ERROR(context.session.tree().fallocate(inode, wanted, static_cast<std::uint64_t>(offset),
                                                              static_cast<std::uint64_t>(length)));
     fuse_reply_err(request, 0);
@@ -152,6 +172,12 @@ void fallocate(fuse_req_t request, fuse_ino_t number, int mode, off_t offset, of
 
 void lseek(fuse_req_t request, fuse_ino_t number, off_t offset, int whence, fuse_file_info* /*file*/) {
   serve(request, [&](MountContext& context) -> Status {
+    if (context.writeback_cache) {
+      // The kernel asks without writing its dirty pages back first, so that new data could look like a hole. Without an
+      // answer it takes all for data.
+      fuse_reply_err(request, ENOSYS);
+      return ok_status();
+    }
     VAULTFS_ASSIGN_OR_RETURN(const TreeInode inode, tree_inode(context, number));
     if (offset < 0) return Error{ErrorCode::OutOfRange, "negative offset"};
     const auto from = static_cast<std::uint64_t>(offset);
@@ -168,10 +194,23 @@ void lseek(fuse_req_t request, fuse_ino_t number, off_t offset, int whence, fuse
   });
 }
 
-void copy_file_range(fuse_req_t request, fuse_ino_t /*in*/, off_t /*offset_in*/, fuse_file_info* /*file_in*/,
-                     fuse_ino_t /*out*/, off_t /*offset_out*/, fuse_file_info* /*file_out*/, size_t /*length*/,
-                     int /*flags*/) {
-  fuse_reply_err(request, EOPNOTSUPP);  // the kernel then copies by reading and writing
+void copy_file_range(fuse_req_t request, fuse_ino_t in, off_t offset_in, fuse_file_info* /*file_in*/, fuse_ino_t out,
+                     off_t offset_out, fuse_file_info* file_out, size_t length, int flags) {
+  serve(request, [&](MountContext& context) -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(const TreeInode source, tree_inode(context, in));
+    VAULTFS_ASSIGN_OR_RETURN(const InodeNumber target, writable_inode(context, out));
+    if (flags != 0 || offset_in < 0 || offset_out < 0) return Error{ErrorCode::InvalidArgument, "unknown flags"};
+    VAULTFS_RETURN_IF_ERROR(drop_set_id_of_caller(request, context, target));
+    // The answer has 32 bits for the length.
+    constexpr std::uint64_t kMost = 1ULL << 30;
+    VAULTFS_ASSIGN_OR_RETURN(
+        const std::uint64_t copied,
+        context.session.tree().copy_range(*source.tree, {source.inode, static_cast<std::uint64_t>(offset_in)},
+                                          {target, static_cast<std::uint64_t>(offset_out)}, file_out->fh,
+                                          std::min<std::uint64_t>(length, kMost)));
+    fuse_reply_write(request, copied);
+    return ok_status();
+  });
 }
 
 void ioctl(fuse_req_t request, fuse_ino_t /*number*/, unsigned /*command*/, void* /*argument*/,
@@ -196,9 +235,11 @@ void statfs(fuse_req_t request, fuse_ino_t /*number*/) {
     st.f_blocks = static_cast<std::uint64_t>(below.f_blocks) * below.f_frsize / kBlock;
     st.f_bfree = usable / kBlock;
     st.f_bavail = st.f_bfree;
-    st.f_files = below.f_files;
-    st.f_ffree = below.f_ffree;
-    st.f_favail = below.f_favail;
+    // Files are records in the journal and in checkpoints: their number is bounded by the space alone.
+    constexpr std::uint64_t kFileBytes = 512;
+    st.f_ffree = usable / kFileBytes;
+    st.f_favail = st.f_ffree;
+    st.f_files = st.f_ffree + context.session.tree().statistics().inodes;
     st.f_namemax = kMaxNameBytes;
     fuse_reply_statfs(request, &st);
     return ok_status();

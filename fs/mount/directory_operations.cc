@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "fs/mount/fuse_request.h"
@@ -18,6 +19,8 @@ struct ListedEntry {
 
 struct Listing {
   std::vector<ListedEntry> entries;
+  bool fresh = true;         // nobody has read from it yet
+  std::uint64_t handle = 0;  // keeps a directory that is removed meanwhile
 };
 
 mode_t type_bits(InodeType type) {
@@ -56,13 +59,22 @@ Result<std::vector<ListedEntry>> list_number(MountContext& context, fuse_ino_t n
   return entries;
 }
 
+void close_listing(MountContext& context, Listing* listing) {
+  if (listing->handle != 0) context.session.tree().release(listing->handle);
+  delete listing;
+}
+
 void opendir(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
   serve(request, [&](MountContext& context) -> Status {
     auto listing = std::make_unique<Listing>();
+    VAULTFS_ASSIGN_OR_RETURN(const InodeRouting::Route route, context.routing.route(number));
     VAULTFS_ASSIGN_OR_RETURN(listing->entries, list_number(context, number));
+    if (route.kind == InodeRouting::Kind::working) {
+      VAULTFS_ASSIGN_OR_RETURN(listing->handle, context.session.tree().open(route.inode, false));
+    }
     Listing* raw = listing.release();
     file->fh = reinterpret_cast<std::uint64_t>(raw);
-    if (fuse_reply_open(request, file) != 0) delete raw;  // interrupted: no releasedir will come
+    if (fuse_reply_open(request, file) != 0) close_listing(context, raw);  // interrupted: no releasedir will come
     return ok_status();
   });
 }
@@ -71,7 +83,8 @@ Listing& listing_of(const fuse_file_info* file) { return *reinterpret_cast<Listi
 
 // Refreshes a listing when the reader starts over (rewinddir).
 Status rewind_listing(MountContext& context, fuse_ino_t number, off_t offset, Listing& listing) {
-  if (offset != 0) return ok_status();
+  const bool fresh = std::exchange(listing.fresh, false);
+  if (offset != 0 || fresh) return ok_status();
   VAULTFS_ASSIGN_OR_RETURN(listing.entries, list_number(context, number));
   return ok_status();
 }
@@ -123,8 +136,11 @@ void readdirplus(fuse_req_t request, fuse_ino_t number, size_t size, off_t offse
 }
 
 void releasedir(fuse_req_t request, fuse_ino_t /*number*/, fuse_file_info* file) {
-  delete &listing_of(file);
-  fuse_reply_err(request, 0);
+  serve(request, [&](MountContext& context) -> Status {
+    close_listing(context, &listing_of(file));
+    fuse_reply_err(request, 0);
+    return ok_status();
+  });
 }
 
 void fsyncdir(fuse_req_t request, fuse_ino_t number, int /*datasync*/, fuse_file_info* /*file*/) {

@@ -68,5 +68,6 @@ struct TreeInode {
 void register_namespace_operations(fuse_lowlevel_ops& operations);
 void register_directory_operations(fuse_lowlevel_ops& operations);
 void register_content_operations(fuse_lowlevel_ops& operations);
+void register_xattr_operations(fuse_lowlevel_ops& operations);
 
 }  // namespace vaultfs

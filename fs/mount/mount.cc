@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "fs/mount/fuse_request.h"
+#include "fs/mount/kernel_channel.h"
 
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
@@ -41,6 +42,10 @@ void initialise(void* userdata, fuse_conn_info* connection) {
   refuse(FUSE_CAP_SPLICE_MOVE);
   // open(O_TRUNC) arrives as one request.
   want(FUSE_CAP_ATOMIC_O_TRUNC);
+  // The kernel enforces access lists; the tree keeps them, and applies the umask where no default list takes its place.
+  want(FUSE_CAP_POSIX_ACL);
+  want(FUSE_CAP_DONT_MASK);
+  want(FUSE_CAP_CACHE_SYMLINKS);
   if (context.writeback_cache) want(FUSE_CAP_WRITEBACK_CACHE);
   if (context.on_ready) context.on_ready();
 }
@@ -51,6 +56,7 @@ fuse_lowlevel_ops make_operations() {
   register_namespace_operations(operations);
   register_directory_operations(operations);
   register_content_operations(operations);
+  register_xattr_operations(operations);
   return operations;
 }
 
@@ -115,6 +121,9 @@ class FuseMount final : public Mount {
     if (fuse_session_mount(fuse_.get(), options_.mount_point.c_str()) != 0) {
       return Error{ErrorCode::IoError, "cannot mount on " + options_.mount_point.string() +
                                            ": is /dev/fuse there, and may this user mount (fusermount3)?"};
+    }
+    if (!attach_kernel_channel(fuse_.get())) {
+      return Error{ErrorCode::IoError, "libfuse does not let its messages be extended"};
     }
     name_unmount_helper();
     // A loop device on a file of this mount writes back through us: without this, memory reclaim could wait for itself.

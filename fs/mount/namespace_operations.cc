@@ -7,13 +7,14 @@
 #include <string>
 
 #include "fs/mount/fuse_request.h"
+#include "fs/mount/kernel_channel.h"
 
 namespace vaultfs {
 namespace {
 
 Creator creator_of(fuse_req_t request) {
   const fuse_ctx* context = fuse_req_ctx(request);
-  return {context->uid, context->gid};
+  return {context->uid, context->gid, context->umask};
 }
 
 Result<InodeType> type_of_mode(mode_t mode) {
@@ -104,6 +105,7 @@ AttributeChange change_of(const struct stat& wanted, int what, UnixNanos now) {
   } else if ((flags & FUSE_SET_ATTR_ATIME) != 0) {
     change.atime = nanos_of(wanted.st_atim);
   }
+  if ((flags & FUSE_SET_ATTR_CTIME) != 0) change.ctime = nanos_of(wanted.st_ctim);
   if ((flags & FUSE_SET_ATTR_MTIME_NOW) != 0) {
     change.mtime = now;
   } else if ((flags & FUSE_SET_ATTR_MTIME) != 0) {
@@ -115,6 +117,7 @@ AttributeChange change_of(const struct stat& wanted, int what, UnixNanos now) {
 void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int what, fuse_file_info* /*file*/) {
   serve(request, [&](MountContext& context) -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber inode, writable_inode(context, number));
+    if (request_drops_set_id()) VAULTFS_RETURN_IF_ERROR(context.session.tree().drop_set_id(inode));
     if ((static_cast<unsigned>(what) & FUSE_SET_ATTR_SIZE) != 0) {
       if (wanted->st_size < 0) return Error{ErrorCode::InvalidArgument, "negative size"};
       VAULTFS_RETURN_IF_ERROR(context.session.tree().truncate(inode, static_cast<std::uint64_t>(wanted->st_size)));
@@ -229,20 +232,6 @@ void access(fuse_req_t request, fuse_ino_t number, int mask) {
 void forget(fuse_req_t request, fuse_ino_t /*number*/, std::uint64_t /*count*/) { fuse_reply_none(request); }
 void forget_multi(fuse_req_t request, size_t /*count*/, fuse_forget_data* /*forgets*/) { fuse_reply_none(request); }
 
-// Extended attributes are not kept yet: say so instead of the ENOSYS that the kernel would remember for the whole
-// mount.
-void setxattr(fuse_req_t request, fuse_ino_t /*number*/, const char* /*name*/, const char* /*value*/, size_t /*size*/,
-              int /*flags*/) {
-  fuse_reply_err(request, EOPNOTSUPP);
-}
-void getxattr(fuse_req_t request, fuse_ino_t /*number*/, const char* /*name*/, size_t /*size*/) {
-  fuse_reply_err(request, EOPNOTSUPP);
-}
-void listxattr(fuse_req_t request, fuse_ino_t /*number*/, size_t /*size*/) { fuse_reply_err(request, EOPNOTSUPP); }
-void removexattr(fuse_req_t request, fuse_ino_t /*number*/, const char* /*name*/) {
-  fuse_reply_err(request, EOPNOTSUPP);
-}
-
 }  // namespace
 
 void register_namespace_operations(fuse_lowlevel_ops& operations) {
@@ -260,10 +249,6 @@ void register_namespace_operations(fuse_lowlevel_ops& operations) {
   operations.rmdir = rmdir;
   operations.rename = rename;
   operations.access = access;
-  operations.setxattr = setxattr;
-  operations.getxattr = getxattr;
-  operations.listxattr = listxattr;
-  operations.removexattr = removexattr;
 }
 
 }  // namespace vaultfs

@@ -108,6 +108,10 @@ Result<int> restore(CommandContext& context, const Arguments& arguments) {
         plain(form["recovery_point"]["id"]).c_str(), plain(form["recovery_point"]["item"]).c_str(),
         arguments.to.c_str(), plain(form["files"]).c_str(), human_bytes(form["logical_bytes"]).c_str(),
         human_bytes(form["written_bytes"]).c_str());
+    if (form["lost_attributes"] != 0) {
+      std::printf("%s extended attributes are missing: the file system there, or this user, can't keep them.\n",
+                  plain(form["lost_attributes"]).c_str());
+    }
   });
   return 0;
 }

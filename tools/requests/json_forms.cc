@@ -170,7 +170,8 @@ json to_json(const RestoreOutcome& outcome) {
   return {{"recovery_point", to_json(outcome.point)},
           {"files", outcome.files},
           {"logical_bytes", outcome.logical_bytes},
-          {"written_bytes", outcome.written_bytes}};
+          {"written_bytes", outcome.written_bytes},
+          {"lost_attributes", outcome.lost_attributes}};
 }
 
 json to_json(const VerifyReport& report) {

@@ -1,0 +1,122 @@
+#include "fs/mount/kernel_channel.h"
+
+#include <linux/fuse.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstring>
+
+namespace vaultfs {
+namespace {
+
+// Of a newer protocol than Debian 12's headers have.
+constexpr std::uint64_t kDirectIoAllowMmap = 1ULL << 36U;
+
+// The request that this thread has read last: libfuse serves it in the same thread before it reads another.
+struct RequestInHand {
+  std::uint64_t unique = 0;
+  std::uint32_t opcode = 0;
+  std::uint64_t kernel_offers = 0;  // of FUSE_INIT
+  bool drops_set_id = false;
+  bool parallel_writes = false;
+};
+thread_local RequestInHand in_hand;
+
+template <typename Message>
+bool read_message(const char* bytes, std::size_t size, Message& message) {
+  if (size < sizeof(fuse_in_header) + sizeof(Message)) return false;
+  std::memcpy(&message, bytes + sizeof(fuse_in_header), sizeof(Message));
+  return true;
+}
+
+bool drops_set_id(std::uint32_t opcode, const char* bytes, std::size_t size) {
+  if (opcode == FUSE_WRITE) {
+    fuse_write_in write{};
+    return read_message(bytes, size, write) && (write.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
+  }
+  if (opcode == FUSE_SETATTR) {
+    fuse_setattr_in change{};
+    return read_message(bytes, size, change) && (change.valid & FATTR_KILL_SUIDGID) != 0;
+  }
+  if (opcode == FUSE_OPEN) {
+    fuse_open_in open{};
+    return read_message(bytes, size, open) && (open.open_flags & FUSE_OPEN_KILL_SUIDGID) != 0;
+  }
+  return false;
+}
+
+ssize_t read_request(int fd, void* buffer, size_t room, void* /*userdata*/) {
+  const ssize_t got = ::read(fd, buffer, room);
+  in_hand = {};
+  if (got < static_cast<ssize_t>(sizeof(fuse_in_header))) return got;
+  auto* bytes = static_cast<char*>(buffer);
+  const auto size = static_cast<std::size_t>(got);
+  fuse_in_header header{};
+  std::memcpy(&header, bytes, sizeof(header));
+  in_hand.unique = header.unique;
+  in_hand.opcode = header.opcode;
+  in_hand.drops_set_id = drops_set_id(header.opcode, bytes, size);
+  if (header.opcode == FUSE_INIT) {
+    fuse_init_in init{};
+    if (read_message(bytes, size, init)) {
+      in_hand.kernel_offers = init.flags;
+      if ((init.flags & FUSE_INIT_EXT) != 0) in_hand.kernel_offers |= std::uint64_t{init.flags2} << 32U;
+    }
+  } else if (header.opcode == FUSE_TMPFILE) {
+    // The same message and the same answer as for FUSE_CREATE; its open flags have O_TMPFILE.
+    header.opcode = FUSE_CREATE;
+    std::memcpy(bytes, &header, sizeof(header));
+  }
+  return got;
+}
+
+void extend_init_reply(char* reply, std::size_t size) {
+  fuse_init_out out{};
+  if (size < sizeof(out)) return;
+  std::memcpy(&out, reply, sizeof(out));
+  std::uint64_t wanted = FUSE_HANDLE_KILLPRIV_V2;
+  if ((in_hand.kernel_offers & FUSE_INIT_EXT) != 0) wanted |= FUSE_INIT_EXT | kDirectIoAllowMmap;
+  wanted &= in_hand.kernel_offers;
+  out.flags |= static_cast<std::uint32_t>(wanted);
+  if ((wanted & FUSE_INIT_EXT) != 0) out.flags2 |= static_cast<std::uint32_t>(wanted >> 32U);
+  std::memcpy(reply, &out, sizeof(out));
+}
+
+// The open flags stand at the end of the answers to FUSE_OPEN, FUSE_CREATE and FUSE_TMPFILE.
+void extend_open_reply(char* reply, std::size_t size) {
+  fuse_open_out out{};
+  if (size < sizeof(out)) return;
+  char* place = reply + (size - sizeof(out));
+  std::memcpy(&out, place, sizeof(out));
+  out.open_flags |= FOPEN_PARALLEL_DIRECT_WRITES;
+  std::memcpy(place, &out, sizeof(out));
+}
+
+ssize_t write_reply(int fd, iovec* parts, int count, void* /*userdata*/) {
+  if (count >= 2 && parts[0].iov_len == sizeof(fuse_out_header)) {
+    fuse_out_header header{};
+    std::memcpy(&header, parts[0].iov_base, sizeof(header));
+    if (header.error == 0 && header.unique == in_hand.unique && header.unique != 0) {
+      auto* reply = static_cast<char*>(parts[1].iov_base);
+      if (in_hand.opcode == FUSE_INIT) extend_init_reply(reply, parts[1].iov_len);
+      if (in_hand.parallel_writes) extend_open_reply(reply, parts[1].iov_len);
+    }
+  }
+  return ::writev(fd, parts, count);
+}
+
+}  // namespace
+
+bool attach_kernel_channel(fuse_session* session) {
+  fuse_custom_io io{};
+  io.read = read_request;
+  io.writev = write_reply;
+  return fuse_session_custom_io(session, &io, fuse_session_fd(session)) == 0;
+}
+
+bool request_drops_set_id() { return in_hand.drops_set_id; }
+
+void allow_parallel_writes() { in_hand.parallel_writes = true; }
+
+}  // namespace vaultfs

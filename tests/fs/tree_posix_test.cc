@@ -1,0 +1,273 @@
+// Extended attributes, access lists, files without a name, copies by reference.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <initializer_list>
+
+#include "base/byte_codec.h"
+#include "fs/posix_acl.h"
+#include "fs/working_tree.h"
+#include "tests/fs/fake_vault.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::uint64_t kMiB = 1U << 20;
+using Mode = WorkingTree::ExtendedMode;
+
+struct AclEntry {
+  std::uint16_t tag;
+  std::uint16_t permissions;
+  std::uint32_t id = 0xffffffff;
+};
+Bytes acl(std::initializer_list<AclEntry> entries) {
+  ByteWriter out;
+  out.u32(2);
+  for (const AclEntry& entry : entries) {
+    out.u16(entry.tag);
+    out.u16(entry.permissions);
+    out.u32(entry.id);
+  }
+  return std::move(out).take();
+}
+// u::rw-,u:1000:rw-,g::r--,m::rw-,o::r--
+Bytes named_acl() { return acl({{1, 6}, {2, 6, 1000}, {4, 4}, {0x10, 6}, {0x20, 4}}); }
+
+class TreePosixTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    VAULTFS_ASSERT_OK(FakeVault::create(env));
+    VAULTFS_ASSERT_OK(tree.open());
+    const auto made = tree->make_directory(kRootInode, "vm", 0755, {});
+    VAULTFS_ASSERT_OK(made);
+    item = made->number;
+    file = make("file");
+  }
+  InodeNumber make(const std::string& name, std::uint32_t mode = 0644) {
+    const auto made = tree->make_node(item, name, InodeType::file, mode, 0, {});
+    EXPECT_TRUE(made.ok());
+    return made.ok() ? made->number : InodeNumber{};
+  }
+  void crash() {
+    tree.drop();
+    env.crash(1, CrashMode::drop_all_unsynced);
+    const Status opened = tree.open();
+    ASSERT_TRUE(opened.ok()) << message_of(opened);
+  }
+  Status set(InodeNumber inode, const std::string& name, const Bytes& value, Mode mode = Mode::set) {
+    return tree->set_extended(inode, name, value, mode);
+  }
+  ErrorCode code(const Status& status) { return status.ok() ? ErrorCode::Internal : status.code(); }
+  Bytes content(InodeNumber inode) {
+    auto bytes = read_all(*tree, inode);
+    EXPECT_TRUE(bytes.ok()) << (bytes.ok() ? "" : bytes.error().message);
+    return bytes.ok() ? std::move(bytes).value() : Bytes{};
+  }
+  std::uint64_t copy(InodeNumber from, std::uint64_t at, InodeNumber to, std::uint64_t onto, std::uint64_t length) {
+    std::uint64_t done = 0;
+    while (done < length) {
+      const auto copied = tree->copy_range(*tree, {from, at + done}, {to, onto + done}, 0, length - done);
+      EXPECT_TRUE(copied.ok()) << (copied.ok() ? "" : copied.error().message);
+      if (!copied.ok() || *copied == 0) break;
+      done += *copied;
+    }
+    return done;
+  }
+
+  SimEnv env;
+  TreeUnderTest tree{env};
+  InodeNumber item;
+  InodeNumber file;
+};
+
+TEST_F(TreePosixTest, ExtendedAttributesSurviveCrashCheckpointAndSnapshot) {
+  const Bytes small = noise(10, 1);
+  const Bytes large = noise(65536, 2);
+  VAULTFS_ASSERT_OK(set(file, "user.small", small));
+  VAULTFS_ASSERT_OK(set(item, "trusted.large", large));
+  VAULTFS_ASSERT_OK(set(file, "user.empty", {}));
+  VAULTFS_ASSERT_OK(set(file, "user.gone", small));
+  VAULTFS_ASSERT_OK(tree->remove_extended(file, "user.gone"));
+  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  for (int round = 0; round < 2; ++round) {
+    crash();
+    EXPECT_EQ(tree->extended_attribute(file, "user.small").value(), small);
+    EXPECT_EQ(tree->extended_attribute(item, "trusted.large").value(), large);
+    EXPECT_EQ(tree->extended_attribute(file, "user.empty").value(), Bytes{});
+    EXPECT_EQ(tree->extended_names(file).value(), (std::vector<std::string>{"user.empty", "user.small"}));
+    EXPECT_EQ(tree->extended_attribute(file, "user.gone").code(), ErrorCode::NoData);
+    VAULTFS_ASSERT_OK(tree->checkpoint());
+  }
+  const auto snapshot = tree->snapshot("vm");
+  VAULTFS_ASSERT_OK(snapshot);
+  for (const InodeRecord& record : snapshot->inodes) {
+    if (record.number == file) {
+      EXPECT_EQ(record.attributes.size(), 2U);
+    } else if (record.number == item) {
+      EXPECT_EQ(record.attributes.at(0).second, large);
+    }
+  }
+}
+
+TEST_F(TreePosixTest, ExtendedAttributesHaveRulesAndBounds) {
+  VAULTFS_ASSERT_OK(set(file, "user.a", noise(1, 1), Mode::create));
+  EXPECT_EQ(code(set(file, "user.a", noise(1, 1), Mode::create)), ErrorCode::AlreadyExists);
+  EXPECT_EQ(code(set(file, "user.b", noise(1, 1), Mode::replace)), ErrorCode::NoData);
+  EXPECT_EQ(code(tree->remove_extended(file, "user.b")), ErrorCode::NoData);
+  EXPECT_EQ(code(set(file, "system.other", {})), ErrorCode::NotSupported);
+  EXPECT_EQ(tree->extended_attribute(file, "nonsense").code(), ErrorCode::NotSupported);
+  EXPECT_EQ(code(set(file, "user.", {})), ErrorCode::InvalidArgument);
+  EXPECT_EQ(code(set(file, "user.a", Bytes(65537))), ErrorCode::InvalidArgument);
+  for (int i = 0; i < 3; ++i) VAULTFS_ASSERT_OK(set(file, "user.big" + std::to_string(i), Bytes(65536)));
+  EXPECT_EQ(code(set(file, "user.big3", Bytes(65536))), ErrorCode::NoSpace);
+  VAULTFS_ASSERT_OK(set(file, "user.big0", Bytes(1)));
+  VAULTFS_ASSERT_OK(set(file, "user.big3", Bytes(65000)));
+}
+
+TEST_F(TreePosixTest, FileCapabilitiesGoWithEveryChangeOfContentAndOwner) {
+  const Bytes capability = noise(20, 3);
+  const auto has = [&] { return tree->extended_attribute(file, "security.capability").ok(); };
+  const auto give = [&] { VAULTFS_ASSERT_OK(set(file, "security.capability", capability)); };
+  give();
+  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, noise(10, 4)));
+  EXPECT_FALSE(has());
+  give();
+  VAULTFS_ASSERT_OK(tree->truncate(file, 5));
+  EXPECT_FALSE(has());
+  give();
+  VAULTFS_ASSERT_OK(tree->fallocate(file, WorkingTree::FallocateMode::punch_hole, 0, 3));
+  EXPECT_FALSE(has());
+  give();
+  AttributeChange owner;
+  owner.uid = 7;
+  ASSERT_TRUE(tree->set_attributes(file, owner).ok());
+  EXPECT_FALSE(has());
+  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  crash();
+  EXPECT_FALSE(has());
+}
+
+TEST_F(TreePosixTest, AccessListAndModeSayTheSame) {
+  VAULTFS_ASSERT_OK(set(file, std::string(kAccessAcl), named_acl()));
+  EXPECT_EQ(tree->attributes(file)->mode, 0664U) << "the mask stands for the group";
+  AttributeChange mode;
+  mode.mode = 0600;
+  ASSERT_TRUE(tree->set_attributes(file, mode).ok());
+  EXPECT_EQ(tree->extended_attribute(file, std::string(kAccessAcl)).value(),
+            acl({{1, 6}, {2, 6, 1000}, {4, 4}, {0x10, 0}, {0x20, 0}}));
+  VAULTFS_ASSERT_OK(set(file, std::string(kAccessAcl), acl({{1, 7}, {4, 5}, {0x20, 1}})));
+  EXPECT_EQ(tree->attributes(file)->mode, 0751U);
+  EXPECT_EQ(tree->extended_attribute(file, std::string(kAccessAcl)).code(), ErrorCode::NoData);
+  EXPECT_EQ(code(set(file, std::string(kDefaultAcl), named_acl())), ErrorCode::PermissionDenied);
+  for (const Bytes& bad : {Bytes(3), acl({}), acl({{1, 7}, {4, 5}}), acl({{1, 8}, {4, 5}, {0x20, 1}}),
+                           acl({{4, 5}, {1, 7}, {0x20, 1}}), acl({{1, 7}, {2, 7, 1}, {4, 5}, {0x20, 1}})}) {
+    EXPECT_EQ(code(set(file, std::string(kAccessAcl), bad)), ErrorCode::InvalidArgument);
+  }
+}
+
+TEST_F(TreePosixTest, DefaultListTakesTheUmasksPlace) {
+  const Creator who{1, 2, 027};
+  const auto plain = tree->make_node(item, "plain", InodeType::file, 0666, 0, who);
+  EXPECT_EQ(plain->mode, 0640U);
+  VAULTFS_ASSERT_OK(set(item, std::string(kDefaultAcl), named_acl()));
+  const auto inherits = tree->make_node(item, "inherits", InodeType::file, 0640, 0, who);
+  EXPECT_EQ(inherits->mode, 0640U);
+  EXPECT_EQ(tree->extended_attribute(inherits->number, std::string(kAccessAcl)).value(),
+            acl({{1, 6}, {2, 6, 1000}, {4, 4}, {0x10, 4}, {0x20, 0}}));
+  const auto below = tree->make_directory(item, "below", 0777, who);
+  EXPECT_EQ(below->mode, 0664U);
+  EXPECT_EQ(tree->extended_attribute(below->number, std::string(kDefaultAcl)).value(), named_acl());
+  EXPECT_TRUE(tree->extended_names(tree->make_symlink(item, "link", "x", who)->number)->empty());
+  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  crash();
+  EXPECT_EQ(tree->extended_names(below->number)->size(), 2U);
+}
+
+TEST_F(TreePosixTest, AFileWithoutANameMayGetOneAlsoAfterACheckpoint) {
+  const auto unnamed = tree->make_unnamed(item, 0600, {});
+  VAULTFS_ASSERT_OK(unnamed);
+  EXPECT_EQ(unnamed->attributes.link_count, 0U);
+  const InodeNumber number = unnamed->attributes.number;
+  const Bytes data = noise(kMiB + 100, 5);
+  VAULTFS_ASSERT_OK(tree->write(number, unnamed->handle, 0, data));
+  VAULTFS_ASSERT_OK(tree->fsync(number, unnamed->handle));
+  VAULTFS_ASSERT_OK(tree->checkpoint());
+  const auto linked = tree->make_link(number, item, "named");
+  VAULTFS_ASSERT_OK(linked);
+  EXPECT_EQ(linked->link_count, 1U);
+  VAULTFS_ASSERT_OK(tree->fsync(item, 0));
+  crash();
+  EXPECT_EQ(content(number), data);
+  const auto lost = tree->make_unnamed(item, 0600, {});
+  VAULTFS_ASSERT_OK(lost);
+  tree->release(lost->handle);
+  EXPECT_EQ(tree->attributes(lost->attributes.number).code(), ErrorCode::NotFound);
+  const auto left = tree->make_unnamed(item, 0600, {});
+  VAULTFS_ASSERT_OK(left);
+  VAULTFS_ASSERT_OK(tree->checkpoint());
+  crash();
+  EXPECT_EQ(tree->attributes(left->attributes.number).code(), ErrorCode::NotFound) << "nobody has it open any more";
+  EXPECT_EQ(tree->make_unnamed(kRootInode, 0600, {}).code(), ErrorCode::NotPermitted);
+}
+
+TEST_F(TreePosixTest, CopiesShareChunksAndStandAlone) {
+  const Bytes data = noise(3 * kMiB + 777, 6);
+  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, data));
+  const InodeNumber twin = make("twin");
+  EXPECT_EQ(copy(file, 0, twin, 0, data.size()), data.size());
+  EXPECT_EQ(content(twin), data);
+  for (std::uint64_t i = 0; i < 4; ++i) {
+    const auto ours = tree->chunk_at(twin, ChunkIndexInFile(i));
+    ASSERT_TRUE(ours.ok() && ours->has_value());
+    EXPECT_EQ(**ours, *tree->chunk_at(file, ChunkIndexInFile(i)).value());
+  }
+  VAULTFS_ASSERT_OK(tree->write(file, 0, 10, noise(5, 7)));
+  EXPECT_EQ(content(twin), data) << "a later write to the source is none to the copy";
+  VAULTFS_ASSERT_OK(tree->truncate(twin, data.size() + 1000));
+  Bytes grown = data;
+  grown.resize(data.size() + 1000);
+  EXPECT_EQ(content(twin), grown) << "nothing shows behind a shared tail";
+  VAULTFS_ASSERT_OK(tree->fsync(twin, 0));
+  crash();
+  EXPECT_EQ(content(twin), grown);
+}
+
+TEST_F(TreePosixTest, CopiesAtAnyOffsetAreExact) {
+  const Bytes data = noise(2 * kMiB + 5000, 8);
+  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, data));
+  Bytes model = noise(4 * kMiB, 9);
+  const InodeNumber other = make("other");
+  VAULTFS_ASSERT_OK(tree->write(other, 0, 0, model));
+  struct Case {
+    std::uint64_t from, to, length;
+  };
+  for (const Case& c : {Case{100, kMiB + 100, kMiB + 3000}, Case{0, 17, 5000}, Case{kMiB, 0, kMiB + 5000},
+                        Case{0, 2 * kMiB, 2 * kMiB + 5000}, Case{kMiB + 1, 3 * kMiB + 1, 2000}}) {
+    const std::uint64_t expected = std::min<std::uint64_t>(c.length, data.size() - c.from);
+    EXPECT_EQ(copy(file, c.from, other, c.to, c.length), expected);
+    if (model.size() < c.to + expected) model.resize(c.to + expected);
+    std::copy_n(data.begin() + static_cast<std::ptrdiff_t>(c.from), expected,
+                model.begin() + static_cast<std::ptrdiff_t>(c.to));
+    EXPECT_EQ(content(other), model) << c.from << " → " << c.to;
+  }
+  EXPECT_EQ(tree->copy_range(*tree, {file, data.size()}, {other, 0}, 0, 10).value(), 0U);
+  EXPECT_EQ(tree->copy_range(*tree, {file, 0}, {file, 100}, 0, 200).code(), ErrorCode::InvalidArgument);
+  EXPECT_EQ(copy(file, 0, file, 2 * kMiB + 5000, 2 * kMiB), 2 * kMiB);
+  Bytes longer = data;
+  longer.insert(longer.end(), data.begin(), data.begin() + static_cast<std::ptrdiff_t>(2 * kMiB));
+  EXPECT_EQ(content(file), longer);
+}
+
+TEST_F(TreePosixTest, HolesAreCopiedAsHoles) {
+  VAULTFS_ASSERT_OK(tree->truncate(file, 600 * kMiB));
+  VAULTFS_ASSERT_OK(tree->write(file, 0, 300 * kMiB, noise(100, 10)));
+  const InodeNumber twin = make("twin");
+  VAULTFS_ASSERT_OK(tree->write(twin, 0, 0, noise(2 * kMiB, 11)));
+  EXPECT_EQ(copy(file, 0, twin, 0, 600 * kMiB), 600 * kMiB);
+  EXPECT_EQ(tree->attributes(twin)->size, 600 * kMiB);
+  EXPECT_EQ(tree->seek_data(twin, 0).value(), 300 * kMiB);
+  EXPECT_LE(tree->attributes(twin)->allocated_bytes, kMiB);
+}
+
+}  // namespace
+}  // namespace vaultfs
