@@ -27,7 +27,12 @@ say "all of it is there after a remount, and in a recovery point"
 describe() {
   find . -mindepth 1 \( -type d -printf '%P %y %m %U:%G %T@ %n\n' -o -printf '%P %y %m %U:%G %s %T@ %n %l\n' \) | sort
   find . -type f -print0 | sort -z | xargs -0 sha256sum
-  getfattr -R -h -d -m - . 2>/dev/null
+  python3 - <<'PYTHON'
+import os
+for path in sorted(os.path.join(base, name) for base, folders, files in os.walk(b".") for name in folders + files):
+    for name in sorted(os.listxattr(path, follow_symlinks=False)):
+        print(path, name, os.getxattr(path, name, follow_symlinks=False))
+PYTHON
 }
 mount_vault commit=manual allow_other
 (cd "$mnt/vm" && describe) >"$scratch/before"
