@@ -2,7 +2,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <vector>
@@ -18,6 +20,8 @@ using namespace vaultfs;
 
 // Less than a socket's buffer, so that one thread can write it all and then read.
 constexpr std::size_t kMaxInput = 32 * 1024;
+// The library writes and compares JSON by recursion; deeper nesting than this is only read.
+constexpr std::ptrdiff_t kMaxSentOnDepth = 256;
 
 struct SocketPair {
   SocketPair() {
@@ -63,6 +67,8 @@ void send_on(const Message& message) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0 || size > kMaxInput) return 0;
+  const bool shallow =
+      std::count_if(data, data + size, [](std::uint8_t c) { return c == '[' || c == '{'; }) <= kMaxSentOnDepth;
   SocketPair pair;
   put(pair.near.get(), fuzz_input(data, size).subspan(1), data[0] % (kMaxDescriptors + 2));
   pair.near.reset();
@@ -74,7 +80,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       return 0;
     }
     if (!message->body.is_object()) std::abort();
-    send_on(*message);
+    if (shallow) send_on(*message);
     const Error error = error_from_json(message->body);
     const Error again = error_from_json(error_to_json(error));
     if (again.code != error.code || again.message != error.message) std::abort();
