@@ -67,6 +67,8 @@ class Env {
   [[nodiscard]] virtual Result<std::uint64_t> free_bytes(const Path& path) = 0;
   // Takes the exclusive lock of a file (made if missing), or VaultBusy at once if another process has it.
   [[nodiscard]] virtual Result<std::unique_ptr<FileLock>> lock(const Path& path) = 0;
+  // Takes a lock of an existing file that others may share, but not with a holder of lock(); VaultBusy if it is held.
+  [[nodiscard]] virtual Result<std::unique_ptr<FileLock>> lock_shared(const Path& path) = 0;
   // Cryptographically strong bytes (getrandom); aborts if the kernel gives none.
   virtual void fill_random(MutableByteView out) = 0;
   [[nodiscard]] virtual const Clock& clock() const = 0;

@@ -203,6 +203,16 @@ class PosixEnv final : public Env {
     return std::unique_ptr<FileLock>(std::make_unique<PosixLock>(std::move(fd)));
   }
 
+  Result<std::unique_ptr<FileLock>> lock_shared(const Path& path) override {
+    UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (fd.get() < 0) return system_error(errno, "cannot open", path);
+    if (::flock(fd.get(), LOCK_SH | LOCK_NB) != 0) {
+      if (errno == EWOULDBLOCK) return Error{ErrorCode::VaultBusy, path.string() + " is held by another process"};
+      return system_error(errno, "cannot lock", path);
+    }
+    return std::unique_ptr<FileLock>(std::make_unique<PosixLock>(std::move(fd)));
+  }
+
   void fill_random(MutableByteView out) override {
     std::size_t done = 0;
     while (done < out.size()) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 #include <set>
+#include <shared_mutex>
 #include <utility>
 #include <vector>
 
@@ -213,6 +214,8 @@ class BackupRun {
 
 Result<BackupOutcome> run_backup(Vault& vault, WorkingTree& tree, ItemJobs& jobs, const BackupRequest& request,
                                  const ProgressCallback& progress) {
+  // What was read and stored is referred to by nothing until it is in place.
+  const std::shared_lock references(vault.segments().long_uses());
   BackupRun run(vault, tree, request);
   VAULTFS_RETURN_IF_ERROR(run.prepare(request));
   VAULTFS_ASSIGN_OR_RETURN(

@@ -119,6 +119,23 @@ void ExtentMap::set(std::uint64_t index, const ChunkId& id) {
   if (cell.used == 0) erase_page(pages_.find(page));
 }
 
+void ExtentMap::for_each_loaded(std::uint64_t begin, std::uint64_t end,
+                                const std::function<void(const ChunkId&)>& visit) const {
+  for (std::uint64_t index = begin; index < std::min<std::uint64_t>(end, inline_.size()); ++index) {
+    if (!inline_[index].is_zero()) visit(inline_[index]);
+  }
+  for (auto cell = pages_.lower_bound(begin / kEntriesPerMapPage); cell != pages_.end(); ++cell) {
+    const std::uint64_t first = cell->first * kEntriesPerMapPage;
+    if (first >= end) return;
+    if (cell->second.loaded == nullptr) continue;
+    for (std::uint64_t i = std::max(begin, first) - first; i < std::min(end - first, std::uint64_t{kEntriesPerMapPage});
+         ++i) {
+      const ChunkId& id = cell->second.loaded->entries[i];
+      if (!id.is_zero()) visit(id);
+    }
+  }
+}
+
 void ExtentMap::clear(std::uint64_t begin, std::uint64_t end) {
   if (begin >= end) return;
   if (pages_.empty()) {
@@ -183,6 +200,14 @@ std::uint64_t ExtentMap::used_entries() const {
   std::uint64_t sum = used_in_pages_;
   for (const ChunkId& id : inline_) sum += id.is_zero() ? 0 : 1;
   return sum;
+}
+
+std::optional<ExtentMap::PageReferences> ExtentMap::references_from(std::uint64_t page) const {
+  const auto cell = pages_.lower_bound(page);
+  if (cell == pages_.end()) return std::nullopt;
+  const std::shared_ptr<Page>& loaded = cell->second.loaded;
+  return PageReferences{cell->first, cell->second.stored,
+                        loaded == nullptr ? nullptr : std::make_shared<Page>(*loaded)};
 }
 
 ExtentMap ExtentMap::share() {

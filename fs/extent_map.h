@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -40,6 +41,8 @@ class ExtentMap {
   [[nodiscard]] ChunkId get(std::uint64_t index) const;
   // REQUIRES: !page_to_load(index).
   void set(std::uint64_t index, const ChunkId& id);
+  // Calls `visit` with each entry of [begin, end) that is no hole and that is in memory.
+  void for_each_loaded(std::uint64_t begin, std::uint64_t end, const std::function<void(const ChunkId&)>& visit) const;
   // Makes holes of [begin, end). REQUIRES: the first and last page are loaded (page_to_load(begin),
   // page_to_load(end-1)).
   void clear(std::uint64_t begin, std::uint64_t end);
@@ -55,6 +58,16 @@ class ExtentMap {
   [[nodiscard]] std::optional<std::uint64_t> uncounted_page() const;
   // Entries that are no hole. REQUIRES: !uncounted_page().
   [[nodiscard]] std::uint64_t used_entries() const;
+
+  // What the map refers to, for compaction: the chunks that stand in the map itself, and its pages one after the other.
+  struct PageReferences {
+    std::uint64_t page;
+    ChunkId stored;                // zero: dirty
+    std::shared_ptr<Page> loaded;  // a copy; null: to be loaded
+  };
+  [[nodiscard]] const std::vector<ChunkId>& inline_chunks() const { return inline_; }
+  // The first page from `page` on.
+  [[nodiscard]] std::optional<PageReferences> references_from(std::uint64_t page) const;
 
   // A copy that shares the pages; from now on both copy them before a change.
   [[nodiscard]] ExtentMap share();

@@ -38,6 +38,7 @@ class ItemJobs final : public ChangeObserver {
     unsigned settle_seconds = 10;
     unsigned max_job_seconds = 24 * 3600;
     bool manual_commit = false;
+    std::function<void()> before_cut = {};  // called before a point is cut, without locks that a checkpoint takes
   };
   // All must outlive it. REQUIRES: the owner's vault.
   ItemJobs(Vault& vault, WorkingTree& tree, KeyRefresher& refresher, const Options& options);

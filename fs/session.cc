@@ -1,6 +1,7 @@
 #include "fs/session.h"
 
 #include <chrono>
+#include <shared_mutex>
 #include <utility>
 
 #include "fs/backup_run.h"
@@ -13,6 +14,7 @@ namespace {
 constexpr std::chrono::milliseconds kJobsLook{500};
 constexpr std::chrono::milliseconds kDeadlinesLook{1000};
 constexpr std::chrono::milliseconds kCheckpointLook{1000};
+constexpr std::chrono::milliseconds kCompactionLook{3000};
 
 }  // namespace
 
@@ -49,10 +51,13 @@ void OpenedSession::start() {
     return;
   }
   refresher_ = std::make_unique<KeyRefresher>(vault_->custody(), vault_->env().clock(), options_.background);
-  jobs_ = std::make_unique<ItemJobs>(*vault_, *tree_, *refresher_,
-                                     ItemJobs::Options{.settle_seconds = options_.settle_seconds,
-                                                       .max_job_seconds = options_.max_job_seconds,
-                                                       .manual_commit = options_.manual_commit});
+  compactor_ = std::make_unique<Compactor>(*vault_, *tree_);
+  jobs_ = std::make_unique<ItemJobs>(
+      *vault_, *tree_, *refresher_,
+      ItemJobs::Options{.settle_seconds = options_.settle_seconds,
+                        .max_job_seconds = options_.max_job_seconds,
+                        .manual_commit = options_.manual_commit,
+                        .before_cut = [this] { compact(Compactor::Occasion::before_commit); }});
   tree_->start(*vault_, *jobs_);
   jobs_->take_stock();
   refresher_->refresh_before_job();
@@ -66,6 +71,9 @@ void OpenedSession::start_timers() {
   }));
   timers_.push_back(std::make_unique<PeriodicTask>(kCheckpointLook, [this] {
     if (!sealed_.load()) checkpoint_if_long();
+  }));
+  timers_.push_back(std::make_unique<PeriodicTask>(kCompactionLook, [this] {
+    if (!sealed_.load()) compact(Compactor::Occasion::idle);
   }));
 }
 
@@ -87,8 +95,15 @@ void OpenedSession::enforce_deadlines() {
 void OpenedSession::checkpoint_if_long() {
   const Journal& journal = vault_->journal();
   if (journal.file_bytes() + journal.buffered_bytes() < options_.checkpoint_journal_bytes) return;
+  const std::shared_lock references(vault_->segments().long_uses());
   // A failure leaves the journal as it is; the next look tries again.
   static_cast<void>(tree_->checkpoint());
+}
+
+void OpenedSession::compact(Compactor::Occasion occasion) {
+  // A failure loses nothing; the next look tries again.
+  const auto outcome = compactor_->compact_if_due(occasion);
+  if (!outcome.ok()) return vault_->warn("removing what nobody needs", outcome.error());
 }
 
 Status OpenedSession::require_owner() const {

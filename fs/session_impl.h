@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "fs/background_timers.h"
+#include "fs/compactor.h"
 #include "fs/item_jobs.h"
 #include "fs/key_refresher.h"
 #include "fs/session.h"
@@ -41,6 +42,7 @@ class OpenedSession final : public Session {
   // Rule 7: seals the vault when a grace or TTL is over, unseals it when access is back.
   void enforce_deadlines();
   void checkpoint_if_long();
+  void compact(Compactor::Occasion occasion);
 
   const Options options_;
   // Destroyed in reverse order, so whoever uses something comes after it. The tree calls the jobs until it is stopped,
@@ -49,6 +51,7 @@ class OpenedSession final : public Session {
   std::unique_ptr<WorkingTree> tree_;
   ReadOnlyObserver read_only_observer_;
   std::unique_ptr<KeyRefresher> refresher_;  // owner, and a reader with background work
+  std::unique_ptr<Compactor> compactor_;     // owner
   std::unique_ptr<ItemJobs> jobs_;           // owner
   std::atomic<bool> sealed_{false};
   bool closed_ = false;

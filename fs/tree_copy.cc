@@ -38,6 +38,8 @@ Status TreeEngine::put_references(const ChunkShare& share, const std::vector<Chu
   VAULTFS_RETURN_IF_ERROR(drop_capability(inode));
   const Lsn changed = stamp(inode);
   const Lsn covers = last_appended();
+  // A compaction that has looked at this file already must hear of them.
+  for (const ChunkId& id : ids) VAULTFS_RETURN_IF_ERROR(vault_->segments().retain(id));
   TreeEntryWriter entry;
   for (std::size_t i = 0; i < ids.size(); ++i) {
     entry.add(SetExtent{inode.number, changed, share.first + i, ids[i], covers});
@@ -45,6 +47,7 @@ Status TreeEngine::put_references(const ChunkShare& share, const std::vector<Chu
   VAULTFS_RETURN_IF_ERROR(log(std::move(entry)));
   DiskImage& image = inode.image();
   use_set_aside(image, share.first, share.first + ids.size());
+  note_unused(image, share.first, share.first + ids.size());
   for (std::size_t i = 0; i < ids.size(); ++i) {
     const std::uint64_t index = share.first + i;
     if (const auto chunk = image.dirty.find(index); chunk != image.dirty.end()) drop_chunk(image, chunk);

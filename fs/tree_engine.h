@@ -112,6 +112,9 @@ class TreeEngine final : public WorkingTree {
   Result<TreeSnapshot> snapshot(const std::string& item) override;
   Status checkpoint() override;
 
+  // tree_retain.cc
+  Status retain_references() override;
+
  private:
   using InodeTable = std::unordered_map<InodeNumber, InodePointer>;
   using JobPointer = std::shared_ptr<SealJob>;
@@ -322,6 +325,10 @@ class TreeEngine final : public WorkingTree {
   // Drops what could not be sealed: those files can't be read or written until the vault is opened again.
   void forget_slots();
 
+  // --- tree_retain.cc
+  // The chunks at [begin, end) are about to go. REQUIRES: the inode's mutex.
+  void note_unused(const DiskImage& image, std::uint64_t begin, std::uint64_t end) const;
+  [[nodiscard]] Status retain_references_of(const InodePointer& inode);
   // --- tree_replay.cc
   void replay_change(Lsn lsn, const TreeChange& change);
   void replay_name(Lsn lsn, const TreeChange& change);

@@ -246,6 +246,7 @@ void TreeEngine::destroy(const InodePointer& inode) {
   DiskImage& image = *inode->content;
   while (!image.dirty.empty()) drop_chunk(image, image.dirty.begin());
   use_set_aside(image, 0, ~std::uint64_t{0});
+  note_unused(image, 0, ~std::uint64_t{0});
   image.extents = {};
 }
 

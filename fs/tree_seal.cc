@@ -62,6 +62,7 @@ void TreeEngine::evict(const WriteBuffer::Victim& victim) {
 }
 
 void TreeEngine::run_seal(const JobPointer& job) {
+  const UseGate::Use use = vault_->segments().use();
   bool skip = false;
   {
     const std::unique_lock lock(job->inode->mutex);
@@ -179,6 +180,7 @@ Status TreeEngine::apply_seal(const JobPointer& job) {
     entry.add(SetExtent{inode.number, job->slot->changed(), job->index, id, job->slot->covers()});
     VAULTFS_RETURN_IF_ERROR(log(std::move(entry)));
     job->result = id;
+    if (image.extents.get(job->index) != id) note_unused(image, job->index, job->index + 1);
     image.extents.set(job->index, id);
     const auto chunk = image.dirty.find(job->index);
     chunk->second.sealing.erase(chunk->second.sealing.begin());

@@ -142,6 +142,7 @@ Status TreeEngine::set_chunk(InodeNumber number, ChunkIndexInFile index, const C
     VAULTFS_RETURN_IF_ERROR(log(std::move(entry)));
     use_set_aside(image, index.value, index.value + 1);
     if (const auto chunk = image.dirty.find(index.value); chunk != image.dirty.end()) drop_chunk(image, chunk);
+    if (image.extents.get(index.value) != id) note_unused(image, index.value, index.value + 1);
     image.extents.set(index.value, id);
     inode->mtime = inode->ctime = now();
     inode->changed = changed;

@@ -17,6 +17,7 @@ Error too_large() { return {ErrorCode::FileTooLarge, "a file has at most 1 PiB"}
 }  // namespace
 
 Status TreeEngine::load_page(const InodePointer& inode, std::uint64_t page) {
+  const UseGate::Use use = vault_->segments().use();
   ChunkId stored;
   {
     const std::shared_lock lock(inode->mutex);
@@ -87,6 +88,7 @@ void TreeEngine::zero_content(const InodePointer& inode, std::uint64_t begin, st
   if (first_whole < last_whole) {
     auto chunk = image.dirty.lower_bound(first_whole);
     while (chunk != image.dirty.end() && chunk->first < last_whole) drop_chunk(image, chunk++);
+    note_unused(image, first_whole, last_whole);
     image.extents.clear(first_whole, last_whole);
     use_set_aside(image, first_whole, last_whole);
   }

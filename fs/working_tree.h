@@ -146,6 +146,9 @@ class WorkingTree : public FileTree, public TreeReplay {
   [[nodiscard]] virtual Result<TreeSnapshot> snapshot(const std::string& item) = 0;
   // Writes a checkpoint through Vault::checkpoint.
   [[nodiscard]] virtual Status checkpoint() = 0;
+  // For compaction, after a checkpoint that began later than SegmentStore::begin_collection(): retains every chunk,
+  // patch and map page that the tree refers to or is about to read. The errors of reading map pages and of retain().
+  [[nodiscard]] virtual Status retain_references() = 0;
 
   struct Statistics {
     std::uint64_t files = 0;   // regular ones

@@ -10,15 +10,16 @@
 namespace vaultfs {
 namespace {
 
-// One stored chunk, 29 bytes without padding. The id's first byte is the number of the shard.
+// One stored chunk, 30 bytes without padding. The id's first byte is the number of the shard.
 struct Slot {
   std::array<std::byte, 15> rest_of_key;
   std::array<std::byte, 4> segment;  // 0: the slot is empty
   std::array<std::byte, 4> offset;   // in units of 8 bytes
   std::array<std::byte, 6> sizes;    // 22 bits stored bytes / 8, 24 bits plaintext bytes - 1, map page, damaged;
                                      // unless it is a map page, the highest plaintext bit says patch
+  std::uint8_t generation;           // in which it was last known to be live
 };
-static_assert(sizeof(Slot) == 29 && alignof(Slot) == 1);
+static_assert(sizeof(Slot) == 30 && alignof(Slot) == 1);
 
 // Patches and chunks have less than 8 MiB.
 static_assert(kMaxPatchBytes <= 1U << 23U && kMaxChunkBytes <= 1U << 23U);
@@ -47,7 +48,7 @@ bool has_key(const Slot& slot, const ChunkIndex::Key& key) {
   return std::memcmp(slot.rest_of_key.data(), key.data() + 1, slot.rest_of_key.size()) == 0;
 }
 
-Slot pack(const ChunkIndex::Key& key, const ChunkPlace& place) {
+Slot pack(const ChunkIndex::Key& key, const ChunkPlace& place, std::uint8_t generation) {
   const bool fits = place.segment.value != 0 && place.segment.value <= ChunkIndex::kMaxSegment &&
                     place.offset % 8 == 0 && place.offset <= ChunkIndex::kMaxOffset && place.stored_bytes % 8 == 0 &&
                     place.stored_bytes / 8 < (1U << kPlaintextShift) && place.plaintext_bytes != 0 &&
@@ -56,6 +57,7 @@ Slot pack(const ChunkIndex::Key& key, const ChunkPlace& place) {
   Slot slot{};
   std::copy(key.begin() + 1, key.end(), slot.rest_of_key.begin());
   store(slot.segment, place.segment.value);
+  slot.generation = generation;
   store(slot.offset, place.offset / 8);
   store(slot.sizes, place.stored_bytes / 8 | std::uint64_t{place.plaintext_bytes - 1} << kPlaintextShift |
                         std::uint64_t{place.type == RecordType::patch ? 1U : 0U} << kPatchBit |
@@ -112,14 +114,14 @@ struct ChunkIndex::Shard {
     Slot& slot = locate(key);
     return is_empty(slot) ? nullptr : &slot;
   }
-  void insert(const Key& key, const ChunkPlace& place) {
+  void insert(const Key& key, const ChunkPlace& place, std::uint8_t generation) {
     if (Slot* known = find(key); known != nullptr) {
-      *known = pack(key, place);
+      *known = pack(key, place, generation);
       return;
     }
     // Filled to 9/10, grown by 1/5: between 75 and 90 % of the slots are in use.
     if ((used + 1) * 10 > capacity * 9) grow();
-    locate(key) = pack(key, place);
+    locate(key) = pack(key, place, generation);
     ++used;
   }
   void grow() {
@@ -172,7 +174,7 @@ std::optional<ChunkPlace> ChunkIndex::find(const ChunkId& id) const {
 void ChunkIndex::insert(const Key& key, const ChunkPlace& place) {
   Shard& s = shard(key);
   const std::lock_guard lock(s.mutex);
-  s.insert(key, place);
+  s.insert(key, place, generation_.load());
 }
 
 void ChunkIndex::insert_if_better(const ChunkId& id, const ChunkPlace& place) {
@@ -180,7 +182,7 @@ void ChunkIndex::insert_if_better(const ChunkId& id, const ChunkPlace& place) {
   Shard& s = shard(key);
   const std::lock_guard lock(s.mutex);
   const Slot* slot = s.find(key);
-  if (slot == nullptr || unpack(*slot).damaged) s.insert(key, place);
+  if (slot == nullptr || unpack(*slot).damaged) s.insert(key, place, generation_.load());
 }
 
 void ChunkIndex::erase_if_at(const ChunkId& id, const ChunkPlace& place) {
@@ -200,7 +202,39 @@ void ChunkIndex::mark_damaged(const ChunkId& id, const ChunkPlace& place) {
   ChunkPlace known = unpack(*slot);
   if (!same_place(known, place)) return;
   known.damaged = true;
-  *slot = pack(key, known);
+  *slot = pack(key, known, slot->generation);
+}
+
+void ChunkIndex::begin_generation() { ++generation_; }
+
+std::optional<ChunkPlace> ChunkIndex::touch(const ChunkId& id) {
+  const Key key = key_of(id);
+  Shard& s = shard(key);
+  const std::lock_guard lock(s.mutex);
+  Slot* slot = s.find(key);
+  if (slot == nullptr) return std::nullopt;
+  slot->generation = generation_.load();
+  return unpack(*slot);
+}
+
+bool ChunkIndex::erase_if_dead_at(const ChunkId& id, const ChunkPlace& place) {
+  const Key key = key_of(id);
+  Shard& s = shard(key);
+  const std::lock_guard lock(s.mutex);
+  Slot* slot = s.find(key);
+  if (slot == nullptr || !same_place(unpack(*slot), place)) return true;
+  if (slot->generation == generation_.load()) return false;
+  s.erase(*slot);
+  return true;
+}
+
+void ChunkIndex::for_each_with_life(const std::function<void(const ChunkPlace&, bool live)>& visit) const {
+  for (const Shard& s : *shards_) {
+    const std::lock_guard lock(s.mutex);
+    for (std::size_t j = 0; j < s.capacity; ++j) {
+      if (!is_empty(s.slots[j])) visit(unpack(s.slots[j]), s.slots[j].generation == generation_.load());
+    }
+  }
 }
 
 std::uint64_t ChunkIndex::size() const {

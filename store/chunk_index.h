@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -24,7 +25,7 @@ struct ChunkPlace {
   bool operator==(const ChunkPlace&) const = default;
 };
 
-// The table from ChunkId to place: at most 39 bytes a chunk, whatever the number of chunks.
+// The table from ChunkId to place: at most 40 bytes a chunk, whatever the number of chunks.
 //
 // Keeps the first 16 bytes of an id; record headers have the rest, and a reader compares it. Ids are keyed hashes, so
 // that 16 bytes neither collide by accident nor can be made to. 256 open-addressing tables by the id's first byte; each
@@ -53,6 +54,15 @@ class ChunkIndex {
   void erase_if_at(const ChunkId& id, const ChunkPlace& place);
   void mark_damaged(const ChunkId& id, const ChunkPlace& place);
 
+  // --- What is live, for compaction. A chunk is, if it was inserted or touched since the newest generation began.
+  void begin_generation();
+  // find(), and the chunk is live.
+  std::optional<ChunkPlace> touch(const ChunkId& id);
+  // Removes the chunk if it is still at `place` and not live; false if it is live there.
+  bool erase_if_dead_at(const ChunkId& id, const ChunkPlace& place);
+  // Like for_each, with whether the chunk is live.
+  void for_each_with_life(const std::function<void(const ChunkPlace&, bool live)>& visit) const;
+
   [[nodiscard]] std::uint64_t size() const;
   [[nodiscard]] std::uint64_t memory_bytes() const;
   // Calls `visit` for each chunk, in no order; a table is locked meanwhile, so `visit` must not call the index.
@@ -63,6 +73,7 @@ class ChunkIndex {
   struct Shard;
   [[nodiscard]] Shard& shard(const Key& key) const;
   std::unique_ptr<std::array<Shard, kShards>> shards_;
+  std::atomic<std::uint8_t> generation_{1};  // wraps around: a chunk of long ago then counts as live for one generation
 };
 
 }  // namespace vaultfs

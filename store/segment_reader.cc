@@ -130,6 +130,14 @@ void SegmentReaderCache::insert(ContainerNumber number, std::shared_ptr<const Se
   }
 }
 
+void SegmentReaderCache::erase(ContainerNumber number) {
+  const std::lock_guard lock(mutex_);
+  const auto found = by_number_.find(number);
+  if (found == by_number_.end()) return;
+  order_.erase(found->second);
+  by_number_.erase(found);
+}
+
 void SegmentReaderCache::clear() {
   const std::lock_guard lock(mutex_);
   order_.clear();

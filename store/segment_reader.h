@@ -48,6 +48,7 @@ class SegmentReaderCache {
   explicit SegmentReaderCache(std::size_t capacity) : capacity_(capacity == 0 ? 1 : capacity) {}
   [[nodiscard]] std::shared_ptr<const SegmentReader> find(ContainerNumber number);
   void insert(ContainerNumber number, std::shared_ptr<const SegmentReader> reader);
+  void erase(ContainerNumber number);
   void clear();
 
  private:

@@ -125,8 +125,13 @@ Result<PutOutcome> SegmentStoreImpl::put(RecordType type, const ChunkId& id, Byt
 Result<PutOutcome> SegmentStoreImpl::put_content(RecordType type, const ChunkId& id, ByteView content) {
   if (options_.read_only) return read_only();
   const PutOutcome hit{id, false, 0};
-  if (is_stored(id)) return hit;
+  const auto touch = [&] {
+    const auto place = index_.touch(id);
+    return place && !place->damaged;
+  };
+  if (touch()) return hit;
   const auto claim = Claim::take(*this, id);
+  // What another put has just stored is newer than any collection.
   if (!claim) return hit;
   return store_new(type, id, content);
 }

@@ -4,6 +4,8 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -15,6 +17,7 @@
 #include "store/epoch_keys.h"
 #include "store/patch.h"
 #include "store/record.h"
+#include "store/use_gate.h"
 
 namespace vaultfs {
 
@@ -46,7 +49,22 @@ struct SegmentRecovery {
 
 struct SegmentInfo {
   ContainerNumber number;
-  std::uint64_t file_bytes = 0;  // 0 while it is open
+  std::uint64_t file_bytes = 0;    // 0 while it is open
+  std::uint64_t stored_bytes = 0;  // also while it is open
+  std::uint64_t unused_bytes = 0;  // an estimate of what nothing refers to, see note_unused()
+};
+
+// How much one compaction may do.
+struct CompactionLimits {
+  unsigned least_dead_percent = 50;                       // of a segment, to be worth it
+  std::uint64_t most_moved_bytes = 512ULL * 1024 * 1024;  // live records copied
+};
+
+struct CompactionOutcome {
+  std::uint64_t removed_segments = 0;
+  std::uint64_t removed_bytes = 0;
+  std::uint64_t moved_bytes = 0;  // stored anew in another segment
+  std::uint64_t left_bytes = 0;   // of segments that were looked at and stay
 };
 
 // All chunks, patches and map pages of a vault: closed segments, one open segment, and the index from ChunkId to place.
@@ -116,6 +134,27 @@ class SegmentStore {
   // Stored bytes of all segments, and number of chunks known.
   [[nodiscard]] virtual std::uint64_t stored_bytes() const = 0;
   [[nodiscard]] virtual std::uint64_t chunk_count() const = 0;
+
+  // --- Compaction: removing segments whose records nobody needs any more. In this order, by one thread at a time:
+  //   begin_collection(), retain() of everything that is needed, compact().
+  // What was put since begin_collection() counts as needed. Whoever finds an id (in an extent map, say) and then reads
+  // it, puts over it or makes another reference, has a use() from before he finds it until he is done.
+  [[nodiscard]] virtual UseGate::Use use() = 0;
+  // For work with references that lasts (a commit, a backup run, a checkpoint): held shared by it, alone by who
+  // compacts, who must not wait for it.
+  [[nodiscard]] virtual std::shared_mutex& long_uses() = 0;
+  // Waits for uses that began before; the caller must have none.
+  virtual void begin_collection() = 0;
+  // One reference to the record less: what compaction pays for is estimated from that. Each compaction corrects the
+  // estimate of the segments that it looks at.
+  virtual void note_unused(const ChunkId& id) = 0;
+  // The record is needed, and what it lies over if it is a patch. Not to be found: nothing to retain. The errors of
+  // reading a patch's header: what it needs can't be told, so nothing may be removed.
+  [[nodiscard]] virtual Status retain(const ChunkId& id) = 0;
+  // Removes closed segments that are not in `kept`, moving what is needed of them. A segment with damage stays. The
+  // first error ends it; nothing needed is lost.
+  [[nodiscard]] virtual Result<CompactionOutcome> compact(const std::set<ContainerNumber>& kept,
+                                                          const CompactionLimits& limits) = 0;
 
   // Forgets every cipher (after a revocation). Reads and writes then need the keys anew.
   virtual void drop_ciphers() = 0;

@@ -34,7 +34,13 @@ Status SegmentStoreImpl::save_index() {
 std::vector<SegmentInfo> SegmentStoreImpl::segments() const {
   const std::lock_guard lock(mutex_);
   std::vector<SegmentInfo> out;
-  for (const auto& [number, segment] : segments_) out.push_back({number, segment.closed ? segment.file_bytes : 0});
+  const std::lock_guard unused_lock(unused_mutex_);
+  for (const auto& [number, segment] : segments_) {
+    const auto unused = unused_.find(number);
+    out.push_back({number, segment.closed ? segment.file_bytes : 0,
+                   segment.writer ? segment.writer->stored_bytes() : segment.file_bytes,
+                   unused == unused_.end() ? 0 : unused->second});
+  }
   return out;
 }
 

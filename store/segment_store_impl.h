@@ -7,6 +7,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <shared_mutex>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,12 @@ class SegmentStoreImpl final : public SegmentStore {
   [[nodiscard]] Result<ContainerNumber> segment_of(const ChunkId& id) const override;
   [[nodiscard]] std::uint64_t stored_bytes() const override;
   [[nodiscard]] std::uint64_t chunk_count() const override;
+  UseGate::Use use() override { return uses_.enter(); }
+  std::shared_mutex& long_uses() override { return long_uses_; }
+  void begin_collection() override;  // segment_store_compact.cc, as the next two
+  Status retain(const ChunkId& id) override;
+  void note_unused(const ChunkId& id) override;
+  Result<CompactionOutcome> compact(const std::set<ContainerNumber>& kept, const CompactionLimits& limits) override;
   void drop_ciphers() override;
 
  private:
@@ -95,6 +102,15 @@ class SegmentStoreImpl final : public SegmentStore {
   [[nodiscard]] Result<Flattened> flatten(const PatchDraft& draft);
   [[nodiscard]] Result<Bytes> gather_pages(const PatchDraft& draft, const Flattened& flat);
 
+  // ---- compaction (segment_store_compact.cc) ----
+  struct Candidate;
+  [[nodiscard]] std::vector<Candidate> candidates(const std::set<ContainerNumber>& kept, const CompactionLimits& limits,
+                                                  CompactionOutcome& outcome) const;
+  void set_unused(ContainerNumber number, std::uint64_t bytes) const;
+  // Moves what is needed of a segment. False if it has to stay. Adds the stored bytes to `moved`.
+  [[nodiscard]] Result<bool> empty_out(const Candidate& candidate, std::uint64_t& moved);
+  [[nodiscard]] Status remove_segments(const std::vector<Candidate>& emptied, CompactionOutcome& outcome);
+
   Env& env_;
   const Env::Path root_;
   BlobStore& blobs_;
@@ -103,6 +119,10 @@ class SegmentStoreImpl final : public SegmentStore {
   ChunkIndex index_;
   SegmentReaderCache readers_;
   PatchCache patches_;
+  UseGate uses_;
+  mutable std::mutex unused_mutex_;  // guards unused_; a leaf
+  mutable std::map<ContainerNumber, std::uint64_t> unused_;
+  std::shared_mutex long_uses_;  // comes before all other locks
 
   std::mutex closing_mutex_;   // held while retired segments are closed and the index is saved
   std::mutex creating_mutex_;  // held while a segment is created; guards nothing

@@ -226,6 +226,10 @@ Result<std::optional<PutOutcome>> SegmentStoreImpl::put_patch(const PatchDraft& 
     header.pages.set(page);
     plaintext.insert(plaintext.end(), bytes.begin(), bytes.end());
   }
+  // A reference to the base comes into being, whether the patch is new or known.
+  if (!header.base.is_zero() && !index_.touch(header.base)) {
+    return Error{ErrorCode::ChunkMissing, "no segment holds the chunk that a patch lies over"};
+  }
   // The base already is the content: zeros may be missing at its end only.
   if (header.pages.none()) return std::optional<PutOutcome>(PutOutcome{header.base, false, 0});
   const Bytes encoded = header.encode();

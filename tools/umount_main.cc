@@ -34,11 +34,16 @@ std::string unescaped(const std::string& text) {
   return result;
 }
 
-// The source (the vault's path) of the newest vaultfs mount on `mount_point`; empty if there is none.
-std::string vault_mounted_on(const std::string& mount_point) {
+struct VaultMount {
+  std::string vault;  // empty: nothing of ours is mounted there
+  bool read_only = false;
+};
+
+// The newest vaultfs mount on `mount_point`.
+VaultMount vault_mounted_on(const std::string& mount_point) {
   std::ifstream table("/proc/self/mountinfo");
   std::string line;
-  std::string found;
+  VaultMount found;
   while (std::getline(table, line)) {
     std::istringstream words(line);
     std::string skip;
@@ -49,8 +54,9 @@ std::string vault_mounted_on(const std::string& mount_point) {
     std::istringstream rest(line.substr(separator + 3));
     std::string type;
     std::string source;
-    rest >> type >> source;
-    if (type == "fuse.vaultfs") found = unescaped(source);
+    std::string options;
+    rest >> type >> source >> options;
+    if (type == "fuse.vaultfs") found = {unescaped(source), options == "ro" || options.starts_with("ro,")};
   }
   return found;
 }
@@ -73,10 +79,25 @@ int run_umount(const std::vector<std::string>& flags, const std::string& mount_p
   return WIFEXITED(status) ? WEXITSTATUS(status) : 32;
 }
 
+// Whether the process that the vault's lock file names was told to serve this mount point.
+bool owner_serves(const std::filesystem::path& vault, const std::string& mount_point) {
+  std::ifstream lock_file(vault / "vault.lock");
+  long pid = 0;
+  if (!(lock_file >> pid) || pid <= 0) return false;
+  std::ifstream command("/proc/" + std::to_string(pid) + "/cmdline", std::ios::binary);
+  std::string word;
+  while (std::getline(command, word, '\0')) {
+    std::error_code problem;
+    if (word.starts_with('/') && std::filesystem::weakly_canonical(word, problem).string() == mount_point) return true;
+  }
+  return false;
+}
+
 bool wait_for_owner(const std::filesystem::path& vault) {
   constexpr auto kPause = std::chrono::milliseconds(20);
   while (true) {
-    auto lock = vaultfs::posix_env().lock(vault / "vault.lock");
+    // Shared: the disk may be, or have become, read-only.
+    auto lock = vaultfs::posix_env().lock_shared(vault / "vault.lock");
     if (lock.ok()) return true;
     if (lock.code() != vaultfs::ErrorCode::VaultBusy) return lock.code() == vaultfs::ErrorCode::NotFound;
     std::this_thread::sleep_for(kPause);
@@ -107,14 +128,17 @@ int main(int argc, char** argv) {
   std::error_code problem;
   const std::filesystem::path real = std::filesystem::canonical(mount_point, problem);
   if (!problem) mount_point = real.string();
-  const std::string vault = vault_mounted_on(mount_point);
+  const VaultMount mount = vault_mounted_on(mount_point);
   const int code = run_umount(flags, mount_point);  // it has said what is wrong
   if (code != 0) return code;
-  if (lazy || vault.empty()) return 0;  // a lazy unmount ends when its last user does
+  if (lazy || mount.vault.empty()) return 0;  // a lazy unmount ends when its last user does
+  // A read-only mount has nothing to write, and the vault's owner may be another mount, which stays.
+  if (mount.read_only && !owner_serves(mount.vault, mount_point)) return 0;
   // The vault still has its owner until the daemon has synced; a vault under another owner by then would mean it is
   // gone too.
-  if (!wait_for_owner(vault)) {
-    std::fprintf(stderr, "umount.fuse.vaultfs: cannot tell whether the daemon of %s has finished\n", vault.c_str());
+  if (!wait_for_owner(mount.vault)) {
+    std::fprintf(stderr, "umount.fuse.vaultfs: cannot tell whether the daemon of %s has finished\n",
+                 mount.vault.c_str());
     return 32;
   }
   return 0;

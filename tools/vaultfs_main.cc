@@ -82,7 +82,8 @@ class SignalThread {
     bool ending = false;
     while (!stop_) {
       timespec pause{1, 0};
-      const int signal = ending ? sigtimedwait(&signals, nullptr, &pause) : sigwaitinfo(&signals, nullptr);
+      const int signal = sigtimedwait(&signals, nullptr, &pause);
+      for (const std::string& warning : session.vault().take_warnings()) spdlog::warn("{}", warning);
       if (stop_ || signal == SIGUSR1) continue;
       if (signal > 0) {
         spdlog::info("signal {}: syncing, then unmounting", signal);

@@ -22,6 +22,7 @@ struct VaultParts {
   std::filesystem::path path;
   bool read_only = false;
   std::unique_ptr<FileLock> lock;  // owner
+  std::unique_ptr<FileLock> hold;  // reader: keeps the owner from removing segments, see kHoldFileName
   VaultHeader header;
   std::unique_ptr<BlobStore> blobs;
   std::unique_ptr<KeyCustody> custody;
@@ -65,6 +66,8 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   Status publish_point(Manifest manifest, PointInfo point, JobInfo job) override;
   Result<Manifest> load_manifest(const PointInfo& point) override;
   Status checkpoint(const EncodeTree& encode_tree) override;
+  void segments_moved() override { point_segments_.forget(); }
+  void warn(const std::string& what, const Error& error) override;
   Status write_head() override;
   Status close() override;
 
@@ -86,7 +89,6 @@ class OpenedVault final : public Vault, private KeyChangeHost {
 
   [[nodiscard]] Status require_owner() const;
   [[nodiscard]] Result<Lsn> append_catalogue(Bytes entry);  // REQUIRES change_mutex_
-  void warn(const std::string& what, const Error& error);
   void record_end(const JobInfo& job);
   // Rules 3(a) and 3(b) after a completed backup. Trouble becomes a warning: the backup itself stands.
   void feed_rotation_rule(const JobInfo& job);

@@ -95,6 +95,8 @@ class Vault {
   [[nodiscard]] virtual ActivityLog& activity() = 0;
   // What opening found and healed or could not heal, one line each, for the log and `vault show`.
   [[nodiscard]] virtual const std::vector<std::string>& opening_notes() const = 0;
+  // Adds one of these.
+  virtual void warn(const std::string& what, const Error& error) = 0;
   // Things that went wrong since the last call without failing what was asked for (a head or an activity entry that
   // could not be written, a file that could not be removed), one line each, for the log.
   [[nodiscard]] virtual std::vector<std::string> take_warnings() { return {}; }
@@ -127,6 +129,9 @@ class Vault {
   // itself.
   using EncodeTree = std::function<Result<Bytes>(const std::function<void()>& cut)>;
   [[nodiscard]] virtual Status checkpoint(const EncodeTree& encode_tree) = 0;
+
+  // To be called after a compaction: what is remembered of where chunks lie is forgotten.
+  virtual void segments_moved() = 0;
 
   // Writes a head and moves the pin (at key changes and commits this happens by itself).
   [[nodiscard]] virtual Status write_head() = 0;

@@ -33,6 +33,8 @@ inline constexpr std::array kVaultFolders{kKeyringFiles,    kHeadFiles,  kSegmen
                                           kCheckpointFiles, kPointFiles, kActivityFiles, kIndexFiles};
 
 inline constexpr const char* kLockFileName = "vault.lock";
+// Who holds its lock, shared, keeps the owner from removing segments. Never written to.
+inline constexpr const char* kHoldFileName = "vault.hold";
 inline constexpr const char* kUnfinishedSuffix = ".tmp";
 inline constexpr const char* kOpenSegmentExtension = "open";
 

@@ -1,6 +1,8 @@
 #include "vaultmeta/vault_opening.h"
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "crypto/hash.h"
@@ -23,6 +25,17 @@ VaultOpening::VaultOpening(const Vault::Machine& machine, const VaultOpenOptions
   parts_.read_only = options.read_only;
 }
 
+std::unique_ptr<FileLock> hold_segments(Env& env, const std::filesystem::path& path) {
+  constexpr int kPolls = 100;
+  for (int poll = 0; poll < kPolls; ++poll) {
+    auto hold = env.lock_shared(path / kHoldFileName);
+    if (hold.ok()) return std::move(hold).value();
+    if (hold.code() != ErrorCode::VaultBusy) return nullptr;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  return nullptr;
+}
+
 bool VaultOpening::lenient() const { return options_.read_only && (options_.accept_older || !pin_.has_value()); }
 
 Result<std::unique_ptr<OpenedVault>> VaultOpening::run() {
@@ -30,6 +43,10 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::run() {
   VAULTFS_ASSIGN_OR_RETURN(parts_.header, read_vault_header(env, parts_.path, header_digest_));
   if (!options_.read_only) {
     VAULTFS_ASSIGN_OR_RETURN(parts_.lock, take_vault_lock(env, parts_.path, options_.lock_wait_seconds));
+    // Made here, so that readers find it. Held by some of them, it is there.
+    static_cast<void>(env.lock(parts_.path / kHoldFileName).ok());
+  } else {
+    parts_.hold = hold_segments(env, parts_.path);
   }
   parts_.blobs = make_directory_blob_store(env, parts_.path);
   for (int attempts = 1;; ++attempts) {

@@ -15,6 +15,10 @@ namespace vaultfs {
 [[nodiscard]] Result<std::unique_ptr<FileLock>> take_vault_lock(Env& env, const std::filesystem::path& path,
                                                                 std::int64_t wait_seconds);
 
+// Keeps the owner from removing segments as long as the lock lives. Null where that can't be had (an old copy, a medium
+// without locks, a compaction of more than 10 s under way): what is read may be gone then.
+[[nodiscard]] std::unique_ptr<FileLock> hold_segments(Env& env, const std::filesystem::path& path);
+
 // VaultNotFound, NotAVault, DamagedHeader, UnsupportedFormat. `digest` gets the file's SHA-256.
 [[nodiscard]] Result<VaultHeader> read_vault_header(Env& env, const std::filesystem::path& path, Digest& digest);
 

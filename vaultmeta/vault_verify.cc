@@ -64,7 +64,8 @@ class Verification {
     for (const std::string& name : names) {
       const bool folder = std::any_of(kVaultFolders.begin(), kVaultFolders.end(),
                                       [&](const VaultFolder& known) { return name == known.name; });
-      if (folder || name == VaultHeader::kFileName || name == kLockFileName || is_unfinished(name)) continue;
+      const bool known = name == VaultHeader::kFileName || name == kLockFileName || name == kHoldFileName;
+      if (folder || known || is_unfinished(name)) continue;
       unexpected(name);
     }
     VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, read_whole(VaultHeader::kFileName, kMaxHeaderBytes));

@@ -52,7 +52,7 @@ ctl backup commit "$vault" vm >/dev/null
 point=$(newest_point vm)
 assert_eq "$(cat "$scratch/mnt2/.recovery-points/vm/$point/f")" shared
 expect_errno EROFS touch "$scratch/mnt2/vm/f"
-timeout 60 umount "$scratch/mnt2"
+timeout 60 "$umounter" "$scratch/mnt2" || fail "unmounting a reader waits for the owner"
 
 say "-o nonempty, and mounting again at once after umount"
 unmount_vault

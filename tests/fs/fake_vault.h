@@ -59,6 +59,8 @@ class FakeVault final : public Vault {
   [[nodiscard]] Status publish_point(Manifest, PointInfo, JobInfo) override { std::abort(); }
   [[nodiscard]] Result<Manifest> load_manifest(const PointInfo&) override { std::abort(); }
   [[nodiscard]] Status write_head() override { return ok_status(); }
+  void segments_moved() override {}
+  void warn(const std::string&, const Error&) override {}
   [[nodiscard]] Status close() override {
     VAULTFS_RETURN_IF_ERROR(journal_->commit());
     VAULTFS_RETURN_IF_ERROR(segments_->close_segment());

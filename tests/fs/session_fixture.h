@@ -32,6 +32,7 @@ class ClockedEnv final : public Env {
   Status sync_directory(const Path& directory) override { return real_.sync_directory(directory); }
   Result<std::uint64_t> free_bytes(const Path& path) override { return real_.free_bytes(path); }
   Result<std::unique_ptr<FileLock>> lock(const Path& path) override { return real_.lock(path); }
+  Result<std::unique_ptr<FileLock>> lock_shared(const Path& path) override { return real_.lock_shared(path); }
   void fill_random(MutableByteView out) override { real_.fill_random(out); }
   const Clock& clock() const override { return clock_; }
   SimClock& sim_clock() { return clock_; }

@@ -36,6 +36,7 @@ class SaltEnv final : public Env {
   Status sync_directory(const Path& directory) override { return disk_.sync_directory(directory); }
   Result<std::uint64_t> free_bytes(const Path& path) override { return disk_.free_bytes(path); }
   Result<std::unique_ptr<FileLock>> lock(const Path& path) override { return disk_.lock(path); }
+  Result<std::unique_ptr<FileLock>> lock_shared(const Path& path) override { return disk_.lock_shared(path); }
   void fill_random(MutableByteView out) override {
     const Bytes salt = counting_from(0x40, out.size());
     std::copy(salt.begin(), salt.end(), out.begin());

@@ -209,7 +209,10 @@ void SimDisk::crash_directories(std::mt19937_64& random, CrashMode mode) {
 
 void SimDisk::unlock_all() {
   for (const auto& weak : nodes_) {
-    if (const SimNode::Pointer node = weak.lock()) node->locked = false;
+    if (const SimNode::Pointer node = weak.lock()) {
+      node->locked = false;
+      node->sharers = 0;
+    }
   }
 }
 

@@ -41,6 +41,7 @@ struct SimNode {
 
   bool is_directory = false;
   bool locked = false;
+  unsigned sharers = 0;  // of the lock
   Bytes current;
   Bytes durable;
   std::vector<FileOp> file_ops;

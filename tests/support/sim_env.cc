@@ -79,16 +79,23 @@ class SimFile final : public File {
 
 class SimLock final : public FileLock {
  public:
-  SimLock(SimEnv& env, SimNode::Pointer node) : env_(env), node_(std::move(node)), boot_(env.boot_) {}
+  SimLock(SimEnv& env, SimNode::Pointer node, bool shared)
+      : env_(env), node_(std::move(node)), boot_(env.boot_), shared_(shared) {}
   ~SimLock() override {
     const std::lock_guard lock(env_.mutex_);
-    if (boot_ == env_.boot_) node_->locked = false;
+    if (boot_ != env_.boot_) return;
+    if (shared_) {
+      --node_->sharers;
+    } else {
+      node_->locked = false;
+    }
   }
 
  private:
   SimEnv& env_;
   const SimNode::Pointer node_;
   const std::uint64_t boot_;
+  const bool shared_;
 };
 
 SimEnv::SimEnv(std::uint64_t seed) : random_(seed) {}
@@ -261,9 +268,20 @@ Result<std::unique_ptr<FileLock>> SimEnv::lock(const Path& path) {
     if (verdict == Verdict::in_flight) return failed_step();
   }
   if (node->is_directory) return Error{ErrorCode::IsADirectory, path.string() + " is a directory"};
-  if (node->locked) return Error{ErrorCode::VaultBusy, path.string() + " is held by another process"};
+  if (node->locked || node->sharers > 0) {
+    return Error{ErrorCode::VaultBusy, path.string() + " is held by another process"};
+  }
   node->locked = true;
-  return std::unique_ptr<FileLock>(std::make_unique<SimLock>(*this, node));
+  return std::unique_ptr<FileLock>(std::make_unique<SimLock>(*this, node, false));
+}
+
+Result<std::unique_ptr<FileLock>> SimEnv::lock_shared(const Path& path) {
+  const std::lock_guard lock(mutex_);
+  const SimNode::Pointer node = disk_.find(path);
+  if (node == nullptr) return missing(path);
+  if (node->locked) return Error{ErrorCode::VaultBusy, path.string() + " is held by another process"};
+  ++node->sharers;
+  return std::unique_ptr<FileLock>(std::make_unique<SimLock>(*this, node, true));
 }
 
 void SimEnv::fill_random(MutableByteView out) {

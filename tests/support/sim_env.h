@@ -73,6 +73,7 @@ class SimEnv final : public Env {
   [[nodiscard]] Status sync_directory(const Path& directory) override;
   [[nodiscard]] Result<std::uint64_t> free_bytes(const Path& path) override;
   [[nodiscard]] Result<std::unique_ptr<FileLock>> lock(const Path& path) override;
+  [[nodiscard]] Result<std::unique_ptr<FileLock>> lock_shared(const Path& path) override;
   void fill_random(MutableByteView out) override;
   [[nodiscard]] const Clock& clock() const override { return clock_; }
 

@@ -1,0 +1,58 @@
+// What the working tree refers to, for compaction: docs/decisions/0005-compaction.md.
+#include <mutex>
+#include <vector>
+
+#include "fs/tree_engine.h"
+
+namespace vaultfs {
+
+Status TreeEngine::retain_references() {
+  std::vector<InodePointer> files;
+  {
+    const std::shared_lock lock(tree_mutex_);
+    // Also those that only an open file keeps alive: they are in no checkpoint, but are being read.
+    for (const auto& [number, inode] : inodes_) {
+      if (inode->type == InodeType::file) files.push_back(inode);
+    }
+  }
+  for (const InodePointer& inode : files) VAULTFS_RETURN_IF_ERROR(retain_references_of(inode));
+  return ok_status();
+}
+
+void TreeEngine::note_unused(const DiskImage& image, std::uint64_t begin, std::uint64_t end) const {
+  if (journal_ == nullptr) return;
+  SegmentStore& store = vault_->segments();
+  image.extents.for_each_loaded(begin, end, [&](const ChunkId& id) { store.note_unused(id); });
+}
+
+Status TreeEngine::retain_references_of(const InodePointer& inode) {
+  SegmentStore& store = vault_->segments();
+  std::vector<ChunkId> ids;
+  {
+    const std::shared_lock lock(inode->mutex);
+    if (inode->content == nullptr) return ok_status();
+    const DiskImage& image = *inode->content;
+    ids = image.extents.inline_chunks();
+    // A job was told what lies below it when it was queued; the map may say something else by now.
+    for (const auto& [index, chunk] : image.dirty) {
+      for (const JobPointer& job : chunk.sealing) ids.insert(ids.end(), {job->base, job->base_page, job->result});
+    }
+  }
+  for (const ChunkId& id : ids) VAULTFS_RETURN_IF_ERROR(store.retain(id));
+  for (std::uint64_t next = 0;;) {
+    std::optional<ExtentMap::PageReferences> page;
+    {
+      const std::shared_lock lock(inode->mutex);
+      if (inode->content != nullptr) page = inode->content->extents.references_from(next);
+    }
+    if (!page.has_value()) return ok_status();
+    next = page->page + 1;
+    VAULTFS_RETURN_IF_ERROR(store.retain(page->stored));
+    if (page->loaded == nullptr) {
+      VAULTFS_ASSIGN_OR_RETURN(page->loaded, load_map_page(store, page->stored));
+    }
+    for (const ChunkId& id : page->loaded->entries) VAULTFS_RETURN_IF_ERROR(store.retain(id));
+  }
+}
+
+}  // namespace vaultfs

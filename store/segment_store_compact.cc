@@ -1,0 +1,151 @@
+// Compaction: docs/decisions/0005-compaction.md has why no interleaving removes what somebody needs.
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "store/segment_recovery.h"
+#include "store/segment_store_impl.h"
+
+namespace vaultfs {
+
+struct SegmentStoreImpl::Candidate {
+  ContainerNumber number;
+  std::uint64_t file_bytes = 0;
+  std::uint64_t live_bytes = 0;
+};
+
+void SegmentStoreImpl::begin_collection() {
+  index_.begin_generation();
+  // Who put something before and has not made it reachable yet does so first.
+  uses_.wait_for_earlier();
+}
+
+Status SegmentStoreImpl::retain(const ChunkId& id) {
+  if (id.is_zero()) return ok_status();
+  const auto place = index_.touch(id);
+  if (!place || place->type != RecordType::patch) return ok_status();
+  VAULTFS_ASSIGN_OR_RETURN(const PatchHeader header, patch_header(id, *place));
+  if (!header.base.is_zero()) index_.touch(header.base);
+  return ok_status();
+}
+
+void SegmentStoreImpl::note_unused(const ChunkId& id) {
+  if (id.is_zero()) return;
+  const auto place = index_.find(id);
+  if (!place) return;
+  const std::lock_guard lock(unused_mutex_);
+  unused_[place->segment] += place->stored_bytes;
+}
+
+void SegmentStoreImpl::set_unused(ContainerNumber number, std::uint64_t bytes) const {
+  const std::lock_guard lock(unused_mutex_);
+  if (bytes == 0) {
+    unused_.erase(number);
+  } else {
+    unused_[number] = bytes;
+  }
+}
+
+std::vector<SegmentStoreImpl::Candidate> SegmentStoreImpl::candidates(const std::set<ContainerNumber>& kept,
+                                                                      const CompactionLimits& limits,
+                                                                      CompactionOutcome& outcome) const {
+  std::map<ContainerNumber, std::uint64_t> live;
+  index_.for_each_with_life([&](const ChunkPlace& place, bool needed) {
+    if (needed) live[place.segment] += place.stored_bytes;
+  });
+  std::vector<Candidate> found;
+  const std::lock_guard lock(mutex_);
+  for (const auto& [number, segment] : segments_) {
+    if (!segment.closed || segment.missing || segment.file_bytes == 0 || kept.contains(number)) continue;
+    const Candidate candidate{number, segment.file_bytes, live[number]};
+    if (candidate.live_bytes * 100 <= candidate.file_bytes * (100 - std::min(limits.least_dead_percent, 100U))) {
+      found.push_back(candidate);
+    } else {
+      outcome.left_bytes += candidate.file_bytes;
+    }
+    set_unused(number, candidate.file_bytes - std::min(candidate.live_bytes, candidate.file_bytes));
+  }
+  // What costs nothing comes first: it makes the room for the rest.
+  std::ranges::sort(found, {}, [](const Candidate& c) { return c.live_bytes; });
+  return found;
+}
+
+Result<bool> SegmentStoreImpl::empty_out(const Candidate& candidate, std::uint64_t& moved) {
+  const std::string name = closed_segment_name(candidate.number);
+  VAULTFS_ASSIGN_OR_RETURN(const auto file, blobs_.open(name));
+  VAULTFS_ASSIGN_OR_RETURN(const SegmentContents contents, load_closed_segment(*file, keys_, candidate.number));
+  // Whoever wants to find out what happened to it needs it as it is.
+  if (contents.damage) return false;
+  for (const SegmentEntry& entry : contents.entries) {
+    const ChunkPlace place{candidate.number,      entry.offset, entry.stored_bytes,
+                           entry.plaintext_bytes, entry.type,   false};
+    if (index_.erase_if_dead_at(entry.id, place)) continue;
+    // Another record of this id elsewhere would be at another place: this is the one that counts.
+    auto content = read_verified_record(entry.id, place);
+    if (!content.ok()) {
+      if (content.code() == ErrorCode::KeyRevoked) return std::move(content).error();
+      return false;
+    }
+    VAULTFS_ASSIGN_OR_RETURN(const PutOutcome put, store_new(entry.type, entry.id, *content));
+    moved += put.stored_bytes;
+  }
+  return true;
+}
+
+Status SegmentStoreImpl::remove_segments(const std::vector<Candidate>& emptied, CompactionOutcome& outcome) {
+  if (emptied.empty()) return ok_status();
+  // The new places are durable before the old ones go, and nobody is on his way to an old one.
+  VAULTFS_RETURN_IF_ERROR(sync());
+  uses_.wait_for_earlier();
+  const std::lock_guard closing(closing_mutex_);
+  // An index that names segments which are gone would look like damage. It is derived: the next close writes it anew.
+  VAULTFS_ASSIGN_OR_RETURN(const FileInfo index_folder, env_.info(root_ / "index"));
+  if (index_folder.kind == FileKind::directory) {
+    VAULTFS_ASSIGN_OR_RETURN(const auto indexes, blobs_.list("index"));
+    for (const std::string& index : indexes) VAULTFS_RETURN_IF_ERROR(blobs_.remove("index/" + index));
+    VAULTFS_RETURN_IF_ERROR(env_.sync_directory(root_ / "index"));
+  }
+  for (const Candidate& candidate : emptied) {
+    VAULTFS_RETURN_IF_ERROR(blobs_.remove(closed_segment_name(candidate.number)));
+    readers_.erase(candidate.number);
+    const std::lock_guard lock(mutex_);
+    segments_.erase(candidate.number);
+    set_unused(candidate.number, 0);
+    ++outcome.removed_segments;
+    outcome.removed_bytes += candidate.file_bytes;
+  }
+  return ok_status();
+}
+
+Result<CompactionOutcome> SegmentStoreImpl::compact(const std::set<ContainerNumber>& kept,
+                                                    const CompactionLimits& limits) {
+  if (options_.read_only) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};
+  // Uses that began before everything needed was retained may hold what was not.
+  uses_.wait_for_earlier();
+  CompactionOutcome outcome;
+  const std::vector<Candidate> found = candidates(kept, limits, outcome);
+  std::vector<Candidate> emptied;
+  const auto settle = [&]() -> Status {
+    const std::vector<Candidate> batch = std::exchange(emptied, {});
+    return remove_segments(batch, outcome);
+  };
+  bool moving = false;
+  for (const Candidate& candidate : found) {
+    if (candidate.live_bytes > 0 && !std::exchange(moving, true)) VAULTFS_RETURN_IF_ERROR(settle());
+    if (outcome.moved_bytes + candidate.live_bytes > limits.most_moved_bytes) {
+      outcome.left_bytes += candidate.file_bytes;
+      continue;
+    }
+    VAULTFS_ASSIGN_OR_RETURN(const bool empty, empty_out(candidate, outcome.moved_bytes));
+    if (empty) {
+      emptied.push_back(candidate);
+    } else {
+      outcome.left_bytes += candidate.file_bytes;
+      set_unused(candidate.number, 0);  // or the next look would try again
+    }
+  }
+  VAULTFS_RETURN_IF_ERROR(settle());
+  return outcome;
+}
+
+}  // namespace vaultfs
