@@ -113,6 +113,7 @@ class VaultCreation {
       lock_.reset();
     });
     for (const VaultFolder& folder : kVaultFolders) VAULTFS_RETURN_IF_ERROR(env.make_directory(path_ / folder.name));
+    VAULTFS_RETURN_IF_ERROR(env.lock(path_ / kHoldFileName));  // makes the file
     return env.sync_directory(path_);
   }
 
