@@ -13,7 +13,7 @@ std::uint32_t Slot::touch(std::uint32_t begin, std::uint32_t end) {
     ++fresh;
   }
   recently_written_ = true;
-  return fresh;
+  return resident_ ? 0 : fresh;
 }
 
 std::uint32_t Slot::write(std::uint32_t offset, ByteView bytes) {

@@ -19,15 +19,16 @@ inline constexpr std::uint32_t kSlotPages = kChunkBytes / kSlotPageBytes;
 // undefined. Guarded by the inode's mutex; once a worker seals it, it is read by that worker without the lock.
 class Slot {
  public:
-  Slot(SlotMemory memory, Lsn covers, std::int64_t now_nanos)
-      : memory_(std::move(memory)), covers_(covers), first_dirty_nanos_(now_nanos) {}
+  // `resident`: the memory is recycled, so that all of it counts from the start.
+  Slot(SlotMemory memory, bool resident, Lsn covers, std::int64_t now_nanos)
+      : memory_(std::move(memory)), resident_(resident), covers_(covers), first_dirty_nanos_(now_nanos) {}
 
-  // Copies bytes to `offset` of the chunk, or zeros. Gives how many pages were touched for the first time.
+  // Copies bytes to `offset` of the chunk, or zeros. Gives how many pages more take memory now.
   std::uint32_t write(std::uint32_t offset, ByteView bytes);
   std::uint32_t write_zeros(std::uint32_t begin, std::uint32_t end);
   // The range is as below again.
   void forget(std::uint32_t begin, std::uint32_t end);
-  // Puts an older slot below this one: its bytes count where this slot has none. Pages touched for the first time.
+  // Puts an older slot below this one: its bytes count where this slot has none. Pages that take memory now.
   std::uint32_t put_below(const Slot& older);
   // The dirty ranges inside [begin, end) copied to out, which starts at `begin`.
   void copy_to(std::uint32_t begin, std::uint32_t end, std::byte* out) const;
@@ -42,6 +43,7 @@ class Slot {
   [[nodiscard]] const ByteRanges& unjournalled() const noexcept { return unjournalled_; }
   [[nodiscard]] bool full() const noexcept { return dirty_.covers(0, kChunkBytes); }
   [[nodiscard]] std::uint32_t touched_pages() const noexcept { return static_cast<std::uint32_t>(touched_.count()); }
+  [[nodiscard]] std::uint32_t resident_pages() const noexcept { return resident_ ? kSlotPages : touched_pages(); }
   [[nodiscard]] MutableByteView memory() const noexcept { return memory_.view(); }
   // Every journalled fragment of this chunk up to this LSN is contained in this slot or in what lies below it.
   [[nodiscard]] Lsn covers() const noexcept { return covers_; }
@@ -56,6 +58,7 @@ class Slot {
   std::uint32_t touch(std::uint32_t begin, std::uint32_t end);
 
   SlotMemory memory_;
+  const bool resident_;
   ByteRanges dirty_;
   ByteRanges unjournalled_;  // a subset of dirty_
   std::bitset<kSlotPages> touched_;

@@ -21,6 +21,10 @@ SlotMemory SlotMemoryPool::take() {
       return {this, data};
     }
   }
+  return take_untouched();
+}
+
+SlotMemory SlotMemoryPool::take_untouched() {
   void* mapped =
       ::mmap(nullptr, kChunkBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapped == MAP_FAILED) std::abort();

@@ -46,8 +46,11 @@ class SlotMemoryPool {
   SlotMemoryPool& operator=(const SlotMemoryPool&) = delete;
   ~SlotMemoryPool();
 
-  // Aborts if the machine has no address space left.
+  // A recycled buffer if there is one: as a rule all of it takes memory already. Aborts if the machine has no address
+  // space left.
   [[nodiscard]] SlotMemory take();
+  // A buffer that takes no memory yet.
+  [[nodiscard]] SlotMemory take_untouched();
   // Forgets what is in the free buffers.
   void wipe();
 

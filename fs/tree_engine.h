@@ -246,7 +246,9 @@ class TreeEngine final : public WorkingTree {
   // `promised_before`: of the worst case, what fallocate has set aside already.
   [[nodiscard]] Result<WriteBuffer::Reservation> admit_bytes(std::uint64_t bytes, std::uint64_t promised_before);
   // REQUIRES: inode's mutex (all below).
-  Slot& active_slot(const InodePointer& inode, std::uint64_t index);
+  // The slot to write to. Where one is made: streaming writes take recycled memory, which saves page faults but counts
+  // as a whole chunk; others take memory page by page.
+  Slot& active_slot(const InodePointer& inode, std::uint64_t index, bool streaming = false);
   [[nodiscard]] Lsn last_appended() const { return journal_ == nullptr ? Lsn{} : journal_->last_appended(); }
   [[nodiscard]] std::uint64_t promised_bytes() const;
   void write_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, ByteView piece,

@@ -25,7 +25,7 @@ TreeEngine::JobPointer TreeEngine::freeze(const InodePointer& inode, std::uint64
   job->index = index;
   job->slot = std::move(chunk.active);
   chunk.active = nullptr;
-  buffer_.begin_sealing(job->slot.get(), job->slot->touched_pages());
+  buffer_.begin_sealing(job->slot.get(), job->slot->resident_pages());
   const std::uint64_t start = index * kChunkBytes;
   const std::uint64_t behind = inode->size > start ? inode->size - start : 0;
   job->length = static_cast<std::uint32_t>(std::min<std::uint64_t>(behind, kChunkBytes));

@@ -11,6 +11,9 @@ namespace {
 // A slot with more scattered ranges than this is merged with its chunk: lists stay short.
 constexpr std::size_t kMaxRanges = 2048;
 
+// A write from this size on belongs to a stream, as a rule, that fills its chunk.
+constexpr std::size_t kStreamingBytes = 64 * 1024;
+
 Error too_large() { return {ErrorCode::FileTooLarge, "a file has at most 1 PiB"}; }
 
 }  // namespace
@@ -35,15 +38,17 @@ Result<WriteBuffer::Reservation> TreeEngine::admit_bytes(std::uint64_t bytes, st
   return buffer_.reserve(pages * kSlotPageBytes, [this](const WriteBuffer::Victim& victim) { evict(victim); });
 }
 
-Slot& TreeEngine::active_slot(const InodePointer& inode, std::uint64_t index) {
+Slot& TreeEngine::active_slot(const InodePointer& inode, std::uint64_t index, bool streaming) {
   DirtyChunk& chunk = inode->image().dirty[index];
   if (chunk.active == nullptr) {
     // Fragments of this chunk in the journal so far belong to older slots, over which this one lies.
-    auto slot = std::make_unique<Slot>(memory_.take(), last_appended(), vault_->env().clock().monotonic_nanos());
+    auto slot = std::make_unique<Slot>(streaming ? memory_.take() : memory_.take_untouched(), streaming,
+                                       last_appended(), vault_->env().clock().monotonic_nanos());
     buffer_.add_slot(inode, index, slot.get());
+    buffer_.add_bytes(std::uint64_t{slot->resident_pages()} * kSlotPageBytes);
     use_set_aside(inode->image(), index, index + 1);
     chunk.active = std::shared_ptr<Slot>(slot.release(), [this](Slot* gone) {
-      buffer_.release_slot(gone, gone->touched_pages());
+      buffer_.release_slot(gone, gone->resident_pages());
       delete gone;
     });
   }
@@ -52,7 +57,7 @@ Slot& TreeEngine::active_slot(const InodePointer& inode, std::uint64_t index) {
 
 void TreeEngine::write_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, ByteView piece,
                              WriteBuffer::Reservation& room, Lsn changed) {
-  Slot& slot = active_slot(inode, index);
+  Slot& slot = active_slot(inode, index, piece.size() >= kStreamingBytes);
   room.use(std::uint64_t{slot.write(begin, piece)} * kSlotPageBytes);
   slot.set_changed(changed);
   if (slot.full() || slot.dirty().ranges().size() > kMaxRanges) freeze(inode, index);
