@@ -37,7 +37,8 @@ enum class FileKind : std::uint8_t { missing, file, directory, other };
 struct FileInfo {
   FileKind kind = FileKind::missing;
   std::uint64_t size = 0;
-  std::uint32_t mode = 0;  // permission bits
+  std::uint32_t mode = 0;   // permission bits
+  std::uint32_t owner = 0;  // user id
 };
 
 // A held advisory lock on a file; released by destruction or by the end of the process.

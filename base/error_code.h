@@ -87,6 +87,7 @@ namespace vaultfs {
   V(ForeignRootKey, 11, EIO)                     \
   V(VaultUnverified, 12, EROFS)                  \
   V(FingerprintMismatch, 12, EACCES)             \
+  V(PinOutdated, 12, EROFS)                      \
   V(KeyVaultUnavailable, 20, EIO)                \
   V(KeyVaultDenied, 21, EKEYREVOKED)             \
   V(KeyVersionDisabled, 21, EKEYREVOKED)         \

@@ -159,6 +159,7 @@ class PosixEnv final : public Env {
     info.kind = S_ISREG(st.st_mode) ? FileKind::file : S_ISDIR(st.st_mode) ? FileKind::directory : FileKind::other;
     info.size = static_cast<std::uint64_t>(st.st_size);
     info.mode = st.st_mode & 07777U;
+    info.owner = st.st_uid;
     return info;
   }
 

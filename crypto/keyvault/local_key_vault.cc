@@ -349,9 +349,12 @@ Result<KeyVersionInfo> DirectoryKeyVault::import_version(const std::string& key,
     LocalKeyFile file;
     if (read.ok()) file = *std::move(read);
     file.key = key;
-    if (file.find(info.id) != nullptr) {
+    if (const LocalKeyVersion* there = file.find(info.id); there != nullptr) {
       return Error{ErrorCode::AlreadyExists,
-                   "key " + name_ + "/" + key + " has version " + info.id + " already; nothing to do"};
+                   "key " + name_ + "/" + key + " has version " + info.id + " already" +
+                       (there->info.enabled ? "; nothing to do"
+                                            : ", disabled, and it stays so; to enable it: vaultctl key enable " +
+                                                  reference(key, info.id))};
     }
     file.versions.push_back(std::move(version));
     return write_local_key_file(env_, directory_, file);

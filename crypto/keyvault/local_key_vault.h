@@ -75,7 +75,8 @@ class LocalKeyVault : public KeyVault {
   [[nodiscard]] virtual Result<std::vector<std::string>> list_keys() = 0;
   // One version's private key (the newest if null; a disabled one too) as encrypted PEM, and back. The PEM carries no
   // attributes: an imported version is enabled and has no nbf and exp. Importing into an existing key adds a version
-  // (its `created` is the time of import unless given), a version that is already there is AlreadyExists.
+  // (its `created` is the time of import unless given), a version that is already there is AlreadyExists and stays
+  // as it is, enabled or not.
   [[nodiscard]] virtual Result<std::string> export_version(const std::string& key, const std::string* version,
                                                            const SecretBuffer& passphrase) = 0;
   [[nodiscard]] virtual Result<KeyVersionInfo> import_version(const std::string& key, ByteView pem,

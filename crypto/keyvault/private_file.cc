@@ -1,5 +1,7 @@
 #include "crypto/keyvault/private_file.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -34,10 +36,18 @@ Status check_private(Env& env, const Env::Path& path) {
                      "then: chmod 600 " +
                      path.string()};
   }
-  return ok_status();
+  return check_trusted_owner(path, info.owner);
 }
 
 }  // namespace
+
+Status check_trusted_owner(const Env::Path& path, std::uint32_t owner) {
+  const std::uint32_t user = ::geteuid();
+  if (owner == user || owner == 0) return ok_status();
+  return Error{ErrorCode::PermissionDenied, path.string() + " belongs to user " + std::to_string(owner) +
+                                                ", who can read and replace it; it must belong to user " +
+                                                std::to_string(user) + " or to root"};
+}
 
 Result<SecretBuffer> encode_key_file(const KeyFileMagic& magic, ByteView id, const SecretBuffer& key) {
   if (id.size() != kKeyFileIdBytes || key.size() != kKeyFileKeyBytes) std::abort();

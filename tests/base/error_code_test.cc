@@ -92,6 +92,7 @@ constexpr Promised kPromised[] = {
     {"ForeignRootKey", 11, EIO},
     {"VaultUnverified", 12, EROFS},
     {"FingerprintMismatch", 12, EACCES},
+    {"PinOutdated", 12, EROFS},
     {"KeyVaultUnavailable", 20, EIO},
     {"KeyVaultDenied", 21, EKEYREVOKED},
     {"KeyVersionDisabled", 21, EKEYREVOKED},

@@ -163,5 +163,18 @@ TEST(MachineKeyStoreOnDisk, ProcessesThatInstallOneIdAgreeOnOneKey) {
   EXPECT_EQ(text_of(value_of(store.load(id))), std::string(32, winners[0]));
 }
 
+TEST(MachineKeyStoreOnDisk, FilesOfOthersAreRefused) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can give a file away";
+  const ScratchDirectory scratch;
+  MachineKeyStore store(posix_env(), scratch / "home");
+  const PlatformKeyId id = value_of(store.create());
+  const auto path = scratch / "home" / "platform-keys" / (to_hex(id.view()) + ".key");
+  ASSERT_EQ(::chown(path.c_str(), 65534, 0), 0);
+  EXPECT_EQ(value_of(posix_env().info(path)).owner, 65534U);
+  EXPECT_TRUE(fails(store.load(id), ErrorCode::PermissionDenied, "belongs to user 65534"));
+  ASSERT_EQ(::chown(path.c_str(), 0, 65534), 0);
+  EXPECT_TRUE(store.load(id).ok());
+}
+
 }  // namespace
 }  // namespace vaultfs
