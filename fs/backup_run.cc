@@ -65,7 +65,9 @@ class BackupRun {
       }
       auto disk = std::make_unique<Disk>();
       disk->name = wanted.name;
-      VAULTFS_ASSIGN_OR_RETURN(disk->source, SourceReader::open(wanted.path, vault_.path()));
+      VAULTFS_ASSIGN_OR_RETURN(disk->source, wanted.descriptor >= 0 ? SourceReader::of_descriptor(
+                                                                          wanted.descriptor, wanted.path, vault_.path())
+                                                                    : SourceReader::open(wanted.path, vault_.path()));
       total_bytes_ += disk->source->size_bytes();
       disks_.push_back(std::move(disk));
     }

@@ -37,6 +37,15 @@ Result<std::unique_ptr<SourceReader>> SourceReader::open(const std::filesystem::
   return source;
 }
 
+Result<std::unique_ptr<SourceReader>> SourceReader::of_descriptor(int descriptor, const std::filesystem::path& name,
+                                                                  const std::filesystem::path& vault_directory) {
+  FileDescriptor fd(::fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
+  if (!fd.valid()) return system_call_error(errno, "cannot take " + name.string());
+  std::unique_ptr<SourceReader> source(new SourceReader(std::move(fd), name));
+  VAULTFS_RETURN_IF_ERROR(source->examine(vault_directory));
+  return source;
+}
+
 Status SourceReader::examine(const std::filesystem::path& vault_directory) {
   struct stat st {};
   if (::fstat(fd_.get(), &st) != 0) return system_call_error(errno, "cannot stat " + path_.string());

@@ -23,6 +23,9 @@ class SourceReader {
   // OverlapsVault for a file of the vault itself.
   [[nodiscard]] static Result<std::unique_ptr<SourceReader>> open(const std::filesystem::path& path,
                                                                   const std::filesystem::path& vault_directory);
+  // The same for a file that is open already: `descriptor` is duplicated, `name` is for messages.
+  [[nodiscard]] static Result<std::unique_ptr<SourceReader>> of_descriptor(
+      int descriptor, const std::filesystem::path& name, const std::filesystem::path& vault_directory);
   [[nodiscard]] std::uint64_t size_bytes() const noexcept { return size_bytes_; }
   // False if the whole range is a hole. Without help from the source's file system everything is data.
   [[nodiscard]] bool has_data(std::uint64_t offset, std::uint64_t length) const;

@@ -85,11 +85,21 @@ void OpenedSession::enforce_deadlines() {
     tree_->seal();
   });
   if (sealed) {
-    vault_->segments().drop_ciphers();
+    drop_ciphers();
     sealed_.store(true);
   } else if (sealed_.exchange(false)) {
+    // The journal goes on in a new file. A failure is the journal's to tell whoever needs it.
+    if (!vault_->read_only()) static_cast<void>(vault_->journal().commit());
     tree_->unseal();
   }
+}
+
+// What was derived from keys that are gone now. Called again and again while the vault is sealed: work that was under
+// way when the keys went may have left a cipher behind.
+void OpenedSession::drop_ciphers() {
+  if (!vault_->read_only()) vault_->journal().drop_cipher();
+  vault_->activity().roll();
+  vault_->segments().drop_ciphers();
 }
 
 void OpenedSession::checkpoint_if_long() {

@@ -26,7 +26,10 @@ struct CommitOutcome {
 
 struct DiskSource {
   std::string name;            // file name of the disk inside the item
-  std::filesystem::path path;  // image file or block device; may be "/dev/fd/N" for a passed descriptor
+  std::filesystem::path path;  // image file or block device; with a descriptor a name for messages only
+  // The source as an open file, read in place of opening `path`; the caller's, and open for the length of the call. It
+  // is never opened anew: the process may not be allowed to open by itself what it was given.
+  int descriptor = -1;
 };
 
 struct BackupRequest {

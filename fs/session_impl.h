@@ -41,6 +41,7 @@ class OpenedSession final : public Session {
   void start_timers();
   // Rule 7: seals the vault when a grace or TTL is over, unseals it when access is back.
   void enforce_deadlines();
+  void drop_ciphers();
   void checkpoint_if_long();
   void compact(Compactor::Occasion occasion);
 

@@ -1,6 +1,7 @@
 #include "store/container.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <limits>
 #include <utility>
@@ -105,6 +106,8 @@ struct ContainerCipher::State {
 
 namespace {
 
+std::atomic<std::size_t> ciphers_alive{0};
+
 struct CipherInput {
   std::array<std::byte, ContainerHeader::kContextBytes + kMaxAadTailBytes> aad{};
   std::size_t aad_bytes = 0;
@@ -131,8 +134,9 @@ MutableByteView inner_scratch(std::size_t size) {
 
 }  // namespace
 
-ContainerCipher::ContainerCipher(std::unique_ptr<State> state) : state_(std::move(state)) {}
-ContainerCipher::~ContainerCipher() = default;
+ContainerCipher::ContainerCipher(std::unique_ptr<State> state) : state_(std::move(state)) { ++ciphers_alive; }
+ContainerCipher::~ContainerCipher() { --ciphers_alive; }
+std::size_t ContainerCipher::alive() noexcept { return ciphers_alive.load(); }
 
 Result<std::unique_ptr<ContainerCipher>> ContainerCipher::create(Env& env, const EpochKeys& keys, ContainerKind kind,
                                                                  ContainerNumber number, ContainerHeader& header) {

@@ -62,6 +62,8 @@ class ContainerCipher {
                                                                      ContainerKind expected_kind,
                                                                      ContainerNumber expected_number);
   ~ContainerCipher();
+  // How many there are in this process. A vault whose keys were wiped has none.
+  [[nodiscard]] static std::size_t alive() noexcept;
 
   // 16 bytes a layer.
   [[nodiscard]] std::size_t overhead_bytes() const noexcept;

@@ -1,6 +1,7 @@
 #include "store/journal.h"
 
 #include <condition_variable>
+#include <iterator>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -15,7 +16,7 @@ namespace {
 class GroupCommitJournal final : public Journal {
  public:
   GroupCommitJournal(Env& env, Env::Path directory, const EpochKeys& keys, std::unique_ptr<JournalFile> file, Lsn first,
-                     BeforeWrite before_write)
+                     ContainerNumber checkpoint, BeforeWrite before_write)
       : env_(env),
         directory_(std::move(directory)),
         keys_(keys),
@@ -24,7 +25,8 @@ class GroupCommitJournal final : public Journal {
         synced_(first),
         number_(file->number()),
         file_bytes_(file->bytes()),
-        file_(std::move(file)) {}
+        file_(std::move(file)),
+        checkpoint_(checkpoint) {}
 
   Result<Lsn> append(JournalRoom room, Bytes entry) override {
     if (room != JournalRoom::catalogue && room != JournalRoom::tree) {
@@ -60,25 +62,31 @@ class GroupCommitJournal final : public Journal {
       stop_leading(ok_status(), synced_);
       return Error{ErrorCode::Internal, "the journal is closed"};
     }
-    const Batch batch = take_buffer();
-    // What is appended from now on belongs to the new file, after its first entry.
-    appended_ = appended_.next();
-    const Lsn continues_lsn = appended_;
-    const ContainerNumber number = number_.next();
+    Batch batch = take_buffer();
+    const ContainerNumber checkpoint_before = std::exchange(checkpoint_, checkpoint);
+    Lsn durable = batch.last;
+    // After drop_cipher() the file that is due anyway is the new one, and its first entry has an LSN already.
+    const bool continues = file_ != nullptr;
+    if (continues) {
+      // What is appended from now on belongs to the new file, after its first entry.
+      appended_ = appended_.next();
+      durable = appended_;
+    }
     lock.unlock();
     Status status = write(batch);
-    if (status.ok()) {
-      auto file = JournalFile::create(env_, directory_, keys_, number, {batch.last, checkpoint});
-      if (file.ok()) {
-        file_ = std::move(file).value();
-      } else {
-        status = std::move(file).error();
-      }
-    }
+    const bool written = status.ok();
+    if (written && continues) status = start_file(batch.next_number, batch.last);
     lock.lock();
-    stop_leading(status, continues_lsn);
+    if (!status.ok() && status.code() == ErrorCode::KeyRevoked) checkpoint_ = checkpoint_before;
+    if (written && !status.ok() && status.code() == ErrorCode::KeyRevoked) {
+      // The keys went meanwhile: as after drop_cipher().
+      stop_leading(ok_status(), batch.last);
+      file_.reset();
+      return std::move(status).error();
+    }
+    finish(std::move(batch), status, durable);
     VAULTFS_RETURN_IF_ERROR(std::move(status));
-    return number;
+    return number_;
   }
 
   Status close_cleanly() override {
@@ -89,14 +97,35 @@ class GroupCommitJournal final : public Journal {
       return ok_status();
     }
     closed_ = true;
-    const Batch batch = take_buffer();
+    Batch batch = take_buffer();
     lock.unlock();
     Status status = write(batch);
     // Only after the sync: an end that survives a power loss without what it seals would be taken for damage.
     if (status.ok()) status = file_->write_end(batch.last);
     lock.lock();
-    stop_leading(status, batch.last);
+    if (waits_for_keys(status)) closed_ = false;
+    const Lsn last = batch.last;
+    finish(std::move(batch), status, last);
     return status;
+  }
+
+  void drop_cipher() override {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return !leading_; });
+    if (file_ == nullptr) return;
+    if (closed_ || failure_.has_value()) {
+      file_.reset();
+      return;
+    }
+    leading_ = true;
+    const Batch batch = take_buffer();
+    // The first entry of the file that will follow: what is appended from now on comes after it.
+    appended_ = appended_.next();
+    lock.unlock();
+    const Status status = write(batch);
+    lock.lock();
+    stop_leading(status, batch.last);
+    file_.reset();
   }
 
   [[nodiscard]] Lsn last_appended() const override {
@@ -125,11 +154,12 @@ class GroupCommitJournal final : public Journal {
 
   struct Batch {
     std::vector<JournalEntry> entries;
-    Lsn last;    // of the entries, or the highest durable one if there are none
-    Lsn synced;  // when the batch was taken
+    Lsn last;                     // of the entries, or the highest durable one if there are none
+    Lsn synced;                   // when the batch was taken
+    ContainerNumber next_number;  // of a file that follows
   };
 
-  // REQUIRES (all private functions but write): mutex_ held.
+  // REQUIRES (all private functions but write and start_file): mutex_ held.
   [[nodiscard]] Status usable() const {
     if (failure_.has_value()) return *failure_;
     return ok_status();
@@ -144,11 +174,15 @@ class GroupCommitJournal final : public Journal {
         continue;
       }
       leading_ = true;
-      const Batch batch = take_buffer();
+      Batch batch = take_buffer();
+      const Lsn last = batch.last;
+      const bool nothing = batch.entries.empty();
       lock.unlock();
       Status status = write(batch);
       lock.lock();
-      stop_leading(status, batch.last);
+      const bool waits = waits_for_keys(status);
+      finish(std::move(batch), status, last);
+      if (waits && nothing) return ok_status();  // all is durable but the first entry of a file that is not there yet
       VAULTFS_RETURN_IF_ERROR(std::move(status));
     }
     return ok_status();
@@ -163,15 +197,37 @@ class GroupCommitJournal final : public Journal {
 
   Batch take_buffer() {
     batch_bytes_ = std::exchange(buffered_bytes_, 0);
-    return {std::exchange(buffer_, {}), appended_, synced_};
+    return {std::exchange(buffer_, {}), appended_, synced_, number_.next()};
   }
 
   // Without the mutex, by the leader.
+  Status start_file(ContainerNumber number, Lsn replayed_to) {
+    VAULTFS_ASSIGN_OR_RETURN(file_, JournalFile::create(env_, directory_, keys_, number, {replayed_to, checkpoint_}));
+    return ok_status();
+  }
+
+  // Without the mutex, by the leader. Starts a new file if the cipher of the one before was dropped.
   Status write(const Batch& batch) {
+    if (file_ == nullptr) VAULTFS_RETURN_IF_ERROR(start_file(batch.next_number, batch.synced));
     if (batch.entries.empty()) return ok_status();
     if (before_write_) VAULTFS_RETURN_IF_ERROR(before_write_());
     const Lsn first(batch.last.value - batch.entries.size() + 1);
     return file_->write_durably(batch.entries, first, batch.synced);
+  }
+
+  // Nothing was written, and the keys may come back. Asked by the leader only.
+  [[nodiscard]] bool waits_for_keys(const Status& status) const {
+    return !status.ok() && status.code() == ErrorCode::KeyRevoked && file_ == nullptr;
+  }
+
+  // The leader's end; a batch that waits for the keys goes back to where it was.
+  void finish(Batch batch, const Status& status, Lsn durable) {
+    if (!waits_for_keys(status)) return stop_leading(status, durable);
+    buffer_.insert(buffer_.begin(), std::make_move_iterator(batch.entries.begin()),
+                   std::make_move_iterator(batch.entries.end()));
+    buffered_bytes_ += std::exchange(batch_bytes_, 0);
+    leading_ = false;
+    changed_.notify_all();
   }
 
   void stop_leading(const Status& status, Lsn durable) {
@@ -179,8 +235,10 @@ class GroupCommitJournal final : public Journal {
     batch_bytes_ = 0;
     if (status.ok()) {
       synced_ = durable;
-      number_ = file_->number();
-      file_bytes_ = file_->bytes();
+      if (file_ != nullptr) {
+        number_ = file_->number();
+        file_bytes_ = file_->bytes();
+      }
     } else {
       failure_ = status.error();
     }
@@ -205,7 +263,9 @@ class GroupCommitJournal final : public Journal {
   bool closed_ = false;
   std::optional<Error> failure_;
 
-  std::unique_ptr<JournalFile> file_;  // belongs to the thread that set leading_
+  // These belong to the thread that set leading_.
+  std::unique_ptr<JournalFile> file_;  // null after drop_cipher(), until the keys are back
+  ContainerNumber checkpoint_;         // that replay of the current file starts from
 };
 
 }  // namespace
@@ -214,8 +274,8 @@ Result<std::unique_ptr<Journal>> Journal::create(Env& env, Env::Path directory, 
                                                  ContainerNumber number, Lsn replayed_to, ContainerNumber checkpoint,
                                                  BeforeWrite before_write) {
   VAULTFS_ASSIGN_OR_RETURN(auto file, JournalFile::create(env, directory, keys, number, {replayed_to, checkpoint}));
-  return std::unique_ptr<Journal>(std::make_unique<GroupCommitJournal>(env, std::move(directory), keys, std::move(file),
-                                                                       replayed_to.next(), std::move(before_write)));
+  return std::unique_ptr<Journal>(std::make_unique<GroupCommitJournal>(
+      env, std::move(directory), keys, std::move(file), replayed_to.next(), checkpoint, std::move(before_write)));
 }
 
 }  // namespace vaultfs

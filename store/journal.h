@@ -27,6 +27,10 @@ inline constexpr std::size_t kMaxJournalEntryBytes = 4U * 1024 * 1024;
 // append() goes on meanwhile. A commit with nothing to write costs nothing, `before_write` included.
 // After a failed `before_write`, write or sync the journal is dead: every later call gives the same error (sticky),
 // until the vault is reopened. Thread-safe.
+//
+// A vault that is sealed takes the cipher away (drop_cipher); the journal is not dead then. As long as the keys are
+// away, a commit of something gives KeyRevoked and what was appended stays buffered; once they are back, the next
+// commit continues in a new file.
 class Journal {
  public:
   // Called without a lock held; may append, must not commit, rotate or close.
@@ -51,6 +55,9 @@ class Journal {
   [[nodiscard]] virtual Result<ContainerNumber> rotate(ContainerNumber checkpoint) = 0;
   // Commits and writes the clean end. No append may follow.
   [[nodiscard]] virtual Status close_cleanly() = 0;
+  // Commits what is buffered and forgets the file's cipher, whether or not that worked: for a vault whose keys were
+  // just wiped. Again is nothing. Waits for a commit under way.
+  virtual void drop_cipher() = 0;
 
   [[nodiscard]] virtual Lsn last_appended() const = 0;
   [[nodiscard]] virtual Lsn last_synced() const = 0;

@@ -122,6 +122,7 @@ Status encode_clear_record(const RecordDraft& draft, ByteView plaintext, Bytes& 
   VAULTFS_RETURN_IF_ERROR(check_size(plaintext));
   RecordHeader header = header_of(draft, plaintext.size());
   header.clear = true;
+  header.nonce_base = 0;  // it burns none
   header.frame_count = 0;
   header.payload_bytes = header.plaintext_bytes;
   const std::size_t start = out.size();

@@ -46,7 +46,8 @@ bool has_sequence(RecordType type) {
 
 bool lengths_fit(const RecordHeader& header) {
   if (header.plaintext_bytes == 0 || header.plaintext_bytes > kMaxRecordBytes) return false;
-  if (header.clear) return header.frame_count == 0 && header.payload_bytes == header.plaintext_bytes;
+  if (header.clear)
+    return header.nonce_base == 0 && header.frame_count == 0 && header.payload_bytes == header.plaintext_bytes;
   if (header.frame_count != frame_count_of(header.plaintext_bytes, header.frame_log2)) return false;
   if (header.nonce_base > std::numeric_limits<std::uint64_t>::max() - header.frame_count) return false;
   // One u32 a frame, at least one byte of content and one tag, at most the plaintext and two tags.

@@ -1,11 +1,14 @@
 #include "fs/backup_run.h"
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <fstream>
 
+#include "fs/disk_import.h"
 #include "fs/point_tree.h"
 #include "tests/fs/session_fixture.h"
 
@@ -321,6 +324,33 @@ TEST_F(BackupRunTest, ADiskOfManyMapPages) {
     ASSERT_OK((*tree)->read(disk->number, offset, found));
     EXPECT_EQ(found, bytes) << offset;
   }
+}
+
+// A daemon of another user, that may not be dumped, gets a file of root's: it can read what it was given, not open it.
+TEST_F(BackupRunTest, ADescriptorIsReadThoughItsFileMayNotBeOpened) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root has something to hand over";
+  write_file(image(), random_bytes(1, 3000));
+  ASSERT_EQ(::chmod(image().c_str(), 0600), 0);
+  const int fd = ::open(image().c_str(), O_RDONLY | O_CLOEXEC);
+  ASSERT_GE(fd, 0);
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    if (::setresuid(65534, 65534, 65534) != 0 || ::prctl(PR_SET_DUMPABLE, 0) != 0) ::_exit(2);
+    const auto source = SourceReader::of_descriptor(fd, "the disk sda", "/nowhere");
+    Bytes out(3000);
+    ::_exit(source.ok() && (*source)->size_bytes() == 3000 && ::fcntl(fd, F_GETFD) >= 0 ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+
+  const auto outcome = session_->backup({"vm", {{"sda", "the disk sda", fd}}}, nullptr);
+  ASSERT_OK(outcome);
+  EXPECT_EQ(point_bytes(*outcome->commit.point, "sda"), random_bytes(1, 3000));
+  EXPECT_GE(::fcntl(fd, F_GETFD), 0) << "the caller's descriptor was closed";
+  ::close(fd);
+  EXPECT_EQ(session_->backup({"vm", {{"sda", "the disk sda", 1 << 20}}}, nullptr).code(), ErrorCode::IoError);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "fs/background_timers.h"
 #include "fs/restore.h"
+#include "store/container.h"
 #include "tests/fs/session_fixture.h"
 
 namespace vaultfs {
@@ -246,6 +247,49 @@ TEST(PeriodicTask, EndsAtOnceAlsoWithALongPeriod) {
     const PeriodicTask task(std::chrono::hours(1), [] {});
   }
   EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(10));
+}
+
+TEST_F(OpenedSessionTest, ASealedVaultHasNoCipherLeftAndGoesOnInANewJournal) {
+  for (const bool read_only : {false, true}) {
+    Session::Options options = session_options();
+    options.background = true;
+    options.manual_commit = true;
+    options.vault.read_only = read_only;
+    const auto session = open_session(options);
+    ASSERT_NE(session, nullptr);
+    if (!read_only) {
+      change(*session, "vm", 1);
+      ASSERT_OK(session->commit("vm"));  // an activity entry, a closed segment
+      change(*session, "vm", 2, 3 * kMiB);
+    }
+    const InodeNumber disk = tree_file(session->tree(), "vm", "disk");
+    Bytes out(5000);
+    ASSERT_OK(session->tree().read(disk, 0, out));
+    EXPECT_GT(ContainerCipher::alive(), 0U);
+    ASSERT_OK(key_vault_->set_enabled("backup", first_version_, false));
+    EXPECT_FALSE(session->vault().custody().refresh().ok());
+    env_.sim_clock().advance_seconds(301);
+    ASSERT_TRUE(eventually([&] { return session->vault().custody().status().access == KeyAccess::sealed; }));
+    EXPECT_TRUE(eventually([] { return ContainerCipher::alive() == 0; })) << ContainerCipher::alive() << " are alive";
+
+    const ContainerNumber journal = read_only ? ContainerNumber(0) : session->vault().journal().number();
+    ASSERT_OK(key_vault_->set_enabled("backup", first_version_, true));
+    static_cast<void>(session->vault().custody().refresh());
+    EXPECT_TRUE(eventually([&] { return session->tree().read(disk, 0, out).ok(); }));
+    if (!read_only) {
+      EXPECT_TRUE(eventually([&] { return session->vault().journal().number() > journal; }));
+      change(*session, "vm", 5);
+      ASSERT_OK(session->commit("vm"));
+    }
+    ASSERT_OK(session->close());
+  }
+  const auto session = open_session();
+  ASSERT_NE(session, nullptr);
+  EXPECT_EQ(session->vault().catalogue().points_of("vm").size(), 2U);
+  Bytes out(5000);
+  ASSERT_OK(session->tree().read(tree_file(session->tree(), "vm", "disk"), 0, out));
+  EXPECT_EQ(out, random_bytes(5, 5000));
+  ASSERT_OK(session->close());
 }
 
 }  // namespace

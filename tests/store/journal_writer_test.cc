@@ -3,6 +3,7 @@
 #include <set>
 #include <thread>
 
+#include "store/container.h"
 #include "store/journal.h"
 #include "tests/store/journal_test_log.h"
 
@@ -23,6 +24,18 @@ class JournalTest : public ::testing::TestWithParam<Suite> {
     const auto lsn = journal.append(room, entry_of(text));
     EXPECT_TRUE(lsn.ok());
     return lsn.ok() ? *lsn : Lsn();
+  }
+
+  // The same keys in the same object, as after a revocation that was taken back.
+  void give_back_keys() {
+    const auto fresh = make_test_keys(GetParam());
+    const EpochNumber epoch(1);
+    std::map<EpochNumber, EpochKeys::Epoch> epochs;
+    const auto clone = [](const SecretBuffer& key) { return key.clone(); };
+    epochs[epoch].dek = fresh->with_dek(epoch, [&](const EpochKeys::Epoch& e) { return clone(e.dek); }).value();
+    SecretBuffer outer;
+    if (GetParam() != Suite::aes_gcm) outer = fresh->with_infrastructure_key(clone).value();
+    keys_->set(std::move(epochs), fresh->with_id_key(clone).value(), std::move(outer));
   }
 
   SimEnv env_;
@@ -335,6 +348,74 @@ TEST_P(JournalTest, EveryWaiterLearnsOfAFailure) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(failures, 8);
+}
+
+TEST_P(JournalTest, WithoutItsKeysItKeepsWhatIsAppendedAndContinuesInANewFile) {
+  auto journal = start();
+  append(*journal, "one");
+  append(*journal, "buffered when the keys went");
+  const std::size_t others = ContainerCipher::alive() - 1;
+  keys_->wipe();
+  journal->drop_cipher();
+  EXPECT_EQ(ContainerCipher::alive(), others);
+  journal->drop_cipher();  // again is nothing
+  EXPECT_TRUE(journal->commit().ok()) << "nothing is left to write";
+  append(*journal, "meanwhile");
+  EXPECT_EQ(journal->commit().code(), ErrorCode::KeyRevoked);
+  EXPECT_EQ(journal->rotate(ContainerNumber(3)).code(), ErrorCode::KeyRevoked);
+  EXPECT_EQ(journal->close_cleanly().code(), ErrorCode::KeyRevoked);
+  EXPECT_EQ(journal->buffered_bytes(), 9U);
+  EXPECT_EQ(env_.files(kJournalDirectory).size(), 1U);
+  // What was committed at the end of the first file is all there.
+  const auto sealed_keys = make_test_keys(GetParam());
+  EXPECT_EQ(replay(env_, *sealed_keys, 1, Lsn(0), journal->last_synced()).contents(),
+            (std::vector<std::string>{"one", "buffered when the keys went"}));
+
+  give_back_keys();
+  append(*journal, "after");
+  ASSERT_TRUE(journal->commit().ok());
+  EXPECT_EQ(journal->number(), ContainerNumber(2));
+  append(*journal, "last");
+  ASSERT_TRUE(journal->close_cleanly().ok());
+  const ReplayedLog log = replay(env_, *keys_, 1, Lsn(0), journal->last_synced());
+  ASSERT_TRUE(log.outcome.ok()) << log.outcome.error().message;
+  EXPECT_TRUE(log.outcome->clean);
+  EXPECT_EQ(log.contents(),
+            (std::vector<std::string>{"one", "buffered when the keys went", "meanwhile", "after", "last"}));
+}
+
+TEST_P(JournalTest, TheFileThatFollowsMayBeStartedByACommitOfNothingOrARotation) {
+  for (const bool rotate : {false, true}) {
+    auto journal = start(rotate ? 5 : 1);
+    const std::uint64_t first = journal->number().value;
+    append(*journal, "one");
+    keys_->wipe();
+    journal->drop_cipher();
+    append(*journal, "two");
+    give_back_keys();
+    if (rotate) {
+      EXPECT_EQ(journal->rotate(ContainerNumber(3)).value(), ContainerNumber(first + 1));
+    } else {
+      ASSERT_TRUE(journal->commit().ok());
+    }
+    EXPECT_EQ(journal->number(), ContainerNumber(first + 1));
+    EXPECT_EQ(journal->last_synced(), journal->last_appended());
+    journal.reset();
+    EXPECT_EQ(replay(env_, *keys_, first).contents(), (std::vector<std::string>{"one", "two"}));
+    for (const Env::Path& file : env_.files(kJournalDirectory)) env_.remove(file);
+  }
+}
+
+TEST_P(JournalTest, ARotationThatLosesItsKeysIsNoFailure) {
+  auto journal = start();
+  append(*journal, "one");
+  keys_->wipe();
+  EXPECT_EQ(journal->rotate(ContainerNumber(3)).code(), ErrorCode::KeyRevoked);
+  append(*journal, "two");
+  give_back_keys();
+  ASSERT_TRUE(journal->commit().ok());
+  EXPECT_EQ(replay(env_, *keys_, 1, Lsn(0), journal->last_synced()).contents(),
+            (std::vector<std::string>{"one", "two"}));
 }
 
 }  // namespace

@@ -199,6 +199,12 @@ TEST_P(RecordTest, ClearRecordCarriesItsPayload) {
   Bytes stored;
   ASSERT_TRUE(encode_clear_record(draft, inventory, stored).ok());
   EXPECT_EQ(*reopen(stored), inventory);
+  // It burns no nonce, so there is one way only to write it.
+  RecordHeader numbered = RecordHeader::decode(ByteView(stored).first(RecordHeader::kEncodedBytes)).value();
+  numbered.nonce_base = 1;
+  Bytes header(RecordHeader::kEncodedBytes);
+  numbered.encode(header);
+  EXPECT_EQ(RecordHeader::decode(header).code(), ErrorCode::DamagedRecord);
   // Content that nobody sealed must not pass for a chunk.
   draft.type = RecordType::chunk;
   stored.clear();
