@@ -74,25 +74,38 @@ bool any_intact_record(ByteView bytes) {
   return false;
 }
 
+bool is_closed(const EpochKeys& keys, EpochNumber epoch) {
+  const auto closed = keys.with_dek(
+      epoch, [](const EpochKeys::Epoch& found) -> Result<bool> { return found.last_segment.has_value(); });
+  return closed.ok() && *closed;
+}
+
+struct FileEntries {
+  std::vector<ActivityEntry> entries;
+  bool closed_epoch = false;  // the file's epoch is closed by now
+};
+
 // The entries of one file. A torn end is left out: whether an entry is missing shows in the numbers that follow, and in
 // the head.
-Result<std::vector<ActivityEntry>> read_entries(const EpochKeys& keys, ContainerNumber number, ByteView file) {
-  std::vector<ActivityEntry> entries;
-  if (file.size() < ContainerHeader::kEncodedBytes) return entries;
+Result<FileEntries> read_entries(const EpochKeys& keys, ContainerNumber number, ByteView file) {
+  FileEntries result;
+  std::vector<ActivityEntry>& entries = result.entries;
+  if (file.size() < ContainerHeader::kEncodedBytes) return result;
   const auto header = ContainerHeader::decode(file.first(ContainerHeader::kEncodedBytes));
   ByteView rest = file.subspan(ContainerHeader::kEncodedBytes);
   if (!header.ok()) {
     // A file whose header never reached the disk has no entry that anybody was promised.
     if (header.code() == ErrorCode::UnsupportedFormat || any_intact_record(rest)) return header.error();
-    return entries;
+    return result;
   }
+  result.closed_epoch = is_closed(keys, header->epoch);
   VAULTFS_ASSIGN_OR_RETURN(const auto cipher, ContainerCipher::open(keys, *header, ContainerKind::activity, number));
   while (!rest.empty()) {
     const auto record = intact_record(rest);
     if (!record.has_value()) {
       if (any_intact_record(rest))
         return Error{ErrorCode::DamagedActivityLog, "a record in the midst of a file is damaged"};
-      return entries;
+      return result;
     }
     const std::uint64_t stored_bytes = record->stored_bytes();
     if (record->type != RecordType::activity_entry || record->clear) {
@@ -104,19 +117,20 @@ Result<std::vector<ActivityEntry>> read_entries(const EpochKeys& keys, Container
     entries.push_back(std::move(entry));
     rest = rest.subspan(stored_bytes);
   }
-  return entries;
+  return result;
 }
 
 class ActivityLogFiles final : public ActivityLog {
  public:
   ActivityLogFiles(Env& env, Env::Path directory, const EpochKeys& keys, bool read_only, std::uint64_t known_entries,
-                   const Digest& known_chain)
+                   const Digest& known_chain, bool closed_epochs_end)
       : env_(env),
         directory_(std::move(directory)),
         keys_(keys),
         read_only_(read_only),
         known_entries_(known_entries),
-        known_chain_(known_chain) {}
+        known_chain_(known_chain),
+        closed_epochs_end_(closed_epochs_end) {}
 
   Status start() {
     const std::lock_guard lock(mutex_);
@@ -218,8 +232,17 @@ class ActivityLogFiles final : public ActivityLog {
     return {ErrorCode::DamagedActivityLog, "activity entry " + std::to_string(scan.entries.size() + 1) + ": " + reason};
   }
 
-  static void join(Scan& scan, std::vector<ActivityEntry> entries) {
+  void join(Scan& scan, FileEntries file) const {
+    std::vector<ActivityEntry>& entries = file.entries;
     if (entries.empty()) return;
+    // An epoch is closed after the log has gone on in a file of the next one, and the head is written later still.
+    if (closed_epochs_end_ && file.closed_epoch && entries.back().number > known_entries_) {
+      std::erase_if(entries, [this](const ActivityEntry& entry) { return entry.number > known_entries_; });
+      join(scan, {std::move(entries), false});
+      if (!scan.damage.has_value())
+        scan.damage = damaged(scan, "it was made with the key of a DEK epoch that was closed before it");
+      return;
+    }
     const std::uint64_t first = entries.front().number;
     if (first == 0 || first > scan.entries.size() + 1) {
       scan.damage = damaged(scan, "it is missing");
@@ -288,6 +311,7 @@ class ActivityLogFiles final : public ActivityLog {
   const bool read_only_;
   const std::uint64_t known_entries_;
   const Digest known_chain_;
+  const bool closed_epochs_end_;
 
   // Guards all below. Held across the log's own file I/O; only EpochKeys' lock is taken under it.
   mutable std::mutex mutex_;
@@ -304,8 +328,9 @@ class ActivityLogFiles final : public ActivityLog {
 
 Result<std::unique_ptr<ActivityLog>> ActivityLog::open(Env& env, Env::Path directory, const EpochKeys& keys,
                                                        bool read_only, std::uint64_t known_entries,
-                                                       const Digest& known_chain) {
-  auto log = std::make_unique<ActivityLogFiles>(env, std::move(directory), keys, read_only, known_entries, known_chain);
+                                                       const Digest& known_chain, bool closed_epochs_end) {
+  auto log = std::make_unique<ActivityLogFiles>(env, std::move(directory), keys, read_only, known_entries, known_chain,
+                                                closed_epochs_end);
   VAULTFS_RETURN_IF_ERROR(log->start());
   return std::unique_ptr<ActivityLog>(std::move(log));
 }

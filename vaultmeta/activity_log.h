@@ -29,10 +29,13 @@ struct ActivityEntry {
 class ActivityLog {
  public:
   // `known_entries` and `known_chain` from the head: fewer, or another chain value at that entry, is
-  // DamagedActivityLog, reported by entries() and verify, not by opening.
+  // DamagedActivityLog, reported by entries() and verify, not by opening. With `closed_epochs_end` an entry above
+  // `known_entries` in a file of a closed DEK epoch is DamagedActivityLog too: whoever has no more than an old key
+  // can't add to the log. To be set if the head names the keyring that `keys` come from.
   [[nodiscard]] static Result<std::unique_ptr<ActivityLog>> open(Env& env, Env::Path directory, const EpochKeys& keys,
                                                                  bool read_only, std::uint64_t known_entries,
-                                                                 const Digest& known_chain);
+                                                                 const Digest& known_chain,
+                                                                 bool closed_epochs_end = false);
   virtual ~ActivityLog() = default;
   // Number, time and chain are filled in, over-long texts are cut. Durable on return. ReadOnly, KeyRevoked, NoSpace,
   // IoError.
@@ -42,7 +45,7 @@ class ActivityLog {
   [[nodiscard]] virtual Result<std::vector<ActivityEntry>> entries() = 0;
   [[nodiscard]] virtual std::uint64_t count() const = 0;
   [[nodiscard]] virtual Digest chain() const = 0;
-  // The current epoch has changed: the next entry starts a new file.
+  // The current epoch has changed, or the keys were wiped: forgets the file's cipher; the next entry starts a new file.
   virtual void roll() = 0;
 };
 

@@ -102,4 +102,17 @@ Result<Head::Signed> choose_head(const std::vector<Head::Signed>& newest_first, 
   return newest;
 }
 
+bool history_is_cut_off(const std::vector<Head::Signed>& newest_first, Generation pinned_generation,
+                        std::uint64_t pinned_incarnation) {
+  if (newest_first.empty() || pinned_generation.value == 0) return false;
+  if (newest_first.front().head.incarnation != pinned_incarnation) return false;
+  if (newest_first.back().head.generation <= pinned_generation.next()) return false;
+  for (std::size_t i = 1; i < newest_first.size(); ++i) {
+    const Head& newer = newest_first[i - 1].head;
+    const Head::Signed& older = newest_first[i];
+    if (older.head.generation.next() != newer.generation || older.file_digest != newer.predecessor) return false;
+  }
+  return true;
+}
+
 }  // namespace vaultfs

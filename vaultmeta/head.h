@@ -53,4 +53,10 @@ struct Head::Signed {
 [[nodiscard]] Result<Head::Signed> choose_head(const std::vector<Head::Signed>& newest_first,
                                                Generation pinned_generation, const Digest& pinned_digest);
 
+// True if nothing speaks against the newest head but that the heads between it and the pinned one are no longer kept:
+// it is newer than the pin and of the same incarnation, its chain reaches the oldest head there is, and none is left at
+// or below the pinned one or right above it. A head in the midst of those that should be there is not.
+[[nodiscard]] bool history_is_cut_off(const std::vector<Head::Signed>& newest_first, Generation pinned_generation,
+                                      std::uint64_t pinned_incarnation);
+
 }  // namespace vaultfs

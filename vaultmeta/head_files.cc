@@ -70,6 +70,16 @@ Result<Head::Signed> newest_head(const StoredHeads& heads, const Pin* pin, bool 
   // A damaged file that hides the newest state is named as what it is. An older one only shortens the history.
   if (!accept_older) {
     if (heads.damage.has_value() && heads.damaged_file >= pinned) return *heads.damage;
+    const bool cut_off = pin != nullptr && !chosen.ok() && !heads.damage.has_value() &&
+                         history_is_cut_off(heads.newest_first, pinned, pin->incarnation);
+    if (cut_off) {
+      return Error{ErrorCode::PinOutdated,
+                   "this machine has last seen head " + std::to_string(pinned.value) + " of the vault; its newest, " +
+                       std::to_string(heads.newest_first.front().head.generation.value) +
+                       ", is genuine and newer, but the heads between are no longer kept, so nothing shows that one "
+                       "leads to the other; compare the root key's fingerprint and run 'vaultctl vault trust VAULT "
+                       "--fingerprint F'"};
+    }
     return chosen;
   }
   if (heads.newest_first.empty()) return heads.damage.has_value() ? Result<Head::Signed>(*heads.damage) : chosen;

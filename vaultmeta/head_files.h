@@ -25,7 +25,8 @@ struct StoredHeads {
 };
 [[nodiscard]] Result<StoredHeads> read_heads(BlobStore& blobs, KeyCustody& custody);
 
-// The head to open the vault at. `pin` may be null (an unverified vault). RollbackDetected, DamagedHead.
+// The head to open the vault at. `pin` may be null (an unverified vault). RollbackDetected, PinOutdated
+// (history_is_cut_off), DamagedHead.
 // With `accept_older` a newest head that the pin does not lead to is taken, and a line about it added to `notes`.
 [[nodiscard]] Result<Head::Signed> newest_head(const StoredHeads& heads, const Pin* pin, bool accept_older,
                                                std::vector<std::string>& notes);

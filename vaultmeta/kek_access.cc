@@ -46,6 +46,15 @@ Result<SecretBuffer> open_platform_slot(MachineKeyStore& platform_keys, const Va
   return open_box(platform_key, kPlatformLabel, slot_context(vault, slot), slot.wrapped);
 }
 
+Result<SecretBuffer> unwrap_reached(const VaultId& vault, const KeyringSlot& slot, const ReachedKey& reached) {
+  if (!reached.find(slot.version)->enabled) {
+    return Error{ErrorCode::KeyVersionDisabled, "the key version is disabled"};
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer envelope,
+                           reached.key_vault->unwrap(reached.key, slot.version, slot.algorithm, slot.wrapped));
+  return decode_envelope(envelope, slot_context(vault, slot));
+}
+
 // A proof that compares: the key that came back is the key that went in.
 Status check_round_trip(const Result<SecretBuffer>& unwrapped, const SecretBuffer& key, const std::string& version) {
   if (!unwrapped.ok()) {
@@ -119,19 +128,19 @@ Result<ReachedKey> reach_version(KeyVaultResolver& resolver, const std::string& 
   auto located = resolver.locate(version);
   if (!located.ok()) return reached;
   auto elsewhere = reach_in(std::move(located->key_vault), located->key, version);
-  return elsewhere.ok() ? std::move(elsewhere) : std::move(reached);
+  if (!elsewhere.ok()) return reached;
+  elsewhere->instead_of = std::move(reached).error();
+  return elsewhere;
 }
 
 Result<SecretBuffer> unwrap_slot(KeyVaultResolver& resolver, MachineKeyStore& platform_keys, const VaultId& vault,
                                  const KeyringSlot& slot, ReachedKey& reached) {
   if (slot.kind == SlotKind::platform) return open_platform_slot(platform_keys, vault, slot);
   VAULTFS_ASSIGN_OR_RETURN(reached, reach_version(resolver, slot.key_vault, slot.key, slot.version));
-  if (!reached.find(slot.version)->enabled) {
-    return Error{ErrorCode::KeyVersionDisabled, "the key version is disabled"};
-  }
-  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer envelope,
-                           reached.key_vault->unwrap(reached.key, slot.version, slot.algorithm, slot.wrapped));
-  return decode_envelope(envelope, slot_context(vault, slot));
+  auto key = unwrap_reached(vault, slot, reached);
+  // A copy elsewhere can help through an outage of the vault's own key vault, but its refusal says nothing of that.
+  if (!key.ok() && reached.instead_of && is_outage(reached.instead_of->code)) return *reached.instead_of;
+  return key;
 }
 
 Result<WrappedKey> wrap_fresh_key(const VaultId& vault, Generation generation, const std::string& identity,

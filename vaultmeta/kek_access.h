@@ -31,18 +31,21 @@ namespace vaultfs {
 struct ReachedKey {
   std::shared_ptr<KeyVault> key_vault;  // null for a platform key
   std::string key;
-  std::vector<KeyVersionInfo> versions;  // oldest first
+  std::vector<KeyVersionInfo> versions;            // oldest first
+  std::optional<Error> instead_of = std::nullopt;  // found elsewhere: what the named place had answered
 
   [[nodiscard]] const KeyVersionInfo* find(const std::string& version) const noexcept;
 };
 
 // The key that has this very version: in the key vault of that name, else wherever this machine has the version.
-// The error of the named place if it is nowhere.
+// The error of the named place if it is nowhere. What is found elsewhere is no authority for the named place: where
+// that one is out of reach, a refusal of the other is not the vault's revocation.
 [[nodiscard]] Result<ReachedKey> reach_version(KeyVaultResolver& resolver, const std::string& key_vault,
                                                const std::string& key, const std::string& version);
 
 // The keyring key that a slot's `wrapped` holds, through the provider; KeyVersionDisabled also where a provider would
-// still unwrap. `reached` gets the key, with its versions.
+// still unwrap. The outage of the named key vault stays an outage whatever a copy of the version elsewhere answers.
+// `reached` gets the key, with its versions.
 [[nodiscard]] Result<SecretBuffer> unwrap_slot(KeyVaultResolver& resolver, MachineKeyStore& platform_keys,
                                                const VaultId& vault, const KeyringSlot& slot, ReachedKey& reached);
 

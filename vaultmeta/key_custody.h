@@ -58,6 +58,10 @@ struct EncryptionStatus {
   EpochNumber current_epoch;
 };
 
+// The key versions without which the vault can't be opened, or will not heal: Active and Retiring ones, sorted. None of
+// a platform-managed vault.
+[[nodiscard]] std::vector<RegisteredKey> needed_keys(const std::vector<VersionRecord>& versions);
+
 struct RefreshOutcome {
   bool version_changed = false;      // a new version took effect
   std::vector<std::string> retired;  // versions that retired in this refresh
@@ -136,8 +140,8 @@ class KeyCustody {
   [[nodiscard]] virtual Status new_incarnation() = 0;
 
   // Rule 7: called often (every second or so) by the owner. Seals (wipes all keys) when a grace or TTL is over, after
-  // `before_wipe` (which closes cleanly what was acknowledged) has been called. True if the vault is sealed now. From
-  // one thread.
+  // `before_wipe` (which closes cleanly what was acknowledged) has been called, unless access came back meanwhile. True
+  // if the vault is sealed now. From one thread.
   virtual bool enforce_deadlines(const std::function<void()>& before_wipe) = 0;
 };
 

@@ -157,6 +157,8 @@ bool KeyringCustody::enforce_deadlines(const std::function<void()>& before_wipe)
     // With the write lock no keyring is half way between storage and memory.
     const std::lock_guard write_lock(write_mutex_);
     const std::lock_guard lock(state_mutex_);
+    // Closing took its time: access may be back.
+    if (!deadline_passed()) return access_ == KeyAccess::sealed;
     current_.secrets.wipe_keys();
     keyring_key_.reset();
     infrastructure_key_.reset();

@@ -135,19 +135,6 @@ Status KeyringCustody::change_key(const KeyRef& key, std::string& version) {
   return headed;
 }
 
-// The machine's list of vaults names the key of the newest settings.
-Status KeyringCustody::update_registration() {
-  const EncryptionSettings settings = snapshot().settings;
-  VAULTFS_ASSIGN_OR_RETURN(const auto registrations, context_.machine.registrations());
-  for (Registration registration : registrations) {
-    if (registration.vault != header_.id) continue;
-    registration.key_vault = settings.key_vault;
-    registration.key = settings.key;
-    return context_.machine.register_vault(registration);
-  }
-  return ok_status();
-}
-
 Status KeyringCustody::rewrap(bool drop_retiring) {
   const std::lock_guard turn(change_mutex_);
   VAULTFS_RETURN_IF_ERROR(check_changeable());

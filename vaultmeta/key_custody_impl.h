@@ -79,6 +79,8 @@ class KeyringCustody final : public KeyCustody {
   [[nodiscard]] Status settle_head();
   [[nodiscard]] Status delete_superseded();
   [[nodiscard]] Status settle_effect();
+  [[nodiscard]] Status register_before_commit(const Keyring& next);
+  [[nodiscard]] Status update_registration();
   [[nodiscard]] static Result<EpochMap> epoch_material(const KeyringSecrets& secrets);
 
   // --- _refresh
@@ -93,7 +95,6 @@ class KeyringCustody final : public KeyCustody {
   [[nodiscard]] Status take_effect(const ReachedKey& reached, const std::string& version, const std::string& what,
                                    const ApplySettings& apply);
   [[nodiscard]] Status change_key(const KeyRef& key, std::string& version);
-  [[nodiscard]] Status update_registration();
   [[nodiscard]] Status rewrap_in_turn(bool drop_retiring);
   [[nodiscard]] Result<WrappedKey> wrap_under_active(const Snapshot& now, const ReachedKey& reached);
   void record_failure(const std::string& what, const std::string& version, const Error& error);

@@ -151,9 +151,13 @@ void KeyringCustody::begin(const std::optional<Error>& active_trouble) {
 
 void KeyringCustody::attach(KeyChangeHost& host) {
   const Lsn now = host.next_lsn();
-  const std::lock_guard lock(state_mutex_);
-  host_ = &host;
-  if (current_.secrets.rule.settle_effect(now)) rule_dirty_ = true;
+  {
+    const std::lock_guard lock(state_mutex_);
+    host_ = &host;
+    if (current_.secrets.rule.settle_effect(now)) rule_dirty_ = true;
+  }
+  // A list of an older vaultfs, or one that a crash left too long. As it is, it protects at least as much.
+  static_cast<void>(update_registration());
 }
 
 Status KeyringCustody::job_completed(JobNumber job, Lsn begun) {

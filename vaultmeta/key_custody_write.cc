@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <set>
 #include <utility>
 
@@ -10,6 +12,41 @@
 // keyring.
 
 namespace vaultfs {
+
+std::vector<RegisteredKey> needed_keys(const std::vector<VersionRecord>& versions) {
+  std::vector<RegisteredKey> needed;
+  for (const VersionRecord& record : versions) {
+    if (record.role == VersionRole::retired || record.key_vault.empty()) continue;
+    needed.push_back({record.key_vault, record.key, record.version});
+  }
+  std::sort(needed.begin(), needed.end());
+  needed.erase(std::unique(needed.begin(), needed.end()), needed.end());
+  return needed;
+}
+
+// The machine's list names every version of a keyring before that keyring is durable: a vault whose disk is away must
+// not lose a version because nobody knew that it needs it. It only grows here; an attempt before may have left a
+// keyring of unknown fate.
+Status KeyringCustody::register_before_commit(const Keyring& next) {
+  const std::vector<RegisteredKey> added = needed_keys(next.secrets.rule.versions());
+  return context_.machine.change_registration(header_.id, [&added](Registration& registration) {
+    if (!registration.needed) return;  // any version may be among them: that covers these too
+    std::vector<RegisteredKey> all;
+    std::set_union(registration.needed->begin(), registration.needed->end(), added.begin(), added.end(),
+                   std::back_inserter(all));
+    registration.needed = std::move(all);
+  });
+}
+
+// The machine's list of vaults tells the newest settings, and no version that the vault needs no more.
+Status KeyringCustody::update_registration() {
+  const Snapshot now = snapshot();
+  return context_.machine.change_registration(header_.id, [&now](Registration& registration) {
+    registration.key_vault = now.settings.key_vault;
+    registration.key = now.settings.key;
+    registration.needed = needed_keys(now.rule.versions());
+  });
+}
 
 Result<KeyringCustody::EpochMap> KeyringCustody::epoch_material(const KeyringSecrets& secrets) {
   EpochMap epochs;
@@ -49,7 +86,10 @@ Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how) {
     next.predecessor = digest_;
   }
   const Generation before = next.generation;
+  const std::vector<RegisteredKey> needed_before = needed_keys(next.secrets.rule.versions());
   VAULTFS_RETURN_IF_ERROR(edit(next, current_key));
+  const bool other_keys = needed_keys(next.secrets.rule.versions()) != needed_before;
+  if (other_keys) VAULTFS_RETURN_IF_ERROR(register_before_commit(next));
   next.generation = before.next();
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key, how.new_key != nullptr ? how.new_key->clone() : current_key.clone());
   for (KeyringSlot& slot : next.slots) {
@@ -65,13 +105,17 @@ Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how) {
   VAULTFS_RETURN_IF_ERROR(clear_doubt(before));
   VAULTFS_RETURN_IF_ERROR(store_keyring(next.generation, file));
 
-  const std::lock_guard lock(state_mutex_);
-  current_ = std::move(next);
-  keyring_key_ = std::move(key);
-  digest_ = sha256(file);
-  rule_dirty_ = false;
-  leftovers_possible_ = true;
-  keys_.set(std::move(epochs), std::move(id_key), std::move(infrastructure_key));
+  {
+    const std::lock_guard lock(state_mutex_);
+    current_ = std::move(next);
+    keyring_key_ = std::move(key);
+    digest_ = sha256(file);
+    rule_dirty_ = false;
+    leftovers_possible_ = true;
+    keys_.set(std::move(epochs), std::move(id_key), std::move(infrastructure_key));
+  }
+  // Too long a list protects too much, which the next opening corrects.
+  if (other_keys) static_cast<void>(update_registration());
   return true;
 }
 

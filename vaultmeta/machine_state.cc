@@ -28,10 +28,17 @@ Status remove_durably(Env& env, const Env::Path& file) {
 
 Result<std::string> encode_registration(const Registration& registration) {
   const std::string path = registration.path.string();
-  const nlohmann::json object{{"vault", to_hex(registration.vault.view())},
-                              {"path", path},
-                              {"key_vault", registration.key_vault},
-                              {"key", registration.key}};
+  nlohmann::json object{{"vault", to_hex(registration.vault.view())},
+                        {"path", path},
+                        {"key_vault", registration.key_vault},
+                        {"key", registration.key}};
+  if (registration.needed) {
+    nlohmann::json needed = nlohmann::json::array();
+    for (const RegisteredKey& key : *registration.needed) {
+      needed.push_back({{"key_vault", key.key_vault}, {"key", key.key}, {"version", key.version}});
+    }
+    object["needed"] = std::move(needed);
+  }
   std::string text = object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   if (nlohmann::json::parse(text, nullptr, false).value("path", "") != path) {
     return Error{ErrorCode::InvalidArgument, "the vault's path is not valid UTF-8; use another directory"};
@@ -48,6 +55,16 @@ Result<Registration> decode_registration(ByteView file, const std::string& where
   registration.key_vault = members.text("key_vault");
   registration.key = members.text("key");
   VAULTFS_RETURN_IF_ERROR(members.finish());
+  if (object.contains("needed")) {
+    registration.needed.emplace();
+    const nlohmann::json* needed = members.array("needed");
+    for (std::size_t i = 0; needed != nullptr && i < needed->size(); ++i) {
+      JsonMembers entry((*needed)[i], where);
+      registration.needed->push_back({entry.text("key_vault"), entry.text("key"), entry.text("version")});
+      VAULTFS_RETURN_IF_ERROR(entry.finish());
+    }
+    VAULTFS_RETURN_IF_ERROR(members.finish());
+  }
   Bytes bytes;
   if (!from_hex(id, bytes) || bytes.size() != VaultId::kSize || !registration.path.is_absolute()) {
     return Error{ErrorCode::DamagedMachineState, where + " is damaged: it names no vault"};
@@ -68,6 +85,13 @@ class MachineDirectory final : public MachineState {
     const Env::Path path = pin_path(vault);
     VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env_.info(path));
     if (info.kind == FileKind::missing) return std::optional<Pin>{};
+    if ((info.mode & kOthersMayWrite) != 0) {
+      return Error{ErrorCode::PermissionDenied,
+                   path.string() +
+                       " can be written by others, who could forge what this machine trusts; look at it, "
+                       "then chmod 600 it"};
+    }
+    VAULTFS_RETURN_IF_ERROR(check_trusted_owner(path, info.owner));
     VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, read_state(path, kPinFileBytes));
     VAULTFS_ASSIGN_OR_RETURN(Pin pin, decode_pin(bytes, vault, path.string()));
     return std::optional<Pin>(pin);
@@ -116,6 +140,21 @@ class MachineDirectory final : public MachineState {
     VAULTFS_ASSIGN_OR_RETURN(const std::string text, encode_registration(registration));
     return change("vaults",
                   [&] { return write_file_durably(env_, registration_path(registration.vault), bytes_of(text)); });
+  }
+
+  Status change_registration(const VaultId& vault, const std::function<void(Registration&)>& edit) override {
+    return change("vaults", [&]() -> Status {
+      const Env::Path path = registration_path(vault);
+      auto bytes = read_state(path, kMaxRegistrationBytes);
+      if (!bytes.ok() && bytes.code() == ErrorCode::NotFound) return ok_status();
+      VAULTFS_RETURN_IF_ERROR(bytes);
+      VAULTFS_ASSIGN_OR_RETURN(const Registration before, decode_registration(*bytes, path.string()));
+      Registration after = before;
+      edit(after);
+      if (after == before) return ok_status();
+      VAULTFS_ASSIGN_OR_RETURN(const std::string text, encode_registration(after));
+      return write_file_durably(env_, path, bytes_of(text));
+    });
   }
 
   Status forget_vault(const VaultId& vault) override {
@@ -176,6 +215,7 @@ Result<std::unique_ptr<MachineState>> MachineState::open(Env& env, std::filesyst
                                                   " can be written by others, who could forge what this "
                                                   "machine trusts; chmod 0700 it"};
   }
+  VAULTFS_RETURN_IF_ERROR(check_trusted_owner(home, info.owner));
   return std::unique_ptr<MachineState>(std::make_unique<MachineDirectory>(env, std::move(home)));
 }
 

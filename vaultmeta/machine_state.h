@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,12 +26,24 @@ struct Pin {
   bool operator==(const Pin&) const = default;
 };
 
-// A vault known on this machine: VAULTFS_HOME/vaults/<vault id>.json. Needed to find out who uses a key.
+// A key version by its native id, and where it was when a vault took it up.
+struct RegisteredKey {
+  std::string key_vault;
+  std::string key;
+  std::string version;
+  auto operator<=>(const RegisteredKey&) const = default;
+};
+
+// A vault known on this machine: VAULTFS_HOME/vaults/<vault id>.json. Needed to find out who uses a key, also while the
+// vault itself is out of reach.
 struct Registration {
   VaultId vault;
   std::filesystem::path path;  // absolute
   std::string key_vault;       // of the newest encryption settings; empty = platform-managed
   std::string key;
+  // Every version that the vault needs, Active and Retiring, sorted: never fewer, more only after a change that failed.
+  // Nothing: written by a vaultfs that kept no such list, so that any version may be among them.
+  std::optional<std::vector<RegisteredKey>> needed = std::nullopt;
   bool operator==(const Registration&) const = default;
 };
 
@@ -47,7 +60,8 @@ struct AuditEntry {
 // it. Thread-safe.
 class MachineState {
  public:
-  // Makes the home directory (mode 0700) if missing. PermissionDenied if others may write to it.
+  // Makes the home directory (mode 0700) if missing. PermissionDenied if others may write to it, or if it belongs to
+  // another user who is not root; the same for a pin.
   [[nodiscard]] static Result<std::unique_ptr<MachineState>> open(Env& env, std::filesystem::path home);
   virtual ~MachineState() = default;
   [[nodiscard]] virtual const std::filesystem::path& home() const = 0;
@@ -60,6 +74,9 @@ class MachineState {
 
   [[nodiscard]] virtual Result<std::vector<Registration>> registrations() = 0;
   [[nodiscard]] virtual Status register_vault(const Registration& registration) = 0;
+  // Changes a registration under the state's lock; nothing happens without one, or if `edit` changes nothing.
+  [[nodiscard]] virtual Status change_registration(const VaultId& vault,
+                                                   const std::function<void(Registration&)>& edit) = 0;
   [[nodiscard]] virtual Status forget_vault(const VaultId& vault) = 0;
 
   // Appends a line (JSON, hash-chained with the one before) to VAULTFS_HOME/audit.log, synced.

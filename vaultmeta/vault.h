@@ -74,7 +74,8 @@ class Vault {
   [[nodiscard]] static Result<VaultCreated> create(const Machine& machine, const VaultCreateOptions& options);
 
   // VaultNotFound, NotAVault, UnsupportedFormat, VaultBusy (naming the owner's process id if vault.lock tells),
-  // VaultUnverified (no pin: only read_only with allow_unverified), ForeignRootKey, RollbackDetected, the errors of
+  // VaultUnverified (no pin: only read_only with allow_unverified), ForeignRootKey, RollbackDetected, PinOutdated (the
+  // pin is older than the heads that are kept; `vault trust` moves it), the errors of
   // KeyCustody::open, JournalDamaged and the damage codes of head, keyring and checkpoint. As owner: jobs left
   // InProgress become Interrupted (and their item is marked), unfinished files (`.tmp`, manifests that no catalogue
   // entry names) are removed, a new journal is started.
@@ -141,7 +142,8 @@ class Vault {
   [[nodiscard]] virtual Status close() = 0;
 };
 
-// `vault trust`: pins the root key after comparing fingerprints (FingerprintMismatch). Opens the vault to check it;
+// `vault trust`: pins the root key after comparing fingerprints (FingerprintMismatch), also over PinOutdated. Opens the
+// vault to check it;
 // with accept_older also moves to a new incarnation when the newest head is older than the pin.
 [[nodiscard]] Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::path& path,
                                       const Digest& fingerprint, bool accept_older);

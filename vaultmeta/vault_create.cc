@@ -222,6 +222,7 @@ class VaultCreation {
       registration.key_vault = options_.key->key_vault;
       registration.key = options_.key->key;
     }
+    registration.needed = needed_keys(custody_->status().versions);
     undo_.on_failure([this] { static_cast<void>(machine_.state.forget_vault(header_.id)); });
     return machine_.state.register_vault(registration);
   }

@@ -11,13 +11,14 @@ class TreeLeftAlone final : public TreeReplay {
   Status apply(Lsn, ByteView) override { return ok_status(); }
 };
 
-Status register_here(const Vault::Machine& machine, const OpenedVault& vault, const EncryptionSettings& settings) {
+Status register_here(const Vault::Machine& machine, const OpenedVault& vault, const EncryptionStatus& status) {
   Registration registration;
   registration.vault = vault.header().id;
   registration.path = vault.path().is_absolute() ? vault.path() : std::filesystem::absolute(vault.path());
   registration.path = registration.path.lexically_normal();
-  registration.key_vault = settings.key_vault;
-  registration.key = settings.key;
+  registration.key_vault = status.settings.key_vault;
+  registration.key = status.settings.key;
+  registration.needed = needed_keys(status.versions);
   return machine.state.register_vault(registration);
 }
 
@@ -32,7 +33,7 @@ Status start_incarnation(const Vault::Machine& machine, const std::filesystem::p
   VAULTFS_ASSIGN_OR_RETURN(const auto vault, opening.run());
   vault->record_activity("vault.trust", "Succeeded", format_fingerprint(trusted.root_fingerprint),
                          "an older copy was accepted");
-  VAULTFS_RETURN_IF_ERROR(register_here(machine, *vault, vault->custody().status().settings));
+  VAULTFS_RETURN_IF_ERROR(register_here(machine, *vault, vault->custody().status()));
   return vault->close();
 }
 
@@ -91,9 +92,14 @@ Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::pa
   const std::optional<Pin> instead = same_root ? std::nullopt : std::optional<Pin>(trusted);
   VaultOpening opening(machine, options, instead, tree);
   auto opened = opening.run();
+  // The fingerprint was compared just now, and the newest head is genuine and newer than the pinned one: the lost
+  // history between is the only thing to be forgiven.
+  trusted.incarnation = same_root ? known->incarnation : 0;
+  const std::optional<Pin> without_history(trusted);
+  VaultOpening again(machine, options, without_history, tree);
+  if (!opened.ok() && same_root && opened.code() == ErrorCode::PinOutdated) opened = again.run();
   if (!opened.ok()) {
     if (!same_root || !accept_older || opened.code() != ErrorCode::RollbackDetected) return std::move(opened).error();
-    trusted.incarnation = known->incarnation;
     VAULTFS_RETURN_IF_ERROR(
         machine.state.audit("vault.trust", "an older copy of vault " + to_hex(header.id.view()) + " was accepted"));
     return accept_older_copy(machine, path, trusted, *known);
@@ -101,7 +107,7 @@ Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::pa
   VAULTFS_RETURN_IF_ERROR(machine.state.audit("vault.trust", "vault " + to_hex(header.id.view()) + " is trusted"));
   if (known.has_value() && !same_root) VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(header.id));
   VAULTFS_RETURN_IF_ERROR((*opened)->pin_newest_head());
-  VAULTFS_RETURN_IF_ERROR(register_here(machine, **opened, (*opened)->custody().status().settings));
+  VAULTFS_RETURN_IF_ERROR(register_here(machine, **opened, (*opened)->custody().status()));
   opened->reset();
   record_trust(machine, path, fingerprint);
   VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(header.id));

@@ -192,5 +192,48 @@ TEST_F(ActivityLogTest, ASealedVaultTakesNoEntries) {
   EXPECT_EQ(log->entries().code(), ErrorCode::KeyRevoked);
 }
 
+TEST_F(ActivityLogTest, NothingIsAddedWithTheKeyOfAClosedEpoch) {
+  auto log = open();
+  for (const char* subject : {"a", "b"}) ASSERT_TRUE(log->append(entry(subject)).ok());
+  const Digest chain = log->chain();
+  // Whoever has the old key goes on in the same file, or in one of his own.
+  for (const bool own_file : {false, true}) {
+    if (own_file) log = open();
+    ASSERT_TRUE(log->append(entry("x")).ok());
+    keys_ = make_test_keys(Suite::aes_gcm, 2, 0, 1);
+    for (const bool read_only : {false, true}) {
+      auto later = ActivityLog::open(env_, kDirectory, *keys_, read_only, 2, chain, true);
+      ASSERT_TRUE(later.ok());
+      EXPECT_EQ((*later)->count(), 2U);
+      const auto entries = (*later)->entries();
+      ASSERT_EQ(entries.code(), ErrorCode::DamagedActivityLog);
+      EXPECT_NE(entries.error().message.find("activity entry 3: "), std::string::npos) << entries.error().message;
+      EXPECT_NE(entries.error().message.find("closed"), std::string::npos) << entries.error().message;
+    }
+    // Where the head does not name the keyring that closed the epoch, that tells nothing.
+    EXPECT_EQ(subjects(*open(true, 2, chain)), "abx");
+    keys_ = make_test_keys();
+    if (!own_file) {
+      env_.remove(file(1));
+      log = open();
+      for (const char* subject : {"a", "b"}) ASSERT_TRUE(log->append(entry(subject)).ok());
+      log.reset();
+    }
+  }
+}
+
+TEST_F(ActivityLogTest, EntriesOfBeforeTheEpochWasClosedStay) {
+  auto log = open();
+  for (const char* subject : {"a", "b"}) ASSERT_TRUE(log->append(entry(subject)).ok());
+  const std::uint64_t known = log->count();
+  const Digest chain = log->chain();
+  keys_ = make_test_keys(Suite::aes_gcm, 2, 0, 1);
+  auto later = ActivityLog::open(env_, kDirectory, *keys_, false, known, chain, true);
+  ASSERT_TRUE(later.ok());
+  EXPECT_EQ(subjects(**later), "ab");
+  ASSERT_TRUE((*later)->append(entry("c")).ok());
+  EXPECT_EQ(subjects(**later), "abc");
+}
+
 }  // namespace
 }  // namespace vaultfs

@@ -105,5 +105,29 @@ TEST(ChooseHead, FindsARollback) {
   EXPECT_EQ(choose_head(chain, Generation(2), second).code(), ErrorCode::RollbackDetected);
 }
 
+TEST(Head, AHistoryThatIsCutOffIsToldFromOneThatWasChanged) {
+  std::vector<Head::Signed> kept = a_chain(9);
+  kept.resize(4);  // 9 to 6
+  EXPECT_EQ(choose_head(kept, Generation(3), Digest{}).code(), ErrorCode::RollbackDetected);
+  EXPECT_TRUE(history_is_cut_off(kept, Generation(3), 1));
+  EXPECT_TRUE(history_is_cut_off(kept, Generation(4), 1));
+  EXPECT_FALSE(history_is_cut_off(kept, Generation(5), 1)) << "head 6 names it";
+  EXPECT_FALSE(history_is_cut_off(kept, Generation(6), 1));
+  EXPECT_FALSE(history_is_cut_off(kept, Generation(12), 1)) << "older than the pin";
+  EXPECT_FALSE(history_is_cut_off(kept, Generation(3), 2)) << "another incarnation";
+  EXPECT_FALSE(history_is_cut_off(kept, Generation(0), 1));
+  EXPECT_FALSE(history_is_cut_off({}, Generation(3), 1));
+  // A head is missing in the midst: whoever prunes does not do that.
+  std::vector<Head::Signed> hole = kept;
+  hole.erase(hole.begin() + 1);
+  EXPECT_FALSE(history_is_cut_off(hole, Generation(3), 1));
+  std::vector<Head::Signed> older_left = a_chain(9);
+  older_left.erase(older_left.begin() + 3, older_left.begin() + 7);  // 9, 8, 7 and 2, 1
+  EXPECT_FALSE(history_is_cut_off(older_left, Generation(3), 1));
+  std::vector<Head::Signed> other = kept;
+  other[2].file_digest = Digest{};
+  EXPECT_FALSE(history_is_cut_off(other, Generation(3), 1));
+}
+
 }  // namespace
 }  // namespace vaultfs

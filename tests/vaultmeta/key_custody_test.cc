@@ -684,5 +684,94 @@ TEST(KeyCustodyTest, ASlowProviderDelaysNeitherSealingNorReaders) {
   EXPECT_EQ(world.custody->status().access, KeyAccess::available);
 }
 
+TEST(KeyCustodyTest, AccessThatComesBackDuringTheCloseKeepsTheKeys) {
+  CustodyWorld world;
+  world.create();
+  world.kv->deny = true;
+  EXPECT_FALSE(world.custody->refresh().ok());
+  world.env.sim_clock().advance_seconds(301);
+  EXPECT_FALSE(world.custody->enforce_deadlines([&] {
+    world.kv->deny = false;
+    refresh(world);
+  }));
+  EXPECT_EQ(world.custody->status().access, KeyAccess::available);
+  EXPECT_TRUE(world.custody->root_mac("l", {}).ok());
+  EXPECT_TRUE(world.custody->keys().current().ok());
+}
+
+TEST(KeyCustodyTest, ADisabledCopyElsewhereMakesNoRevocationOfAnOutage) {
+  CustodyWorld world;
+  world.create();
+  auto here = std::make_shared<FakeKeyVault>("here", world.env.clock());
+  here->import_version("copy", *world.kv, "kek", world.v1);
+  here->info("copy", world.v1).enabled = false;
+  world.resolver.add(here);
+  world.resolver.places[world.v1] = {"here", "copy"};
+  world.kv->outage = true;
+  EXPECT_EQ(world.custody->refresh().code(), ErrorCode::KeyVaultUnavailable);
+  EXPECT_EQ(world.custody->status().access, KeyAccess::unreachable);
+  EXPECT_EQ(world.open().code(), ErrorCode::KeyVaultUnavailable);
+  // A copy that works helps through the outage.
+  here->info("copy", world.v1).enabled = true;
+  ASSERT_TRUE(world.open().ok());
+  EXPECT_EQ(world.custody->status().access, KeyAccess::available);
+  // Where the vault's own key vault says that the key is gone, that is its word.
+  here->info("copy", world.v1).enabled = false;
+  world.kv->outage = false;
+  world.kv->remove_key("kek");
+  EXPECT_EQ(world.custody->refresh().code(), ErrorCode::KeyRevoked);
+}
+
+TEST(KeyCustodyTest, TheMachineListsEveryVersionThatIsNeededBeforeItsKeyringIsDurable) {
+  CustodyWorld world;
+  world.create();
+  auto other = std::make_shared<FakeKeyVault>("other", world.env.clock());
+  const std::string theirs = other->add_version("key");
+  world.resolver.add(other);
+  const RegisteredKey first{"kv", "kek", world.v1};
+  const RegisteredKey second{"other", "key", theirs};
+  const auto needed = [&] { return world.machine->registrations()->front().needed.value(); };
+  // A registration of an older vaultfs gets its list at the next opening.
+  ASSERT_TRUE(world.machine->register_vault({world.header.id, "/vault", "kv", "kek"}).ok());
+  ASSERT_TRUE(world.open().ok());
+  EXPECT_THAT(needed(), ElementsAre(first));
+  ASSERT_TRUE(world.custody->set_key(KeyRef::parse("other/key").value()).ok());
+  EXPECT_THAT(needed(), ElementsAre(first, second)) << "the old key's version is Retiring";
+  complete_backup(world);
+  EXPECT_THAT(refresh(world).retired, ElementsAre(world.v1));
+  EXPECT_THAT(needed(), ElementsAre(second));
+}
+
+TEST(KeyCustodyTest, AtNoStepIsAVersionNeededThatTheMachineDoesNotList) {
+  for (const bool retiring : {false, true}) {
+    bool done = false;
+    for (std::uint64_t steps = 0; !done; ++steps) {
+      ASSERT_LT(steps, 300U);
+      CustodyWorld world;
+      world.create();
+      const std::vector<RegisteredKey> first{{"kv", "kek", world.v1}};
+      ASSERT_TRUE(world.machine->register_vault({world.header.id, "/vault", "kv", "kek", first}).ok());
+      world.kv->add_version("kek");
+      if (retiring) {
+        refresh(world);
+        complete_backup(world);
+      }
+      world.env.fail_after(steps);
+      done = world.custody->refresh().ok();
+      world.close();
+      world.env.crash(steps, CrashMode::random);
+      const std::vector<RegisteredKey> listed = world.machine->registrations()->front().needed.value();
+      const auto closed = ClosedKeyring::decode(world.env.read(world.keyring_files().back()));
+      ASSERT_TRUE(closed.ok());
+      for (const KeyringSlot& slot : closed->slots) {
+        EXPECT_THAT(listed, Contains(RegisteredKey{slot.key_vault, slot.key, slot.version})) << steps;
+      }
+      if (done) {
+        EXPECT_EQ(listed.size(), retiring ? 1U : 2U);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace vaultfs

@@ -9,6 +9,7 @@
 #include "crypto/hash.h"
 #include "tests/support/custody_world.h"
 #include "vaultmeta/kek_access.h"
+#include "vaultmeta/keyring_form.h"
 
 namespace vaultfs {
 namespace {
@@ -224,6 +225,41 @@ TEST(KeyringTest, MissingAndForeignFilesAreNamed) {
   world.header.id = id;
   for (const auto& file : world.keyring_files()) world.env.remove(file);
   EXPECT_EQ(world.open().code(), ErrorCode::KeyringMissing);
+}
+
+TEST(KeyringTest, RetiringKeysStandInOneOrderOnly) {
+  KeyringSecrets secrets;
+  secrets.root_key = std::move(SecretBuffer::random(32)).value();
+  secrets.id_key = std::move(SecretBuffer::random(32)).value();
+  secrets.epochs.emplace(EpochNumber(1), EpochRecord{std::move(SecretBuffer::random(32)).value(), {}, std::nullopt});
+  std::vector<KeyringSlot> slots;
+  for (const char* version : {"a", "b", "c"}) {
+    VersionRecord record;
+    record.key_vault = "kv";
+    record.key = "kek";
+    record.version = version;
+    record.first_epoch = EpochNumber(1);
+    if (slots.empty()) {
+      secrets.rule.start(record);
+    } else {
+      ASSERT_TRUE(secrets.rule.take_effect(record, {}).ok());
+    }
+    KeyringSlot slot;
+    slot.version = version;
+    slot.role = version[0] == 'c' ? VersionRole::active : VersionRole::retiring;
+    slots.push_back(slot);
+    if (slot.role == VersionRole::retiring)
+      secrets.retiring_keys.emplace(version, std::move(SecretBuffer::random(32)).value());
+  }
+  auto plain = encode_secrets(secrets, Digest{});
+  ASSERT_TRUE(plain.ok());
+  ASSERT_TRUE(decode_secrets(*plain, Digest{}, slots).ok());
+  constexpr std::size_t kEntries = 32 + 32 + 4 + (8 + 8 + 1 + 8 + 32) + 4;
+  constexpr std::size_t kEntryBytes = 4 + 1 + 32;
+  const auto first = plain->mutable_view().begin() + kEntries;
+  ASSERT_EQ(first[4], std::byte{'a'});
+  std::swap_ranges(first, first + kEntryBytes, first + kEntryBytes);
+  EXPECT_EQ(decode_secrets(*plain, Digest{}, slots).code(), ErrorCode::DamagedKeyring);
 }
 
 }  // namespace

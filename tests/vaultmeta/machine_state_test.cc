@@ -2,7 +2,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <filesystem>
+
+#include "tests/support/scratch_directory.h"
 #include "tests/support/sim_env.h"
 
 namespace vaultfs {
@@ -159,6 +163,59 @@ TEST_F(MachineStateTest, TheAuditLogIsChained) {
 TEST_F(MachineStateTest, AHomeWhereAnythingElseIsIsRefused) {
   env.write("/file", bytes_of("x"));
   EXPECT_EQ(MachineState::open(env, "/file").code(), ErrorCode::NotADirectory);
+}
+
+TEST_F(MachineStateTest, ARegistrationListsTheVersionsThatAreNeeded) {
+  Registration one{pin(1).vault, "/vault", "kv", "kek", {{{"kv", "kek", "v1"}, {"other", "key", "v2"}}}};
+  ASSERT_TRUE(state->register_vault(one).ok());
+  reopen();
+  ASSERT_EQ(state->registrations().value(), std::vector<Registration>{one});
+  ASSERT_TRUE(state->change_registration(one.vault, [](Registration& found) { found.needed->pop_back(); }).ok());
+  one.needed->pop_back();
+  EXPECT_EQ(state->registrations().value(), std::vector<Registration>{one});
+  const Env::Path file = env.files("/var/home/vaults").front();
+  const std::string good(text_of(env.read(file)));
+  for (const char* needed : {"1", "{}", "[1]", "[{\"key_vault\":\"kv\",\"key\":\"kek\"}]"}) {
+    const std::size_t begin = good.find("\"needed\":");
+    ASSERT_NE(begin, std::string::npos);
+    const std::size_t end = good.find(']', begin);
+    env.write(file, bytes_of(good.substr(0, begin) + "\"needed\":" + needed + good.substr(end + 1)));
+    EXPECT_EQ(state->registrations().code(), ErrorCode::DamagedMachineState) << needed;
+  }
+  ASSERT_TRUE(state->forget_vault(one.vault).ok());
+  ASSERT_TRUE(state->change_registration(one.vault, [](Registration& found) { found.key = "x"; }).ok());
+  EXPECT_THAT(state->registrations().value(), IsEmpty()) << "a forgotten vault came back";
+}
+
+TEST_F(MachineStateTest, ARegistrationOfAnOlderVaultfsHasNoSuchList) {
+  const Registration old{pin(1).vault, "/vault", "kv", "kek"};
+  ASSERT_TRUE(state->register_vault(old).ok());
+  const Env::Path file = env.files("/var/home/vaults").front();
+  env.write(file, bytes_of("{\"vault\":\"" + to_hex(old.vault.view()) +
+                           "\",\"path\":\"/vault\",\"key_vault\":\"kv\",\"key\":\"kek\"}\n"));
+  ASSERT_EQ(state->registrations().value(), std::vector<Registration>{old});
+  EXPECT_FALSE(state->registrations().value().front().needed.has_value());
+}
+
+TEST(MachineStateOnDisk, WhatBelongsToOthersIsNotTrusted) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can give a file away";
+  const ScratchDirectory scratch;
+  const auto home = scratch / "home";
+  auto opened = MachineState::open(posix_env(), home);
+  ASSERT_TRUE(opened.ok());
+  Pin pin;
+  pin.vault.data()[0] = std::byte{1};
+  ASSERT_TRUE((*opened)->set_pin(pin).ok());
+  const auto file = home / "pins" / (to_hex(pin.vault.view()) + ".pin");
+  ASSERT_EQ(::chown(file.c_str(), 65534, 0), 0);
+  EXPECT_EQ((*opened)->pin(pin.vault).code(), ErrorCode::PermissionDenied);
+  ASSERT_EQ(::chown(file.c_str(), 0, 0), 0);
+  std::filesystem::permissions(file, static_cast<std::filesystem::perms>(0620));
+  EXPECT_EQ((*opened)->pin(pin.vault).code(), ErrorCode::PermissionDenied);
+  std::filesystem::permissions(file, static_cast<std::filesystem::perms>(0600));
+  EXPECT_TRUE((*opened)->pin(pin.vault).ok());
+  ASSERT_EQ(::chown(home.c_str(), 65534, 0), 0);
+  EXPECT_EQ(MachineState::open(posix_env(), home).code(), ErrorCode::PermissionDenied);
 }
 
 }  // namespace

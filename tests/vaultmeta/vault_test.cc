@@ -555,5 +555,52 @@ TEST_F(Rollback, ACopyThatLacksItsNewestPartsOpensReadOnlyAtItsNewestCompletePoi
   EXPECT_TRUE(mentions(world_.vault->opening_notes(), "0000000000000002.seg is missing"));
 }
 
+TEST(Vault, APinOlderThanTheHeadsThatAreKeptIsNoRollbackAndTrustMovesIt) {
+  VaultWorld world;
+  const auto created = world.create();
+  ASSERT_OK(created);
+  ASSERT_OK(world.open());
+  ASSERT_OK(world.back_up("vm1", "a"));
+  const auto home = world.files("/home");
+  const auto old_vault = world.files();
+  for (int i = 0; i < 1030; ++i) ASSERT_OK(world.vault->write_head());
+  ASSERT_OK(world.back_up("vm1", "b"));
+  world.close_without_a_word();
+  const auto newest_home = world.files("/home");
+  world.put_back(home, "/home");
+  const Status outdated = world.open();
+  ASSERT_EQ(outdated.code(), ErrorCode::PinOutdated);
+  EXPECT_NE(outdated.error().message.find("vault trust VAULT --fingerprint"), std::string::npos);
+  EXPECT_EQ(world.open_read_only().code(), ErrorCode::PinOutdated);
+  EXPECT_EQ(trust_vault(world.machine(), "/vault", Digest{}, false).code(), ErrorCode::FingerprintMismatch);
+  EXPECT_EQ(world.open().code(), ErrorCode::PinOutdated);
+  ASSERT_OK(trust_vault(world.machine(), "/vault", created->root_fingerprint, false));
+  ASSERT_OK(world.open());
+  EXPECT_EQ(world.points(), (std::vector<std::string>{"vm1=a", "vm1=b"}));
+  EXPECT_EQ(world.vault->custody().incarnation(), 1U) << "a plain trust starts none";
+  world.close_without_a_word();
+  // What really is older stays a rollback, and a plain trust does not help.
+  world.put_back(newest_home, "/home");
+  world.put_back(old_vault);
+  EXPECT_EQ(world.open().code(), ErrorCode::RollbackDetected);
+  EXPECT_EQ(trust_vault(world.machine(), "/vault", created->root_fingerprint, false).code(),
+            ErrorCode::RollbackDetected);
+}
+
+TEST(Vault, HeadsThatWereTakenAwayInTheMidstAreARollback) {
+  VaultWorld world;
+  const auto created = world.create();
+  ASSERT_OK(created);
+  ASSERT_OK(world.open());
+  const auto home = world.files("/home");
+  for (int i = 0; i < 9; ++i) ASSERT_OK(world.vault->write_head());
+  world.close_without_a_word();
+  world.put_back(home, "/home");
+  world.env.remove("/vault/heads/0000000000000005.head");
+  EXPECT_EQ(world.open().code(), ErrorCode::RollbackDetected);
+  EXPECT_EQ(trust_vault(world.machine(), "/vault", created->root_fingerprint, false).code(),
+            ErrorCode::RollbackDetected);
+}
+
 }  // namespace
 }  // namespace vaultfs
