@@ -1,6 +1,7 @@
 #include "tools/machine.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "crypto/keyvault/private_file.h"
 #include "crypto/passphrase.h"
 #include "tools/control/unique_fd.h"
 #include "vaultmeta/local_resolver.h"
@@ -61,11 +63,17 @@ Result<SecretBuffer> read_line_silently(const std::string& prompt) {
 Result<SecretBuffer> obtain_passphrase(const std::filesystem::path& file, int descriptor, bool prompt, bool confirm,
                                        const std::string& what) {
   if (!file.empty()) {
-    const UniqueFd opened(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+    const UniqueFd opened = open_or_duplicate(file.string());
     if (!opened.valid()) {
       return Error{error_from_errno(errno),
                    "cannot open the passphrase file " + file.string() + ": " + std::strerror(errno)};
     }
+    // Of the file that is open, not of what has its name by now. Devices and pipes (/dev/stdin, <(command)) are the
+    // caller's own doing.
+    struct stat st {};
+    if (::fstat(opened.get(), &st) != 0)
+      return Error{error_from_errno(errno), file.string() + ": " + std::strerror(errno)};
+    if (S_ISREG(st.st_mode)) VAULTFS_RETURN_IF_ERROR(check_trusted_owner(file, st.st_uid));
     return read_passphrase(opened.get());
   }
   if (descriptor >= 0) return read_passphrase(descriptor);

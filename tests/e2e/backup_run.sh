@@ -87,3 +87,33 @@ if [[ $EUID == 0 && -c /dev/loop-control ]] && losetup -f >/dev/null 2>&1; then
   ctl restore "$vault" device --to "$scratch/vda" >/dev/null
   assert_same "$scratch/tiny" "$scratch/vda"
 fi
+
+say "a mount of another user: descriptors are read as they were given, by root and by that user"
+if [[ $(id -u) == 0 ]] && command -v setpriv fusermount3 >/dev/null; then
+  theirs=$scratch/theirs
+  install -d -m 0700 -o 65534 -g 65534 "$theirs" "$theirs/mnt"
+  as_nobody() {
+    env VAULTFS_HOME="$theirs/home" VAULTFS_RUNTIME_DIR="$theirs/run" \
+      setpriv --reuid=65534 --regid=65534 --clear-groups -- "$@"
+  }
+  install -d -m 0755 "$scratch/bin"
+  install -m 0755 "$vaultfs" "$vaultctl" "$scratch/bin" # the build directory may be root's alone
+  as_nobody "$scratch/bin/vaultctl" vault create "$theirs/vault" --no-recovery >/dev/null
+  chmod 0600 "$scratch/text"
+  as_nobody "$scratch/bin/vaultctl" backup run "$theirs/vault" given --disk d=/dev/fd/7 7<"$scratch/text" >/dev/null
+  as_nobody "$scratch/bin/vaultctl" restore "$theirs/vault" given --to "$theirs/given" >/dev/null
+  assert_same "$scratch/text" "$theirs/given"
+  if as_nobody "$scratch/bin/vaultfs" "$theirs/vault" "$theirs/mnt" 2>"$scratch/err"; then
+    # Root may ask the owner, whoever that is; the owner could not open root's file by itself.
+    VAULTFS_HOME=$theirs/home VAULTFS_RUNTIME_DIR=$theirs/run "$vaultctl" backup run "$theirs/vault" fd \
+      --disk "a=$scratch/text" >/dev/null
+    as_nobody "$scratch/bin/vaultctl" backup run "$theirs/vault" fd --disk b=/dev/fd/7 7<"$scratch/text" >/dev/null
+    as_nobody "$scratch/bin/vaultctl" restore "$theirs/vault" fd --to "$theirs/back" >/dev/null
+    assert_same "$scratch/text" "$theirs/back/a"
+    assert_same "$scratch/text" "$theirs/back/b"
+    as_nobody fusermount3 -u "$theirs/mnt"
+  else
+    grep -Eq 'PermissionDenied|MemoryLockFailed|fusermount' "$scratch/err" || fail "no mount: $(cat "$scratch/err")"
+    say "users can't mount here: $(cat "$scratch/err")"
+  fi
+fi

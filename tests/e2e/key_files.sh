@@ -33,6 +33,25 @@ expect_error WrongPassphrase 22 "$vaultctl" key import other/k --from "$scratch/
 ctl key import other/k --from "$scratch/k.pem" --file-passphrase-file "$scratch/file-pass" >/dev/null
 assert_eq "$(jctl '.versions[0].version' key list other/k)" "$id"
 
+say "an import does not undo a decision: a disabled version stays disabled, under its name and any other"
+ctl key disable other/k/"$id" --override k >/dev/null
+expect_error AlreadyExists 4 "$vaultctl" key import other/k --from "$scratch/k.pem" --file-passphrase-file "$scratch/file-pass"
+grep -q 'vaultctl key enable' "$scratch/err" || grep -q 'key enable' <<<"$("$vaultctl" key import other/k --from "$scratch/k.pem" \
+  --file-passphrase-file "$scratch/file-pass" 2>&1 || true)"
+assert_eq "$(jctl '.versions[0].state' key list other/k)" Disabled
+expect_error KeyVersionDisabled 21 "$vaultctl" key import other/copy --from "$scratch/k.pem" --file-passphrase-file "$scratch/file-pass"
+expect_error KeyNotFound 3 "$vaultctl" key list other/copy
+ctl key import other/copy --enable --from "$scratch/k.pem" --file-passphrase-file "$scratch/file-pass" >/dev/null
+assert_eq "$(jctl '.versions[0].state' key list other/copy)" Enabled
+assert_eq "$(jctl '.versions[0].state' key list other/k)" Disabled
+
+say "a passphrase file of another user is refused"
+if [[ $(id -u) == 0 ]]; then
+  cp "$scratch/kv-pass" "$scratch/foreign-pass"
+  chown nobody "$scratch/foreign-pass"
+  expect_error PermissionDenied 5 "$vaultctl" --passphrase-file "$scratch/foreign-pass" key rotate safe/k
+fi
+
 say "keys made by openssl: RSA of 2048, 3072, 4096 bits yes; others no"
 for bits in 2048 3072; do
   openssl genpkey -algorithm RSA -pkeyopt "rsa_keygen_bits:$bits" -out "$scratch/rsa.pem" 2>/dev/null
@@ -50,7 +69,7 @@ code=0
 "$vaultctl" key import other/noise --from "$scratch/noise.pem" </dev/null 2>"$scratch/err" || code=$?
 [[ $code != 0 ]] && grep -Eq '^vaultctl: [A-Za-z]+: ' "$scratch/err" || fail "noise was taken for a key: $(cat "$scratch/err")"
 expect_error NotFound 3 "$vaultctl" key import other/none --from "$scratch/none.pem"
-assert_eq "$(jctl '.keys | sort | join(" ")' keyvault show other)" "k rsa2048 rsa3072"
+assert_eq "$(jctl '.keys | sort | join(" ")' keyvault show other)" "copy k rsa2048 rsa3072"
 
 say "expired and not yet valid versions"
 expect_error Usage 2 "$vaultctl" key create other/t --expires tomorrow

@@ -296,5 +296,50 @@ TEST_F(ControlTest, AnOwnerThatEndsBeforeItAnswersIsAnError) {
   EXPECT_EQ(answer.code(), ErrorCode::IoError);
 }
 
+TEST_F(ControlTest, StopsThoughAClientDoesNotTakeItsAnswer) {
+  Event answering;
+  auto server = start([&](const Caller&, Message&, const ControlServer::SendProgress&) -> Result<json> {
+    answering.set();
+    return json{{"much", std::string(8U << 20, 'x')}};
+  });
+  const UniqueFd deaf = connect_to(socket_);
+  ASSERT_TRUE(deaf.valid());
+  ASSERT_TRUE(send_message(deaf.get(), {{"verb", "x"}, {"arguments", json::object()}}).ok());
+  ASSERT_TRUE(answering.wait());
+  Event stopped;
+  std::thread stopper([&] {
+    server->stop();
+    stopped.set();
+  });
+  const bool in_time = stopped.wait();
+  EXPECT_TRUE(in_time) << "stop() waits for a client that takes nothing";
+  if (!in_time) ::shutdown(deaf.get(), SHUT_RDWR);
+  stopper.join();
+}
+
+TEST_F(ControlTest, AClientThatDoesNotTakeItsProgressHoldsUpNoEnd) {
+  std::atomic<bool> told = false;
+  Event begun;
+  auto server = start([&](const Caller&, Message&, const ControlServer::SendProgress& progress) -> Result<json> {
+    begun.set();
+    while (progress({{"text", std::string(65536, 'x')}})) continue;
+    told = true;
+    return json::object();
+  });
+  const UniqueFd deaf = connect_to(socket_);
+  ASSERT_TRUE(send_message(deaf.get(), {{"verb", "x"}, {"arguments", json::object()}}).ok());
+  ASSERT_TRUE(begun.wait());
+  Event stopped;
+  std::thread stopper([&] {
+    server->stop();
+    stopped.set();
+  });
+  const bool in_time = stopped.wait();
+  EXPECT_TRUE(in_time);
+  EXPECT_TRUE(told) << "the request was not told that its client is gone";
+  if (!in_time) ::shutdown(deaf.get(), SHUT_RDWR);
+  stopper.join();
+}
+
 }  // namespace
 }  // namespace vaultfs

@@ -44,9 +44,10 @@ class KeyImpactTest : public testing::Test {
     EXPECT_TRUE(found.ok()) << (found.ok() ? "" : found.error().message);
     return found.ok() ? std::move(*found) : std::vector<VaultImpact>();
   }
-  // The machine's list says that the vault uses another key now, as after `encryption set`.
+  // The machine's list says that the vault uses another key now, as after `encryption set` and a backup.
   void register_under(const std::string& key) {
-    ASSERT_TRUE(machine_->state().register_vault({id_, vault(), "office", key}).ok());
+    const std::vector<RegisteredKey> needed{{"office", key, "00000000000000000000000000000001"}};
+    ASSERT_TRUE(machine_->state().register_vault({id_, vault(), "office", key, needed}).ok());
   }
   // Nobody can open the vault until the version is enabled again.
   void lock_out() { ASSERT_TRUE(key_vault_->set_enabled("backup", version_, false).ok()); }
@@ -128,6 +129,32 @@ TEST_F(KeyImpactTest, AnotherVaultInItsPlaceDoesNotSpeakForIt) {
   EXPECT_FALSE(found[0].reachable);
   EXPECT_EQ(found[0].vault, to_hex(id_.view()));
   EXPECT_TRUE(found[0].needs(version_));
+}
+
+TEST_F(KeyImpactTest, AVaultThatIsAwayStillNeedsTheRetiringVersionOfItsOldKey) {
+  ASSERT_TRUE(key_vault_->create_key("other", {2048, std::nullopt, std::nullopt}).ok());
+  CommandContext& context = context_;
+  VaultRequest wanted{vault().string(), "encryption.set"};
+  wanted.arguments = {{"key", "office/other"}};
+  const auto set = request(context, std::move(wanted));
+  ASSERT_TRUE(set.ok()) << set.error().message;
+  std::filesystem::rename(vault(), scratch_ / "moved");  // its disk is away
+  ASSERT_EQ(impact(backup_).size(), 1U) << "the old key has a Retiring version";
+  EXPECT_FALSE(impact(backup_)[0].reachable);
+  EXPECT_TRUE(impact(backup_)[0].needs(version_));
+  EXPECT_EQ(impact(other_).size(), 1U);
+  EXPECT_EQ(impact(KeyRef{"elsewhere", "imported", version_}).size(), 1U);
+  EXPECT_TRUE(impact(KeyRef{"office", "third", std::nullopt}).empty());
+}
+
+TEST_F(KeyImpactTest, ARegistrationWithoutAListLeavesEveryVersionNeeded) {
+  ASSERT_TRUE(machine_->state().register_vault({id_, vault(), "office", "other"}).ok());
+  EXPECT_EQ(impact(KeyRef{"office", "third", std::nullopt}).size(), 0U) << "the vault itself can be asked";
+  std::filesystem::rename(vault(), scratch_ / "moved");
+  for (const KeyRef& key : {backup_, other_, KeyRef{"office", "third", std::nullopt}}) {
+    ASSERT_EQ(impact(key).size(), 1U);
+    EXPECT_TRUE(impact(key)[0].needs("0123456789abcdef0123456789abcdef"));
+  }
 }
 
 }  // namespace

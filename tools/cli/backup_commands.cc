@@ -9,6 +9,7 @@
 
 #include "tools/cli/command_context.h"
 #include "tools/cli/text_output.h"
+#include "tools/control/unique_fd.h"
 
 namespace vaultfs {
 namespace {
@@ -22,7 +23,7 @@ struct Arguments {
 };
 
 Result<UniqueFd> open_source(const std::string& path) {
-  UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  UniqueFd file = open_or_duplicate(path);
   if (!file.valid())
     return Error{error_from_errno(errno), "cannot open the disk " + path + ": " + std::strerror(errno)};
   struct stat st {};

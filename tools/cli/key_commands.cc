@@ -9,6 +9,7 @@
 
 #include "tools/cli/command_context.h"
 #include "tools/cli/key_impact.h"
+#include "tools/cli/key_import.h"
 #include "tools/cli/text_output.h"
 #include "tools/requests/json_forms.h"
 #include "vaultmeta/vault.h"
@@ -22,7 +23,7 @@ struct KeyArguments {
   std::string key, not_before, expires, file, passphrase_file, override_name, vault;
   int passphrase_fd = -1;
   unsigned bits = 0;
-  bool drop_retiring = false;
+  bool drop_retiring = false, enable = false;
 };
 
 Result<std::unique_ptr<LocalKeyVault>> open_key_vault(CommandContext& context, const KeyRef& key) {
@@ -203,11 +204,7 @@ std::string refusal_text(const KeyRef& key, const std::vector<VaultImpact>& need
 Status check_unchanged(Machine& machine, const std::vector<Registration>& registrations,
                        const std::vector<VaultImpact>& impacts) {
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> now, machine.state().registrations());
-  const bool same =
-      std::equal(now.begin(), now.end(), registrations.begin(), registrations.end(), [](const auto& a, const auto& b) {
-        return a.vault == b.vault && a.path == b.path && a.key_vault == b.key_vault && a.key == b.key;
-      });
-  if (!same)
+  if (now != registrations)
     return Error{ErrorCode::TryAgain, "a vault was registered or changed meanwhile; nothing was changed, try again"};
   for (const VaultImpact& impact : impacts) {
     const auto glance = glance_at_vault(machine.env(), impact.path);
@@ -325,6 +322,10 @@ Result<int> import_key(CommandContext& context, const KeyArguments& arguments) {
     VAULTFS_ASSIGN_OR_RETURN(
         passphrase, obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true, false, arguments.file));
   }
+  if (!arguments.enable) {
+    VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+    VAULTFS_RETURN_IF_ERROR(refuse_disabled_copy(*machine, key, pem, encrypted ? &passphrase : nullptr));
+  }
   VAULTFS_ASSIGN_OR_RETURN(const KeyVersionInfo version,
                            key_vault->import_version(key.key, pem, encrypted ? &passphrase : nullptr, std::nullopt));
   print(context, version_to_json(version),
@@ -384,6 +385,7 @@ void add_key_commands(CLI::App& app, CommandContext& context) {
   add_secret_options(*exported, *arguments);
   CLI::App* imported = add_with_key("import", "Add a version from a PEM file", import_key);
   imported->add_option("--from", arguments->file, "PKCS#8 PEM")->required();
+  imported->add_flag("--enable", arguments->enable, "also if the same version is disabled under another name here");
   add_secret_options(*imported, *arguments);
   CLI::App* rewrapped = add("rewrap", "Give a vault's keyring a fresh key under the active version", rewrap);
   rewrapped->add_option("VAULT", arguments->vault)->required();

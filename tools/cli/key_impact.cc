@@ -25,13 +25,16 @@ bool VaultImpact::needs(const std::string& version) const {
 
 bool may_need_key(Env& env, const Registration& registration, const KeyRef& key) {
   if (registration.key_vault == key.key_vault && registration.key == key.key) return true;
+  if (!registration.needed) return true;  // of an older vaultfs: nobody knows what it leaves out
+  const auto needs = [&key](const auto& use) {
+    return (use.key_vault == key.key_vault && use.key == key.key) || (key.version && use.version == *key.version);
+  };
+  if (std::any_of(registration.needed->begin(), registration.needed->end(), needs)) return true;
   const auto glance = glance_at_vault(env, registration.path);
   // Nothing to look at, or another vault in its place: the registration is all that is known.
   if (!glance.ok() || glance->header.id != registration.vault) return false;
-  return std::any_of(glance->slots.begin(), glance->slots.end(), [&key](const KeyringSlot& slot) {
-    if (slot.kind != SlotKind::key_vault) return false;
-    return (slot.key_vault == key.key_vault && slot.key == key.key) || (key.version && slot.version == *key.version);
-  });
+  return std::any_of(glance->slots.begin(), glance->slots.end(),
+                     [&needs](const KeyringSlot& slot) { return slot.kind == SlotKind::key_vault && needs(slot); });
 }
 
 Result<std::vector<VaultImpact>> find_impact(CommandContext& context, const KeyRef& key) {

@@ -26,9 +26,9 @@ struct VaultImpact {
   [[nodiscard]] std::string role_of(const std::string& version) const;
 };
 
-// Whether a vault that can't be asked may need the key: its registration names it, or a slot of the keyring that lies
-// there names it or the very version of `key` (not authenticated: it can only add caution). A registration that names
-// another key by now proves nothing about Retiring versions.
+// Whether a vault that can't be asked may need the key: its registration names it, or lists it or the very version of
+// `key` among those that the vault needs (Active and Retiring), or has no such list; or a slot of the keyring that lies
+// there names it (not authenticated: it can only add caution).
 [[nodiscard]] bool may_need_key(Env& env, const Registration& registration, const KeyRef& key);
 
 // Asks every vault that is registered for the key on this machine. Takes no lock of the key vault.

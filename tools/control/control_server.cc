@@ -7,11 +7,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
+#include <condition_variable>
 #include <cstring>
 #include <list>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 namespace vaultfs {
@@ -45,22 +49,33 @@ class Server final : public ControlServer {
     if (::write(wake_.get(), &one, sizeof one) < 0) std::abort();  // an eventfd of ours takes a write of eight bytes
     acceptor_.join();
     ::unlink(path_.c_str());
-    std::list<Connection> rest;
-    {
-      const std::lock_guard lock(mutex_);
-      rest.swap(connections_);
+    // Nobody adds connections any more.
+    for (Connection& connection : connections_) ::shutdown(connection.socket.get(), SHUT_RD);
+    const auto began = Clock::now();
+    std::unique_lock lock(mutex_);
+    while (!std::all_of(connections_.begin(), connections_.end(), [](const Connection& c) { return c.finished; })) {
+      for (const Connection& connection : connections_) {
+        if (!connection.sending_since) continue;
+        // A request may take its time, but a client that takes no bytes would hold up the end for ever.
+        if (Clock::now() - std::max(began, *connection.sending_since) >= kPatience)
+          ::shutdown(connection.socket.get(), SHUT_RDWR);
+      }
+      changed_.wait_for(lock, kLook);
     }
-    for (Connection& connection : rest) {
-      ::shutdown(connection.socket.get(), SHUT_RD);
-      connection.thread.join();
-    }
+    lock.unlock();
+    for (Connection& connection : connections_) connection.thread.join();
+    connections_.clear();
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::milliseconds kLook{100};
+
   struct Connection {
     UniqueFd socket;
     std::thread thread;
-    std::shared_ptr<std::atomic<bool>> finished = std::make_shared<std::atomic<bool>>(false);
+    bool finished = false;                           // its thread is about to end
+    std::optional<Clock::time_point> sending_since;  // a message is on its way to the client
   };
 
   void accept_loop() {
@@ -75,10 +90,12 @@ class Server final : public ControlServer {
       const std::lock_guard lock(mutex_);
       Connection& connection = connections_.emplace_back();
       connection.socket = std::move(socket);
-      connection.thread = std::thread([this, fd = connection.socket.get(), finished = connection.finished] {
-        serve(fd);
-        ::shutdown(fd, SHUT_RDWR);
-        finished->store(true);
+      connection.thread = std::thread([this, &connection] {
+        serve(connection);
+        ::shutdown(connection.socket.get(), SHUT_RDWR);
+        const std::lock_guard end_lock(mutex_);
+        connection.finished = true;
+        changed_.notify_all();
       });
     }
   }
@@ -86,7 +103,7 @@ class Server final : public ControlServer {
   void reap() {
     const std::lock_guard lock(mutex_);
     for (auto it = connections_.begin(); it != connections_.end();) {
-      if (it->finished->load()) {
+      if (it->finished) {
         it->thread.join();
         it = connections_.erase(it);
       } else {
@@ -95,28 +112,39 @@ class Server final : public ControlServer {
     }
   }
 
-  void serve(int socket) noexcept {
+  // False: the client is gone.
+  bool send(Connection& connection, const nlohmann::json& body) {
+    const auto note = [&](std::optional<Clock::time_point> since) {
+      const std::lock_guard lock(mutex_);
+      connection.sending_since = since;
+    };
+    note(Clock::now());
+    const Status sent = send_message(connection.socket.get(), body);
+    note(std::nullopt);
+    return sent.ok();
+  }
+
+  void serve(Connection& connection) noexcept {
+    const int socket = connection.socket.get();
     try {
       ucred peer{};
       socklen_t size = sizeof peer;
       if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return;
       if (peer.uid != 0 && peer.uid != ::geteuid()) {
-        static_cast<void>(
-            send_message(socket, error_to_json({ErrorCode::PermissionDenied, "the vault belongs to another user"}))
-                .ok());
+        send(connection, error_to_json({ErrorCode::PermissionDenied, "the vault belongs to another user"}));
         return;
       }
       auto request = receive_message(socket);
       if (!request.ok()) return;
-      const SendProgress progress = [socket](const nlohmann::json& body) {
-        return send_message(socket, {{"progress", body}}).ok();
+      const SendProgress progress = [this, &connection](const nlohmann::json& body) {
+        return send(connection, {{"progress", body}});
       };
       auto result = handler_({peer.uid, peer.pid}, request.value(), progress);
       const nlohmann::json answer =
           result.ok() ? nlohmann::json{{"result", std::move(result).value()}} : error_to_json(result.error());
-      static_cast<void>(send_message(socket, answer).ok());  // a client that left needs no answer
+      send(connection, answer);  // a client that left needs no answer
     } catch (const std::exception& failure) {
-      static_cast<void>(send_message(socket, error_to_json({ErrorCode::Internal, failure.what()})).ok());
+      send(connection, error_to_json({ErrorCode::Internal, failure.what()}));
     }
   }
 
@@ -125,7 +153,8 @@ class Server final : public ControlServer {
   std::filesystem::path path_;
   Handler handler_;
   std::atomic<bool> stopped_ = false;
-  std::mutex mutex_;  // guards connections_; a leaf
+  std::mutex mutex_;                 // guards connections_ and what their threads note in them; a leaf
+  std::condition_variable changed_;  // a connection has finished
   std::list<Connection> connections_;
   std::thread acceptor_;
 };

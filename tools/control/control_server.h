@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -32,8 +33,10 @@ class ControlServer {
   [[nodiscard]] static Result<std::unique_ptr<ControlServer>> start(const std::filesystem::path& socket,
                                                                     Handler handler);
   virtual ~ControlServer() = default;
-  // Stops listening, removes the socket and waits for the requests under way.
+  // Stops listening, removes the socket and waits for the requests under way. A client that does not take what is sent
+  // to it is waited for no longer than kPatience, then its connection is shut down.
   virtual void stop() = 0;
+  static constexpr std::chrono::seconds kPatience{5};
 };
 
 }  // namespace vaultfs

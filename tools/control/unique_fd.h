@@ -1,7 +1,12 @@
 #pragma once
 
+#include <fcntl.h>
 #include <unistd.h>
 
+#include <charconv>
+#include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace vaultfs {
@@ -32,5 +37,20 @@ class UniqueFd {
  private:
   int fd_ = -1;
 };
+
+// Opens a file for reading as a command line names it. "/dev/fd/N", "/proc/self/fd/N" and "/dev/stdin" mean a
+// descriptor that was inherited: that one is duplicated, because opening such a name asks for permission anew, which
+// the giver may have and this process not. Invalid with errno on failure.
+[[nodiscard]] inline UniqueFd open_or_duplicate(const std::string& path) {
+  int number = path == "/dev/stdin" ? STDIN_FILENO : -1;
+  for (const std::string_view prefix : {"/dev/fd/", "/proc/self/fd/"}) {
+    if (!std::string_view(path).starts_with(prefix)) continue;
+    const char* const end = path.data() + path.size();
+    const auto [rest, error] = std::from_chars(path.data() + prefix.size(), end, number);
+    if (error != std::errc{} || rest != end) number = -1;
+  }
+  if (number >= 0) return UniqueFd(::fcntl(number, F_DUPFD_CLOEXEC, 0));
+  return UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+}
 
 }  // namespace vaultfs

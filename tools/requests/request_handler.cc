@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <map>
 
 #include "fs/restore.h"
@@ -57,17 +58,26 @@ Result<json> encryption_refresh(const RequestContext& context, const json& /*arg
   return form;
 }
 
+// The custody keeps the registration in step with the keys; here only that there is one, and where the vault lies.
+Status ensure_registered(const RequestContext& context) {
+  Vault& vault = context.session.vault();
+  MachineState& state = context.machine.state();
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> known, state.registrations());
+  const VaultId id = vault.header().id;
+  if (std::any_of(known.begin(), known.end(), [&id](const Registration& one) { return one.vault == id; })) {
+    return state.change_registration(id, [&vault](Registration& one) { one.path = vault.path(); });
+  }
+  const EncryptionStatus status = vault.custody().status();
+  return state.register_vault(
+      {id, vault.path(), status.settings.key_vault, status.settings.key, needed_keys(status.versions)});
+}
+
 Result<json> encryption_set(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const std::string text, text_argument(arguments, "key"));
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, KeyRef::parse(text));
   Vault& vault = context.session.vault();
+  VAULTFS_RETURN_IF_ERROR(ensure_registered(context));
   VAULTFS_RETURN_IF_ERROR(vault.custody().set_key(key));
-  Registration registration;
-  registration.vault = vault.header().id;
-  registration.path = vault.path();
-  registration.key_vault = key.key_vault;
-  registration.key = key.key;
-  VAULTFS_RETURN_IF_ERROR(context.machine.state().register_vault(registration));
   return to_json(vault.custody().status());
 }
 
@@ -110,7 +120,8 @@ Result<DiskSource> disk_of(const RequestContext& context, const json& form, cons
   }
   const int descriptor = files[position->get<std::size_t>()].get();
   VAULTFS_RETURN_IF_ERROR(refuse_own_mount(context, descriptor));
-  disk.path = "/dev/fd/" + std::to_string(descriptor);
+  disk.path = "the disk " + disk.name;
+  disk.descriptor = descriptor;
   return disk;
 }
 
