@@ -202,6 +202,8 @@ void add_vault_commands(CLI::App& app, CommandContext& context) {
   show->add_option("VAULT", arguments->vault)->required();
   on_run(*show, context, [&context, arguments] { return show_vault(context, arguments->vault); });
 
+  add_hold_command(*group, context);
+
   const auto fingerprint = std::make_shared<std::string>();
   const auto accept_older = std::make_shared<bool>(false);
   CLI::App* trusted = group->add_subcommand("trust", "Pin the root key of a vault that came from another machine");
