@@ -136,6 +136,9 @@ class ActivityLogFiles final : public ActivityLog {
     const std::lock_guard lock(mutex_);
     VAULTFS_ASSIGN_OR_RETURN(const Scan scan, this->scan(!read_only_));
     last_file_ = scan.last_file;
+    // Epochs that this process closes later, and files that it makes itself, are no reason to doubt an entry.
+    closed_epochs_end_ = closed_epochs_end_ && scan.damage.has_value();
+    last_found_file_ = scan.last_file;
     count_ = scan.entries.size();
     if (count_ > 0) chain_ = scan.entries.back().chain;
     if (count_ < known_entries_) {
@@ -236,7 +239,8 @@ class ActivityLogFiles final : public ActivityLog {
     std::vector<ActivityEntry>& entries = file.entries;
     if (entries.empty()) return;
     // An epoch is closed after the log has gone on in a file of the next one, and the head is written later still.
-    if (closed_epochs_end_ && file.closed_epoch && entries.back().number > known_entries_) {
+    const bool found = !last_found_file_.has_value() || scan.last_file <= *last_found_file_;
+    if (closed_epochs_end_ && found && file.closed_epoch && entries.back().number > known_entries_) {
       std::erase_if(entries, [this](const ActivityEntry& entry) { return entry.number > known_entries_; });
       join(scan, {std::move(entries), false});
       if (!scan.damage.has_value())
@@ -311,7 +315,8 @@ class ActivityLogFiles final : public ActivityLog {
   const bool read_only_;
   const std::uint64_t known_entries_;
   const Digest known_chain_;
-  const bool closed_epochs_end_;
+  bool closed_epochs_end_;                          // set before the log is shared, as is the next
+  std::optional<ContainerNumber> last_found_file_;  // at the opening
 
   // Guards all below. Held across the log's own file I/O; only EpochKeys' lock is taken under it.
   mutable std::mutex mutex_;

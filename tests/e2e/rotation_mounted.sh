@@ -51,6 +51,9 @@ echo more >>"$mnt/vm/disk"
 ctl backup commit "$vault" vm >/dev/null
 assert_eq "$(ctl --json encryption show "$vault" | jq '[.versions[] | select(.role == "Retiring")] | length')" 0
 
+say "what the owner wrote under an epoch that it has closed since is no damage"
+ctl verify "$vault" >/dev/null
+
 say "mounting takes up a version that was made while unmounted"
 unmount_vault
 ctl key rotate office/backup --bits 2048 >/dev/null
