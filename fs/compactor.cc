@@ -54,17 +54,16 @@ Result<std::optional<unsigned>> Compactor::worthwhile_percent(Occasion occasion)
   return percent;
 }
 
-Result<std::optional<CompactionOutcome>> Compactor::compact_if_due(Occasion occasion) {
+Status Compactor::compact_if_due(Occasion occasion) {
   const std::lock_guard one_at_a_time(mutex_);
-  std::optional<CompactionOutcome> nothing;
   VAULTFS_RETURN_IF_ERROR(learn_points());
   VAULTFS_ASSIGN_OR_RETURN(const std::optional<unsigned> percent, worthwhile_percent(occasion));
-  if (!percent.has_value()) return nothing;
+  if (!percent.has_value()) return ok_status();
   const std::unique_lock alone(vault_.segments().long_uses(), std::try_to_lock);
-  if (!alone.owns_lock()) return nothing;
+  if (!alone.owns_lock()) return ok_status();
   const auto hold = vault_.env().lock(vault_.path() / kHoldFileName);
   if (!hold.ok()) {
-    if (hold.code() == ErrorCode::VaultBusy) return nothing;
+    if (hold.code() == ErrorCode::VaultBusy) return ok_status();
     return hold.error();
   }
   VAULTFS_RETURN_IF_ERROR(learn_points());  // a commit may have ended just now
@@ -76,11 +75,11 @@ Result<std::optional<CompactionOutcome>> Compactor::compact_if_due(Occasion occa
   VAULTFS_RETURN_IF_ERROR(tree_.retain_references());
   CompactionLimits limits;
   limits.least_dead_percent = *percent;
-  auto outcome = vault_.segments().compact(kept_, limits);
+  const auto outcome = vault_.segments().compact(kept_, limits);
   vault_.segments_moved();
   VAULTFS_RETURN_IF_ERROR(outcome);
   measured_ = true;
-  return std::optional<CompactionOutcome>(*outcome);
+  return ok_status();
 }
 
 }  // namespace vaultfs

@@ -22,9 +22,9 @@ class Compactor {
   Compactor(Vault& vault, WorkingTree& tree) : vault_(vault), tree_(tree) {}
 
   // Compacts if it pays, or if the disk is nearly full. Does nothing while a backup, a commit, a checkpoint, a reader
-  // of the vault or `vault hold` has a use for the segments as they are: the next look tries again. Nothing if nothing
-  // was done.
-  [[nodiscard]] Result<std::optional<CompactionOutcome>> compact_if_due(Occasion occasion);
+  // of the vault or `vault hold` has a use for the segments as they are: the next look tries again. After an error
+  // nothing needed is lost, and as much of the rest is gone as was done by then.
+  [[nodiscard]] Status compact_if_due(Occasion occasion);
 
  private:
   // The share of garbage from which a segment is compacted; nothing if it does not pay.

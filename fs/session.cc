@@ -112,8 +112,10 @@ void OpenedSession::checkpoint_if_long() {
 
 void OpenedSession::compact(Compactor::Occasion occasion) {
   // A failure loses nothing; the next look tries again.
-  const auto outcome = compactor_->compact_if_due(occasion);
-  if (!outcome.ok()) return vault_->warn("removing what nobody needs", outcome.error());
+  const Status status = compactor_->compact_if_due(occasion);
+  // Said once, not at each look: what stands in the way (damage, a full disk) tends to stay.
+  const bool told = compaction_failed_.exchange(!status.ok());
+  if (!status.ok() && !told) vault_->warn("removing what nobody needs", status.error());
 }
 
 Status OpenedSession::require_owner() const {

@@ -55,6 +55,7 @@ class OpenedSession final : public Session {
   std::unique_ptr<Compactor> compactor_;     // owner
   std::unique_ptr<ItemJobs> jobs_;           // owner
   std::atomic<bool> sealed_{false};
+  std::atomic<bool> compaction_failed_{false};  // and that was told
   bool closed_ = false;
   std::vector<std::unique_ptr<PeriodicTask>> timers_;
 };

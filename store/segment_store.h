@@ -64,7 +64,6 @@ struct CompactionOutcome {
   std::uint64_t removed_segments = 0;
   std::uint64_t removed_bytes = 0;
   std::uint64_t moved_bytes = 0;  // stored anew in another segment
-  std::uint64_t left_bytes = 0;   // of segments that were looked at and stay
 };
 
 // All chunks, patches and map pages of a vault: closed segments, one open segment, and the index from ChunkId to place.

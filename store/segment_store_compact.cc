@@ -47,8 +47,7 @@ void SegmentStoreImpl::set_unused(ContainerNumber number, std::uint64_t bytes) c
 }
 
 std::vector<SegmentStoreImpl::Candidate> SegmentStoreImpl::candidates(const std::set<ContainerNumber>& kept,
-                                                                      const CompactionLimits& limits,
-                                                                      CompactionOutcome& outcome) const {
+                                                                      const CompactionLimits& limits) const {
   std::map<ContainerNumber, std::uint64_t> live;
   index_.for_each_with_life([&](const ChunkPlace& place, bool needed) {
     if (needed) live[place.segment] += place.stored_bytes;
@@ -60,8 +59,6 @@ std::vector<SegmentStoreImpl::Candidate> SegmentStoreImpl::candidates(const std:
     const Candidate candidate{number, segment.file_bytes, live[number]};
     if (candidate.live_bytes * 100 <= candidate.file_bytes * (100 - std::min(limits.least_dead_percent, 100U))) {
       found.push_back(candidate);
-    } else {
-      outcome.left_bytes += candidate.file_bytes;
     }
     set_unused(number, candidate.file_bytes - std::min(candidate.live_bytes, candidate.file_bytes));
   }
@@ -123,7 +120,7 @@ Result<CompactionOutcome> SegmentStoreImpl::compact(const std::set<ContainerNumb
   // Uses that began before everything needed was retained may hold what was not.
   uses_.wait_for_earlier();
   CompactionOutcome outcome;
-  const std::vector<Candidate> found = candidates(kept, limits, outcome);
+  const std::vector<Candidate> found = candidates(kept, limits);
   std::vector<Candidate> emptied;
   const auto settle = [&]() -> Status {
     const std::vector<Candidate> batch = std::exchange(emptied, {});
@@ -132,15 +129,11 @@ Result<CompactionOutcome> SegmentStoreImpl::compact(const std::set<ContainerNumb
   bool moving = false;
   for (const Candidate& candidate : found) {
     if (candidate.live_bytes > 0 && !std::exchange(moving, true)) VAULTFS_RETURN_IF_ERROR(settle());
-    if (outcome.moved_bytes + candidate.live_bytes > limits.most_moved_bytes) {
-      outcome.left_bytes += candidate.file_bytes;
-      continue;
-    }
+    if (outcome.moved_bytes + candidate.live_bytes > limits.most_moved_bytes) continue;
     VAULTFS_ASSIGN_OR_RETURN(const bool empty, empty_out(candidate, outcome.moved_bytes));
     if (empty) {
       emptied.push_back(candidate);
     } else {
-      outcome.left_bytes += candidate.file_bytes;
       set_unused(candidate.number, 0);  // or the next look would try again
     }
   }

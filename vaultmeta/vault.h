@@ -96,11 +96,11 @@ class Vault {
   [[nodiscard]] virtual ActivityLog& activity() = 0;
   // What opening found and healed or could not heal, one line each, for the log and `vault show`.
   [[nodiscard]] virtual const std::vector<std::string>& opening_notes() const = 0;
-  // Adds one of these.
-  virtual void warn(const std::string& what, const Error& error) = 0;
   // Things that went wrong since the last call without failing what was asked for (a head or an activity entry that
   // could not be written, a file that could not be removed), one line each, for the log.
   [[nodiscard]] virtual std::vector<std::string> take_warnings() { return {}; }
+  // Adds one: what was being done, and what came of it.
+  virtual void warn(const std::string& what, const Error& error) = 0;
 
   // Appends the catalogue entry of a change (catalogue().put(…)) to the journal; durable by the next journal commit.
   [[nodiscard]] virtual Result<Lsn> log_catalogue(Bytes entry) = 0;

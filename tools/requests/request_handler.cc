@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <shared_mutex>
 
 #include "fs/restore.h"
 #include "tools/requests/json_forms.h"
@@ -187,6 +188,8 @@ Result<json> restore_point(const RequestContext& context, const json& arguments,
 Result<json> verify(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const bool keyless, flag_argument(arguments, "keyless"));
   Vault& vault = context.session.vault();
+  // A segment that is compacted away between the look and the read would pass for damage.
+  const std::shared_lock references(vault.segments().long_uses());
   const std::uint64_t total = vault.segments().stored_bytes();
   VAULTFS_ASSIGN_OR_RETURN(
       const VerifyReport report,
