@@ -42,15 +42,6 @@ assert_eq "$(sha256sum <"$scratch/reader/vm/garbage")" "$sum"
 "$umounter" "$scratch/reader"
 wait_until 40 little_stored
 
-say "what is removed while verify reads it is no damage"
-dd if=/dev/urandom of="$mnt/vm/garbage" bs=1M count=500 conv=fsync status=none
-rm "$mnt/vm/garbage"
-for _ in $(seq 30); do
-  ctl verify "$vault" >"$scratch/verified" || fail "verify beside a compaction: $(cat "$scratch/verified")"
-  if little_stored; then break; fi
-done
-wait_until 40 little_stored
-
 say "exit codes and bad input"
 got=0
 ctl vault hold "$vault" -- sh -c 'exit 7' || got=$?
