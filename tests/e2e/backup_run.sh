@@ -96,6 +96,7 @@ if [[ $(id -u) == 0 ]] && command -v setpriv fusermount3 >/dev/null; then
     env VAULTFS_HOME="$theirs/home" VAULTFS_RUNTIME_DIR="$theirs/run" \
       setpriv --reuid=65534 --regid=65534 --clear-groups -- "$@"
   }
+  as_nobody test -x "$theirs" || skip "user 65534 cannot reach $theirs: run with a TMPDIR that others may pass through"
   install -d -m 0755 "$scratch/bin"
   install -m 0755 "$vaultfs" "$vaultctl" "$scratch/bin" # the build directory may be root's alone
   as_nobody "$scratch/bin/vaultctl" vault create "$theirs/vault" --no-recovery >/dev/null
