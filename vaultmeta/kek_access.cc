@@ -187,10 +187,13 @@ Result<WrappedKey> wrap_fresh_platform_key(const VaultId& vault, Generation gene
 
 Status check_may_wrap(const KeyVersionInfo& version, std::int64_t now_unix_seconds) {
   const std::string name = "the key version " + version.id;
-  if (version.key_type != "RSA") {
+  if (version.key_type != "RSA" && version.key_type != "AES") {
     return Error{ErrorCode::KeyNotRsa, name + " is of type " + version.key_type + "; create a key of type RSA"};
   }
-  if (version.bits != 2048 && version.bits != 3072 && version.bits != 4096) {
+  if (version.key_type == "AES" && version.bits != 256) {
+    return Error{ErrorCode::KeySizeUnsupported, name + " is AES-" + std::to_string(version.bits) + "; use AES-256"};
+  }
+  if (version.key_type == "RSA" && version.bits != 2048 && version.bits != 3072 && version.bits != 4096) {
     return Error{ErrorCode::KeySizeUnsupported,
                  name + " has " + std::to_string(version.bits) + " bits; use 2048, 3072 or 4096"};
   }

@@ -19,7 +19,7 @@ struct KeyVersionInfo {
   bool enabled = true;
   std::optional<std::int64_t> not_before;  // nbf, Unix seconds
   std::optional<std::int64_t> expires;     // exp, Unix seconds
-  std::string key_type;                    // "RSA", …
+  std::string key_type;                    // "RSA", "AES"; whatever else a key vault holds cannot be a KEK
   unsigned bits = 0;
 
   // May wrap at that time: enabled and within nbf/exp. Outside nbf/exp a version still unwraps.

@@ -22,7 +22,7 @@ constexpr std::string_view kPrivateKeyLabel = "vaultfs/1 local-key-vault private
 constexpr std::size_t kWrapLimitBytes = 190;
 constexpr std::string_view kKeyFileSuffix = ".json";
 
-Status check_validity_period(const LocalKeyVault::KeyOptions& options) {
+Status check_validity_period(const KeyOptions& options) {
   if (options.not_before && options.expires && *options.expires <= *options.not_before) {
     return Error{ErrorCode::InvalidArgument, "the version would expire before it becomes valid; give an exp after nbf"};
   }

@@ -10,7 +10,7 @@
 
 #include "base/env.h"
 #include "base/result.h"
-#include "crypto/keyvault/key_vault.h"
+#include "crypto/keyvault/administered_key_vault.h"
 #include "crypto/secret_buffer.h"
 
 namespace vaultfs {
@@ -41,9 +41,11 @@ struct LocalKeyVaultOptions {
 // purpose, because its administrator may edit it by hand as at any other key vault (see local_key_file.h). No private
 // key is kept in memory between calls: a version that is disabled or removed stops working at once.
 //
+// Where the clock went back, a new version gets the `created` of the one before it.
+//
 // Beyond KeyVault's errors every call on a key may give InvalidName (of the key), UnsupportedFormat, and calls that
 // need private keys PassphraseRequired, WrongPassphrase, PermissionDenied (machine.key is open to others).
-class LocalKeyVault : public KeyVault {
+class LocalKeyVault : public AdministeredKeyVault {
  public:
   // Asks for the passphrase when one is needed; nothing prompts by itself. Called until it gives one, which is kept
   // locked. It is called under a lock of this object and must not call back into it.
@@ -57,22 +59,6 @@ class LocalKeyVault : public KeyVault {
   [[nodiscard]] static std::unique_ptr<LocalKeyVault> open(Env& env, std::filesystem::path directory, std::string name,
                                                            PassphraseSource passphrase);
 
-  struct KeyOptions {
-    unsigned bits = 3072;
-    std::optional<std::int64_t> not_before;
-    std::optional<std::int64_t> expires;
-  };
-  // A new key with its first version: KeyExists if there is one of that name. KeySizeUnsupported; InvalidArgument if
-  // it would expire before it becomes valid.
-  [[nodiscard]] virtual Result<KeyVersionInfo> create_key(const std::string& key, const KeyOptions& options) = 0;
-  // A new version, made the newest (also where the clock went back: then it gets the `created` of the one before it).
-  // With `keep_bits` it has the size of the newest version and options.bits is not read.
-  [[nodiscard]] virtual Result<KeyVersionInfo> rotate_key(const std::string& key, const KeyOptions& options,
-                                                          bool keep_bits) = 0;
-  // Durable when it returns. No rule about vaults that need the version is checked here.
-  [[nodiscard]] virtual Status set_enabled(const std::string& key, const std::string& version, bool enabled) = 0;
-  // The names of all keys, sorted.
-  [[nodiscard]] virtual Result<std::vector<std::string>> list_keys() = 0;
   // One version's private key (the newest if null; a disabled one too) as encrypted PEM, and back. The PEM carries no
   // attributes: an imported version is enabled and has no nbf and exp. Importing into an existing key adds a version
   // (its `created` is the time of import unless given), a version that is already there is AlreadyExists and stays

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "crypto/keyvault/key_vault.h"
+#include "crypto/keyvault/administered_key_vault.h"
 #include "tests/keyvault/outcome.h"
 
 namespace vaultfs {
@@ -19,7 +19,8 @@ namespace vaultfs {
 //   INSTANTIATE_TYPED_TEST_SUITE_P(Local, KeyVaultConformance, LocalHarness);
 //
 //   class Harness {
-//     KeyVault& vault();                              the key vault under test
+//     static constexpr ProviderTraits kTraits{…};     what the provider can do; what it can't must be refused by name
+//     AdministeredKeyVault& vault();                  the key vault under test
 //     std::int64_t now();                             the time it goes by, Unix seconds
 //     std::string create_key(const std::string& key); makes a key; the id of its first version
 //     std::string add_version(const std::string& key, std::optional<std::int64_t> nbf, std::optional<std::int64_t>
@@ -29,13 +30,21 @@ namespace vaultfs {
 //                                                     as the key vault's administrator does, behind the provider's back
 //     std::string unknown_version();                  an id of the right form that no key has
 //     void begin_outage(); void end_outage();         makes the key vault unreachable, and reachable again
+//     void begin_denial(); void end_denial();         the key vault's administrator takes every permission away, and
+//                                                     gives it back (used if kTraits.denial)
 //   };
+struct ProviderTraits {
+  bool reversible_disable = true;  // of any single version, in any order
+  bool validity_dates = true;      // nbf and exp
+  bool denial = true;              // permissions can be taken away while the key vault goes on
+};
+
 template <typename Harness>
 class KeyVaultConformance : public ::testing::Test {
  protected:
   static constexpr std::int64_t kDay = 24 * 60 * 60;
 
-  KeyVault& vault() { return harness_.vault(); }
+  AdministeredKeyVault& vault() { return harness_.vault(); }
   std::string algorithm(const std::string& key, const std::string& version) {
     return value_of(vault().wrap_algorithm(key, version));
   }
@@ -80,6 +89,11 @@ TYPED_TEST_P(KeyVaultConformance, DisabledVersionNeitherWrapsNorUnwraps) {
   const std::string version = this->harness_.create_key("kek");
   const std::string algorithm = this->algorithm("kek", version);
   const Bytes wrapped = this->wrap("kek", version, "content");
+  if constexpr (!TypeParam::kTraits.reversible_disable) {
+    EXPECT_TRUE(fails(this->vault().set_enabled("kek", version, false), ErrorCode::NotSupportedByProvider));
+    EXPECT_EQ(text_of(value_of(this->vault().unwrap("kek", version, algorithm, wrapped))), "content");
+    return;
+  }
   this->harness_.set_enabled("kek", version, false);
   EXPECT_TRUE(fails(this->vault().wrap("kek", version, bytes_of("x")), ErrorCode::KeyVersionDisabled, version));
   EXPECT_TRUE(fails(this->vault().unwrap("kek", version, algorithm, wrapped), ErrorCode::KeyVersionDisabled, version));
@@ -94,6 +108,11 @@ TYPED_TEST_P(KeyVaultConformance, DisabledVersionNeitherWrapsNorUnwraps) {
 
 TYPED_TEST_P(KeyVaultConformance, ExpiredVersionUnwrapsOnly) {
   const std::string first = this->harness_.create_key("kek");
+  if constexpr (!TypeParam::kTraits.validity_dates) {
+    const KeyOptions dated{.bits = 2048, .not_before = {}, .expires = this->harness_.now() + this->kDay};
+    EXPECT_TRUE(fails(this->vault().rotate_key("kek", dated, true), ErrorCode::NotSupportedByProvider));
+    return;
+  }
   const std::string expired = this->harness_.add_version("kek", std::nullopt, this->harness_.now() - this->kDay);
   EXPECT_TRUE(fails(this->vault().wrap("kek", expired, bytes_of("x")), ErrorCode::KeyVersionExpired, expired));
   const auto versions = value_of(this->vault().list_versions("kek"));
@@ -108,6 +127,11 @@ TYPED_TEST_P(KeyVaultConformance, ExpiredVersionUnwrapsOnly) {
 
 TYPED_TEST_P(KeyVaultConformance, VersionThatIsNotYetValidUnwrapsOnly) {
   const std::string first = this->harness_.create_key("kek");
+  if constexpr (!TypeParam::kTraits.validity_dates) {
+    const KeyOptions dated{.bits = 2048, .not_before = this->harness_.now() + this->kDay, .expires = {}};
+    EXPECT_TRUE(fails(this->vault().rotate_key("kek", dated, true), ErrorCode::NotSupportedByProvider));
+    return;
+  }
   const std::string later = this->harness_.add_version("kek", this->harness_.now() + this->kDay, std::nullopt);
   EXPECT_TRUE(fails(this->vault().wrap("kek", later, bytes_of("x")), ErrorCode::KeyVersionNotYetValid, later));
   const Bytes foreign = this->wrap("kek", first, "content");
@@ -119,7 +143,7 @@ TYPED_TEST_P(KeyVaultConformance, MissingKeyAndMissingVersionAreNamed) {
   const std::string version = this->harness_.create_key("kek");
   const std::string algorithm = this->algorithm("kek", version);
   const Bytes wrapped = this->wrap("kek", version, "content");
-  KeyVault& vault = this->vault();
+  AdministeredKeyVault& vault = this->vault();
   EXPECT_TRUE(fails(vault.list_versions("nosuch"), ErrorCode::KeyNotFound, "nosuch"));
   EXPECT_TRUE(fails(vault.wrap("nosuch", version, bytes_of("x")), ErrorCode::KeyNotFound));
   EXPECT_TRUE(fails(vault.unwrap("nosuch", version, algorithm, wrapped), ErrorCode::KeyNotFound));
@@ -171,7 +195,7 @@ TYPED_TEST_P(KeyVaultConformance, OutageIsNoRevocationAndHeals) {
   const std::string algorithm = this->algorithm("kek", version);
   const Bytes wrapped = this->wrap("kek", version, "content");
   this->harness_.begin_outage();
-  KeyVault& vault = this->vault();
+  AdministeredKeyVault& vault = this->vault();
   EXPECT_TRUE(fails(vault.list_versions("kek"), ErrorCode::KeyVaultUnavailable));
   EXPECT_TRUE(fails(vault.list_versions("nosuch"), ErrorCode::KeyVaultUnavailable));
   EXPECT_TRUE(fails(vault.wrap("kek", version, bytes_of("x")), ErrorCode::KeyVaultUnavailable));
@@ -180,10 +204,27 @@ TYPED_TEST_P(KeyVaultConformance, OutageIsNoRevocationAndHeals) {
   EXPECT_EQ(text_of(value_of(vault.unwrap("kek", version, algorithm, wrapped))), "content");
 }
 
+TYPED_TEST_P(KeyVaultConformance, DenialIsNoOutageAndHeals) {
+  if constexpr (!TypeParam::kTraits.denial) {
+    GTEST_SKIP() << "this provider has no permissions of its own";
+  } else {
+    const std::string version = this->harness_.create_key("kek");
+    const std::string algorithm = this->algorithm("kek", version);
+    const Bytes wrapped = this->wrap("kek", version, "content");
+    this->harness_.begin_denial();
+    AdministeredKeyVault& vault = this->vault();
+    EXPECT_TRUE(fails(vault.list_versions("kek"), ErrorCode::KeyVaultDenied));
+    EXPECT_TRUE(fails(vault.wrap("kek", version, bytes_of("x")), ErrorCode::KeyVaultDenied));
+    EXPECT_TRUE(fails(vault.unwrap("kek", version, algorithm, wrapped), ErrorCode::KeyVaultDenied));
+    this->harness_.end_denial();
+    EXPECT_EQ(text_of(value_of(vault.unwrap("kek", version, algorithm, wrapped))), "content");
+  }
+}
+
 REGISTER_TYPED_TEST_SUITE_P(KeyVaultConformance, UnwrapsWhatItWrapped, WrapsAreRandomised, RefusesWhatIsLongerThanAWrap,
                             DisabledVersionNeitherWrapsNorUnwraps, ExpiredVersionUnwrapsOnly,
                             VersionThatIsNotYetValidUnwrapsOnly, MissingKeyAndMissingVersionAreNamed,
                             ListsVersionsOldestFirstAndSeesRotations, GarbageDoesNotUnwrap,
-                            OutageIsNoRevocationAndHeals);
+                            OutageIsNoRevocationAndHeals, DenialIsNoOutageAndHeals);
 
 }  // namespace vaultfs

@@ -8,8 +8,9 @@ namespace {
 
 class LocalHarness {
  public:
+  static constexpr ProviderTraits kTraits{.denial = false};
   LocalHarness() { succeed(LocalKeyVault::create(env_, "/kv", "local", {}, nullptr)); }
-  KeyVault& vault() { return *vault_; }
+  AdministeredKeyVault& vault() { return *vault_; }
   std::int64_t now() { return env_.clock().now().seconds(); }
   std::string create_key(const std::string& key) { return value_of(administrator().create_key(key, small_key())).id; }
   std::string add_version(const std::string& key, std::optional<std::int64_t> nbf, std::optional<std::int64_t> exp) {

@@ -13,7 +13,7 @@
 namespace vaultfs {
 
 // Keys of 2048 bits wherever a test is not about sizes: the others take long to make.
-inline LocalKeyVault::KeyOptions small_key() { return {.bits = 2048, .not_before = {}, .expires = {}}; }
+inline KeyOptions small_key() { return {.bits = 2048, .not_before = {}, .expires = {}}; }
 
 // A local key vault "local" in /kv of a simulated machine.
 class LocalKeyVaultTest : public ::testing::Test {

@@ -50,8 +50,8 @@ Result<std::optional<std::int64_t>> parse_time(const std::string& text) {
   return std::optional<std::int64_t>(::timegm(&parts));
 }
 
-Result<LocalKeyVault::KeyOptions> key_options(const KeyArguments& arguments) {
-  LocalKeyVault::KeyOptions options;
+Result<KeyOptions> key_options(const KeyArguments& arguments) {
+  KeyOptions options;
   if (arguments.bits != 0) options.bits = arguments.bits;
   VAULTFS_ASSIGN_OR_RETURN(options.not_before, parse_time(arguments.not_before));
   VAULTFS_ASSIGN_OR_RETURN(options.expires, parse_time(arguments.expires));
