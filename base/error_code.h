@@ -58,6 +58,13 @@ namespace vaultfs {
   V(EncryptionAlreadySet, 8, EPERM)              \
   V(EncryptionNotChangeable, 8, EPERM)           \
   V(KeyVersionInUse, 8, EPERM)                   \
+  V(KeyVaultInUse, 8, EPERM)                     \
+  V(IdentityInUse, 8, EPERM)                     \
+  V(IdentityAndKeyChange, 8, EINVAL)             \
+  V(SoftDeleteRequired, 8, EPERM)                \
+  V(PurgeProtectionRequired, 8, EPERM)           \
+  V(PurgeProtected, 8, EPERM)                    \
+  V(RegionMismatch, 8, EINVAL)                   \
   V(KeyNotRsa, 8, EINVAL)                        \
   V(KeySizeUnsupported, 8, EINVAL)               \
   V(KeyVersionExpired, 8, EPERM)                 \
@@ -92,6 +99,8 @@ namespace vaultfs {
   V(KeyVaultDenied, 21, EKEYREVOKED)             \
   V(KeyVersionDisabled, 21, EKEYREVOKED)         \
   V(KeyVersionDisabledTooEarly, 21, EKEYREVOKED) \
+  V(IdentityNotFound, 21, EKEYREVOKED)           \
+  V(IdentityDisabled, 21, EKEYREVOKED)           \
   V(KeyRevoked, 21, EKEYREVOKED)                 \
   V(WrongKey, 22, EKEYREJECTED)                  \
   V(WrongPassphrase, 22, EKEYREJECTED)           \
