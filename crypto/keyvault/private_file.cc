@@ -91,6 +91,20 @@ Result<SecretBuffer> read_key_file(Env& env, const Env::Path& path, const KeyFil
   return SecretBuffer::copy_of(reader.raw(kKeyFileKeyBytes));
 }
 
+Result<SecretBuffer> read_private_file(Env& env, const Env::Path& path, std::size_t limit_bytes) {
+  VAULTFS_RETURN_IF_ERROR(check_private(env, path));
+  VAULTFS_ASSIGN_OR_RETURN(const auto file, env.open(path, OpenMode::read_only));
+  VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t size, file->size());
+  if (size == 0 || size > limit_bytes) {
+    return Error{ErrorCode::InvalidArgument, path.string() + " is to hold a secret of 1 to " +
+                                                 std::to_string(limit_bytes) + " bytes, not " + std::to_string(size)};
+  }
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer content, SecretBuffer::allocate(size));
+  VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, file->read_at(0, content.mutable_view()));
+  if (read != size) return Error{ErrorCode::TryAgain, path.string() + " changed while it was read; try again"};
+  return content;
+}
+
 Status ensure_private_directory(Env& env, const Env::Path& directory) {
   VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env.info(directory));
   if (info.kind == FileKind::directory) return ok_status();

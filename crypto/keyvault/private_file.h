@@ -34,6 +34,10 @@ inline constexpr std::size_t kKeyFileBytes = 4 + 2 + kKeyFileIdBytes + kKeyFileK
 [[nodiscard]] Result<SecretBuffer> read_key_file(Env& env, const Env::Path& path, const KeyFileMagic& magic,
                                                  std::optional<ByteView> id);
 
+// The content of a file of another form that holds a secret: a PIN, a token, a private key. NotFound if it is missing,
+// PermissionDenied as above; InvalidArgument if it is empty or longer than `limit_bytes`.
+[[nodiscard]] Result<SecretBuffer> read_private_file(Env& env, const Env::Path& path, std::size_t limit_bytes);
+
 // Makes the directory (mode 0700) and its missing parents, durably; one that is there is left as it is.
 [[nodiscard]] Status ensure_private_directory(Env& env, const Env::Path& directory);
 
