@@ -24,6 +24,7 @@ struct Attributes {
   std::uint64_t size = 0;
   std::uint64_t allocated_bytes = 0;  // content that is not a hole, in whole 4 KiB pages or chunks
   UnixNanos atime, mtime, ctime;
+  bool settled = true;  // nothing of this changes without a call that changes the inode: no content waits for sealing
 };
 
 // What a chmod, chown, truncate or utimensat changes; what is not given stays. Truncation has its own call.

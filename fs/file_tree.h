@@ -21,6 +21,8 @@ class FileTree {
   // All entries without "." and "..", in a stable order.
   [[nodiscard]] virtual Result<std::vector<DirectoryEntry>> list(InodeNumber directory) = 0;
   [[nodiscard]] virtual Result<std::string> read_link(InodeNumber inode) = 0;
+  // Of everything in the tree, in no order.
+  [[nodiscard]] virtual std::vector<InodeNumber> inode_numbers() = 0;
   // An extended attribute; NoData if there is none of that name. All their names, sorted.
   [[nodiscard]] virtual Result<Bytes> extended_attribute(InodeNumber inode, const std::string& name) = 0;
   [[nodiscard]] virtual Result<std::vector<std::string>> extended_names(InodeNumber inode) = 0;

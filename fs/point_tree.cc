@@ -44,6 +44,13 @@ class PointTree final : public FileTree {
     return out;
   }
 
+  std::vector<InodeNumber> inode_numbers() override {
+    std::vector<InodeNumber> numbers;
+    numbers.reserve(manifest_.inodes.size());
+    for (const InodeRecord& record : manifest_.inodes) numbers.push_back(record.number);
+    return numbers;
+  }
+
   Result<std::vector<DirectoryEntry>> list(InodeNumber directory) override {
     VAULTFS_ASSIGN_OR_RETURN(const InodeRecord* record, find(directory, InodeType::directory));
     std::vector<DirectoryEntry> out;

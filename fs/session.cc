@@ -87,10 +87,15 @@ void OpenedSession::enforce_deadlines() {
   if (sealed) {
     drop_ciphers();
     sealed_.store(true);
+    // Not once only: a read that was under way may have left its answer with the kernel.
+    constexpr unsigned kTimesTold = 3;
+    if (sealed_looks_ < kTimesTold) tell_observer([](SessionObserver& observer) { observer.sealed(); });
+    ++sealed_looks_;
   } else if (sealed_.exchange(false)) {
     // The journal goes on in a new file. A failure is the journal's to tell whoever needs it.
     if (!vault_->read_only()) static_cast<void>(vault_->journal().commit());
     tree_->unseal();
+    sealed_looks_ = 0;
   }
 }
 
@@ -130,7 +135,31 @@ Result<CommitOutcome> OpenedSession::commit(const std::string& item) {
 
 Result<BackupOutcome> OpenedSession::backup(const BackupRequest& request, const ProgressCallback& progress) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
-  return run_backup(*vault_, *tree_, *jobs_, request, progress);
+  auto outcome = run_backup(*vault_, *tree_, *jobs_, request, progress);
+  tell_names_changed(request);
+  return outcome;
+}
+
+void OpenedSession::observe(SessionObserver* observer) {
+  const std::lock_guard lock(observer_mutex_);
+  observer_ = observer;
+}
+
+void OpenedSession::tell_observer(const std::function<void(SessionObserver&)>& what) {
+  const std::lock_guard lock(observer_mutex_);
+  if (observer_ != nullptr) what(*observer_);
+}
+
+void OpenedSession::tell_names_changed(const BackupRequest& request) {
+  const auto directory = tree_->lookup(kRootInode, request.item);
+  if (!directory.ok()) return;
+  std::vector<std::string> disks;
+  disks.reserve(request.disks.size());
+  for (const DiskSource& disk : request.disks) disks.push_back(disk.name);
+  tell_observer([&](SessionObserver& observer) {
+    observer.names_changed(kRootInode, {request.item});
+    observer.names_changed(directory->number, disks);
+  });
 }
 
 Result<RefreshOutcome> OpenedSession::refresh() {

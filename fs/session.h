@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "fs/session_observer.h"
 #include "fs/working_tree.h"
 #include "vaultmeta/vault.h"
 
@@ -76,6 +77,9 @@ class Session {
   // encryption refresh, returns when it is done.
   [[nodiscard]] virtual Result<RefreshOutcome> refresh() = 0;
   [[nodiscard]] virtual Result<std::shared_ptr<FileTree>> open_point(const PointInfo& point, InodeNumber& root) = 0;
+
+  // Who is told of changes; null ends that, and returns when no call is under way. One at a time.
+  virtual void observe(SessionObserver* observer) = 0;
 
   // Clean end: commits what the rules say (not interrupted, not manual), flushes, checkpoints, closes the vault. Errors
   // are those of work that could not be kept. After it only destruction is allowed.

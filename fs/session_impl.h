@@ -1,7 +1,9 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -34,6 +36,7 @@ class OpenedSession final : public Session {
   Result<BackupOutcome> backup(const BackupRequest& request, const ProgressCallback& progress) override;
   Result<RefreshOutcome> refresh() override;
   Result<std::shared_ptr<FileTree>> open_point(const PointInfo& point, InodeNumber& root) override;
+  void observe(SessionObserver* observer) override;
   Status close() override;
 
  private:
@@ -42,6 +45,9 @@ class OpenedSession final : public Session {
   // Rule 7: seals the vault when a grace or TTL is over, unseals it when access is back.
   void enforce_deadlines();
   void drop_ciphers();
+  void tell_observer(const std::function<void(SessionObserver&)>& what);
+  // After a backup run, failed or not.
+  void tell_names_changed(const BackupRequest& request);
   void checkpoint_if_long();
   void compact(Compactor::Occasion occasion);
 
@@ -56,7 +62,10 @@ class OpenedSession final : public Session {
   std::unique_ptr<ItemJobs> jobs_;           // owner
   std::atomic<bool> sealed_{false};
   std::atomic<bool> compaction_failed_{false};  // and that was told
+  unsigned sealed_looks_ = 0;                   // enforce_deadlines() only
   bool closed_ = false;
+  std::mutex observer_mutex_;  // guards observer_; held while it is called; taken before any other lock
+  SessionObserver* observer_ = nullptr;
   std::vector<std::unique_ptr<PeriodicTask>> timers_;
 };
 

@@ -177,6 +177,14 @@ bool TreeEngine::changed_since(const std::string& item, Lsn since) {
   });
 }
 
+std::vector<InodeNumber> TreeEngine::inode_numbers() {
+  const std::shared_lock lock(tree_mutex_);
+  std::vector<InodeNumber> numbers;
+  numbers.reserve(inodes_.size());
+  for (const auto& [number, inode] : inodes_) numbers.push_back(number);
+  return numbers;
+}
+
 WorkingTree::Statistics TreeEngine::statistics() {
   std::uint64_t inodes = 0;
   {

@@ -56,6 +56,7 @@ class TreeEngine final : public WorkingTree {
   Result<Attributes> lookup(InodeNumber parent, const std::string& name) override;
   Result<Attributes> attributes(InodeNumber inode) override;
   Result<std::vector<DirectoryEntry>> list(InodeNumber directory) override;
+  std::vector<InodeNumber> inode_numbers() override;
   Result<std::string> read_link(InodeNumber inode) override;
 
   // tree_xattr.cc

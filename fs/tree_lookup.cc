@@ -49,6 +49,7 @@ Attributes TreeEngine::attributes_locked(const Inode& inode) const {
   a.ctime = inode.ctime;
   if (inode.content == nullptr) return a;
   const DiskImage& image = *inode.content;
+  a.settled = image.dirty.empty();
   const std::uint64_t whole = (inode.size + kSlotPageBytes - 1) / kSlotPageBytes * kSlotPageBytes;
   std::uint64_t allocated = image.extents.used_entries() * kChunkBytes;
   // The file's last chunk counts up to its end only.

@@ -75,7 +75,7 @@ void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode
       VAULTFS_ASSIGN_OR_RETURN(file->fh, tree.open(made.number, opened_for_writing(file->flags)));
     }
     set_caching(context, *file);
-    const fuse_entry_param entry = entry_of(stat_of(made, made.number.value));
+    const fuse_entry_param entry = entry_of(working_attributes(made));
     if (fuse_reply_create(request, &entry, file) != 0) tree.release(file->fh);
     return ok_status();
   });

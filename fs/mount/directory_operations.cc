@@ -104,7 +104,7 @@ void readdir_any(fuse_req_t request, fuse_ino_t number, size_t size, off_t offse
         fuse_entry_param parameters{};
         const bool dots = entry.name == "." || entry.name == "..";
         if (!dots) {
-          auto attributes = stat_number(context, entry.number);
+          auto attributes = attributes_of_number(context, entry.number);
           if (!attributes.ok()) continue;  // removed since it was listed
           parameters = entry_of(attributes.value());
         } else {

@@ -114,31 +114,40 @@ struct stat stat_of(const Attributes& attributes, fuse_ino_t number) {
   return st;
 }
 
-Result<struct stat> stat_number(MountContext& context, fuse_ino_t number) {
+KernelAttributes working_attributes(const Attributes& attributes) {
+  constexpr std::uint32_t kSetId = S_ISUID | S_ISGID;
+  KernelAttributes result{.stat = stat_of(attributes, attributes.number.value)};
+  const bool keeps = attributes.settled && (attributes.type != InodeType::file || (attributes.mode & kSetId) == 0);
+  result.attribute_seconds = keeps ? kKeptSeconds : kShortSeconds;
+  result.entry_seconds = kKeptSeconds;
+  return result;
+}
+
+Result<KernelAttributes> attributes_of_number(MountContext& context, fuse_ino_t number) {
   VAULTFS_ASSIGN_OR_RETURN(const InodeRouting::Route route, context.routing.route(number));
   switch (route.kind) {
     case InodeRouting::Kind::points_directory:
     case InodeRouting::Kind::item_points:
-      return virtual_directory_stat(context, number);
+      return KernelAttributes{.stat = virtual_directory_stat(context, number)};
     case InodeRouting::Kind::working: {
       VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, context.session.tree().attributes(route.inode));
-      return stat_of(attributes, number);
+      return working_attributes(attributes);
     }
     case InodeRouting::Kind::point: {
       // Modes as they were, so that a copy out of a point keeps them; what tries to write gets EROFS.
       VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, route.tree->attributes(route.inode));
-      return stat_of(attributes, number);
+      return KernelAttributes{.stat = stat_of(attributes, number)};
     }
   }
   return Error{ErrorCode::Internal, "unknown route"};
 }
 
-fuse_entry_param entry_of(const struct stat& attributes) {
+fuse_entry_param entry_of(const KernelAttributes& attributes) {
   fuse_entry_param entry{};
-  entry.ino = attributes.st_ino;
-  entry.attr = attributes;
-  entry.attr_timeout = kCacheSeconds;
-  entry.entry_timeout = kCacheSeconds;
+  entry.ino = attributes.stat.st_ino;
+  entry.attr = attributes.stat;
+  entry.attr_timeout = attributes.attribute_seconds;
+  entry.entry_timeout = attributes.entry_seconds;
   return entry;
 }
 

@@ -13,8 +13,12 @@
 
 namespace vaultfs {
 
-// Seconds for which the kernel may keep names and attributes. The daemon changes files on its own only in a backup run.
-inline constexpr double kCacheSeconds = 1.0;
+// Seconds for which the kernel may keep what it was told. Names and attributes of the working tree change by the
+// kernel's own requests, which it applies to what it keeps; what a backup run changes it is told of (SessionObserver).
+// Shortly only what changes by itself: the blocks of a file while its data is being sealed, the list of recovery
+// points, and what the kernel does not hear of from its own requests: set-id bits, which a write takes away.
+inline constexpr double kKeptSeconds = 3600.0;
+inline constexpr double kShortSeconds = 1.0;
 
 // What the FUSE entries work on: the userdata of the session.
 struct MountContext {
@@ -56,10 +60,17 @@ struct TreeInode {
 // For changing: ReadOnly for anything but the working tree of a writable mount.
 [[nodiscard]] Result<InodeNumber> writable_inode(MountContext& context, fuse_ino_t number);
 
+// Attributes as the kernel gets them, and for how long it may keep them and the name that led there.
+struct KernelAttributes {
+  struct stat stat;
+  double attribute_seconds = kShortSeconds;
+  double entry_seconds = kShortSeconds;
+};
 [[nodiscard]] struct stat stat_of(const Attributes& attributes, fuse_ino_t number);
+[[nodiscard]] KernelAttributes working_attributes(const Attributes& attributes);
 // Attributes of any number, the virtual directories included.
-[[nodiscard]] Result<struct stat> stat_number(MountContext& context, fuse_ino_t number);
-[[nodiscard]] fuse_entry_param entry_of(const struct stat& attributes);
+[[nodiscard]] Result<KernelAttributes> attributes_of_number(MountContext& context, fuse_ino_t number);
+[[nodiscard]] fuse_entry_param entry_of(const KernelAttributes& attributes);
 
 // The number that the mount shows for an inode found below `parent`.
 [[nodiscard]] fuse_ino_t child_number(const InodeRouting::Route& parent_route, InodeNumber child);

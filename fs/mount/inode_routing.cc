@@ -82,6 +82,16 @@ std::vector<std::string> InodeRouting::items_with_points() {
   return {items.begin(), items.end()};
 }
 
+std::vector<std::uint64_t> InodeRouting::all_inode_numbers() {
+  std::vector<std::uint64_t> numbers;
+  for (const InodeNumber inode : session_.tree().inode_numbers()) numbers.push_back(inode.value);
+  const std::lock_guard lock(mutex_);
+  for (const auto& [point, opened] : points_) {
+    for (const InodeNumber inode : opened.tree->inode_numbers()) numbers.push_back(point_inode_number(point, inode));
+  }
+  return numbers;
+}
+
 Result<std::uint64_t> InodeRouting::point_root_number(const PointInfo& point) {
   VAULTFS_ASSIGN_OR_RETURN(const OpenPoint opened, open_point(point.number));
   return point_inode_number(point.number, opened.root);

@@ -42,6 +42,8 @@ class InodeRouting {
   [[nodiscard]] std::vector<std::string> items_with_points();
   // Opens (or finds) the point and gives the number of its root.
   [[nodiscard]] Result<std::uint64_t> point_root_number(const PointInfo& point);
+  // Of everything in the working tree and in the points that are open.
+  [[nodiscard]] std::vector<std::uint64_t> all_inode_numbers();
   [[nodiscard]] static std::uint64_t point_inode_number(PointNumber point, InodeNumber inode);
 
  private:

@@ -4,7 +4,6 @@
 #include <fuse_lowlevel.h>
 #include <spdlog/spdlog.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,10 +12,6 @@
 
 #include "fs/mount/fuse_request.h"
 #include "fs/mount/kernel_channel.h"
-
-#ifndef PR_SET_IO_FLUSHER
-#define PR_SET_IO_FLUSHER 57
-#endif
 
 namespace vaultfs {
 namespace {
@@ -94,7 +89,7 @@ int run_program(const std::vector<std::string>& words) {
 
 constexpr const char* kUnmountHelper = "/sbin/umount.fuse.vaultfs";
 
-class FuseMount final : public Mount {
+class FuseMount final : public Mount, private SessionObserver {
  public:
   FuseMount(Session& session, MountOptions options)
       : options_(std::move(options)), routing_(session), context_{session,
@@ -103,6 +98,9 @@ class FuseMount final : public Mount {
                                                                   options_.writeback_cache,
                                                                   session.vault().path().string(),
                                                                   {}} {}
+  FuseMount(const FuseMount&) = delete;
+  FuseMount& operator=(const FuseMount&) = delete;
+  ~FuseMount() override { context_.session.observe(nullptr); }
 
   Status start() {
     std::string list = "default_permissions,subtype=vaultfs,fsname=" + escaped(options_.source);
@@ -126,13 +124,7 @@ class FuseMount final : public Mount {
       return Error{ErrorCode::IoError, "libfuse does not let its messages be extended"};
     }
     name_unmount_helper();
-    // A loop device on a file of this mount writes back through us: without this, memory reclaim could wait for itself.
-    if (::prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) != 0) {
-      spdlog::info(
-          "PR_SET_IO_FLUSHER is not permitted ({}): loop devices on images in the mount may stall under memory "
-          "pressure",
-          std::strerror(errno));
-    }
+    context_.session.observe(this);
     return ok_status();
   }
 
@@ -159,13 +151,19 @@ class FuseMount final : public Mount {
     return Error{ErrorCode::MountPointBusy, target + ": " + std::strerror(umount_errno)};
   }
 
-  void invalidate_kernel_cache() override {
-    // Direct I/O leaves no file contents with the kernel; names and attributes run out within kCacheSeconds. What is
-    // left are the pages of a writeback mount: those of the root's items are dropped by their inode.
-    auto items = context_.session.tree().list(kRootInode);
-    if (!items.ok()) return;
-    for (const DirectoryEntry& item : items.value()) {
-      fuse_lowlevel_notify_inval_entry(fuse_.get(), FUSE_ROOT_ID, item.name.c_str(), item.name.size());
+  // SessionObserver. The kernel may not know what it is told of, or be gone already: no answer of it matters.
+  void names_changed(InodeNumber directory, const std::vector<std::string>& names) override {
+    for (const std::string& name : names) {
+      static_cast<void>(fuse_lowlevel_notify_inval_entry(fuse_.get(), directory.value, name.c_str(), name.size()));
+    }
+    constexpr off_t kAttributesOnly = -1;
+    static_cast<void>(fuse_lowlevel_notify_inval_inode(fuse_.get(), directory.value, kAttributesOnly, 0));
+  }
+
+  // Names and attributes are in this process's memory as well, and stay: what goes are the pages of files.
+  void sealed() override {
+    for (const std::uint64_t number : routing_.all_inode_numbers()) {
+      static_cast<void>(fuse_lowlevel_notify_inval_inode(fuse_.get(), number, 0, 0));
     }
   }
 

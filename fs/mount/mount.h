@@ -39,8 +39,6 @@ class Mount {
   [[nodiscard]] virtual Status run(const std::function<void()>& ready) = 0;
   // Unmounts if nothing is open (MountPointBusy otherwise): run() then returns. From any thread.
   [[nodiscard]] virtual Status request_unmount() = 0;
-  // Drops what the kernel has cached of file contents and names (after a revocation). From any thread.
-  virtual void invalidate_kernel_cache() = 0;
 };
 
 }  // namespace vaultfs

@@ -36,19 +36,19 @@ Result<InodeType> type_of_mode(mode_t mode) {
 }
 
 Status reply_new_entry(fuse_req_t request, const Attributes& attributes) {
-  const fuse_entry_param entry = entry_of(stat_of(attributes, attributes.number.value));
+  const fuse_entry_param entry = entry_of(working_attributes(attributes));
   fuse_reply_entry(request, &entry);
   return ok_status();
 }
 
-Result<struct stat> lookup_stat(MountContext& context, fuse_ino_t parent, const std::string& name) {
+Result<KernelAttributes> lookup_attributes(MountContext& context, fuse_ino_t parent, const std::string& name) {
   if (parent == FUSE_ROOT_ID && name == InodeRouting::kPointsName)
-    return stat_number(context, InodeRouting::kPointsDirectory);
+    return attributes_of_number(context, InodeRouting::kPointsDirectory);
   VAULTFS_ASSIGN_OR_RETURN(const InodeRouting::Route route, context.routing.route(parent));
   switch (route.kind) {
     case InodeRouting::Kind::points_directory: {
       for (const std::string& item : context.routing.items_with_points()) {
-        if (item == name) return stat_number(context, context.routing.item_points_number(item));
+        if (item == name) return attributes_of_number(context, context.routing.item_points_number(item));
       }
       return Error{ErrorCode::NotFound, "no such item"};
     }
@@ -56,17 +56,17 @@ Result<struct stat> lookup_stat(MountContext& context, fuse_ino_t parent, const 
       for (const PointInfo& point : context.session.vault().catalogue().points_of(route.item)) {
         if (point.id() != name) continue;
         VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t number, context.routing.point_root_number(point));
-        return stat_number(context, number);
+        return attributes_of_number(context, number);
       }
       return Error{ErrorCode::NotFound, "no such recovery point"};
     }
     case InodeRouting::Kind::point: {
       VAULTFS_ASSIGN_OR_RETURN(const Attributes found, route.tree->lookup(route.inode, name));
-      return stat_number(context, child_number(route, found.number));
+      return attributes_of_number(context, child_number(route, found.number));
     }
     case InodeRouting::Kind::working: {
       VAULTFS_ASSIGN_OR_RETURN(const Attributes found, context.session.tree().lookup(route.inode, name));
-      return stat_of(found, found.number.value);
+      return working_attributes(found);
     }
   }
   return Error{ErrorCode::Internal, "unknown route"};
@@ -74,7 +74,7 @@ Result<struct stat> lookup_stat(MountContext& context, fuse_ino_t parent, const 
 
 void lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
   serve(request, [&](MountContext& context) -> Status {
-    auto found = lookup_stat(context, parent, name);
+    auto found = lookup_attributes(context, parent, name);
     if (!found.ok()) return std::move(found).error();
     const fuse_entry_param entry = entry_of(found.value());
     fuse_reply_entry(request, &entry);
@@ -84,8 +84,8 @@ void lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
 
 void getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info* /*file*/) {
   serve(request, [&](MountContext& context) -> Status {
-    VAULTFS_ASSIGN_OR_RETURN(const struct stat attributes, stat_number(context, number));
-    fuse_reply_attr(request, &attributes, kCacheSeconds);
+    VAULTFS_ASSIGN_OR_RETURN(const KernelAttributes attributes, attributes_of_number(context, number));
+    fuse_reply_attr(request, &attributes.stat, attributes.attribute_seconds);
     return ok_status();
   });
 }
@@ -124,8 +124,8 @@ void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int wha
     }
     const AttributeChange change = change_of(*wanted, what, context.session.vault().env().clock().now());
     VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, context.session.tree().set_attributes(inode, change));
-    const struct stat st = stat_of(attributes, number);
-    fuse_reply_attr(request, &st, kCacheSeconds);
+    const KernelAttributes answer = working_attributes(attributes);
+    fuse_reply_attr(request, &answer.stat, answer.attribute_seconds);
     return ok_status();
   });
 }
@@ -221,7 +221,7 @@ void access(fuse_req_t request, fuse_ino_t number, int mask) {
     if ((static_cast<unsigned>(mask) & static_cast<unsigned>(W_OK)) != 0) {
       VAULTFS_RETURN_IF_ERROR(writable_inode(context, number));
     } else {
-      VAULTFS_RETURN_IF_ERROR(stat_number(context, number));
+      VAULTFS_RETURN_IF_ERROR(attributes_of_number(context, number));
     }
     fuse_reply_err(request, 0);
     return ok_status();

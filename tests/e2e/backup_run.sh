@@ -57,6 +57,20 @@ expect_error ItemBusy 6 "$vaultctl" backup run "$vault" web --disk "disk0.img=$s
 exec 5>&-
 wait_until 10 run web --disk "disk0.img=$scratch/disk"
 
+say "names and attributes that the kernel keeps are forgotten when a backup run changes them"
+stat "$mnt/web/disk0.img" >/dev/null
+stat "$mnt/web" >/dev/null
+exec 5<"$mnt/web/disk0.img"
+cp --sparse=always "$scratch/disk" "$scratch/grown"
+truncate -s +3M "$scratch/grown"
+run web --disk "disk0.img=$scratch/grown" --disk "disk1.img=$scratch/text" >/dev/null
+assert_eq "$(stat -c %s "$mnt/web/disk0.img")" "$(stat -c %s "$scratch/grown")"
+assert_same "$scratch/text" "$mnt/web/disk1.img"
+[[ $(stat -c %i "$mnt/web/disk0.img") != $(stat -L -c %i /dev/fd/5) ]] || fail "the replaced disk is still shown"
+exec 5<&-
+run web --disk "disk0.img=$scratch/disk" >/dev/null
+rm "$mnt/web/disk1.img"
+
 say "yesterday's point is what yesterday's disk was"
 first=$(jctl '.recovery_points[0].id' recovery-point list "$vault" web)
 ctl restore "$vault" "web@$first" --to "$scratch/back2" >/dev/null
