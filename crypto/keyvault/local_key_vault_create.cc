@@ -13,11 +13,11 @@ namespace vaultfs {
 namespace {
 
 constexpr std::size_t kRegionLimit = 64;
-// All that create writes, the file that makes it a key vault first. A temporary file may stand for each JSON or key
-// file.
+// All that create writes, the file that makes it a key vault first, and what KeyVaultRegistry::add leaves when it is
+// killed. A temporary file may stand for each JSON or key file.
 constexpr std::string_view kLockFile = "lock";
-constexpr std::array<std::string_view, 5> kFiles{"vault.json", "vault.json.tmp", "machine.key", "machine.key.tmp",
-                                                 kLockFile};
+constexpr std::array<std::string_view, 6> kFiles{"vault.json",      "vault.json.tmp",    "machine.key",
+                                                 "machine.key.tmp", "provider.json.tmp", kLockFile};
 
 Status check_region(const std::string& region) {
   if (region.size() <= kRegionLimit && std::ranges::all_of(region, [](char c) { return c >= 0x20 && c < 0x7f; })) {

@@ -1,0 +1,31 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "crypto/keyvault/administered_key_vault.h"
+#include "crypto/keyvault/provider.h"
+
+namespace vaultfs {
+
+// A kind of key vault other than the local one, as `keyvault add --provider NAME` names it.
+struct Provider {
+  std::string_view name;
+  // Success if these options make sense together: InvalidArgument naming the option and the known ones.
+  Status (*check_options)(const ProviderOptions& options);
+  // Lazy and cheap: nothing is called or loaded before the first use.
+  Result<std::unique_ptr<AdministeredKeyVault>> (*open)(const ProviderContext& context);
+};
+
+inline constexpr std::string_view kLocalProvider = "local";
+
+// All of them, in the order in which they are shown. A provider without functions is not built in.
+[[nodiscard]] std::span<const Provider> external_providers() noexcept;
+
+// InvalidArgument naming the known ones; NotSupportedByProvider for one that is not built in.
+[[nodiscard]] Result<const Provider*> find_provider(std::string_view name);
+
+}  // namespace vaultfs
