@@ -9,6 +9,9 @@ namespace {
 // Free chunk buffers that stay warm: enough for the workers, the readers ahead and a burst of writes.
 constexpr std::size_t kWarmBuffers = 32;
 
+// What may wait in memory while the disk has no room for the journal, before changes are refused.
+constexpr std::uint64_t kMaxWaitingJournalBytes = 64ULL << 20;
+
 void raise(std::atomic<std::uint64_t>& value, std::uint64_t to) {
   std::uint64_t seen = value.load();
   while (seen < to && !value.compare_exchange_weak(seen, to)) {
@@ -54,6 +57,9 @@ Status TreeEngine::writable() const {
   if (journal_ == nullptr) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};
   if (sealed_.load()) return Error{ErrorCode::KeyRevoked, "the vault is sealed: its key is revoked or out of reach"};
   if (journal_dead_.load()) return Error{ErrorCode::IoError, "the vault's journal failed; remount to go on"};
+  if (journal_->buffered_bytes() > kMaxWaitingJournalBytes) {
+    return Error{ErrorCode::NoSpace, "the vault's disk is full and has no room for the journal"};
+  }
   return ok_status();
 }
 
@@ -89,7 +95,8 @@ Result<Lsn> TreeEngine::log(TreeEntryWriter entry) {
 
 Status TreeEngine::commit_journal() {
   Status status = journal_->commit();
-  if (!status.ok()) journal_failed(status.error());
+  // A full disk, or keys that are away, pass: what waits in the journal's buffer is written by a later commit.
+  if (!status.ok() && journal_->dead()) journal_failed(status.error());
   return status;
 }
 

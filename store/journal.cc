@@ -57,6 +57,8 @@ class GroupCommitJournal final : public Journal {
 
   Result<ContainerNumber> rotate(ContainerNumber checkpoint) override {
     std::unique_lock lock(mutex_);
+    // A disk that was full at the last try is likely to be so still, and is told of before anything is changed.
+    if (waiting_) VAULTFS_RETURN_IF_ERROR(commit(lock, appended_));
     VAULTFS_RETURN_IF_ERROR(become_leader(lock));
     if (closed_) {
       stop_leading(ok_status(), synced_);
@@ -77,12 +79,21 @@ class GroupCommitJournal final : public Journal {
     const bool written = status.ok();
     if (written && continues) status = start_file(batch.next_number, batch.last);
     lock.lock();
-    if (!status.ok() && status.code() == ErrorCode::KeyRevoked) checkpoint_ = checkpoint_before;
-    if (written && !status.ok() && status.code() == ErrorCode::KeyRevoked) {
-      // The keys went meanwhile: as after drop_cipher().
+    const bool passes = !status.ok() && (status.code() == ErrorCode::KeyRevoked || status.code() == ErrorCode::NoSpace);
+    if (passes) checkpoint_ = checkpoint_before;
+    if (written && passes) {
+      // The keys went, or the room for another file did: as after drop_cipher().
       stop_leading(ok_status(), batch.last);
       file_.reset();
       return std::move(status).error();
+    }
+    if (!written && continues && may_go_on(status)) {
+      // The LSN of the new file's first entry can be given back as long as it is the last.
+      if (appended_ != durable) {
+        stop_leading(status, synced_);
+        return std::move(status).error();
+      }
+      appended_ = batch.last;
     }
     finish(std::move(batch), status, durable);
     VAULTFS_RETURN_IF_ERROR(std::move(status));
@@ -103,7 +114,7 @@ class GroupCommitJournal final : public Journal {
     // Only after the sync: an end that survives a power loss without what it seals would be taken for damage.
     if (status.ok()) status = file_->write_end(batch.last);
     lock.lock();
-    if (waits_for_keys(status)) closed_ = false;
+    if (may_go_on(status)) closed_ = false;
     const Lsn last = batch.last;
     finish(std::move(batch), status, last);
     return status;
@@ -128,6 +139,10 @@ class GroupCommitJournal final : public Journal {
     file_.reset();
   }
 
+  [[nodiscard]] bool dead() const override {
+    const std::lock_guard lock(mutex_);
+    return failure_.has_value();
+  }
   [[nodiscard]] Lsn last_appended() const override {
     const std::lock_guard lock(mutex_);
     return appended_;
@@ -180,9 +195,9 @@ class GroupCommitJournal final : public Journal {
       lock.unlock();
       Status status = write(batch);
       lock.lock();
-      const bool waits = waits_for_keys(status);
+      const bool nothing_waits = nothing && file_ == nullptr && may_go_on(status);
       finish(std::move(batch), status, last);
-      if (waits && nothing) return ok_status();  // all is durable but the first entry of a file that is not there yet
+      if (nothing_waits) return ok_status();  // all is durable but the first entry of a file that is not there yet
       VAULTFS_RETURN_IF_ERROR(std::move(status));
     }
     return ok_status();
@@ -208,24 +223,38 @@ class GroupCommitJournal final : public Journal {
 
   // Without the mutex, by the leader. Starts a new file if the cipher of the one before was dropped.
   Status write(const Batch& batch) {
+    no_room_ = false;
     if (file_ == nullptr) VAULTFS_RETURN_IF_ERROR(start_file(batch.next_number, batch.synced));
-    if (batch.entries.empty()) return ok_status();
+    if (batch.entries.empty() && !file_->waits_for_room()) return ok_status();
     if (before_write_) VAULTFS_RETURN_IF_ERROR(before_write_());
     const Lsn first(batch.last.value - batch.entries.size() + 1);
-    return file_->write_durably(batch.entries, first, batch.synced);
+    Status status = file_->write_durably(batch.entries, first, batch.synced);
+    no_room_ = !status.ok() && file_->waits_for_room();
+    return status;
   }
 
-  // Nothing was written, and the keys may come back. Asked by the leader only.
-  [[nodiscard]] bool waits_for_keys(const Status& status) const {
-    return !status.ok() && status.code() == ErrorCode::KeyRevoked && file_ == nullptr;
+  // The failure may pass, and nothing is lost by it: the keys or the room for a new file may come back, or the room for
+  // records that the file keeps. Asked by the leader only.
+  [[nodiscard]] bool may_go_on(const Status& status) const {
+    if (status.ok()) return false;
+    if (file_ == nullptr) return status.code() == ErrorCode::KeyRevoked || status.code() == ErrorCode::NoSpace;
+    return no_room_;
   }
 
-  // The leader's end; a batch that waits for the keys goes back to where it was.
+  // The leader's end. Of a batch that has to wait, what is not sealed goes back to where it was.
   void finish(Batch batch, const Status& status, Lsn durable) {
-    if (!waits_for_keys(status)) return stop_leading(status, durable);
-    buffer_.insert(buffer_.begin(), std::make_move_iterator(batch.entries.begin()),
-                   std::make_move_iterator(batch.entries.end()));
+    if (!may_go_on(status)) return stop_leading(status, durable);
+    auto unsealed = batch.entries.begin();
+    if (file_ != nullptr) {
+      const std::uint64_t before_first = batch.last.value - batch.entries.size();
+      if (file_->sealed_to().value > before_first) {
+        unsealed += static_cast<std::ptrdiff_t>(file_->sealed_to().value - before_first);
+      }
+    }
+    buffer_.insert(buffer_.begin(), std::make_move_iterator(unsealed), std::make_move_iterator(batch.entries.end()));
     buffered_bytes_ += std::exchange(batch_bytes_, 0);
+    if (file_ != nullptr) number_ = file_->number();
+    waiting_ = true;
     leading_ = false;
     changed_.notify_all();
   }
@@ -233,6 +262,7 @@ class GroupCommitJournal final : public Journal {
   void stop_leading(const Status& status, Lsn durable) {
     leading_ = false;
     batch_bytes_ = 0;
+    waiting_ = false;
     if (status.ok()) {
       synced_ = durable;
       if (file_ != nullptr) {
@@ -260,12 +290,14 @@ class GroupCommitJournal final : public Journal {
   ContainerNumber number_;
   std::uint64_t file_bytes_ = 0;
   bool leading_ = false;
+  bool waiting_ = false;  // the last commit may go on later, and nothing has been written since
   bool closed_ = false;
   std::optional<Error> failure_;
 
   // These belong to the thread that set leading_.
   std::unique_ptr<JournalFile> file_;  // null after drop_cipher(), until the keys are back
   ContainerNumber checkpoint_;         // that replay of the current file starts from
+  bool no_room_ = false;               // the last write ended so; the file keeps what it has sealed
 };
 
 }  // namespace

@@ -28,6 +28,9 @@ inline constexpr std::size_t kMaxJournalEntryBytes = 4U * 1024 * 1024;
 // After a failed `before_write`, write or sync the journal is dead: every later call gives the same error (sticky),
 // until the vault is reopened. Thread-safe.
 //
+// A full disk alone does not kill it: a commit that finds no room gives NoSpace, nothing is lost, and the next commit
+// tries again. Records that were sealed already are kept and written later as they are, to the same place.
+//
 // A vault that is sealed takes the cipher away (drop_cipher); the journal is not dead then. As long as the keys are
 // away, a commit of something gives KeyRevoked and what was appended stays buffered; once they are back, the next
 // commit continues in a new file.
@@ -59,6 +62,8 @@ class Journal {
   // just wiped. Again is nothing. Waits for a commit under way.
   virtual void drop_cipher() = 0;
 
+  // True once an error is sticky: nothing that is not durable yet will be.
+  [[nodiscard]] virtual bool dead() const = 0;
   [[nodiscard]] virtual Lsn last_appended() const = 0;
   [[nodiscard]] virtual Lsn last_synced() const = 0;
   [[nodiscard]] virtual ContainerNumber number() const = 0;

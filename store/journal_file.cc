@@ -44,6 +44,7 @@ Result<std::unique_ptr<JournalFile>> JournalFile::create(Env& env, const Env::Pa
   const JournalEntry first{JournalRoom::journal, continues.encode()};
   VAULTFS_RETURN_IF_ERROR(journal->seal_entries({&first, 1}, continues.replayed_to.next(), continues.replayed_to));
   VAULTFS_RETURN_IF_ERROR(write_file_durably(env, path, journal->sealed_));
+  journal->sealed_to_ = continues.replayed_to.next();
   journal->offset_ = journal->sealed_.size();
   journal->synced_offset_ = journal->offset_;
   journal->sealed_.clear();
@@ -72,7 +73,13 @@ Status JournalFile::seal_entries(std::span<const JournalEntry> entries, Lsn firs
 }
 
 Status JournalFile::write_sealed() {
-  VAULTFS_RETURN_IF_ERROR(file_->write_at(offset_, sealed_));
+  Status written = file_->write_at(offset_, sealed_);
+  waits_for_room_ = !written.ok() && written.code() == ErrorCode::NoSpace;
+  if (!written.ok()) {
+    // The part that did fit. If this fails too, the same bytes will come to the same place.
+    if (waits_for_room_) static_cast<void>(file_->truncate(offset_));
+    return written;
+  }
   offset_ += sealed_.size();
   sealed_.clear();
   return ok_status();
@@ -84,6 +91,7 @@ Status JournalFile::sync_or_take_back(Status status) {
     synced_offset_ = offset_;
     return status;
   }
+  if (waits_for_room_) return status;
   // Nobody was told that these records are durable. After a failed sync the kernel may show them until the next restart
   // and lose them then: a replay in between must not build on them.
   static_cast<void>(file_->truncate(synced_offset_));
@@ -99,11 +107,12 @@ Status JournalFile::write_durably(std::span<const JournalEntry> entries, Lsn fir
         if (count > 0 && plaintext > kMaxJournalPlaintextBytes) break;
       }
       VAULTFS_RETURN_IF_ERROR(seal_entries(entries.first(count), first, synced));
+      sealed_to_ = Lsn(first.value + count - 1);
       first = Lsn(first.value + count);
       entries = entries.subspan(count);
-      if (entries.empty() || sealed_.size() >= kWriteBytes) VAULTFS_RETURN_IF_ERROR(write_sealed());
+      if (sealed_.size() >= kWriteBytes) VAULTFS_RETURN_IF_ERROR(write_sealed());
     }
-    return ok_status();
+    return sealed_.empty() ? ok_status() : write_sealed();
   };
   return sync_or_take_back(write_all());
 }
@@ -113,6 +122,11 @@ Status JournalFile::write_end(Lsn last) {
   writer.u64(last.value);
   Status status = seal(RecordType::journal_end, writer.view(), last, last);
   if (status.ok()) status = write_sealed();
+  if (!status.ok()) {
+    // Nothing may follow an end, so this one is not to be written later; its nonce is burnt.
+    sealed_.clear();
+    waits_for_room_ = false;
+  }
   return sync_or_take_back(std::move(status));
 }
 

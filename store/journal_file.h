@@ -48,11 +48,14 @@ class JournalFile {
 
   // Seals and writes entries, the first with LSN `first`, and makes them durable: one write and one sync for a batch of
   // up to 4 MiB. After a failure what was written is taken back as far as possible, and the file is not to be used any
-  // more.
+  // more; except after NoSpace of a write (waits_for_room): entries up to sealed_to() belong to the file then, and the
+  // next call, which brings those that follow, writes them first. What is sealed is never sealed again.
   [[nodiscard]] Status write_durably(std::span<const JournalEntry> entries, Lsn first, Lsn synced);
   // The clean end. REQUIRES: all is synced up to `last`.
   [[nodiscard]] Status write_end(Lsn last);
 
+  [[nodiscard]] bool waits_for_room() const noexcept { return waits_for_room_; }
+  [[nodiscard]] Lsn sealed_to() const noexcept { return sealed_to_; }
   [[nodiscard]] ContainerNumber number() const noexcept { return number_; }
   [[nodiscard]] std::uint64_t bytes() const noexcept { return offset_; }
 
@@ -71,6 +74,8 @@ class JournalFile {
   std::uint64_t offset_ = 0;         // where the next write goes
   std::uint64_t synced_offset_ = 0;  // all before is durable
   Bytes sealed_;                     // records not written yet
+  Lsn sealed_to_;                    // of the last entry that was sealed
+  bool waits_for_room_ = false;
 };
 
 }  // namespace vaultfs

@@ -90,6 +90,28 @@ TEST_F(TreeFailureTest, AFullDiskIsToldBeforeTheAcknowledgement) {
   EXPECT_TRUE(tree->write(next->number, 0, 0, noise(kMiB, 3)).ok());
 }
 
+TEST_F(TreeFailureTest, AJournalWithoutRoomIsToldByFsyncAndHealsWithoutARemount) {
+  const auto handle = tree->open(file, true);
+  const Bytes small = noise(3000, 7);
+  VAULTFS_ASSERT_OK(tree->write(file, *handle, 0, small));
+  env.set_free_bytes(0);
+  EXPECT_EQ(tree->fsync(file, *handle).code(), ErrorCode::NoSpace);
+  EXPECT_EQ(tree->fsync(file, *handle).code(), ErrorCode::NoSpace);
+  EXPECT_TRUE(tree.observer.failures().empty()) << "nothing is lost yet";
+  env.set_unlimited_space();
+  env.sim_clock().advance_seconds(1);
+  VAULTFS_ASSERT_OK(tree->write(file, *handle, 4096, small));
+  VAULTFS_ASSERT_OK(tree->fsync(file, *handle));
+  tree.drop();
+  env.crash(1, CrashMode::drop_all_unsynced);
+  VAULTFS_ASSERT_OK(tree.open());
+  for (const std::uint64_t offset : {0, 4096}) {
+    Bytes out(small.size());
+    ASSERT_TRUE(tree->read(file, offset, out).ok());
+    EXPECT_EQ(out, small);
+  }
+}
+
 TEST_F(TreeFailureTest, TheWriteBufferStaysWithinItsBound) {
   std::atomic<bool> stop{false};
   std::uint64_t most = 0;

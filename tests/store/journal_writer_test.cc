@@ -1,5 +1,6 @@
 #include <atomic>
 #include <chrono>
+#include <random>
 #include <set>
 #include <thread>
 
@@ -9,6 +10,14 @@
 
 namespace vaultfs {
 namespace {
+
+// Records are compressed where that pays.
+std::string incompressible(std::size_t size) {
+  std::mt19937_64 random(size);
+  std::string text;
+  while (text.size() < size) text.push_back(static_cast<char>(random()));
+  return text;
+}
 
 class JournalTest : public ::testing::TestWithParam<Suite> {
  protected:
@@ -268,10 +277,10 @@ TEST_P(JournalTest, FailedWriteOrSyncOrBeforeWriteIsSticky) {
     append(**journal, "durable");
     ASSERT_TRUE((*journal)->commit().ok());
     append(**journal, "lost");
-    if (fault == 0) env.fail_next_write(1, ErrorCode::NoSpace);
+    if (fault == 0) env.fail_next_write(1);
     if (fault == 1) env.fail_next_sync(1);
     if (fault == 2) fail_before = true;
-    const ErrorCode code = fault == 1 ? ErrorCode::IoError : ErrorCode::NoSpace;
+    const ErrorCode code = fault == 2 ? ErrorCode::NoSpace : ErrorCode::IoError;
     EXPECT_EQ((*journal)->commit().code(), code);
     fail_before = false;
     EXPECT_EQ((*journal)->commit().code(), code);
@@ -348,6 +357,97 @@ TEST_P(JournalTest, EveryWaiterLearnsOfAFailure) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(failures, 8);
+}
+
+TEST_P(JournalTest, AFullDiskDelaysACommitAndLosesNothing) {
+  // However much of the records fits: nothing, a part of the first, one of them.
+  for (std::uint64_t room = 0; room < 4000; room += 173) {
+    SimEnv env;
+    env.make_directories(kJournalDirectory);
+    auto journal = start_journal(env, *keys_);
+    ASSERT_TRUE(journal.ok());
+    append(**journal, "one");
+    ASSERT_TRUE((*journal)->commit().ok());
+    env.set_free_bytes(room);
+    const std::string large = incompressible(5000);
+    const Lsn second = append(**journal, large);
+    EXPECT_EQ((*journal)->commit().code(), ErrorCode::NoSpace);
+    EXPECT_FALSE((*journal)->dead());
+    const Lsn third = append(**journal, "three");
+    EXPECT_EQ((*journal)->commit().code(), ErrorCode::NoSpace);
+    EXPECT_EQ((*journal)->commit_up_to(second).code(), ErrorCode::NoSpace);
+    EXPECT_LT((*journal)->last_synced(), second);
+    EXPECT_GE((*journal)->buffered_bytes(), 5005U);
+    if (room % 2 == 0) {
+      // Power loss meanwhile.
+      env.crash(room, CrashMode::random);
+      EXPECT_EQ(replay(env, *keys_).contents(), std::vector<std::string>{"one"});
+      continue;
+    }
+    env.set_unlimited_space();
+    const Lsn fourth = append(**journal, "four");
+    ASSERT_TRUE((*journal)->commit().ok());
+    EXPECT_EQ((*journal)->buffered_bytes(), 0U);
+    env.crash(room, CrashMode::drop_all_unsynced);
+    const ReplayedLog log = replay(env, *keys_, 1, {}, fourth);
+    ASSERT_TRUE(log.outcome.ok()) << log.outcome.error().message;
+    EXPECT_EQ(log.contents(), (std::vector<std::string>{"one", large, "three", "four"}));
+    ASSERT_EQ(log.entries.size(), 4U);
+    EXPECT_EQ(log.entries[1].lsn, second);
+    EXPECT_EQ(log.entries[2].lsn, third);
+    EXPECT_EQ(log.entries[3].lsn, fourth);
+  }
+}
+
+TEST_P(JournalTest, RecordsThatFoundNoRoomAreWrittenAsTheyWereSealed) {
+  auto journal = start();
+  const std::uint64_t begin = journal->file_bytes();
+  const auto tail = [&] {
+    const Bytes all = env_.read(journal_path(1));
+    return Bytes(all.begin() + static_cast<std::ptrdiff_t>(std::min<std::uint64_t>(begin, all.size())), all.end());
+  };
+  append(*journal, incompressible(5000));
+  env_.set_free_bytes(2000);
+  Bytes part;
+  env_.set_observer([&](SimStep, const Env::Path&) {
+    if (tail().size() > part.size()) part = tail();
+  });
+  EXPECT_EQ(journal->commit().code(), ErrorCode::NoSpace);
+  env_.set_observer({});
+  ASSERT_GT(part.size(), 1000U);
+  EXPECT_EQ(tail().size(), 0U) << "the part that fitted takes no room";
+  env_.set_unlimited_space();
+  append(*journal, "next");
+  ASSERT_TRUE(journal->commit().ok());
+  const Bytes whole = tail();
+  ASSERT_GT(whole.size(), part.size());
+  EXPECT_TRUE(std::equal(part.begin(), part.end(), whole.begin())) << "sealed twice, with other bytes under a nonce";
+}
+
+TEST_P(JournalTest, AFullDiskDelaysARotationAndAnEnd) {
+  auto journal = start();
+  append(*journal, "one");
+  env_.set_free_bytes(0);
+  EXPECT_EQ(journal->rotate(ContainerNumber(3)).code(), ErrorCode::NoSpace);
+  EXPECT_EQ(journal->close_cleanly().code(), ErrorCode::NoSpace);
+  EXPECT_FALSE(journal->dead());
+  append(*journal, "two");
+  // Room for what is buffered, not for another file.
+  env_.set_free_bytes(300);
+  EXPECT_EQ(journal->rotate(ContainerNumber(3)).code(), ErrorCode::NoSpace);
+  EXPECT_FALSE(journal->dead());
+  append(*journal, "three");
+  env_.set_unlimited_space();
+  ASSERT_TRUE(journal->commit().ok());
+  const auto rotated = journal->rotate(ContainerNumber(3));
+  ASSERT_TRUE(rotated.ok());
+  EXPECT_EQ(*rotated, journal->number());
+  append(*journal, "four");
+  ASSERT_TRUE(journal->close_cleanly().ok());
+  const ReplayedLog log = replay(env_, *keys_, 1, {}, journal->last_synced());
+  ASSERT_TRUE(log.outcome.ok()) << log.outcome.error().message;
+  EXPECT_TRUE(log.outcome->clean);
+  EXPECT_EQ(log.contents(), (std::vector<std::string>{"one", "two", "three", "four"}));
 }
 
 TEST_P(JournalTest, WithoutItsKeysItKeepsWhatIsAppendedAndContinuesInANewFile) {
