@@ -1,0 +1,46 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/env.h"
+#include "base/result.h"
+#include "crypto/secret_buffer.h"
+
+namespace vaultfs {
+
+// The PIN in a file: all of it but one trailing newline, 1 to 255 bytes. PermissionDenied if anyone but its owner may
+// use the file, or if the owner is neither this user nor root; KeyVaultUnavailable if the file is missing (a credential
+// that is not mounted: an outage); InvalidArgument for a content that is no PIN.
+[[nodiscard]] Result<SecretBuffer> read_pkcs11_pin(Env& env, const std::filesystem::path& path);
+
+// The memory of a PIN that a token has refused. Tokens lock after a few wrong PINs, and refreshes come every few
+// minutes, from several processes: so a refused PIN is not sent again until the file says another one, or the token
+// says that somebody has logged in since.
+struct Pkcs11RefusedPin {
+  static constexpr std::size_t kSaltBytes = 16;
+
+  Bytes salt;  // 16 random bytes
+  Bytes mac;   // HMAC-SHA-256(salt, PIN): no better hidden than the PIN file beside it, so the file has the same mode
+  // The token counted the failure (CKF_USER_PIN_COUNT_LOW, …), so that its flags will tell of a login since.
+  bool counted = false;
+
+  [[nodiscard]] static Pkcs11RefusedPin of(const SecretBuffer& pin, ByteView salt, bool counted);
+  [[nodiscard]] bool is(const SecretBuffer& pin) const;
+
+  // As stored: {"format":1,"salt","mac","counted"}. DamagedMachineState naming `path`, UnsupportedFormat.
+  [[nodiscard]] std::string encode() const;
+  [[nodiscard]] static Result<Pkcs11RefusedPin> decode(std::string_view json, const std::string& path);
+};
+
+// DIRECTORY/pkcs11-refused-pin.json, mode 0600, so that other processes know as well. An owner may delete it.
+[[nodiscard]] std::filesystem::path pkcs11_refused_pin_path(const std::filesystem::path& directory);
+[[nodiscard]] Result<std::optional<Pkcs11RefusedPin>> read_pkcs11_refused_pin(Env& env,
+                                                                              const std::filesystem::path& directory);
+[[nodiscard]] Status write_pkcs11_refused_pin(Env& env, const std::filesystem::path& directory,
+                                              const Pkcs11RefusedPin& refused);
+[[nodiscard]] Status forget_pkcs11_refused_pin(Env& env, const std::filesystem::path& directory);
+
+}  // namespace vaultfs

@@ -1,0 +1,68 @@
+#include "crypto/keyvault/pkcs11_worker.h"
+
+#include <csignal>
+#include <thread>
+#include <utility>
+
+namespace vaultfs {
+
+Pkcs11Worker::Pkcs11Worker() {
+  // Signals are for the threads that know them; a new thread inherits the mask of the one that starts it.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  std::thread([shared = shared_] { serve(shared); }).detach();
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+void Pkcs11Worker::serve(const std::shared_ptr<Shared>& shared) {
+  std::unique_lock lock(shared->mutex);
+  for (;;) {
+    shared->changed.wait(lock, [&] { return !shared->queue.empty(); });
+    const std::shared_ptr<Job> job = std::move(shared->queue.front());
+    shared->queue.pop_front();
+    if (job->phase == Phase::dropped) continue;
+    job->phase = Phase::running;
+    lock.unlock();
+    job->work();
+    job->work = nullptr;  // what it holds goes on this thread, and before anybody is told that it is done
+    lock.lock();
+    job->phase = Phase::done;
+    shared->stuck = false;
+    shared->changed.notify_all();
+  }
+}
+
+Pkcs11Worker::Outcome Pkcs11Worker::run(std::function<void()> job, std::chrono::nanoseconds timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  const auto mine = std::make_shared<Job>();
+  mine->work = std::move(job);
+  std::unique_lock lock(shared_->mutex);
+  if (shared_->stuck) return Outcome::stuck;
+  shared_->queue.push_back(mine);
+  shared_->changed.notify_all();
+  shared_->changed.wait_until(
+      lock, deadline, [&] { return mine->phase == Phase::done || (mine->phase == Phase::queued && shared_->stuck); });
+  switch (mine->phase) {
+    case Phase::done:
+      return Outcome::done;
+    case Phase::running:
+      shared_->stuck = true;
+      shared_->changed.notify_all();
+      return Outcome::timed_out;
+    default:
+      mine->phase = Phase::dropped;
+      return shared_->stuck ? Outcome::stuck : Outcome::timed_out;
+  }
+}
+
+void Pkcs11Worker::post(std::function<void()> job) {
+  const auto posted = std::make_shared<Job>();
+  posted->work = std::move(job);
+  const std::lock_guard lock(shared_->mutex);
+  shared_->queue.push_back(posted);
+  shared_->changed.notify_all();
+}
+
+}  // namespace vaultfs
