@@ -1,0 +1,43 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/env.h"
+#include "base/result.h"
+#include "crypto/keyvault/http_client.h"
+#include "crypto/keyvault/http_curl.h"
+#include "crypto/keyvault/http_url.h"
+#include "crypto/keyvault/provider.h"
+#include "crypto/secret_buffer.h"
+
+namespace vaultfs {
+
+// Options that the providers over http have in common. What is wrong is InvalidArgument naming the option.
+
+// Fails at the first option that is none of `known`, and at one without a value; the message lists them.
+[[nodiscard]] Status check_known_options(const ProviderOptions& options, std::span<const std::string_view> known,
+                                         std::string_view provider);
+
+// The value; nothing if the option is not given.
+[[nodiscard]] std::optional<std::string> option_value(const ProviderOptions& options, std::string_view name);
+[[nodiscard]] Result<std::string> required_option(const ProviderOptions& options, std::string_view name);
+
+// "timeout": whole seconds for one call with all its retries, 1 to 600, by default 30.
+[[nodiscard]] Result<std::chrono::milliseconds> timeout_option(const ProviderOptions& options);
+
+// "allow-http": the one value is "loopback".
+[[nodiscard]] Result<PlainHttp> plain_http_option(const ProviderOptions& options);
+
+// "ca-file", "client-cert-file", "client-key-file"; the latter two only together.
+[[nodiscard]] Result<HttpTlsFiles> tls_options(const ProviderOptions& options);
+
+// A secret of one line from a file that nobody but its owner may read; one newline at its end is not part of it. Of at
+// most 16 KiB, printable ASCII. PermissionDenied, or KeyVaultUnavailable naming the option: a file that is missing on
+// this machine says nothing about what the key vault allows.
+[[nodiscard]] Result<SecretBuffer> read_secret_option(Env& env, const std::string& option, const std::string& path);
+
+}  // namespace vaultfs

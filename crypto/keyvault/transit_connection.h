@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/env.h"
+#include "base/result.h"
+#include "crypto/keyvault/http_client.h"
+#include "crypto/keyvault/transit_options.h"
+#include "crypto/secret_buffer.h"
+
+namespace vaultfs {
+
+// Requests to one Transit engine as one client, with its token: from a file, read anew for each, or by an AppRole login
+// that is kept for its lease and repeated once when the server refuses it. Thread-safe; no lock is held across I/O.
+class TransitConnection {
+ public:
+  TransitConnection(Env& env, std::string key_vault, TransitOptions options, HttpMeans means);
+
+  // A call, whose requests share one time limit.
+  [[nodiscard]] HttpCall begin() const { return {env_, means_, options_.timeout}; }
+
+  // The engine's resource MOUNT/PATH, as a request without a body.
+  [[nodiscard]] HttpRequest request(std::string method, std::string_view kind, std::string_view name = {},
+                                    std::string_view verb = {}) const;
+
+  // The answer if its status is 200 or 204; else the error that it stands for:
+  //   403, and only in the engine's own form           KeyVaultDenied
+  //   what the engine says of keys, versions, ciphertexts   KeyNotFound, KeyVersionNotFound, KeyVersionDisabled,
+  //                                                    KeyVersionExpired (no longer for wrapping), AuthenticationFailed
+  //   everything else, as sealed, standby, mount missing    KeyVaultUnavailable
+  [[nodiscard]] Result<HttpAnswer> send(HttpCall& call, HttpRequest request,
+                                        const HttpRetryPlan& plan = kServiceRetries);
+
+  [[nodiscard]] const TransitOptions& options() const noexcept { return options_; }
+
+ private:
+  struct Token {
+    SecretBuffer text;
+    std::optional<std::int64_t> expires_nanos;  // by the monotonic clock
+  };
+  struct Held {
+    std::shared_ptr<const Token> token;
+    bool fresh = false;  // made for this very call
+  };
+
+  [[nodiscard]] Result<Held> token(HttpCall& call);
+  [[nodiscard]] Result<std::shared_ptr<const Token>> log_in(HttpCall& call);
+  void drop(const std::shared_ptr<const Token>& token);
+  void add_namespace(HttpRequest& request) const;
+  [[nodiscard]] Error refusal(HttpCall& call, const HttpRequest& request, const HttpAnswer& answer) const;
+  [[nodiscard]] std::string state_of_server(HttpCall& call) const;
+
+  Env& env_;
+  const std::string key_vault_;
+  const TransitOptions options_;
+  const HttpMeans means_;
+  std::mutex mutex_;  // Guards login_. A leaf in the lock order.
+  std::shared_ptr<const Token> login_;
+};
+
+}  // namespace vaultfs
