@@ -115,7 +115,8 @@ class KmipConnection::Tls {
   KmipSocket socket_;
   int descriptor_ = socket_.get();  // at a fixed address, for the BIO
   const pid_t process_ = ::getpid();
-  Ssl ssl_;  // its BIO uses `descriptor_`
+  bool proven_ = false;  // the server has shown who it is, and what it says now is authenticated
+  Ssl ssl_;              // its BIO uses `descriptor_`
 };
 
 Status KmipConnection::Tls::expect_server_name() {
@@ -144,7 +145,10 @@ Status KmipConnection::Tls::handshake(SSL_CTX* context, const KmipDeadline& dead
   while (true) {
     ERR_clear_error();
     const int result = SSL_connect(ssl_.get());
-    if (result == 1) return ok_status();
+    if (result == 1) {
+      proven_ = true;
+      return ok_status();
+    }
     VAULTFS_RETURN_IF_ERROR(after(result, deadline));
   }
 }
@@ -228,9 +232,8 @@ Error KmipConnection::Tls::tls_failure() {
 // on the wire could have a vault drop its keys. It is a denial where the server has proven who it is and says in so
 // many words that somebody took the access away.
 Error KmipConnection::Tls::refused(int reason) {
-  const bool proven = SSL_is_init_finished(ssl_.get()) == 1;
   const bool decided = reason == SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED || reason == SSL_R_TLSV1_ALERT_ACCESS_DENIED;
-  return openssl_error(proven && decided ? ErrorCode::KeyVaultDenied : ErrorCode::KeyVaultUnavailable,
+  return openssl_error(proven_ && decided ? ErrorCode::KeyVaultDenied : ErrorCode::KeyVaultUnavailable,
                        "the KMIP server does not take the client certificate " + settings_.client_cert_file.string() +
                            "; see when it ends and whether the server knows its CA");
 }

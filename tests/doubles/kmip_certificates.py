@@ -7,6 +7,7 @@ DIRECTORY/NAME.pem, NAME.key          a client of that common name, signed by ca
     stranger    signed by other-ca.pem
     no-usage    without the extended key usage that KMIP servers ask for
     expired     which ended yesterday
+    revoked     which ca.crl revokes
 """
 
 import datetime
@@ -58,7 +59,18 @@ class Authority:
         made = builder(name, self.name, key, ends)
         if usage:
             made = made.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-        write(self.directory, name, made.sign(self.key, hashes.SHA256()), key)
+        certificate = made.sign(self.key, hashes.SHA256())
+        write(self.directory, name, certificate, key)
+        return certificate
+
+    def revoke(self, certificate):
+        now = datetime.datetime.utcnow()
+        revoked = (x509.RevokedCertificateBuilder().serial_number(certificate.serial_number)
+                   .revocation_date(now - DAY).build())
+        made = (x509.CertificateRevocationListBuilder().issuer_name(subject(self.name)).last_update(now - DAY)
+                .next_update(now + DAY).add_revoked_certificate(revoked).sign(self.key, hashes.SHA256()))
+        with open(os.path.join(self.directory, self.name + ".crl"), "wb") as out:
+            out.write(made.public_bytes(serialization.Encoding.PEM))
 
     def server(self, file, names):
         key = ec.generate_private_key(ec.SECP256R1())
@@ -79,4 +91,5 @@ def make_all(directory, clients):
         authority.client(client)
     authority.client("no-usage", usage=False)
     authority.client("expired", ends=-DAY)
+    authority.revoke(authority.client("revoked"))
     Authority(directory, "other-ca").client("stranger")

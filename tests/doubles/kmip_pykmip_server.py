@@ -6,13 +6,13 @@ DIRECTORY holds its certificates, database and log, and keeps them over restarts
 that an administrator's decision takes effect while the server goes on.
 
 Commands, see kmip_supervised.py. Those on keys go through PyKMIP's own client, over TLS, as the user of that name:
-  create USER NAME [BITS [MASK]]   an active AES key, 256 bits, encrypt|decrypt
-  prepare USER NAME                one that is not active yet
+  create USER NAME [BITS]   an active AES key of 256 bits, which may encrypt and decrypt
+  prepare USER NAME [BITS]  one that is not active yet
   activate USER ID
   revoke USER ID superseded|compromise
   destroy USER ID
   state USER ID
-  deny, allow                      everybody
+  deny, allow               everybody
 """
 
 import http.server
@@ -36,12 +36,13 @@ from kmip.pie.client import ProxyKmipClient  # noqa: E402
 from kmip.services.server.server import KmipServer  # noqa: E402
 
 CLIENTS = ["user%d" % number for number in range(24)]
-ENCRYPT_DECRYPT = enums.CryptographicUsageMask.ENCRYPT.value | enums.CryptographicUsageMask.DECRYPT.value
 known = True
 
 
 class UserDirectory(http.server.BaseHTTPRequestHandler):
     """Answers what PyKMIP's SLUGS connector asks: is there such a user, and which groups has it."""
+
+    wbufsize = -1  # an answer in one segment: two would cost 40 ms, the peer's delayed acknowledgement
 
     def do_GET(self):
         body = json.dumps({}).encode()
@@ -96,10 +97,9 @@ def main():
                              kmip_version=enums.KMIPVersion.KMIP_1_4) as client:
             return action(client)
 
-    def prepare(user, name, bits="256", mask=str(ENCRYPT_DECRYPT)):
-        masks = [bit for bit in enums.CryptographicUsageMask if bit.value & int(mask)]
-        return as_user(user, lambda client: client.create(
-            enums.CryptographicAlgorithm.AES, int(bits), name=name, cryptographic_usage_mask=masks))
+    # The client asks for both usages by itself.
+    def prepare(user, name, bits="256"):
+        return as_user(user, lambda client: client.create(enums.CryptographicAlgorithm.AES, int(bits), name=name))
 
     def activate(user, uid):
         as_user(user, lambda client: client.activate(uid))

@@ -31,7 +31,8 @@ class KmipHarness {
   std::unique_ptr<AdministeredKeyVault> vault_ = open_kmip(server_.options(user_));
 };
 
-INSTANTIATE_TYPED_TEST_SUITE_P(Kmip, KeyVaultConformance, KmipHarness);
+// Named after the ctest entry that holds all tests with servers.
+INSTANTIATE_TYPED_TEST_SUITE_P(KmipServer, KeyVaultConformance, KmipHarness);
 
 }  // namespace
 }  // namespace vaultfs
