@@ -32,7 +32,8 @@ namespace vaultfs {
 //
 // Beyond KeyVault's errors: NotSupportedByProvider (the server speaks another KMIP, doesn't do AES-GCM with a tag of
 // 16 bytes, …), KeySizeUnsupported (a version that is no AES-256 key), PermissionDenied (the client's key file is open
-// to others), InvalidName, MemoryLockFailed. Every call ends within the option `timeout`.
+// to others), InvalidName, MemoryLockFailed; TryAgain from rotate_key, if the new version would not be the newest.
+// Every call ends within the option `timeout`; taking back a version that could not be made whole may take 5 s more.
 
 // Nothing is read or asked before the first call. InvalidArgument.
 [[nodiscard]] Result<std::unique_ptr<AdministeredKeyVault>> open_kmip_key_vault(const ProviderContext& context);
