@@ -23,7 +23,7 @@ namespace vaultfs {
 // What a key change needs of the vault around it. Implemented by Vault and by the tests' fake. No lock of the key
 // custody is held during a call, but the caller of the custody waits in it: whoever calls refresh(), set_key(),
 // rewrap(), new_incarnation(), job_completed() or item_attempted() must hold no lock that these take, and these must
-// not call any of those six.
+// not call any of those. The same holds for new_epoch() and set_limits().
 class KeyChangeHost {
  public:
   virtual ~KeyChangeHost() = default;
@@ -65,6 +65,22 @@ struct EncryptionStatus {
 struct RefreshOutcome {
   bool version_changed = false;      // a new version took effect
   std::vector<std::string> retired;  // versions that retired in this refresh
+};
+
+// How long the vault works without asking its key vault, or being answered; what is not given stays.
+struct AccessLimits {
+  std::optional<std::uint32_t> refresh_minutes;           // between two refreshes, 1 to 60
+  std::optional<std::uint32_t> revocation_grace_seconds;  // 0 to a day
+  std::optional<std::uint32_t> outage_ttl_seconds;        // 0 to 30 days
+};
+
+// Whether the vault can be opened now by one of its keyring's slots alone.
+struct KeyDrill {
+  VersionRole role = VersionRole::active;
+  std::string key_vault;  // empty for a platform key
+  std::string key;
+  std::string version;
+  std::optional<Error> failure;  // nothing: it can
 };
 
 // Keeper of one opened vault's keyring: unwraps it, follows new key versions, runs the rotation rule, tells when access
@@ -135,6 +151,17 @@ class KeyCustody {
   // A fresh keyring key under the Active version (key rewrap). With drop_retiring every Retiring slot goes, after proof
   // 3(b).
   [[nodiscard]] virtual Status rewrap(bool drop_retiring) = 0;
+
+  // A new DEK for all data from now on (key new-epoch), after an unwrap by the Active version through the provider.
+  // What is stored already stays under the older epochs, which the keyring goes on holding.
+  [[nodiscard]] virtual Status new_epoch() = 0;
+
+  // InvalidArgument outside the ranges of AccessLimits.
+  [[nodiscard]] virtual Status set_limits(const AccessLimits& limits) = 0;
+
+  // Opens the keyring as storage has it by each of its slots, Active and Retiring, through the providers (key drill).
+  // Changes nothing and needs no other key than those; errors are of reading the keyring.
+  [[nodiscard]] virtual Result<std::vector<KeyDrill>> drill() = 0;
 
   // Starts a new incarnation and epoch: after an older copy of the vault was accepted by name.
   [[nodiscard]] virtual Status new_incarnation() = 0;

@@ -17,6 +17,7 @@ namespace vaultfs {
 //   _open      creation, opening, what callers ask for        _write   the next keyring, the head after it, leftovers
 //   _refresh   the rule's conductor: access, following        _change  taking effect, set_key, rewrap
 //   _retire    proof 3(b), retirement, epochs                 _access  grace, TTL, sealing, healing, the status
+//   _verbs     what an owner asks for by name beside these: a new epoch, limits, a drill
 class KeyringCustody final : public KeyCustody {
  public:
   KeyringCustody(const Context& context, const VaultHeader& header, const Digest& header_digest, bool read_only);
@@ -35,6 +36,9 @@ class KeyringCustody final : public KeyCustody {
   Status item_attempted() override;
   Status set_key(const KeyRef& key) override;
   Status rewrap(bool drop_retiring) override;
+  Status new_epoch() override;
+  Status set_limits(const AccessLimits& limits) override;
+  Result<std::vector<KeyDrill>> drill() override;
   Status new_incarnation() override;
   bool enforce_deadlines(const std::function<void()>& before_wipe) override;
 
@@ -107,6 +111,9 @@ class KeyringCustody final : public KeyCustody {
   [[nodiscard]] Status add_epoch(Keyring& next) const;
   [[nodiscard]] Status finish_epochs();
   void set_waiting_for(const std::vector<std::string>& versions, const std::string& reason);
+
+  // --- _verbs
+  [[nodiscard]] Status drill_slot(ByteView file, const ClosedKeyring& closed, const KeyringSlot& slot) const;
 
   // --- _access
   [[nodiscard]] Snapshot snapshot() const;

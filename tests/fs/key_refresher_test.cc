@@ -56,6 +56,9 @@ class SlowCustody final : public KeyCustody {
   Status item_attempted() override { return ok_status(); }
   Status set_key(const KeyRef&) override { return ok_status(); }
   Status rewrap(bool) override { return ok_status(); }
+  Status new_epoch() override { return ok_status(); }
+  Status set_limits(const AccessLimits&) override { return ok_status(); }
+  Result<std::vector<KeyDrill>> drill() override { return std::vector<KeyDrill>{}; }
   Status new_incarnation() override { return ok_status(); }
   bool enforce_deadlines(const std::function<void()>&) override { return false; }
 

@@ -1,6 +1,8 @@
 // vaultctl encryption show|set|refresh
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "tools/cli/command_context.h"
 #include "tools/cli/text_output.h"
@@ -18,6 +20,9 @@ void print_encryption(const json& form) {
        {"Last update", plain(form["last_update_status"])},
        {"Infrastructure encryption", plain(form["infrastructure_encryption_state"])},
        {"Key access", plain(form["key_access"])},
+       {"Refreshed every", plain(form["refresh_minutes"]) + " min"},
+       {"Works on after a revocation", plain(form["revocation_grace_seconds"]) + " s"},
+       {"Works on in an outage", plain(form["outage_ttl_seconds"]) + " s"},
        {"Current data key epoch", plain(form["current_epoch"])}});
   if (!form["problem"].is_null()) {
     std::printf("Problem: %s: %s\n", plain(form["problem"]["name"]).c_str(), plain(form["problem"]["message"]).c_str());
@@ -48,6 +53,25 @@ Result<int> run(CommandContext& context, VaultRequest wanted) {
   return 0;
 }
 
+struct LimitArguments {
+  std::optional<std::uint32_t> refresh_minutes, revocation_grace_seconds, outage_ttl_seconds;
+};
+
+// One request changes one thing, so that it can't be done by half.
+Result<VaultRequest> settings_request(const std::string& vault, const std::string& key, const LimitArguments& limits) {
+  json numbers = json::object();
+  if (limits.refresh_minutes) numbers["refresh_minutes"] = *limits.refresh_minutes;
+  if (limits.revocation_grace_seconds) numbers["revocation_grace_seconds"] = *limits.revocation_grace_seconds;
+  if (limits.outage_ttl_seconds) numbers["outage_ttl_seconds"] = *limits.outage_ttl_seconds;
+  if (key.empty() == numbers.empty()) {
+    return Error{ErrorCode::Usage,
+                 "give --key, or some of --refresh-minutes, --revocation-grace and --outage-ttl; one request changes "
+                 "either the key or the limits"};
+  }
+  if (numbers.empty()) return VaultRequest{vault, "encryption.set", {{"key", key}}};
+  return VaultRequest{vault, "encryption.set-limits", numbers};
+}
+
 }  // namespace
 
 void add_encryption_commands(CLI::App& app, CommandContext& context) {
@@ -64,12 +88,17 @@ void add_encryption_commands(CLI::App& app, CommandContext& context) {
   refreshed->add_option("VAULT", *vault)->required();
   on_run(*refreshed, context, [&context, vault] { return run(context, {*vault, "encryption.refresh"}); });
 
-  CLI::App* set = group->add_subcommand("set", "Use another key");
+  const auto limits = std::make_shared<LimitArguments>();
+  CLI::App* set = group->add_subcommand("set", "Use another key, or change how long the vault works without asking it");
   set->add_option("VAULT", *vault)->required();
-  set->add_option("--key", *key, "KEYVAULT/KEY follows new versions, KEYVAULT/KEY/VERSION is pinned")->required();
-  on_run(*set, context, [&context, vault, key] {
-    VaultRequest wanted{*vault, "encryption.set"};
-    wanted.arguments = {{"key", *key}};
+  set->add_option("--key", *key, "KEYVAULT/KEY follows new versions, KEYVAULT/KEY/VERSION is pinned");
+  set->add_option("--refresh-minutes", limits->refresh_minutes, "minutes between two looks at the key vault (1 to 60)");
+  set->add_option("--revocation-grace", limits->revocation_grace_seconds,
+                  "seconds for which the vault works on after its key was disabled or denied");
+  set->add_option("--outage-ttl", limits->outage_ttl_seconds,
+                  "seconds for which the vault works on while its key vault cannot be reached");
+  on_run(*set, context, [&context, vault, key, limits]() -> Result<int> {
+    VAULTFS_ASSIGN_OR_RETURN(VaultRequest wanted, settings_request(*vault, *key, *limits));
     return run(context, std::move(wanted));
   });
 }

@@ -357,6 +357,7 @@ void add_secret_options(CLI::App& command, KeyArguments& arguments) {
 void add_key_commands(CLI::App& app, CommandContext& context) {
   CLI::App* group = app.add_subcommand("key", "Keys and their versions (KEYREF: KEYVAULT/KEY[/VERSION])");
   group->require_subcommand(1);
+  add_key_verbs(*group, context);
   const auto arguments = std::make_shared<KeyArguments>();
   const auto add = [&](const char* name, const char* what, Result<int> (*body)(CommandContext&, const KeyArguments&)) {
     CLI::App* command = group->add_subcommand(name, what);

@@ -8,6 +8,7 @@
 
 #include "fs/restore.h"
 #include "tools/requests/json_forms.h"
+#include "tools/requests/key_requests.h"
 
 namespace vaultfs {
 namespace {
@@ -91,12 +92,6 @@ Result<json> key_usage(const RequestContext& context, const json& /*arguments*/,
               {"recovery_points", vault.catalogue().points().size()},
               {"keyring_generation", vault.custody().generation().value},
               {"versions", versions}};
-}
-
-Result<json> key_rewrap(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
-  VAULTFS_ASSIGN_OR_RETURN(const bool drop_retiring, flag_argument(arguments, "drop_retiring"));
-  VAULTFS_RETURN_IF_ERROR(context.session.vault().custody().rewrap(drop_retiring));
-  return to_json(context.session.vault().custody().status());
 }
 
 // A source must not be a file of the owner's own mount: reading it would ask this very process, which is busy with it.
@@ -245,7 +240,10 @@ const std::map<std::string, VerbEntry>& verb_table() {
       {"encryption.refresh", {VerbAccess::changes, encryption_refresh}},
       {"encryption.set", {VerbAccess::changes, encryption_set}},
       {"key.usage", {VerbAccess::reads, key_usage}},
+      {"encryption.set-limits", {VerbAccess::changes, encryption_set_limits}},
       {"key.rewrap", {VerbAccess::changes, key_rewrap}},
+      {"key.new-epoch", {VerbAccess::changes, key_new_epoch}},
+      {"key.drill", {VerbAccess::reads, key_drill}},
       {"backup.run", {VerbAccess::changes, backup_run}},
       {"backup.commit", {VerbAccess::changes, backup_commit}},
       {"recovery-point.list", {VerbAccess::reads, recovery_point_list}},

@@ -1,0 +1,58 @@
+#include "tools/requests/key_requests.h"
+
+#include <limits>
+#include <optional>
+
+#include "tools/requests/json_forms.h"
+
+namespace vaultfs {
+namespace {
+
+using nlohmann::json;
+
+Result<std::optional<std::uint32_t>> number_argument(const json& arguments, const std::string& name) {
+  const auto found = arguments.find(name);
+  if (found == arguments.end()) return std::optional<std::uint32_t>();
+  if (!found->is_number_unsigned() || found->get<std::uint64_t>() > std::numeric_limits<std::uint32_t>::max()) {
+    return Error{ErrorCode::Usage, "\"" + name + "\" must be a whole number"};
+  }
+  return std::optional<std::uint32_t>(found->get<std::uint32_t>());
+}
+
+}  // namespace
+
+Result<json> key_rewrap(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
+  VAULTFS_ASSIGN_OR_RETURN(const bool drop_retiring, flag_argument(arguments, "drop_retiring"));
+  VAULTFS_RETURN_IF_ERROR(context.session.vault().custody().rewrap(drop_retiring));
+  return to_json(context.session.vault().custody().status());
+}
+
+Result<json> key_new_epoch(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
+  VAULTFS_RETURN_IF_ERROR(context.session.vault().custody().new_epoch());
+  return to_json(context.session.vault().custody().status());
+}
+
+Result<json> key_drill(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<KeyDrill> drills, context.session.vault().custody().drill());
+  json slots = json::array();
+  for (const KeyDrill& drill : drills) {
+    slots.push_back({{"role", drill.role == VersionRole::active ? "Active" : "Retiring"},
+                     {"key", drill.key_vault.empty() ? "platform-managed" : drill.key_vault + "/" + drill.key},
+                     {"version", drill.version},
+                     {"opens", !drill.failure.has_value()},
+                     {"problem", drill.failure ? error_to_json_form(*drill.failure) : json(nullptr)}});
+  }
+  return json{{"slots", slots}};
+}
+
+Result<json> encryption_set_limits(const RequestContext& context, const json& arguments,
+                                   std::vector<UniqueFd>& /*files*/) {
+  AccessLimits limits;
+  VAULTFS_ASSIGN_OR_RETURN(limits.refresh_minutes, number_argument(arguments, "refresh_minutes"));
+  VAULTFS_ASSIGN_OR_RETURN(limits.revocation_grace_seconds, number_argument(arguments, "revocation_grace_seconds"));
+  VAULTFS_ASSIGN_OR_RETURN(limits.outage_ttl_seconds, number_argument(arguments, "outage_ttl_seconds"));
+  VAULTFS_RETURN_IF_ERROR(context.session.vault().custody().set_limits(limits));
+  return to_json(context.session.vault().custody().status());
+}
+
+}  // namespace vaultfs

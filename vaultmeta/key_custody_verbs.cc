@@ -1,0 +1,92 @@
+#include <utility>
+
+#include "vaultmeta/key_custody_impl.h"
+
+// What an owner asks for by name beside a change of keys: a new DEK epoch, other limits, a drill.
+
+namespace vaultfs {
+namespace {
+
+constexpr std::uint32_t kMaxRefreshMinutes = 60;
+constexpr std::uint32_t kMaxGraceSeconds = 24 * 3600;
+constexpr std::uint32_t kMaxOutageSeconds = 30 * 24 * 3600;
+
+Status check_limit(const std::optional<std::uint32_t>& value, std::uint32_t least, std::uint32_t most,
+                   const std::string& what) {
+  if (!value || (*value >= least && *value <= most)) return ok_status();
+  return Error{ErrorCode::InvalidArgument, what + " must be from " + std::to_string(least) + " to " +
+                                               std::to_string(most) + ", not " + std::to_string(*value)};
+}
+
+}  // namespace
+
+Status KeyringCustody::new_epoch() {
+  const std::lock_guard turn(change_mutex_);
+  VAULTFS_RETURN_IF_ERROR(check_changeable());
+  const auto reached = prove_access();
+  if (!reached.ok()) return note_trouble(reached.error());
+  note_access();
+  const std::string version = snapshot().active.version;
+  Status begun = commit([this](Keyring& next, const SecretBuffer&) { return add_epoch(next); }, {});
+  if (!begun.ok()) {
+    last_failure_.clear();
+    record_failure("key.new-epoch", version, begun.error());
+    return begun;
+  }
+  const Status headed = settle_head();
+  record_success("key.new-epoch", version);
+  VAULTFS_RETURN_IF_ERROR(headed);
+  VAULTFS_RETURN_IF_ERROR(finish_epochs());
+  return delete_superseded();
+}
+
+Status KeyringCustody::set_limits(const AccessLimits& limits) {
+  const std::lock_guard turn(change_mutex_);
+  VAULTFS_RETURN_IF_ERROR(check_changeable());
+  VAULTFS_RETURN_IF_ERROR(check_limit(limits.refresh_minutes, 1, kMaxRefreshMinutes, "the minutes between refreshes"));
+  VAULTFS_RETURN_IF_ERROR(
+      check_limit(limits.revocation_grace_seconds, 0, kMaxGraceSeconds, "the seconds of grace after a revocation"));
+  VAULTFS_RETURN_IF_ERROR(
+      check_limit(limits.outage_ttl_seconds, 0, kMaxOutageSeconds, "the seconds that keys are kept in an outage"));
+  VAULTFS_RETURN_IF_ERROR(commit(
+      [&limits](Keyring& next, const SecretBuffer&) {
+        EncryptionSettings& settings = next.secrets.settings;
+        settings.refresh_minutes = limits.refresh_minutes.value_or(settings.refresh_minutes);
+        settings.revocation_grace_seconds = limits.revocation_grace_seconds.value_or(settings.revocation_grace_seconds);
+        settings.outage_ttl_seconds = limits.outage_ttl_seconds.value_or(settings.outage_ttl_seconds);
+        return ok_status();
+      },
+      {}));
+  VAULTFS_RETURN_IF_ERROR(settle_head());
+  record_success("encryption.set-limits", snapshot().active.version);
+  return delete_superseded();
+}
+
+Status KeyringCustody::drill_slot(ByteView file, const ClosedKeyring& closed, const KeyringSlot& slot) const {
+  ReachedKey reached;
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key,
+                           unwrap_slot(context_.resolver, context_.platform_keys, header_.id, slot, reached));
+  if (slot.role == VersionRole::retiring) {
+    VAULTFS_ASSIGN_OR_RETURN(key, open_link(closed.vault, closed.generation, slot, key));
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const Keyring keyring, open_keyring(file, key));
+  VAULTFS_ASSIGN_OR_RETURN(const Digest fingerprint, root_fingerprint(keyring.secrets.root_key, header_.id));
+  if (fingerprint == header_.root_fingerprint) return ok_status();
+  return Error{ErrorCode::ForeignRootKey, "the keyring holds another root key than the vault was created with"};
+}
+
+Result<std::vector<KeyDrill>> KeyringCustody::drill() {
+  const std::string name = keyring_blob_name(generation());
+  VAULTFS_ASSIGN_OR_RETURN(const Bytes file, context_.blobs.get(name, kMaxKeyringBytes));
+  VAULTFS_ASSIGN_OR_RETURN(const ClosedKeyring closed, ClosedKeyring::decode(file));
+  std::vector<KeyDrill> drills;
+  for (const KeyringSlot& slot : closed.slots) {
+    KeyDrill drill{slot.role, slot.key_vault, slot.key, slot.version, std::nullopt};
+    const Status opened = drill_slot(file, closed, slot);
+    if (!opened.ok()) drill.failure = opened.error();
+    drills.push_back(std::move(drill));
+  }
+  return drills;
+}
+
+}  // namespace vaultfs
