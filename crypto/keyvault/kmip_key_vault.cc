@@ -142,8 +142,7 @@ Result<std::vector<std::string>> KmipKeyVault::list_keys() {
     std::ranges::copy_if(attributes->names, std::back_inserter(keys), is_key_name);
   }
   std::ranges::sort(keys);
-  const auto repeated = std::ranges::unique(keys);
-  keys.erase(repeated.begin(), repeated.end());
+  keys.erase(std::unique(keys.begin(), keys.end()), keys.end());  // clang 14 can't compile std::ranges::unique
   return keys;
 }
 
