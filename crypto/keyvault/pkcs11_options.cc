@@ -110,7 +110,7 @@ Result<Pkcs11Uri> parse_pkcs11_uri(std::string_view text) {
   const UriHandle uri(p11_kit_uri_new());
   if (uri == nullptr) return Error{ErrorCode::Internal, "no memory to parse a URI"};
   if (p11_kit_uri_parse(std::string(text).c_str(), P11_KIT_URI_FOR_ANY, uri.get()) != P11_KIT_URI_OK) {
-    return invalid("option uri: " + shown_text(text) + " is no PKCS#11 URI (RFC 7512)");
+    return invalid("option uri: it is no PKCS#11 URI (RFC 7512)");
   }
   VAULTFS_RETURN_IF_ERROR(refuse_what_is_no_token(uri.get()));
   Pkcs11Uri parsed;

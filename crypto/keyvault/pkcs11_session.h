@@ -23,9 +23,11 @@ template <typename T>
   return pkcs11_attribute(type, bytes_of(value));
 }
 
-// Bytes as PKCS#11 takes them: it has no const, but changes no input.
+// Bytes as PKCS#11 takes them: it has no const, but changes no input. Never null, which modules take for a question
+// about lengths or for a mistake, also where there are no bytes.
 [[nodiscard]] inline CK_BYTE_PTR pkcs11_bytes(ByteView bytes) noexcept {
-  return reinterpret_cast<CK_BYTE_PTR>(const_cast<std::byte*>(bytes.data()));
+  static CK_BYTE none = 0;
+  return bytes.empty() ? &none : reinterpret_cast<CK_BYTE_PTR>(const_cast<std::byte*>(bytes.data()));
 }
 [[nodiscard]] inline CK_BYTE_PTR pkcs11_bytes(MutableByteView bytes) noexcept {
   return reinterpret_cast<CK_BYTE_PTR>(bytes.data());

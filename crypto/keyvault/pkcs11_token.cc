@@ -78,8 +78,14 @@ Result<CK_SLOT_ID> Pkcs11Token::find_slot(const CK_FUNCTION_LIST& functions) con
 Status Pkcs11Token::open(Pkcs11Library& library, Pkcs11Login& login) {
   if (session_ != nullptr && generation_ == library.generation() && !session_->lost()) return ok_status();
   close(library);
-  const bool fresh = library.started_now();
   VAULTFS_RETURN_IF_ERROR(library.start());
+  // Modules may hold on to what they saw when they were started: SoftHSM never finds a token again that was away, and
+  // never learns of a PIN that another process has set.
+  const auto start_again = [&] {
+    library.stop();
+    return library.start();
+  };
+  if (!library.started_now() && (refused_ || login.refused)) VAULTFS_RETURN_IF_ERROR(start_again());
   const auto attempt = [&]() -> Status {
     const CK_FUNCTION_LIST& functions = library.functions();
     VAULTFS_ASSIGN_OR_RETURN(const CK_SLOT_ID slot, find_slot(functions));
@@ -96,10 +102,8 @@ Status Pkcs11Token::open(Pkcs11Library& library, Pkcs11Login& login) {
     return logged_in;
   };
   const Status opened = attempt();
-  if (opened.ok() || opened.code() != ErrorCode::KeyVaultUnavailable || fresh) return opened;
-  // Modules may hold on to what they saw when they were started: SoftHSM never finds a token again that was away.
-  library.stop();
-  VAULTFS_RETURN_IF_ERROR(library.start());
+  if (opened.ok() || opened.code() != ErrorCode::KeyVaultUnavailable || library.started_now()) return opened;
+  VAULTFS_RETURN_IF_ERROR(start_again());
   return attempt();
 }
 

@@ -1,6 +1,9 @@
+#include <dlfcn.h>
+
 #include <string>
 
 #include "tests/keyvault/conformance.h"
+#include "tests/keyvault/pkcs11_fault_module.h"
 #include "tests/keyvault/pkcs11_fixture.h"
 
 namespace vaultfs {
@@ -29,7 +32,49 @@ class Pkcs11RsaHarness {
   std::unique_ptr<AdministeredKeyVault> administrator_ = token_.open();
 };
 
+// The same with AES keys, made by the token's own tools. SoftHSM can't give out the dates of private objects, and an
+// AES key has no public half that could: dates are refused.
+class Pkcs11AesHarness {
+ public:
+  static constexpr ProviderTraits kTraits{.validity_dates = false, .denial = false};
+  explicit Pkcs11AesHarness(const char* module = kSoftHsmModule) : module_(module) {}
+  AdministeredKeyVault& vault() { return *vault_; }
+  std::int64_t now() { return posix_env().clock().now().seconds(); }
+  std::string create_key(const std::string& key) {
+    token_.tool({"--keygen", "--key-type", "AES:32", "--label", key, "--id", "00ff"});
+    return "00ff";
+  }
+  std::string add_version(const std::string& key, std::optional<std::int64_t>, std::optional<std::int64_t>) {
+    return value_of(administrator_->rotate_key(key, {}, true)).id;
+  }
+  void set_enabled(const std::string& key, const std::string& version, bool enabled) {
+    succeed(administrator_->set_enabled(key, version, enabled));
+  }
+  std::string unknown_version() { return "00112233445566778899aabbccddeeff"; }
+  void begin_outage() { token_.take_away(); }
+  void end_outage() { token_.put_back(); }
+
+ private:
+  const char* const module_;
+  SoftToken token_;
+  std::unique_ptr<AdministeredKeyVault> vault_ = token_.open(token_.options(module_));
+  std::unique_ptr<AdministeredKeyVault> administrator_ = token_.open(token_.options(module_));
+};
+
+// A token without AES-GCM: AES key wrap with padding.
+class Pkcs11KeyWrapHarness : public Pkcs11AesHarness {
+ public:
+  Pkcs11KeyWrapHarness() : Pkcs11AesHarness(VAULTFS_PKCS11_FAULT_MODULE) {
+    void* const library = ::dlopen(VAULTFS_PKCS11_FAULT_MODULE, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    const auto* control = static_cast<const Pkcs11FaultControl*>(::dlsym(library, "vaultfs_fault_control"));
+    control->reset();
+    control->set_gcm(false);
+  }
+};
+
 INSTANTIATE_TYPED_TEST_SUITE_P(Pkcs11Rsa, KeyVaultConformance, Pkcs11RsaHarness);
+INSTANTIATE_TYPED_TEST_SUITE_P(Pkcs11Aes, KeyVaultConformance, Pkcs11AesHarness);
+INSTANTIATE_TYPED_TEST_SUITE_P(Pkcs11KeyWrap, KeyVaultConformance, Pkcs11KeyWrapHarness);
 
 }  // namespace
 }  // namespace vaultfs

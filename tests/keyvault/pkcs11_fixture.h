@@ -46,7 +46,8 @@ class SoftToken {
     std::filesystem::permissions(scratch_ / "pin", static_cast<std::filesystem::perms>(mode));
   }
   void set_pin_at_token(const std::string& pin) {
-    run({"softhsm2-util", "--init-pin", "--token", "t1", "--so-pin", "567890", "--pin", pin});
+    run({"pkcs11-tool", "--module", kSoftHsmModule, "--token-label", "t1", "--login", "--login-type", "so", "--so-pin",
+         "567890", "--init-pin", "--new-pin", pin});
   }
   // pkcs11-tool, logged in to the token.
   std::string tool(std::vector<std::string> arguments) {
@@ -55,6 +56,8 @@ class SoftToken {
     command.insert(command.end(), arguments.begin(), arguments.end());
     return run(command);
   }
+  // All slots and tokens, without a login.
+  std::string list_slots() { return run({"pkcs11-tool", "--module", kSoftHsmModule, "--list-slots"}); }
   void take_away() { std::filesystem::rename(tokens(), scratch_ / "away"); }
   void put_back() { std::filesystem::rename(scratch_ / "away", tokens()); }
 
@@ -92,7 +95,9 @@ class SoftToken {
     if (spawned == 0) ::waitpid(child, &status, 0);
     std::ifstream printed(out);
     std::string text((std::istreambuf_iterator<char>(printed)), std::istreambuf_iterator<char>());
-    if (spawned != 0 || status != 0) throw std::runtime_error(command[0] + " failed: " + text);
+    if (spawned != 0 || status != 0) {
+      throw std::runtime_error(command[0] + " failed with " + std::to_string(status) + ": " + text);
+    }
     return text;
   }
 

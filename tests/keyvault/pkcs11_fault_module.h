@@ -1,0 +1,17 @@
+#pragma once
+
+// The controls of pkcs11_fault_module.cc, found in the loaded library by dlsym("vaultfs_fault_control").
+struct Pkcs11FaultControl {
+  // The next calls of this function answer with `answer` instead of being made.
+  void (*fail)(const char* function, unsigned long answer, int times);
+  // The next call of this function waits until release().
+  void (*hang)(const char* function);
+  void (*release)();
+  // What the token has beyond SoftHSM, or lacks.
+  void (*set_oaep_sha256)(bool present);
+  void (*set_gcm)(bool present);
+  void (*set_token_flags)(unsigned long flags);  // added to CK_TOKEN_INFO.flags
+  void (*log_out)();                             // as another part of the process could; REQUIRES: a session is open
+  int (*calls)(const char* function);            // how often it was called since reset()
+  void (*reset)();
+};

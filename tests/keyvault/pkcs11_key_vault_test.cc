@@ -1,0 +1,214 @@
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string>
+
+#include "tests/keyvault/pkcs11_fixture.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::int64_t kDay = 24 * 60 * 60;
+
+// One token for all tests: making one, and RSA keys on it, takes long. Each test uses labels of its own.
+class Pkcs11KeyVaultTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    token_ = std::make_unique<SoftToken>();
+    pair_ = value_of(token_->open()->create_key("pair", small_pair())).id;
+  }
+  static void TearDownTestSuite() { token_.reset(); }
+
+  static void make_aes(const std::string& label, const std::string& id, const std::string& type = "AES:32") {
+    token_->tool({"--keygen", "--key-type", type, "--label", label, "--id", id});
+  }
+  static std::int64_t now() { return posix_env().clock().now().seconds(); }
+
+  static inline std::unique_ptr<SoftToken> token_;
+  static inline std::string pair_;  // the version of the key "pair"
+  std::unique_ptr<AdministeredKeyVault> vault_ = token_->open();
+};
+
+TEST_F(Pkcs11KeyVaultTest, RotationByTheTokensOwnToolsIsSeen) {
+  token_->tool({"--keypairgen", "--key-type", "rsa:2048", "--label", "rotated", "--id", "0a01"});
+  EXPECT_EQ(version_ids(*vault_, "rotated"), std::vector<std::string>{"0a01"});
+  const Bytes wrapped = value_of(vault_->wrap("rotated", "0a01", bytes_of("content")));
+  token_->tool({"--keypairgen", "--key-type", "rsa:2048", "--label", "rotated", "--id", "0900"});
+  EXPECT_EQ(version_ids(*vault_, "rotated"), (std::vector<std::string>{"0a01", "0900"}));
+  const std::string algorithm = value_of(vault_->wrap_algorithm("rotated", "0900"));
+  const Bytes newer = value_of(vault_->wrap("rotated", "0900", bytes_of("newer")));
+  EXPECT_EQ(text_of(value_of(vault_->unwrap("rotated", "0900", algorithm, newer))), "newer");
+  EXPECT_EQ(text_of(value_of(vault_->unwrap("rotated", "0a01", algorithm, wrapped))), "content");
+}
+
+TEST_F(Pkcs11KeyVaultTest, OrderFirstSeenIsKeptAcrossProcessesAndNotSharedByMachines) {
+  make_aes("ordered", "0b");
+  EXPECT_EQ(version_ids(*vault_, "ordered"), std::vector<std::string>{"0b"});
+  make_aes("ordered", "0a");
+  const std::vector<std::string> seen{"0b", "0a"};
+  EXPECT_EQ(version_ids(*vault_, "ordered"), seen);
+  vault_.reset();
+  EXPECT_EQ(version_ids(*token_->open(), "ordered"), seen);
+  // A machine that sees both at once can't know: it goes by the ids.
+  const auto other_machine = token_->open(token_->options(), "other");
+  EXPECT_EQ(version_ids(*other_machine, "ordered"), (std::vector<std::string>{"0a", "0b"}));
+}
+
+TEST_F(Pkcs11KeyVaultTest, StartDatesAgreeOnAllMachines) {
+  const std::string first = value_of(vault_->create_key("dated", small_pair())).id;
+  const KeyVersionInfo later = value_of(vault_->rotate_key(
+      "dated", {.bits = 2048, .not_before = now() + 10 * kDay, .expires = now() + 20 * kDay}, false));
+  EXPECT_GE(later.not_before, now() + 10 * kDay);
+  EXPECT_LT(later.not_before, now() + 11 * kDay);
+  EXPECT_LE(later.expires, now() + 20 * kDay);
+  EXPECT_GT(later.expires, now() + 19 * kDay);
+  EXPECT_EQ(later.created_unix_seconds, later.not_before);
+  const auto other_machine = token_->open(token_->options(), "other");
+  EXPECT_EQ(version_ids(*other_machine, "dated"), (std::vector<std::string>{first, later.id}));
+  // Made now, so it starts today: between the two.
+  const KeyVersionInfo today = value_of(vault_->rotate_key("dated", {}, true));
+  ASSERT_TRUE(today.not_before.has_value());
+  EXPECT_TRUE(today.may_wrap(now()));
+  EXPECT_EQ(version_ids(*vault_, "dated"), (std::vector<std::string>{first, today.id, later.id}));
+}
+
+TEST_F(Pkcs11KeyVaultTest, IdsThatDoNotTellVersionsApartAreNoGuess) {
+  make_aes("twice", "01");
+  const Bytes wrapped = value_of(vault_->wrap("twice", "01", bytes_of("content")));
+  make_aes("twice", "02");
+  make_aes("twice", "02");
+  EXPECT_TRUE(fails(vault_->list_versions("twice"), ErrorCode::NotSupportedByProvider, "CKA_ID 02"));
+  EXPECT_TRUE(fails(vault_->wrap("twice", "02", bytes_of("x")), ErrorCode::NotSupportedByProvider, "02"));
+  // What is certain still opens.
+  EXPECT_EQ(text_of(value_of(vault_->unwrap("twice", "01", "A256GCM", wrapped))), "content");
+  token_->tool({"--keygen", "--key-type", "AES:32", "--label", "nameless"});
+  EXPECT_TRUE(fails(vault_->list_versions("nameless"), ErrorCode::NotSupportedByProvider, "no CKA_ID"));
+}
+
+TEST_F(Pkcs11KeyVaultTest, OtherKeysAreListedAndWrapNothing) {
+  make_aes("short", "01", "AES:16");
+  const auto listed = value_of(vault_->list_versions("short"));
+  ASSERT_EQ(listed.size(), 1U);
+  EXPECT_EQ(listed[0].key_type, "AES");
+  EXPECT_EQ(listed[0].bits, 128U);
+  EXPECT_TRUE(fails(vault_->wrap("short", "01", bytes_of("x")), ErrorCode::KeySizeUnsupported));
+  token_->tool({"--keypairgen", "--key-type", "EC:prime256v1", "--label", "curve", "--id", "01"});
+  EXPECT_EQ(value_of(vault_->list_versions("curve"))[0].key_type, "EC");
+  EXPECT_FALSE(vault_->wrap("curve", "01", bytes_of("x")).ok());
+  EXPECT_TRUE(fails(vault_->rotate_key("curve", {}, true), ErrorCode::KeyNotRsa));
+}
+
+TEST_F(Pkcs11KeyVaultTest, MakesPairsThatStayOnTheToken) {
+  EXPECT_TRUE(fails(vault_->create_key("pair", small_pair()), ErrorCode::KeyExists, "hsm/pair"));
+  EXPECT_TRUE(
+      fails(vault_->create_key("odd", {.bits = 1024, .not_before = {}, .expires = {}}), ErrorCode::KeySizeUnsupported));
+  EXPECT_TRUE(fails(vault_->create_key("odd", {.bits = 2048, .not_before = now() + kDay, .expires = now()}),
+                    ErrorCode::InvalidArgument));
+  EXPECT_TRUE(fails(vault_->create_key("no/name", small_pair()), ErrorCode::InvalidName));
+  EXPECT_TRUE(fails(vault_->rotate_key("nosuch", {}, true), ErrorCode::KeyNotFound));
+  EXPECT_TRUE(fails(vault_->delete_key("pair"), ErrorCode::NotSupportedByProvider, "for good"));
+  EXPECT_TRUE(fails(vault_->recover_key("pair"), ErrorCode::NotSupportedByProvider));
+  EXPECT_TRUE(fails(vault_->purge_key("pair"), ErrorCode::NotSupportedByProvider));
+  EXPECT_EQ(pair_.size(), 32U);
+  const auto keys = value_of(vault_->list_keys());
+  EXPECT_TRUE(std::ranges::is_sorted(keys));
+  EXPECT_EQ(std::ranges::count(keys, "pair"), 1);
+  const std::string objects = token_->tool({"--list-objects", "--type", "privkey"});
+  const std::size_t at = objects.find("label:      pair");
+  ASSERT_NE(at, std::string::npos);
+  EXPECT_NE(objects.find("sensitive, always sensitive, never extractable, local", at), std::string::npos);
+}
+
+TEST_F(Pkcs11KeyVaultTest, PublicKeysOfOthersCountForNothing) {
+  // Anybody who reaches a token may put a public key on it. Wraps must open under the private key all the same.
+  const Bytes before = value_of(vault_->wrap("pair", pair_, bytes_of("content")));
+  token_->tool({"--keypairgen", "--key-type", "rsa:2048", "--label", "foreign", "--id", "77"});
+  token_->tool(
+      {"--read-object", "--type", "pubkey", "--label", "foreign", "--output-file", token_->path("foreign.der")});
+  token_->tool({"--write-object", token_->path("foreign.der"), "--type", "pubkey", "--label", "pair", "--id", pair_});
+  const Bytes wrapped = value_of(vault_->wrap("pair", pair_, bytes_of("content")));
+  const std::string algorithm = value_of(vault_->wrap_algorithm("pair", pair_));
+  EXPECT_EQ(text_of(value_of(vault_->unwrap("pair", pair_, algorithm, wrapped))), "content");
+  EXPECT_EQ(version_ids(*vault_, "pair"), std::vector<std::string>{pair_});
+}
+
+// Runs in a child: its exit code says what went wrong.
+int use_in_child(AdministeredKeyVault& vault, const std::string& key, const std::string& version, ByteView wrapped,
+                 const std::string& algorithm) {
+  const auto content = vault.unwrap(key, version, algorithm, wrapped);
+  if (!content.ok()) return 1;
+  if (text_of(*content) != "content") return 2;
+  if (!vault.set_enabled(key, version, false).ok()) return 3;
+  return vault.unwrap(key, version, algorithm, wrapped).code() == ErrorCode::KeyVersionDisabled ? 0 : 4;
+}
+
+#ifndef __SANITIZE_THREAD__  // its runtime does not follow a fork of a process with threads
+TEST_F(Pkcs11KeyVaultTest, WorksAfterAForkInParentAndChild) {
+  const Bytes wrapped = value_of(vault_->wrap("pair", pair_, bytes_of("content")));
+  const std::string algorithm = value_of(vault_->wrap_algorithm("pair", pair_));
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) ::_exit(use_in_child(*vault_, "pair", pair_, wrapped, algorithm));
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+  // The parent's session goes on, and sees what another process has done.
+  EXPECT_TRUE(fails(vault_->unwrap("pair", pair_, algorithm, wrapped), ErrorCode::KeyVersionDisabled));
+  succeed(vault_->set_enabled("pair", pair_, true));
+  EXPECT_EQ(text_of(value_of(vault_->unwrap("pair", pair_, algorithm, wrapped))), "content");
+}
+
+TEST_F(Pkcs11KeyVaultTest, ProcessEndsWellWithAnOpenKeyVault) {
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    static AdministeredKeyVault* left_open = nullptr;
+    left_open = token_->open().release();
+    const bool works = left_open->list_versions("pair").ok();
+    (void)token_.release();    // the parent's
+    std::exit(works ? 7 : 1);  // NOLINT(concurrency-mt-unsafe): with exit handlers
+  }
+  int status = -1;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
+  EXPECT_EQ(WEXITSTATUS(status), 7);
+}
+#endif
+
+TEST_F(Pkcs11KeyVaultTest, TwoTokensOfOneLabelWantASerial) {
+  token_->add_token("double");
+  token_->add_token("double");
+  ProviderOptions options = token_->options();
+  vault_.reset();  // tokens are looked for when the module starts
+  options["token"] = "double";
+  EXPECT_TRUE(fails(token_->open(options)->list_keys(), ErrorCode::InvalidArgument, "serial"));
+  options["token"] = "nosuch";
+  EXPECT_TRUE(fails(token_->open(options)->list_keys(), ErrorCode::KeyVaultUnavailable, "\"nosuch\""));
+
+  const std::string slots = token_->list_slots();
+  const std::size_t at = slots.find("double");
+  const std::size_t serial = slots.find("serial num", at);
+  ASSERT_NE(serial, std::string::npos);
+  const std::size_t begin = slots.find_first_not_of(" :", serial + 10);
+  options.erase("token");
+  options["uri"] = "pkcs11:token=double;serial=" + slots.substr(begin, slots.find('\n', begin) - begin);
+  EXPECT_TRUE(value_of(token_->open(options)->list_keys()).empty());
+}
+
+TEST_F(Pkcs11KeyVaultTest, OpeningIsLazyAndABrokenModuleAnOutage) {
+  ProviderOptions options = token_->options("/nosuch/module.so");
+  EXPECT_TRUE(fails(token_->open(options)->list_keys(), ErrorCode::KeyVaultUnavailable, "/nosuch/module.so"));
+  options["module"] = "/lib/x86_64-linux-gnu/libz.so.1";
+  if (std::filesystem::exists(options["module"])) {
+    EXPECT_TRUE(fails(token_->open(options)->list_keys(), ErrorCode::KeyVaultUnavailable, "C_GetFunctionList"));
+  }
+  options["nosuch"] = "1";
+  EXPECT_TRUE(fails(open_pkcs11_key_vault(token_->context(options)), ErrorCode::InvalidArgument, "nosuch"));
+  EXPECT_EQ(value_of(vault_->properties()).provider, "pkcs11");
+}
+
+}  // namespace
+}  // namespace vaultfs

@@ -1,0 +1,243 @@
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+#include <p11-kit/pkcs11.h>
+
+#include <atomic>
+#include <chrono>
+#include <string>
+#include <thread>
+
+#include "crypto/keyvault/pkcs11_pin.h"
+#include "tests/keyvault/pkcs11_fault_module.h"
+#include "tests/keyvault/pkcs11_fixture.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::string_view kSha1 = "RSA-OAEP";
+constexpr std::string_view kSha256 = "RSA-OAEP-256";
+
+// SoftHSM behind a module that plays faults.
+class Pkcs11TroubleTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    token_ = std::make_unique<SoftToken>();
+    version_ = value_of(token_->open()->create_key("kek", small_pair())).id;
+    void* const library = ::dlopen(VAULTFS_PKCS11_FAULT_MODULE, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    ASSERT_NE(library, nullptr);
+    module_ = static_cast<const Pkcs11FaultControl*>(::dlsym(library, "vaultfs_fault_control"));
+    ASSERT_NE(module_, nullptr);
+  }
+  static void TearDownTestSuite() { token_.reset(); }
+  void SetUp() override {
+    module_->reset();
+    token_->write_pin(SoftToken::kPin);
+    std::filesystem::remove_all(token_->path("state"));
+    vault_ = open();
+  }
+
+  static std::unique_ptr<AdministeredKeyVault> open(const std::string& timeout = "30") {
+    ProviderOptions options = token_->options(VAULTFS_PKCS11_FAULT_MODULE);
+    options["timeout"] = timeout;
+    return token_->open(std::move(options));
+  }
+  [[nodiscard]] Bytes wrap(std::string_view content = "content") {
+    return value_of(vault_->wrap("kek", version_, bytes_of(content)));
+  }
+  [[nodiscard]] Result<SecretBuffer> unwrap(ByteView wrapped, std::string_view algorithm = kSha1) {
+    return vault_->unwrap("kek", version_, algorithm, wrapped);
+  }
+  void expect_content(ByteView wrapped, std::string_view algorithm = kSha1) {
+    EXPECT_EQ(text_of(value_of(unwrap(wrapped, algorithm))), "content");
+  }
+
+  static inline std::unique_ptr<SoftToken> token_;
+  static inline std::string version_;
+  static inline const Pkcs11FaultControl* module_ = nullptr;
+  std::unique_ptr<AdministeredKeyVault> vault_;
+};
+
+TEST_F(Pkcs11TroubleTest, ALostSessionIsOpenedAnewOnce) {
+  const Bytes wrapped = wrap();
+  for (const CK_RV answer : {CKR_SESSION_HANDLE_INVALID, CKR_SESSION_CLOSED, CKR_DEVICE_REMOVED, CKR_TOKEN_NOT_PRESENT,
+                             CKR_USER_NOT_LOGGED_IN, CKR_CRYPTOKI_NOT_INITIALIZED, CKR_KEY_HANDLE_INVALID}) {
+    module_->reset();
+    module_->fail("C_DecryptInit", answer, 1);
+    expect_content(wrapped);
+    EXPECT_EQ(module_->calls("C_OpenSession"), 1) << answer;
+    module_->reset();
+    module_->fail("C_DecryptInit", answer, 2);
+    EXPECT_TRUE(fails(unwrap(wrapped), ErrorCode::KeyVaultUnavailable)) << answer;
+    EXPECT_EQ(module_->calls("C_DecryptInit"), 2) << answer;
+    expect_content(wrapped);
+  }
+}
+
+TEST_F(Pkcs11TroubleTest, ALogoutHidesNoKeys) {
+  const Bytes wrapped = wrap();
+  module_->log_out();
+  // Nobody sees private objects now, without any error: that is no missing key.
+  EXPECT_EQ(version_ids(*vault_, "kek"), std::vector<std::string>{version_});
+  module_->log_out();
+  expect_content(wrapped);
+}
+
+TEST_F(Pkcs11TroubleTest, AModuleThatHangsIsLeftAlone) {
+  const Bytes wrapped = wrap();
+  vault_ = open("1");
+  expect_content(wrapped);
+  module_->reset();
+  module_->hang("C_DecryptInit");
+  EXPECT_TRUE(fails(unwrap(wrapped), ErrorCode::KeyVaultUnavailable, "within 1 s"));
+  // Other calls, and other key vaults on the same module, don't wait for it at all.
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultUnavailable, "still hangs"));
+  EXPECT_TRUE(fails(open("300")->list_versions("kek"), ErrorCode::KeyVaultUnavailable, "still hangs"));
+  EXPECT_EQ(module_->calls("C_DecryptInit"), 1);
+  module_->release();
+  Result<SecretBuffer> content = unwrap(wrapped);
+  for (int i = 0; i < 500 && !content.ok(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    content = unwrap(wrapped);
+  }
+  EXPECT_EQ(text_of(value_of(std::move(content))), "content");
+}
+
+TEST_F(Pkcs11TroubleTest, AModuleThatDoesNotStartIsAnOutage) {
+  module_->fail("C_Initialize", CKR_DEVICE_ERROR, 2);
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultUnavailable, "C_Initialize"));
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultUnavailable, "C_Initialize"));
+  EXPECT_EQ(version_ids(*vault_, "kek").size(), 1U);
+}
+
+TEST_F(Pkcs11TroubleTest, AFaultIsNotTakenForBytesThatDoNotOpen) {
+  const Bytes wrapped = wrap();
+  for (const CK_RV answer : {CKR_GENERAL_ERROR, CKR_FUNCTION_FAILED, CKR_DEVICE_ERROR}) {
+    module_->fail("C_Decrypt", answer, 100);
+    EXPECT_TRUE(fails(unwrap(wrapped), ErrorCode::KeyVaultUnavailable)) << answer;
+    module_->fail("C_Decrypt", answer, 1);
+    expect_content(wrapped);
+  }
+  module_->fail("C_Decrypt", CKR_HOST_MEMORY, 1);
+  EXPECT_TRUE(fails(unwrap(wrapped), ErrorCode::KeyVaultUnavailable, "C_Decrypt"));
+}
+
+TEST_F(Pkcs11TroubleTest, TheBestAlgorithmIsUsedAndTheRecordedOneHonoured) {
+  const Bytes old = wrap();
+  EXPECT_EQ(value_of(vault_->wrap_algorithm("kek", version_)), kSha1);
+  module_->set_oaep_sha256(true);
+  // Found out once for a key vault object: the same one goes on with what it has found.
+  EXPECT_EQ(value_of(vault_->wrap_algorithm("kek", version_)), kSha1);
+  vault_ = open();
+  EXPECT_EQ(value_of(vault_->wrap_algorithm("kek", version_)), kSha256);
+  const Bytes wrapped = wrap();
+  expect_content(wrapped, kSha256);
+  expect_content(old, kSha1);
+  EXPECT_TRUE(fails(unwrap(wrapped, kSha1), ErrorCode::AuthenticationFailed));
+  EXPECT_TRUE(fails(unwrap(old, kSha256), ErrorCode::AuthenticationFailed));
+  EXPECT_TRUE(fails(unwrap(old, "A256GCM"), ErrorCode::NotSupportedByProvider));
+}
+
+TEST_F(Pkcs11TroubleTest, AFaultDoesNotChooseTheWeakerAlgorithm) {
+  module_->set_oaep_sha256(true);
+  module_->fail("C_Decrypt", CKR_GENERAL_ERROR, 1);
+  EXPECT_EQ(value_of(vault_->wrap_algorithm("kek", version_)), kSha256);
+}
+
+TEST_F(Pkcs11TroubleTest, ARefusedPinIsSentOnce) {
+  token_->write_pin("9999");
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultDenied, token_->path("pin").string()));
+  }
+  EXPECT_EQ(module_->calls("C_Login"), 1);
+  // Nor does another process that opens the same key vault send it.
+  vault_ = open();
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultDenied, "not tried again"));
+  EXPECT_EQ(module_->calls("C_Login"), 1);
+  token_->write_pin(SoftToken::kPin);
+  EXPECT_EQ(version_ids(*vault_, "kek").size(), 1U);
+  EXPECT_EQ(module_->calls("C_Login"), 2);
+  EXPECT_FALSE(std::filesystem::exists(pkcs11_refused_pin_path(token_->path("state"))));
+}
+
+TEST_F(Pkcs11TroubleTest, ARefusedPinThatBecomesRightAtTheTokenIsTriedAgain) {
+  token_->write_pin("8888");
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultDenied));
+  token_->set_pin_at_token("8888");
+  EXPECT_EQ(version_ids(*vault_, "kek").size(), 1U);
+  token_->set_pin_at_token(SoftToken::kPin);
+}
+
+TEST_F(Pkcs11TroubleTest, ATokenThatCountsNoFailuresWaitsForTheOwner) {
+  token_->write_pin("7777");
+  module_->fail("C_Login", CKR_PIN_INCORRECT, 1);  // SoftHSM itself counts nothing then
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultDenied));
+  token_->set_pin_at_token("7777");
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultDenied, "pkcs11-refused-pin.json"));
+  EXPECT_EQ(module_->calls("C_Login"), 1);
+  std::filesystem::remove(pkcs11_refused_pin_path(token_->path("state")));
+  EXPECT_EQ(version_ids(*vault_, "kek").size(), 1U);
+  token_->set_pin_at_token(SoftToken::kPin);
+}
+
+TEST_F(Pkcs11TroubleTest, ALockedTokenIsLeftAlone) {
+  module_->set_token_flags(CKF_USER_PIN_LOCKED);
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultDenied, "locked"));
+  module_->set_token_flags(CKF_USER_PIN_FINAL_TRY);
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultDenied, "next failure"));
+  EXPECT_EQ(module_->calls("C_Login"), 0);
+  module_->set_token_flags(0);
+  module_->fail("C_Login", CKR_PIN_LOCKED, 1);
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultDenied));
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultDenied));
+  EXPECT_EQ(module_->calls("C_Login"), 1);
+}
+
+TEST_F(Pkcs11TroubleTest, ThePinFileIsPrivateAndNeededForALoginOnly) {
+  token_->write_pin(SoftToken::kPin, 0640);
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::PermissionDenied, "chmod 600"));
+  token_->write_pin("");
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::InvalidArgument, "no PIN"));
+  std::filesystem::remove(token_->path("pin"));
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultUnavailable, "missing"));
+  token_->write_pin(SoftToken::kPin);
+  EXPECT_EQ(version_ids(*vault_, "kek").size(), 1U);
+  std::filesystem::remove(token_->path("pin"));
+  EXPECT_EQ(version_ids(*vault_, "kek").size(), 1U);
+
+  vault_.reset();
+  ProviderOptions options = token_->options(VAULTFS_PKCS11_FAULT_MODULE);
+  options.erase("pin-file");
+  EXPECT_TRUE(fails(token_->open(options)->list_keys(), ErrorCode::InvalidArgument, "pin-file"));
+  // An identity brings its own.
+  token_->write_pin(SoftToken::kPin);
+  ProviderContext context = token_->context(options);
+  context.identity = {"backup", {{"pin-file", token_->path("pin").string()}}};
+  EXPECT_FALSE(value_of(value_of(open_pkcs11_key_vault(context))->list_keys()).empty());
+}
+
+TEST_F(Pkcs11TroubleTest, WhatATokenDoesNotLetChangeIsNotSupported) {
+  for (const CK_RV answer : {CKR_ATTRIBUTE_READ_ONLY, CKR_ACTION_PROHIBITED, CKR_TEMPLATE_INCONSISTENT}) {
+    module_->fail("C_SetAttributeValue", answer, 1);
+    EXPECT_TRUE(fails(vault_->set_enabled("kek", version_, false), ErrorCode::NotSupportedByProvider, version_));
+  }
+  EXPECT_TRUE(value_of(vault_->list_versions("kek"))[0].enabled);
+}
+
+TEST_F(Pkcs11TroubleTest, KeysOfAModuleAreThereForSeveralThreads) {
+  const Bytes wrapped = wrap();
+  std::vector<std::thread> threads;
+  std::atomic<int> opened = 0;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 5; ++round) {
+        const auto content = unwrap(wrapped);
+        if (content.ok() && text_of(*content) == "content") ++opened;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(opened, 20);
+}
+
+}  // namespace
+}  // namespace vaultfs
