@@ -3,9 +3,7 @@
 #include <cstddef>
 #include <new>
 #include <string>
-#include <string_view>
 
-#include "base/bytes.h"
 #include "crypto/locked_pool.h"
 
 namespace vaultfs {
@@ -32,9 +30,5 @@ struct LockedAllocator {
 // Text that carries a secret on its way: requests, answers, headers with a token. A SecretBuffer is for what stays.
 // Up to 15 characters stand in the object itself, which is wiped only where the object is in locked memory too.
 using LockedText = std::basic_string<char, std::char_traits<char>, LockedAllocator<char>>;
-
-[[nodiscard]] inline ByteView bytes_of(const LockedText& text) noexcept {
-  return bytes_of(std::string_view(text.data(), text.size()));
-}
 
 }  // namespace vaultfs

@@ -14,6 +14,7 @@ Commands that every double knows:
       oversized  200 with more than 1 MiB of JSON, without a length in front
       redirect   307 to "location"
   {"do": "heal"}             no fault any more
+  {"do": "reset"}            everything is as after the start, but for ports and certificates
   {"do": "time", "now": T}   the double's clock stands at T (Unix seconds); without "now" it runs again
   {"do": "report"}           {"requests": [METHOD PATH, …], "violations": […]} since the last report. A violation is a
                              request that the service's documentation does not allow; its answer is an error too.
@@ -100,6 +101,10 @@ class Service:
     def __init__(self):
         self.lock = threading.RLock()  # guards everything here and in subclasses
         self.healed = threading.Condition(self.lock)
+        self.reset()
+
+    def reset(self):
+        """Makes all state anew; subclasses extend it."""
         self.fault = None
         self.fixed_now = None
         self.requests = []
@@ -137,6 +142,9 @@ class Service:
                 self.fault = command
             elif what == "heal":
                 self.fault = None
+                self.healed.notify_all()
+            elif what == "reset":
+                self.reset()
                 self.healed.notify_all()
             elif what == "time":
                 self.fixed_now = command.get("now")

@@ -104,8 +104,8 @@ class Key:
 
 
 class Transit(rest_double.Service):
-    def __init__(self):
-        super().__init__()
+    def reset(self):
+        super().reset()
         self.keys = {}
         self.token, self.role_id, self.secret_id = "hvs.the-root-token-of-the-double", None, None
         self.namespace, self.lease = None, 3600

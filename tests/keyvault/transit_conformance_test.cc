@@ -41,10 +41,10 @@ class TransitHarness {
   std::unique_ptr<AdministeredKeyVault> vault_ = world_.open();
 };
 
-using TransitAes = TransitHarness<AesKeys>;
-using TransitRsa = TransitHarness<RsaKeys>;
-INSTANTIATE_TYPED_TEST_SUITE_P(TransitAes, KeyVaultConformance, TransitAes);
-INSTANTIATE_TYPED_TEST_SUITE_P(TransitRsa, KeyVaultConformance, TransitRsa);
+using TransitServerAes = TransitHarness<AesKeys>;
+using TransitServerRsa = TransitHarness<RsaKeys>;
+INSTANTIATE_TYPED_TEST_SUITE_P(TransitServerAes, KeyVaultConformance, TransitServerAes);
+INSTANTIATE_TYPED_TEST_SUITE_P(TransitServerRsa, KeyVaultConformance, TransitServerRsa);
 
 }  // namespace
 }  // namespace vaultfs

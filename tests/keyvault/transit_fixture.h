@@ -15,6 +15,7 @@ inline constexpr std::string_view kTransitToken = "hvs.the-root-token-of-the-dou
 class TransitWorld {
  public:
   TransitWorld() {
+    engine_.ask({{"do", "reset"}});
     machine_.copy_file(engine_.file("ca.pem"), "/ca.pem");
     machine_.write_secret("/token", std::string(kTransitToken) + "\n");
   }
@@ -38,7 +39,13 @@ class TransitWorld {
   RestMachine& machine() { return machine_; }
 
  private:
-  RestDouble engine_{"transit"};
+  // One for all tests of a process: starting it takes longer than most of them.
+  static RestDouble& shared_engine() {
+    static RestDouble engine("transit");
+    return engine;
+  }
+
+  RestDouble& engine_ = shared_engine();
   RestMachine machine_;
 };
 

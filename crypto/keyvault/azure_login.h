@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "base/env.h"
+#include "base/result.h"
+#include "crypto/keyvault/azure_answers.h"
+#include "crypto/keyvault/azure_options.h"
+#include "crypto/keyvault/http_client.h"
+#include "crypto/secret_buffer.h"
+
+namespace vaultfs {
+
+// Access tokens for a key vault: of the machine's managed identity from its metadata service, or of an application from
+// the login service. A token is kept until near its end. Thread-safe; no lock is held across I/O.
+class AzureLogin {
+ public:
+  AzureLogin(Env& env, const AzureOptions& options) : env_(env), options_(options) {}
+
+  using Token = std::shared_ptr<const SecretBuffer>;
+
+  // A token that the challenge asks for. `refused`, if not null, is one that the key vault did not take: it is
+  // forgotten. IdentityNotFound, IdentityDisabled or KeyVaultDenied if the service says so; KeyVaultUnavailable.
+  [[nodiscard]] Result<Token> token(HttpCall& call, const AzureChallenge& challenge, const Token& refused);
+
+ private:
+  [[nodiscard]] Result<AzureToken> ask_metadata(HttpCall& call, const AzureChallenge& challenge) const;
+  [[nodiscard]] Result<AzureToken> ask_authority(HttpCall& call, const AzureChallenge& challenge) const;
+  [[nodiscard]] Status append_credential(LockedText& form, const std::string& endpoint) const;
+  [[nodiscard]] Status check_authority(const AzureChallenge& challenge) const;
+
+  Env& env_;
+  const AzureOptions& options_;
+  std::mutex mutex_;  // Guards the fields below. A leaf in the lock order.
+  Token kept_;
+  std::string kept_audience_;
+  std::int64_t kept_until_nanos_ = 0;  // by the monotonic clock
+};
+
+}  // namespace vaultfs
