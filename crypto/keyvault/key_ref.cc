@@ -45,6 +45,12 @@ bool is_key_version_id(std::string_view text) noexcept {
   return text.size() == kVersionDigits && std::all_of(text.begin(), text.end(), is_hex_digit);
 }
 
+bool is_pinnable_version(std::string_view text) noexcept {
+  return !text.empty() && text.size() <= kNameLimit && is_alphanumeric(text.front()) &&
+         std::all_of(text.begin(), text.end(),
+                     [](char c) { return is_alphanumeric(c) || c == '-' || c == '_' || c == '.'; });
+}
+
 Status check_key_name(std::string_view what, std::string_view text) {
   if (is_key_name(text)) return ok_status();
   return Error{ErrorCode::InvalidName, quoted(text) + " can't be the name of a " + std::string(what) +
@@ -64,10 +70,14 @@ Result<KeyRef> KeyRef::parse(std::string_view text) {
   if (!is_key_name(parts[1])) return invalid(text, "the key's name" + rule);
   KeyRef ref{std::string(parts[0]), std::string(parts[1]), std::nullopt};
   if (parts.size() == 3) {
-    if (!is_key_version_id(parts[2])) return invalid(text, "the version is not 32 hexadecimal digits");
+    if (!is_pinnable_version(parts[2])) {
+      return invalid(text, "the version is not 1 to 127 letters, digits, dots, underscores and hyphens");
+    }
     std::string version(parts[2]);
-    for (char& c : version) {
-      if (c >= 'A' && c <= 'F') c = static_cast<char>(c - 'A' + 'a');
+    if (is_key_version_id(version)) {
+      for (char& c : version) {
+        if (c >= 'A' && c <= 'F') c = static_cast<char>(c - 'A' + 'a');
+      }
     }
     ref.version = std::move(version);
   }

@@ -17,7 +17,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;
   }
   if (!is_key_name(ref->key_vault) || !is_key_name(ref->key)) std::abort();
-  if (ref->pinned() && !is_key_version_id(*ref->version)) std::abort();
+  if (ref->pinned() && !is_pinnable_version(*ref->version)) std::abort();
   const auto again = KeyRef::parse(ref->to_string());
   if (!again.ok() || *again != *ref) std::abort();
   return 0;

@@ -19,6 +19,11 @@ TEST(KeyRef, ParsesAndPrintsBothForms) {
   EXPECT_TRUE(pinned.pinned());
   EXPECT_EQ(value_of(KeyRef::parse(pinned.to_string())), pinned);
   EXPECT_EQ(value_of(KeyRef::parse("local/kek/0123456789ABCDEF0123456789abcdeF")), pinned);
+  // As their providers call them: a Transit engine, a KMIP server, a token. Only 32 hex digits are the same in both
+  // cases.
+  for (const std::string& version : {std::string("3"), std::string("E9a-1.b_2"), std::string(127, 'A')}) {
+    EXPECT_EQ(value_of(KeyRef::parse("hsm/kek/" + version)), (KeyRef{"hsm", "kek", version}));
+  }
 }
 
 TEST(KeyRef, RefusesEveryOtherForm) {
@@ -32,9 +37,11 @@ TEST(KeyRef, RefusesEveryOtherForm) {
                                   std::string("/kek"),
                                   std::string("local//kek"),
                                   "local/kek/" + kVersion + "/",
-                                  "local/kek/" + kVersion + "0",
-                                  "local/kek/" + kVersion.substr(1),
-                                  "local/kek/" + kVersion.substr(1) + "g",
+                                  "local/kek/" + longest + "a",
+                                  std::string("local/kek/.."),
+                                  std::string("local/kek/-3"),
+                                  std::string("local/kek/3 4"),
+                                  std::string("local/kek/3\n"),
                                   std::string("local/kek/"),
                                   std::string("../kek"),
                                   std::string("local/.."),
