@@ -15,7 +15,8 @@ for name in "a/b" "$newline" "$long" "" "." ".." "-x" "with blank" $'tab\t' "ün
   expect_error 'InvalidKeyRef|InvalidName|NameTooLong|Usage' 2 "$vaultctl" key rotate -- "$name/backup"
 done
 expect_error InvalidKeyRef 2 "$vaultctl" key list office/backup/1/2
-expect_error InvalidKeyRef 2 "$vaultctl" key disable office/backup/not-a-version
+expect_error InvalidKeyRef 2 "$vaultctl" key disable 'office/backup/no version'
+expect_error KeyVersionNotFound '' "$vaultctl" key disable office/backup/not-a-version
 
 say "items"
 for name in "a/b" "$newline" "$long" "." ".." ".hidden" "-dash" "with@at" $'bell\a'; do
