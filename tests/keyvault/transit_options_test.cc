@@ -1,0 +1,66 @@
+#include "crypto/keyvault/transit_options.h"
+
+#include <gtest/gtest.h>
+
+#include "crypto/keyvault/transit_key_vault.h"
+#include "tests/keyvault/outcome.h"
+#include "tests/support/sim_env.h"
+
+namespace vaultfs {
+namespace {
+
+const ProviderOptions kGood{{"address", "https://bao.example:8200"}, {"token-file", "/token"}};
+
+ProviderOptions with(ProviderOptions options, const std::string& name, const std::string& value) {
+  options[name] = value;
+  return options;
+}
+
+TEST(TransitOptions, HaveSensibleDefaults) {
+  const TransitOptions options = value_of(TransitOptions::parse(kGood));
+  EXPECT_EQ(options.mount, "transit");
+  EXPECT_EQ(options.timeout, std::chrono::seconds(30));
+  EXPECT_EQ(options.name_space, "");
+  succeed(check_transit_options(kGood));
+}
+
+TEST(TransitOptions, AreRefusedByName) {
+  const auto refused = [](const ProviderOptions& options, std::string_view part) {
+    return fails(check_transit_options(options), ErrorCode::InvalidArgument, part);
+  };
+  EXPECT_TRUE(refused({}, "address"));
+  EXPECT_TRUE(refused({{"address", "https://bao.example"}}, "token-file"));
+  EXPECT_TRUE(refused(with(kGood, "color", "red"), "known ones: address, mount"));
+  EXPECT_TRUE(refused(with(kGood, "mount", ""), "mount"));
+  EXPECT_TRUE(refused(with(kGood, "address", "http://bao.example"), "plain http"));
+  EXPECT_TRUE(refused(with(kGood, "address", "http://127.0.0.1:8200"), "allow-http=loopback"));
+  succeed(check_transit_options(with(with(kGood, "address", "http://127.0.0.1:8200"), "allow-http", "loopback")));
+  EXPECT_TRUE(refused(with(kGood, "address", "https://bao.example/v1"), "without a path"));
+  EXPECT_TRUE(refused(with(kGood, "allow-http", "always"), "allow-http"));
+  for (const char* const mount : {"/transit", "transit/", "a//b", "a/../b", "a b", "a?b"}) {
+    EXPECT_TRUE(refused(with(kGood, "mount", mount), "mount")) << mount;
+    EXPECT_TRUE(refused(with(kGood, "namespace", mount), "namespace")) << mount;
+  }
+  for (const char* const timeout : {"0", "-1", "601", "soon", "3s", ""}) {
+    EXPECT_TRUE(refused(with(kGood, "timeout", timeout), "timeout")) << timeout;
+  }
+  EXPECT_TRUE(refused(with(kGood, "role-id", "r"), "either token-file"));
+  EXPECT_TRUE(refused({{"address", "https://b"}, {"role-id", "r"}}, "secret-id-file"));
+  EXPECT_TRUE(refused({{"address", "https://b"}, {"role-id", "a b"}, {"secret-id-file", "/s"}}, "role-id"));
+  EXPECT_TRUE(refused(with(kGood, "client-cert-file", "/c"), "client-key-file"));
+  EXPECT_TRUE(refused(with(kGood, "client-key-file", "/k"), "client-cert-file"));
+}
+
+TEST(TransitOptions, AnIdentityBringsItsOwnCredentials) {
+  SimEnv env;
+  ProviderContext context{env, "/kv", "bao", kGood, {"backup", {{"role-id", "r"}, {"secret-id-file", "/s"}}}};
+  const TransitOptions options = value_of(TransitOptions::parse(transit_options_of(context)));
+  EXPECT_EQ(options.role_id, "r");
+  EXPECT_EQ(options.token_file, std::nullopt);
+  // What belongs to other providers, or is not the identity's business, stays out.
+  context.identity.options = {{"client-id", "azure"}, {"address", "https://evil.example"}};
+  EXPECT_EQ(transit_options_of(context), kGood);
+}
+
+}  // namespace
+}  // namespace vaultfs
