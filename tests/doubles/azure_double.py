@@ -54,12 +54,12 @@ def decode(text):
 
 
 class Version:
-    def __init__(self, kty, bits, created, nbf, exp, managed):
+    def __init__(self, rsa_keys, kty, bits, created, nbf, exp, managed):
         self.id = secrets.token_hex(16)
         self.kty, self.created, self.nbf, self.exp, self.managed = kty, created, nbf, exp, managed
         self.updated, self.enabled = created, True
         if kty.startswith("RSA"):
-            self.key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+            self.key = rsa_keys.give(bits)
         else:
             self.key = ec.generate_private_key(ec.SECP256R1())
 
@@ -363,7 +363,7 @@ class Azure(rest_double.Service):
         return 200, {}, self.bundle(name, version)
 
     def make(self, name, kty="RSA", bits=2048, nbf=None, exp=None, managed=False):
-        version = Version(kty, bits, self.now(), nbf, exp, managed)
+        version = Version(self.rsa_keys, kty, bits, self.now(), nbf, exp, managed)
         self.keys.setdefault(name, []).append(version)
         return version
 

@@ -34,7 +34,7 @@ import time
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 
@@ -95,16 +95,36 @@ def make_certificates(directory, host="localhost"):
     write_pem(os.path.join(directory, "client.key"), client_key)
 
 
+class RsaKeys:
+    """Private keys, each given out once until all are taken back: making one takes longer than most tests."""
+
+    def __init__(self):
+        self.spare, self.given = {}, []
+
+    def give(self, bits):
+        spare = self.spare.setdefault(bits, [])
+        key = spare.pop() if spare else rsa.generate_private_key(public_exponent=65537, key_size=bits)
+        self.given.append(key)
+        return key
+
+    def take_back(self):
+        for key in self.given:
+            self.spare[key.key_size].append(key)
+        self.given = []
+
+
 class Service:
     """The state of a double. Subclasses answer requests by handle() and commands by command()."""
 
     def __init__(self):
         self.lock = threading.RLock()  # guards everything here and in subclasses
         self.healed = threading.Condition(self.lock)
+        self.rsa_keys = RsaKeys()
         self.reset()
 
     def reset(self):
         """Makes all state anew; subclasses extend it."""
+        self.rsa_keys.take_back()
         self.fault = None
         self.fixed_now = None
         self.requests = []

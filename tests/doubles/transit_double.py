@@ -24,7 +24,7 @@ import sys
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import rest_double
@@ -44,18 +44,18 @@ def lenient_base64(text):
 
 
 class Version:
-    def __init__(self, kind, created):
+    def __init__(self, kind, created, rsa_keys):
         self.created = created
         if kind.startswith("rsa-"):
-            self.key = rsa.generate_private_key(public_exponent=65537, key_size=int(kind[4:]))
+            self.key = rsa_keys.give(int(kind[4:]))
         else:
             self.key = os.urandom(32)
 
 
 class Key:
-    def __init__(self, name, kind, derived, now):
+    def __init__(self, name, kind, derived, now, rsa_keys):
         self.name, self.kind, self.derived = name, kind, derived
-        self.versions = {1: Version(kind, now)}
+        self.versions = {1: Version(kind, now, rsa_keys)}
         self.min_decryption, self.min_encryption, self.min_available = 1, 0, 0
 
     @property
@@ -214,7 +214,7 @@ class Transit(rest_double.Service):
     def make(self, name, kind, derived=False):
         if kind not in ("aes256-gcm96", "rsa-2048", "rsa-3072", "rsa-4096", "ed25519", "chacha20-poly1305"):
             raise refuse(400, f"unknown key type {kind}")
-        self.keys[name] = Key(name, kind, derived, self.now())
+        self.keys[name] = Key(name, kind, derived, self.now(), self.rsa_keys)
 
     def rotate(self, request, name):
         request.no_body()
@@ -222,7 +222,7 @@ class Transit(rest_double.Service):
         return 204, {}, None
 
     def turn(self, key):
-        key.versions[key.latest + 1] = Version(key.kind, self.now())
+        key.versions[key.latest + 1] = Version(key.kind, self.now(), self.rsa_keys)
 
     def config(self, request, name):
         body = request.json([], ["min_decryption_version", "min_encryption_version"])

@@ -1,0 +1,210 @@
+#include "crypto/keyvault/azure_key_vault.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/keyvault/azure_fixture.h"
+
+namespace vaultfs {
+namespace {
+
+constexpr std::string_view kContent = "a data encryption key, to be kept secret";
+constexpr std::string_view kOaep = "RSA-OAEP-256";
+
+class AzureServerTest : public ::testing::Test {
+ protected:
+  void vault_setting(nlohmann::json values) {
+    values["do"] = "vault";
+    world_.azure().ask(values);
+  }
+  Result<Bytes> wrap_during(nlohmann::json fault, const std::string& version) {
+    world_.azure().fault(std::move(fault));
+    auto result = vault_->wrap("kek", version, bytes_of(kContent));
+    world_.azure().heal();
+    return result;
+  }
+
+  AzureWorld world_;
+  std::unique_ptr<AdministeredKeyVault> vault_ = world_.open();
+};
+
+TEST_F(AzureServerTest, KeysAreMadeRotatedAndListed) {
+  EXPECT_TRUE(value_of(vault_->list_keys()).empty());
+  const KeyOptions small{.bits = 2048, .not_before = {}, .expires = {}};
+  const KeyVersionInfo first = value_of(vault_->create_key("kek", small));
+  EXPECT_EQ(first.key_type, "RSA");
+  EXPECT_EQ(first.bits, 2048U);
+  EXPECT_EQ(first.created_unix_seconds, world_.now());
+  EXPECT_TRUE(fails(vault_->create_key("kek", small), ErrorCode::KeyExists, "office"));
+  EXPECT_TRUE(fails(vault_->create_key("other", {.bits = 1024, .not_before = {}, .expires = {}}),
+                    ErrorCode::KeySizeUnsupported));
+  EXPECT_TRUE(
+      fails(vault_->create_key("other", {.bits = 2048, .not_before = 5, .expires = 5}), ErrorCode::InvalidArgument));
+  world_.pass(1);
+  const KeyVersionInfo second = value_of(vault_->rotate_key("kek", {}, true));
+  EXPECT_EQ(second.bits, 2048U);
+  world_.pass(1);
+  const KeyVersionInfo dated =
+      value_of(vault_->rotate_key("kek", {.bits = 0, .not_before = world_.now(), .expires = world_.now() + 90}, true));
+  EXPECT_EQ(dated.expires, world_.now() + 90);
+  EXPECT_EQ(dated.not_before, world_.now());
+  std::vector<std::string> ids;
+  for (const auto& version : value_of(vault_->list_versions("kek"))) ids.push_back(version.id);
+  EXPECT_EQ(ids, (std::vector<std::string>{first.id, second.id, dated.id}));
+  EXPECT_TRUE(fails(vault_->rotate_key("nosuch", {}, true), ErrorCode::KeyNotFound, "nosuch"));
+  world_.azure().requests();
+}
+
+TEST_F(AzureServerTest, ListsOfManyPagesAreReadWholeAndWithoutAsksForWhatIsKnown) {
+  vault_setting({{"page_size", 1}});
+  std::vector<std::string> made;
+  for (int i = 0; i < 3; ++i) made.push_back(world_.create("kek"));
+  world_.create("another");
+  world_.create("tls", {{"managed", true}});
+  EXPECT_EQ(value_of(vault_->list_keys()), (std::vector<std::string>{"another", "kek"}));
+  world_.azure().requests();
+  for (const std::size_t expected : {3U + 3U, 3U}) {
+    std::vector<std::string> ids;
+    for (const auto& version : value_of(vault_->list_versions("kek"))) ids.push_back(version.id);
+    EXPECT_EQ(ids, made);
+    // The types are asked for once: no version ever changes its own.
+    EXPECT_EQ(world_.azure().requests().size(), expected);
+  }
+}
+
+TEST_F(AzureServerTest, KeysThatAreNoKekAreListedAndRefused) {
+  const std::string curve = world_.create("curve", {{"kty", "EC"}});
+  EXPECT_EQ(value_of(vault_->list_versions("curve"))[0].key_type, "EC");
+  EXPECT_TRUE(fails(vault_->wrap("curve", curve, bytes_of("x")), ErrorCode::KeyNotRsa, "EC"));
+  const std::string managed = world_.create("tls", {{"managed", true}});
+  EXPECT_EQ(value_of(vault_->list_versions("tls"))[0].key_type, "RSA (of a certificate)");
+  EXPECT_TRUE(fails(vault_->wrap("tls", managed, bytes_of("x")), ErrorCode::KeyNotRsa, "certificate"));
+  const std::string hsm = world_.create("hsm", {{"kty", "RSA-HSM"}});
+  EXPECT_EQ(value_of(vault_->list_versions("hsm"))[0].key_type, "RSA");
+  EXPECT_TRUE(vault_->wrap("hsm", hsm, bytes_of("x")).ok());
+}
+
+TEST_F(AzureServerTest, VersionsAreDisabledAndEnabledOneByOne) {
+  const std::string first = world_.create("kek");
+  const std::string second = world_.create("kek");
+  const Bytes wrapped = value_of(vault_->wrap("kek", first, bytes_of(kContent)));
+  succeed(vault_->set_enabled("kek", first, false));
+  EXPECT_TRUE(fails(vault_->wrap("kek", first, bytes_of("x")), ErrorCode::KeyVersionDisabled, "vaultctl key enable"));
+  EXPECT_TRUE(fails(vault_->unwrap("kek", first, kOaep, wrapped), ErrorCode::KeyVersionDisabled));
+  EXPECT_TRUE(vault_->wrap("kek", second, bytes_of("x")).ok());
+  succeed(vault_->set_enabled("kek", first, true));
+  EXPECT_EQ(text_of(value_of(vault_->unwrap("kek", first, kOaep, wrapped))), kContent);
+  EXPECT_TRUE(fails(vault_->set_enabled("kek", std::string(32, '0'), false), ErrorCode::KeyVersionNotFound));
+  EXPECT_TRUE(fails(vault_->set_enabled("kek", "latest", false), ErrorCode::KeyVersionNotFound));
+  world_.azure().requests();
+}
+
+TEST_F(AzureServerTest, ExpiryIsNoObstacleToUnwrapping) {
+  const std::string version = world_.create("kek", {{"exp", world_.now() + 100}});
+  const Bytes wrapped = value_of(vault_->wrap("kek", version, bytes_of(kContent)));
+  world_.pass(100);
+  EXPECT_TRUE(fails(vault_->wrap("kek", version, bytes_of("x")), ErrorCode::KeyVersionExpired, "rotate"));
+  EXPECT_EQ(text_of(value_of(vault_->unwrap("kek", version, kOaep, wrapped))), kContent);
+  // The service's clock may be ahead of this machine's.
+  world_.machine().env().sim_clock().advance_seconds(-50);
+  EXPECT_TRUE(fails(vault_->wrap("kek", version, bytes_of("x")), ErrorCode::KeyVersionExpired, "KeyExpired"));
+}
+
+TEST_F(AzureServerTest, DeletedKeysAreRecoveredOrPurged) {
+  const std::string version = world_.create("kek");
+  succeed(vault_->delete_key("kek"));
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyNotFound, "vaultctl key recover"));
+  EXPECT_TRUE(fails(vault_->create_key("kek", {}), ErrorCode::KeyExists, "deleted"));
+  EXPECT_TRUE(fails(vault_->purge_key("kek"), ErrorCode::PurgeProtected, "kek"));
+  succeed(vault_->recover_key("kek"));
+  EXPECT_EQ(value_of(vault_->list_versions("kek"))[0].id, version);
+  EXPECT_TRUE(fails(vault_->recover_key("kek"), ErrorCode::KeyNotFound));
+  vault_setting({{"purge_protection", false}});
+  succeed(vault_->delete_key("kek"));
+  succeed(vault_->purge_key("kek"));
+  EXPECT_TRUE(fails(vault_->recover_key("kek"), ErrorCode::KeyNotFound));
+  EXPECT_TRUE(fails(vault_->delete_key("kek"), ErrorCode::KeyNotFound));
+  EXPECT_TRUE(fails(vault_->delete_key("../kek"), ErrorCode::InvalidName));
+  world_.azure().requests();
+}
+
+TEST_F(AzureServerTest, PropertiesFollowTheRecoveryLevel) {
+  KeyVaultProperties properties = value_of(vault_->properties());
+  EXPECT_EQ(properties.provider, "azure");
+  EXPECT_EQ(properties.soft_delete, std::nullopt);
+  EXPECT_EQ(properties.region, std::nullopt);
+  EXPECT_EQ(properties.location, world_.address());
+  world_.create("kek");
+  properties = value_of(world_.open(world_.options({{"region", "westeurope"}}))->properties());
+  EXPECT_EQ(properties.region, "westeurope");
+  EXPECT_EQ(properties.soft_delete, true);
+  EXPECT_EQ(properties.purge_protection, true);
+  vault_setting({{"purge_protection", false}});
+  EXPECT_EQ(value_of(vault_->properties()).purge_protection, false);
+  vault_setting({{"soft_delete", false}});
+  EXPECT_EQ(value_of(vault_->properties()).soft_delete, false);
+}
+
+TEST_F(AzureServerTest, AnswersOfOtherKeysAreRefused) {
+  const std::string version = world_.create("kek");
+  const Bytes wrapped = value_of(vault_->wrap("kek", version, bytes_of(kContent)));
+  const std::string other = world_.address() + "/keys/kek/" + std::string(32, '0');
+  const std::string value(342, 'A');
+  const auto answered = [&](const nlohmann::json& body) {
+    return wrap_during({{"kind", "status"}, {"status", 200}, {"body", body}, {"path", "wrapkey"}}, version);
+  };
+  const std::string own = world_.address() + "/keys/kek/" + version;
+  EXPECT_TRUE(answered({{"kid", own}, {"value", value}}).ok());
+  for (const nlohmann::json& body :
+       std::vector<nlohmann::json>{{{"kid", other}, {"value", value}},
+                                   {{"kid", own}, {"value", value + "=="}},
+                                   {{"kid", own}, {"value", "AAAA"}},
+                                   {{"kid", own}},
+                                   {{"value", value}},
+                                   {{"kid", "https://evil.example/keys/kek/" + version}, {"value", value}}}) {
+    EXPECT_TRUE(fails(answered(body), ErrorCode::KeyVaultUnavailable, "the key vault office")) << body;
+  }
+}
+
+TEST_F(AzureServerTest, NoAnswerButTheServicesOwnDecidesAnything) {
+  const std::string version = world_.create("kek");
+  for (const nlohmann::json& fault : std::vector<nlohmann::json>{
+           {{"kind", "status"}, {"status", 403}, {"body", "<html>Forbidden</html>"}},
+           {{"kind", "status"}, {"status", 404}, {"body", "<html>Not found</html>"}},
+           {{"kind", "status"}, {"status", 404}},
+           {{"kind", "status"}, {"status", 401}},
+           {{"kind", "status"}, {"status", 200}, {"body", {{"key", 7}}}},
+           {{"kind", "status"}, {"status", 429}, {"body", {{"error", {{"code", "Throttled"}}}}}},
+           {{"kind", "status"}, {"status", 500}, {"body", {{"error", {{"code", "InternalServerError"}}}}}},
+           {{"kind", "malformed"}},
+           {{"kind", "oversized"}},
+           {{"kind", "cut"}},
+           {{"kind", "drop"}},
+           {{"kind", "redirect"}, {"location", "https://evil.example/"}}}) {
+    EXPECT_TRUE(fails(wrap_during(fault, version), ErrorCode::KeyVaultUnavailable, "the key vault office")) << fault;
+  }
+  EXPECT_TRUE(wrap_during({{"kind", "drop"}, {"times", 2}}, version).ok());
+  EXPECT_TRUE(
+      wrap_during({{"kind", "status"}, {"status", 429}, {"headers", {{"x-ms-retry-after-ms", "1500"}}}, {"times", 1}},
+                  version)
+          .ok());
+  EXPECT_EQ(world_.machine().pauses().back(), std::chrono::milliseconds(1500));
+}
+
+TEST_F(AzureServerTest, ErrorCodesAreReadHoweverTheyAreSpelt) {
+  const std::string version = world_.create("kek");
+  const auto refused = [&](const char* inner) {
+    return wrap_during({{"kind", "status"},
+                        {"status", 403},
+                        {"body", {{"error", {{"code", "Forbidden"}, {"innerError", {{"code", inner}}}}}}},
+                        {"path", "wrapkey"}},
+                       version);
+  };
+  EXPECT_TRUE(fails(refused("KeyDisabled"), ErrorCode::KeyVersionDisabled));
+  EXPECT_TRUE(fails(refused("KeyNotYetValid"), ErrorCode::KeyVersionNotYetValid));
+  EXPECT_TRUE(fails(refused("ForbiddenByRbac"), ErrorCode::KeyVaultDenied, "ForbiddenByRbac"));
+}
+
+}  // namespace
+}  // namespace vaultfs

@@ -1,0 +1,152 @@
+#include "crypto/keyvault/azure_login.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/keyvault/azure_fixture.h"
+
+namespace vaultfs {
+namespace {
+
+class AzureServerLogin : public ::testing::Test {
+ protected:
+  AzureServerLogin() { world_.create("kek"); }
+
+  int tokens() { return world_.azure().ask({{"do", "state"}})["tokens"].get<int>(); }
+  Result<std::vector<KeyVersionInfo>> list(AdministeredKeyVault& vault) { return vault.list_versions("kek"); }
+  Result<std::vector<KeyVersionInfo>> list(const ProviderOptions& more, const ProviderIdentity& identity = {}) {
+    return world_.open(world_.options(more), identity)->list_versions("kek");
+  }
+
+  AzureWorld world_;
+};
+
+TEST_F(AzureServerLogin, ATokenIsKeptUntilNearItsEnd) {
+  const auto vault = world_.open();
+  EXPECT_TRUE(list(*vault).ok());
+  EXPECT_TRUE(list(*vault).ok());
+  EXPECT_EQ(tokens(), 1);
+  world_.pass(3200);
+  EXPECT_TRUE(list(*vault).ok());
+  EXPECT_EQ(tokens(), 1);
+  world_.pass(150);
+  EXPECT_TRUE(list(*vault).ok());
+  EXPECT_EQ(tokens(), 2);
+  world_.azure().requests();
+}
+
+TEST_F(AzureServerLogin, ATokenThatIsNoLongerTakenIsRenewedOnce) {
+  const auto vault = world_.open();
+  EXPECT_TRUE(list(*vault).ok());
+  world_.azure().ask({{"do", "tokens"}, {"forget", true}});
+  EXPECT_TRUE(list(*vault).ok());
+  EXPECT_EQ(tokens(), 2);
+  // New tokens are for somebody else: two tries, then the refusal.
+  world_.azure().ask({{"do", "tokens"}, {"forget", true}, {"audience", "https://management.azure.com"}});
+  const auto refused = list(*vault);
+  EXPECT_TRUE(fails(refused, ErrorCode::KeyVaultDenied, "does not take the identity's token"));
+  EXPECT_EQ(tokens(), 3);
+  EXPECT_EQ(refused.error().message.find("eyJ0"), std::string::npos);
+}
+
+TEST_F(AzureServerLogin, ManagedIdentitiesAreSelected) {
+  const ProviderIdentity user{"backup", {{"client-id", "1234"}}};
+  EXPECT_TRUE(fails(list({}, user), ErrorCode::IdentityNotFound, "Identity not found"));
+  world_.azure().ask({{"do", "identity"}, {"present", false}, {"selector", {{"client_id", "1234"}}}});
+  EXPECT_TRUE(list({}, user).ok());
+  EXPECT_TRUE(fails(list({}), ErrorCode::IdentityNotFound));
+  world_.azure().ask({{"do", "identity"}, {"selector", {{"msi_res_id", "/subscriptions/1/id"}}}});
+  EXPECT_TRUE(list({}, {"backup", {{"resource-id", "/subscriptions/1/id"}}}).ok());
+  EXPECT_TRUE(list({}).ok());
+  const auto requests = world_.azure().requests();
+  EXPECT_TRUE(std::ranges::any_of(requests, [](const std::string& request) {
+    return request.find("resource=https%3A%2F%2Fvault.localhost&client_id=1234") != std::string::npos;
+  }));
+}
+
+TEST_F(AzureServerLogin, TheMetadataServiceIsAskedAgainAsItWants) {
+  world_.azure().fault({{"kind", "status"}, {"status", 404}, {"path", "/metadata/"}, {"times", 3}});
+  EXPECT_TRUE(list({}).ok());
+  ASSERT_EQ(world_.machine().pauses().size(), 3U);
+  EXPECT_EQ(world_.machine().pauses()[0].count(), 0);
+  EXPECT_NEAR(static_cast<double>(world_.machine().pauses()[2].count()), 6000, 1200);
+  world_.machine().pauses().clear();
+  world_.azure().fault({{"kind", "status"}, {"status", 500}, {"path", "/metadata/"}});
+  EXPECT_TRUE(fails(list({}), ErrorCode::KeyVaultUnavailable, "metadata service"));
+  world_.azure().fault({{"kind", "status"}, {"status", 403}, {"path", "/metadata/"}, {"body", "<html>"}});
+  EXPECT_TRUE(fails(list({}), ErrorCode::KeyVaultUnavailable, "metadata service"));
+  world_.azure().fault({{"kind", "malformed"}, {"path", "/metadata/"}});
+  EXPECT_TRUE(fails(list({}), ErrorCode::KeyVaultUnavailable));
+}
+
+TEST_F(AzureServerLogin, ApplicationsLogInWithASecret) {
+  const ProviderOptions login{
+      {"auth", "client-secret"}, {"client-id", kAzureClient}, {"secret-file", "/secret"}, {"tenant", kAzureTenant}};
+  world_.azure().ask({{"do", "application"}, {"secret", "s3cret+/=&~value"}});
+  EXPECT_TRUE(fails(list(login), ErrorCode::KeyVaultUnavailable, "secret-file"));
+  world_.machine().write_secret("/secret", "s3cret+/=&~value\n");
+  EXPECT_TRUE(list(login).ok());
+  // The tenant is named by the key vault too.
+  ProviderOptions without = login;
+  without.erase("tenant");
+  EXPECT_TRUE(list(without).ok());
+  // As a user-assigned identity of this machine.
+  EXPECT_TRUE(list({}, {"backup", {{"client-id", kAzureClient}, {"secret-file", "/secret"}}}).ok());
+
+  world_.machine().write_secret("/secret", "wrong-secret-value");
+  const auto wrong = list(login);
+  EXPECT_TRUE(fails(wrong, ErrorCode::KeyVaultDenied, "AADSTS7000215"));
+  EXPECT_EQ(wrong.error().message.find("wrong-secret"), std::string::npos) << wrong.error().message;
+  world_.machine().write_secret("/secret", "s3cret+/=&~value");
+  world_.azure().ask({{"do", "application"}, {"disabled", true}});
+  EXPECT_TRUE(fails(list(login), ErrorCode::IdentityDisabled, "disabled"));
+  world_.azure().ask({{"do", "application"}, {"disabled", false}});
+  ProviderOptions stranger = login;
+  stranger["client-id"] = "99999999-0000-0000-0000-000000000000";
+  EXPECT_TRUE(fails(list(stranger), ErrorCode::IdentityNotFound));
+  world_.azure().requests();
+}
+
+TEST_F(AzureServerLogin, ApplicationsLogInWithACertificate) {
+  const ProviderOptions login{
+      {"auth", "client-certificate"}, {"client-id", kAzureClient}, {"certificate-file", "/app.pem"}};
+  world_.machine().copy_file(world_.azure().file("app.pem"), "/app.pem");
+  EXPECT_TRUE(list(login).ok());
+  EXPECT_TRUE(list(login).ok());  // no assertion is used twice
+  world_.azure().requests();
+  // EC, another's, and none at all.
+  world_.machine().copy_file(world_.azure().file("server.pem"), "/app.pem");
+  EXPECT_TRUE(fails(list(login), ErrorCode::KeyVaultUnavailable, "RSA"));
+  world_.machine().copy_file(world_.azure().file("ca.pem"), "/app.pem");
+  EXPECT_TRUE(fails(list(login), ErrorCode::KeyVaultUnavailable, "certificate-file"));
+  RestDouble other("azure");
+  world_.machine().copy_file(other.file("app.pem"), "/app.pem");
+  EXPECT_FALSE(list(login).ok());
+}
+
+TEST_F(AzureServerLogin, NobodyIsSentElsewhereForALogin) {
+  const ProviderOptions login{{"auth", "client-secret"}, {"client-id", kAzureClient}, {"secret-file", "/secret"}};
+  world_.machine().write_secret("/secret", "s3cret-value");
+  world_.azure().ask({{"do", "application"}, {"secret", "s3cret-value"}});
+  const auto challenge = [&](const std::string& authority, const std::string& resource) {
+    world_.azure().ask(
+        {{"do", "challenge"}, {"header", "Bearer authorization=\"" + authority + "\", resource=\"" + resource + "\""}});
+  };
+  const std::string tenant = std::string("/") + kAzureTenant;
+  challenge("https://login.evil.example" + tenant, "https://vault.localhost");
+  EXPECT_TRUE(fails(list(login), ErrorCode::KeyVaultUnavailable, "login.evil.example"));
+  challenge("https://login.microsoftonline.com" + tenant, "https://management.localhost");
+  EXPECT_TRUE(fails(list(login), ErrorCode::KeyVaultUnavailable, "management.localhost"));
+  EXPECT_TRUE(fails(list({}), ErrorCode::KeyVaultUnavailable, "management.localhost"));
+  challenge("http://login.microsoftonline.com" + tenant, "https://vault.localhost");
+  EXPECT_TRUE(fails(list(login), ErrorCode::KeyVaultUnavailable, "authority"));
+  world_.azure().ask({{"do", "challenge"}, {"header", "Negotiate"}});
+  EXPECT_TRUE(fails(list(login), ErrorCode::KeyVaultUnavailable, "bearer"));
+  EXPECT_EQ(tokens(), 0);
+  challenge("https://login.microsoftonline.com" + tenant, "https://vault.localhost/");
+  EXPECT_TRUE(list(login).ok());
+}
+
+}  // namespace
+}  // namespace vaultfs
