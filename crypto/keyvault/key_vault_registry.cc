@@ -107,7 +107,9 @@ Status KeyVaultRegistry::remove(const std::string& name) {
   }
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_local(name));
   return key_vault->with_lock([&]() -> Status {
-    VAULTFS_ASSIGN_OR_RETURN(const std::vector<std::string> keys, key_vault->list_keys());
+    VAULTFS_ASSIGN_OR_RETURN(std::vector<std::string> keys, key_vault->list_keys());
+    VAULTFS_ASSIGN_OR_RETURN(const std::vector<DeletedKey> deleted, key_vault->list_deleted());
+    for (const DeletedKey& key : deleted) keys.push_back(key.key);
     if (!keys.empty()) {
       return Error{ErrorCode::KeyVaultInUse, "the local key vault " + name + " holds keys (" + keys.front() +
                                                  (keys.size() > 1 ? ", …" : "") +

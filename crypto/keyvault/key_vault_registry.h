@@ -35,8 +35,8 @@ class KeyVaultRegistry {
     std::optional<Error> problem;  // why its registration can't be read
   };
 
-  // Registers an external key vault. KeyVaultExists, InvalidName, InvalidArgument (provider or options),
-  // NotSupportedByProvider. Durable when it returns; nothing is asked of the key vault itself.
+  // Registers an external key vault. KeyVaultExists, InvalidName, InvalidArgument (provider or options). Durable when
+  // it returns; nothing is asked of the key vault itself.
   [[nodiscard]] Status add(const std::string& name, const std::string& provider, const ProviderOptions& options);
   // Drops a registration with the files that the provider kept for it; the key vault itself is not touched. A local key
   // vault goes only when it holds no key (KeyVaultInUse). KeyVaultNotFound. Which vaults need it is the caller's check.

@@ -1,6 +1,7 @@
 #include "crypto/keyvault/local_key_file.h"
 
 #include <algorithm>
+#include <limits>
 #include <set>
 #include <utility>
 
@@ -41,6 +42,48 @@ Result<LocalKeyVersion> decode_version(const nlohmann::json& entry, const std::s
   return version;
 }
 
+nlohmann::ordered_json policy_to_json(const RotationPolicy& policy) {
+  nlohmann::ordered_json form = nlohmann::ordered_json::object();
+  if (policy.after_create_days) form["after_create_days"] = *policy.after_create_days;
+  if (policy.before_expiry_days) form["before_expiry_days"] = *policy.before_expiry_days;
+  if (policy.expiry_days) form["expiry_days"] = *policy.expiry_days;
+  return form;
+}
+
+Result<std::optional<LocalKeyDeletion>> decode_deletion(const nlohmann::json& state, const std::string& path) {
+  const auto found = state.find("deleted");
+  if (found == state.end()) return std::optional<LocalKeyDeletion>();
+  const std::string where = path + ", member \"deleted\",";
+  JsonMembers members(*found, where);
+  LocalKeyDeletion deletion;
+  deletion.at = members.integer("at");
+  deletion.purge_after = members.integer("purge_after");
+  VAULTFS_RETURN_IF_ERROR(members.finish());
+  return std::optional(deletion);
+}
+
+Result<std::optional<RotationPolicy>> decode_policy(const nlohmann::json& state, const std::string& path) {
+  const auto found = state.find("rotation_policy");
+  if (found == state.end()) return std::optional<RotationPolicy>();
+  const std::string where = path + ", member \"rotation_policy\",";
+  JsonMembers members(*found, where);
+  RotationPolicy policy;
+  const auto read = [&members](const char* name, std::optional<std::uint32_t>& out) {
+    const std::optional<std::int64_t> value = members.optional_integer(name);
+    if (!value || members.failed()) return;
+    if (*value < 0 || *value > std::numeric_limits<std::int32_t>::max()) {
+      return members.fail("\"" + std::string(name) + "\" is no number of days");
+    }
+    out = static_cast<std::uint32_t>(*value);
+  };
+  read("after_create_days", policy.after_create_days);
+  read("before_expiry_days", policy.before_expiry_days);
+  read("expiry_days", policy.expiry_days);
+  if (const Status sensible = policy.check(); !sensible.ok()) members.fail(sensible.error().message);
+  VAULTFS_RETURN_IF_ERROR(members.finish());
+  return std::optional(policy);
+}
+
 }  // namespace
 
 LocalKeyVersion* LocalKeyFile::find(std::string_view id) {
@@ -73,6 +116,8 @@ std::string LocalKeyFile::encode() const {
     entry["private_key"] = to_base64(version.sealed_private);
     list.push_back(std::move(entry));
   }
+  if (deleted) state["deleted"] = {{"at", deleted->at}, {"purge_after", deleted->purge_after}};
+  if (rotation_policy) state["rotation_policy"] = policy_to_json(*rotation_policy);
   return json_state_text(state);
 }
 
@@ -93,6 +138,8 @@ Result<LocalKeyFile> LocalKeyFile::decode(std::string_view json, const std::stri
   }
   if (file.versions.empty()) members.fail("it lists no version");
   VAULTFS_RETURN_IF_ERROR(members.finish());
+  VAULTFS_ASSIGN_OR_RETURN(file.deleted, decode_deletion(state, path));
+  VAULTFS_ASSIGN_OR_RETURN(file.rotation_policy, decode_policy(state, path));
   return file;
 }
 

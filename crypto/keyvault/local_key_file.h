@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "base/env.h"
 #include "base/result.h"
 #include "crypto/keyvault/key_vault.h"
+#include "crypto/keyvault/rotation_policy.h"
 
 namespace vaultfs {
 
@@ -21,10 +23,19 @@ struct LocalKeyVersion {
   Bytes sealed_private;  // sealed box over the PKCS#8 DER of the private key
 };
 
+// A key that was deleted and is kept.
+struct LocalKeyDeletion {
+  std::int64_t at = 0;           // Unix seconds
+  std::int64_t purge_after = 0;  // from then on it is gone
+};
+
 // DIRECTORY/keys/NAME.json, one key of a local key vault:
-//   {"format":1,"key","versions":[{"id","created","enabled","nbf","exp","bits","public_key","private_key"}, …]}
+//   {"format":1,"key","versions":[{"id","created","enabled","nbf","exp","bits","public_key","private_key"}, …],
+//    "deleted":{"at","purge_after"},
+//    "rotation_policy":{"after_create_days","before_expiry_days","expiry_days"}}
 // Times are Unix seconds; nbf and exp are null where not set; keys are base64. Versions stand in the order in which
-// they were added.
+// they were added. `deleted` (the key is kept for recovery) and `rotation_policy` are absent where there is none, as in
+// files of before they existed; absent members of a policy are not set.
 //
 // Only the private keys are sealed; `enabled`, the times and the order are plain on purpose: the key vault's
 // administrator may edit them by hand, like the state of any other key vault, and the next call sees it. Whoever can
@@ -33,6 +44,8 @@ struct LocalKeyVersion {
 struct LocalKeyFile {
   std::string key;
   std::vector<LocalKeyVersion> versions;
+  std::optional<LocalKeyDeletion> deleted = std::nullopt;
+  std::optional<RotationPolicy> rotation_policy = std::nullopt;
 
   // Null if there is none of that id.
   [[nodiscard]] LocalKeyVersion* find(std::string_view id);

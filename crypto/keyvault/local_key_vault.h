@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -10,7 +11,9 @@
 
 #include "base/env.h"
 #include "base/result.h"
+#include "crypto/keyvault/access_policy.h"
 #include "crypto/keyvault/administered_key_vault.h"
+#include "crypto/keyvault/rotation_policy.h"
 #include "crypto/secret_buffer.h"
 
 namespace vaultfs {
@@ -23,9 +26,18 @@ enum class LocalProtection : std::uint8_t {
 
 struct LocalKeyVaultOptions {
   LocalProtection protection = LocalProtection::machine_key;
-  std::string region;  // label; empty = none
+  std::string region = {};  // label; empty = none
   bool soft_delete = true;
-  bool purge_protection = true;  // once on, it can't be turned off
+  bool purge_protection = true;  // once on, it can't be turned off; wants soft_delete
+  unsigned retention_days = 90;  // 7 to 90: how long deleted keys are kept
+};
+
+// A deleted key that is kept.
+struct DeletedKey {
+  std::string key;
+  std::int64_t deleted = 0;      // Unix seconds
+  std::int64_t purge_after = 0;  // gone from then on
+  std::size_t versions = 0;
 };
 
 // A key vault in a directory of this machine: DIRECTORY/vault.json (properties), DIRECTORY/machine.key (0600),
@@ -42,6 +54,12 @@ struct LocalKeyVaultOptions {
 // key is kept in memory between calls: a version that is disabled or removed stops working at once.
 //
 // Where the clock went back, a new version gets the `created` of the one before it.
+//
+// With soft delete a deleted key stays in its file, marked, for the retention: it is KeyNotFound to everybody and can
+// be recovered. What is past its retention counts as gone, and is removed by the next change of the key vault.
+//
+// Access policies say which identity may do what; they bind those who speak to it through bind_identity
+// (local_access.h), not this object, which is the administrator's.
 //
 // Beyond KeyVault's errors every call on a key may give InvalidName (of the key), UnsupportedFormat, and calls that
 // need private keys PassphraseRequired, WrongPassphrase, PermissionDenied (machine.key is open to others).
@@ -68,6 +86,32 @@ class LocalKeyVault : public AdministeredKeyVault {
   [[nodiscard]] virtual Result<KeyVersionInfo> import_version(const std::string& key, ByteView pem,
                                                               const SecretBuffer* passphrase,
                                                               std::optional<std::int64_t> created) = 0;
+  // --- Deleted keys. delete_key, recover_key, purge_key: KeyNotFound; recover_key of a key that is not deleted is
+  // AlreadyExists; purge_key of one that is not deleted is InvalidArgument, under purge protection PurgeProtected.
+  // Making a key of a deleted one's name is KeyExists.
+  [[nodiscard]] virtual Result<std::vector<DeletedKey>> list_deleted() = 0;  // sorted by key
+  // Turns on, never off. SoftDeleteRequired for purge protection without soft delete.
+  [[nodiscard]] virtual Status enable_protection(bool soft_delete, bool purge_protection) = 0;
+
+  // As it was made and changed since.
+  [[nodiscard]] virtual Result<LocalKeyVaultOptions> options() = 0;
+
+  // --- Rotation policies.
+  [[nodiscard]] virtual Result<std::optional<RotationPolicy>> rotation_policy(const std::string& key) = 0;
+  // InvalidArgument as RotationPolicy::check; none takes it away.
+  [[nodiscard]] virtual Status set_rotation_policy(const std::string& key,
+                                                   const std::optional<RotationPolicy>& policy) = 0;
+  // Makes a new version if the key's policy says so now; nothing if it does not, or another process was first.
+  [[nodiscard]] virtual Result<std::optional<KeyVersionInfo>> rotate_if_due(const std::string& key) = 0;
+
+  // --- Access policies. Nothing: this key vault is older than policies and lets every identity in.
+  [[nodiscard]] virtual Result<std::optional<std::vector<AccessPolicy>>> access() = 0;
+  // Replaces what that identity may do. A key vault that lets every identity in would shut out all the others with its
+  // first policy: InvalidArgument unless `enforce`.
+  [[nodiscard]] virtual Status allow(const AccessPolicy& policy, bool enforce) = 0;
+  // NotFound if the key vault has no policy for it.
+  [[nodiscard]] virtual Status deny(const std::string& identity) = 0;
+
   // Runs `change` with the key vault's lock held, so that a check made inside can't be overtaken by another process.
   // Calls on this object are allowed inside; a second object on the same directory would wait for the lock in vain.
   // Waits up to 30 s for the lock, then VaultBusy.

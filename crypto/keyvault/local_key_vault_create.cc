@@ -71,6 +71,14 @@ Status LocalKeyVault::create(Env& env, const std::filesystem::path& directory, c
                              const LocalKeyVaultOptions& options, const SecretBuffer* passphrase) {
   VAULTFS_RETURN_IF_ERROR(check_key_name("key vault", name));
   VAULTFS_RETURN_IF_ERROR(check_region(options.region));
+  if (options.purge_protection && !options.soft_delete) {
+    return Error{
+        ErrorCode::InvalidArgument,
+        "purge protection keeps deleted keys, so it needs soft delete; take both or say that you want neither"};
+  }
+  if (!is_retention(options.retention_days)) {
+    return Error{ErrorCode::InvalidArgument, "deleted keys are kept for 7 to 90 days"};
+  }
   const Error exists{ErrorCode::KeyVaultExists, "key vault " + name + " can't be created: " + directory.string() +
                                                     " is there already; use it or choose another name"};
   const Status made = env.make_directory(directory);
@@ -94,6 +102,7 @@ Status LocalKeyVault::create(Env& env, const std::filesystem::path& directory, c
   vault.name = name;
   vault.created_unix_seconds = env.clock().now().seconds();
   vault.options = options;
+  vault.access.emplace();  // nobody yet
   const Status filled = fill(env, directory, std::move(vault), passphrase);
   if (!filled.ok()) discard(env, directory);
   return filled;

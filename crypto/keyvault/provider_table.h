@@ -22,10 +22,10 @@ struct Provider {
 
 inline constexpr std::string_view kLocalProvider = "local";
 
-// All of them, in the order in which they are shown. A provider without functions is not built in.
+// All of them, in the order in which they are shown.
 [[nodiscard]] std::span<const Provider> external_providers() noexcept;
 
-// InvalidArgument naming the known ones; NotSupportedByProvider for one that is not built in.
+// InvalidArgument naming the known ones.
 [[nodiscard]] Result<const Provider*> find_provider(std::string_view name);
 
 }  // namespace vaultfs

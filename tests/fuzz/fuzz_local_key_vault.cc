@@ -3,6 +3,7 @@
 
 #include "crypto/keyvault/local_key_file.h"
 #include "crypto/keyvault/local_vault_file.h"
+#include "crypto/keyvault/provider_file.h"
 #include "tests/fuzz/fuzz_keys.h"
 
 namespace {
@@ -24,10 +25,18 @@ void check(std::string_view json, const std::string& name) {
 
 }  // namespace
 
-// The JSON files of a local key vault "office" and of its key "backup".
+// The JSON files of a local key vault "office", of its key "backup", and the registration of another "office".
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view json = text_of(fuzz_input(data, size));
   check<LocalKeyFile>(json, "backup");
   check<LocalVaultFile>(json, "office");
+  const auto registration = ProviderFile::decode(json, "office", "a file");
+  if (registration.ok()) {
+    const auto written = registration->encode();
+    if (written.ok() && *ProviderFile::decode(*written, "office", "a file") != *registration) std::abort();
+  } else if (registration.code() != ErrorCode::DamagedMachineState &&
+             registration.code() != ErrorCode::UnsupportedFormat) {
+    std::abort();
+  }
   return 0;
 }

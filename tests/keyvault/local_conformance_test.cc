@@ -1,5 +1,6 @@
 #include <string>
 
+#include "crypto/keyvault/local_access.h"
 #include "tests/keyvault/conformance.h"
 #include "tests/keyvault/local_fixture.h"
 
@@ -8,8 +9,11 @@ namespace {
 
 class LocalHarness {
  public:
-  static constexpr ProviderTraits kTraits{.denial = false};
-  LocalHarness() { succeed(LocalKeyVault::create(env_, "/kv", "local", {}, nullptr)); }
+  static constexpr ProviderTraits kTraits{};
+  LocalHarness() {
+    succeed(LocalKeyVault::create(env_, "/kv", "local", {}, nullptr));
+    end_denial();
+  }
   AdministeredKeyVault& vault() { return *vault_; }
   std::int64_t now() { return env_.clock().now().seconds(); }
   std::string create_key(const std::string& key) { return value_of(administrator().create_key(key, small_key())).id; }
@@ -22,13 +26,19 @@ class LocalHarness {
   std::string unknown_version() { return "00112233445566778899aabbccddeeff"; }
   void begin_outage() { succeed(env_.rename("/kv", "/away")); }
   void end_outage() { succeed(env_.rename("/away", "/kv")); }
+  void begin_denial() { succeed(administrator().deny(kIdentity)); }
+  void end_denial() { succeed(administrator().allow({kIdentity, "a vault", KeyPermissions::backup()}, false)); }
 
  private:
   // Another object on the same files, as another process has one.
   LocalKeyVault& administrator() { return *administrator_; }
 
+  static constexpr const char* kIdentity = "0123456789abcdef0123456789abcdef";
+
   SimEnv env_;
-  std::unique_ptr<LocalKeyVault> vault_ = LocalKeyVault::open(env_, "/kv", "local", nullptr);
+  // As a vault has it: bound to its identity.
+  std::shared_ptr<AdministeredKeyVault> vault_ =
+      bind_identity(LocalKeyVault::open(env_, "/kv", "local", nullptr), {kIdentity, "a vault"});
   std::unique_ptr<LocalKeyVault> administrator_ = LocalKeyVault::open(env_, "/kv", "local", nullptr);
 };
 

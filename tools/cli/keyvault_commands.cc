@@ -20,7 +20,8 @@ Result<int> create(CommandContext& context, const CreateArguments& arguments) {
   LocalKeyVaultOptions options;
   options.region = arguments.region;
   options.soft_delete = !arguments.no_soft_delete;
-  options.purge_protection = !arguments.no_purge_protection;
+  // Without soft delete there is nothing that purge protection could keep.
+  options.purge_protection = !arguments.no_purge_protection && options.soft_delete;
   SecretBuffer passphrase;
   const bool protect = arguments.with_passphrase || !arguments.passphrase_file.empty() || arguments.passphrase_fd >= 0;
   if (protect) {
