@@ -12,7 +12,7 @@
 #include "crypto/keyvault/private_file.h"
 #include "crypto/passphrase.h"
 #include "tools/control/unique_fd.h"
-#include "vaultmeta/local_resolver.h"
+#include "vaultmeta/machine_resolver.h"
 
 namespace vaultfs {
 namespace {
@@ -100,7 +100,8 @@ Result<std::unique_ptr<Machine>> Machine::open(const MachineOptions& options) {
     return obtain_passphrase(options.passphrase_file, options.passphrase_fd, options.prompt, false,
                              "key vault " + name);
   });
-  machine->resolver_ = std::make_unique<LocalResolver>(*machine->key_vaults_);
+  machine->registry_ = std::make_unique<KeyVaultRegistry>(posix_env(), home, *machine->key_vaults_);
+  machine->resolver_ = std::make_unique<MachineResolver>(*machine->registry_);
   return machine;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/env.h"
 #include "base/result.h"
+#include "crypto/keyvault/key_vault_registry.h"
 #include "crypto/keyvault/local_key_vaults.h"
 #include "crypto/keyvault/machine_key_store.h"
 #include "vaultmeta/key_vault_resolver.h"
@@ -24,7 +25,7 @@ struct MachineOptions {
   bool prompt = false;
 };
 
-// This machine as the programs see it: state directory, platform keys, local key vaults. Thread-safe.
+// This machine as the programs see it: state directory, platform keys, key vaults. Thread-safe.
 class Machine {
  public:
   [[nodiscard]] static Result<std::unique_ptr<Machine>> open(const MachineOptions& options);
@@ -33,6 +34,7 @@ class Machine {
   [[nodiscard]] MachineState& state() { return *state_; }
   [[nodiscard]] MachineKeyStore& platform_keys() { return *platform_keys_; }
   [[nodiscard]] LocalKeyVaults& key_vaults() { return *key_vaults_; }
+  [[nodiscard]] KeyVaultRegistry& registry() { return *registry_; }
   [[nodiscard]] KeyVaultResolver& resolver() { return *resolver_; }
   [[nodiscard]] Vault::Machine for_vault() { return {env(), *state_, *platform_keys_, *resolver_}; }
 
@@ -40,6 +42,7 @@ class Machine {
   std::unique_ptr<MachineState> state_;
   std::unique_ptr<MachineKeyStore> platform_keys_;
   std::unique_ptr<LocalKeyVaults> key_vaults_;
+  std::unique_ptr<KeyVaultRegistry> registry_;
   std::unique_ptr<KeyVaultResolver> resolver_;
 };
 

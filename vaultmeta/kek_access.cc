@@ -119,13 +119,16 @@ const KeyVersionInfo* ReachedKey::find(const std::string& version) const noexcep
   return found == versions.end() ? nullptr : &*found;
 }
 
-Result<ReachedKey> reach_version(KeyVaultResolver& resolver, const std::string& key_vault, const std::string& key,
-                                 const std::string& version) {
-  auto named = resolver.open(key_vault);
+Result<ReachedKey> reach_version(KeyVaultResolver& resolver, const VaultIdentity& as, const std::string& key_vault,
+                                 const std::string& key, const std::string& version) {
+  auto named = resolver.open(key_vault, as);
+  const bool registered = named.ok();
   Result<ReachedKey> reached =
       named.ok() ? reach_in(std::move(named).value(), key, version) : Result<ReachedKey>(std::move(named).error());
   if (reached.ok() || !worth_looking_elsewhere(reached.code())) return reached;
-  auto located = resolver.locate(version);
+  const bool away = registered && reached.code() == ErrorCode::KeyVaultUnavailable;
+  const auto reach = away ? KeyVaultResolver::Reach::machine : KeyVaultResolver::Reach::everywhere;
+  auto located = resolver.locate(version, as, reach);
   if (!located.ok()) return reached;
   auto elsewhere = reach_in(std::move(located->key_vault), located->key, version);
   if (!elsewhere.ok()) return reached;
@@ -136,10 +139,15 @@ Result<ReachedKey> reach_version(KeyVaultResolver& resolver, const std::string& 
 Result<SecretBuffer> unwrap_slot(KeyVaultResolver& resolver, MachineKeyStore& platform_keys, const VaultId& vault,
                                  const KeyringSlot& slot, ReachedKey& reached) {
   if (slot.kind == SlotKind::platform) return open_platform_slot(platform_keys, vault, slot);
-  VAULTFS_ASSIGN_OR_RETURN(reached, reach_version(resolver, slot.key_vault, slot.key, slot.version));
+  VAULTFS_ASSIGN_OR_RETURN(reached,
+                           reach_version(resolver, {vault, slot.identity}, slot.key_vault, slot.key, slot.version));
   auto key = unwrap_reached(vault, slot, reached);
-  // A copy elsewhere can help through an outage of the vault's own key vault, but its refusal says nothing of that.
-  if (!key.ok() && reached.instead_of && is_outage(reached.instead_of->code)) return *reached.instead_of;
+  // A copy elsewhere can help through an outage of the vault's own key vault, but its refusal says nothing of that; and
+  // what does not open there may be another key under the same name.
+  if (!key.ok() && reached.instead_of &&
+      (is_outage(reached.instead_of->code) || key.code() == ErrorCode::AuthenticationFailed)) {
+    return *reached.instead_of;
+  }
   return key;
 }
 

@@ -38,10 +38,12 @@ struct ReachedKey {
 };
 
 // The key that has this very version: in the key vault of that name, else wherever this machine has the version.
+// Every key vault of the machine is asked only if the named one is not there or has no such version, not for an outage.
 // The error of the named place if it is nowhere. What is found elsewhere is no authority for the named place: where
 // that one is out of reach, a refusal of the other is not the vault's revocation.
-[[nodiscard]] Result<ReachedKey> reach_version(KeyVaultResolver& resolver, const std::string& key_vault,
-                                               const std::string& key, const std::string& version);
+[[nodiscard]] Result<ReachedKey> reach_version(KeyVaultResolver& resolver, const VaultIdentity& as,
+                                               const std::string& key_vault, const std::string& key,
+                                               const std::string& version);
 
 // The keyring key that a slot's `wrapped` holds, through the provider; KeyVersionDisabled also where a provider would
 // still unwrap. The outage of the named key vault stays an outage whatever a copy of the version elsewhere answers.

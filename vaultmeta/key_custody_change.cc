@@ -115,7 +115,8 @@ Status KeyringCustody::change_key(const KeyRef& key, std::string& version) {
   const auto current = prove_access();
   if (!current.ok()) return note_trouble(current.error());
   note_access();
-  VAULTFS_ASSIGN_OR_RETURN(const ExaminedKey examined, examine_key(context_, key, header_.region));
+  VAULTFS_ASSIGN_OR_RETURN(const ExaminedKey examined,
+                           examine_key(context_, key, header_.region, {header_.id, snapshot().settings.identity}));
   const auto apply = [&](EncryptionSettings& settings) -> Status {
     VAULTFS_RETURN_IF_ERROR(refuse_late(settings));
     settings.customer_managed = true;

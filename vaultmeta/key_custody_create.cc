@@ -55,15 +55,17 @@ Result<WrappedKey> first_wrap(const KeyCustody::Context& context, const VaultHea
     VAULTFS_ASSIGN_OR_RETURN(const PlatformKeyId id, platform.make());
     return wrap_fresh_platform_key(header.id, first, context.platform_keys, id);
   }
-  VAULTFS_ASSIGN_OR_RETURN(const ExaminedKey key, examine_key(context, *request.key, header.region));
+  VAULTFS_ASSIGN_OR_RETURN(const ExaminedKey key,
+                           examine_key(context, *request.key, header.region, {header.id, request.identity}));
   return wrap_fresh_key(header.id, first, request.identity, *key.reached.key_vault, key.reached.key, key.version.id);
 }
 
 }  // namespace
 
-Result<ExaminedKey> examine_key(const KeyCustody::Context& context, const KeyRef& key, const std::string& region) {
+Result<ExaminedKey> examine_key(const KeyCustody::Context& context, const KeyRef& key, const std::string& region,
+                                const VaultIdentity& as) {
   ExaminedKey examined;
-  VAULTFS_ASSIGN_OR_RETURN(examined.reached.key_vault, context.resolver.open(key.key_vault));
+  VAULTFS_ASSIGN_OR_RETURN(examined.reached.key_vault, context.resolver.open(key.key_vault, as));
   examined.reached.key = key.key;
   VAULTFS_ASSIGN_OR_RETURN(const KeyVaultProperties properties, examined.reached.key_vault->properties());
   if (!region.empty() && properties.region && !properties.region->empty() && *properties.region != region) {

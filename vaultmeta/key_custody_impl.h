@@ -164,6 +164,6 @@ struct ExaminedKey {
   KeyVersionInfo version;
 };
 [[nodiscard]] Result<ExaminedKey> examine_key(const KeyCustody::Context& context, const KeyRef& key,
-                                              const std::string& region);
+                                              const std::string& region, const VaultIdentity& as);
 
 }  // namespace vaultfs

@@ -1,27 +1,39 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
+#include "base/ids.h"
 #include "base/result.h"
 #include "crypto/keyvault/key_vault.h"
 
 namespace vaultfs {
+
+// As whom a vault speaks to its key vaults: its own identity ("system") or a user-assigned one of this machine.
+struct VaultIdentity {
+  VaultId vault;
+  std::string name = "system";
+};
 
 // From a name to a key vault of this machine. Two implementations: the machine's registrations, and the tests' fakes.
 // Thread-safe.
 class KeyVaultResolver {
  public:
   virtual ~KeyVaultResolver() = default;
-  // KeyVaultUnavailable if this machine has no such key vault (an outage, not a revocation).
-  [[nodiscard]] virtual Result<std::shared_ptr<KeyVault>> open(const std::string& key_vault) = 0;
+  // KeyVaultUnavailable if this machine has no such key vault (an outage, not a revocation). IdentityNotFound,
+  // IdentityDisabled: the vault may not speak to it as that identity (revocations).
+  [[nodiscard]] virtual Result<std::shared_ptr<KeyVault>> open(const std::string& key_vault,
+                                                               const VaultIdentity& as) = 0;
   struct Located {
     std::shared_ptr<KeyVault> key_vault;
     std::string key;
   };
+  // Where to look: only in what this machine holds itself, or by asking every registered key vault.
+  enum class Reach : std::uint8_t { machine, everywhere };
   // Where else on this machine that very version is: for a vault that came from a machine with other names.
   // KeyVersionNotFound if nowhere.
-  [[nodiscard]] virtual Result<Located> locate(const std::string& version) = 0;
+  [[nodiscard]] virtual Result<Located> locate(const std::string& version, const VaultIdentity& as, Reach reach) = 0;
 };
 
 }  // namespace vaultfs

@@ -14,7 +14,7 @@
 #include "crypto/keyvault/local_key_vaults.h"
 #include "fs/session.h"
 #include "tests/support/scratch_directory.h"
-#include "vaultmeta/local_resolver.h"
+#include "vaultmeta/machine_resolver.h"
 #include "vaultmeta/recovery_file.h"
 
 // Every format version has an example that its first programs wrote, and every later version of the code must read it:
@@ -139,7 +139,8 @@ class FrozenVault : public testing::TestWithParam<std::string> {
     state_ = std::move(*state);
     platform_keys_ = std::make_unique<MachineKeyStore>(posix_env(), home());
     key_vaults_ = std::make_unique<LocalKeyVaults>(posix_env(), home(), nullptr);
-    resolver_ = std::make_unique<LocalResolver>(*key_vaults_);
+    registry_ = std::make_unique<KeyVaultRegistry>(posix_env(), home(), *key_vaults_);
+    resolver_ = std::make_unique<MachineResolver>(*registry_);
     const auto glance = glance_at_vault(posix_env(), vault_path());
     ASSERT_OK(glance);
     ASSERT_OK(state_->register_vault({glance->header.id, vault_path(), kKeyVault, kKey}));
@@ -197,7 +198,8 @@ class FrozenVault : public testing::TestWithParam<std::string> {
   std::unique_ptr<MachineState> state_;
   std::unique_ptr<MachineKeyStore> platform_keys_;
   std::unique_ptr<LocalKeyVaults> key_vaults_;
-  std::unique_ptr<LocalResolver> resolver_;
+  std::unique_ptr<KeyVaultRegistry> registry_;
+  std::unique_ptr<MachineResolver> resolver_;
 };
 
 TEST_P(FrozenVault, ReadsEveryPointAndChangesNothing) {

@@ -14,7 +14,7 @@
 #include "fs/session.h"
 #include "tests/support/scratch_directory.h"
 #include "tests/support/sim_env.h"
-#include "vaultmeta/local_resolver.h"
+#include "vaultmeta/machine_resolver.h"
 #include "vaultmeta/vault.h"
 
 namespace vaultfs {
@@ -58,7 +58,8 @@ class SessionTest : public testing::Test {
     auto key = key_vault_->create_key("backup", {2048, std::nullopt, std::nullopt});
     ASSERT_TRUE(key.ok()) << key.error().message;
     first_version_ = key->id;
-    resolver_ = std::make_unique<LocalResolver>(*key_vaults_);
+    registry_ = std::make_unique<KeyVaultRegistry>(env_, scratch_ / "home", *key_vaults_);
+    resolver_ = std::make_unique<MachineResolver>(*registry_);
     VaultCreateOptions options;
     options.path = vault_path();
     options.key = KeyRef{"kv", "backup", std::nullopt};
@@ -111,7 +112,8 @@ class SessionTest : public testing::Test {
   std::unique_ptr<MachineKeyStore> platform_keys_;
   std::unique_ptr<LocalKeyVaults> key_vaults_;
   std::unique_ptr<LocalKeyVault> key_vault_;
-  std::unique_ptr<LocalResolver> resolver_;
+  std::unique_ptr<KeyVaultRegistry> registry_;
+  std::unique_ptr<MachineResolver> resolver_;
   std::string first_version_;
 };
 

@@ -139,16 +139,17 @@ Result<std::string> FakeKeyVault::wrap_algorithm(const std::string& key, const s
   return std::string("RSA-OAEP-256");
 }
 
-Result<std::shared_ptr<KeyVault>> FakeResolver::open(const std::string& key_vault) {
+Result<std::shared_ptr<KeyVault>> FakeResolver::open(const std::string& key_vault, const VaultIdentity& /*as*/) {
   const auto found = vaults_.find(key_vault);
   if (found == vaults_.end()) return Error{ErrorCode::KeyVaultUnavailable, "no key vault " + key_vault};
   return std::shared_ptr<KeyVault>(found->second);
 }
 
-Result<KeyVaultResolver::Located> FakeResolver::locate(const std::string& version) {
+Result<KeyVaultResolver::Located> FakeResolver::locate(const std::string& version, const VaultIdentity& as,
+                                                       Reach /*reach*/) {
   const auto place = places.find(version);
   if (place == places.end()) return Error{ErrorCode::KeyVersionNotFound, "nowhere"};
-  VAULTFS_ASSIGN_OR_RETURN(auto key_vault, open(place->second.first));
+  VAULTFS_ASSIGN_OR_RETURN(auto key_vault, open(place->second.first, as));
   return Located{std::move(key_vault), place->second.second};
 }
 

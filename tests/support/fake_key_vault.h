@@ -69,8 +69,8 @@ class FakeResolver final : public KeyVaultResolver {
  public:
   void add(std::shared_ptr<FakeKeyVault> key_vault) { vaults_[key_vault->name()] = std::move(key_vault); }
   void forget(const std::string& name) { vaults_.erase(name); }
-  Result<std::shared_ptr<KeyVault>> open(const std::string& key_vault) override;
-  Result<Located> locate(const std::string& version) override;
+  Result<std::shared_ptr<KeyVault>> open(const std::string& key_vault, const VaultIdentity& as) override;
+  Result<Located> locate(const std::string& version, const VaultIdentity& as, Reach reach) override;
   // key of the located place
   std::map<std::string, std::pair<std::string, std::string>> places;  // version → key vault, key
 

@@ -70,4 +70,42 @@ Result<std::vector<VaultImpact>> find_impact(CommandContext& context, const KeyR
   return impacts;
 }
 
+namespace {
+
+bool may_need_key_vault(const Registration& registration, const std::string& name) {
+  if (registration.key_vault == name || !registration.needed) return true;
+  return std::any_of(registration.needed->begin(), registration.needed->end(),
+                     [&name](const RegisteredKey& key) { return key.key_vault == name; });
+}
+
+}  // namespace
+
+Result<std::vector<VaultImpact>> find_key_vault_impact(CommandContext& context, const std::string& name) {
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> registrations, machine->state().registrations());
+  std::vector<VaultImpact> impacts;
+  for (const Registration& registration : registrations) {
+    VaultImpact impact;
+    impact.vault = to_hex(registration.vault.view());
+    impact.path = registration.path.string();
+    auto usage = request(context, {impact.path, "key.usage"});
+    if (!usage.ok() || usage->value("vault", "") != impact.vault) {
+      if (!may_need_key_vault(registration, name)) continue;
+      impact.reachable = false;
+      impact.problem = usage.ok() ? Error{ErrorCode::VaultNotFound, impact.path + " is another vault now"}
+                                  : std::move(usage).error();
+      impacts.push_back(std::move(impact));
+      continue;
+    }
+    impact.recovery_points = usage->value("recovery_points", std::uint64_t{0});
+    for (const json& record : (*usage)["versions"]) {
+      const std::string role = record.value("role", "");
+      const bool needed = role == "Active" || role == "Retiring";
+      if (needed && record.value("key", "").starts_with(name + "/")) impact.versions.push_back(record);
+    }
+    if (!impact.versions.empty()) impacts.push_back(std::move(impact));
+  }
+  return impacts;
+}
+
 }  // namespace vaultfs

@@ -34,4 +34,8 @@ struct VaultImpact {
 // Asks every vault that is registered for the key on this machine. Takes no lock of the key vault.
 [[nodiscard]] Result<std::vector<VaultImpact>> find_impact(CommandContext& context, const KeyRef& key);
 
+// The vaults of this machine that need a key (Active or Retiring) of the key vault of that name, or can't be asked and
+// may need one.
+[[nodiscard]] Result<std::vector<VaultImpact>> find_key_vault_impact(CommandContext& context, const std::string& name);
+
 }  // namespace vaultfs

@@ -1,9 +1,14 @@
-// vaultctl keyvault create|list|show: key vaults of this machine.
+// vaultctl keyvault create|add|remove|list|show: key vaults of this machine.
 
 #include <memory>
 
+#include "crypto/keyvault/key_ref.h"
+#include "crypto/keyvault/provider_table.h"
 #include "tools/cli/command_context.h"
+#include "tools/cli/key_impact.h"
+#include "tools/cli/provider_options.h"
 #include "tools/cli/text_output.h"
+#include "tools/requests/json_forms.h"
 
 namespace vaultfs {
 namespace {
@@ -40,27 +45,43 @@ Result<int> create(CommandContext& context, const CreateArguments& arguments) {
   return 0;
 }
 
-Result<json> describe(Machine& machine, const std::string& name) {
-  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, machine.key_vaults().open(name));
+// What can be told without asking anybody: a list must not hang on a server that is away.
+json describe_registration(Machine& machine, const KeyVaultRegistry::Entry& entry) {
+  json form = {
+      {"name", entry.name}, {"provider", entry.provider}, {"path", machine.key_vaults().path_of(entry.name).string()},
+      {"region", nullptr},  {"soft_delete", nullptr},     {"purge_protection", nullptr},
+      {"keys", nullptr},    {"options", entry.options}};
+  return form;
+}
+
+// Asks the key vault.
+Result<json> describe(Machine& machine, const KeyVaultRegistry::Entry& entry) {
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, machine.registry().open(entry.name));
   VAULTFS_ASSIGN_OR_RETURN(const KeyVaultProperties properties, key_vault->properties());
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<std::string> keys, key_vault->list_keys());
-  json form = {{"name", name}, {"provider", properties.provider}, {"path", properties.location}, {"keys", keys}};
-  form["region"] = properties.region ? json(*properties.region) : json(nullptr);
-  form["soft_delete"] = properties.soft_delete ? json(*properties.soft_delete) : json(nullptr);
-  form["purge_protection"] = properties.purge_protection ? json(*properties.purge_protection) : json(nullptr);
+  json form = describe_registration(machine, entry);
+  form["keys"] = keys;
+  if (properties.region) form["region"] = *properties.region;
+  if (properties.soft_delete) form["soft_delete"] = *properties.soft_delete;
+  if (properties.purge_protection) form["purge_protection"] = *properties.purge_protection;
   return form;
+}
+
+void note(const std::string& name, const Error& error) {
+  std::fprintf(stderr, "vaultctl: note: %s: %s: %s\n", name.c_str(), std::string(error_name(error.code)).c_str(),
+               error.message.c_str());
 }
 
 Result<int> list(CommandContext& context) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<std::string> names, machine->key_vaults().list());
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<KeyVaultRegistry::Entry> entries, machine->registry().list());
   json key_vaults = json::array();
-  for (const std::string& name : names) {
-    auto form = describe(*machine, name);
+  for (const KeyVaultRegistry::Entry& entry : entries) {
+    auto form = entry.provider == kLocalProvider ? describe(*machine, entry)
+                                                 : Result<json>(describe_registration(*machine, entry));
+    if (entry.problem) form = *entry.problem;
     if (!form.ok()) {
-      // One that is damaged must not hide the others.
-      std::fprintf(stderr, "vaultctl: note: %s: %s: %s\n", name.c_str(), std::string(error_name(form.code())).c_str(),
-                   form.error().message.c_str());
+      note(entry.name, form.error());  // one that is damaged must not hide the others
       continue;
     }
     key_vaults.push_back(std::move(form).value());
@@ -69,38 +90,122 @@ Result<int> list(CommandContext& context) {
     std::vector<std::vector<std::string>> rows;
     for (const json& form : key_vaults) {
       rows.push_back({plain(form["name"]), plain(form["provider"]), plain(form["region"]),
-                      std::to_string(form["keys"].size()), plain(form["path"])});
+                      form["keys"].is_null() ? "-" : std::to_string(form["keys"].size()), plain(form["path"])});
     }
     print_table({"NAME", "PROVIDER", "REGION", "KEYS", "PATH"}, rows);
   });
   return 0;
 }
 
+void print_key_vault(const json& form) {
+  std::string keys;
+  if (!form["keys"].is_null()) {
+    for (const json& key : form["keys"]) keys += (keys.empty() ? "" : ", ") + plain(key);
+  }
+  print_pairs({{"Key vault", plain(form["name"])},
+               {"Provider", plain(form["provider"])},
+               {"Connection", plain(form["connection"])},
+               {"Region", plain(form["region"])},
+               {"Soft delete", plain(form["soft_delete"])},
+               {"Purge protection", plain(form["purge_protection"])},
+               {"Path", plain(form["path"])},
+               {"Keys", keys.empty() ? "-" : keys}});
+  for (const auto& [name, value] : form["options"].items()) {
+    std::printf("Option %s: %s\n", printable(name).c_str(), plain(value).c_str());
+  }
+}
+
+Result<KeyVaultRegistry::Entry> find_key_vault(Machine& machine, const std::string& name) {
+  auto entry = machine.registry().find(name);
+  if (!entry.ok() && entry.code() == ErrorCode::KeyVaultUnavailable) {
+    return Error{ErrorCode::KeyVaultNotFound,
+                 "this machine has no key vault " + name + "; see: vaultctl keyvault list"};
+  }
+  return entry;
+}
+
+// Tries the connection. What is known without it is shown in any case.
 Result<int> show(CommandContext& context, const std::string& name) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  auto form = describe(*machine, name);
-  if (!form.ok()) {
-    if (form.code() == ErrorCode::KeyVaultUnavailable) {
-      return Error{ErrorCode::KeyVaultNotFound,
-                   "this machine has no key vault " + name + "; see: vaultctl keyvault list"};
-    }
-    return std::move(form).error();
+  VAULTFS_ASSIGN_OR_RETURN(const KeyVaultRegistry::Entry entry, find_key_vault(*machine, name));
+  auto described = describe(*machine, entry);
+  if (!described.ok() && entry.provider == kLocalProvider) return std::move(described).error();
+  json form = described.ok() ? std::move(described).value() : describe_registration(*machine, entry);
+  form["connection"] = described.ok() ? "Available" : "Failed";
+  form["problem"] = described.ok() ? json(nullptr) : error_to_json_form(described.error());
+  print(context, form, [&] { print_key_vault(form); });
+  if (described.ok()) return 0;
+  std::fprintf(stderr, "vaultctl: %s: %s\n", std::string(error_name(described.code())).c_str(),
+               described.error().message.c_str());
+  return error_exit_code(described.code());
+}
+
+struct AddArguments {
+  std::string name, provider, override_name;
+  std::vector<std::string> options;
+};
+
+Result<int> add(CommandContext& context, const AddArguments& arguments) {
+  VAULTFS_ASSIGN_OR_RETURN(const ProviderOptions options, parse_provider_options(arguments.options));
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_RETURN_IF_ERROR(machine->registry().add(arguments.name, arguments.provider, options));
+  VAULTFS_RETURN_IF_ERROR(machine->state().audit("keyvault.add", arguments.name + " " + arguments.provider));
+  print(context, {{"name", arguments.name}, {"provider", arguments.provider}}, [&] {
+    std::printf("Registered the key vault %s (%s). Try it with: vaultctl keyvault show %s\n", arguments.name.c_str(),
+                arguments.provider.c_str(), arguments.name.c_str());
+  });
+  return 0;
+}
+
+std::string needing_text(const std::string& name, const std::vector<VaultImpact>& needing) {
+  std::string text = "keys of the key vault " + name + " are still needed:";
+  for (const VaultImpact& impact : needing) {
+    text += "\n  " + impact.path + ": ";
+    text += impact.reachable
+                ? std::to_string(impact.versions.size()) + " key versions, " + std::to_string(impact.recovery_points) +
+                      " recovery points"
+                : "can't be asked (" + std::string(error_name(impact.problem.code)) +
+                      "), so it counts as needing them; `vaultctl vault forget` drops a vault that is gone";
   }
-  print(context, form.value(), [&] {
-    std::string keys;
-    for (const json& key : form.value()["keys"]) keys += (keys.empty() ? "" : ", ") + plain(key);
-    print_pairs({{"Key vault", plain(form.value()["name"])},
-                 {"Provider", plain(form.value()["provider"])},
-                 {"Region", plain(form.value()["region"])},
-                 {"Soft delete", plain(form.value()["soft_delete"])},
-                 {"Purge protection", plain(form.value()["purge_protection"])},
-                 {"Path", plain(form.value()["path"])},
-                 {"Keys", keys.empty() ? "-" : keys}});
+  return text + "\nThis machine could not open them any more. To do it all the same: --override " + name;
+}
+
+Result<int> remove(CommandContext& context, const AddArguments& arguments) {
+  if (!arguments.override_name.empty() && arguments.override_name != arguments.name) {
+    return Error{ErrorCode::Usage,
+                 "--override wants the key vault's name, " + arguments.name + ", so that it is not given by mistake"};
+  }
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_RETURN_IF_ERROR(check_key_name("key vault", arguments.name));
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<VaultImpact> needing, find_key_vault_impact(context, arguments.name));
+  const bool overridden = !arguments.override_name.empty() && !needing.empty();
+  if (!needing.empty() && !overridden) {
+    return Error{ErrorCode::KeyVaultInUse, needing_text(arguments.name, needing)};
+  }
+  VAULTFS_RETURN_IF_ERROR(machine->registry().remove(arguments.name));
+  VAULTFS_RETURN_IF_ERROR(
+      machine->state().audit(overridden ? "keyvault.remove.override" : "keyvault.remove", arguments.name));
+  print(context, {{"name", arguments.name}, {"overridden", overridden}}, [&] {
+    std::printf("Removed %s from this machine. The key vault itself was not touched.\n", arguments.name.c_str());
   });
   return 0;
 }
 
 }  // namespace
+
+Result<ProviderOptions> parse_provider_options(const std::vector<std::string>& texts) {
+  ProviderOptions options;
+  for (const std::string& text : texts) {
+    const std::size_t equals = text.find('=');
+    if (equals == 0 || equals == std::string::npos) {
+      return Error{ErrorCode::Usage, "an option is NAME=VALUE, not \"" + printable(text) + "\""};
+    }
+    if (!options.emplace(text.substr(0, equals), text.substr(equals + 1)).second) {
+      return Error{ErrorCode::Usage, "the option " + printable(text.substr(0, equals)) + " is given twice"};
+    }
+  }
+  return options;
+}
 
 void add_keyvault_commands(CLI::App& app, CommandContext& context) {
   CLI::App* group = app.add_subcommand("keyvault", "Key vaults: where key-encryption keys live");
@@ -124,6 +229,19 @@ void add_keyvault_commands(CLI::App& app, CommandContext& context) {
   CLI::App* shown = group->add_subcommand("show", "One key vault");
   shown->add_option("NAME", arguments->name)->required();
   on_run(*shown, context, [&context, arguments] { return show(context, arguments->name); });
+
+  const auto added = std::make_shared<AddArguments>();
+  CLI::App* adding = group->add_subcommand("add", "Register a key vault that is elsewhere");
+  adding->add_option("NAME", added->name)->required();
+  adding->add_option("--provider", added->provider, "pkcs11, azure, transit or kmip")->required();
+  adding->add_option("--option", added->options, "NAME=VALUE, of that provider; secrets are named by their files")
+      ->allow_extra_args(false);
+  on_run(*adding, context, [&context, added] { return add(context, *added); });
+
+  CLI::App* removed = group->add_subcommand("remove", "Drop a registration, unless a vault needs a key in there");
+  removed->add_option("NAME", added->name)->required();
+  removed->add_option("--override", added->override_name, "the key vault's name: although a vault needs it");
+  on_run(*removed, context, [&context, added] { return remove(context, *added); });
 }
 
 }  // namespace vaultfs

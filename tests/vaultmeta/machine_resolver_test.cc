@@ -1,4 +1,4 @@
-#include "vaultmeta/local_resolver.h"
+#include "vaultmeta/machine_resolver.h"
 
 #include <gtest/gtest.h>
 
@@ -14,7 +14,7 @@ SecretBuffer secret(std::string_view text) {
 }
 
 // A passphrase on a descriptor can be read once, and a vault asks its key vault many times.
-TEST(LocalResolver, AsksForAPassphraseOnceForAllOpenings) {
+TEST(MachineResolver, AsksForAPassphraseOnceForAllOpenings) {
   SimEnv env;
   int asked = 0;
   bool there = false;
@@ -27,8 +27,10 @@ TEST(LocalResolver, AsksForAPassphraseOnceForAllOpenings) {
   LocalKeyVaultOptions options;
   options.protection = LocalProtection::passphrase;
   ASSERT_TRUE(vaults.create("kv", options, &passphrase).ok());
-  LocalResolver resolver(vaults);
-  const auto away = resolver.open("kv");
+  KeyVaultRegistry registry(env, "/home", vaults);
+  MachineResolver resolver(registry);
+  const VaultIdentity as;
+  const auto away = resolver.open("kv", as);
   ASSERT_TRUE(away.ok());
   const auto made = vaults.open("kv");
   ASSERT_TRUE(made.ok());
@@ -39,8 +41,8 @@ TEST(LocalResolver, AsksForAPassphraseOnceForAllOpenings) {
   asked = 0;
   for (int i = 0; i < 3; ++i) {
     const auto opened =
-        i == 2 ? resolver.locate(version->id)
-               : Result<KeyVaultResolver::Located>(KeyVaultResolver::Located{resolver.open("kv").value(), "kek"});
+        i == 2 ? resolver.locate(version->id, as, KeyVaultResolver::Reach::machine)
+               : Result<KeyVaultResolver::Located>(KeyVaultResolver::Located{resolver.open("kv", as).value(), "kek"});
     ASSERT_TRUE(opened.ok());
     const auto wrapped = opened->key_vault->wrap("kek", version->id, bytes_of("content"));
     ASSERT_TRUE(wrapped.ok());
@@ -51,7 +53,7 @@ TEST(LocalResolver, AsksForAPassphraseOnceForAllOpenings) {
   EXPECT_EQ(asked, 1);
   // It is no copy: what goes away is away.
   env.remove("/home/keyvaults/kv");
-  EXPECT_EQ(resolver.open("kv").code(), ErrorCode::KeyVaultUnavailable);
+  EXPECT_EQ(resolver.open("kv", as).code(), ErrorCode::KeyVaultUnavailable);
 }
 
 }  // namespace

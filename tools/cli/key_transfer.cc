@@ -1,0 +1,82 @@
+// vaultctl key export|import: private keys of local key vaults as PEM.
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "tools/cli/key_arguments.h"
+#include "tools/cli/key_import.h"
+
+namespace vaultfs {
+namespace {
+
+Status write_private_file(const std::string& path, const std::string& text) {
+  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!file.valid()) return Error{error_from_errno(errno), "cannot make " + path + ": " + std::strerror(errno)};
+  std::size_t done = 0;
+  while (done < text.size()) {
+    const ssize_t n = ::write(file.get(), text.data() + done, text.size() - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Error{error_from_errno(errno), "cannot write " + path + ": " + std::strerror(errno)};
+    done += static_cast<std::size_t>(n);
+  }
+  if (::fsync(file.get()) != 0)
+    return Error{error_from_errno(errno), "cannot sync " + path + ": " + std::strerror(errno)};
+  return ok_status();
+}
+
+// A private key may be in the clear in there: straight into locked memory.
+Result<SecretBuffer> read_secret_file(const std::string& path) {
+  constexpr std::uint64_t kMaxPemBytes = 64 * 1024;
+  VAULTFS_ASSIGN_OR_RETURN(const auto file, posix_env().open(std::filesystem::absolute(path), OpenMode::read_only));
+  VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t size, file->size());
+  if (size == 0 || size > kMaxPemBytes)
+    return Error{ErrorCode::InvalidArgument, path + " is no PEM file: it has " + std::to_string(size) + " bytes"};
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer content, SecretBuffer::allocate(size));
+  VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, file->read_at(0, content.mutable_view()));
+  if (read != size) return Error{ErrorCode::IoError, path + " became shorter while it was read"};
+  return content;
+}
+
+}  // namespace
+
+Result<int> key_export(CommandContext& context, const KeyArguments& arguments) {
+  VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, KeyRef::parse(arguments.key));
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_local_key_vault(context, key));
+  VAULTFS_ASSIGN_OR_RETURN(
+      const SecretBuffer passphrase,
+      obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true, true, "the exported key"));
+  VAULTFS_ASSIGN_OR_RETURN(const std::string pem,
+                           key_vault->export_version(key.key, key.version ? &*key.version : nullptr, passphrase));
+  VAULTFS_RETURN_IF_ERROR(write_private_file(arguments.file, pem));
+  print(context, {{"file", arguments.file}}, [&] {
+    std::printf("Wrote %s, encrypted under the passphrase. Keep both apart from the vault.\n", arguments.file.c_str());
+  });
+  return 0;
+}
+
+Result<int> key_import(CommandContext& context, const KeyArguments& arguments) {
+  VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_local_key_vault(context, key));
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer pem_file, read_secret_file(arguments.file));
+  const ByteView pem = pem_file.view();
+  SecretBuffer passphrase;
+  const bool encrypted = text_of(pem).find("ENCRYPTED") != std::string_view::npos;
+  if (encrypted) {
+    VAULTFS_ASSIGN_OR_RETURN(
+        passphrase, obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true, false, arguments.file));
+  }
+  if (!arguments.enable) {
+    VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+    VAULTFS_RETURN_IF_ERROR(refuse_disabled_copy(*machine, key, pem, encrypted ? &passphrase : nullptr));
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const KeyVersionInfo version,
+                           key_vault->import_version(key.key, pem, encrypted ? &passphrase : nullptr, std::nullopt));
+  print(context, version_to_json(version),
+        [&] { std::printf("Imported version %s of %s.\n", version.id.c_str(), arguments.key.c_str()); });
+  return 0;
+}
+
+}  // namespace vaultfs
