@@ -101,7 +101,8 @@ Result<std::unique_ptr<Machine>> Machine::open(const MachineOptions& options) {
                              "key vault " + name);
   });
   machine->registry_ = std::make_unique<KeyVaultRegistry>(posix_env(), home, *machine->key_vaults_);
-  machine->resolver_ = std::make_unique<MachineResolver>(*machine->registry_);
+  machine->identities_ = std::make_unique<IdentityStore>(posix_env(), home);
+  machine->resolver_ = std::make_unique<MachineResolver>(*machine->registry_, *machine->identities_);
   return machine;
 }
 

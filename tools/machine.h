@@ -10,6 +10,7 @@
 #include "crypto/keyvault/key_vault_registry.h"
 #include "crypto/keyvault/local_key_vaults.h"
 #include "crypto/keyvault/machine_key_store.h"
+#include "vaultmeta/identity_store.h"
 #include "vaultmeta/key_vault_resolver.h"
 #include "vaultmeta/machine_state.h"
 #include "vaultmeta/vault.h"
@@ -25,7 +26,7 @@ struct MachineOptions {
   bool prompt = false;
 };
 
-// This machine as the programs see it: state directory, platform keys, key vaults. Thread-safe.
+// This machine as the programs see it: state directory, platform keys, key vaults, identities. Thread-safe.
 class Machine {
  public:
   [[nodiscard]] static Result<std::unique_ptr<Machine>> open(const MachineOptions& options);
@@ -35,6 +36,7 @@ class Machine {
   [[nodiscard]] MachineKeyStore& platform_keys() { return *platform_keys_; }
   [[nodiscard]] LocalKeyVaults& key_vaults() { return *key_vaults_; }
   [[nodiscard]] KeyVaultRegistry& registry() { return *registry_; }
+  [[nodiscard]] IdentityStore& identities() { return *identities_; }
   [[nodiscard]] KeyVaultResolver& resolver() { return *resolver_; }
   [[nodiscard]] Vault::Machine for_vault() { return {env(), *state_, *platform_keys_, *resolver_}; }
 
@@ -43,6 +45,7 @@ class Machine {
   std::unique_ptr<MachineKeyStore> platform_keys_;
   std::unique_ptr<LocalKeyVaults> key_vaults_;
   std::unique_ptr<KeyVaultRegistry> registry_;
+  std::unique_ptr<IdentityStore> identities_;
   std::unique_ptr<KeyVaultResolver> resolver_;
 };
 

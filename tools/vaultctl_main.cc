@@ -34,6 +34,7 @@ int run(int argc, char** argv) {
   app.add_option("--home", context.machine_options.home, "instead of $VAULTFS_HOME");
   add_vault_commands(app, context);
   add_keyvault_commands(app, context);
+  add_identity_commands(app, context);
   add_key_commands(app, context);
   add_encryption_commands(app, context);
   add_backup_commands(app, context);

@@ -91,6 +91,9 @@ std::string revocation_text(const Error& error, const KeyringSlot& active) {
 
 Error describe_trouble(const Error& error, const KeyringSlot& active) {
   if (error.code == ErrorCode::KeyRevoked) return error;
+  if (error.code == ErrorCode::IdentityNotFound || error.code == ErrorCode::IdentityDisabled) {
+    return {error.code, error.message + "; the vault comes back by itself"};
+  }
   if (is_revocation(error.code)) return {ErrorCode::KeyRevoked, revocation_text(error, active)};
   return {error.code, "the Active key version " + name_of(active) + " can't be used: " + error.message};
 }
@@ -101,6 +104,8 @@ bool is_revocation(ErrorCode code) noexcept {
     case ErrorCode::KeyVersionNotFound:
     case ErrorCode::KeyVersionDisabled:
     case ErrorCode::KeyVaultDenied:
+    case ErrorCode::IdentityNotFound:
+    case ErrorCode::IdentityDisabled:
     case ErrorCode::KeyRevoked:
       return true;
     default:
@@ -129,7 +134,11 @@ Result<ReachedKey> reach_version(KeyVaultResolver& resolver, const VaultIdentity
   const bool away = registered && reached.code() == ErrorCode::KeyVaultUnavailable;
   const auto reach = away ? KeyVaultResolver::Reach::machine : KeyVaultResolver::Reach::everywhere;
   auto located = resolver.locate(version, as, reach);
-  if (!located.ok()) return reached;
+  if (!located.ok()) {
+    // A refusal elsewhere is no authority for the named place, but it is what there is to do.
+    if (located.code() == ErrorCode::KeyVersionNotFound) return reached;
+    return Error{reached.code(), reached.error().message + "; elsewhere on this machine: " + located.error().message};
+  }
   auto elsewhere = reach_in(std::move(located->key_vault), located->key, version);
   if (!elsewhere.ok()) return reached;
   elsewhere->instead_of = std::move(reached).error();

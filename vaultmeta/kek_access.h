@@ -24,7 +24,7 @@ namespace vaultfs {
 [[nodiscard]] bool is_outage(ErrorCode code) noexcept;
 
 // An error of the Active version as callers get it: every refusal is KeyRevoked, naming the version and what brings the
-// vault back; others keep their code.
+// vault back (those of the identity keep their names); others keep their code.
 [[nodiscard]] Error describe_trouble(const Error& error, const KeyringSlot& active);
 
 // A key with all its versions, in the key vault where it was found.

@@ -22,8 +22,8 @@ namespace vaultfs {
 
 // What a key change needs of the vault around it. Implemented by Vault and by the tests' fake. No lock of the key
 // custody is held during a call, but the caller of the custody waits in it: whoever calls refresh(), set_key(),
-// rewrap(), new_incarnation(), job_completed() or item_attempted() must hold no lock that these take, and these must
-// not call any of those. The same holds for new_epoch() and set_limits().
+// set_identity(), rewrap(), new_incarnation(), job_completed() or item_attempted() must hold no lock that these take,
+// and these must not call any of those. The same holds for new_epoch() and set_limits().
 class KeyChangeHost {
  public:
   virtual ~KeyChangeHost() = default;
@@ -51,7 +51,10 @@ struct EncryptionStatus {
   EncryptionSettings settings;
   std::vector<VersionRecord> versions;  // oldest first
   KeyAccess access = KeyAccess::available;
-  std::optional<Error> problem;    // of the last refresh
+  std::optional<Error> problem;  // of the last refresh
+  // What the key vault lacks of what a customer-managed key wants (SoftDeleteRequired, PurgeProtectionRequired,
+  // RegionMismatch), as of the last refresh. Told, never a reason to stop.
+  std::vector<Error> unmet;
   std::string last_update_status;  // "None", "Succeeded", "Failed: …"
   Suite suite = Suite::aes_gcm;
   Generation keyring_generation;
@@ -101,9 +104,11 @@ class KeyCustody {
     std::string identity = "system";
   };
   // Makes the secrets of a new vault and writes keyring generation 1. Everything demanded of the key is checked first:
-  // the version exists, is RSA of a right size (KeyNotRsa, KeySizeUnsupported), may wrap, is in `header.region` if both
-  // have one, and unwraps what it wrapped. `header` gets root_fingerprint (and infrastructure_key_id must be set and
-  // stored already for suite 2). `write_header` is called when the fingerprint is known and gives the header's digest.
+  // the version exists, is RSA of a right size (KeyNotRsa, KeySizeUnsupported), may wrap, and unwraps what it wrapped;
+  // the key vault is in `header.region` if both have one (RegionMismatch) and, where it has the notion, has soft delete
+  // and purge protection (SoftDeleteRequired, PurgeProtectionRequired). `header` gets root_fingerprint (and
+  // infrastructure_key_id must be set and stored already for suite 2). `write_header` is called when the fingerprint is
+  // known and gives the header's digest.
   [[nodiscard]] static Result<std::unique_ptr<KeyCustody>> create(
       const Context& context, VaultHeader& header, const CreateRequest& request,
       const std::function<Result<Digest>(const VaultHeader&)>& write_header);
@@ -147,6 +152,10 @@ class KeyCustody {
   // Another key (or key vault, or pinned version): unwraps with the old, proves the new. EncryptionNotChangeable for a
   // platform-managed vault with items; the refusals of create() otherwise.
   [[nodiscard]] virtual Status set_key(const KeyRef& key) = 0;
+
+  // Another identity, proven by an unwrap as that identity through the provider before anything changes; the key stays.
+  // IdentityNotFound, IdentityDisabled, KeyVaultDenied.
+  [[nodiscard]] virtual Status set_identity(const std::string& identity) = 0;
 
   // A fresh keyring key under the Active version (key rewrap). With drop_retiring every Retiring slot goes, after proof
   // 3(b).

@@ -40,6 +40,7 @@ EncryptionStatus KeyringCustody::status() const {
   status.versions = current_.secrets.rule.versions();
   status.access = access_;
   status.problem = problem_;
+  status.unmet = unmet_;
   for (const VersionRecord& record : status.versions) {
     if (status.problem || !record.disabled_too_early) continue;
     status.problem = Error{ErrorCode::KeyVersionDisabledTooEarly,

@@ -104,6 +104,47 @@ Status KeyringCustody::set_key(const KeyRef& key) {
   return changed;
 }
 
+Status KeyringCustody::set_identity(const std::string& identity) {
+  const std::lock_guard turn(change_mutex_);
+  VAULTFS_RETURN_IF_ERROR(check_changeable());
+  const Generation before = generation();
+  Status changed = change_identity(identity);
+  // An explicit request is recorded each time. A change that is durable is a success whatever failed after it.
+  if (!changed.ok() && generation() == before) {
+    last_failure_.clear();
+    record_failure("encryption.set-identity", identity, changed.error());
+  }
+  return changed;
+}
+
+// The old identity need not work any more: to replace one that was taken away is what this is for.
+Status KeyringCustody::change_identity(const std::string& identity) {
+  KeyringSlot as_other = snapshot().active;
+  as_other.identity = identity;
+  ReachedKey reached;
+  auto key = unwrap_slot(context_.resolver, context_.platform_keys, header_.id, as_other, reached);
+  if (!key.ok()) return with_context(std::move(key).error(), "as the identity " + identity);
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (!constant_time_equal(key->view(), keyring_key_.view())) {
+      return Error{ErrorCode::AuthenticationFailed, "the key vault unwraps another key than the vault's"};
+    }
+  }
+  // Retiring slots change as well: the vault has one identity at a time.
+  VAULTFS_RETURN_IF_ERROR(commit(
+      [&identity](Keyring& next, const SecretBuffer&) {
+        next.secrets.settings.identity = identity;
+        for (KeyringSlot& slot : next.slots) slot.identity = identity;
+        return ok_status();
+      },
+      {}));
+  note_access();
+  const Status headed = settle_head();
+  record_success("encryption.set-identity", identity);
+  VAULTFS_RETURN_IF_ERROR(headed);
+  return delete_superseded();
+}
+
 Status KeyringCustody::change_key(const KeyRef& key, std::string& version) {
   const auto refuse_late = [](const EncryptionSettings& settings) -> Status {
     if (settings.customer_managed || !settings.item_ever_attempted) return ok_status();

@@ -35,6 +35,7 @@ class KeyringCustody final : public KeyCustody {
   Status job_completed(JobNumber job, Lsn begun) override;
   Status item_attempted() override;
   Status set_key(const KeyRef& key) override;
+  Status set_identity(const std::string& identity) override;
   Status rewrap(bool drop_retiring) override;
   Status new_epoch() override;
   Status set_limits(const AccessLimits& limits) override;
@@ -91,6 +92,8 @@ class KeyringCustody final : public KeyCustody {
   [[nodiscard]] Result<ReachedKey> prove_access();
   [[nodiscard]] Result<ReachedKey> reload();
   [[nodiscard]] Status finish_leftovers();
+  void run_rotation_policy();
+  void look_at_preconditions(const ReachedKey& reached);
   [[nodiscard]] Status observe_retiring();
   [[nodiscard]] Status follow(const ReachedKey& reached, RefreshOutcome& outcome);
 
@@ -98,6 +101,7 @@ class KeyringCustody final : public KeyCustody {
   using ApplySettings = std::function<Status(EncryptionSettings&)>;
   [[nodiscard]] Status take_effect(const ReachedKey& reached, const std::string& version, const std::string& what,
                                    const ApplySettings& apply);
+  [[nodiscard]] Status change_identity(const std::string& identity);
   [[nodiscard]] Status change_key(const KeyRef& key, std::string& version);
   [[nodiscard]] Status rewrap_in_turn(bool drop_retiring);
   [[nodiscard]] Result<WrappedKey> wrap_under_active(const Snapshot& now, const ReachedKey& reached);
@@ -153,12 +157,18 @@ class KeyringCustody final : public KeyCustody {
   bool leftovers_possible_ = true;  // superseded keyrings may have to be deleted
   KeyAccess access_ = KeyAccess::available;
   std::optional<Error> problem_;
+  std::vector<Error> unmet_;
   std::int64_t denied_since_ = 0;       // monotonic nanoseconds; 0 = not
   std::int64_t unreachable_since_ = 0;  // likewise
   std::string last_update_status_ = "None";
 };
 
-// The checks of a key that is to be used from now on: it exists, may wrap, fits the region.
+// What a key vault with these properties lacks for a customer-managed key of a vault in that region; what a provider
+// has no notion of is not asked for.
+[[nodiscard]] std::vector<Error> unmet_preconditions(const KeyVaultProperties& properties, const std::string& key_vault,
+                                                     const std::string& region);
+
+// The checks of a key that is to be used from now on: it exists, may wrap, its key vault meets the preconditions.
 struct ExaminedKey {
   ReachedKey reached;
   KeyVersionInfo version;

@@ -8,6 +8,7 @@ namespace vaultfs {
 
 Result<RefreshOutcome> KeyringCustody::refresh() {
   const std::lock_guard turn(change_mutex_);
+  if (!read_only_) run_rotation_policy();
   auto reached = read_only_ || sealed() ? reload() : prove_access();
   if (!reached.ok()) return note_trouble(reached.error());
   note_access();
@@ -19,7 +20,29 @@ Result<RefreshOutcome> KeyringCustody::refresh() {
   const Status followed = follow(*reached, outcome);
   VAULTFS_RETURN_IF_ERROR(retire_proven(*reached, outcome));
   VAULTFS_RETURN_IF_ERROR(followed);
+  look_at_preconditions(*reached);
   return outcome;
+}
+
+// Before anything is listed, so that what the policy makes now is taken up now. A policy that can't run is reported and
+// keeps nothing from going on.
+void KeyringCustody::run_rotation_policy() {
+  const EncryptionSettings settings = snapshot().settings;
+  if (!settings.customer_managed) return;
+  const auto made = context_.resolver.rotate_if_due(settings.key_vault, settings.key);
+  // A key vault or key that is not there is the next step's to tell.
+  if (made.ok() || is_revocation(made.code()) || made.code() == ErrorCode::KeyVaultUnavailable) return;
+  record_failure("key.rotation-policy", settings.key_vault + "/" + settings.key, made.error());
+}
+
+// What is in force is told, not undone: refusing here would take away a key that works.
+void KeyringCustody::look_at_preconditions(const ReachedKey& reached) {
+  if (reached.key_vault == nullptr) return;
+  const auto properties = reached.key_vault->properties();
+  if (!properties.ok()) return;  // asked again by the next refresh
+  std::vector<Error> unmet = unmet_preconditions(*properties, reached.key_vault->name(), header_.region);
+  const std::lock_guard lock(state_mutex_);
+  unmet_ = std::move(unmet);
 }
 
 // One unwrap with the Active version, compared with the key in memory.

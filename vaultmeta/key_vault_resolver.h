@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -34,6 +35,18 @@ class KeyVaultResolver {
   // Where else on this machine that very version is: for a vault that came from a machine with other names.
   // KeyVersionNotFound if nowhere.
   [[nodiscard]] virtual Result<Located> locate(const std::string& version, const VaultIdentity& as, Reach reach) = 0;
+
+  // What a creation that fails has to do with what was made for it.
+  using TakeBack = std::function<void()>;
+  // For a vault that is being made: its system-assigned identity, and (with a key vault) access for `as` where this
+  // machine can grant it, which is at its local key vaults. IdentityNotFound for a user-assigned one that is not there.
+  [[nodiscard]] virtual Result<TakeBack> introduce(const VaultIdentity& /*as*/, const std::string& /*key_vault*/) {
+    return TakeBack([] {});
+  }
+  // Executes the rotation policy that the key has on this machine: true if a new version was made.
+  [[nodiscard]] virtual Result<bool> rotate_if_due(const std::string& /*key_vault*/, const std::string& /*key*/) {
+    return false;
+  }
 };
 
 }  // namespace vaultfs

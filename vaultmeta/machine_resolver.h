@@ -5,23 +5,40 @@
 
 #include "base/result.h"
 #include "crypto/keyvault/key_vault_registry.h"
+#include "vaultmeta/identity_store.h"
 #include "vaultmeta/key_vault_resolver.h"
 
 namespace vaultfs {
 
-// Resolves to the key vaults that are registered on this machine, local ones and others. `registry` must outlive it.
-// Thread-safe.
+// Resolves to the key vaults that are registered on this machine, local ones and others, as the vault's identity.
+// `registry` and `identities` must outlive it. Thread-safe.
+//
+// A local key vault that has access policies is bound by them; one that is older than policies asks for no identity,
+// but one that is disabled is refused there too. Every other key vault wants the identity to exist.
 class MachineResolver final : public KeyVaultResolver {
  public:
-  explicit MachineResolver(KeyVaultRegistry& registry) : registry_(registry) {}
+  MachineResolver(KeyVaultRegistry& registry, IdentityStore& identities)
+      : registry_(registry), identities_(identities) {}
 
   [[nodiscard]] Result<std::shared_ptr<KeyVault>> open(const std::string& key_vault, const VaultIdentity& as) override;
   // Of several places the first where the version is enabled, else the first. Local key vaults come first; the others
-  // cost calls over a network and are asked only if none of those has the version.
+  // cost calls over a network and are asked only if none of those has the version. If only a refusal keeps it from the
+  // vault, that is the error.
   [[nodiscard]] Result<Located> locate(const std::string& version, const VaultIdentity& as, Reach reach) override;
+  [[nodiscard]] Result<TakeBack> introduce(const VaultIdentity& as, const std::string& key_vault) override;
+  [[nodiscard]] Result<bool> rotate_if_due(const std::string& key_vault, const std::string& key) override;
 
  private:
+  [[nodiscard]] Result<std::shared_ptr<AdministeredKeyVault>> open_as(const KeyVaultRegistry::Entry& entry,
+                                                                      const VaultIdentity& as);
+  [[nodiscard]] Result<std::shared_ptr<AdministeredKeyVault>> open_local_as(const std::string& name,
+                                                                            const VaultIdentity& as);
+
   KeyVaultRegistry& registry_;
+  IdentityStore& identities_;
 };
+
+// The end of a vault on this machine: its system-assigned identity goes, and what local key vaults grant it.
+[[nodiscard]] Status dismiss_vault(KeyVaultRegistry& registry, IdentityStore& identities, const VaultId& vault);
 
 }  // namespace vaultfs

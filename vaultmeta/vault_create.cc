@@ -129,6 +129,10 @@ class VaultCreation {
       remember_platform_key(id);
       std::copy(id.view().begin(), id.view().end(), header_.infrastructure_key_id.begin());
     }
+    VAULTFS_ASSIGN_OR_RETURN(KeyVaultResolver::TakeBack dismiss,
+                             machine_.resolver.introduce({header_.id, options_.identity},
+                                                         options_.key.has_value() ? options_.key->key_vault : ""));
+    undo_.on_failure(std::move(dismiss));
     KeyCustody::CreateRequest request;
     request.key = options_.key;
     request.identity = options_.identity;

@@ -27,9 +27,17 @@ code=0
 "$vaultctl" restore "$vault2" vm --to "$scratch/no" --unverified </dev/null 2>"$scratch/err" || code=$?
 [[ $code == 3 || $code == 20 || $code == 21 || $code == 22 ]] || fail "exit code $code: $(cat "$scratch/err")"
 
-say "with the imported key, unverified: restore says so and works"
+say "the key alone is not enough: what has to be set up again is named, identity first, then its access"
 ctl keyvault create office >/dev/null
 ctl key import office/backup --from "$scratch/key.pem" --file-passphrase-file "$scratch/pass" >/dev/null
+expect_error IdentityNotFound 21 "$vaultctl" restore "$vault2" vm --to "$scratch/no" --unverified
+grep -q 'vaultctl identity create --vault' "$scratch/err" || fail "what to do is not said: $(cat "$scratch/err")"
+identity=$(jctl .id identity create --vault "$vault2")
+expect_error KeyRevoked 21 "$vaultctl" restore "$vault2" vm --to "$scratch/no" --unverified
+grep -q "vaultctl keyvault allow office --identity $identity" "$scratch/err" || fail "$(cat "$scratch/err")"
+ctl keyvault allow office --identity "$identity" --template backup >/dev/null
+
+say "with key, identity and access, unverified: restore says so and works"
 expect_error VaultUnverified 12 "$vaultctl" restore "$vault2" vm --to "$scratch/no"
 "$vaultctl" restore "$vault2" vm --to "$scratch/back" --unverified </dev/null >/dev/null 2>"$scratch/note"
 grep -qi unverified "$scratch/note" || fail "nothing was said about it"

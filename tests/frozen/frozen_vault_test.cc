@@ -140,7 +140,8 @@ class FrozenVault : public testing::TestWithParam<std::string> {
     platform_keys_ = std::make_unique<MachineKeyStore>(posix_env(), home());
     key_vaults_ = std::make_unique<LocalKeyVaults>(posix_env(), home(), nullptr);
     registry_ = std::make_unique<KeyVaultRegistry>(posix_env(), home(), *key_vaults_);
-    resolver_ = std::make_unique<MachineResolver>(*registry_);
+    identities_ = std::make_unique<IdentityStore>(posix_env(), home());
+    resolver_ = std::make_unique<MachineResolver>(*registry_, *identities_);
     const auto glance = glance_at_vault(posix_env(), vault_path());
     ASSERT_OK(glance);
     ASSERT_OK(state_->register_vault({glance->header.id, vault_path(), kKeyVault, kKey}));
@@ -199,6 +200,7 @@ class FrozenVault : public testing::TestWithParam<std::string> {
   std::unique_ptr<MachineKeyStore> platform_keys_;
   std::unique_ptr<LocalKeyVaults> key_vaults_;
   std::unique_ptr<KeyVaultRegistry> registry_;
+  std::unique_ptr<IdentityStore> identities_;
   std::unique_ptr<MachineResolver> resolver_;
 };
 

@@ -55,6 +55,7 @@ class SlowCustody final : public KeyCustody {
   Status job_completed(JobNumber, Lsn) override { return ok_status(); }
   Status item_attempted() override { return ok_status(); }
   Status set_key(const KeyRef&) override { return ok_status(); }
+  Status set_identity(const std::string& /*identity*/) override { return ok_status(); }
   Status rewrap(bool) override { return ok_status(); }
   Status new_epoch() override { return ok_status(); }
   Status set_limits(const AccessLimits&) override { return ok_status(); }

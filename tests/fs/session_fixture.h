@@ -59,7 +59,8 @@ class SessionTest : public testing::Test {
     ASSERT_TRUE(key.ok()) << key.error().message;
     first_version_ = key->id;
     registry_ = std::make_unique<KeyVaultRegistry>(env_, scratch_ / "home", *key_vaults_);
-    resolver_ = std::make_unique<MachineResolver>(*registry_);
+    identities_ = std::make_unique<IdentityStore>(env_, scratch_ / "home");
+    resolver_ = std::make_unique<MachineResolver>(*registry_, *identities_);
     VaultCreateOptions options;
     options.path = vault_path();
     options.key = KeyRef{"kv", "backup", std::nullopt};
@@ -113,6 +114,7 @@ class SessionTest : public testing::Test {
   std::unique_ptr<LocalKeyVaults> key_vaults_;
   std::unique_ptr<LocalKeyVault> key_vault_;
   std::unique_ptr<KeyVaultRegistry> registry_;
+  std::unique_ptr<IdentityStore> identities_;
   std::unique_ptr<MachineResolver> resolver_;
   std::string first_version_;
 };

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -71,6 +72,8 @@ class FakeResolver final : public KeyVaultResolver {
   void forget(const std::string& name) { vaults_.erase(name); }
   Result<std::shared_ptr<KeyVault>> open(const std::string& key_vault, const VaultIdentity& as) override;
   Result<Located> locate(const std::string& version, const VaultIdentity& as, Reach reach) override;
+  // Identities of these names do not exist.
+  std::set<std::string> unknown_identities;
   // key of the located place
   std::map<std::string, std::pair<std::string, std::string>> places;  // version → key vault, key
 

@@ -90,7 +90,12 @@ TEST(KeyCustodyTest, RefusesUnsuitableKeysAtCreation) {
             ErrorCode::KeySizeUnsupported);
   EXPECT_EQ(code([](CustodyWorld& w) { w.kv->wrap_garbage = true; }, "kv/kek"), ErrorCode::AuthenticationFailed);
   EXPECT_EQ(code([](CustodyWorld& w) { w.kv->unwrap_other = true; }, "kv/kek"), ErrorCode::AuthenticationFailed);
-  EXPECT_EQ(code([](CustodyWorld& w) { w.kv->answer.region = "west"; }, "kv/kek", "east"), ErrorCode::InvalidArgument);
+  EXPECT_EQ(code([](CustodyWorld& w) { w.kv->answer.region = "west"; }, "kv/kek", "east"), ErrorCode::RegionMismatch);
+  EXPECT_EQ(code([](CustodyWorld& w) { w.kv->answer.soft_delete = false; }, "kv/kek"), ErrorCode::SoftDeleteRequired);
+  EXPECT_EQ(code([](CustodyWorld& w) { w.kv->answer.purge_protection = false; }, "kv/kek"),
+            ErrorCode::PurgeProtectionRequired);
+  EXPECT_EQ(code([](CustodyWorld& w) { w.resolver.unknown_identities = {"system"}; }, "kv/kek"),
+            ErrorCode::IdentityNotFound);
 }
 
 TEST(KeyCustodyTest, PlatformManagedVaultsOpenWithTheMachinesKey) {

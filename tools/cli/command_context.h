@@ -50,6 +50,7 @@ void add_hold_command(CLI::App& group, CommandContext& context);  // of the grou
 void add_key_verbs(CLI::App& group, CommandContext& context);     // of the group `key`
 void add_vault_commands(CLI::App& app, CommandContext& context);
 void add_keyvault_commands(CLI::App& app, CommandContext& context);
+void add_identity_commands(CLI::App& app, CommandContext& context);
 void add_key_commands(CLI::App& app, CommandContext& context);
 void add_encryption_commands(CLI::App& app, CommandContext& context);
 void add_backup_commands(CLI::App& app, CommandContext& context);

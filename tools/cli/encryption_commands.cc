@@ -15,6 +15,7 @@ using nlohmann::json;
 void print_encryption(const json& form) {
   print_pairs(
       {{"Encryption at rest", plain(form["encryption_at_rest_type"])},
+       {"Customer-managed key", plain(form["state"])},
        {"Key", plain(form["key_uri"]) + (form["follows_new_versions"] == true ? " (follows new versions)" : "")},
        {"Identity", plain(form["identity"])},
        {"Last update", plain(form["last_update_status"])},
@@ -26,6 +27,9 @@ void print_encryption(const json& form) {
        {"Current data key epoch", plain(form["current_epoch"])}});
   if (!form["problem"].is_null()) {
     std::printf("Problem: %s: %s\n", plain(form["problem"]["name"]).c_str(), plain(form["problem"]["message"]).c_str());
+  }
+  for (const json& unmet : form["unmet_preconditions"]) {
+    std::printf("Precondition not met: %s: %s\n", plain(unmet["name"]).c_str(), plain(unmet["message"]).c_str());
   }
   std::vector<std::vector<std::string>> rows;
   for (const json& version : form["versions"]) {
@@ -53,22 +57,26 @@ Result<int> run(CommandContext& context, VaultRequest wanted) {
   return 0;
 }
 
-struct LimitArguments {
+struct SetArguments {
+  std::string key, identity;
   std::optional<std::uint32_t> refresh_minutes, revocation_grace_seconds, outage_ttl_seconds;
 };
 
 // One request changes one thing, so that it can't be done by half.
-Result<VaultRequest> settings_request(const std::string& vault, const std::string& key, const LimitArguments& limits) {
+Result<VaultRequest> settings_request(const std::string& vault, const SetArguments& wanted) {
   json numbers = json::object();
-  if (limits.refresh_minutes) numbers["refresh_minutes"] = *limits.refresh_minutes;
-  if (limits.revocation_grace_seconds) numbers["revocation_grace_seconds"] = *limits.revocation_grace_seconds;
-  if (limits.outage_ttl_seconds) numbers["outage_ttl_seconds"] = *limits.outage_ttl_seconds;
-  if (key.empty() == numbers.empty()) {
+  if (wanted.refresh_minutes) numbers["refresh_minutes"] = *wanted.refresh_minutes;
+  if (wanted.revocation_grace_seconds) numbers["revocation_grace_seconds"] = *wanted.revocation_grace_seconds;
+  if (wanted.outage_ttl_seconds) numbers["outage_ttl_seconds"] = *wanted.outage_ttl_seconds;
+  json names = json::object();
+  if (!wanted.key.empty()) names["key"] = wanted.key;
+  if (!wanted.identity.empty()) names["identity"] = wanted.identity;  // both: refused by name
+  if (names.empty() == numbers.empty()) {
     return Error{ErrorCode::Usage,
-                 "give --key, or some of --refresh-minutes, --revocation-grace and --outage-ttl; one request changes "
-                 "either the key or the limits"};
+                 "give --key, or --identity, or some of --refresh-minutes, --revocation-grace and --outage-ttl; one "
+                 "request changes either the key, or the identity, or the limits"};
   }
-  if (numbers.empty()) return VaultRequest{vault, "encryption.set", {{"key", key}}};
+  if (numbers.empty()) return VaultRequest{vault, "encryption.set", names};
   return VaultRequest{vault, "encryption.set-limits", numbers};
 }
 
@@ -78,7 +86,6 @@ void add_encryption_commands(CLI::App& app, CommandContext& context) {
   CLI::App* group = app.add_subcommand("encryption", "How a vault is encrypted");
   group->require_subcommand(1);
   const auto vault = std::make_shared<std::string>();
-  const auto key = std::make_shared<std::string>();
 
   CLI::App* shown = group->add_subcommand("show", "Settings, and the role of each key version");
   shown->add_option("VAULT", *vault)->required();
@@ -88,17 +95,20 @@ void add_encryption_commands(CLI::App& app, CommandContext& context) {
   refreshed->add_option("VAULT", *vault)->required();
   on_run(*refreshed, context, [&context, vault] { return run(context, {*vault, "encryption.refresh"}); });
 
-  const auto limits = std::make_shared<LimitArguments>();
-  CLI::App* set = group->add_subcommand("set", "Use another key, or change how long the vault works without asking it");
+  const auto wanted_settings = std::make_shared<SetArguments>();
+  CLI::App* set =
+      group->add_subcommand("set", "Use another key or identity, or change how long the vault works without asking");
   set->add_option("VAULT", *vault)->required();
-  set->add_option("--key", *key, "KEYVAULT/KEY follows new versions, KEYVAULT/KEY/VERSION is pinned");
-  set->add_option("--refresh-minutes", limits->refresh_minutes, "minutes between two looks at the key vault (1 to 60)");
-  set->add_option("--revocation-grace", limits->revocation_grace_seconds,
+  set->add_option("--key", wanted_settings->key, "KEYVAULT/KEY follows new versions, KEYVAULT/KEY/VERSION is pinned");
+  set->add_option("--identity", wanted_settings->identity, "system, or the name of a user-assigned one");
+  set->add_option("--refresh-minutes", wanted_settings->refresh_minutes,
+                  "minutes between two looks at the key vault (1 to 60)");
+  set->add_option("--revocation-grace", wanted_settings->revocation_grace_seconds,
                   "seconds for which the vault works on after its key was disabled or denied");
-  set->add_option("--outage-ttl", limits->outage_ttl_seconds,
+  set->add_option("--outage-ttl", wanted_settings->outage_ttl_seconds,
                   "seconds for which the vault works on while its key vault cannot be reached");
-  on_run(*set, context, [&context, vault, key, limits]() -> Result<int> {
-    VAULTFS_ASSIGN_OR_RETURN(VaultRequest wanted, settings_request(*vault, *key, *limits));
+  on_run(*set, context, [&context, vault, wanted_settings]() -> Result<int> {
+    VAULTFS_ASSIGN_OR_RETURN(VaultRequest wanted, settings_request(*vault, *wanted_settings));
     return run(context, std::move(wanted));
   });
 }

@@ -1,11 +1,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
 #include "crypto/keyvault/administered_key_vault.h"
 #include "crypto/keyvault/key_ref.h"
+#include "crypto/keyvault/rotation_policy.h"
 #include "tools/cli/command_context.h"
 
 namespace vaultfs {
@@ -15,7 +17,8 @@ struct KeyArguments {
   std::string key, not_before, expires, file, passphrase_file, override_name, vault;
   int passphrase_fd = -1;
   unsigned bits = 0;
-  bool drop_retiring = false, enable = false;
+  bool drop_retiring = false, enable = false, deleted = false, due = false, none = false;
+  std::string after_create, before_expiry, expiry;
 };
 
 // KEYVAULT/KEY: InvalidKeyRef if a version is named.
@@ -35,6 +38,16 @@ using KeyCommand = Result<int> (*)(CommandContext&, const KeyArguments&);
 // key disable, key impact: what vaults need.
 [[nodiscard]] Result<int> key_disable(CommandContext& context, const KeyArguments& arguments);
 [[nodiscard]] Result<int> key_impact(CommandContext& context, const KeyArguments& arguments);
+// key delete, recover, purge and list --deleted.
+[[nodiscard]] Result<int> key_delete(CommandContext& context, const KeyArguments& arguments);
+[[nodiscard]] Result<int> key_recover(CommandContext& context, const KeyArguments& arguments);
+[[nodiscard]] Result<int> key_purge(CommandContext& context, const KeyArguments& arguments);
+[[nodiscard]] Result<int> key_list_deleted(CommandContext& context, const KeyArguments& arguments);
+// key rotation-policy set, show, and rotate --due.
+[[nodiscard]] Result<int> key_policy_set(CommandContext& context, const KeyArguments& arguments);
+[[nodiscard]] Result<int> key_policy_show(CommandContext& context, const KeyArguments& arguments);
+[[nodiscard]] Result<int> key_rotate_due(CommandContext& context, const KeyArguments& arguments);
+[[nodiscard]] nlohmann::json rotation_policy_to_json(const std::optional<RotationPolicy>& policy);
 // key export, key import: of local key vaults.
 [[nodiscard]] Result<int> key_export(CommandContext& context, const KeyArguments& arguments);
 [[nodiscard]] Result<int> key_import(CommandContext& context, const KeyArguments& arguments);

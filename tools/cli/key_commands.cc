@@ -1,4 +1,4 @@
-// vaultctl key create|rotate|list|enable|disable|impact|export|import|rewrap
+// vaultctl key: its commands, and those that need no file of their own (create, rotate, list, show, enable, rewrap)
 
 #include <algorithm>
 #include <ctime>
@@ -56,6 +56,7 @@ Result<int> create(CommandContext& context, const KeyArguments& arguments) {
 }
 
 Result<int> rotate(CommandContext& context, const KeyArguments& arguments) {
+  if (arguments.due) return key_rotate_due(context, arguments);
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
   VAULTFS_ASSIGN_OR_RETURN(const auto options, key_options(arguments));
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
@@ -73,6 +74,7 @@ Result<int> rotate(CommandContext& context, const KeyArguments& arguments) {
 }
 
 Result<int> list(CommandContext& context, const KeyArguments& arguments) {
+  if (arguments.deleted) return key_list_deleted(context, arguments);
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, KeyRef::parse(arguments.key));
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<KeyVersionInfo> versions, key_vault->list_versions(key.key));
@@ -90,6 +92,39 @@ Result<int> list(CommandContext& context, const KeyArguments& arguments) {
                       plain(form["created"]), plain(form["not_before"]), plain(form["expires"])});
     }
     print_table({"VERSION", "STATE", "TYPE", "CREATED", "NOT BEFORE", "EXPIRES"}, rows);
+  });
+  return 0;
+}
+
+// The key as a whole; `list` shows its versions one by one.
+Result<int> show(CommandContext& context, const KeyArguments& arguments) {
+  VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
+  VAULTFS_ASSIGN_OR_RETURN(const KeyVaultProperties properties, key_vault->properties());
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<KeyVersionInfo> versions, key_vault->list_versions(key.key));
+  if (versions.empty()) return Error{ErrorCode::KeyNotFound, "the key " + key.to_string() + " has no versions"};
+  json form = {{"key", key.to_string()},
+               {"provider", properties.provider},
+               {"versions", versions.size()},
+               {"newest", version_to_json(versions.back())},
+               {"rotation_policy", nullptr}};
+  if (auto* local = dynamic_cast<LocalKeyVault*>(key_vault.get()); local != nullptr) {
+    VAULTFS_ASSIGN_OR_RETURN(const auto policy, local->rotation_policy(key.key));
+    form["rotation_policy"] = rotation_policy_to_json(policy);
+  }
+  print(context, form, [&form] {
+    const json& newest = form["newest"];
+    const json& policy = form["rotation_policy"];
+    print_pairs({{"Key", plain(form["key"])},
+                 {"Provider", plain(form["provider"])},
+                 {"Versions", plain(form["versions"])},
+                 {"Newest version", plain(newest["version"]) + " (" + plain(newest["state"]) + ")"},
+                 {"Type", plain(newest["key_type"]) + " " + plain(newest["bits"])},
+                 {"Created", plain(newest["created"])},
+                 {"Not before", plain(newest["not_before"])},
+                 {"Expires", plain(newest["expires"])},
+                 {"Rotates after creation", policy.is_null() ? "-" : plain(policy["after_create"])},
+                 {"Rotates before expiry", policy.is_null() ? "-" : plain(policy["before_expiry"])}});
   });
   return 0;
 }
@@ -114,6 +149,21 @@ Result<int> rewrap(CommandContext& context, const KeyArguments& arguments) {
         "what that copy holds.\n");
   });
   return 0;
+}
+
+void add_policy_commands(CLI::App& group, CommandContext& context, const std::shared_ptr<KeyArguments>& arguments) {
+  CLI::App* policy = group.add_subcommand("rotation-policy", "New versions that make themselves (local key vaults)");
+  policy->require_subcommand(1);
+  CLI::App* set = policy->add_subcommand("set", "Say when a new version is made");
+  set->add_option("KEYREF", arguments->key)->required();
+  set->add_option("--after-create", arguments->after_create, "so long after the newest was made: P30D or 30d");
+  set->add_option("--before-expiry", arguments->before_expiry, "so long before the newest expires");
+  set->add_option("--expiry", arguments->expiry, "how long the versions so made are valid");
+  set->add_flag("--none", arguments->none, "take the policy away");
+  on_run(*set, context, [&context, arguments] { return key_policy_set(context, *arguments); });
+  CLI::App* shown = policy->add_subcommand("show", "The rotation policy of a key");
+  shown->add_option("KEYREF", arguments->key)->required();
+  on_run(*shown, context, [&context, arguments] { return key_policy_show(context, *arguments); });
 }
 
 void add_secret_options(CLI::App& command, KeyArguments& arguments) {
@@ -176,17 +226,26 @@ void add_key_commands(CLI::App& app, CommandContext& context) {
     command->add_option("KEYREF", arguments->key)->required();
     return command;
   };
-  for (CLI::App* command :
-       {add_with_key("create", "Make an RSA key", create), add_with_key("rotate", "Make a new version", rotate)}) {
+  CLI::App* rotated = add("rotate", "Make a new version", rotate);
+  rotated->add_option("KEYREF", arguments->key, "the key; with --due a key vault, or nothing for all local ones");
+  rotated->add_flag("--due", arguments->due, "only what a rotation policy says now; for timers");
+  for (CLI::App* command : {add_with_key("create", "Make a key", create), rotated}) {
     command->add_option("--bits", arguments->bits, "2048, 3072 or 4096");
     command->add_option("--not-before", arguments->not_before, "wraps only from then on (UTC)");
     command->add_option("--expires", arguments->expires, "wraps only until then (UTC); it unwraps for ever");
   }
-  add_with_key("list", "The versions of a key, oldest first", list);
+  add_with_key("list", "The versions of a key, oldest first", list)
+      ->add_flag("--deleted", arguments->deleted, "the deleted keys of a key vault instead: name the key vault");
+  add_with_key("show", "A key and its rotation policy", show);
   add_with_key("impact", "Which vaults need which version", key_impact);
   add_with_key("enable", "Enable a version", enable);
   add_with_key("disable", "Disable a version, unless a vault needs it", key_disable)
       ->add_option("--override", arguments->override_name, "the key's name: disable although a vault needs it");
+  add_with_key("delete", "Delete a key with all its versions, unless a vault needs one", key_delete)
+      ->add_option("--override", arguments->override_name, "the key's name: delete although a vault needs it");
+  add_with_key("recover", "Bring a deleted key back", key_recover);
+  add_with_key("purge", "Destroy a deleted key for good", key_purge);
+  add_policy_commands(*group, context, arguments);
   CLI::App* exported = add_with_key("export", "Write a version's private key as encrypted PEM", key_export);
   exported->add_option("--to", arguments->file, "file to make")->required();
   add_secret_options(*exported, *arguments);

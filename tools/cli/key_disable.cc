@@ -1,4 +1,4 @@
-// vaultctl key impact|disable: what the vaults of this machine need.
+// vaultctl key impact|disable|delete: what the vaults of this machine need.
 
 #include <algorithm>
 #include <functional>
@@ -48,8 +48,11 @@ void record_decision(CommandContext& context, const std::vector<VaultImpact>& im
   }
 }
 
+// What is to be withdrawn: one version, or (without one) the key with all of them.
 std::string refusal_text(const KeyRef& key, const std::vector<VaultImpact>& needing) {
-  std::string text = "version " + *key.version + " of " + key.key_vault + "/" + key.key + " is still needed:";
+  const std::string name = key.key_vault + "/" + key.key;
+  std::string text = key.version ? "version " + *key.version + " of " + name : "the key " + name;
+  text += " is still needed:";
   for (const VaultImpact& impact : needing) {
     text += "\n  " + impact.path + ": ";
     if (!impact.reachable) {
@@ -57,11 +60,12 @@ std::string refusal_text(const KeyRef& key, const std::vector<VaultImpact>& need
               "), so it counts as needing every version; `vaultctl vault forget` drops a vault that is gone";
       continue;
     }
-    const std::string role = impact.role_of(*key.version);
+    const std::string role = key.version ? impact.role_of(*key.version) : "versions Active or Retiring";
     text += role + ", " + std::to_string(impact.recovery_points) + " recovery points";
     if (role == "Retiring")
       text += "; it retires when the next backup has completed: vaultctl backup run or backup commit";
-    if (role == "Active") text += "; rotate first: vaultctl key rotate " + key.key_vault + "/" + key.key;
+    if (role == "Active") text += "; rotate first: vaultctl key rotate " + name;
+    if (!key.version) text += "; move it to another key first: vaultctl encryption set";
   }
   text += "\nAll of that would become unreadable. To do it all the same: --override " + key.key;
   return text;
@@ -88,6 +92,52 @@ Status check_unchanged(Machine& machine, const std::vector<Registration>& regist
 Status locked(AdministeredKeyVault& key_vault, const std::function<Status()>& change) {
   auto* local = dynamic_cast<LocalKeyVault*>(&key_vault);
   return local == nullptr ? change() : local->with_lock(change);
+}
+
+struct Withdrawal {
+  KeyRef key;             // with a version: that one; without: the key
+  std::string operation;  // "key.disable", "key.delete"
+  std::function<Status(AdministeredKeyVault&)> change;
+};
+
+// Checks the vaults that need it, then changes: true if it was needed and overridden. Architecture, rule 4.
+Result<bool> withdraw(CommandContext& context, const KeyArguments& arguments, const Withdrawal& what) {
+  const KeyRef& key = what.key;
+  if (!arguments.override_name.empty() && arguments.override_name != key.key) {
+    return Error{ErrorCode::Usage,
+                 "--override wants the key's name, " + key.key + ", so that it is not given by mistake"};
+  }
+  const bool overridden = !arguments.override_name.empty();
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
+  std::vector<std::string> versions;
+  if (key.version) {
+    versions.push_back(*key.version);
+  } else {
+    VAULTFS_ASSIGN_OR_RETURN(const std::vector<KeyVersionInfo> infos, key_vault->list_versions(key.key));
+    for (const KeyVersionInfo& info : infos) versions.push_back(info.id);
+  }
+  // The vaults are asked without the key vault's lock; under it, everything they said must still hold.
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> registrations, machine->state().registrations());
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<VaultImpact> impacts, find_impact(context, key, versions));
+  std::vector<VaultImpact> needing;
+  for (const VaultImpact& found : impacts) {
+    if (key.version ? found.needs(*key.version) : found.needs_any()) needing.push_back(found);
+  }
+  const std::string subject = key.version ? *key.version : key.to_string();
+  if (!needing.empty() && !overridden) {
+    record_decision(context, needing, subject, what.operation, "Refused", "still needed");
+    return Error{ErrorCode::KeyVersionInUse, refusal_text(key, needing)};
+  }
+  VAULTFS_RETURN_IF_ERROR(locked(*key_vault, [&]() -> Status {
+    const Status unchanged = overridden ? ok_status() : check_unchanged(*machine, registrations, impacts);
+    if (!unchanged.ok()) return unchanged;
+    return what.change(*key_vault);
+  }));
+  if (!overridden) return false;
+  VAULTFS_RETURN_IF_ERROR(machine->state().audit(what.operation + ".override", key.to_string()));
+  record_decision(context, needing, subject, what.operation + ".override", "Succeeded", "done although it was needed");
+  return !needing.empty();
 }
 
 }  // namespace
@@ -118,37 +168,26 @@ Result<int> key_impact(CommandContext& context, const KeyArguments& arguments) {
 
 Result<int> key_disable(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, pinned_key(arguments));
-  if (!arguments.override_name.empty() && arguments.override_name != key.key) {
-    return Error{ErrorCode::Usage,
-                 "--override wants the key's name, " + key.key + ", so that it is not given by mistake"};
-  }
-  const bool overridden = !arguments.override_name.empty();
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
-  // The vaults are asked without the key vault's lock; under it, everything they said must still hold.
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> registrations, machine->state().registrations());
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<VaultImpact> impacts, find_impact(context, key));
-  std::vector<VaultImpact> needing;
-  for (const VaultImpact& found : impacts) {
-    if (found.needs(*key.version)) needing.push_back(found);
-  }
-  if (!needing.empty() && !overridden) {
-    record_decision(context, needing, *key.version, "key.disable", "Refused", "still needed");
-    return Error{ErrorCode::KeyVersionInUse, refusal_text(key, needing)};
-  }
-  VAULTFS_RETURN_IF_ERROR(locked(*key_vault, [&]() -> Status {
-    const Status unchanged = overridden ? ok_status() : check_unchanged(*machine, registrations, impacts);
-    if (!unchanged.ok()) return unchanged;
-    return key_vault->set_enabled(key.key, *key.version, false);
-  }));
-  if (overridden) {
-    VAULTFS_RETURN_IF_ERROR(machine->state().audit("key.disable.override", key.to_string()));
-    record_decision(context, needing, *key.version, "key.disable.override", "Succeeded",
-                    "disabled although it was needed");
-  }
-  print(context, {{"version", *key.version}, {"enabled", false}, {"overridden", overridden && !needing.empty()}}, [&] {
+  const auto disable = [&key](AdministeredKeyVault& key_vault) {
+    return key_vault.set_enabled(key.key, *key.version, false);
+  };
+  VAULTFS_ASSIGN_OR_RETURN(const bool overridden, withdraw(context, arguments, {key, "key.disable", disable}));
+  print(context, {{"version", *key.version}, {"enabled", false}, {"overridden", overridden}}, [&] {
     std::printf("Disabled %s. It can be enabled again: vaultctl key enable %s\n", arguments.key.c_str(),
                 arguments.key.c_str());
+  });
+  return 0;
+}
+
+Result<int> key_delete(CommandContext& context, const KeyArguments& arguments) {
+  VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
+  const auto remove = [&key](AdministeredKeyVault& key_vault) { return key_vault.delete_key(key.key); };
+  VAULTFS_ASSIGN_OR_RETURN(const bool overridden, withdraw(context, arguments, {key, "key.delete", remove}));
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_RETURN_IF_ERROR(machine->state().audit("key.delete", key.to_string()));
+  print(context, {{"key", key.to_string()}, {"deleted", true}, {"overridden", overridden}}, [&] {
+    std::printf("Deleted %s with all its versions. Where the key vault has soft delete: vaultctl key recover %s\n",
+                arguments.key.c_str(), arguments.key.c_str());
   });
   return 0;
 }

@@ -23,6 +23,11 @@ bool VaultImpact::needs(const std::string& version) const {
   return role == "Active" || role == "Retiring" || role == "unknown";
 }
 
+bool VaultImpact::needs_any() const {
+  return !reachable || std::any_of(versions.begin(), versions.end(),
+                                   [this](const json& record) { return needs(record.value("version", "")); });
+}
+
 bool may_need_key(Env& env, const Registration& registration, const KeyRef& key) {
   if (registration.key_vault == key.key_vault && registration.key == key.key) return true;
   if (!registration.needed) return true;  // of an older vaultfs: nobody knows what it leaves out
@@ -37,7 +42,20 @@ bool may_need_key(Env& env, const Registration& registration, const KeyRef& key)
                      [&needs](const KeyringSlot& slot) { return slot.kind == SlotKind::key_vault && needs(slot); });
 }
 
-Result<std::vector<VaultImpact>> find_impact(CommandContext& context, const KeyRef& key) {
+namespace {
+
+bool may_need_any(Env& env, const Registration& registration, const KeyRef& key,
+                  const std::vector<std::string>& versions) {
+  return may_need_key(env, registration, key) ||
+         std::any_of(versions.begin(), versions.end(), [&](const std::string& version) {
+           return may_need_key(env, registration, {key.key_vault, key.key, version});
+         });
+}
+
+}  // namespace
+
+Result<std::vector<VaultImpact>> find_impact(CommandContext& context, const KeyRef& key,
+                                             const std::vector<std::string>& versions) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> registrations, machine->state().registrations());
   const std::string wanted = key.key_vault + "/" + key.key;
@@ -51,7 +69,7 @@ Result<std::vector<VaultImpact>> find_impact(CommandContext& context, const KeyR
       usage = Error{ErrorCode::VaultNotFound, impact.path + " is another vault now"};
     }
     if (!usage.ok()) {
-      if (!may_need_key(machine->env(), registration, key)) continue;
+      if (!may_need_any(machine->env(), registration, key, versions)) continue;
       impact.reachable = false;
       impact.problem = usage.error();
       impacts.push_back(std::move(impact));
@@ -61,7 +79,9 @@ Result<std::vector<VaultImpact>> find_impact(CommandContext& context, const KeyR
     impact.keyring_generation = usage->value("keyring_generation", std::uint64_t{0});
     for (const json& record : (*usage)["versions"]) {
       // The very version counts under any name: its key may have been imported here under another one.
-      if (record.value("key", "") == wanted || (key.version && record.value("version", "") == *key.version)) {
+      const std::string version = record.value("version", "");
+      const bool listed = std::find(versions.begin(), versions.end(), version) != versions.end();
+      if (record.value("key", "") == wanted || listed || (key.version && version == *key.version)) {
         impact.versions.push_back(record);
       }
     }

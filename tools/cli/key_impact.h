@@ -22,6 +22,8 @@ struct VaultImpact {
 
   // Active or Retiring, or unknown.
   [[nodiscard]] bool needs(const std::string& version) const;
+  // A version of the key, whichever.
+  [[nodiscard]] bool needs_any() const;
   // "Active", "Retiring", "Retired", "unknown", or "not used".
   [[nodiscard]] std::string role_of(const std::string& version) const;
 };
@@ -32,7 +34,13 @@ struct VaultImpact {
 [[nodiscard]] bool may_need_key(Env& env, const Registration& registration, const KeyRef& key);
 
 // Asks every vault that is registered for the key on this machine. Takes no lock of the key vault.
-[[nodiscard]] Result<std::vector<VaultImpact>> find_impact(CommandContext& context, const KeyRef& key);
+// With `versions` those that use one of these under any name count as well.
+[[nodiscard]] Result<std::vector<VaultImpact>> find_impact(CommandContext& context, const KeyRef& key,
+                                                           const std::vector<std::string>& versions = {});
+
+// The vaults of this machine that need a key (Active or Retiring) of the key vault of that name, or can't be asked and
+// may need one.
+[[nodiscard]] Result<std::vector<VaultImpact>> find_key_vault_impact(CommandContext& context, const std::string& name);
 
 // The vaults of this machine that need a key (Active or Retiring) of the key vault of that name, or can't be asked and
 // may need one.

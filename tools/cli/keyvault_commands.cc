@@ -6,6 +6,7 @@
 #include "crypto/keyvault/provider_table.h"
 #include "tools/cli/command_context.h"
 #include "tools/cli/key_impact.h"
+#include "tools/cli/keyvault_access.h"
 #include "tools/cli/provider_options.h"
 #include "tools/cli/text_output.h"
 #include "tools/requests/json_forms.h"
@@ -18,6 +19,7 @@ using nlohmann::json;
 struct CreateArguments {
   std::string name, region, passphrase_file;
   int passphrase_fd = -1;
+  unsigned retention_days = 90;
   bool with_passphrase = false, no_purge_protection = false, no_soft_delete = false;
 };
 
@@ -27,6 +29,7 @@ Result<int> create(CommandContext& context, const CreateArguments& arguments) {
   options.soft_delete = !arguments.no_soft_delete;
   // Without soft delete there is nothing that purge protection could keep.
   options.purge_protection = !arguments.no_purge_protection && options.soft_delete;
+  options.retention_days = arguments.retention_days;
   SecretBuffer passphrase;
   const bool protect = arguments.with_passphrase || !arguments.passphrase_file.empty() || arguments.passphrase_fd >= 0;
   if (protect) {
@@ -64,6 +67,12 @@ Result<json> describe(Machine& machine, const KeyVaultRegistry::Entry& entry) {
   if (properties.region) form["region"] = *properties.region;
   if (properties.soft_delete) form["soft_delete"] = *properties.soft_delete;
   if (properties.purge_protection) form["purge_protection"] = *properties.purge_protection;
+  if (entry.provider != kLocalProvider) return form;
+  VAULTFS_ASSIGN_OR_RETURN(const auto local, machine.registry().open_local(entry.name));
+  VAULTFS_ASSIGN_OR_RETURN(const auto access, local->access());
+  form["access"] = access_to_json(access);
+  VAULTFS_ASSIGN_OR_RETURN(const LocalKeyVaultOptions options, local->options());
+  form["retention_days"] = options.retention_days;
   return form;
 }
 
@@ -97,6 +106,21 @@ Result<int> list(CommandContext& context) {
   return 0;
 }
 
+void print_access(const json& form) {
+  print_pairs({{"Retention of deleted keys", plain(form["retention_days"]) + " days"}});
+  if (form["access"].is_null()) {
+    std::printf("Every identity is let in: this key vault is older than access policies.\n");
+    return;
+  }
+  std::vector<std::vector<std::string>> rows;
+  for (const json& policy : form["access"]) {
+    std::string permissions;
+    for (const json& one : policy["permissions"]) permissions += (permissions.empty() ? "" : ",") + plain(one);
+    rows.push_back({plain(policy["identity"]), permissions, plain(policy["label"])});
+  }
+  if (!rows.empty()) print_table({"IDENTITY", "MAY", "WHO"}, rows);
+}
+
 void print_key_vault(const json& form) {
   std::string keys;
   if (!form["keys"].is_null()) {
@@ -110,6 +134,7 @@ void print_key_vault(const json& form) {
                {"Purge protection", plain(form["purge_protection"])},
                {"Path", plain(form["path"])},
                {"Keys", keys.empty() ? "-" : keys}});
+  if (form.contains("access")) print_access(form);
   for (const auto& [name, value] : form["options"].items()) {
     std::printf("Option %s: %s\n", printable(name).c_str(), plain(value).c_str());
   }
@@ -215,6 +240,7 @@ void add_keyvault_commands(CLI::App& app, CommandContext& context) {
   CLI::App* created = group->add_subcommand("create", "Make a local key vault");
   created->add_option("NAME", arguments->name)->required();
   created->add_option("--region", arguments->region, "region label");
+  created->add_option("--retention-days", arguments->retention_days, "how long deleted keys are kept: 7 to 90");
   created->add_flag("--no-purge-protection", arguments->no_purge_protection);
   created->add_flag("--no-soft-delete", arguments->no_soft_delete);
   created->add_flag("--passphrase", arguments->with_passphrase,
@@ -229,6 +255,8 @@ void add_keyvault_commands(CLI::App& app, CommandContext& context) {
   CLI::App* shown = group->add_subcommand("show", "One key vault");
   shown->add_option("NAME", arguments->name)->required();
   on_run(*shown, context, [&context, arguments] { return show(context, arguments->name); });
+
+  add_keyvault_access_commands(*group, context);
 
   const auto added = std::make_shared<AddArguments>();
   CLI::App* adding = group->add_subcommand("add", "Register a key vault that is elsewhere");

@@ -6,6 +6,7 @@
 
 #include "tools/cli/command_context.h"
 #include "tools/cli/text_output.h"
+#include "vaultmeta/machine_resolver.h"
 #include "vaultmeta/recovery_file.h"
 #include "vaultmeta/vault.h"
 
@@ -161,10 +162,14 @@ Result<int> forget(CommandContext& context, const std::string& vault) {
   for (const Registration& registration : registrations) {
     if (registration.path != path && to_hex(registration.vault.view()) != vault) continue;
     VAULTFS_RETURN_IF_ERROR(machine->state().forget_vault(registration.vault));
+    VAULTFS_RETURN_IF_ERROR(dismiss_vault(machine->registry(), machine->identities(), registration.vault));
     VAULTFS_RETURN_IF_ERROR(machine->state().audit("vault.forget", to_hex(registration.vault.view())));
     print(context, {{"id", to_hex(registration.vault.view())}}, [&] {
-      std::printf("Forgot %s: its keys may be disabled now without asking it. The vault itself was not touched.\n",
-                  registration.path.c_str());
+      std::printf(
+          "Forgot %s: its keys may be disabled now without asking it, and its own identity is gone. The vault itself "
+          "was not "
+          "touched.\n",
+          registration.path.c_str());
     });
     return 0;
   }
@@ -188,7 +193,9 @@ void add_vault_commands(CLI::App& app, CommandContext& context) {
   create->add_option("VAULT", arguments->vault, "directory to make")->required();
   create->add_option("--key", arguments->key,
                      "customer-managed key: KEYVAULT/KEY follows new versions, KEYVAULT/KEY/VERSION is pinned");
-  create->add_option("--identity", arguments->identity, "identity of the vault (system)");
+  create->add_option(
+      "--identity", arguments->identity,
+      "as whom it speaks to key vaults: system (its own, made with it), or the name of a user-assigned one");
   create->add_option("--region", arguments->region, "region label; the key vault's must be the same");
   create->add_flag("--infrastructure-encryption", arguments->infrastructure,
                    "a second, independent layer of encryption");

@@ -72,6 +72,15 @@ const char* access_name(KeyAccess access) {
   return "Unknown";
 }
 
+// Of the customer-managed key. Inconsistent: it is set, but what is set does not hold now: no access, an update that
+// failed, a precondition that is not met any more.
+const char* encryption_state(const EncryptionStatus& status) {
+  if (!status.settings.customer_managed) return "Disabled";
+  const bool holds = status.access == KeyAccess::available && !status.problem && status.unmet.empty() &&
+                     !status.last_update_status.starts_with("Failed");
+  return holds ? "Enabled" : "Inconsistent";
+}
+
 std::string key_uri(const EncryptionSettings& settings) {
   if (!settings.customer_managed) return "";
   KeyRef reference;
@@ -139,6 +148,11 @@ json to_json(const EncryptionStatus& status) {
       {"keyring_generation", status.keyring_generation.value},
       {"current_epoch", status.current_epoch.value},
       {"versions", versions}};
+  json unmet = json::array();
+  for (const Error& error : status.unmet) unmet.push_back(error_to_json_form(error));
+  form["unmet_preconditions"] = std::move(unmet);
+  form["state"] = encryption_state(status);
+  form["subscription_id"] = nullptr;  // of the source documents' property list; a machine has none
   form["problem"] = nullptr;
   if (status.problem) form["problem"] = error_to_json_form(*status.problem);
   return form;

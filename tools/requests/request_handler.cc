@@ -75,10 +75,20 @@ Status ensure_registered(const RequestContext& context) {
 }
 
 Result<json> encryption_set(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
-  VAULTFS_ASSIGN_OR_RETURN(const std::string text, text_argument(arguments, "key"));
-  VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, KeyRef::parse(text));
+  VAULTFS_ASSIGN_OR_RETURN(const std::string text, optional_text_argument(arguments, "key"));
+  VAULTFS_ASSIGN_OR_RETURN(const std::string identity, optional_text_argument(arguments, "identity"));
+  if (!text.empty() && !identity.empty()) {
+    return Error{ErrorCode::IdentityAndKeyChange,
+                 "identity and key never change in one request: change one, see that it works, then the other"};
+  }
+  if (text.empty() && identity.empty()) return Error{ErrorCode::Usage, "give --key KEYREF or --identity NAME"};
   Vault& vault = context.session.vault();
   VAULTFS_RETURN_IF_ERROR(ensure_registered(context));
+  if (!identity.empty()) {
+    VAULTFS_RETURN_IF_ERROR(vault.custody().set_identity(identity));
+    return to_json(vault.custody().status());
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, KeyRef::parse(text));
   VAULTFS_RETURN_IF_ERROR(vault.custody().set_key(key));
   return to_json(vault.custody().status());
 }

@@ -1,0 +1,168 @@
+// vaultctl identity create|list|enable|disable|delete
+
+#include <algorithm>
+#include <memory>
+
+#include "tools/cli/command_context.h"
+#include "tools/cli/provider_options.h"
+#include "tools/cli/text_output.h"
+#include "tools/requests/json_forms.h"
+#include "vaultmeta/vault.h"
+
+namespace vaultfs {
+namespace {
+
+using nlohmann::json;
+
+struct IdentityArguments {
+  std::string name, vault, override_name;
+  std::vector<std::string> options;
+};
+
+json identity_to_json(const Identity& identity) {
+  json form = {{"id", identity.id},
+               {"name", identity.name},
+               {"kind", identity.vault ? "SystemAssigned" : "UserAssigned"},
+               {"state", identity.enabled ? "Enabled" : "Disabled"},
+               {"created", time_to_json({identity.created_unix_seconds * 1'000'000'000})},
+               {"options", identity.options}};
+  form["vault"] = identity.vault ? json(to_hex(identity.vault->view())) : json(nullptr);
+  return form;
+}
+
+Result<int> create(CommandContext& context, const IdentityArguments& arguments) {
+  if (arguments.name.empty() == arguments.vault.empty()) {
+    return Error{ErrorCode::Usage, "give a NAME for a user-assigned identity, or --vault VAULT for that vault's own"};
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const ProviderOptions options, parse_provider_options(arguments.options));
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  Identity identity;
+  if (arguments.vault.empty()) {
+    VAULTFS_ASSIGN_OR_RETURN(identity, machine->identities().create(arguments.name, options));
+  } else {
+    if (!options.empty()) return Error{ErrorCode::Usage, "a vault's own identity has no options"};
+    const auto path = std::filesystem::absolute(arguments.vault).lexically_normal();
+    VAULTFS_ASSIGN_OR_RETURN(const VaultGlance glance, glance_at_vault(machine->env(), path));
+    VAULTFS_ASSIGN_OR_RETURN(identity, machine->identities().create_system(glance.header.id));
+  }
+  VAULTFS_RETURN_IF_ERROR(machine->state().audit("identity.create", identity.id + " " + identity.name));
+  print(context, identity_to_json(identity), [&] {
+    std::printf("Created %s: %s\n", identity.description().c_str(), identity.id.c_str());
+    std::printf("Let it in at a local key vault with: vaultctl keyvault allow KEYVAULT --identity %s\n",
+                identity.id.c_str());
+  });
+  return 0;
+}
+
+Result<int> list(CommandContext& context) {
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Identity> identities, machine->identities().list());
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> vaults, machine->state().registrations());
+  json forms = json::array();
+  for (const Identity& identity : identities) {
+    json form = identity_to_json(identity);
+    const auto known = std::find_if(vaults.begin(), vaults.end(),
+                                    [&](const Registration& vault) { return vault.vault == identity.vault; });
+    form["vault_path"] = known == vaults.end() ? json(nullptr) : json(known->path.string());
+    forms.push_back(std::move(form));
+  }
+  print(context, {{"identities", forms}}, [&] {
+    std::vector<std::vector<std::string>> rows;
+    for (const json& form : forms) {
+      rows.push_back({plain(form["id"]), plain(form["name"]), plain(form["kind"]), plain(form["state"]),
+                      plain(form["vault_path"])});
+    }
+    print_table({"ID", "NAME", "KIND", "STATE", "VAULT"}, rows);
+  });
+  return 0;
+}
+
+Result<int> set_enabled(CommandContext& context, const IdentityArguments& arguments, bool enabled) {
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_ASSIGN_OR_RETURN(Identity identity, machine->identities().find(arguments.name));
+  VAULTFS_RETURN_IF_ERROR(machine->identities().set_enabled(identity, enabled));
+  VAULTFS_RETURN_IF_ERROR(machine->state().audit(enabled ? "identity.enable" : "identity.disable", identity.id));
+  identity.enabled = enabled;
+  print(context, identity_to_json(identity), [&] {
+    std::printf(enabled ? "Enabled %s.\n" : "Disabled %s: a revocation for every vault that uses it.\n",
+                identity.description().c_str());
+  });
+  return 0;
+}
+
+// The vaults of this machine that speak as a user-assigned identity. One that can't be asked is told of by its slots.
+Result<std::vector<std::string>> vaults_using(CommandContext& context, const Identity& identity) {
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> vaults, machine->state().registrations());
+  std::vector<std::string> users;
+  for (const Registration& vault : vaults) {
+    const auto glance = glance_at_vault(machine->env(), vault.path);
+    if (!glance.ok() || glance->header.id != vault.vault) {
+      if (identity.vault == vault.vault) users.push_back(vault.path.string());
+      continue;
+    }
+    const bool uses = std::any_of(glance->slots.begin(), glance->slots.end(), [&](const KeyringSlot& slot) {
+      return slot.kind == SlotKind::key_vault && slot.identity == identity.name &&
+             (!identity.vault || identity.vault == vault.vault);
+    });
+    if (uses) users.push_back(vault.path.string());
+  }
+  return users;
+}
+
+Result<int> remove(CommandContext& context, const IdentityArguments& arguments) {
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_ASSIGN_OR_RETURN(const Identity identity, machine->identities().find(arguments.name));
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<std::string> users, vaults_using(context, identity));
+  const bool overridden = arguments.override_name == arguments.name;
+  if (!arguments.override_name.empty() && !overridden) {
+    return Error{ErrorCode::Usage, "--override wants " + arguments.name + ", so that it is not given by mistake"};
+  }
+  if (!users.empty() && !overridden) {
+    std::string text = identity.description() + " is used by:";
+    for (const std::string& user : users) text += "\n  " + user;
+    return Error{ErrorCode::IdentityInUse, text +
+                                               "\nThat would be a revocation for them, and one made again under the "
+                                               "same name is another. To do it all the same: --override " +
+                                               arguments.name};
+  }
+  VAULTFS_RETURN_IF_ERROR(machine->identities().remove(identity));
+  VAULTFS_RETURN_IF_ERROR(
+      machine->state().audit(overridden ? "identity.delete.override" : "identity.delete", identity.id));
+  print(context, {{"id", identity.id}, {"overridden", overridden && !users.empty()}},
+        [&] { std::printf("Deleted %s.\n", identity.description().c_str()); });
+  return 0;
+}
+
+}  // namespace
+
+void add_identity_commands(CLI::App& app, CommandContext& context) {
+  CLI::App* group = app.add_subcommand("identity", "As whom vaults speak to key vaults");
+  group->require_subcommand(1);
+  const auto arguments = std::make_shared<IdentityArguments>();
+
+  CLI::App* created = group->add_subcommand("create", "Make a user-assigned identity, or a vault's own one again");
+  created->add_option("NAME", arguments->name);
+  created->add_option("--vault", arguments->vault, "the system-assigned identity of this vault");
+  created->add_option("--option", arguments->options, "NAME=VALUE, for the key vault's provider")
+      ->allow_extra_args(false);
+  on_run(*created, context, [&context, arguments] { return create(context, *arguments); });
+
+  CLI::App* listed = group->add_subcommand("list", "The identities of this machine");
+  on_run(*listed, context, [&context] { return list(context); });
+
+  const auto add = [&](const char* name, const char* what, std::function<Result<int>()> body) {
+    CLI::App* command = group->add_subcommand(name, what);
+    command->add_option("IDENTITY", arguments->name, "its id, or the name of a user-assigned one")->required();
+    on_run(*command, context, std::move(body));
+    return command;
+  };
+  add("enable", "Enable an identity", [&context, arguments] { return set_enabled(context, *arguments, true); });
+  add("disable", "Disable an identity, reversibly",
+      [&context, arguments] { return set_enabled(context, *arguments, false); });
+  add("delete", "Delete an identity, unless a vault uses it", [&context, arguments] {
+    return remove(context, *arguments);
+  })->add_option("--override", arguments->override_name, "as IDENTITY: delete although a vault uses it");
+}
+
+}  // namespace vaultfs

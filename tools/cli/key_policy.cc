@@ -1,0 +1,115 @@
+// vaultctl key rotation-policy set|show, key rotate --due: versions that make themselves.
+
+#include "crypto/keyvault/key_ref.h"
+#include "tools/cli/key_arguments.h"
+#include "tools/cli/text_output.h"
+
+namespace vaultfs {
+namespace {
+
+using nlohmann::json;
+
+Result<std::optional<std::uint32_t>> days_of(const std::string& text) {
+  if (text.empty()) return std::optional<std::uint32_t>();
+  VAULTFS_ASSIGN_OR_RETURN(const std::uint32_t days, parse_duration_days(text));
+  return std::optional(days);
+}
+
+json days_to_json(const std::optional<std::uint32_t>& days) {
+  return days ? json("P" + std::to_string(*days) + "D") : json(nullptr);
+}
+
+void print_policy(const std::string& key, const std::optional<RotationPolicy>& policy) {
+  if (!policy) {
+    std::printf("%s has no rotation policy.\n", key.c_str());
+    return;
+  }
+  const json form = rotation_policy_to_json(policy);
+  print_pairs({{"Key", key},
+               {"Rotate after creation", plain(form["after_create"])},
+               {"Rotate before expiry", plain(form["before_expiry"])},
+               {"Expiry of new versions", plain(form["expiry"])}});
+}
+
+// The local key vaults to look at: the named one, or all.
+Result<std::vector<std::string>> key_vaults_of(CommandContext& context, const std::string& name) {
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  if (name.empty()) return machine->key_vaults().list();
+  VAULTFS_RETURN_IF_ERROR(check_key_name("key vault", name));
+  VAULTFS_RETURN_IF_ERROR(open_local_key_vault(context, {name, "", std::nullopt}));
+  return std::vector<std::string>{name};
+}
+
+}  // namespace
+
+json rotation_policy_to_json(const std::optional<RotationPolicy>& policy) {
+  if (!policy) return nullptr;
+  return {{"after_create", days_to_json(policy->after_create_days)},
+          {"before_expiry", days_to_json(policy->before_expiry_days)},
+          {"expiry", days_to_json(policy->expiry_days)}};
+}
+
+Result<int> key_policy_set(CommandContext& context, const KeyArguments& arguments) {
+  VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
+  RotationPolicy policy;
+  VAULTFS_ASSIGN_OR_RETURN(policy.after_create_days, days_of(arguments.after_create));
+  VAULTFS_ASSIGN_OR_RETURN(policy.before_expiry_days, days_of(arguments.before_expiry));
+  VAULTFS_ASSIGN_OR_RETURN(policy.expiry_days, days_of(arguments.expiry));
+  if (arguments.none && policy != RotationPolicy{}) {
+    return Error{ErrorCode::Usage, "--none takes the policy away and goes with no other option"};
+  }
+  const std::optional<RotationPolicy> wanted = arguments.none ? std::nullopt : std::optional(policy);
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_local_key_vault(context, key));
+  VAULTFS_RETURN_IF_ERROR(key_vault->set_rotation_policy(key.key, wanted));
+  print(context, {{"key", key.to_string()}, {"rotation_policy", rotation_policy_to_json(wanted)}},
+        [&] { print_policy(key.to_string(), wanted); });
+  return 0;
+}
+
+Result<int> key_policy_show(CommandContext& context, const KeyArguments& arguments) {
+  VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_local_key_vault(context, key));
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<RotationPolicy> policy, key_vault->rotation_policy(key.key));
+  print(context, {{"key", key.to_string()}, {"rotation_policy", rotation_policy_to_json(policy)}},
+        [&] { print_policy(key.to_string(), policy); });
+  return 0;
+}
+
+// For timers: whatever is due by a policy, and nothing else. One key's trouble must not keep the others waiting.
+Result<int> key_rotate_due(CommandContext& context, const KeyArguments& arguments) {
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<std::string> names, key_vaults_of(context, arguments.key));
+  json rotated = json::array();
+  std::optional<Error> first_trouble;
+  const auto note = [&](const std::string& where, const Error& error) {
+    std::fprintf(stderr, "vaultctl: note: %s: %s: %s\n", where.c_str(), std::string(error_name(error.code)).c_str(),
+                 error.message.c_str());
+    if (!first_trouble) first_trouble = error;
+  };
+  for (const std::string& name : names) {
+    const auto key_vault = machine->registry().open_local(name);
+    const auto keys = key_vault.ok() ? (*key_vault)->list_keys() : Result<std::vector<std::string>>(key_vault.error());
+    if (!keys.ok()) {
+      note(name, keys.error());
+      continue;
+    }
+    for (const std::string& key : *keys) {
+      const auto made = (*key_vault)->rotate_if_due(key);
+      if (!made.ok()) {
+        note(name + "/" + key, made.error());
+      } else if (*made) {
+        rotated.push_back({{"key", name + "/" + key}, {"version", (*made)->id}});
+      }
+    }
+  }
+  print(context, {{"rotated", rotated}}, [&] {
+    for (const json& one : rotated) {
+      std::printf("New version of %s: %s.\n", plain(one["key"]).c_str(), plain(one["version"]).c_str());
+    }
+    if (rotated.empty()) std::printf("No rotation is due.\n");
+  });
+  if (first_trouble) return error_exit_code(first_trouble->code);
+  return 0;
+}
+
+}  // namespace vaultfs
