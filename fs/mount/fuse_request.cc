@@ -117,7 +117,8 @@ struct stat stat_of(const Attributes& attributes, fuse_ino_t number) {
 KernelAttributes working_attributes(const Attributes& attributes) {
   constexpr std::uint32_t kSetId = S_ISUID | S_ISGID;
   KernelAttributes result{.stat = stat_of(attributes, attributes.number.value)};
-  const bool keeps = attributes.settled && (attributes.type != InodeType::file || (attributes.mode & kSetId) == 0);
+  const bool keeps = attributes.settled && attributes.number != kRootInode &&
+                     (attributes.type != InodeType::file || (attributes.mode & kSetId) == 0);
   result.attribute_seconds = keeps ? kKeptSeconds : kShortSeconds;
   result.entry_seconds = kKeptSeconds;
   return result;

@@ -16,7 +16,8 @@ namespace vaultfs {
 // Seconds for which the kernel may keep what it was told. Names and attributes of the working tree change by the
 // kernel's own requests, which it applies to what it keeps; what a backup run changes it is told of (SessionObserver).
 // Shortly only what changes by itself: the blocks of a file while its data is being sealed, the list of recovery
-// points, and what the kernel does not hear of from its own requests: set-id bits, which a write takes away.
+// points, and what the kernel does not hear of from its own requests: set-id bits, which a write takes away. And the
+// root's: whoever looks at the mount point is to notice that its daemon has died.
 inline constexpr double kKeptSeconds = 3600.0;
 inline constexpr double kShortSeconds = 1.0;
 
