@@ -8,6 +8,7 @@
 #include "crypto/keyvault/json_members.h"
 #include "crypto/keyvault/key_ref.h"
 #include "crypto/keyvault/private_file.h"
+#include "crypto/keyvault/trusted_file.h"
 
 namespace vaultfs {
 namespace {
@@ -15,7 +16,6 @@ namespace {
 constexpr std::uint64_t kIdentityLimitBytes = 64 * 1024;
 constexpr std::string_view kSuffix = ".json";
 constexpr std::string_view kSystemPrefix = "vault.";  // no name can have a dot
-constexpr std::uint32_t kOthersMayWrite = 022;
 
 std::string random_hex(Env& env) { return to_hex(random_id<VaultId>(env).view()); }
 
@@ -84,21 +84,9 @@ std::filesystem::path IdentityStore::path_of(const Identity& identity) const {
 }
 
 Result<Identity> IdentityStore::read(const std::filesystem::path& path) {
-  VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env_.info(path));
-  if (info.kind == FileKind::missing) return Error{ErrorCode::NotFound, path.string() + " does not exist"};
-  if ((info.mode & kOthersMayWrite) != 0) {
-    return Error{ErrorCode::PermissionDenied, path.string() +
-                                                  " can be written by others, who could say as whom vaultfs speaks; "
-                                                  "look at it, then: chmod 600 " +
-                                                  path.string()};
-  }
-  VAULTFS_RETURN_IF_ERROR(check_trusted_owner(path, info.owner));
-  const auto bytes = read_file(env_, path, kIdentityLimitBytes);
-  if (!bytes.ok()) {
-    if (bytes.code() != ErrorCode::InvalidArgument) return bytes.error();
-    return Error{ErrorCode::DamagedMachineState, path.string() + " is damaged: " + bytes.error().message};
-  }
-  VAULTFS_ASSIGN_OR_RETURN(Identity identity, Identity::decode(text_of(*bytes), path.string()));
+  VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes,
+                           read_trusted_file(env_, path, kIdentityLimitBytes, "say as whom vaultfs speaks"));
+  VAULTFS_ASSIGN_OR_RETURN(Identity identity, Identity::decode(text_of(ByteView(bytes)), path.string()));
   if (path_of(identity) != path) {
     return Error{ErrorCode::DamagedMachineState, path.string() + " is damaged: it belongs to another identity"};
   }

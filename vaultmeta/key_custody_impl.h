@@ -117,7 +117,8 @@ class KeyringCustody final : public KeyCustody {
   void set_waiting_for(const std::vector<std::string>& versions, const std::string& reason);
 
   // --- _verbs
-  [[nodiscard]] Status drill_slot(ByteView file, const ClosedKeyring& closed, const KeyringSlot& slot) const;
+  // Success if that keyring file opens by that slot of it alone, through the slot's provider, and is this vault's.
+  [[nodiscard]] Status opens_by(ByteView file, const ClosedKeyring& closed, const KeyringSlot& slot) const;
 
   // --- _access
   [[nodiscard]] Snapshot snapshot() const;

@@ -57,13 +57,7 @@ Status KeyringCustody::prove_active_alone(const Snapshot& now) {
     return Error{ErrorCode::DamagedKeyring, name + " is not what was written"};
   }
   VAULTFS_ASSIGN_OR_RETURN(const ClosedKeyring closed, ClosedKeyring::decode(file));
-  ReachedKey reached;
-  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer key, unwrap_slot(context_.resolver, context_.platform_keys, header_.id,
-                                                               closed.active_slot(), reached));
-  VAULTFS_ASSIGN_OR_RETURN(const Keyring keyring, open_keyring(file, key));
-  VAULTFS_ASSIGN_OR_RETURN(const Digest fingerprint, root_fingerprint(keyring.secrets.root_key, header_.id));
-  if (fingerprint == header_.root_fingerprint) return ok_status();
-  return Error{ErrorCode::ForeignRootKey, name + " holds another root key than the vault was created with"};
+  return opens_by(file, closed, closed.active_slot());
 }
 
 Status KeyringCustody::retire(const ReachedKey& reached, bool drop_retiring, RefreshOutcome& outcome) {

@@ -62,7 +62,7 @@ Status KeyringCustody::set_limits(const AccessLimits& limits) {
   return delete_superseded();
 }
 
-Status KeyringCustody::drill_slot(ByteView file, const ClosedKeyring& closed, const KeyringSlot& slot) const {
+Status KeyringCustody::opens_by(ByteView file, const ClosedKeyring& closed, const KeyringSlot& slot) const {
   ReachedKey reached;
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key,
                            unwrap_slot(context_.resolver, context_.platform_keys, header_.id, slot, reached));
@@ -82,7 +82,7 @@ Result<std::vector<KeyDrill>> KeyringCustody::drill() {
   std::vector<KeyDrill> drills;
   for (const KeyringSlot& slot : closed.slots) {
     KeyDrill drill{slot.role, slot.key_vault, slot.key, slot.version, std::nullopt};
-    const Status opened = drill_slot(file, closed, slot);
+    const Status opened = opens_by(file, closed, slot);
     if (!opened.ok()) drill.failure = opened.error();
     drills.push_back(std::move(drill));
   }

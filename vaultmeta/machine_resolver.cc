@@ -11,6 +11,7 @@
 namespace vaultfs {
 namespace {
 
+// Characters: providers that number their versions use fewer, those that make them unique use more.
 constexpr std::size_t kLeastUniqueVersion = 16;
 
 // Keeps the best place seen so far: one where the version is enabled ends the search.

@@ -1,13 +1,12 @@
 #include "crypto/keyvault/provider_file.h"
 
 #include "crypto/keyvault/json_members.h"
-#include "crypto/keyvault/private_file.h"
+#include "crypto/keyvault/trusted_file.h"
 
 namespace vaultfs {
 namespace {
 
 constexpr std::uint64_t kProviderFileLimitBytes = 64 * 1024;
-constexpr std::uint32_t kOthersMayWrite = 022;
 
 }  // namespace
 
@@ -50,24 +49,13 @@ Env::Path provider_file_path(const Env::Path& directory) { return directory / "p
 
 Result<ProviderFile> read_provider_file(Env& env, const Env::Path& directory, const std::string& name) {
   const Env::Path path = provider_file_path(directory);
-  VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env.info(path));
-  if (info.kind == FileKind::missing) {
+  const auto bytes = read_trusted_file(env, path, kProviderFileLimitBytes, "say what vaultfs loads and asks");
+  if (!bytes.ok() && bytes.code() == ErrorCode::NotFound) {
     return Error{ErrorCode::KeyVaultUnavailable,
                  "key vault " + name + " is not registered on this machine: " + path.string() +
                      " does not exist; register it with: vaultctl keyvault add " + name};
   }
-  if ((info.mode & kOthersMayWrite) != 0) {
-    return Error{ErrorCode::PermissionDenied, path.string() +
-                                                  " can be written by others, who could say what vaultfs loads and "
-                                                  "asks; look at it, then: chmod 600 " +
-                                                  path.string()};
-  }
-  VAULTFS_RETURN_IF_ERROR(check_trusted_owner(path, info.owner));
-  const auto bytes = read_file(env, path, kProviderFileLimitBytes);
-  if (!bytes.ok()) {
-    if (bytes.code() != ErrorCode::InvalidArgument) return bytes.error();
-    return Error{ErrorCode::DamagedMachineState, path.string() + " is damaged: " + bytes.error().message};
-  }
+  VAULTFS_RETURN_IF_ERROR(bytes);
   return ProviderFile::decode(text_of(*bytes), name, path.string());
 }
 
