@@ -57,7 +57,8 @@ fi
 
 say "copies by reference take no space"
 random_file "$mnt/vm/disk" 32M
-sync "$mnt/vm/disk"
+# Whatever else is still on its way to the disk would count as the copy's.
+ctl backup commit "$vault" vm >/dev/null
 before=$(allocated "$vault")
 python3 - "$mnt/vm/disk" "$mnt/vm/twin" <<'PYTHON'
 import os, sys
@@ -70,7 +71,8 @@ while done < size:
 os.fsync(target)
 PYTHON
 assert_same "$mnt/vm/disk" "$mnt/vm/twin"
-[[ $(($(allocated "$vault") - before)) -lt 4000000 ]] || fail "the copy was stored again"
+grown=$(($(allocated "$vault") - before))
+[[ $grown -lt 16000000 ]] || fail "the copy was stored again: the vault grew by $grown bytes"
 
 say "git: clone, fsck, work"
 git init -q "$scratch/origin"
