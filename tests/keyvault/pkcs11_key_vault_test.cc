@@ -140,6 +140,7 @@ TEST_F(Pkcs11KeyVaultTest, PublicKeysOfOthersCountForNothing) {
   EXPECT_EQ(version_ids(*vault_, "pair"), std::vector<std::string>{pair_});
 }
 
+#ifndef __SANITIZE_THREAD__  // its runtime does not follow a fork of a process with threads
 // Runs in a child: its exit code says what went wrong.
 int use_in_child(AdministeredKeyVault& vault, const std::string& key, const std::string& version, ByteView wrapped,
                  const std::string& algorithm) {
@@ -150,7 +151,6 @@ int use_in_child(AdministeredKeyVault& vault, const std::string& key, const std:
   return vault.unwrap(key, version, algorithm, wrapped).code() == ErrorCode::KeyVersionDisabled ? 0 : 4;
 }
 
-#ifndef __SANITIZE_THREAD__  // its runtime does not follow a fork of a process with threads
 TEST_F(Pkcs11KeyVaultTest, WorksAfterAForkInParentAndChild) {
   const Bytes wrapped = value_of(vault_->wrap("pair", pair_, bytes_of("content")));
   const std::string algorithm = value_of(vault_->wrap_algorithm("pair", pair_));
