@@ -125,6 +125,14 @@ Result<CommitOutcome> ItemJobs::commit(const std::string& name) {
 }
 
 Result<CommitOutcome> ItemJobs::commit_item(Item& item, Cause cause) {
+  if (cause != Cause::asked) {
+    const std::lock_guard lock(item.mutex);
+    settle_failure(item);
+    if (!item.running) return CommitOutcome{};
+  }
+  if (options_.before_cut) options_.before_cut();
+  // From the cut to the manifest, what the point refers to may be referred to by nothing else.
+  const std::shared_lock references(vault_.segments().long_uses());
   const std::lock_guard committing(item.committing);
   {
     const std::lock_guard lock(item.mutex);
@@ -169,11 +177,6 @@ std::optional<ItemJobs::Running> ItemJobs::take_running(Item& item, Lsn accounte
 }
 
 Result<CommitOutcome> ItemJobs::cut(Item& item, Cause cause, std::optional<JobInfo> own) {
-  if (!own && options_.before_cut) options_.before_cut();
-  // From the cut to the manifest, what the point refers to may be referred to by nothing else. A backup run sees to it
-  // itself, from its first chunk on.
-  std::shared_lock references(vault_.segments().long_uses(), std::defer_lock);
-  if (!own) references.lock();
   const std::vector<PointInfo> points = vault_.catalogue().points_of(item.name);
   const Lsn before = next_lsn();
   if (!tree_.changed_since(item.name, points.empty() ? Lsn{} : points.back().cut)) {

@@ -29,9 +29,9 @@ namespace vaultfs {
 // Changes that no job covers (made while a cut was being taken, or left by a job whose commit failed) are adopted by
 // commit_due(). Work that was there when the vault was opened is not: it waits for the next change or commit().
 //
-// Lock order: one item's `committing` → the same item's `mutex` → its `failure_mutex`; `items_mutex_` is a leaf. The
-// tree is called with at most `committing` held, so it may call back into before_change().
-// Thread-safe.
+// Lock order: SegmentStore::long_uses() (shared; a commit takes it, run_backup's caller holds it) → one item's
+// `committing` → the same item's `mutex` → its `failure_mutex`; `items_mutex_` is a leaf. The tree is called with at
+// most `committing` held, so it may call back into before_change(). Thread-safe.
 class ItemJobs final : public ChangeObserver {
  public:
   struct Options {
@@ -56,6 +56,7 @@ class ItemJobs final : public ChangeObserver {
 
   // A job of its own for `backup run`: `read` gathers (other commits of the item may happen meanwhile), `apply` changes
   // the working tree in one go, then the item is committed. A failure ends the job as Failed with its reason.
+  // REQUIRES: the caller holds SegmentStore::long_uses() shared from before the first chunk that `read` stores.
   using JobStep = std::function<Status(JobInfo& job)>;
   [[nodiscard]] Result<CommitOutcome> run_backup(const std::string& item, const JobStep& read, const JobStep& apply);
 
