@@ -1,10 +1,10 @@
 #include "crypto/chunk_id.h"
 
-#include <algorithm>
 #include <cstring>
 
 #include "base/byte_codec.h"
 #include "crypto/hash.h"
+#include "crypto/leaf_hash.h"
 
 namespace vaultfs {
 
@@ -12,13 +12,8 @@ ChunkId chunk_id(const SecretBuffer& id_key, std::uint8_t record_type, ByteView 
   ByteWriter head;
   head.u8(record_type);
   head.u64(content.size());
-  Bytes leaves((content.size() + kLeafBytes - 1) / kLeafBytes * Digest::kSize);
-  std::byte* out = leaves.data();
-  for (std::size_t offset = 0; offset < content.size(); offset += kLeafBytes) {
-    const Digest leaf = sha256(content.subspan(offset, std::min(kLeafBytes, content.size() - offset)));
-    std::memcpy(out, leaf.data(), Digest::kSize);
-    out += Digest::kSize;
-  }
+  Bytes leaves(leaf_digests_bytes(content.size()));
+  hash_leaves(content, leaves);
   const Digest id = hmac_sha256(id_key.view(), {head.view(), leaves});
   // Unkeyed hashes of plaintext confirm a guess of it: they don't stay on the heap.
   wipe(leaves);

@@ -7,6 +7,8 @@
 #include <atomic>
 #include <thread>
 
+#include "crypto/aes_gcm.h"
+#include "crypto/ipsec_mb.h"
 #include "tests/crypto/test_bytes.h"
 
 namespace vaultfs {
@@ -56,6 +58,10 @@ const Vector kVectors[] = {
      "522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0a"
      "bcc9f662",
      "76fc6ece0f4e1768cddf8853bb2d551b"},
+    {"Gcm13Openssl", make_openssl_aes_256_gcm, kZeroKey, "000000000000000000000000", "", "", "",
+     "530f8afbc74536b9a963b4f1c4cb738b"},
+    {"Gcm15Openssl", make_openssl_aes_256_gcm, kGcmKey, "cafebabefacedbaddecaf888", "", kGcmPlain, kGcmCipher,
+     "b094dac5d93471bdec1a502270e3cc6c"},
     {"XChaChaA31", make_xchacha20_poly1305, "808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f",
      "404142434445464748494a4b4c4d4e4f5051525354555657", "50515253c0c1c2c3c4c5c6c7",
      "4c616469657320616e642047656e746c656d656e206f662074686520636c617373206f66202739393a204966204920636f756c64206f6666"
@@ -170,6 +176,34 @@ TEST(Aead, AesGcmAgreesWithLibsodium) {
   }
 }
 
+// Whatever one implementation seals, the other opens, at lengths around blocks and in what the vector code takes at
+// once.
+TEST(Aead, ImplementationsOfAesGcmAgree) {
+  if (!ipsec_mb_usable()) GTEST_SKIP() << "no multi-buffer library, or a processor that it does not help";
+  const SecretBuffer key = secret(counting(32, 5));
+  const auto fast = make_ipsec_mb_aes_256_gcm(key);
+  const auto reference = make_openssl_aes_256_gcm(key);
+  ASSERT_TRUE(fast.ok() && reference.ok());
+  for (std::size_t size = 0; size < 1200; size += size < 300 ? 1 : 47) {
+    const Bytes nonce = counting(12, static_cast<std::uint8_t>(size)), aad = counting(size % 131, 9),
+                text = counting(size, 3);
+    Bytes ours(size + kAeadTagBytes), theirs(size + kAeadTagBytes), opened(size);
+    ASSERT_TRUE((*fast)->seal(nonce, aad, text, ours).ok());
+    ASSERT_TRUE((*reference)->seal(nonce, aad, text, theirs).ok());
+    ASSERT_EQ(ours, theirs) << size;
+    ASSERT_TRUE((*fast)->open(nonce, aad, theirs, opened).ok());
+    ASSERT_EQ(opened, text) << size;
+  }
+  for (const std::size_t size :
+       {std::size_t{32768}, std::size_t{262'144}, std::size_t{262'145}, std::size_t{1'048'583}}) {
+    const Bytes nonce = counting(12, 1), text = counting(size, 3);
+    Bytes ours(size + kAeadTagBytes), theirs(size + kAeadTagBytes);
+    ASSERT_TRUE((*fast)->seal(nonce, {}, text, ours).ok());
+    ASSERT_TRUE((*reference)->seal(nonce, {}, text, theirs).ok());
+    EXPECT_TRUE(ours == theirs) << size;
+  }
+}
+
 // draft-irtf-cfrg-xchacha section 2.3: ChaCha20-Poly1305 (here OpenSSL's) under HChaCha20(key, nonce[0..16]) with the
 // nonce 0000 ‖ nonce[16..24].
 TEST(Aead, XChaChaAgreesWithOpensslChaCha) {
@@ -196,7 +230,7 @@ TEST(Aead, XChaChaAgreesWithOpensslChaCha) {
 
 // Eight threads over one object; each seals with nonces of its own, opens, and meets failures in between.
 TEST(Aead, OneObjectServesManyThreads) {
-  for (const Maker make : {Maker{make_aes_256_gcm}, Maker{make_xchacha20_poly1305}}) {
+  for (const Maker make : {Maker{make_aes_256_gcm}, Maker{make_openssl_aes_256_gcm}, Maker{make_xchacha20_poly1305}}) {
     auto aead = make(secret(counting(32)));
     auto reference = make(secret(counting(32)));
     ASSERT_TRUE(aead.ok() && reference.ok());
