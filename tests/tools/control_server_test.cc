@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -12,6 +13,7 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <fstream>
 #include <mutex>
 #include <stdexcept>
@@ -339,6 +341,34 @@ TEST_F(ControlTest, AClientThatDoesNotTakeItsProgressHoldsUpNoEnd) {
   EXPECT_TRUE(told) << "the request was not told that its client is gone";
   if (!in_time) ::shutdown(deaf.get(), SHUT_RDWR);
   stopper.join();
+}
+
+// A process that has used up its descriptors: who connects waits, and the server does not burn a core meanwhile.
+TEST_F(ControlTest, OutOfDescriptorsItWaitsWithoutSpinning) {
+  const auto server = start([](const Caller&, Message&, const ControlServer::SendProgress&) {
+    return Result<json>(json{{"answer", 42}});
+  });
+  ASSERT_NE(server, nullptr);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const UniqueFd client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const UniqueFd next(::dup(client.get()));  // the lowest free number is above it
+  const rlimit full{static_cast<rlim_t>(next.get()) + 1, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &full), 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, socket_.c_str(), sizeof address.sun_path - 1);
+  const int connected = ::connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  const std::clock_t began = std::clock();
+  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  const double burnt = static_cast<double>(std::clock() - began) / CLOCKS_PER_SEC;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  ASSERT_EQ(connected, 0);
+  EXPECT_LT(burnt, 0.1);
+  ASSERT_TRUE(send_message(client.get(), json{{"verb", "any"}, {"arguments", json::object()}}).ok());
+  auto answer = receive_message(client.get());
+  ASSERT_TRUE(answer.ok()) << answer.error().message;
+  EXPECT_EQ(answer->body["result"]["answer"], 42);
 }
 
 }  // namespace

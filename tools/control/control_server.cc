@@ -16,6 +16,7 @@
 #include <list>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <thread>
 
 namespace vaultfs {
@@ -70,6 +71,7 @@ class Server final : public ControlServer {
  private:
   using Clock = std::chrono::steady_clock;
   static constexpr std::chrono::milliseconds kLook{100};
+  static constexpr std::chrono::duration<int, std::milli> kShortage{200};
 
   struct Connection {
     UniqueFd socket;
@@ -86,10 +88,23 @@ class Server final : public ControlServer {
       reap();
       if ((watched[0].revents & POLLIN) == 0) continue;
       UniqueFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-      if (!socket.valid()) continue;
-      const std::lock_guard lock(mutex_);
-      Connection& connection = connections_.emplace_back();
-      connection.socket = std::move(socket);
+      if (socket.valid() ? begin(std::move(socket)) : !out_of_means(errno)) continue;
+      // The client waits in the listener's queue, which stays readable: without a pause this loop would spin.
+      pollfd wake{wake_.get(), POLLIN, 0};
+      static_cast<void>(::poll(&wake, 1, kShortage.count()));
+    }
+  }
+
+  static bool out_of_means(int error) {
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+  }
+
+  // False: there is no thread to be had, and the client sees its connection close.
+  bool begin(UniqueFd socket) {
+    const std::lock_guard lock(mutex_);
+    Connection& connection = connections_.emplace_back();
+    connection.socket = std::move(socket);
+    try {
       connection.thread = std::thread([this, &connection] {
         serve(connection);
         ::shutdown(connection.socket.get(), SHUT_RDWR);
@@ -97,7 +112,11 @@ class Server final : public ControlServer {
         connection.finished = true;
         changed_.notify_all();
       });
+    } catch (const std::system_error&) {
+      connections_.pop_back();
+      return false;
     }
+    return true;
   }
 
   void reap() {
