@@ -64,6 +64,12 @@ Status check_round_trip(const Result<SecretBuffer>& unwrapped, const SecretBuffe
   return Error{ErrorCode::AuthenticationFailed, "version " + version + " unwraps another key than it wrapped"};
 }
 
+// Of a type and size that wraps; check_may_wrap tells the reason else.
+bool can_be_kek(const KeyVersionInfo& version) noexcept {
+  if (version.key_type == "AES") return version.bits == 256;
+  return version.key_type == "RSA" && (version.bits == 2048 || version.bits == 3072 || version.bits == 4096);
+}
+
 std::string name_of(const KeyringSlot& slot) {
   if (slot.kind == SlotKind::platform) return "the platform key " + slot.version;
   return slot.key_vault + "/" + slot.key + "/" + slot.version;
@@ -236,8 +242,9 @@ Result<KeyVersionInfo> version_of_reference(const std::vector<KeyVersionInfo>& v
     VAULTFS_RETURN_IF_ERROR(check_may_wrap(*found, now_unix_seconds));
     return *found;
   }
-  const auto newest = std::find_if(versions.rbegin(), versions.rend(),
-                                   [&](const KeyVersionInfo& info) { return info.may_wrap(now_unix_seconds); });
+  const auto newest = std::find_if(versions.rbegin(), versions.rend(), [&](const KeyVersionInfo& info) {
+    return can_be_kek(info) && info.may_wrap(now_unix_seconds);
+  });
   const KeyVersionInfo& chosen = newest == versions.rend() ? versions.back() : *newest;
   VAULTFS_RETURN_IF_ERROR(check_may_wrap(chosen, now_unix_seconds));
   return chosen;
@@ -245,10 +252,14 @@ Result<KeyVersionInfo> version_of_reference(const std::vector<KeyVersionInfo>& v
 
 const KeyVersionInfo* newer_version(const std::vector<KeyVersionInfo>& versions, const std::string& active,
                                     std::int64_t now_unix_seconds) noexcept {
+  // What can be no KEK stands in nobody's way: anybody may be able to put it there.
+  const KeyVersionInfo* unfit = nullptr;
   for (auto at = versions.rbegin(); at != versions.rend() && at->id != active; ++at) {
-    if (at->may_wrap(now_unix_seconds)) return &*at;
+    if (!at->may_wrap(now_unix_seconds)) continue;
+    if (can_be_kek(*at)) return &*at;
+    if (unfit == nullptr) unfit = &*at;
   }
-  return nullptr;
+  return unfit;
 }
 
 }  // namespace vaultfs

@@ -73,7 +73,7 @@ struct WrappedKey {
                                                           const std::optional<std::string>& pinned,
                                                           std::int64_t now_unix_seconds);
 
-// The newest enabled, currently valid version after `active`, or null.
+// The newest version after `active` that may wrap; else the newest that only its type or size stops, to tell; or null.
 [[nodiscard]] const KeyVersionInfo* newer_version(const std::vector<KeyVersionInfo>& versions,
                                                   const std::string& active, std::int64_t now_unix_seconds) noexcept;
 

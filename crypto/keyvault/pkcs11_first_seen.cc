@@ -78,7 +78,10 @@ Result<Pkcs11SightingList> Pkcs11FirstSeen::see(const std::string& key, const st
   VAULTFS_ASSIGN_OR_RETURN(const auto lock, wait_for_lock(env_, directory_ / "pkcs11-first-seen.lock"));
   VAULTFS_ASSIGN_OR_RETURN(known, read());
   if (!known.add(key, versions, env_.clock().now().seconds())) return known;
-  VAULTFS_RETURN_IF_ERROR(write_file_durably(env_, path(), bytes_of(known.encode())));
+  const std::string encoded = known.encode();
+  // A file that could not be read again would stop every call. What is not kept is seen for the first time again.
+  if (encoded.size() > kFileLimitBytes) return known;
+  VAULTFS_RETURN_IF_ERROR(write_file_durably(env_, path(), bytes_of(encoded)));
   return known;
 }
 

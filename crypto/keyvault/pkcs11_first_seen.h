@@ -44,7 +44,8 @@ class Pkcs11FirstSeen {
   Pkcs11FirstSeen(Env& env, std::filesystem::path directory) : env_(env), directory_(std::move(directory)) {}
 
   // The sightings of these versions of a key: of the new ones too, which are recorded first, durably, in the order
-  // given. IoError, NoSpace, VaultBusy (another process keeps the lock for 30 s), or what decode gives.
+  // given, as long as the file has at most 16 MiB. IoError, NoSpace, VaultBusy (another process keeps the lock for 30
+  // s), or what decode gives.
   [[nodiscard]] Result<Pkcs11SightingList> see(const std::string& key, const std::vector<std::string>& versions);
 
  private:

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <functional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -33,13 +34,28 @@ std::string_view type_name(CK_KEY_TYPE type) {
   }
 }
 
+// What is neither "RSA" nor "AES" wraps nothing (KeyVersionInfo::key_type).
+std::string_view flaw_note(Pkcs11Flaw flaw) {
+  switch (flaw) {
+    case Pkcs11Flaw::none:
+      return "";
+    case Pkcs11Flaw::is_public:
+      return " (a public object)";
+    case Pkcs11Flaw::shares_its_id:
+      return " (two objects of one CKA_ID)";
+    case Pkcs11Flaw::dates_withheld:
+      return " (its dates are withheld)";
+  }
+  return " (flawed)";
+}
+
 KeyVersionInfo version_info(const Pkcs11DatedKey& version) {
   KeyVersionInfo info;
   info.id = version.key.id;
   info.enabled = version.key.may_decrypt;
   info.not_before = version.start;
   info.expires = version.end;
-  info.key_type = type_name(version.key.type);
+  info.key_type = std::string(type_name(version.key.type)).append(flaw_note(version.key.flaw));
   info.bits = version.key.bits;
   return info;
 }
@@ -50,12 +66,15 @@ std::int64_t created(const Pkcs11DatedKey& version, std::int64_t first_seen) {
   return std::clamp(first_seen, *version.start, *version.start + kPkcs11DaySeconds - 1);
 }
 
+// The versions whose first sighting is kept. Not public objects: anybody could fill the file with those.
 std::vector<std::string> ids_of(std::vector<Pkcs11DatedKey>& versions) {
   // What is new is seen in no order at all; by the ids it is at least the same one everywhere.
   std::ranges::sort(versions, {}, [](const Pkcs11DatedKey& version) { return version.key.id; });
   std::vector<std::string> ids;
   ids.reserve(versions.size());
-  for (const Pkcs11DatedKey& version : versions) ids.push_back(version.key.id);
+  for (const Pkcs11DatedKey& version : versions) {
+    if (version.key.flaw != Pkcs11Flaw::is_public) ids.push_back(version.key.id);
+  }
   return ids;
 }
 
@@ -225,7 +244,10 @@ Result<std::vector<KeyVersionInfo>> Pkcs11KeyVault::list_versions(const std::str
   for (const Pkcs11DatedKey& version : versions) {
     const std::ptrdiff_t place = seen.find(key, version.key.id);
     KeyVersionInfo info = version_info(version);
-    info.created_unix_seconds = created(version, seen.entries[static_cast<std::size_t>(place)].unix_seconds);
+    // Never seen is a public object, which is no way forward and so comes first.
+    if (place >= 0) {
+      info.created_unix_seconds = created(version, seen.entries[static_cast<std::size_t>(place)].unix_seconds);
+    }
     placed.emplace_back(place, std::move(info));
   }
   std::ranges::sort(placed, {},
@@ -298,9 +320,20 @@ Status Pkcs11KeyVault::apply_dates(const KeyOptions& options, Pkcs11NewKey& want
     return Error{ErrorCode::InvalidArgument, "the version would expire before it becomes valid; give an exp after nbf"};
   }
   wanted.dates_matter = options.not_before || options.expires;
+  const std::int64_t now = env_.clock().now().seconds();
   // A token keeps days only: never valid earlier or longer than asked for.
   if (options.not_before) wanted.start = pkcs11_date(*options.not_before + kPkcs11DaySeconds - 1);
-  if (options.expires) wanted.end = pkcs11_date(*options.expires - kPkcs11DaySeconds);
+  if (!options.expires) return ok_status();
+  wanted.end = pkcs11_date(*options.expires - kPkcs11DaySeconds);
+  const auto seconds = [](const std::optional<CK_DATE>& date) {
+    return date ? pkcs11_date_seconds(std::as_bytes(std::span(&*date, 1))).value_or(0) : 0;
+  };
+  const std::int64_t ends = seconds(wanted.end) + kPkcs11DaySeconds;
+  const std::int64_t begins = options.not_before ? seconds(wanted.start) : 0;
+  if (*options.expires > now && ends <= std::max(now, begins)) {
+    return Error{ErrorCode::InvalidArgument,
+                 "a token keeps days, not hours: no whole day (UTC) lies before that expiry; give a later one"};
+  }
   return ok_status();
 }
 
@@ -344,18 +377,21 @@ Result<KeyVersionInfo> Pkcs11KeyVault::create_key(const std::string& key, const 
 
 Result<KeyVersionInfo> Pkcs11KeyVault::rotate_key(const std::string& key, const KeyOptions& options, bool keep_bits) {
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<KeyVersionInfo> versions, list_versions(key));
-  const KeyVersionInfo& newest = versions.back();
+  // What can be no KEK is no model for one, where there is another.
+  std::vector<KeyVersionInfo> models = versions;
+  std::erase_if(models, [](const auto& info) { return info.key_type != "RSA" && info.key_type != "AES"; });
+  const KeyVersionInfo& newest = models.empty() ? versions.back() : models.back();
   Pkcs11NewKey wanted;
   wanted.label = key;
   wanted.bits = keep_bits ? newest.bits : options.bits;
-  if (newest.key_type == "AES") {
+  if (newest.key_type.starts_with("AES")) {
     wanted.type = CKK_AES;
-  } else if (newest.key_type != "RSA") {
+  } else if (!newest.key_type.starts_with("RSA")) {
     return Error{ErrorCode::KeyNotRsa, "key " + shown(key) + " is of type " + newest.key_type + ", which is no KEK"};
   }
   // A start date beside versions that have none would make it older than those on a machine that sees all of them at
   // once; and SoftHSM can't give out the dates of an AES key.
-  const bool all_dated = std::ranges::all_of(versions, [](const auto& info) { return info.not_before.has_value(); });
+  const bool all_dated = std::ranges::all_of(models, [](const auto& info) { return info.not_before.has_value(); });
   if (all_dated && wanted.type == CKK_RSA) wanted.start = pkcs11_date(env_.clock().now().seconds());
   return generate(std::move(wanted), options, false);
 }

@@ -11,9 +11,11 @@ namespace vaultfs {
 // A token behind a PKCS#11 module (OASIS PKCS#11 v2.40): an HSM, a smart card, SoftHSM.
 //
 // A key is a label: its versions are the RSA private keys and AES secret keys with that CKA_LABEL on the token. A
-// version's id is its CKA_ID in lower-case hex. An object without CKA_ID, or one CKA_ID twice under one label, makes
-// NotSupportedByProvider naming it: which version wrapped something must never be a guess. Whatever else carries the
-// label (public keys, certificates) is no version.
+// version's id is its CKA_ID in lower-case hex. An object without CKA_ID, or with one of more than 64 bytes, is no
+// version, like whatever else carries the label (public keys, certificates). One CKA_ID twice under one label is a
+// version that neither wraps nor unwraps (NotSupportedByProvider): which object wrapped something must never be a
+// guess. On a token that wants a login, an object with CKA_PRIVATE false is a version that wraps nothing: anybody who
+// reaches the token, without its PIN, can have put it there under a key value of his own.
 //
 // Order and dates. CKA_START_DATE and CKA_END_DATE are days in UTC: nbf is the start of the first, exp the end of the
 // second. A pair has its dates on the private key, or else on the public key with its CKA_ID and modulus (SoftHSM keeps

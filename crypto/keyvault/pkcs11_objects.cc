@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <set>
 
 #include "crypto/keyvault/pkcs11_error.h"
@@ -82,11 +83,31 @@ Result<std::optional<CK_OBJECT_HANDLE>> find_public_half(Pkcs11Session& session,
   return std::optional(found.front());
 }
 
+// PKCS#11 v2.40 section 4.4: a session without a login makes public objects, and sees them. Where no login is wanted,
+// all objects are public, and the token is as open as its owner wants it.
+Result<bool> tells_owners_apart(Pkcs11Session& session) {
+  CK_TOKEN_INFO token{};
+  const CK_RV answer = session.functions().C_GetTokenInfo(session.slot(), &token);
+  if (answer != CKR_OK) return session.lose("C_GetTokenInfo", answer);
+  return (token.flags & CKF_LOGIN_REQUIRED) != 0;
+}
+
+void drop_planted_doubles(std::vector<Pkcs11KeyObject>& versions) {
+  std::set<std::string> owners;
+  for (const Pkcs11KeyObject& version : versions) {
+    if (version.flaw != Pkcs11Flaw::is_public) owners.insert(version.id);
+  }
+  std::erase_if(versions, [&](const Pkcs11KeyObject& version) {
+    return version.flaw == Pkcs11Flaw::is_public && owners.contains(version.id);
+  });
+}
+
 }  // namespace
 
 Result<std::vector<Pkcs11KeyObject>> pkcs11_find_versions(Pkcs11Session& session, const std::string& label,
                                                           const std::optional<Bytes>& id) {
   std::vector<Pkcs11KeyObject> versions;
+  bool owner_has_unnamed = false;
   CK_BBOOL on_token = CK_TRUE;
   for (CK_OBJECT_CLASS object_class : kKeyClasses) {
     std::vector<CK_ATTRIBUTE> wanted{pkcs11_attribute(CKA_CLASS, object_class), pkcs11_attribute(CKA_TOKEN, on_token),
@@ -95,10 +116,25 @@ Result<std::vector<Pkcs11KeyObject>> pkcs11_find_versions(Pkcs11Session& session
     VAULTFS_ASSIGN_OR_RETURN(const auto found, session.find(std::move(wanted)));
     for (const CK_OBJECT_HANDLE handle : found) {
       VAULTFS_ASSIGN_OR_RETURN(Pkcs11KeyObject key, read_key(session, handle));
-      versions.push_back(std::move(key));
+      VAULTFS_ASSIGN_OR_RETURN(const bool is_private, session.flag(handle, CKA_PRIVATE));
+      if (!is_private) {
+        VAULTFS_ASSIGN_OR_RETURN(const bool is_flaw, tells_owners_apart(session));
+        if (is_flaw) key.flaw = Pkcs11Flaw::is_public;
+      }
+      if (!key.id.empty() && key.id.size() <= 2 * kPkcs11IdLimitBytes) {
+        versions.push_back(std::move(key));
+      } else if (key.flaw == Pkcs11Flaw::none) {
+        owner_has_unnamed = true;
+      }
     }
   }
+  drop_planted_doubles(versions);
   if (!versions.empty() || id) return versions;
+  if (owner_has_unnamed) {
+    return Error{ErrorCode::NotSupportedByProvider, "the objects labelled " + label +
+                                                        " have no CKA_ID of 1 to 64 bytes, so no version can be named; "
+                                                        "give each one of its own (pkcs11-tool --set-id)"};
+  }
   return Error{ErrorCode::KeyNotFound,
                "the token has no key labelled " + label +
                    "; see which it has with: pkcs11-tool --module MODULE --login --list-objects"};
@@ -107,12 +143,6 @@ Result<std::vector<Pkcs11KeyObject>> pkcs11_find_versions(Pkcs11Session& session
 Status pkcs11_check_distinct(const std::vector<Pkcs11KeyObject>& versions, const std::string& label) {
   std::set<std::string_view> seen;
   for (const Pkcs11KeyObject& version : versions) {
-    if (version.id.empty()) {
-      return Error{ErrorCode::NotSupportedByProvider,
-                   "an object labelled " + label +
-                       " has no CKA_ID, so it can't be told from other versions; give it one "
-                       "(pkcs11-tool --set-id) or another label"};
-    }
     if (!seen.insert(version.id).second) {
       return Error{ErrorCode::NotSupportedByProvider,
                    "two objects labelled " + label + " have the CKA_ID " + version.id +
@@ -120,6 +150,29 @@ Status pkcs11_check_distinct(const std::vector<Pkcs11KeyObject>& versions, const
     }
   }
   return ok_status();
+}
+
+Status pkcs11_check_flawless(const Pkcs11KeyObject& key) {
+  const auto refuse = [&](const char* why) {
+    return Error{ErrorCode::NotSupportedByProvider, "key version " + key.id + why};
+  };
+  switch (key.flaw) {
+    case Pkcs11Flaw::none:
+      return ok_status();
+    case Pkcs11Flaw::is_public:
+      return refuse(
+          " is a public object (CKA_PRIVATE is false), which anybody who reaches the token can have put there: it "
+          "wraps nothing; make a private key, and find out whose this is");
+    case Pkcs11Flaw::shares_its_id:
+      return refuse(
+          " is two objects of one label and CKA_ID, so it is not certain which is meant; give one of them "
+          "another label");
+    case Pkcs11Flaw::dates_withheld:
+      return refuse(
+          " has a start or end date that its token does not give out; for an RSA pair, set the dates on the public key "
+          "as well");
+  }
+  return Error{ErrorCode::Internal, "unknown flaw"};
 }
 
 Result<Pkcs11DatedKey> pkcs11_add_dates(Pkcs11Session& session, Pkcs11KeyObject key) {
@@ -135,12 +188,7 @@ Result<Pkcs11DatedKey> pkcs11_add_dates(Pkcs11Session& session, Pkcs11KeyObject 
       if (!end.seconds && (public_end.seconds || public_end.withheld)) end = public_end;
     }
   }
-  if (start.withheld || end.withheld) {
-    return Error{ErrorCode::NotSupportedByProvider,
-                 "key version " + key.id +
-                     " has a start or end date that its token does not give out; for an RSA pair, "
-                     "set the dates on the public key as well"};
-  }
+  if ((start.withheld || end.withheld) && key.flaw == Pkcs11Flaw::none) key.flaw = Pkcs11Flaw::dates_withheld;
   dated.key = std::move(key);
   dated.start = start.seconds;
   if (end.seconds) dated.end = *end.seconds + kPkcs11DaySeconds;  // the key is good through its last day
@@ -149,9 +197,14 @@ Result<Pkcs11DatedKey> pkcs11_add_dates(Pkcs11Session& session, Pkcs11KeyObject 
 
 Result<std::vector<Pkcs11DatedKey>> pkcs11_list_versions(Pkcs11Session& session, const std::string& label) {
   VAULTFS_ASSIGN_OR_RETURN(std::vector<Pkcs11KeyObject> versions, pkcs11_find_versions(session, label, std::nullopt));
-  VAULTFS_RETURN_IF_ERROR(pkcs11_check_distinct(versions, label));
+  std::map<std::string, std::size_t> count;
+  for (const Pkcs11KeyObject& version : versions) ++count[version.id];
   std::vector<Pkcs11DatedKey> dated;
   for (Pkcs11KeyObject& version : versions) {
+    std::size_t& left = count[version.id];
+    if (left == 0) continue;  // listed already
+    if (left > 1 && version.flaw == Pkcs11Flaw::none) version.flaw = Pkcs11Flaw::shares_its_id;
+    left = 0;
     VAULTFS_ASSIGN_OR_RETURN(Pkcs11DatedKey with_dates, pkcs11_add_dates(session, std::move(version)));
     dated.push_back(std::move(with_dates));
   }

@@ -144,6 +144,7 @@ Status Pkcs11Wrapping::try_out(Scheme scheme, Pkcs11Session& session, const Pkcs
 Result<Pkcs11Wrapping::Scheme> Pkcs11Wrapping::scheme_for(Pkcs11Session& session, const Pkcs11KeyObject& key,
                                                           const Pkcs11Nonces& nonces) {
   VAULTFS_RETURN_IF_ERROR(check_kek(key));
+  VAULTFS_RETURN_IF_ERROR(pkcs11_check_flawless(key));
   std::optional<Scheme>& known = key.is_rsa() ? for_rsa_ : for_aes_;
   if (known) return *known;
   const auto candidates =

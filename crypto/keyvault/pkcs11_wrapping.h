@@ -44,7 +44,8 @@ struct Pkcs11Nonces {
 // Used on the module's thread only.
 class Pkcs11Wrapping {
  public:
-  // KeyNotRsa, KeySizeUnsupported; KeyVersionDisabled; NotSupportedByProvider if the token has none of the algorithms.
+  // KeyNotRsa, KeySizeUnsupported; KeyVersionDisabled; NotSupportedByProvider if the token has none of the algorithms,
+  // or the version a flaw (pkcs11_objects.h). The same for wrap; unwrap looks at no flaw.
   [[nodiscard]] Result<std::string> algorithm(Pkcs11Session& session, const Pkcs11KeyObject& key,
                                               const Pkcs11Nonces& nonces);
   // REQUIRES: plaintext is at most kPkcs11WrapLimitBytes.

@@ -41,7 +41,7 @@ class Pkcs11AesHarness {
   AdministeredKeyVault& vault() { return *vault_; }
   std::int64_t now() { return posix_env().clock().now().seconds(); }
   std::string create_key(const std::string& key) {
-    token_.tool({"--keygen", "--key-type", "AES:32", "--label", key, "--id", "00ff"});
+    token_.tool({"--keygen", "--key-type", "AES:32", "--private", "--sensitive", "--label", key, "--id", "00ff"});
     return "00ff";
   }
   std::string add_version(const std::string& key, std::optional<std::int64_t>, std::optional<std::int64_t>) {

@@ -56,6 +56,15 @@ class SoftToken {
     command.insert(command.end(), arguments.begin(), arguments.end());
     return run(command);
   }
+  // An AES key that a stranger knows, made as anybody can who reaches the token: without its PIN.
+  void plant(const std::string& label, const std::string& id) {
+    write("known", std::string(32, 'k'));
+    std::vector<std::string> command{"pkcs11-tool",    "--module",    kSoftHsmModule, "--token-label", "t1",
+                                     "--write-object", path("known"), "--type",       "secrkey",       "--key-type",
+                                     "AES:32",         "--label",     label};
+    if (!id.empty()) command.insert(command.end(), {"--id", id});
+    run(command);
+  }
   // All slots and tokens, without a login.
   std::string list_slots() { return run({"pkcs11-tool", "--module", kSoftHsmModule, "--list-slots"}); }
   void take_away() { std::filesystem::rename(tokens(), scratch_ / "away"); }

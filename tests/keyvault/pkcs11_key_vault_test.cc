@@ -28,7 +28,7 @@ class Pkcs11KeyVaultTest : public ::testing::Test {
   static void TearDownTestSuite() { token_.reset(); }
 
   static void make_aes(const std::string& label, const std::string& id, const std::string& type = "AES:32") {
-    token_->tool({"--keygen", "--key-type", type, "--label", label, "--id", id});
+    token_->tool({"--keygen", "--key-type", type, "--private", "--sensitive", "--label", label, "--id", id});
   }
   static std::int64_t now() { return posix_env().clock().now().seconds(); }
 
@@ -80,17 +80,64 @@ TEST_F(Pkcs11KeyVaultTest, StartDatesAgreeOnAllMachines) {
   EXPECT_EQ(version_ids(*vault_, "dated"), (std::vector<std::string>{first, today.id, later.id}));
 }
 
-TEST_F(Pkcs11KeyVaultTest, IdsThatDoNotTellVersionsApartAreNoGuess) {
+TEST_F(Pkcs11KeyVaultTest, AnExpiryThatADayCannotExpressIsRefused) {
+  const auto refused = [&](std::int64_t nbf, std::int64_t exp) {
+    return fails(vault_->rotate_key("pair", {.bits = 2048, .not_before = nbf, .expires = exp}, false),
+                 ErrorCode::InvalidArgument, "keeps days");
+  };
+  const std::int64_t midnight = now() / kDay * kDay + kDay;
+  EXPECT_TRUE(fails(vault_->rotate_key("pair", {.bits = 2048, .not_before = {}, .expires = midnight - 1}, false),
+                    ErrorCode::InvalidArgument, "keeps days"));
+  EXPECT_TRUE(refused(midnight + 3600, midnight + 7200));
+  EXPECT_TRUE(refused(midnight + 3600, midnight + 2 * kDay - 1));
+  EXPECT_EQ(version_ids(*vault_, "pair"), std::vector<std::string>{pair_});
+}
+
+TEST_F(Pkcs11KeyVaultTest, OneOddObjectDoesNotHideTheOthers) {
   make_aes("twice", "01");
   const Bytes wrapped = value_of(vault_->wrap("twice", "01", bytes_of("content")));
   make_aes("twice", "02");
   make_aes("twice", "02");
-  EXPECT_TRUE(fails(vault_->list_versions("twice"), ErrorCode::NotSupportedByProvider, "CKA_ID 02"));
+  token_->tool({"--keygen", "--key-type", "AES:32", "--private", "--label", "twice"});
+  make_aes("twice", std::string(130, '7'));  // of no use in a reference, and in the file of first sightings
+  const auto listed = value_of(vault_->list_versions("twice"));
+  ASSERT_EQ(listed.size(), 2U);
+  EXPECT_EQ(listed[0].id + listed[0].key_type, "01AES");
+  EXPECT_EQ(listed[1].id + listed[1].key_type, "02AES (two objects of one CKA_ID)");
+  // Which of two objects is meant is no guess.
   EXPECT_TRUE(fails(vault_->wrap("twice", "02", bytes_of("x")), ErrorCode::NotSupportedByProvider, "02"));
-  // What is certain still opens.
+  EXPECT_TRUE(fails(vault_->wrap_algorithm("twice", "02"), ErrorCode::NotSupportedByProvider, "02"));
+  EXPECT_TRUE(fails(vault_->unwrap("twice", "02", "A256GCM", wrapped), ErrorCode::NotSupportedByProvider, "02"));
+  // What is certain goes on.
   EXPECT_EQ(text_of(value_of(vault_->unwrap("twice", "01", "A256GCM", wrapped))), "content");
-  token_->tool({"--keygen", "--key-type", "AES:32", "--label", "nameless"});
+  EXPECT_EQ(value_of(vault_->rotate_key("twice", {}, true)).key_type, "AES");
+  token_->tool({"--keygen", "--key-type", "AES:32", "--private", "--label", "nameless"});
   EXPECT_TRUE(fails(vault_->list_versions("nameless"), ErrorCode::NotSupportedByProvider, "no CKA_ID"));
+}
+
+TEST_F(Pkcs11KeyVaultTest, KeysThatAnybodyCanHavePutThereWrapNothing) {
+  make_aes("planted", "0a");
+  const Bytes wrapped = value_of(vault_->wrap("planted", "0a", bytes_of("content")));
+  for (const char* id : {"dead", "0a", ""}) token_->plant("planted", id);
+  const auto listed = value_of(vault_->list_versions("planted"));
+  ASSERT_EQ(listed.size(), 2U);
+  EXPECT_EQ(listed[0].id + listed[0].key_type, "deadAES (a public object)");
+  EXPECT_EQ(listed[1].id + listed[1].key_type, "0aAES");
+  EXPECT_TRUE(fails(vault_->wrap("planted", "dead", bytes_of("x")), ErrorCode::NotSupportedByProvider, "CKA_PRIVATE"));
+  EXPECT_TRUE(fails(vault_->wrap_algorithm("planted", "dead"), ErrorCode::NotSupportedByProvider, "CKA_PRIVATE"));
+  // A double of the owner's own id changes nothing for it, and the owner still rotates.
+  EXPECT_EQ(text_of(value_of(vault_->unwrap("planted", "0a", "A256GCM", wrapped))), "content");
+  EXPECT_EQ(text_of(value_of(vault_->unwrap("planted", "0a", "A256GCM",
+                                            value_of(vault_->wrap("planted", "0a", bytes_of("content")))))),
+            "content");
+  const std::string next = value_of(vault_->rotate_key("planted", {}, true)).id;
+  EXPECT_EQ(version_ids(*vault_, "planted"), (std::vector<std::string>{"dead", "0a", next}));
+
+  // An owner's key that is public (pkcs11-tool makes them so without --private) is followed by one that is not.
+  token_->plant("open", "01");
+  const std::string closed = value_of(vault_->rotate_key("open", {}, true)).id;
+  EXPECT_EQ(version_ids(*vault_, "open"), (std::vector<std::string>{"01", closed}));
+  value_of(vault_->wrap("open", closed, bytes_of("x")));
 }
 
 TEST_F(Pkcs11KeyVaultTest, OtherKeysAreListedAndWrapNothing) {

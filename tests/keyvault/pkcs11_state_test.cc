@@ -65,6 +65,18 @@ TEST(Pkcs11FirstSeenTest, NothingUncertainIsSaid) {
   EXPECT_TRUE(fails(Pkcs11SightingList::decode(twice, "F"), ErrorCode::DamagedMachineState, "twice"));
 }
 
+// A file that is too long to be read again would stop every later call.
+TEST(Pkcs11FirstSeenTest, TheFileStaysReadable) {
+  SimEnv env;
+  Pkcs11FirstSeen first_seen(env, "/kv");
+  value_of(first_seen.see("kek", {"0b"}));
+  Ids many;
+  for (int i = 0; i < 1000; ++i) many.push_back(std::to_string(i) + std::string(20'000, 'f'));
+  const Pkcs11SightingList seen = value_of(first_seen.see("kek", many));
+  EXPECT_EQ(seen.entries.size(), 1001U);
+  EXPECT_EQ(order(value_of(first_seen.see("kek", {"0c"})), "kek"), (Ids{"0b", "0c"}));
+}
+
 TEST(Pkcs11FirstSeenTest, ThreadsAndObjectsAgree) {
   const ScratchDirectory scratch;
   std::vector<std::thread> threads;

@@ -8,6 +8,7 @@
 
 #include "crypto/hash.h"
 #include "tests/support/custody_world.h"
+#include "vaultmeta/kek_access.h"
 
 namespace vaultfs {
 namespace {
@@ -385,6 +386,23 @@ TEST(KeyCustodyTest, AnOutageDuringTheProofDelaysRetirement) {
   world.kv->outage = false;
   ASSERT_TRUE(world.open().ok());  // condition (a) is persistent
   EXPECT_THAT(refresh(world).retired, ElementsAre(world.v1));
+}
+
+// What anybody could put beside the owner's versions must neither be followed nor hold up a rotation.
+TEST(KeyCustodyTest, AVersionThatCanBeNoKekStandsInNobodysWay) {
+  CustodyWorld world;
+  world.create();
+  const std::string v2 = world.kv->add_version("kek");
+  const std::string planted = world.kv->add_version("kek");
+  world.kv->info("kek", planted).key_type = "AES (a public object)";
+  EXPECT_TRUE(refresh(world).version_changed);
+  EXPECT_EQ(world.role(v2), VersionRole::active);
+  // Nor is a new vault kept from the newest that it can use.
+  const auto versions = world.kv->list_versions("kek");
+  ASSERT_TRUE(versions.ok());
+  const auto chosen = version_of_reference(*versions, std::nullopt, world.env.clock().now().seconds());
+  ASSERT_TRUE(chosen.ok());
+  EXPECT_EQ(chosen->id, v2);
 }
 
 TEST(KeyCustodyTest, AFailedRotationChangesNothingAndIsAFailedJob) {
