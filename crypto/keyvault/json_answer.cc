@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <limits>
 #include <new>
+#include <utility>
+
+#include "crypto/keyvault/json_reader.h"
 
 namespace vaultfs {
 namespace {
@@ -14,41 +17,16 @@ Error malformed(const char* why) {
   return {ErrorCode::KeyVaultUnavailable, std::string("the answer is no key vault's: ") + why};
 }
 
-// Depth and number of values at most, from the brackets and commas outside of strings.
-bool is_bounded(std::string_view text) noexcept {
-  std::size_t depth = 0;
-  std::size_t values = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      in_string = c != '"';
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      ++values;
-      if (++depth > kDepthLimit) return false;
-    } else if (c == ']' || c == '}') {
-      depth -= depth > 0 ? 1 : 0;
-    } else if (c == ',') {
-      ++values;
-    }
-  }
-  return values <= kValueLimit;
-}
-
 char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 32) : c; }
 
 }  // namespace
 
 Result<AnswerJson> parse_answer(std::string_view text) {
-  if (!is_bounded(text)) return malformed("it is nested too deeply or has too many values");
   try {
-    AnswerJson parsed = AnswerJson::parse(text.begin(), text.end(), nullptr, /*allow_exceptions=*/false);
-    if (parsed.is_discarded()) return malformed("it is not JSON, or was cut short");
-    if (!parsed.is_object()) return malformed("it is no JSON object");
-    return parsed;
+    auto parsed = JsonReader(text, kDepthLimit, kValueLimit).read();
+    if (!parsed) return malformed("it is not JSON, was cut short, is nested too deeply or has too many values");
+    if (!parsed->is_object()) return malformed("it is no JSON object");
+    return *std::move(parsed);
   } catch (const std::bad_alloc&) {
     return Error{ErrorCode::MemoryLockFailed,
                  "no more locked memory for a key vault's answer; raise the limit (ulimit -l, LimitMEMLOCK=)"};

@@ -14,7 +14,8 @@
 
 namespace vaultfs {
 
-// A key vault's answer. Its texts and values are in locked memory that is wiped when they go.
+// A key vault's answer. Its texts and values are in locked memory that is wiped when they go; made by parse_answer
+// only, because the library's own parser leaves texts in ordinary memory (json_reader.h).
 using AnswerJson =
     nlohmann::basic_json<std::map, std::vector, LockedText, bool, std::int64_t, std::uint64_t, double, LockedAllocator>;
 
