@@ -7,13 +7,19 @@
 #include <vector>
 
 #include "crypto/chunk_id.h"
+#include "crypto/secret_buffer.h"
 #include "fs/parallel_work.h"
 
 namespace vaultfs {
 namespace {
 
-struct FreeAligned {
-  void operator()(std::byte* memory) const noexcept { std::free(memory); }
+constexpr std::size_t kBufferBytes = kChunkBytes + RestoreTarget::kAlignment;
+
+struct FreeBuffer {
+  void operator()(std::byte* memory) const noexcept {
+    wipe({memory, kBufferBytes});
+    std::free(memory);
+  }
 };
 
 class ContentRestore {
@@ -40,8 +46,7 @@ class ContentRestore {
     std::atomic<std::uint64_t> next{0};
     const auto threads = static_cast<unsigned>(std::min<std::uint64_t>(chunk_worker_count(), expected_.size()));
     return run_in_parallel(threads, [&](const std::atomic<bool>& stop) -> Status {
-      constexpr std::size_t kBufferBytes = kChunkBytes + RestoreTarget::kAlignment;
-      const std::unique_ptr<std::byte, FreeAligned> memory(
+      const std::unique_ptr<std::byte, FreeBuffer> memory(
           static_cast<std::byte*>(std::aligned_alloc(RestoreTarget::kAlignment, kBufferBytes)));
       if (memory == nullptr) return Error{ErrorCode::Internal, "out of memory"};
       const MutableByteView buffer(memory.get(), kBufferBytes);

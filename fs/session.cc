@@ -4,6 +4,7 @@
 #include <shared_mutex>
 #include <utility>
 
+#include "crypto/plaintext_memory.h"
 #include "fs/backup_run.h"
 #include "fs/point_tree.h"
 #include "fs/session_impl.h"
@@ -86,6 +87,7 @@ void OpenedSession::enforce_deadlines() {
   });
   if (sealed) {
     drop_ciphers();
+    wipe_plaintext_memory();
     sealed_.store(true);
     // Not once only: a read that was under way may have left its answer with the kernel.
     constexpr unsigned kTimesTold = 3;

@@ -1,5 +1,8 @@
 #include "store/frame_compression.h"
 
+#define ZSTD_STATIC_LINKING_ONLY  // for its memory to be ours
+#include <malloc.h>
+#include <string.h>
 #include <zstd.h>
 
 #include <algorithm>
@@ -7,7 +10,9 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <mutex>
 
+#include "crypto/plaintext_memory.h"
 #include "store/record.h"
 
 namespace vaultfs {
@@ -21,6 +26,14 @@ constexpr std::size_t kProbedFrom = 16 * kSamples * kSampleBytes;
 // above that random content is practically never tried.
 constexpr std::uint32_t kEqualPairsOfRandom = 2272;
 
+void* allocate(void* /*opaque*/, std::size_t size) { return std::malloc(size); }  // NOLINT(*-no-malloc)
+// A context holds literals of what it has worked on last.
+void wipe_and_free(void* /*opaque*/, void* memory) {
+  if (memory != nullptr) ::explicit_bzero(memory, ::malloc_usable_size(memory));
+  std::free(memory);  // NOLINT(*-no-malloc)
+}
+constexpr ZSTD_customMem kWipedMemory{allocate, wipe_and_free, nullptr};
+
 struct FreeCompressor {
   void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
 };
@@ -28,22 +41,35 @@ struct FreeDecompressor {
   void operator()(ZSTD_DCtx* context) const { ZSTD_freeDCtx(context); }
 };
 
-ZSTD_CCtx* compressor() {
-  thread_local const std::unique_ptr<ZSTD_CCtx, FreeCompressor> context = [] {
-    std::unique_ptr<ZSTD_CCtx, FreeCompressor> made(ZSTD_createCCtx());
-    if (!made) std::abort();  // out of memory
-    ZSTD_CCtx_setParameter(made.get(), ZSTD_c_compressionLevel, kZstdLevel);
-    ZSTD_CCtx_setParameter(made.get(), ZSTD_c_contentSizeFlag, 1);
-    ZSTD_CCtx_setParameter(made.get(), ZSTD_c_checksumFlag, 0);  // the AEAD's tag is stronger
-    return made;
-  }();
-  return context.get();
-}
+// One of zstd's contexts for each thread, made when it is needed and kept until the vault is sealed.
+template <typename Context, typename Free>
+class ThreadContext {
+ public:
+  template <typename Make, typename Use>
+  auto with(Make&& make, Use&& use) {
+    const std::lock_guard lock(mutex_);
+    if (!context_) context_.reset(make());
+    if (!context_) std::abort();  // out of memory
+    return use(context_.get());
+  }
 
-ZSTD_DCtx* decompressor() {
-  thread_local const std::unique_ptr<ZSTD_DCtx, FreeDecompressor> context(ZSTD_createDCtx());
-  if (!context) std::abort();  // out of memory
-  return context.get();
+ private:
+  void wipe() {
+    const std::lock_guard lock(mutex_);
+    context_.reset();
+  }
+  std::mutex mutex_;  // guards context_; a leaf, but for mutexes of PlaintextScratch that are held already
+  std::unique_ptr<Context, Free> context_;
+  WipedOnSealing registered_{[this] { wipe(); }};  // goes first
+};
+
+ZSTD_CCtx* make_compressor() {
+  ZSTD_CCtx* const made = ZSTD_createCCtx_advanced(kWipedMemory);
+  if (made == nullptr) return nullptr;
+  ZSTD_CCtx_setParameter(made, ZSTD_c_compressionLevel, kZstdLevel);
+  ZSTD_CCtx_setParameter(made, ZSTD_c_contentSizeFlag, 1);
+  ZSTD_CCtx_setParameter(made, ZSTD_c_checksumFlag, 0);  // the AEAD's tag is stronger
+  return made;
 }
 
 }  // namespace
@@ -72,15 +98,22 @@ std::uint8_t frame_log2_for(ByteView content) noexcept {
 }
 
 std::size_t compress_frame(ByteView frame, MutableByteView out) {
-  const std::size_t size = ZSTD_compress2(compressor(), out.data(), out.size(), frame.data(), frame.size());
+  thread_local ThreadContext<ZSTD_CCtx, FreeCompressor> compressor;
+  const std::size_t size = compressor.with(make_compressor, [&](ZSTD_CCtx* context) {
+    return ZSTD_compress2(context, out.data(), out.size(), frame.data(), frame.size());
+  });
   return ZSTD_isError(size) != 0U ? 0 : size;
 }
 
 Status decompress_frame(ByteView compressed, MutableByteView out) {
   const Error damaged{ErrorCode::DamagedRecord, "a compressed frame does not hold what its record says"};
   if (ZSTD_getFrameContentSize(compressed.data(), compressed.size()) != out.size()) return damaged;
-  const std::size_t size =
-      ZSTD_decompressDCtx(decompressor(), out.data(), out.size(), compressed.data(), compressed.size());
+  thread_local ThreadContext<ZSTD_DCtx, FreeDecompressor> decompressor;
+  const std::size_t size = decompressor.with([] { return ZSTD_createDCtx_advanced(kWipedMemory); },
+                                             [&](ZSTD_DCtx* context) {
+                                               return ZSTD_decompressDCtx(context, out.data(), out.size(),
+                                                                          compressed.data(), compressed.size());
+                                             });
   if (ZSTD_isError(size) != 0U || size != out.size()) return damaged;
   return ok_status();
 }

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <optional>
 
 #include "base/byte_codec.h"
 #include "crypto/aead.h"
+#include "crypto/plaintext_memory.h"
 #include "store/checksum.h"
 #include "store/frame_compression.h"
 
@@ -40,10 +42,9 @@ class FrameAad {
 };
 
 // Room for one compressed frame or one opened, still compressed one.
-MutableByteView frame_scratch(std::size_t size) {
-  thread_local Bytes scratch;
-  if (scratch.size() < size) scratch.resize(size);
-  return MutableByteView(scratch).first(size);
+PlaintextScratch::Use frame_scratch(std::size_t size) {
+  thread_local PlaintextScratch scratch;
+  return scratch.use(size);
 }
 
 RecordHeader header_of(const RecordDraft& draft, std::size_t plaintext_bytes) {
@@ -91,10 +92,11 @@ Result<std::size_t> seal_record_into(const ContainerCipher& cipher, const Record
   for (std::uint32_t i = 0; i < header.frame_count; ++i) {
     ByteView content = plaintext.subspan(std::size_t{i} << header.frame_log2, header.plaintext_bytes_of(i));
     std::uint32_t entry = static_cast<std::uint32_t>(content.size());
+    std::optional<PlaintextScratch::Use> scratch;
     if (draft.compression == Compression::automatic && may_compress(content)) {
-      const MutableByteView scratch = frame_scratch(content.size() - 1);
-      if (const std::size_t size = compress_frame(content, scratch); size != 0) {
-        content = scratch.first(size);
+      scratch.emplace(frame_scratch(content.size() - 1));
+      if (const std::size_t size = compress_frame(content, scratch->bytes()); size != 0) {
+        content = scratch->bytes().first(size);
         entry = static_cast<std::uint32_t>(size) | kCompressedBit;
       }
     }
@@ -193,9 +195,9 @@ Status open_frame(const ContainerCipher& cipher, const RecordHeader& header, con
   FrameAad aad(header);
   const std::uint64_t nonce = header.nonce_base + index;
   if ((frame.entry & kCompressedBit) == 0) return cipher.open_frame(nonce, aad.of(index, frame.entry), sealed, out);
-  const MutableByteView compressed = frame_scratch(frame.entry & ~kCompressedBit);
-  VAULTFS_RETURN_IF_ERROR(cipher.open_frame(nonce, aad.of(index, frame.entry), sealed, compressed));
-  return decompress_frame(compressed, out);
+  const PlaintextScratch::Use compressed = frame_scratch(frame.entry & ~kCompressedBit);
+  VAULTFS_RETURN_IF_ERROR(cipher.open_frame(nonce, aad.of(index, frame.entry), sealed, compressed.bytes()));
+  return decompress_frame(compressed.bytes(), out);
 }
 
 }  // namespace vaultfs

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "crypto/plaintext_memory.h"
 #include "store/record.h"
 
 namespace vaultfs {
@@ -18,9 +19,9 @@ MutableByteView stored_scratch(std::size_t size) {
   return MutableByteView(scratch).first(size);
 }
 
-Bytes& edge_frame_scratch() {
-  thread_local Bytes scratch;
-  return scratch;
+PlaintextScratch::Use edge_frame_scratch(std::size_t size) {
+  thread_local PlaintextScratch scratch;
+  return scratch.use(size);
 }
 
 }  // namespace
@@ -100,10 +101,9 @@ Status SegmentReader::read_frames(const ChunkId& id, const ChunkPlace& place, st
       VAULTFS_RETURN_IF_ERROR(open_frame(*cipher_, header, table, i, sealed, target));
       continue;
     }
-    Bytes& edge = edge_frame_scratch();
-    edge.resize(frame_bytes);
-    VAULTFS_RETURN_IF_ERROR(open_frame(*cipher_, header, table, i, sealed, edge));
-    std::copy_n(edge.begin() + static_cast<std::ptrdiff_t>(from - frame_start), target.size(), target.begin());
+    const PlaintextScratch::Use edge = edge_frame_scratch(frame_bytes);
+    VAULTFS_RETURN_IF_ERROR(open_frame(*cipher_, header, table, i, sealed, edge.bytes()));
+    std::copy_n(edge.bytes().begin() + static_cast<std::ptrdiff_t>(from - frame_start), target.size(), target.begin());
   }
   return ok_status();
 }

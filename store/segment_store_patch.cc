@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "crypto/plaintext_memory.h"
 #include "store/segment_store_impl.h"
 
 namespace vaultfs {
@@ -35,9 +36,9 @@ std::vector<Range> outside(const PatchPages& pages, std::uint32_t begin, std::ui
   return ranges;
 }
 
-Bytes& page_scratch() {
-  thread_local Bytes scratch;
-  return scratch;
+PlaintextScratch::Use page_scratch(std::size_t size) {
+  thread_local PlaintextScratch scratch;
+  return scratch.use(size);
 }
 
 // Copies what `stored`, consecutive pages of the patch's record from page `first` on, has of [offset, …) to out.
@@ -109,10 +110,9 @@ Status SegmentStoreImpl::read_patched(const ChunkId& id, const ChunkPlace& place
   // Ascending pages follow one another in the record: one read gets them all.
   std::uint32_t first = 0;
   while (!wanted.test(first)) ++first;
-  Bytes& stored = page_scratch();
-  stored.resize(wanted.count() * kPatchPageBytes);
-  VAULTFS_RETURN_IF_ERROR(read_record(id, place, patch.offset_of(first), stored));
-  lay_pages(patch, first, stored, offset, out);
+  const PlaintextScratch::Use stored = page_scratch(wanted.count() * kPatchPageBytes);
+  VAULTFS_RETURN_IF_ERROR(read_record(id, place, patch.offset_of(first), stored.bytes()));
+  lay_pages(patch, first, stored.bytes(), offset, out);
   return ok_status();
 }
 

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <memory>
 
+#include "crypto/plaintext_memory.h"
 #include "fs/mount/fuse_request.h"
 #include "fs/mount/kernel_channel.h"
 
@@ -85,11 +86,11 @@ void read(fuse_req_t request, fuse_ino_t number, size_t size, off_t offset, fuse
   serve(request, [&](MountContext& context) -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const TreeInode inode, tree_inode(context, number));
     // Kept by the thread: a fresh megabyte per request would cost more in page faults than the decryption.
-    thread_local std::vector<std::byte> buffer;
-    if (buffer.size() < size) buffer.resize(size);
-    VAULTFS_ASSIGN_OR_RETURN(const std::size_t got, inode.tree->read(inode.inode, static_cast<std::uint64_t>(offset),
-                                                                     MutableByteView(buffer.data(), size)));
-    fuse_reply_buf(request, reinterpret_cast<const char*>(buffer.data()), got);
+    thread_local PlaintextScratch scratch;
+    const PlaintextScratch::Use buffer = scratch.use(size);
+    VAULTFS_ASSIGN_OR_RETURN(const std::size_t got,
+                             inode.tree->read(inode.inode, static_cast<std::uint64_t>(offset), buffer.bytes()));
+    fuse_reply_buf(request, reinterpret_cast<const char*>(buffer.bytes().data()), got);
     return ok_status();
   });
 }

@@ -1,11 +1,21 @@
 #include "fs/mount/kernel_channel.h"
 
 #include <linux/fuse.h>
+#include <pthread.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <cstring>
+#include <thread>
+
+#include "crypto/plaintext_memory.h"
+#include "crypto/secret_buffer.h"
 
 namespace vaultfs {
 namespace {
@@ -22,6 +32,62 @@ struct RequestInHand {
   bool parallel_writes = false;
 };
 thread_local RequestInHand in_hand;
+
+// Wakes a thread that waits for a request; unused otherwise, and ignored unless somebody asks for it.
+constexpr int kWakeSignal = SIGURG;
+
+// Where a thread's requests arrive, what is written to files among them. libfuse keeps that memory from one request to
+// the next, so it is wiped when the vault is sealed: by its thread, because a new request may come into it at any time.
+class RequestBuffer {
+ public:
+  // As read(2). Between two calls the thread serves what it got.
+  ssize_t read(int fd, void* buffer, std::size_t room) {
+    while (true) {
+      reading_ = true;
+      if (wanted_.exchange(false)) wipe({static_cast<std::byte*>(buffer), std::min(most_, room)});
+      const ssize_t got = ::read(fd, buffer, room);
+      const int read_errno = errno;
+      reading_ = false;
+      if (got > 0) {
+        most_ = std::max(most_, static_cast<std::size_t>(got));
+        holds_request_ = true;
+      }
+      if (got < 0 && read_errno == EINTR && wanted_) continue;
+      errno = read_errno;
+      return got;
+    }
+  }
+
+ private:
+  // Asks the thread to, and waits a little; one that is busy does it before its next request.
+  void ask() {
+    if (!holds_request_.exchange(false)) return;
+    wanted_ = true;
+    for (int i = 0; i < kPatience && wanted_; ++i) {
+      // It may have looked for the last time just before: then the next signal finds it waiting.
+      if (reading_) ::pthread_kill(thread_, kWakeSignal);
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+
+  static constexpr int kPatience = 100;
+  const pthread_t thread_ = ::pthread_self();
+  std::size_t most_ = 0;  // bytes that a request had; its thread's own
+  std::atomic<bool> wanted_{false};
+  std::atomic<bool> reading_{false};              // waits for a request, or is about to
+  std::atomic<bool> holds_request_{false};        // since it was wiped last
+  WipedOnSealing registered_{[this] { ask(); }};  // goes first, so the thread is there whenever it is asked
+};
+
+void ignore_wake(int /*signal*/) {}
+
+// Without SA_RESTART, so that a waiting read ends.
+bool hear_wake_signal() {
+  struct sigaction action {};
+  action.sa_handler = ignore_wake;
+  sigemptyset(&action.sa_mask);
+  return ::sigaction(kWakeSignal, &action, nullptr) == 0;
+}
 
 template <typename Message>
 bool read_message(const char* bytes, std::size_t size, Message& message) {
@@ -47,7 +113,8 @@ bool drops_set_id(std::uint32_t opcode, const char* bytes, std::size_t size) {
 }
 
 ssize_t read_request(int fd, void* buffer, size_t room, void* /*userdata*/) {
-  const ssize_t got = ::read(fd, buffer, room);
+  thread_local RequestBuffer request_buffer;
+  const ssize_t got = request_buffer.read(fd, buffer, room);
   in_hand = {};
   if (got < static_cast<ssize_t>(sizeof(fuse_in_header))) return got;
   auto* bytes = static_cast<char*>(buffer);
@@ -112,7 +179,7 @@ bool attach_kernel_channel(fuse_session* session) {
   fuse_custom_io io{};
   io.read = read_request;
   io.writev = write_reply;
-  return fuse_session_custom_io(session, &io, fuse_session_fd(session)) == 0;
+  return hear_wake_signal() && fuse_session_custom_io(session, &io, fuse_session_fd(session)) == 0;
 }
 
 bool request_drops_set_id() { return in_hand.drops_set_id; }

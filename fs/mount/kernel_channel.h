@@ -6,7 +6,8 @@ namespace vaultfs {
 
 // What the kernel's protocol can do and libfuse 3.14 does not know, added to the messages on their way: mapping files
 // that are open for direct I/O, privileges that the daemon takes away itself (without a question per write), files
-// without a name, and parallel direct writes. Where the kernel does not offer one of them, it stays off.
+// without a name, and parallel direct writes. Where the kernel does not offer one of them, it stays off. And the memory
+// in which requests arrive is wiped by wipe_plaintext_memory(); SIGURG is used for that.
 //
 // Call once, between fuse_session_mount and the loop. False if libfuse does not let us.
 [[nodiscard]] bool attach_kernel_channel(fuse_session* session);

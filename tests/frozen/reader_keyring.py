@@ -71,10 +71,10 @@ class Keyring:
         slots_at = clear.at
         slots = [self.read_slot(clear) for _ in range(clear.u32())]
         clear_bytes, slots_bytes = data[: clear.at], data[slots_at : clear.at]
-        salt, commitment, sealed = clear.take(32), clear.take(32), clear.take(clear.left())
+        self.salt, commitment, sealed = clear.take(32), clear.take(32), clear.take(clear.left())
         keyring_key = next(filter(None, (self.unwrap(slot, generation) for slot in slots)), None)
         need(keyring_key, "the key opens no slot")
-        okm = hkdf(keyring_key, salt, b"vaultfs/1 keyring key\0" + self.id + struct.pack("<Q", generation), 64)
+        okm = hkdf(keyring_key, self.salt, b"vaultfs/1 keyring key\0" + self.id + struct.pack("<Q", generation), 64)
         need(hmac.compare_digest(okm[32:], commitment), "keyring: commitment")
         secrets = aes_gcm_open(okm[:32], bytes(12), sha256(clear_bytes), sealed)
         self.read_secrets(Reader(secrets), slots_bytes)
