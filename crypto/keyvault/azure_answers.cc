@@ -24,6 +24,12 @@ std::string lower(std::string_view text) {
   return out;
 }
 
+// A text for messages, one line of printable characters; empty if there is none.
+std::string shown_member(const AnswerJson& object, std::string_view name) {
+  const AnswerJson* const value = member_of_any_case(object, name);
+  return value != nullptr && value->is_string() ? printable(value->get_ref<const LockedText&>()) : std::string();
+}
+
 std::vector<std::string_view> segments_of(std::string_view path) {
   std::vector<std::string_view> segments;
   for (std::size_t begin = 1; begin <= path.size();) {
@@ -202,33 +208,36 @@ Result<SecretBuffer> parse_azure_value(std::string_view body, const HttpUrl& key
   return bytes;
 }
 
+bool AzureError::is(std::string_view wanted) const { return lower(code) == lower(wanted); }
+
 std::optional<AzureError> parse_azure_error(std::string_view body) {
   const auto answer = parse_answer(body);
   const AnswerJson* const error = answer.ok() ? member_of_any_case(*answer, "error") : nullptr;
   if (error == nullptr) return std::nullopt;
-  const auto text_of_member = [](const AnswerJson& object, std::string_view name) {
-    const AnswerJson* const value = member_of_any_case(object, name);
-    return value != nullptr && value->is_string() ? printable(value->get_ref<const LockedText&>()) : std::string();
-  };
   AzureError parsed;
-  if (error->is_string()) {
-    parsed.code = printable(error->get_ref<const LockedText&>());
-    parsed.message = text_of_member(*answer, "error_description");
-    const AnswerJson* const numbers = member_of_any_case(*answer, "error_codes");
-    if (numbers != nullptr && numbers->is_array()) {
-      for (const AnswerJson& number : *numbers) parsed.numbers.push_back(integer_value(number).value_or(0));
-    }
-    return parsed;
-  }
-  parsed.code = text_of_member(*error, "code");
+  parsed.code = shown_member(*error, "code");
   if (parsed.code.empty()) return std::nullopt;
-  parsed.message = text_of_member(*error, "message");
+  parsed.message = shown_member(*error, "message");
   // Errors may be nested deeper; the innermost says what it was.
   const AnswerJson* inner = member_of_any_case(*error, "innererror");
   while (inner != nullptr && inner->is_object()) {
-    const std::string code = text_of_member(*inner, "code");
+    const std::string code = shown_member(*inner, "code");
     if (!code.empty()) parsed.inner_code = code;
     inner = member_of_any_case(*inner, "innererror");
+  }
+  return parsed;
+}
+
+std::optional<AzureLoginError> parse_azure_login_error(std::string_view body) {
+  const auto answer = parse_answer(body);
+  if (!answer.ok()) return std::nullopt;
+  AzureLoginError parsed;
+  parsed.code = shown_member(*answer, "error");
+  if (parsed.code.empty()) return std::nullopt;
+  parsed.message = shown_member(*answer, "error_description");
+  const AnswerJson* const numbers = member_of_any_case(*answer, "error_codes");
+  if (numbers != nullptr && numbers->is_array()) {
+    for (const AnswerJson& number : *numbers) parsed.numbers.push_back(integer_value(number).value_or(0));
   }
   return parsed;
 }

@@ -62,15 +62,26 @@ struct AzurePage {
 [[nodiscard]] Result<SecretBuffer> parse_azure_value(std::string_view body, const HttpUrl& key_vault,
                                                      std::string_view name, std::string_view version);
 
-// {"error":{"code","message","innererror":{"code"}}}, in any case of letters, and the login service's
-// {"error":"code","error_description","error_codes"}. Nothing for any other form.
+// Of the key vault: {"error":{"code","message","innererror":{"code"}}}, in any case of letters. Nothing for any other
+// form: {"error":"Not Found"} for example is what many a gateway says that has no backend.
 struct AzureError {
   std::string code;
   std::string inner_code;
   std::string message;
-  std::vector<std::int64_t> numbers;  // of the login service: 7000215 for AADSTS7000215
+
+  // The code is that one, in any case of letters.
+  [[nodiscard]] bool is(std::string_view wanted) const;
 };
 [[nodiscard]] std::optional<AzureError> parse_azure_error(std::string_view body);
+
+// Of the login service and of the metadata service (RFC 6749 section 5.2): {"error":"code","error_description",
+// "error_codes"}. Nothing for any other form.
+struct AzureLoginError {
+  std::string code;
+  std::string message;
+  std::vector<std::int64_t> numbers;  // 7000215 for AADSTS7000215
+};
+[[nodiscard]] std::optional<AzureLoginError> parse_azure_login_error(std::string_view body);
 
 // Of the login service and the metadata service, which gives its numbers as texts.
 struct AzureToken {

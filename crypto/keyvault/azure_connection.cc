@@ -23,18 +23,37 @@ ErrorCode meaning_of_forbidden(const AzureError& error) {
   return ErrorCode::KeyVaultDenied;
 }
 
+// The code that the service has for a status of which something follows for keys.
+bool fits_status(const AzureError& error, int status) {
+  switch (status) {
+    case kUnauthorized:
+      return error.is("Unauthorized");
+    case kForbidden:
+      return error.is("Forbidden");
+    case kNotFound:
+      return error.is("KeyNotFound");
+    default:
+      return true;
+  }
+}
+
 Error refusal(const HttpRequest& request, const HttpAnswer& answer, bool opens) {
   const auto error = parse_azure_error(answer.body);
   const std::string status = "status " + std::to_string(answer.status);
-  // A refusal counts in the service's own form only: a proxy or a firewall in between decides nothing about keys.
+  // A refusal counts in the service's own form and with its own code only: what stands in between, a proxy, a firewall,
+  // a gateway without a backend, decides nothing about keys.
   if (!error) return {ErrorCode::KeyVaultUnavailable, "it gave an answer that decides nothing (" + status + ")"};
   std::string what = error->code;
   if (!error->inner_code.empty()) what += "/" + error->inner_code;
   const std::string said =
       " (" + status + ", " + quotable(what, request) + ": " + quotable(error->message, request) + ")";
+  if (!fits_status(*error, answer.status)) {
+    return {ErrorCode::KeyVaultUnavailable, "it gave an answer that decides nothing" + said};
+  }
   switch (answer.status) {
     case kBadRequest:
-      if (opens) return {ErrorCode::AuthenticationFailed, "it does not open what it was given" + said};
+      if (opens && error->is("BadParameter"))
+        return {ErrorCode::AuthenticationFailed, "it does not open what it was given" + said};
       return {ErrorCode::KeyVaultUnavailable, "it does not understand the request" + said};
     case kUnauthorized:
       return {ErrorCode::KeyVaultDenied, "it does not take the identity's token" + said};

@@ -28,7 +28,8 @@ class AzureConnection {
   [[nodiscard]] HttpRequest request(std::string method, std::string_view kind, std::string_view name = {},
                                     std::string_view more = {}, std::string_view verb = {}) const;
 
-  // The answer if its status is 2xx; else the error that it stands for, if it comes in the service's own form:
+  // The answer if its status is 2xx; else the error that it stands for, if it comes in the service's own form and with
+  // the code that the service has for that status:
   //   404  KeyNotFound      409  KeyExists      401, 403  KeyVaultDenied, or, as its inner code says,
   //   KeyVersionDisabled, KeyVersionExpired, KeyVersionNotYetValid
   //   400  AuthenticationFailed if `opens` (the request was to open something), else KeyVaultUnavailable

@@ -122,7 +122,21 @@ Result<std::vector<KeyVersionInfo>> AzureKeys::versions(HttpCall& call, const st
   if (versions.empty()) return key_not_found(key);
   std::ranges::sort(versions, {},
                     [](const KeyVersionInfo& info) { return std::tuple(info.created_unix_seconds, info.id); });
+  VAULTFS_RETURN_IF_ERROR(put_newest_last(call, key, versions));
   return versions;
+}
+
+// Times are whole seconds, and ids are random. Of versions that were made in the last second, the key without a version
+// names the newest.
+Status AzureKeys::put_newest_last(HttpCall& call, const std::string& key, std::vector<KeyVersionInfo>& versions) {
+  const std::int64_t last = versions.back().created_unix_seconds;
+  const auto equals = std::ranges::find(versions, last, &KeyVersionInfo::created_unix_seconds);
+  if (versions.end() - equals < 2) return ok_status();
+  VAULTFS_ASSIGN_OR_RETURN(const AzureKey current, newest(call, key));
+  const auto at = std::find_if(equals, versions.end(), [&](const auto& info) { return info.id == current.id.version; });
+  // Another one has been made since; it is listed the next time.
+  if (at != versions.end()) std::rotate(at, at + 1, versions.end());
+  return ok_status();
 }
 
 Result<std::vector<std::string>> AzureKeys::names(HttpCall& call) {

@@ -45,6 +45,7 @@ class AzureKeys {
   [[nodiscard]] Result<std::vector<AzurePage::Item>> list(HttpCall& call, HttpRequest request);
   [[nodiscard]] Result<AzureKey> read(HttpCall& call, const std::string& key, std::string_view version);
   [[nodiscard]] Result<Kind> kind_of(HttpCall& call, const AzureKeyId& id);
+  [[nodiscard]] Status put_newest_last(HttpCall& call, const std::string& key, std::vector<KeyVersionInfo>& versions);
   [[nodiscard]] Error key_not_found(const std::string& key) const;
 
   AzureConnection& connection_;

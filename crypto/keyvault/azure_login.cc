@@ -24,7 +24,13 @@ constexpr std::array<std::string_view, 2> kPublicAuthorities{"login.microsoftonl
 
 // What numbers of the login service mean (AADSTS…).
 constexpr std::array<std::int64_t, 3> kNoSuchApplication{700016, 90002, 700027};
-constexpr std::array<std::int64_t, 2> kDisabledApplication{7000112, 500011};
+constexpr std::array<std::int64_t, 1> kDisabledApplication{7000112};
+// "Client assertion is not within its valid time range": this machine's clock is wrong.
+constexpr std::array<std::int64_t, 1> kWrongClock{700024};
+// The codes (RFC 6749 sections 4.1.2.1 and 5.2, and Microsoft's own) that refuse the client itself. Others, such as
+// temporarily_unavailable, server_error or invalid_request, come with the same statuses and say nothing of it.
+constexpr std::array<std::string_view, 5> kRefusals{"invalid_client", "unauthorized_client", "invalid_grant",
+                                                    "access_denied", "invalid_resource"};
 
 void append_form(LockedText& form, std::string_view name, std::string_view value) {
   static constexpr char kDigits[] = "0123456789ABCDEF";
@@ -45,18 +51,19 @@ void append_form(LockedText& form, std::string_view name, std::string_view value
 }
 
 template <std::size_t N>
-bool names_any(const AzureError& error, const std::array<std::int64_t, N>& numbers) {
+bool names_any(const AzureLoginError& error, const std::array<std::int64_t, N>& numbers) {
   return std::ranges::any_of(error.numbers,
                              [&](auto number) { return std::ranges::find(numbers, number) != numbers.end(); });
 }
 
-// A refusal by the login or the metadata service; only in their own form, since a proxy's answer decides nothing.
+// A refusal by the login or the metadata service; only in their own form and with a code that says so, since a proxy's
+// answer decides nothing.
 Error refusal(const std::string& service, const HttpRequest& request, const HttpAnswer& answer) {
-  const auto error = parse_azure_error(answer.body);
+  const auto error = parse_azure_login_error(answer.body);
   const std::string status = "status " + std::to_string(answer.status);
-  const bool decided =
+  const bool in_its_form =
       error && (answer.status == kBadRequest || answer.status == kUnauthorized || answer.status == kForbidden);
-  if (!decided) return {ErrorCode::KeyVaultUnavailable, service + " gives no token now (" + status + ")"};
+  if (!in_its_form) return {ErrorCode::KeyVaultUnavailable, service + " gives no token now (" + status + ")"};
   // The numbers tell the reason also where the text may not be shown.
   std::string said = " (" + status + ", " + quotable(error->code, request);
   for (const std::int64_t number : error->numbers) said += " AADSTS" + std::to_string(number);
@@ -71,7 +78,13 @@ Error refusal(const std::string& service, const HttpRequest& request, const Http
     return {ErrorCode::IdentityNotFound,
             service + " knows no such identity" + said + "; assign it to this machine, or create it again"};
   }
-  return {ErrorCode::KeyVaultDenied, service + " refuses the identity" + said};
+  if (names_any(*error, kWrongClock)) {
+    return {ErrorCode::KeyVaultUnavailable, service + " finds this machine's clock wrong" + said + "; set it"};
+  }
+  if (std::ranges::find(kRefusals, error->code) != kRefusals.end()) {
+    return {ErrorCode::KeyVaultDenied, service + " refuses the identity" + said};
+  }
+  return {ErrorCode::KeyVaultUnavailable, service + " gives no token now" + said};
 }
 
 }  // namespace

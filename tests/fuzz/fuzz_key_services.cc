@@ -93,6 +93,10 @@ void check_azure(std::string_view text) {
     check_line(error->inner_code);
     check_line(error->message);
   }
+  if (const auto error = parse_azure_login_error(text)) {
+    check_line(error->code);
+    check_line(error->message);
+  }
   const auto challenge = parse_azure_challenge(text, office);
   check_error(challenge);
   if (challenge.ok()) {

@@ -75,13 +75,24 @@ TEST(AzureErrors, AreReadInAllTheirForms) {
       parse_azure_error(R"({"Error":{"Code":"A","innererror":{"code":"B","innererror":{"code":"C"}}}})");
   ASSERT_TRUE(nested);
   EXPECT_EQ(nested->inner_code, "C");
-  const auto login = parse_azure_error(R"({"error":"invalid_client","error_description":"d","error_codes":[7000215]})");
+  const char* const by_login = R"({"error":"invalid_client","error_description":"d","error_codes":[7000215]})";
+  const auto login = parse_azure_login_error(by_login);
   ASSERT_TRUE(login);
+  EXPECT_EQ(login->code, "invalid_client");
+  EXPECT_EQ(login->message, "d");
   EXPECT_EQ(login->numbers, std::vector<std::int64_t>{7000215});
   for (const char* const body :
        {"", "<html>", "[]", "{}", R"({"error":7})", R"({"error":{"message":"m"}})", R"({"error":{"code":null}})"}) {
     EXPECT_FALSE(parse_azure_error(body)) << body;
+    EXPECT_FALSE(parse_azure_login_error(body)) << body;
   }
+}
+
+// Each service's form is its own: many a gateway without a backend says {"error":"Not Found"}.
+TEST(AzureErrors, OfOneServiceAreNotTheOthers) {
+  EXPECT_FALSE(parse_azure_error(R"({"timestamp":1,"status":404,"error":"Not Found","path":"/keys/k"})"));
+  EXPECT_FALSE(parse_azure_error(R"({"error":"invalid_client","error_description":"d"})"));
+  EXPECT_FALSE(parse_azure_login_error(R"({"error":{"code":"Forbidden","message":"m"}})"));
 }
 
 TEST(AzureTokens, ComeWithNumbersAsNumbersOrTexts) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "tests/keyvault/azure_fixture.h"
+#include "tests/keyvault/freed_heap.h"
 
 namespace vaultfs {
 namespace {
@@ -173,6 +174,12 @@ TEST_F(AzureServerTest, NoAnswerButTheServicesOwnDecidesAnything) {
            {{"kind", "status"}, {"status", 403}, {"body", "<html>Forbidden</html>"}},
            {{"kind", "status"}, {"status", 404}, {"body", "<html>Not found</html>"}},
            {{"kind", "status"}, {"status", 404}},
+           // Gateways: with errors of their own form, or in the service's form with codes of their own.
+           {{"kind", "status"}, {"status", 404}, {"body", {{"status", 404}, {"error", "Not Found"}}}},
+           {{"kind", "status"}, {"status", 403}, {"body", {{"error", "Forbidden"}}}},
+           {{"kind", "status"}, {"status", 404}, {"body", {{"error", {{"code", "ResourceNotFound"}}}}}},
+           {{"kind", "status"}, {"status", 403}, {"body", {{"error", {{"code", "AuthorizationFailed"}}}}}},
+           {{"kind", "status"}, {"status", 400}, {"body", {{"error", {{"code", "BadRequest"}}}}}},
            {{"kind", "status"}, {"status", 401}},
            {{"kind", "status"}, {"status", 200}, {"body", {{"key", 7}}}},
            {{"kind", "status"}, {"status", 429}, {"body", {{"error", {{"code", "Throttled"}}}}}},
@@ -190,6 +197,56 @@ TEST_F(AzureServerTest, NoAnswerButTheServicesOwnDecidesAnything) {
                   version)
           .ok());
   EXPECT_EQ(world_.machine().pauses().back(), std::chrono::milliseconds(1500));
+}
+
+// As above, with a login that was there before, and for what opens.
+TEST_F(AzureServerTest, AGatewayInBetweenTakesNoKeyAway) {
+  const std::string version = world_.create("kek");
+  const Bytes wrapped = value_of(vault_->wrap("kek", version, bytes_of(kContent)));
+  const auto unwrap_during = [&](int status, const nlohmann::json& body, const char* path) {
+    world_.azure().fault({{"kind", "status"}, {"status", status}, {"body", body}, {"path", path}});
+    auto result = vault_->unwrap("kek", version, kOaep, wrapped);
+    world_.azure().heal();
+    return result;
+  };
+  for (const char* const path : {"/keys/", "unwrapkey"}) {
+    for (const int status : {400, 401, 403, 404}) {
+      for (const nlohmann::json& error : std::vector<nlohmann::json>{"Not Found", {{"code", "Strange"}}}) {
+        const nlohmann::json body{{"status", status}, {"error", error}};
+        EXPECT_TRUE(fails(unwrap_during(status, body, path), ErrorCode::KeyVaultUnavailable)) << path << body;
+      }
+    }
+  }
+  const auto own = [](const char* code) { return nlohmann::json{{"error", {{"code", code}, {"message", "m"}}}}; };
+  EXPECT_TRUE(fails(unwrap_during(404, own("keynotfound"), "/keys/"), ErrorCode::KeyNotFound));
+  EXPECT_TRUE(fails(unwrap_during(403, own("Forbidden"), "/keys/"), ErrorCode::KeyVaultDenied));
+  EXPECT_TRUE(fails(unwrap_during(400, own("BadParameter"), "unwrapkey"), ErrorCode::AuthenticationFailed));
+  EXPECT_EQ(text_of(value_of(vault_->unwrap("kek", version, kOaep, wrapped))), kContent);
+}
+
+TEST_F(AzureServerTest, NothingUnwrappedStaysInTheHeap) {
+  const std::string version = world_.create("kek");
+  const Bytes wrapped = value_of(vault_->wrap("kek", version, bytes_of(kContent)));
+  const std::string encoded = to_base64(bytes_of(kContent));
+  for (const std::string& text : {std::string(kContent.substr(0, 20)), encoded.substr(0, 20), std::string("eyJ0.")}) {
+    const FreedHeapWatch watch(text);
+    const auto vault = world_.open();
+    const SecretBuffer opened = value_of(vault->unwrap("kek", version, kOaep, wrapped));
+    EXPECT_TRUE(bytes_equal(opened.view(), bytes_of(kContent)));  // without a text of it
+    value_of(vault->wrap("kek", version, bytes_of(kContent)));
+    EXPECT_EQ(FreedHeapWatch::sightings(), 0) << text;
+  }
+}
+
+TEST_F(AzureServerTest, VersionsOfOneSecondAreInTheirOrder) {
+  std::string newest = world_.create("kek");
+  std::string largest;
+  // Until the newest id is not the last one by chance.
+  do {
+    largest = std::max(largest, newest);
+    newest = world_.azure().ask({{"do", "create"}, {"name", "kek"}}).at("version").get<std::string>();
+  } while (newest > largest);
+  EXPECT_EQ(value_of(vault_->list_versions("kek")).back().id, newest);
 }
 
 TEST_F(AzureServerTest, ErrorCodesAreReadHoweverTheyAreSpelt) {

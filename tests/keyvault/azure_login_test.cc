@@ -80,6 +80,33 @@ TEST_F(AzureServerLogin, TheMetadataServiceIsAskedAgainAsItWants) {
   EXPECT_TRUE(fails(list({}), ErrorCode::KeyVaultUnavailable));
 }
 
+TEST_F(AzureServerLogin, OnlyARefusalOfTheClientIsADenial) {
+  const ProviderOptions login{
+      {"auth", "client-secret"}, {"client-id", kAzureClient}, {"secret-file", "/secret"}, {"tenant", kAzureTenant}};
+  world_.machine().write_secret("/secret", "the-secret-of-the-application");
+  const auto answered = [&](int status, const char* code, int number) {
+    const nlohmann::json body{{"error", code}, {"error_description", "text"}, {"error_codes", {number}}};
+    world_.azure().fault({{"kind", "status"}, {"status", status}, {"body", body}, {"path", "/oauth2/v2.0/token"}});
+    const auto listed = list(login);
+    world_.azure().heal();
+    return listed;
+  };
+  for (const int status : {400, 401, 403}) {
+    for (const char* const code : {"temporarily_unavailable", "server_error", "invalid_request", "Unavailable"}) {
+      EXPECT_TRUE(fails(answered(status, code, 90033), ErrorCode::KeyVaultUnavailable, code)) << status;
+    }
+    for (const char* const code :
+         {"invalid_client", "unauthorized_client", "invalid_grant", "access_denied", "invalid_resource"}) {
+      EXPECT_TRUE(fails(answered(status, code, 7000215), ErrorCode::KeyVaultDenied, code)) << status;
+    }
+  }
+  // This machine's clock, not its right.
+  EXPECT_TRUE(fails(answered(401, "invalid_client", 700024), ErrorCode::KeyVaultUnavailable, "clock"));
+  // The resource is missing in the tenant: the wrong tenant, no disabled identity.
+  EXPECT_TRUE(fails(answered(400, "invalid_resource", 500011), ErrorCode::KeyVaultDenied, "AADSTS500011"));
+  EXPECT_TRUE(fails(answered(400, "unauthorized_client", 7000112), ErrorCode::IdentityDisabled));
+}
+
 TEST_F(AzureServerLogin, ApplicationsLogInWithASecret) {
   const ProviderOptions login{
       {"auth", "client-secret"}, {"client-id", kAzureClient}, {"secret-file", "/secret"}, {"tenant", kAzureTenant}};
