@@ -24,6 +24,7 @@ struct Meaning {
   std::string_view text;
   ErrorCode code;
 };
+constexpr std::string_view kRsaFailure = "failed to RSA decrypt";
 constexpr std::array<Meaning, 12> kMeanings{{
     {"disallowed by policy (too old)", ErrorCode::KeyVersionDisabled},
     {"encryption key not found", ErrorCode::KeyNotFound},
@@ -33,21 +34,40 @@ constexpr std::array<Meaning, 12> kMeanings{{
     {"no such key version", ErrorCode::KeyVersionNotFound},
     {"less than the minimum encryption key version", ErrorCode::KeyVersionExpired},
     {"message authentication failed", ErrorCode::AuthenticationFailed},
-    {"failed to RSA decrypt", ErrorCode::AuthenticationFailed},
+    {kRsaFailure, ErrorCode::AuthenticationFailed},
     {"decryption error", ErrorCode::AuthenticationFailed},
     {"invalid ciphertext", ErrorCode::AuthenticationFailed},
     {"could not decode base64", ErrorCode::AuthenticationFailed},
 }};
 
 std::optional<ErrorCode> meaning_of(const HttpAnswer& answer) {
-  // RSA decryption that fails is an internal error (500) to the engine.
   if (answer.status != kBadRequest && answer.status != kServerErrors) return std::nullopt;
   for (const std::string& text : parse_transit_errors(answer.body).value_or(std::vector<std::string>())) {
     for (const Meaning& meaning : kMeanings) {
+      // RSA decryption that fails is an internal error (500) to the engine. Nothing else is: the same texts in a 500
+      // are the server's own trouble, with its storage for example.
+      if (answer.status == kServerErrors && meaning.text != kRsaFailure) continue;
       if (text.find(meaning.text) != std::string::npos) return meaning.code;
     }
   }
   return std::nullopt;
+}
+
+// What a refused AppRole login says, in lower case, from 0.x on. A login gets a 400 for other reasons too, which say
+// nothing of the role: a cluster that became a secondary of disaster recovery, a mount or a namespace that is missing.
+constexpr std::array<std::string_view, 7> kLoginRefusals{
+    "invalid role",    "invalid secret",       "missing role_id",     "missing secret_id",
+    "validate secret", "unauthorized through", "unauthorized by cidr"};
+
+bool refuses_login(const HttpAnswer& answer) {
+  if (answer.status != kBadRequest) return false;
+  for (std::string text : parse_transit_errors(answer.body).value_or(std::vector<std::string>())) {
+    std::ranges::transform(text, text.begin(),
+                           [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 32) : c; });
+    const auto says = [&](std::string_view part) { return text.find(part) != std::string::npos; };
+    if (std::ranges::any_of(kLoginRefusals, says)) return true;
+  }
+  return false;
 }
 
 // ": TEXT; TEXT" of the answer's errors; empty if it has none.
@@ -103,7 +123,7 @@ Result<std::shared_ptr<const TransitConnection::Token>> TransitConnection::log_i
   request.body += "}";
   const std::int64_t asked_nanos = env_.clock().monotonic_nanos();
   VAULTFS_ASSIGN_OR_RETURN(const HttpAnswer answer, call.send(request));
-  if (answer.status == kBadRequest && parse_transit_errors(answer.body)) {
+  if (refuses_login(answer)) {
     return Error{ErrorCode::KeyVaultDenied,
                  "the AppRole login was refused" + said_by(answer, request) + "; check role-id and secret-id-file"};
   }

@@ -1,6 +1,7 @@
 #include "crypto/keyvault/transit_key_vault.h"
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "crypto/keyvault/http_curl.h"
@@ -63,8 +64,12 @@ class TransitKeyVault final : public AdministeredKeyVault {
     return name_ + "/" + key + "/" + std::string(version);
   }
 
+  // NotSupportedByProvider unless the ciphertext, which was made with associated data, opens with them only.
+  [[nodiscard]] Status check_authenticates(HttpCall& call, const std::string& key, std::string_view ciphertext);
+
   const std::string name_;
   TransitConnection connection_;
+  std::atomic<bool> authenticates_{false};  // the server was seen to heed associated data
 };
 
 std::string_view algorithm_of(const TransitKey& key) noexcept {
@@ -201,8 +206,26 @@ Result<Bytes> TransitKeyVault::wrap(const std::string& key, const std::string& v
     VAULTFS_ASSIGN_OR_RETURN(const HttpAnswer answer, connection_.send(call, std::move(request)));
     const auto ciphertext = parse_transit_ciphertext(answer.body, found.version);
     if (!ciphertext.ok()) return with_context(ciphertext.error(), "the key vault " + name_);
+    if (found.algorithm == kAesAlgorithm) VAULTFS_RETURN_IF_ERROR(check_authenticates(call, key, *ciphertext));
     return to_bytes(bytes_of(*ciphertext));
   });
+}
+
+// Servers before Vault 1.13 ignore the field that they do not know, when they encrypt and when they decrypt. Such a
+// wrap would open until the server is updated, and never again.
+Status TransitKeyVault::check_authenticates(HttpCall& call, const std::string& key, std::string_view ciphertext) {
+  if (authenticates_) return ok_status();
+  HttpRequest request = connection_.request("POST", "decrypt", key);
+  request.body = "{\"ciphertext\":\"";
+  request.body.append(ciphertext).append("\"}");
+  const auto opened = connection_.send(call, std::move(request));
+  if (opened.ok()) {
+    return not_supported("wrap with associated data: the server takes no notice of them",
+                         "update it to Vault 1.13 or later, or to OpenBao");
+  }
+  if (opened.code() != ErrorCode::AuthenticationFailed) return opened.error();
+  authenticates_ = true;
+  return ok_status();
 }
 
 Result<SecretBuffer> TransitKeyVault::unwrap(const std::string& key, const std::string& version,

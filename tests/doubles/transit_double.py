@@ -111,7 +111,7 @@ class Transit(rest_double.Service):
         self.namespace, self.lease = None, 3600
         self.logins = {}  # token → time of expiry
         self.login_count = 0
-        self.sealed = self.standby = self.denied = False
+        self.sealed = self.standby = self.denied = self.ignores_associated_data = False
         self.initialized = True
 
     # --- requests ---
@@ -250,7 +250,7 @@ class Transit(rest_double.Service):
             key.versions.pop(version, None)
 
     def associated_data(self, body, key):
-        if "associated_data" not in body:
+        if "associated_data" not in body or self.ignores_associated_data:  # as Vault before 1.13
             return None
         if key.is_rsa():
             raise refuse(400, f"'[0].associated_data' provided for non-AEAD cipher suite {key.kind}")
@@ -335,6 +335,7 @@ class Transit(rest_double.Service):
             self.sealed = command.get("sealed", False)
             self.standby = command.get("standby", False)
             self.initialized = command.get("initialized", True)
+            self.ignores_associated_data = command.get("ignores_associated_data", False)
         elif what == "deny":
             self.denied = command["on"]
         elif what == "credentials":

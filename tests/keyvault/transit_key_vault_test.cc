@@ -4,6 +4,7 @@
 
 #include <thread>
 
+#include "tests/keyvault/freed_heap.h"
 #include "tests/keyvault/transit_fixture.h"
 
 namespace vaultfs {
@@ -132,6 +133,86 @@ TEST_F(TransitServerTest, WrapsOpenInTheirOwnFormOnly) {
   }
   EXPECT_TRUE(fails(vault_->unwrap("kek", "2", algorithm, bytes_of(wrapped)), ErrorCode::AuthenticationFailed));
   EXPECT_TRUE(fails(vault_->unwrap("kek", "01", algorithm, bytes_of(wrapped)), ErrorCode::KeyVersionNotFound));
+}
+
+TEST_F(TransitServerTest, NothingUnwrappedStaysInTheHeap) {
+  world_.create("kek");
+  world_.engine().ask({{"do", "credentials"}, {"role_id", "role"}, {"secret_id", "the-secret-id-of-the-role"}});
+  world_.machine().write_secret("/secret-id", "the-secret-id-of-the-role");
+  ProviderOptions options = world_.options();
+  options.erase("token-file");
+  options["role-id"] = "role";
+  options["secret-id-file"] = "/secret-id";
+  const std::string algorithm = value_of(vault_->wrap_algorithm("kek", "1"));
+  const Bytes wrapped = value_of(vault_->wrap("kek", "1", bytes_of(kContent)));
+  const std::string encoded = to_base64(bytes_of(kContent));
+  // The end of it: a parser's buffer gets the next word on top of the beginning.
+  for (const std::string& text :
+       {std::string(kContent.substr(0, 20)), encoded.substr(encoded.size() - 20), std::string("hvs.")}) {
+    const FreedHeapWatch watch(text);
+    const auto vault = world_.open(options);
+    const SecretBuffer opened = value_of(vault->unwrap("kek", "1", algorithm, wrapped));
+    EXPECT_TRUE(bytes_equal(opened.view(), bytes_of(kContent)));  // without a text of it
+    value_of(vault->wrap("kek", "1", bytes_of(kContent)));
+    EXPECT_EQ(FreedHeapWatch::sightings(), 0) << text;
+  }
+}
+
+TEST_F(TransitServerTest, ACutOffOrMisledLoginIsNoRefusal) {
+  world_.create("kek");
+  ProviderOptions options = world_.options();
+  options.erase("token-file");
+  options["role-id"] = "role";
+  options["secret-id-file"] = "/secret-id";
+  world_.machine().write_secret("/secret-id", "the-secret-id-of-the-role");
+  const auto login_answers = [&](int status, const char* text) {
+    world_.engine().fault(
+        {{"kind", "status"}, {"status", status}, {"body", {{"errors", {text}}}}, {"path", "/auth/approle/login"}});
+    const auto listed = world_.open(options)->list_versions("kek");
+    world_.engine().heal();
+    return listed;
+  };
+  // A cluster that became a secondary of disaster recovery, and paths that are not mounted.
+  for (const char* const text : {"path disabled in replication DR secondary mode", "missing client token"}) {
+    EXPECT_TRUE(fails(login_answers(400, text), ErrorCode::KeyVaultUnavailable, text));
+  }
+  for (const char* const text :
+       {"invalid role or secret ID", "invalid role ID", "invalid secret id", "missing secret_id",
+        "failed to validate secret_id: invalid secret_id",
+        "source address \"10.0.0.1\" unauthorized through CIDR restrictions on the secret ID"}) {
+    EXPECT_TRUE(fails(login_answers(400, text), ErrorCode::KeyVaultDenied, "AppRole"));
+  }
+  EXPECT_TRUE(fails(login_answers(403, "permission denied"), ErrorCode::KeyVaultDenied));
+}
+
+TEST_F(TransitServerTest, AServerThatIgnoresAssociatedDataWrapsNothing) {
+  world_.create("kek");
+  world_.engine().ask({{"do", "server"}, {"ignores_associated_data", true}});
+  EXPECT_TRUE(fails(vault_->wrap("kek", "1", bytes_of(kContent)), ErrorCode::NotSupportedByProvider, "1.13"));
+  EXPECT_TRUE(fails(vault_->wrap("kek", "1", bytes_of(kContent)), ErrorCode::NotSupportedByProvider, "1.13"));
+  // Updated.
+  world_.engine().ask({{"do", "server"}});
+  const Bytes wrapped = value_of(vault_->wrap("kek", "1", bytes_of(kContent)));
+  EXPECT_EQ(text_of(value_of(vault_->unwrap("kek", "1", value_of(vault_->wrap_algorithm("kek", "1")), wrapped))),
+            kContent);
+  // It is asked once.
+  world_.engine().requests();
+  value_of(vault_->wrap("kek", "1", bytes_of(kContent)));
+  EXPECT_EQ(world_.engine().requests().size(), 2U);
+  world_.create("pair", "rsa-2048");
+  value_of(vault_->wrap("pair", "1", bytes_of(kContent)));
+}
+
+TEST_F(TransitServerTest, TroubleInsideTheServerIsNoDamage) {
+  world_.create("kek");
+  const std::string algorithm = value_of(vault_->wrap_algorithm("kek", "1"));
+  const Bytes wrapped = value_of(vault_->wrap("kek", "1", bytes_of(kContent)));
+  const nlohmann::json body{
+      {"errors", {"1 error occurred: * decryption failed: cipher: message authentication failed"}}};
+  world_.engine().fault({{"kind", "status"}, {"status", 500}, {"body", body}, {"path", "/decrypt/"}});
+  EXPECT_TRUE(fails(vault_->unwrap("kek", "1", algorithm, wrapped), ErrorCode::KeyVaultUnavailable));
+  world_.engine().fault({{"kind", "status"}, {"status", 400}, {"body", body}, {"path", "/decrypt/"}});
+  EXPECT_TRUE(fails(vault_->unwrap("kek", "1", algorithm, wrapped), ErrorCode::AuthenticationFailed));
 }
 
 TEST_F(TransitServerTest, AppRoleLogsInOnceAndAgainWhenItMust) {
