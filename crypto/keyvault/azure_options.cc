@@ -101,6 +101,7 @@ Status parse_application(const ProviderOptions& login, AzureOptions& parsed) {
 
 Status parse_login(const ProviderOptions& login, AzureOptions& parsed) {
   for (const auto& [name, value] : login) {
+    VAULTFS_RETURN_IF_ERROR(check_absolute_file(name, value));
     if (name == "secret-file" || name == "certificate-file") continue;
     if (value.empty() || !(name == "tenant" ? is_tenant(value) : is_id(value))) {
       return invalid(name, "it is not of the form of such an id");

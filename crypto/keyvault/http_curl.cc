@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "crypto/keyvault/private_file.h"
+#include "crypto/keyvault/trusted_file.h"
 #include "crypto/secret_buffer.h"
 
 namespace vaultfs {
@@ -266,7 +267,7 @@ class CurlTransport final : public HttpTransport {
   Result<TlsMaterial> read_tls() {
     TlsMaterial tls;
     if (files_.authorities) {
-      VAULTFS_ASSIGN_OR_RETURN(tls.authorities, read_certificates(*files_.authorities));
+      VAULTFS_ASSIGN_OR_RETURN(tls.authorities, read_authorities(*files_.authorities));
     }
     if (files_.client_certificate && files_.client_key) {
       VAULTFS_ASSIGN_OR_RETURN(tls.client_certificate, read_certificates(*files_.client_certificate));
@@ -277,8 +278,17 @@ class CurlTransport final : public HttpTransport {
     return tls;
   }
 
+  // Whom to believe that he is the key vault: from a file that only its owner can change.
+  Result<Bytes> read_authorities(const Env::Path& path) {
+    return check_certificates(
+        path, read_trusted_file(env_, path, kPemLimitBytes, "say whom vaultfs takes for the key vault"));
+  }
+
   Result<Bytes> read_certificates(const Env::Path& path) {
-    auto bytes = read_file(env_, path, kPemLimitBytes);
+    return check_certificates(path, read_file(env_, path, kPemLimitBytes));
+  }
+
+  static Result<Bytes> check_certificates(const Env::Path& path, Result<Bytes> bytes) {
     if (!bytes.ok()) return as_outage(bytes.error());
     if (text_of(*bytes).find("-----BEGIN ") == std::string_view::npos) {
       return Error{ErrorCode::KeyVaultUnavailable, path.string() + " holds no certificate in PEM"};

@@ -28,8 +28,16 @@ Status check_known_options(const ProviderOptions& options, std::span<const std::
                                                    printable(name) + "\"; the known ones: " + names};
     }
     if (value.empty()) return invalid(name, "it has no value; the known options: " + names);
+    VAULTFS_RETURN_IF_ERROR(check_absolute_file(name, value));
   }
   return ok_status();
+}
+
+Status check_absolute_file(std::string_view name, std::string_view value) {
+  if (!name.ends_with("-file") || (value.starts_with('/') && value.find('\0') == std::string_view::npos)) {
+    return ok_status();
+  }
+  return invalid(name, printable(value) + " is no absolute path");
 }
 
 std::optional<std::string> option_value(const ProviderOptions& options, std::string_view name) {

@@ -18,9 +18,14 @@ namespace vaultfs {
 
 // Options that the providers over http have in common. What is wrong is InvalidArgument naming the option.
 
-// Fails at the first option that is none of `known`, and at one without a value; the message lists them.
+// Fails at the first option that is none of `known`, at one without a value, and at a file whose path is relative; the
+// message lists the known ones.
 [[nodiscard]] Status check_known_options(const ProviderOptions& options, std::span<const std::string_view> known,
                                          std::string_view provider);
+
+// "…-file" options take absolute paths: a mount's process works from another directory than the command that registered
+// the key vault, and what lies in the caller's directory is anybody's. Success for options that name no file.
+[[nodiscard]] Status check_absolute_file(std::string_view name, std::string_view value);
 
 // The value; nothing if the option is not given.
 [[nodiscard]] std::optional<std::string> option_value(const ProviderOptions& options, std::string_view name);

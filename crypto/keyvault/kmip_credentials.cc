@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "crypto/keyvault/private_file.h"
+#include "crypto/keyvault/trusted_file.h"
 #include "crypto/secret_buffer.h"
 
 namespace vaultfs {
@@ -35,8 +36,8 @@ Error unreadable(const char* option, const Env::Path& path, const Error& error) 
 // Refuses to ask for a passphrase, which OpenSSL would do on the terminal.
 int no_passphrase(char*, int, int, void*) { return -1; }
 
-Result<std::vector<Certificate>> read_certificates(Env& env, const char* option, const Env::Path& path) {
-  const auto text = read_file(env, path, kPemLimitBytes);
+Result<std::vector<Certificate>> parse_certificates(const char* option, const Env::Path& path,
+                                                    const Result<Bytes>& text) {
   if (!text.ok()) return unreadable(option, path, text.error());
   const BioHandle bio(BIO_new_mem_buf(text->data(), static_cast<int>(text->size())));
   if (!bio) return openssl_error(ErrorCode::MemoryLockFailed, "no memory for certificates");
@@ -56,7 +57,10 @@ Result<std::vector<Certificate>> read_certificates(Env& env, const char* option,
 }
 
 Status load_ca(Env& env, const KmipSettings& settings, SSL_CTX* context) {
-  VAULTFS_ASSIGN_OR_RETURN(const auto certificates, read_certificates(env, "ca-file", settings.ca_file));
+  // Whom to believe that he is the key vault: from a file that only its owner can change.
+  const auto text =
+      read_trusted_file(env, settings.ca_file, kPemLimitBytes, "say whom vaultfs takes for the key vault");
+  VAULTFS_ASSIGN_OR_RETURN(const auto certificates, parse_certificates("ca-file", settings.ca_file, text));
   X509_STORE* const store = SSL_CTX_get_cert_store(context);
   for (const Certificate& certificate : certificates) {
     if (X509_STORE_add_cert(store, certificate.get()) != 1) {
@@ -67,7 +71,8 @@ Status load_ca(Env& env, const KmipSettings& settings, SSL_CTX* context) {
 }
 
 Status load_client(Env& env, const KmipSettings& settings, SSL_CTX* context) {
-  VAULTFS_ASSIGN_OR_RETURN(auto chain, read_certificates(env, "client-cert-file", settings.client_cert_file));
+  VAULTFS_ASSIGN_OR_RETURN(auto chain, parse_certificates("client-cert-file", settings.client_cert_file,
+                                                          read_file(env, settings.client_cert_file, kPemLimitBytes)));
   if (SSL_CTX_use_certificate(context, chain.front().get()) != 1) {
     return openssl_error(ErrorCode::KeyVaultUnavailable, "the client-cert-file can't be used");
   }

@@ -45,6 +45,10 @@ TEST(AzureOptions, AreRefusedByName) {
   EXPECT_TRUE(refused({{"authority-address", "http://login.example"}}, "authority-address"));
   EXPECT_TRUE(refused({{"region", std::string(65, 'r')}}, "region"));
   EXPECT_TRUE(refused({{"timeout", "0"}}, "timeout"));
+  EXPECT_TRUE(refused({{"ca-file", "ca.pem"}}, "ca-file: ca.pem is no absolute path"));
+  EXPECT_TRUE(refused({{"auth", "client-secret"}, {"client-id", "c"}, {"secret-file", "s"}}, "no absolute path"));
+  EXPECT_TRUE(
+      refused({{"auth", "client-certificate"}, {"client-id", "c"}, {"certificate-file", "./c"}}, "no absolute path"));
   succeed(check_azure_options(with(kGood, {{"auth", "client-secret"}, {"client-id", "c"}, {"secret-file", "/s"}})));
 }
 
@@ -66,6 +70,7 @@ TEST(AzureOptions, AnIdentityGoesBeforeTheKeyVault) {
   EXPECT_EQ(certificate.secret_file, "");
   EXPECT_TRUE(fails(parse({}, {{"client-id", "a"}, {"object-id", "b"}}), ErrorCode::InvalidArgument, "object-id"));
   EXPECT_TRUE(fails(parse({}, {{"client-id", "a&b=c"}}), ErrorCode::InvalidArgument, "client-id"));
+  EXPECT_TRUE(fails(parse({}, {{"client-id", "c"}, {"secret-file", "s"}}), ErrorCode::InvalidArgument, "secret-file"));
   // Options for other providers are not this one's business.
   EXPECT_EQ(value_of(parse({}, {{"token-file", "/t"}, {"address", "https://evil.example"}})).address.host,
             "office.vault.azure.net");

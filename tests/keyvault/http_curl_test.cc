@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <thread>
 
@@ -62,6 +63,28 @@ TEST_F(TransitServerHttp, FilesOfTheConfigurationThatAreNoGoodAreNamed) {
   machine_.write_secret("/damaged.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
   EXPECT_TRUE(fails(exchange(request(), {"/damaged.pem", {}, {}}), ErrorCode::KeyVaultUnavailable));
   EXPECT_TRUE(server_.requests().empty());
+}
+
+// Whoever may write the file of authorities would be the key vault for root's own process.
+TEST_F(TransitServerHttp, AuthoritiesAreReadFromTheirOwnersFileOnly) {
+  const ScratchDirectory files;
+  const auto path = files / "ca.pem";
+  std::filesystem::copy_file(server_.file("ca.pem"), path);
+  const auto status = [&]() -> Result<int> {
+    VAULTFS_ASSIGN_OR_RETURN(const auto session, make_curl_transport(posix_env(), {path, {}, {}})->open_session());
+    VAULTFS_ASSIGN_OR_RETURN(const HttpAnswer answer, session->exchange(request(), std::chrono::seconds(20)));
+    return answer.status;
+  };
+  ASSERT_EQ(::chmod(path.c_str(), 0644), 0);
+  EXPECT_EQ(value_of(status()), 200);
+  for (const mode_t mode : {0664, 0646}) {
+    ASSERT_EQ(::chmod(path.c_str(), mode), 0);
+    EXPECT_TRUE(fails(status(), ErrorCode::PermissionDenied, "can be written by others"));
+  }
+  ASSERT_EQ(::chmod(path.c_str(), 0644), 0);
+  if (::geteuid() != 0) return;
+  ASSERT_EQ(::chown(path.c_str(), 65534, 65534), 0);
+  EXPECT_TRUE(fails(status(), ErrorCode::PermissionDenied, "belongs to user 65534"));
 }
 
 TEST_F(TransitServerHttp, BrokenExchangesMayBeTriedAgain) {

@@ -179,6 +179,11 @@ TEST_F(KmipServerFaults, FilesThatCannotBeUsedAreNamed) {
   const auto broken = server_.file("broken.pem");
   std::ofstream(broken) << "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
   EXPECT_TRUE(fails(with("ca-file", broken), ErrorCode::KeyVaultUnavailable, "broken.pem"));
+  // Who may write it could be the key vault.
+  const auto shared = server_.file("shared-ca.pem");
+  std::filesystem::copy_file(server_.file("ca.pem"), shared, std::filesystem::copy_options::overwrite_existing);
+  std::filesystem::permissions(shared, std::filesystem::perms(0664));
+  EXPECT_TRUE(fails(with("ca-file", shared), ErrorCode::PermissionDenied, "can be written by others"));
   EXPECT_EQ(requests(), 0);
 }
 

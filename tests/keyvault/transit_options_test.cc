@@ -44,6 +44,9 @@ TEST(TransitOptions, AreRefusedByName) {
   for (const char* const timeout : {"0", "-1", "601", "soon", "3s", ""}) {
     EXPECT_TRUE(refused(with(kGood, "timeout", timeout), "timeout")) << timeout;
   }
+  for (const char* const file : {"token-file", "secret-id-file", "ca-file", "client-cert-file", "client-key-file"}) {
+    EXPECT_TRUE(refused(with(kGood, file, "in/the/callers/directory"), "no absolute path")) << file;
+  }
   EXPECT_TRUE(refused(with(kGood, "role-id", "r"), "either token-file"));
   EXPECT_TRUE(refused({{"address", "https://b"}, {"role-id", "r"}}, "secret-id-file"));
   EXPECT_TRUE(refused({{"address", "https://b"}, {"role-id", "a b"}, {"secret-id-file", "/s"}}, "role-id"));
