@@ -147,7 +147,9 @@ Status pkcs11_generate(Pkcs11Session& writing, const Pkcs11NewKey& wanted) {
 
 Status pkcs11_set_enabled(Pkcs11Session& writing, const Pkcs11KeyObject& key, bool enabled) {
   CK_BBOOL value = enabled ? CK_TRUE : CK_FALSE;
-  std::array<CK_ATTRIBUTE, 2> wanted{pkcs11_attribute(CKA_DECRYPT, value), pkcs11_attribute(CKA_UNWRAP, value)};
+  std::vector<CK_ATTRIBUTE> wanted{pkcs11_attribute(CKA_DECRYPT, value)};
+  VAULTFS_ASSIGN_OR_RETURN(const bool wraps, writing.flag(key.handle, CKA_WRAP));
+  if (key.is_aes() && wraps) wanted.push_back(pkcs11_attribute(CKA_UNWRAP, value));
   const CK_RV answer =
       writing.functions().C_SetAttributeValue(writing.handle(), key.handle, wanted.data(), wanted.size());
   if (answer == CKR_ACTION_PROHIBITED || template_refused(answer)) {

@@ -29,8 +29,9 @@ struct Pkcs11NewKey {
 // token. NotSupportedByProvider if the token makes no such keys, or keeps no dates that matter.
 [[nodiscard]] Status pkcs11_generate(Pkcs11Session& writing, const Pkcs11NewKey& wanted);
 
-// Sets CKA_DECRYPT and CKA_UNWRAP. NotSupportedByProvider if the token or the object (CKA_MODIFIABLE) does not allow
-// it.
+// Sets CKA_DECRYPT, which is all that an RSA pair and AES-GCM need, and CKA_UNWRAP of an AES key that may wrap
+// (CKA_WRAP): an AES key wrap needs it, and a key whose owner never allowed wrapping is not to learn it.
+// NotSupportedByProvider if the token or the object (CKA_MODIFIABLE) does not allow it.
 [[nodiscard]] Status pkcs11_set_enabled(Pkcs11Session& writing, const Pkcs11KeyObject& key, bool enabled);
 
 }  // namespace vaultfs

@@ -116,7 +116,8 @@ class Pkcs11KeyVault final : public AdministeredKeyVault {
   template <typename T>
   [[nodiscard]] Result<T> in_session(Work<T> work);
   // What a login needs, read before it is known whether one is needed: the module's thread does no file I/O.
-  [[nodiscard]] Result<std::shared_ptr<Pkcs11Login>> prepare_login();
+  [[nodiscard]] std::shared_ptr<Pkcs11Login> prepare_login();
+  // Keeps what came of a login for other processes.
   [[nodiscard]] Status remember(const Pkcs11Login& login);
 
   [[nodiscard]] Bytes random_bytes(std::size_t size);
@@ -181,7 +182,7 @@ Status check_may_wrap(const KeyVersionInfo& version, const std::string& shown, s
 
 template <typename T>
 Result<T> Pkcs11KeyVault::in_session(Work<T> work) {
-  VAULTFS_ASSIGN_OR_RETURN(const std::shared_ptr<Pkcs11Login> login, prepare_login());
+  const std::shared_ptr<Pkcs11Login> login = prepare_login();
   auto result = module_.run<std::pair<Result<T>, Pkcs11Login>>(
       options_.timeout, [token = token_, login, work = std::move(work)](Pkcs11Library& library) {
         auto answer =
@@ -189,12 +190,15 @@ Result<T> Pkcs11KeyVault::in_session(Work<T> work) {
         return Result<std::pair<Result<T>, Pkcs11Login>>({std::move(answer), std::move(*login)});
       });
   if (!result.ok()) return with_context(result.error(), "key vault " + name_);
-  VAULTFS_RETURN_IF_ERROR(remember(result->second));
-  if (!result->first.ok()) return with_context(result->first.error(), "key vault " + name_);
-  return std::move(result->first);
+  // The answer is the token's, whatever becomes of the file. One that can't be removed is tried again by the next call.
+  const Status remembered = remember(result->second);
+  if (result->first.ok()) return std::move(result->first);
+  Error refusal = with_context(result->first.error(), "key vault " + name_);
+  if (!remembered.ok()) refusal.message += "; and other processes can't be told: " + remembered.error().message;
+  return refusal;
 }
 
-Result<std::shared_ptr<Pkcs11Login>> Pkcs11KeyVault::prepare_login() {
+std::shared_ptr<Pkcs11Login> Pkcs11KeyVault::prepare_login() {
   auto login = std::make_shared<Pkcs11Login>();
   login->salt = random_bytes(Pkcs11RefusedPin::kSaltBytes);
   if (options_.pin_file) {
@@ -203,8 +207,8 @@ Result<std::shared_ptr<Pkcs11Login>> Pkcs11KeyVault::prepare_login() {
     login->pin_source = options_.pin_file->string();
   }
   const bool stored_before = refusal_stored_;
-  VAULTFS_ASSIGN_OR_RETURN(login->refused, read_pkcs11_refused_pin(env_, directory_));
-  login->forgotten = stored_before && !login->refused;
+  login->refused = read_pkcs11_refused_pin(env_, directory_);
+  login->forgotten = stored_before && login->refused.ok() && !login->refused->has_value();
   return login;
 }
 
@@ -212,9 +216,9 @@ Status Pkcs11KeyVault::remember(const Pkcs11Login& login) {
   if (login.refused_now) {
     VAULTFS_RETURN_IF_ERROR(write_pkcs11_refused_pin(env_, directory_, *login.refused_now));
     refusal_stored_ = true;
-  } else if (login.accepted && (login.refused || refusal_stored_)) {
-    refusal_stored_ = false;
+  } else if (login.accepted && (login.refused->has_value() || refusal_stored_)) {
     VAULTFS_RETURN_IF_ERROR(forget_pkcs11_refused_pin(env_, directory_));
+    refusal_stored_ = false;
   }
   return ok_status();
 }
@@ -345,6 +349,9 @@ Result<KeyVersionInfo> Pkcs11KeyVault::generate(Pkcs11NewKey wanted, const KeyOp
   }
   const Status made = in_session<void>(
       [wanted, must_be_new, where = shown(wanted.label)](Pkcs11Session& session, Pkcs11Token& token) -> Status {
+        // This runs a second time if the session was lost: by then the first run may have made the key.
+        VAULTFS_ASSIGN_OR_RETURN(const auto made_before, pkcs11_find_versions(session, wanted.label, wanted.id));
+        if (!made_before.empty()) return ok_status();
         if (must_be_new) {
           const auto there = pkcs11_find_versions(session, wanted.label, std::nullopt);
           if (there.ok()) {

@@ -24,11 +24,11 @@ namespace vaultfs {
 // pkcs11_first_seen.h). Several machines agree on the order where all versions have a start date; those that
 // create_key makes have one, and those of rotate_key if the others have.
 //
-// Enabled means CKA_DECRYPT. set_enabled changes CKA_DECRYPT and CKA_UNWRAP, which is reversible. A token refuses to
-// decrypt under a disabled version by itself; that it wraps no more is our rule, as the public key stays what it is.
-// A token has no soft delete: delete_key is NotSupportedByProvider.
+// Enabled means CKA_DECRYPT. set_enabled changes CKA_DECRYPT (and CKA_UNWRAP of AES keys), which is reversible. A token
+// refuses to decrypt under a disabled version by itself; that it wraps no more is our rule, as the public key stays
+// what it is. A token has no soft delete: delete_key is NotSupportedByProvider.
 //
-// Algorithms: "RSA-OAEP-256" or "RSA-OAEP" (pkcs11_oaep.h), "A256GCM" or "AES-KWP" (pkcs11_wrapping.h says which and
+// Algorithms: "RSA-OAEP-256" or "RSA-OAEP" (pkcs11_oaep.h), "A256GCM" or "A256KWP" (pkcs11_wrapping.h says which and
 // why), found out by trying, once for each key vault object and type of key.
 //
 // Trouble. A module runs on a thread of its own and gets `timeout`: beyond it the call is KeyVaultUnavailable, and so

@@ -2,43 +2,31 @@
 
 #include <algorithm>
 
-#include "crypto/hash.h"
 #include "crypto/keyvault/json_members.h"
 #include "crypto/keyvault/private_file.h"
+#include "crypto/passphrase.h"
 
 namespace vaultfs {
 namespace {
 
 constexpr std::size_t kPinLimitBytes = 255;
 constexpr std::uint64_t kRefusedLimitBytes = 4096;
-constexpr std::uint32_t kGroupAndWorld = 077;
 constexpr std::int64_t kFormat = 1;
-
-Status check_pin_file(Env& env, const std::filesystem::path& path) {
-  VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env.info(path));
-  if (info.kind == FileKind::missing) {
-    return Error{ErrorCode::KeyVaultUnavailable, "the PIN file " + path.string() + " is missing; put it back"};
-  }
-  if (info.kind != FileKind::file) {
-    return Error{ErrorCode::InvalidArgument, "the PIN file " + path.string() + " is not a regular file"};
-  }
-  if ((info.mode & kGroupAndWorld) != 0) {
-    return Error{ErrorCode::PermissionDenied, "others than its owner may use the PIN file " + path.string() +
-                                                  "; change the PIN, then: chmod 600 " + path.string()};
-  }
-  return check_trusted_owner(path, info.owner);
-}
+constexpr std::size_t kStretchedBytes = 32;
+constexpr Argon2Cost kStretch{.memory_kib = 64 * 1024, .passes = 3};  // RFC 9106 section 4, but for the lanes
 
 }  // namespace
 
 Result<SecretBuffer> read_pkcs11_pin(Env& env, const std::filesystem::path& path) {
-  VAULTFS_RETURN_IF_ERROR(check_pin_file(env, path));
-  VAULTFS_ASSIGN_OR_RETURN(const auto file, env.open(path, OpenMode::read_only));
-  // One byte for the newline, one to see that there is more.
-  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer content, SecretBuffer::allocate(kPinLimitBytes + 2));
-  VAULTFS_ASSIGN_OR_RETURN(std::size_t size, file->read_at(0, content.mutable_view()));
-  if (size > 0 && content.view()[size - 1] == std::byte{'\n'}) --size;
-  const ByteView pin = content.view().first(size);
+  // One byte more for the newline.
+  const auto content = read_private_file(env, path, kPinLimitBytes + 1);
+  if (!content.ok()) {
+    if (content.code() != ErrorCode::NotFound) return with_context(content.error(), "the PIN file");
+    return Error{ErrorCode::KeyVaultUnavailable, "the PIN file " + path.string() + " is missing; put it back"};
+  }
+  std::size_t size = content->size();
+  if (size > 0 && content->view()[size - 1] == std::byte{'\n'}) --size;
+  const ByteView pin = content->view().first(size);
   if (pin.empty() || pin.size() > kPinLimitBytes ||
       std::ranges::any_of(pin, [](std::byte b) { return b == std::byte{'\n'} || b == std::byte{0}; })) {
     return Error{ErrorCode::InvalidArgument,
@@ -47,17 +35,19 @@ Result<SecretBuffer> read_pkcs11_pin(Env& env, const std::filesystem::path& path
   return SecretBuffer::copy_of(pin);
 }
 
-Pkcs11RefusedPin Pkcs11RefusedPin::of(const SecretBuffer& pin, ByteView salt, bool counted) {
-  return {to_bytes(salt), to_bytes(hmac_sha256(salt, {pin.view()}).view()), counted};
+Result<Pkcs11RefusedPin> Pkcs11RefusedPin::of(const SecretBuffer& pin, ByteView salt, bool counted) {
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer stretched, stretch_passphrase(pin, salt, kStretch));
+  return Pkcs11RefusedPin{to_bytes(salt), to_bytes(stretched.view()), counted};
 }
 
-bool Pkcs11RefusedPin::is(const SecretBuffer& pin) const {
-  return constant_time_equal(hmac_sha256(salt, {pin.view()}).view(), mac);
+Result<bool> Pkcs11RefusedPin::is(const SecretBuffer& pin) const {
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer other, stretch_passphrase(pin, salt, kStretch));
+  return constant_time_equal(other.view(), stretched);
 }
 
 std::string Pkcs11RefusedPin::encode() const {
   return json_state_text(
-      {{"format", kFormat}, {"salt", to_base64(salt)}, {"mac", to_base64(mac)}, {"counted", counted}});
+      {{"format", kFormat}, {"salt", to_base64(salt)}, {"argon2id", to_base64(stretched)}, {"counted", counted}});
 }
 
 Result<Pkcs11RefusedPin> Pkcs11RefusedPin::decode(std::string_view json, const std::string& path) {
@@ -65,10 +55,10 @@ Result<Pkcs11RefusedPin> Pkcs11RefusedPin::decode(std::string_view json, const s
   JsonMembers members(parsed, path);
   Pkcs11RefusedPin refused;
   refused.salt = members.base64("salt");
-  refused.mac = members.base64("mac");
+  refused.stretched = members.base64("argon2id");
   refused.counted = members.boolean("counted");
   if (refused.salt.size() != kSaltBytes) members.fail("its salt has not 16 bytes");
-  if (refused.mac.size() != Digest::kSize) members.fail("its mac has not 32 bytes");
+  if (refused.stretched.size() != kStretchedBytes) members.fail("its argon2id has not 32 bytes");
   VAULTFS_RETURN_IF_ERROR(members.finish());
   return refused;
 }

@@ -23,14 +23,17 @@ struct Pkcs11RefusedPin {
   static constexpr std::size_t kSaltBytes = 16;
 
   Bytes salt;  // 16 random bytes
-  Bytes mac;   // HMAC-SHA-256(salt, PIN): no better hidden than the PIN file beside it, so the file has the same mode
+  // Argon2id of the PIN (passphrase.h; 64 MiB, 3 passes). A PIN of few digits is found by trying all the same, only not
+  // at once: what protects the file is its mode. The PIN file itself may be on no disk at all.
+  Bytes stretched;
   // The token counted the failure (CKF_USER_PIN_COUNT_LOW, …), so that its flags will tell of a login since.
   bool counted = false;
 
-  [[nodiscard]] static Pkcs11RefusedPin of(const SecretBuffer& pin, ByteView salt, bool counted);
-  [[nodiscard]] bool is(const SecretBuffer& pin) const;
+  // Takes some tenths of a second each. Internal if there is no memory for it.
+  [[nodiscard]] static Result<Pkcs11RefusedPin> of(const SecretBuffer& pin, ByteView salt, bool counted);
+  [[nodiscard]] Result<bool> is(const SecretBuffer& pin) const;
 
-  // As stored: {"format":1,"salt","mac","counted"}. DamagedMachineState naming `path`, UnsupportedFormat.
+  // As stored: {"format":1,"salt","argon2id","counted"}. DamagedMachineState naming `path`, UnsupportedFormat.
   [[nodiscard]] std::string encode() const;
   [[nodiscard]] static Result<Pkcs11RefusedPin> decode(std::string_view json, const std::string& path);
 };

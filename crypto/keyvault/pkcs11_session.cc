@@ -46,7 +46,9 @@ Result<std::vector<CK_OBJECT_HANDLE>> Pkcs11Session::find(std::vector<CK_ATTRIBU
     std::array<CK_OBJECT_HANDLE, 64> found{};
     CK_ULONG count = 0;
     status = check("C_FindObjects", functions_.C_FindObjects(handle_, found.data(), found.size(), &count));
-    if (!status.ok() || count == 0 || count > found.size()) break;
+    // More than there is room for is no answer: what was found may be only a part.
+    if (status.ok() && count > found.size()) status = lose("C_FindObjects", CKR_BUFFER_TOO_SMALL);
+    if (!status.ok() || count == 0) break;
     objects.insert(objects.end(), found.begin(), found.begin() + static_cast<std::ptrdiff_t>(count));
     if (objects.size() > kObjectLimit) {
       status = Error{ErrorCode::NotSupportedByProvider, "the token has more than 4096 objects of one kind"};

@@ -47,6 +47,7 @@ class Pkcs11Session {
   // Success for CKR_OK, else pkcs11_error; notes a lost session.
   [[nodiscard]] Status check(const char* call, CK_RV answer);
   [[nodiscard]] bool lost() const noexcept { return lost_; }
+  void note_loss() noexcept { lost_ = true; }
   // An answer shows that the session is of no use, though no code of the module said so.
   [[nodiscard]] Error lose(const char* call, CK_RV answer);
 

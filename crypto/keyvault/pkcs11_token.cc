@@ -48,6 +48,14 @@ Result<std::vector<CK_SLOT_ID>> slots_with_token(const CK_FUNCTION_LIST& functio
   return pkcs11_error("C_GetSlotList", answer);
 }
 
+bool has_refusal(const Pkcs11Login& login) { return login.refused.ok() && login.refused->has_value(); }
+
+// The answers that are about this PIN. An expired or locked one may be the right one, and is not to be kept in any
+// form; the token's flags tell of both.
+bool is_wrong_pin(CK_RV answer) noexcept {
+  return answer == CKR_PIN_INCORRECT || answer == CKR_PIN_INVALID || answer == CKR_PIN_LEN_RANGE;
+}
+
 }  // namespace
 
 void Pkcs11Token::close(Pkcs11Library& library) noexcept {
@@ -85,7 +93,7 @@ Status Pkcs11Token::open(Pkcs11Library& library, Pkcs11Login& login) {
     library.stop();
     return library.start();
   };
-  if (!library.started_now() && (refused_ || login.refused)) VAULTFS_RETURN_IF_ERROR(start_again());
+  if (!library.started_now() && (refused_ || has_refusal(login))) VAULTFS_RETURN_IF_ERROR(start_again());
   const auto attempt = [&]() -> Status {
     const CK_FUNCTION_LIST& functions = library.functions();
     VAULTFS_ASSIGN_OR_RETURN(const CK_SLOT_ID slot, find_slot(functions));
@@ -133,10 +141,8 @@ Status Pkcs11Token::log_in(Pkcs11Session& session, Pkcs11Login& login) {
     return Error{ErrorCode::KeyVaultDenied, name + " has locked its PIN; let its security officer set a new one"};
   }
   if (login.forgotten) refused_.reset();
-  for (const std::optional<Pkcs11RefusedPin>* known : {&std::as_const(refused_), &std::as_const(login.refused)}) {
-    if (!*known || !(*known)->is(pin)) continue;
-    // A token that counted our failure and counts none any more has seen a right PIN since, or got a new one.
-    if ((*known)->counted && (token.flags & kFailureCounted) == 0) continue;
+  VAULTFS_ASSIGN_OR_RETURN(const bool known, was_refused(pin, login, token.flags));
+  if (known) {
     return Error{
         ErrorCode::KeyVaultDenied,
         name + " has refused the PIN in " + login.pin_source +
@@ -144,12 +150,23 @@ Status Pkcs11Token::log_in(Pkcs11Session& session, Pkcs11Login& login) {
             "PIN was put right at the token, delete pkcs11-refused-pin.json beside the key vault's provider.json)"};
   }
   if ((token.flags & CKF_USER_PIN_FINAL_TRY) != 0) {
-    return Error{ErrorCode::KeyVaultDenied,
+    // Nobody has refused this PIN: the failures may be another program's. So it is no denial.
+    return Error{ErrorCode::KeyVaultUnavailable,
                  name +
                      " locks its PIN at the next failure, so none is sent; log in once by other means, with "
                      "pkcs11-tool --login --test for example"};
   }
   return send_pin(session, pin, login);
+}
+
+Result<bool> Pkcs11Token::was_refused(const SecretBuffer& pin, const Pkcs11Login& login, CK_FLAGS token_flags) const {
+  // A token that counted our failure and counts none any more has seen a right PIN since, or got a new one.
+  const auto outdated = [&](bool counted) { return counted && (token_flags & kFailureCounted) == 0; };
+  if (refused_ && !outdated(refused_->counted) && constant_time_equal(refused_->pin.view(), pin.view())) return true;
+  if (!login.refused.ok()) return login.refused.error();
+  const std::optional<Pkcs11RefusedPin>& stored = *login.refused;
+  if (!stored || outdated(stored->counted)) return false;
+  return stored->is(pin);
 }
 
 Status Pkcs11Token::send_pin(Pkcs11Session& session, const SecretBuffer& pin, Pkcs11Login& login) {
@@ -163,11 +180,15 @@ Status Pkcs11Token::send_pin(Pkcs11Session& session, const SecretBuffer& pin, Pk
   }
   const Status failed = session.check("C_Login", answer);
   if (failed.code() != ErrorCode::KeyVaultDenied) return failed;
-  CK_TOKEN_INFO token{};
-  const bool counted =
-      functions.C_GetTokenInfo(session.slot(), &token) == CKR_OK && (token.flags & kFailureCounted) != 0;
-  refused_ = Pkcs11RefusedPin::of(pin, login.salt, counted);
-  login.refused_now = refused_;
+  if (is_wrong_pin(answer)) {
+    CK_TOKEN_INFO token{};
+    const bool counted =
+        functions.C_GetTokenInfo(session.slot(), &token) == CKR_OK && (token.flags & kFailureCounted) != 0;
+    VAULTFS_ASSIGN_OR_RETURN(SecretBuffer copy, SecretBuffer::copy_of(pin.view()));
+    refused_ = Refused{std::move(copy), counted};
+    auto stored = Pkcs11RefusedPin::of(pin, login.salt, counted);
+    if (stored.ok()) login.refused_now = *std::move(stored);
+  }
   return with_context(failed.error(), selector_.to_string() + ", PIN file " + login.pin_source);
 }
 

@@ -23,13 +23,14 @@ namespace vaultfs {
 struct Pkcs11Login {
   std::optional<Result<SecretBuffer>> pin;  // nothing: no PIN is configured
   std::string pin_source;                   // for messages: the path of the PIN file
-  std::optional<Pkcs11RefusedPin> refused;  // what earlier calls and other processes have learnt
-  bool forgotten = false;                   // `refused` was stored by this process, and is gone: deleted by the owner
-  Bytes salt;                               // random, for a new Pkcs11RefusedPin
+  // What earlier calls and other processes have learnt, or why it can't be read: then no PIN is sent.
+  Result<std::optional<Pkcs11RefusedPin>> refused = std::optional<Pkcs11RefusedPin>();
+  bool forgotten = false;  // `refused` was stored by this process, and is gone: deleted by the owner
+  Bytes salt;              // random, for a new Pkcs11RefusedPin
 
   // Answers.
   bool accepted = false;                        // the PIN was sent, and is right
-  std::optional<Pkcs11RefusedPin> refused_now;  // the PIN was sent, and is wrong
+  std::optional<Pkcs11RefusedPin> refused_now;  // the PIN was sent, and is wrong: to be kept for other processes
 };
 
 // The token of one key vault, and the session that is kept with it. Used on the module's thread only.
@@ -64,6 +65,8 @@ class Pkcs11Token {
                                                            nullptr, &handle)));
     Pkcs11Session writing(reading.functions(), reading.slot(), handle);
     Result<T> result = work(writing);
+    // What the token has lost, it has lost for both: with_session opens anew what it knows to be lost.
+    if (writing.lost()) reading.note_loss();
     (void)reading.functions().C_CloseSession(handle);
     return result;
   }
@@ -78,12 +81,19 @@ class Pkcs11Token {
   [[nodiscard]] Status reopen(Pkcs11Library& library, Pkcs11Login& login);
   [[nodiscard]] Result<CK_SLOT_ID> find_slot(const CK_FUNCTION_LIST& functions) const;
   [[nodiscard]] Status log_in(Pkcs11Session& session, Pkcs11Login& login);
+  // True if the PIN was refused before, and nothing says that it would be taken now.
+  [[nodiscard]] Result<bool> was_refused(const SecretBuffer& pin, const Pkcs11Login& login, CK_FLAGS token_flags) const;
   [[nodiscard]] Status send_pin(Pkcs11Session& session, const SecretBuffer& pin, Pkcs11Login& login);
 
   const Pkcs11TokenSelector selector_;
   std::unique_ptr<Pkcs11Session> session_;
   std::uint64_t generation_ = 0;  // of the module that session_ belongs to
-  std::optional<Pkcs11RefusedPin> refused_;
+  // The PIN that this object has seen refused, in locked memory like the one it is compared with.
+  struct Refused {
+    SecretBuffer pin;
+    bool counted = false;  // as Pkcs11RefusedPin's
+  };
+  std::optional<Refused> refused_;
   Pkcs11Wrapping wrapping_;
 };
 

@@ -104,6 +104,13 @@ CK_RV find_objects_init(CK_SESSION_HANDLE session, CK_ATTRIBUTE* wanted, CK_ULON
   CK_RV answer = CKR_OK;
   return intercept("C_FindObjectsInit", answer) ? answer : real()->C_FindObjectsInit(session, wanted, count);
 }
+// A fault with CKR_OK is a module that claims to have found more than there was room for.
+CK_RV find_objects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE* found, CK_ULONG room, CK_ULONG* count) {
+  CK_RV answer = CKR_OK;
+  if (!intercept("C_FindObjects", answer)) return real()->C_FindObjects(session, found, room, count);
+  *count = room + 1;
+  return answer;
+}
 CK_RV encrypt_init(CK_SESSION_HANDLE session, CK_MECHANISM* mechanism, CK_OBJECT_HANDLE key) {
   CK_RV answer = CKR_OK;
   if (intercept("C_EncryptInit", answer)) return answer;
@@ -143,6 +150,12 @@ CK_RV decrypt(CK_SESSION_HANDLE session, unsigned char* in, CK_ULONG in_size, un
 }
 CK_RV set_attribute_value(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE* values, CK_ULONG count) {
   CK_RV answer = CKR_OK;
+  {
+    const std::lock_guard lock(state().mutex);
+    for (CK_ULONG i = 0; i < count; ++i) {
+      if (values[i].type == CKA_UNWRAP) ++state().calls["C_SetAttributeValue of CKA_UNWRAP"];
+    }
+  }
   return intercept("C_SetAttributeValue", answer) ? answer
                                                   : real()->C_SetAttributeValue(session, object, values, count);
 }
@@ -209,6 +222,7 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST** list) {
     copy.C_OpenSession = open_session;
     copy.C_Login = login;
     copy.C_FindObjectsInit = find_objects_init;
+    copy.C_FindObjects = find_objects;
     copy.C_EncryptInit = encrypt_init;
     copy.C_DecryptInit = decrypt_init;
     copy.C_Decrypt = decrypt;

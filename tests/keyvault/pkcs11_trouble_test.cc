@@ -182,14 +182,68 @@ TEST_F(Pkcs11TroubleTest, ATokenThatCountsNoFailuresWaitsForTheOwner) {
 TEST_F(Pkcs11TroubleTest, ALockedTokenIsLeftAlone) {
   module_->set_token_flags(CKF_USER_PIN_LOCKED);
   EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultDenied, "locked"));
+  // The failures may be another program's: nobody has refused this PIN.
   module_->set_token_flags(CKF_USER_PIN_FINAL_TRY);
-  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultDenied, "next failure"));
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultUnavailable, "next failure"));
   EXPECT_EQ(module_->calls("C_Login"), 0);
-  module_->set_token_flags(0);
-  module_->fail("C_Login", CKR_PIN_LOCKED, 1);
-  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultDenied));
-  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultDenied));
-  EXPECT_EQ(module_->calls("C_Login"), 1);
+}
+
+TEST_F(Pkcs11TroubleTest, APinThatMayBeRightIsKeptInNoForm) {
+  for (const CK_RV answer : {CKR_PIN_LOCKED, CKR_PIN_EXPIRED, CKR_USER_PIN_NOT_INITIALIZED}) {
+    module_->fail("C_Login", answer, 1);
+    EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultDenied)) << answer;
+    EXPECT_FALSE(std::filesystem::exists(pkcs11_refused_pin_path(token_->path("state")))) << answer;
+  }
+  EXPECT_EQ(version_ids(*vault_, "kek").size(), 1U);
+}
+
+TEST_F(Pkcs11TroubleTest, WhatBecomesOfTheFileOfRefusalsIsNotTheTokensAnswer) {
+  const std::filesystem::path file = pkcs11_refused_pin_path(token_->path("state"));
+  const Bytes wrapped = wrap();
+  // Not looked at where no login is due; where one is, nothing is sent that may have been refused.
+  std::filesystem::create_directories(file);
+  expect_content(wrapped);
+  module_->reset();
+  vault_ = open();
+  EXPECT_FALSE(vault_->list_versions("kek").ok());
+  EXPECT_EQ(module_->calls("C_Login"), 0);
+  std::filesystem::remove(file);
+  expect_content(wrapped);
+  // A refusal stays one, also if it can't be written down.
+  std::filesystem::create_directories(file.string() + ".tmp");
+  token_->write_pin("6666");
+  vault_ = open();
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultDenied, "can't be told"));
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultDenied, "not tried again"));
+  EXPECT_EQ(module_->calls("C_Login"), 2);
+  token_->write_pin(SoftToken::kPin);
+  expect_content(wrapped);
+}
+
+TEST_F(Pkcs11TroubleTest, ASearchThatFindsTooMuchIsNoAnswer) {
+  version_ids(*vault_, "kek");
+  module_->fail("C_FindObjects", CKR_OK, 100);
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::KeyVaultUnavailable, "C_FindObjects"));
+  module_->fail("C_FindObjects", CKR_OK, 1);
+  EXPECT_EQ(version_ids(*vault_, "kek").size(), 1U);
+}
+
+TEST_F(Pkcs11TroubleTest, ALostWritingSessionIsOpenedAnewToo) {
+  for (const CK_RV answer : {CKR_SESSION_HANDLE_INVALID, CKR_DEVICE_REMOVED, CKR_USER_NOT_LOGGED_IN}) {
+    module_->fail("C_SetAttributeValue", answer, 1);
+    succeed(vault_->set_enabled("kek", version_, false));
+    succeed(vault_->set_enabled("kek", version_, true));
+  }
+}
+
+TEST_F(Pkcs11TroubleTest, EnablingAllowsNoMoreThanTheOwnerDid) {
+  succeed(vault_->set_enabled("kek", version_, false));
+  succeed(vault_->set_enabled("kek", version_, true));
+  // A pair needs it for nothing, and its owner may not have allowed it.
+  EXPECT_EQ(module_->calls("C_SetAttributeValue of CKA_UNWRAP"), 0);
+  token_->tool({"--keygen", "--key-type", "AES:32", "--private", "--label", "aes", "--id", "01"});
+  succeed(vault_->set_enabled("aes", "01", false));
+  EXPECT_EQ(module_->calls("C_SetAttributeValue of CKA_UNWRAP"), 1);
 }
 
 TEST_F(Pkcs11TroubleTest, ThePinFileIsPrivateAndNeededForALoginOnly) {
