@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 
@@ -67,6 +68,8 @@ Status harden_process() {
   const std::lock_guard lock(mutex);
   if (sodium_init() < 0) return Error{ErrorCode::Internal, "libsodium cannot start"};
   if (!in_pool) {
+    // libcurl would write the secrets of each TLS connection to that file. At the first call no other thread runs.
+    ::unsetenv("SSLKEYLOGFILE");
     VAULTFS_RETURN_IF_ERROR(move_openssl_into_pool());
     in_pool = true;
   }

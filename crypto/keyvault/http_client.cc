@@ -71,24 +71,25 @@ milliseconds HttpCall::pause_for(const HttpRetryPlan& plan, std::size_t retry, c
 }
 
 Result<HttpAnswer> HttpCall::send(const HttpRequest& request, const HttpRetryPlan& plan, const IsFinal& is_final) {
-  Error last{ErrorCode::KeyVaultUnavailable, request.url.origin() + " was not asked: no time was left"};
+  Result<HttpAnswer> last =
+      Error{ErrorCode::KeyVaultUnavailable, request.url.origin() + " was not asked: no time was left"};
   for (std::size_t retry = 0;; ++retry) {
     if (remaining() == milliseconds(0)) return last;
     Result<HttpAnswer> result = attempt(request);
     if (result.ok()) {
       if (is_redirect(result->status)) return redirect_error(request, *result);
       if (!is_worth_retrying(plan, result->status) || (is_final && is_final(*result))) return result;
-    } else {
-      last = result.error();
-      const bool worthwhile = last.code == ErrorCode::TryAgain;
-      if (worthwhile) last.code = ErrorCode::KeyVaultUnavailable;
-      if (!worthwhile || !plan.repeatable) return last;
+    }
+    if (!result.ok()) {
+      Error error = result.error();
+      const bool worthwhile = error.code == ErrorCode::TryAgain;
+      if (worthwhile) error.code = ErrorCode::KeyVaultUnavailable;
+      result = std::move(error);
+      if (!worthwhile || !plan.repeatable) return result;
     }
     const milliseconds pause = pause_for(plan, retry, result);
-    if (retry == plan.pauses.size() || pause >= remaining()) {
-      if (result.ok()) return result;
-      return last;
-    }
+    if (retry == plan.pauses.size() || pause >= remaining()) return result;
+    last = std::move(result);
     means_.pause(pause);
   }
 }

@@ -100,7 +100,7 @@ class HttpCallTest : public ::testing::Test {
     script_ = std::make_shared<Script>(std::move(answers));
     means_ = {script_, [this](milliseconds pause) {
                 pauses_.push_back(pause);
-                env_.sim_clock().advance_nanos(std::chrono::nanoseconds(pause).count());
+                env_.sim_clock().advance_nanos(std::chrono::nanoseconds(pause + oversleep_).count());
               }};
     pauses_.clear();
     HttpCall call(env_, means_, std::chrono::seconds(30));
@@ -114,6 +114,7 @@ class HttpCallTest : public ::testing::Test {
   HttpMeans means_;
   std::shared_ptr<Script> script_;
   std::vector<milliseconds> pauses_;
+  milliseconds oversleep_{0};
   const Error broken_{ErrorCode::TryAgain, "cut off"};
 };
 
@@ -149,6 +150,12 @@ TEST_F(HttpCallTest, WaitsAsAskedButNeverBeyondTheTotal) {
   const auto slow = answer(503, {{"retry-after", "12"}});
   EXPECT_EQ(value_of(send({slow, slow, slow})).status, 503);
   EXPECT_EQ(pauses_.size(), 2U);
+}
+
+TEST_F(HttpCallTest, TheLastAnswerIsGivenAlsoWhereAPauseTookAllTheTime) {
+  oversleep_ = std::chrono::minutes(1);
+  EXPECT_EQ(value_of(send({answer(503)})).status, 503);
+  EXPECT_TRUE(fails(send({broken_}), ErrorCode::KeyVaultUnavailable, "cut off"));
 }
 
 TEST_F(HttpCallTest, MetadataServicesAreAskedAgainAfterA404) {
