@@ -15,56 +15,12 @@
 #include "crypto/keyvault/pkcs11_options.h"
 #include "crypto/keyvault/pkcs11_pin.h"
 #include "crypto/keyvault/pkcs11_token.h"
+#include "crypto/keyvault/pkcs11_version.h"
 
 namespace vaultfs {
 namespace {
 
 constexpr std::size_t kNewIdBytes = 16;
-
-std::string_view type_name(CK_KEY_TYPE type) {
-  switch (type) {
-    case CKK_RSA:
-      return "RSA";
-    case CKK_AES:
-      return "AES";
-    case CKK_EC:
-      return "EC";
-    default:
-      return "other";
-  }
-}
-
-// What is neither "RSA" nor "AES" wraps nothing (KeyVersionInfo::key_type).
-std::string_view flaw_note(Pkcs11Flaw flaw) {
-  switch (flaw) {
-    case Pkcs11Flaw::none:
-      return "";
-    case Pkcs11Flaw::is_public:
-      return " (a public object)";
-    case Pkcs11Flaw::shares_its_id:
-      return " (two objects of one CKA_ID)";
-    case Pkcs11Flaw::dates_withheld:
-      return " (its dates are withheld)";
-  }
-  return " (flawed)";
-}
-
-KeyVersionInfo version_info(const Pkcs11DatedKey& version) {
-  KeyVersionInfo info;
-  info.id = version.key.id;
-  info.enabled = version.key.may_decrypt;
-  info.not_before = version.start;
-  info.expires = version.end;
-  info.key_type = std::string(type_name(version.key.type)).append(flaw_note(version.key.flaw));
-  info.bits = version.key.bits;
-  return info;
-}
-
-// When a version was made, as well as it can be known: a start date tells the day, the first sighting the moment in it.
-std::int64_t created(const Pkcs11DatedKey& version, std::int64_t first_seen) {
-  if (!version.start) return first_seen;
-  return std::clamp(first_seen, *version.start, *version.start + kPkcs11DaySeconds - 1);
-}
 
 // The versions whose first sighting is kept. Not public objects: anybody could fill the file with those.
 std::vector<std::string> ids_of(std::vector<Pkcs11DatedKey>& versions) {
@@ -158,28 +114,6 @@ Result<Pkcs11KeyObject> find_version(Pkcs11Session& session, const std::string& 
   return std::move(found.front());
 }
 
-Status check_enabled(const Pkcs11KeyObject& version, const std::string& shown) {
-  if (version.may_decrypt) return ok_status();
-  return Error{ErrorCode::KeyVersionDisabled, "key version " + version.id + " of " + shown +
-                                                  " is disabled (CKA_DECRYPT is false); enable it with: vaultctl key "
-                                                  "enable " +
-                                                  shown + "/" + version.id};
-}
-
-Status check_may_wrap(const KeyVersionInfo& version, const std::string& shown, std::int64_t now) {
-  if (version.may_wrap(now)) return ok_status();
-  const std::string what = "key version " + version.id + " of " + shown;
-  if (version.expires && *version.expires <= now) {
-    return Error{
-        ErrorCode::KeyVersionExpired,
-        what + " has expired: it unwraps, but wraps no more; make a new one with: vaultctl key rotate " + shown};
-  }
-  return Error{
-      ErrorCode::KeyVersionNotYetValid,
-      what +
-          " is not yet valid: it wraps nothing before its start date; wait, check the clock, or use another version"};
-}
-
 template <typename T>
 Result<T> Pkcs11KeyVault::in_session(Work<T> work) {
   const std::shared_ptr<Pkcs11Login> login = prepare_login();
@@ -247,10 +181,10 @@ Result<std::vector<KeyVersionInfo>> Pkcs11KeyVault::list_versions(const std::str
   std::vector<std::pair<std::ptrdiff_t, KeyVersionInfo>> placed;
   for (const Pkcs11DatedKey& version : versions) {
     const std::ptrdiff_t place = seen.find(key, version.key.id);
-    KeyVersionInfo info = version_info(version);
+    KeyVersionInfo info = pkcs11_version_info(version);
     // Never seen is a public object, which is no way forward and so comes first.
     if (place >= 0) {
-      info.created_unix_seconds = created(version, seen.entries[static_cast<std::size_t>(place)].unix_seconds);
+      info.created_unix_seconds = pkcs11_created(version, seen.entries[static_cast<std::size_t>(place)].unix_seconds);
     }
     placed.emplace_back(place, std::move(info));
   }
@@ -293,9 +227,9 @@ Result<Bytes> Pkcs11KeyVault::wrap(const std::string& key, const std::string& ve
                             content = std::make_shared<const SecretBuffer>(std::move(copy))](
                                Pkcs11Session& session, Pkcs11Token& token) -> Result<Bytes> {
     VAULTFS_ASSIGN_OR_RETURN(Pkcs11KeyObject found, find_version(session, key, where, version));
-    VAULTFS_RETURN_IF_ERROR(check_enabled(found, where));
+    VAULTFS_RETURN_IF_ERROR(pkcs11_check_enabled(found, where));
     VAULTFS_ASSIGN_OR_RETURN(const Pkcs11DatedKey dated, pkcs11_add_dates(session, std::move(found)));
-    VAULTFS_RETURN_IF_ERROR(check_may_wrap(version_info(dated), where, now));
+    VAULTFS_RETURN_IF_ERROR(pkcs11_check_may_wrap(pkcs11_version_info(dated), where, now));
     return token.wrapping().wrap(session, dated.key, content->view(), random);
   });
 }
@@ -312,7 +246,7 @@ Result<SecretBuffer> Pkcs11KeyVault::unwrap(const std::string& key, const std::s
       [key, version, where = shown(key), random = nonces(), by = std::string(algorithm), bytes = to_bytes(wrapped)](
           Pkcs11Session& session, Pkcs11Token& token) -> Result<SecretBuffer> {
         VAULTFS_ASSIGN_OR_RETURN(const Pkcs11KeyObject found, find_version(session, key, where, version));
-        VAULTFS_RETURN_IF_ERROR(check_enabled(found, where));
+        VAULTFS_RETURN_IF_ERROR(pkcs11_check_enabled(found, where));
         return token.wrapping().unwrap(session, found, by, bytes, random);
       });
 }
