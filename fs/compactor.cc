@@ -1,8 +1,10 @@
 #include "fs/compactor.h"
 
+#include <algorithm>
 #include <shared_mutex>
 
 #include "fs/space_guard.h"
+#include "vaultmeta/point_walk.h"
 #include "vaultmeta/vault_layout.h"
 
 namespace vaultfs {
@@ -19,19 +21,51 @@ constexpr Terms kFullDisk{1ULL << 20, 5};
 // Free space at which every bit of garbage counts.
 constexpr std::uint64_t kNearlyFullBytes = kSpaceReserveBytes + (256ULL << 20);
 
+UnixNanos end_of_grace(const Clock& clock) {
+  return UnixNanos{clock.now().value - kSupersededGraceSeconds * 1'000'000'000};
+}
+
 }  // namespace
 
 Status Compactor::learn_points() {
-  for (const PointInfo& point : vault_.catalogue().points()) {
-    if (learnt_.contains(point.number)) continue;
+  std::set<PointNumber> there;
+  const std::vector<PointInfo> points = vault_.catalogue().points();
+  const std::vector<SupersededManifest> superseded = vault_.catalogue().superseded();
+  for (const PointInfo& point : points) there.insert(point.manifest_file());
+  for (const SupersededManifest& old : superseded) there.insert(old.file);
+  if (!std::ranges::includes(there, learnt_)) {
+    kept_.clear();
+    learnt_.clear();
+  }
+  const auto keep = [this](PointNumber file, const std::vector<Manifest::SegmentNeeded>& inventory) {
+    for (const Manifest::SegmentNeeded& segment : inventory) kept_.insert(segment.number);
+    learnt_.insert(file);
+  };
+  for (const PointInfo& point : points) {
+    if (learnt_.contains(point.manifest_file())) continue;
     VAULTFS_ASSIGN_OR_RETURN(const Manifest manifest, vault_.load_manifest(point));
-    for (const Manifest::SegmentNeeded& segment : manifest.inventory) kept_.insert(segment.number);
-    learnt_.insert(point.number);
+    keep(point.manifest_file(), manifest.inventory);
+  }
+  for (const SupersededManifest& old : superseded) {
+    if (learnt_.contains(old.file)) continue;
+    const auto inventory = vault_.inventory_of(old);
+    if (!inventory.ok() && !is_integrity_error(inventory.code())) return inventory.error();
+    // A damaged one is of no use to any copy.
+    keep(old.file, inventory.ok() ? *inventory : std::vector<Manifest::SegmentNeeded>());
   }
   return ok_status();
 }
 
-Result<std::optional<unsigned>> Compactor::worthwhile_percent(Occasion occasion) const {
+bool Compactor::grace_is_over() const {
+  const UnixNanos end = end_of_grace(vault_.env().clock());
+  const std::vector<SupersededManifest> superseded = vault_.catalogue().superseded();
+  return std::ranges::any_of(superseded, [end](const SupersededManifest& old) { return old.since.value <= end.value; });
+}
+
+Result<std::optional<Compactor::Plan>> Compactor::plan_for(Occasion occasion) const {
+  std::optional<Plan> plan;
+  if (grace_is_over()) plan = Plan{kIdle.percent, false};
+  if (occasion == Occasion::closing) return plan;
   std::uint64_t all = 0;
   const std::vector<SegmentInfo> segments = vault_.segments().segments();
   const auto pays = [&](const Terms& terms) {
@@ -43,29 +77,41 @@ Result<std::optional<unsigned>> Compactor::worthwhile_percent(Occasion occasion)
     return garbage >= terms.least_bytes;
   };
   for (const SegmentInfo& segment : segments) all += kept_.contains(segment.number) ? 0 : segment.stored_bytes;
-  std::optional<unsigned> percent;
-  if (all < kFullDisk.least_bytes) return percent;
+  const bool in_grace = !vault_.catalogue().superseded().empty();
+  if (all < kFullDisk.least_bytes && !in_grace) return plan;
   // What an earlier owner left is not known before the first compaction.
-  if (pays(kIdle) || (!measured_ && all >= 2 * kIdle.least_bytes)) percent = kIdle.percent;
-  if (occasion == Occasion::before_commit && pays(kBeforeCommit)) percent = kBeforeCommit.percent;
-  if (measured_ && !pays(kFullDisk)) return percent;
+  if (pays(kIdle) || (!measured_ && all >= 2 * kIdle.least_bytes)) plan = Plan{kIdle.percent, false};
+  if (occasion == Occasion::before_commit && pays(kBeforeCommit)) plan = Plan{kBeforeCommit.percent, false};
+  if (measured_ && !pays(kFullDisk) && !in_grace) return plan;
   VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t free, vault_.env().free_bytes(vault_.path()));
-  if (free < kNearlyFullBytes) percent = kFullDisk.percent;
-  return percent;
+  if (free < kNearlyFullBytes) plan = Plan{kFullDisk.percent, true};
+  return plan;
 }
 
 Status Compactor::compact_if_due(Occasion occasion) {
   const std::lock_guard one_at_a_time(mutex_);
-  VAULTFS_RETURN_IF_ERROR(learn_points());
-  VAULTFS_ASSIGN_OR_RETURN(const std::optional<unsigned> percent, worthwhile_percent(occasion));
-  if (!percent.has_value()) return ok_status();
+  if (occasion != Occasion::closing) VAULTFS_RETURN_IF_ERROR(learn_points());
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Plan> plan, plan_for(occasion));
+  if (!plan.has_value()) return ok_status();
+  const auto done = carry_out(*plan);
+  return done.ok() ? ok_status() : Status(done.error());
+}
+
+Result<bool> Compactor::compact_now() {
+  const std::lock_guard one_at_a_time(mutex_);
+  return carry_out(Plan{kIdle.percent, false});
+}
+
+Result<bool> Compactor::carry_out(const Plan& plan) {
   const std::unique_lock alone(vault_.segments().long_uses(), std::try_to_lock);
-  if (!alone.owns_lock()) return ok_status();
+  if (!alone.owns_lock()) return false;
   const auto hold = vault_.env().lock(vault_.path() / kHoldFileName);
   if (!hold.ok()) {
-    if (hold.code() == ErrorCode::VaultBusy) return ok_status();
+    if (hold.code() == ErrorCode::VaultBusy) return false;
     return hold.error();
   }
+  const Clock& clock = vault_.env().clock();
+  VAULTFS_RETURN_IF_ERROR(vault_.forget_superseded(plan.without_grace ? clock.now() : end_of_grace(clock)));
   VAULTFS_RETURN_IF_ERROR(learn_points());  // a commit may have ended just now
   VAULTFS_RETURN_IF_ERROR(vault_.segments().close_segment());
   vault_.segments().begin_collection();
@@ -73,12 +119,30 @@ Status Compactor::compact_if_due(Occasion occasion) {
   // garbage.
   VAULTFS_RETURN_IF_ERROR(tree_.checkpoint());
   VAULTFS_RETURN_IF_ERROR(tree_.retain_references());
+  VAULTFS_RETURN_IF_ERROR(retain_points());
   CompactionLimits limits;
-  limits.least_dead_percent = *percent;
+  limits.least_dead_percent = plan.percent;
   const auto outcome = vault_.segments().compact(kept_, limits);
   vault_.segments_moved();
-  VAULTFS_RETURN_IF_ERROR(outcome);
+  if (!outcome.ok()) return outcome.error();
   measured_ = true;
+  return true;
+}
+
+Status Compactor::retain_points() {
+  // Otherwise they have it all in segments of their own, which are not looked at.
+  if (!vault_.catalogue().renewing()) return ok_status();
+  SegmentStore& segments = vault_.segments();
+  // What can't be read leads nowhere: what lies behind it is as lost as it is.
+  const auto retain = [&segments](const ChunkId& id) -> Status {
+    Status retained = segments.retain(id);
+    return !retained.ok() && is_integrity_error(retained.code()) ? ok_status() : retained;
+  };
+  PointWalk walk(segments, retain, [](const ChunkId&, const Error&) {});
+  for (const PointInfo& point : vault_.catalogue().points()) {
+    VAULTFS_ASSIGN_OR_RETURN(const Manifest manifest, vault_.load_manifest(point));
+    VAULTFS_RETURN_IF_ERROR(walk.walk(manifest));
+  }
   return ok_status();
 }
 

@@ -11,33 +11,50 @@
 
 namespace vaultfs {
 
-// Gives back the space of what was overwritten and removed since the last recovery point: segments that no point needs
-// and that hold little of what the working tree needs. docs/decisions/0005-compaction.md. Thread-safe.
+// For so long the segments of a superseded manifest stay, so that a copy of the vault that is being taken, or was just
+// taken, has what its points need.
+inline constexpr std::int64_t kSupersededGraceSeconds = 24 * 3600;
+
+// Gives back the space of what was overwritten and removed since the last recovery point, and of what a re-encryption
+// has moved: segments that no point needs and that hold little of what the working tree needs.
+// docs/decisions/0005-compaction.md, 0007-reencryption.md. Thread-safe.
 class Compactor {
  public:
   enum class Occasion : std::uint8_t {
     idle,           // now and then
     before_commit,  // what is garbage then would lie in the point's segments for as long as the point lives
+    closing,        // only what is due by time
   };
   Compactor(Vault& vault, WorkingTree& tree) : vault_(vault), tree_(tree) {}
 
-  // Compacts if it pays, or if the disk is nearly full. Does nothing while a backup, a commit, a checkpoint, a reader
-  // of the vault or `vault hold` has a use for the segments as they are: the next look tries again. After an error
-  // nothing needed is lost, and as much of the rest is gone as was done by then.
+  // Compacts if it pays, if the disk is nearly full, or if the grace of something superseded is over. Does nothing
+  // while a backup, a commit, a checkpoint, a reader of the vault or `vault hold` has a use for the segments as they
+  // are: the next look tries again. After an error nothing needed is lost, and as much of the rest is gone as was done
+  // by then.
   [[nodiscard]] Status compact_if_due(Occasion occasion);
+  // Compacts whether it pays or not. False if somebody has a use for the segments as they are.
+  [[nodiscard]] Result<bool> compact_now();
 
  private:
-  // The share of garbage from which a segment is compacted; nothing if it does not pay.
-  [[nodiscard]] Result<std::optional<unsigned>> worthwhile_percent(Occasion occasion) const;
-  // Learns the segments of points that are new since the last call.
+  struct Plan {
+    unsigned percent = 0;  // of garbage from which a segment is compacted
+    bool without_grace = false;
+  };
+  // Nothing if it does not pay.
+  [[nodiscard]] Result<std::optional<Plan>> plan_for(Occasion occasion) const;
+  [[nodiscard]] Result<bool> carry_out(const Plan& plan);
+  [[nodiscard]] bool grace_is_over() const;
+  // Learns the segments of manifests that are new since the last call.
   [[nodiscard]] Status learn_points();
+  // Also what lies outside the points' own segments is needed.
+  [[nodiscard]] Status retain_points();
 
   Vault& vault_;
   WorkingTree& tree_;
   std::mutex mutex_;                // one at a time; guards all below
-  std::set<ContainerNumber> kept_;  // segments in the inventory of a point
-  std::set<PointNumber> learnt_;
-  bool measured_ = false;  // what is unused is known: a compaction was made since the opening
+  std::set<ContainerNumber> kept_;  // segments in the inventory of a manifest, superseded ones included
+  std::set<PointNumber> learnt_;    // files of manifests
+  bool measured_ = false;           // what is unused is known: a compaction was made since the opening
 };
 
 }  // namespace vaultfs

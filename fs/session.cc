@@ -7,6 +7,7 @@
 #include "crypto/plaintext_memory.h"
 #include "fs/backup_run.h"
 #include "fs/point_tree.h"
+#include "fs/reencryption.h"
 #include "fs/session_impl.h"
 
 namespace vaultfs {
@@ -142,6 +143,18 @@ Result<BackupOutcome> OpenedSession::backup(const BackupRequest& request, const 
   return outcome;
 }
 
+Result<ReencryptOutcome> OpenedSession::reencrypt(const ReencryptRequest& request, const ProgressCallback& progress) {
+  VAULTFS_RETURN_IF_ERROR(require_owner());
+  const std::unique_lock one_at_a_time(reencrypting_, std::try_to_lock);
+  if (!one_at_a_time.owns_lock()) {
+    return Error{ErrorCode::VaultBusy, "a re-encryption of this vault is under way; see: vaultctl job list"};
+  }
+  const ProgressCallback go_on = [&](const Progress& now) {
+    return !stopping_.load() && (progress == nullptr || progress(now));
+  };
+  return Reencryption(*vault_, *tree_, *compactor_, request, go_on).run();
+}
+
 void OpenedSession::observe(SessionObserver* observer) {
   const std::lock_guard lock(observer_mutex_);
   observer_ = observer;
@@ -185,6 +198,8 @@ Status OpenedSession::close() {
     return ok_status();
   }
   Status result = jobs_->close();
+  // A vault that is never mounted for long has no other time for it.
+  compact(Compactor::Occasion::closing);
   const auto keep_first = [&result](Status status) {
     if (result.ok()) result = std::move(status);
   };

@@ -47,6 +47,26 @@ struct BackupOutcome {
   std::uint64_t stored_bytes = 0;
 };
 
+struct ReencryptRequest {
+  std::uint64_t bytes_per_second = 0;  // of stored data read; 0: as fast as it goes
+  bool without_grace = false;          // what is superseded goes at once, and not after a day
+};
+
+struct ReencryptOutcome {
+  JobInfo job;        // as ended
+  EpochNumber epoch;  // the newest: nothing needed is left under those before, but for what is damaged
+  std::uint64_t moved_chunks = 0;
+  std::uint64_t moved_bytes = 0;  // as stored before
+  std::uint64_t renewed_points = 0;
+  // Of the epochs before: segments that are gone; that nothing needs any more, but which stay while the grace lasts or
+  // somebody has a use for them; and that hold something needed still.
+  std::uint64_t removed_segments = 0, removed_bytes = 0;
+  std::uint64_t waiting_segments = 0, waiting_bytes = 0;
+  std::uint64_t left_segments = 0, left_bytes = 0;
+  std::uint64_t damaged_records = 0;
+  std::vector<std::string> damage;  // of the first of them, for people
+};
+
 // An opened vault at work: working tree, jobs and cuts by the rules, background flush, refresh of keys, checkpoint.
 // Owner or read-only. Thread-safe.
 class Session {
@@ -74,6 +94,14 @@ class Session {
   // for those disks.
   [[nodiscard]] virtual Result<BackupOutcome> backup(const BackupRequest& request,
                                                      const ProgressCallback& progress) = 0;
+  // Brings everything stored under older DEK epochs to the newest one, while everything else goes on
+  // (docs/decisions/0007-reencryption.md). What is damaged stays as it is and is told; then the job has Failed, and the
+  // outcome says so. Stopped (Interrupted), failed or crashed, the next call goes on with what is left. VaultBusy: one
+  // is under way.
+  [[nodiscard]] virtual Result<ReencryptOutcome> reencrypt(const ReencryptRequest& request,
+                                                           const ProgressCallback& progress) = 0;
+  // Asks long work that nobody waits for (a re-encryption) to end soon: the mount is coming down.
+  virtual void stop_long_work() = 0;
   // encryption refresh, returns when it is done.
   [[nodiscard]] virtual Result<RefreshOutcome> refresh() = 0;
   [[nodiscard]] virtual Result<std::shared_ptr<FileTree>> open_point(const PointInfo& point, InodeNumber& root) = 0;

@@ -34,6 +34,8 @@ class OpenedSession final : public Session {
   WorkingTree& tree() override { return *tree_; }
   Result<CommitOutcome> commit(const std::string& item) override;
   Result<BackupOutcome> backup(const BackupRequest& request, const ProgressCallback& progress) override;
+  Result<ReencryptOutcome> reencrypt(const ReencryptRequest& request, const ProgressCallback& progress) override;
+  void stop_long_work() override { stopping_.store(true); }
   Result<RefreshOutcome> refresh() override;
   Result<std::shared_ptr<FileTree>> open_point(const PointInfo& point, InodeNumber& root) override;
   void observe(SessionObserver* observer) override;
@@ -62,7 +64,9 @@ class OpenedSession final : public Session {
   std::unique_ptr<ItemJobs> jobs_;           // owner
   std::atomic<bool> sealed_{false};
   std::atomic<bool> compaction_failed_{false};  // and that was told
-  unsigned sealed_looks_ = 0;                   // enforce_deadlines() only
+  std::atomic<bool> stopping_{false};
+  std::mutex reencrypting_;    // held while one is under way; taken before any other lock
+  unsigned sealed_looks_ = 0;  // enforce_deadlines() only
   bool closed_ = false;
   std::mutex observer_mutex_;  // guards observer_; held while it is called; taken before any other lock
   SessionObserver* observer_ = nullptr;

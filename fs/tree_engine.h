@@ -115,6 +115,7 @@ class TreeEngine final : public WorkingTree {
 
   // tree_retain.cc
   Status retain_references() override;
+  Status visit_references(const ReferenceVisitor& visit, const DamageListener& damaged) override;
 
  private:
   using InodeTable = std::unordered_map<InodeNumber, InodePointer>;
@@ -331,7 +332,10 @@ class TreeEngine final : public WorkingTree {
   // --- tree_retain.cc
   // The chunks at [begin, end) are about to go. REQUIRES: the inode's mutex.
   void note_unused(const DiskImage& image, std::uint64_t begin, std::uint64_t end) const;
-  [[nodiscard]] Status retain_references_of(const InodePointer& inode);
+  // `damaged` null: a map page that can't be read is an error.
+  [[nodiscard]] Status for_each_reference(const ReferenceVisitor& visit, const DamageListener* damaged);
+  [[nodiscard]] Status visit_references_of(const InodePointer& inode, const ReferenceVisitor& visit,
+                                           const DamageListener* damaged);
   // --- tree_replay.cc
   void replay_change(Lsn lsn, const TreeChange& change);
   void replay_name(Lsn lsn, const TreeChange& change);

@@ -1,4 +1,5 @@
-// What the working tree refers to, for compaction: docs/decisions/0005-compaction.md.
+// What the working tree refers to, for compaction and re-encryption: docs/decisions/0005-compaction.md,
+// 0007-reencryption.md.
 #include <mutex>
 #include <vector>
 
@@ -7,6 +8,15 @@
 namespace vaultfs {
 
 Status TreeEngine::retain_references() {
+  SegmentStore& store = vault_->segments();
+  return for_each_reference([&store](const ChunkId& id) { return store.retain(id); }, nullptr);
+}
+
+Status TreeEngine::visit_references(const ReferenceVisitor& visit, const DamageListener& damaged) {
+  return for_each_reference(visit, &damaged);
+}
+
+Status TreeEngine::for_each_reference(const ReferenceVisitor& visit, const DamageListener* damaged) {
   std::vector<InodePointer> files;
   {
     const std::shared_lock lock(tree_mutex_);
@@ -15,7 +25,7 @@ Status TreeEngine::retain_references() {
       if (inode->type == InodeType::file) files.push_back(inode);
     }
   }
-  for (const InodePointer& inode : files) VAULTFS_RETURN_IF_ERROR(retain_references_of(inode));
+  for (const InodePointer& inode : files) VAULTFS_RETURN_IF_ERROR(visit_references_of(inode, visit, damaged));
   return ok_status();
 }
 
@@ -25,7 +35,8 @@ void TreeEngine::note_unused(const DiskImage& image, std::uint64_t begin, std::u
   image.extents.for_each_loaded(begin, end, [&](const ChunkId& id) { store.note_unused(id); });
 }
 
-Status TreeEngine::retain_references_of(const InodePointer& inode) {
+Status TreeEngine::visit_references_of(const InodePointer& inode, const ReferenceVisitor& visit,
+                                       const DamageListener* damaged) {
   SegmentStore& store = vault_->segments();
   std::vector<ChunkId> ids;
   {
@@ -38,7 +49,7 @@ Status TreeEngine::retain_references_of(const InodePointer& inode) {
       for (const JobPointer& job : chunk.sealing) ids.insert(ids.end(), {job->base, job->base_page, job->result});
     }
   }
-  for (const ChunkId& id : ids) VAULTFS_RETURN_IF_ERROR(store.retain(id));
+  for (const ChunkId& id : ids) VAULTFS_RETURN_IF_ERROR(visit(id));
   for (std::uint64_t next = 0;;) {
     std::optional<ExtentMap::PageReferences> page;
     {
@@ -47,11 +58,22 @@ Status TreeEngine::retain_references_of(const InodePointer& inode) {
     }
     if (!page.has_value()) return ok_status();
     next = page->page + 1;
-    VAULTFS_RETURN_IF_ERROR(store.retain(page->stored));
+    VAULTFS_RETURN_IF_ERROR(visit(page->stored));
     if (page->loaded == nullptr) {
-      VAULTFS_ASSIGN_OR_RETURN(page->loaded, load_map_page(store, page->stored));
+      auto loaded = [&] {
+        const UseGate::Use use = store.use();
+        return load_map_page(store, page->stored);
+      }();
+      if (!loaded.ok()) {
+        const bool pass_over =
+            damaged != nullptr && (is_integrity_error(loaded.code()) || loaded.code() == ErrorCode::IoError);
+        if (!pass_over) return std::move(loaded).error();
+        (*damaged)(page->stored, loaded.error());
+        continue;
+      }
+      page->loaded = std::move(*loaded);
     }
-    for (const ChunkId& id : page->loaded->entries) VAULTFS_RETURN_IF_ERROR(store.retain(id));
+    for (const ChunkId& id : page->loaded->entries) VAULTFS_RETURN_IF_ERROR(visit(id));
   }
 }
 

@@ -149,6 +149,12 @@ class WorkingTree : public FileTree, public TreeReplay {
   // For compaction, after a checkpoint that began later than SegmentStore::begin_collection(): retains every chunk,
   // patch and map page that the tree refers to or is about to read. The errors of reading map pages and of retain().
   [[nodiscard]] virtual Status retain_references() = 0;
+  // Everything that the tree refers to, while writers go on: what one of them adds meanwhile may be missed, and what is
+  // told may be referred to no more. `damaged` is told of map pages that can't be read; what they list is passed over.
+  // The errors of `visit`, and of reading map pages that are not of integrity or I/O.
+  using ReferenceVisitor = std::function<Status(const ChunkId&)>;
+  using DamageListener = std::function<void(const ChunkId& page, const Error& error)>;
+  [[nodiscard]] virtual Status visit_references(const ReferenceVisitor& visit, const DamageListener& damaged) = 0;
 
   struct Statistics {
     std::uint64_t files = 0;   // regular ones

@@ -182,7 +182,11 @@ void ChunkIndex::insert_if_better(const ChunkId& id, const ChunkPlace& place) {
   Shard& s = shard(key);
   const std::lock_guard lock(s.mutex);
   const Slot* slot = s.find(key);
-  if (slot == nullptr || unpack(*slot).damaged) s.insert(key, place, generation_.load());
+  if (slot != nullptr) {
+    const ChunkPlace known = unpack(*slot);
+    if (!known.damaged && known.segment >= place.segment) return;
+  }
+  s.insert(key, place, generation_.load());
 }
 
 void ChunkIndex::erase_if_at(const ChunkId& id, const ChunkPlace& place) {

@@ -48,7 +48,8 @@ class ChunkIndex {
   // Adds the chunk or replaces its place.
   void insert(const ChunkId& id, const ChunkPlace& place) { insert(key_of(id), place); }
   void insert(const Key& key, const ChunkPlace& place);
-  // Adds the chunk unless an undamaged place is known.
+  // Adds the chunk unless an undamaged place in the same segment or a newer one is known: of two places the newer one
+  // was chosen by somebody who knew the older.
   void insert_if_better(const ChunkId& id, const ChunkPlace& place);
   // Both only if the chunk is still at `place`, apart from its damaged mark.
   void erase_if_at(const ChunkId& id, const ChunkPlace& place);

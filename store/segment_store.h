@@ -60,6 +60,20 @@ struct CompactionLimits {
   std::uint64_t most_moved_bytes = 512ULL * 1024 * 1024;  // live records copied
 };
 
+// What is stored under one DEK epoch.
+struct EpochUse {
+  EpochNumber epoch;  // 0: the headers of these segments cannot be read
+  std::uint64_t segments = 0;
+  std::uint64_t stored_bytes = 0;
+};
+
+// What one call stored anew, see renew().
+struct RenewOutcome {
+  std::uint64_t records = 0;
+  std::uint64_t old_bytes = 0;     // as they were stored
+  std::uint64_t stored_bytes = 0;  // as they are now
+};
+
 struct CompactionOutcome {
   std::uint64_t removed_segments = 0;
   std::uint64_t removed_bytes = 0;
@@ -154,6 +168,19 @@ class SegmentStore {
   // first error ends it; nothing needed is lost.
   [[nodiscard]] virtual Result<CompactionOutcome> compact(const std::set<ContainerNumber>& kept,
                                                           const CompactionLimits& limits) = 0;
+
+  // --- Re-encryption (docs/decisions/0007-reencryption.md): while everything else goes on.
+  // The epoch under which a segment is sealed, as its header says. SegmentMissing, the errors of reading a header.
+  [[nodiscard]] virtual Result<EpochNumber> epoch_of(ContainerNumber segment) = 0;
+  // By epoch, ascending. Reads the headers of segments that were not looked at since the opening.
+  [[nodiscard]] virtual std::vector<EpochUse> epochs() = 0;
+  // Stores the record anew under the current epoch, and what it lies over if it is a patch, each only where it lies
+  // under an epoch before `oldest`. It is opened whole and its id recomputed first: on an error of integrity, or
+  // ChunkMissing, it stays as and where it is. The old record stays, too, until compaction removes its segment. By one
+  // thread at a time, who has a use().
+  [[nodiscard]] virtual Result<RenewOutcome> renew(const ChunkId& id, EpochNumber oldest) = 0;
+  // Makes durable what was renewed since the last call. After an error it counts as stored where it was before.
+  [[nodiscard]] virtual Status settle_renewed() = 0;
 
   // Forgets every cipher (after a revocation). Reads and writes then need the keys anew.
   virtual void drop_ciphers() = 0;

@@ -51,6 +51,10 @@ class SegmentStoreImpl final : public SegmentStore {
   Status retain(const ChunkId& id) override;
   void note_unused(const ChunkId& id) override;
   Result<CompactionOutcome> compact(const std::set<ContainerNumber>& kept, const CompactionLimits& limits) override;
+  [[nodiscard]] Result<EpochNumber> epoch_of(ContainerNumber segment) override;  // segment_store_renew.cc, as the rest
+  [[nodiscard]] std::vector<EpochUse> epochs() override;
+  Result<RenewOutcome> renew(const ChunkId& id, EpochNumber oldest) override;
+  Status settle_renewed() override;
   void drop_ciphers() override;
 
  private:
@@ -60,6 +64,7 @@ class SegmentStoreImpl final : public SegmentStore {
     bool closed = false;   // has its final name
     bool missing = false;  // only the index knows of it
     Writer writer;         // of this process, while the segment is not closed
+    EpochNumber epoch{};   // 0: not looked at yet
   };
   class Claim;
 
@@ -111,6 +116,10 @@ class SegmentStoreImpl final : public SegmentStore {
   [[nodiscard]] Result<bool> empty_out(const Candidate& candidate, std::uint64_t& moved);
   [[nodiscard]] Status remove_segments(const std::vector<Candidate>& emptied, CompactionOutcome& outcome);
 
+  // ---- re-encryption (segment_store_renew.cc) ----
+  [[nodiscard]] Status renew_record(const ChunkId& id, const ChunkPlace& place, EpochNumber oldest,
+                                    RenewOutcome& outcome);
+
   Env& env_;
   const Env::Path root_;
   BlobStore& blobs_;
@@ -123,6 +132,13 @@ class SegmentStoreImpl final : public SegmentStore {
   mutable std::mutex unused_mutex_;  // guards unused_; a leaf
   mutable std::map<ContainerNumber, std::uint64_t> unused_;
   std::shared_mutex long_uses_;  // comes before all other locks
+
+  struct Renewed {
+    ChunkId id;
+    ChunkPlace before;
+  };
+  std::mutex renewed_mutex_;      // guards renewed_; a leaf
+  std::vector<Renewed> renewed_;  // not settled yet
 
   std::mutex closing_mutex_;   // held while retired segments are closed and the index is saved
   std::mutex creating_mutex_;  // held while a segment is created; guards nothing

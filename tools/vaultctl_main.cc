@@ -38,6 +38,7 @@ int run(int argc, char** argv) {
   add_key_commands(app, context);
   add_encryption_commands(app, context);
   add_backup_commands(app, context);
+  add_reencrypt_command(app, context);
   add_report_commands(app, context);
   try {
     app.parse(argc, argv);

@@ -157,6 +157,8 @@ int serve_session(const MountCommand& command, Machine& machine, Session& sessio
       daemon.ready();
     });
   }
+  // A re-encryption goes on with what is left at the next request; an unmount does not wait for its end.
+  session.stop_long_work();
   if (control) control->stop();
   if (served.ok()) return 0;
   spdlog::error("{}: {}", error_name(served.error().code), served.error().message);

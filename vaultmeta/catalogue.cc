@@ -14,7 +14,15 @@ constexpr std::size_t kMaxItemNameBytes = 255;
 constexpr std::size_t kMaxDetailBytes = 1024;
 
 // What a change is (docs/format.md, section 9.1).
-enum class ChangeKind : std::uint8_t { item = 1, point = 2, job = 3, removed_point = 4 };
+enum class ChangeKind : std::uint8_t {
+  item = 1,
+  point = 2,
+  job = 3,
+  removed_point = 4,
+  point_file = 5,
+  superseded = 6,
+  renewing = 7,
+};
 
 constexpr std::uint8_t kAutomatic = 1;
 constexpr std::uint8_t kAfterInterruption = 2;
@@ -47,6 +55,11 @@ Bytes encode_point(const PointInfo& point) {
                                       (point.crash_consistent ? kCrashConsistent : 0)));
   writer.u64(point.logical_bytes);
   writer.u64(point.files);
+  if (point.manifest_file() != point.number) {
+    writer.u8(static_cast<std::uint8_t>(ChangeKind::point_file));
+    writer.u64(point.number.value);
+    writer.u64(point.file.value);
+  }
   return std::move(writer).take();
 }
 
@@ -63,6 +76,21 @@ Bytes encode_job(const JobInfo& job) {
   writer.u64(job.logical_bytes);
   writer.u64(job.stored_bytes);
   writer.text(std::string_view(job.detail).substr(0, kMaxDetailBytes));
+  return std::move(writer).take();
+}
+
+// Time 0: it is gone.
+Bytes encode_superseded(const SupersededManifest& manifest) {
+  ByteWriter writer = begin(ChangeKind::superseded);
+  writer.u64(manifest.file.value);
+  writer.u64(manifest.point.value);
+  writer.i64(manifest.since.value);
+  return std::move(writer).take();
+}
+
+Bytes encode_renewing(bool renewing) {
+  ByteWriter writer = begin(ChangeKind::renewing);
+  writer.boolean(renewing);
   return std::move(writer).take();
 }
 
@@ -108,7 +136,7 @@ JobInfo decode_job(ByteReader& reader) {
   job.logical_bytes = reader.u64();
   job.stored_bytes = reader.u64();
   job.detail = reader.text(kMaxDetailBytes);
-  if (job.number.value == 0 || kind < 1 || kind > 3 || state < 1 || state > 5) {
+  if (job.number.value == 0 || kind < 1 || kind > 4 || state < 1 || state > 5) {
     reader.fail();
     return job;
   }
@@ -160,6 +188,21 @@ void Catalogue::State::put(const JobInfo& job) {
   }
 }
 
+void Catalogue::State::put(const SupersededManifest& manifest) {
+  if (manifest.since.value == 0) {
+    superseded.erase(manifest.file);
+  } else {
+    superseded[manifest.file] = manifest;
+  }
+  next_point = std::max(next_point, manifest.file.next());
+}
+
+void Catalogue::State::set_file(PointNumber point, PointNumber file) {
+  const auto found = points.find(point);
+  if (found != points.end()) found->second.file = file;
+  next_point = std::max(next_point, file.next());
+}
+
 std::vector<ItemInfo> Catalogue::items() const {
   const std::lock_guard lock(mutex_);
   std::vector<ItemInfo> found;
@@ -202,6 +245,26 @@ Result<PointInfo> Catalogue::find_point(const std::string& item, const std::stri
   const auto found = std::find_if(all.begin(), all.end(), [&](const PointInfo& p) { return same_point(p, point); });
   if (found == all.end()) return Error{ErrorCode::RecoveryPointNotFound, "the item has no recovery point " + point};
   return *found;
+}
+
+std::optional<PointInfo> Catalogue::point(PointNumber number) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = state_.points.find(number);
+  if (found == state_.points.end()) return std::nullopt;
+  return found->second;
+}
+
+std::vector<SupersededManifest> Catalogue::superseded() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<SupersededManifest> found;
+  found.reserve(state_.superseded.size());
+  for (const auto& [file, manifest] : state_.superseded) found.push_back(manifest);
+  return found;
+}
+
+bool Catalogue::renewing() const {
+  const std::lock_guard lock(mutex_);
+  return state_.renewing;
 }
 
 std::vector<JobInfo> Catalogue::jobs() const {
@@ -260,6 +323,20 @@ Bytes Catalogue::remove_point(PointNumber number) {
   return std::move(writer).take();
 }
 
+Bytes Catalogue::put(const SupersededManifest& manifest) {
+  const std::lock_guard lock(mutex_);
+  state_.put(manifest);
+  return encode_superseded(manifest);
+}
+
+Bytes Catalogue::remove_superseded(PointNumber file) { return put(SupersededManifest{file, file, UnixNanos{0}}); }
+
+Bytes Catalogue::set_renewing(bool renewing) {
+  const std::lock_guard lock(mutex_);
+  state_.renewing = renewing;
+  return encode_renewing(renewing);
+}
+
 void Catalogue::read_change(ByteReader& reader, std::vector<Change>& changes) {
   switch (reader.u8()) {
     case static_cast<std::uint8_t>(ChangeKind::item):
@@ -276,6 +353,25 @@ void Catalogue::read_change(ByteReader& reader, std::vector<Change>& changes) {
         state.points.erase(number);
         state.next_point = std::max(state.next_point, number.next());
       });
+      return;
+    case static_cast<std::uint8_t>(ChangeKind::point_file): {
+      const PointNumber point(reader.u64());
+      const PointNumber file(reader.u64());
+      if (file <= point) reader.fail();
+      changes.emplace_back([point, file](State& state) { state.set_file(point, file); });
+      return;
+    }
+    case static_cast<std::uint8_t>(ChangeKind::superseded): {
+      SupersededManifest manifest;
+      manifest.file = PointNumber(reader.u64());
+      manifest.point = PointNumber(reader.u64());
+      manifest.since.value = reader.i64();
+      if (manifest.point.value == 0 || manifest.file < manifest.point) reader.fail();
+      changes.emplace_back([manifest](State& state) { state.put(manifest); });
+      return;
+    }
+    case static_cast<std::uint8_t>(ChangeKind::renewing):
+      changes.emplace_back([renewing = reader.boolean()](State& state) { state.renewing = renewing; });
       return;
     default:
       reader.fail();
@@ -301,6 +397,8 @@ Bytes Catalogue::encode() const {
   for (const auto& [name, item] : state_.items) writer.raw(encode_item(item));
   for (const auto& [number, point] : state_.points) writer.raw(encode_point(point));
   for (const auto& [number, job] : state_.jobs) writer.raw(encode_job(job));
+  for (const auto& [file, manifest] : state_.superseded) writer.raw(encode_superseded(manifest));
+  if (state_.renewing) writer.raw(encode_renewing(true));
   return std::move(writer).take();
 }
 

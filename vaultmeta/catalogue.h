@@ -14,7 +14,7 @@
 
 namespace vaultfs {
 
-enum class JobKind : std::uint8_t { backup = 1, key_update = 2, restore = 3 };
+enum class JobKind : std::uint8_t { backup = 1, key_update = 2, restore = 3, reencryption = 4 };
 
 enum class JobState : std::uint8_t {
   in_progress = 1,
@@ -28,7 +28,7 @@ struct JobInfo {
   JobNumber number;
   JobKind kind = JobKind::backup;
   JobState state = JobState::in_progress;
-  std::string item;  // empty for a key update
+  std::string item;  // empty for what concerns the whole vault
   Lsn begun;         // the LSN from which its writes count
   UnixNanos started;
   UnixNanos ended;                  // 0 while in progress
@@ -39,7 +39,8 @@ struct JobInfo {
 };
 
 struct PointInfo {
-  PointNumber number;  // also the manifest's file number
+  PointNumber number;
+  PointNumber file;  // number of the manifest's file where that was written anew; 0: the point's own
   std::string item;
   UnixNanos created;
   Lsn cut;          // the point holds what was written before it
@@ -53,6 +54,15 @@ struct PointInfo {
 
   // "000042-20261122T001500Z": sorts by age.
   [[nodiscard]] std::string id() const;
+  [[nodiscard]] PointNumber manifest_file() const { return file.value == 0 ? number : file; }
+};
+
+// A manifest that another one of the same point has replaced. It is kept for a while, and keeps the segments that it
+// lists: a copy of the vault that is being taken may have got this one.
+struct SupersededManifest {
+  PointNumber file;
+  PointNumber point;
+  UnixNanos since;
 };
 
 struct ItemInfo {
@@ -76,6 +86,10 @@ class Catalogue {
   [[nodiscard]] std::vector<PointInfo> points_of(const std::string& item) const;
   // By id, by number, or the newest for an empty text. RecoveryPointNotFound, ItemNotFound.
   [[nodiscard]] Result<PointInfo> find_point(const std::string& item, const std::string& point) const;
+  [[nodiscard]] std::optional<PointInfo> point(PointNumber number) const;
+  [[nodiscard]] std::vector<SupersededManifest> superseded() const;  // by file number
+  // Records that a point needs may lie outside the segments of its inventory: a re-encryption is not finished.
+  [[nodiscard]] bool renewing() const;
   [[nodiscard]] std::vector<JobInfo> jobs() const;  // oldest first
   [[nodiscard]] std::optional<JobInfo> job(JobNumber number) const;
 
@@ -89,6 +103,9 @@ class Catalogue {
   [[nodiscard]] Bytes put(const PointInfo& point);
   [[nodiscard]] Bytes put(const JobInfo& job);
   [[nodiscard]] Bytes remove_point(PointNumber number);
+  [[nodiscard]] Bytes put(const SupersededManifest& manifest);
+  [[nodiscard]] Bytes remove_superseded(PointNumber file);
+  [[nodiscard]] Bytes set_renewing(bool renewing);
 
   [[nodiscard]] Status apply(ByteView entry);   // JournalDamaged; then nothing of the entry is applied
   [[nodiscard]] Bytes encode() const;           // for the checkpoint
@@ -99,6 +116,8 @@ class Catalogue {
     std::map<std::string, ItemInfo> items;
     std::map<PointNumber, PointInfo> points;
     std::map<JobNumber, JobInfo> jobs;
+    std::map<PointNumber, SupersededManifest> superseded;  // by file
+    bool renewing = false;
     std::size_t ended_jobs = 0;  // of `jobs`, those that are not in progress
     JobNumber next_job{1};
     PointNumber next_point{1};
@@ -106,6 +125,8 @@ class Catalogue {
     void put(const ItemInfo& item);
     void put(const PointInfo& point);
     void put(const JobInfo& job);
+    void put(const SupersededManifest& manifest);
+    void set_file(PointNumber point, PointNumber file);
   };
   using Change = std::function<void(State&)>;
   static void read_change(ByteReader& reader, std::vector<Change>& changes);

@@ -65,6 +65,12 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   Status finish_job(JobInfo job, std::optional<PointNumber> turn_explicit) override;
   Status publish_point(Manifest manifest, PointInfo point, JobInfo job) override;
   Result<Manifest> load_manifest(const PointInfo& point) override;
+  Status set_renewing(bool renewing) override;  // vault_renewal.cc, as the next five
+  Result<EpochNumber> manifest_epoch(const PointInfo& point) override;
+  Status renew_point(PointNumber number, PointSegments& segments) override;
+  Result<std::vector<Manifest::SegmentNeeded>> inventory_of(const SupersededManifest& old) override;
+  Status end_grace() override;
+  Status forget_superseded(UnixNanos until) override;
   Status checkpoint(const EncodeTree& encode_tree) override;
   void segments_moved() override { point_segments_.forget(); }
   void warn(const std::string& what, const Error& error) override;
@@ -92,7 +98,9 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   void record_end(const JobInfo& job);
   // Rules 3(a) and 3(b) after a completed backup. Trouble becomes a warning: the backup itself stands.
   void feed_rotation_rule(const JobInfo& job);
-  [[nodiscard]] Result<Bytes> seal_manifest(Manifest manifest, PointInfo& point);
+  // With the inventory that the manifest has.
+  [[nodiscard]] Result<Bytes> seal_manifest(const Manifest& manifest, PointInfo& point);
+  [[nodiscard]] Result<Manifest> read_manifest(const PointInfo& point);
 
   struct NewCheckpoint {
     ContainerNumber number;

@@ -41,18 +41,21 @@ Result<std::vector<Error>> missing_segments(Env& env, const Env::Path& vault,
   return problems;
 }
 
-Result<PointInfo> describe_point(BlobStore& blobs, const EpochKeys& keys, PointNumber number) {
-  const std::string name = kPointFiles.file(number.value);
+Result<PointInfo> describe_point(BlobStore& blobs, const EpochKeys& keys, PointNumber file_number) {
+  const std::string name = kPointFiles.file(file_number.value);
   auto file = blobs.get(name, kMaxStreamBytes);
   if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::ManifestMissing, name);
-  VAULTFS_ASSIGN_OR_RETURN(
-      const OpenedStream stream,
-      open_stream(keys, ContainerKind::manifest, ContainerNumber(number.value), *file, ErrorCode::DamagedManifest));
+  VAULTFS_ASSIGN_OR_RETURN(const OpenedStream stream,
+                           open_stream(keys, ContainerKind::manifest, ContainerNumber(file_number.value), *file,
+                                       ErrorCode::DamagedManifest));
   if (!stream.inventory.has_value()) return no_inventory();
   VAULTFS_ASSIGN_OR_RETURN(const Manifest manifest, Manifest::decode(stream.content, *stream.inventory));
-  if (manifest.number != number) return Error{ErrorCode::DamagedManifest, name + " describes another recovery point"};
+  if (manifest.number > file_number) {
+    return Error{ErrorCode::DamagedManifest, name + " describes another recovery point"};
+  }
   PointInfo point;
-  point.number = number;
+  point.number = manifest.number;
+  if (manifest.number != file_number) point.file = file_number;
   point.item = manifest.item;
   point.created = manifest.created;
   point.cut = manifest.cut;

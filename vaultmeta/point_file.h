@@ -19,8 +19,9 @@ namespace vaultfs {
 [[nodiscard]] Result<std::vector<Error>> missing_segments(Env& env, const Env::Path& vault,
                                                           const std::vector<Manifest::SegmentNeeded>& inventory);
 
-// What a manifest tells of its point, for a vault whose catalogue is lost: its flags are not known and stay false.
+// What a manifest's file tells of its point, for a vault whose catalogue is lost: its flags are not known and stay
+// false. The file may have a later number than the point, see PointInfo::file.
 // ManifestMissing, DamagedManifest, AuthenticationFailed.
-[[nodiscard]] Result<PointInfo> describe_point(BlobStore& blobs, const EpochKeys& keys, PointNumber number);
+[[nodiscard]] Result<PointInfo> describe_point(BlobStore& blobs, const EpochKeys& keys, PointNumber file_number);
 
 }  // namespace vaultfs

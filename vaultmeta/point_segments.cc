@@ -4,7 +4,18 @@
 
 namespace vaultfs {
 
+bool PointSegments::skip(const Error& error) {
+  if (damage_ == Damage::fails || !(is_integrity_error(error.code) || error.code == ErrorCode::IoError)) return false;
+  skipped_ = true;
+  return true;
+}
+
 Status PointSegments::add(const ChunkId& chunk, std::map<ContainerNumber, std::uint64_t>& needed) {
+  Status added = add_strictly(chunk, needed);
+  return !added.ok() && skip(added.error()) ? ok_status() : added;
+}
+
+Status PointSegments::add_strictly(const ChunkId& chunk, std::map<ContainerNumber, std::uint64_t>& needed) {
   if (chunk.is_zero()) return ok_status();
   VAULTFS_ASSIGN_OR_RETURN(const ContainerNumber segment, segments_.segment_of(chunk));
   needed.emplace(segment, 0);
@@ -21,13 +32,21 @@ Result<PointSegments::Numbers> PointSegments::segments_of_page(const ChunkId& pa
     if (const auto known = pages_.find(page); known != pages_.end()) return known->second;
   }
   std::map<ContainerNumber, std::uint64_t> needed;
+  const bool skipped_before = skipped_.exchange(false);
   VAULTFS_RETURN_IF_ERROR(add(page, needed));
-  VAULTFS_ASSIGN_OR_RETURN(const Bytes content, segments_.read_verified(RecordType::map_page, page));
-  VAULTFS_ASSIGN_OR_RETURN(const MapPage decoded, MapPage::decode(content));
-  for (const ChunkId& chunk : decoded.entries) VAULTFS_RETURN_IF_ERROR(add(chunk, needed));
+  const auto decoded = [&]() -> Result<MapPage> {
+    VAULTFS_ASSIGN_OR_RETURN(const Bytes content, segments_.read_verified(RecordType::map_page, page));
+    return MapPage::decode(content);
+  }();
+  if (!decoded.ok() && !skip(decoded.error())) return decoded.error();
+  if (decoded.ok()) {
+    for (const ChunkId& chunk : decoded->entries) VAULTFS_RETURN_IF_ERROR(add(chunk, needed));
+  }
   Numbers numbers;
   numbers.reserve(needed.size());
   for (const auto& [number, bytes] : needed) numbers.push_back(number);
+  const bool skipped_here = skipped_.exchange(skipped_before || skipped_);
+  if (skipped_here) return numbers;  // each point that has this page is to be told
   const std::lock_guard lock(mutex_);
   if (pages_.size() >= kMaxPages) pages_.clear();
   pages_[page] = numbers;

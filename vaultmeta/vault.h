@@ -17,6 +17,7 @@
 #include "vaultmeta/catalogue.h"
 #include "vaultmeta/key_custody.h"
 #include "vaultmeta/manifest.h"
+#include "vaultmeta/point_segments.h"
 #include "vaultmeta/vault_header.h"
 
 namespace vaultfs {
@@ -121,6 +122,24 @@ class Vault {
   [[nodiscard]] virtual Status publish_point(Manifest manifest, PointInfo point, JobInfo job) = 0;
   // Reads and authenticates a manifest. ManifestMissing, DamagedManifest, AuthenticationFailed.
   [[nodiscard]] virtual Result<Manifest> load_manifest(const PointInfo& point) = 0;
+
+  // --- Re-encryption (docs/decisions/0007-reencryption.md). REQUIRES: owner. ---
+  // Says durably whether records that points need may lie outside the segments of their inventories.
+  [[nodiscard]] virtual Status set_renewing(bool renewing) = 0;
+  // The epoch under which the point's manifest is sealed. ManifestMissing, DamagedHeader.
+  [[nodiscard]] virtual Result<EpochNumber> manifest_epoch(const PointInfo& point) = 0;
+  // Writes the point's manifest anew, under the current epoch and with the inventory of where its content lies now; the
+  // former one becomes superseded. Where content can't be found (SkipDamage in `segments`), the former inventory stays
+  // part of the new one. REQUIRES: long_uses() of the segments held, what was renewed is settled; nobody else moves
+  // records. RecoveryPointNotFound, the errors of load_manifest() and of PointSegments::of().
+  [[nodiscard]] virtual Status renew_point(PointNumber number, PointSegments& segments) = 0;
+  // What a superseded manifest holds: the segments that it lists. The errors of load_manifest().
+  [[nodiscard]] virtual Result<std::vector<Manifest::SegmentNeeded>> inventory_of(const SupersededManifest& old) = 0;
+  // Manifests that are superseded by now need not be kept any longer: they count as superseded long ago.
+  [[nodiscard]] virtual Status end_grace() = 0;
+  // Removes the manifests superseded at `until` or before; their segments may go then. REQUIRES: nobody holds
+  // vault.hold, long_uses() is the caller's alone.
+  [[nodiscard]] virtual Status forget_superseded(UnixNanos until) = 0;
 
   // --- Checkpoint ---
   // Takes a consistent cut and writes it, then frees older journals and checkpoints. `encode_tree` is called once,

@@ -227,6 +227,11 @@ Status VaultOpening::salvage_points(const Error& reason) {
       parts_.notes.push_back(kPointFiles.file(number) + ": " + point.error().message);
       continue;
     }
+    // Of two manifests of a point the newer one counts, if all is there that it needs.
+    if (parts_.catalogue->point(point->number).has_value()) {
+      VAULTFS_ASSIGN_OR_RETURN(const std::string problem, what_is_missing(*point));
+      if (!problem.empty()) continue;
+    }
     if (!parts_.catalogue->item(point->item).has_value()) {
       static_cast<void>(parts_.catalogue->put(ItemInfo{point->item, point->created, true}));
     }
@@ -236,18 +241,18 @@ Status VaultOpening::salvage_points(const Error& reason) {
   return open_activity(parts_.head.head);
 }
 
+Result<std::string> VaultOpening::what_is_missing(const PointInfo& point) {
+  const auto file = parts_.blobs->open(kPointFiles.file(point.manifest_file().value));
+  if (!file.ok()) return file.error().message;
+  const auto inventory = read_clear_inventory(**file);
+  if (!inventory.ok()) return inventory.error().message;
+  VAULTFS_ASSIGN_OR_RETURN(const auto missing, missing_segments(parts_.machine.env, parts_.path, *inventory));
+  return missing.empty() ? std::string() : missing.front().message;
+}
+
 Status VaultOpening::leave_out_incomplete_points() {
   for (const PointInfo& point : parts_.catalogue->points()) {
-    const std::string name = kPointFiles.file(point.number.value);
-    std::string problem;
-    if (auto file = parts_.blobs->open(name); !file.ok()) {
-      problem = file.error().message;
-    } else if (const auto inventory = read_clear_inventory(**file); !inventory.ok()) {
-      problem = inventory.error().message;
-    } else {
-      VAULTFS_ASSIGN_OR_RETURN(const auto missing, missing_segments(parts_.machine.env, parts_.path, *inventory));
-      if (!missing.empty()) problem = missing.front().message;
-    }
+    VAULTFS_ASSIGN_OR_RETURN(const std::string problem, what_is_missing(point));
     if (problem.empty()) continue;
     parts_.notes.push_back("recovery point " + point.id() + " is incomplete: " + problem);
     static_cast<void>(parts_.catalogue->remove_point(point.number));

@@ -48,6 +48,8 @@ class VaultOpening {
   [[nodiscard]] Status open_activity(const Head& head);
   // Read-only: takes the points as their manifests tell them.
   [[nodiscard]] Status salvage_points(const Error& reason);
+  // What of a point is not there, in words; empty: nothing.
+  [[nodiscard]] Result<std::string> what_is_missing(const PointInfo& point);
   // Read-only: leaves out points whose files are not all there.
   [[nodiscard]] Status leave_out_incomplete_points();
   [[nodiscard]] Status start_journal();

@@ -19,6 +19,8 @@ std::string operation_of(JobKind kind) {
       return "restore";
     case JobKind::key_update:
       return "key-update";
+    case JobKind::reencryption:
+      return "reencrypt";
   }
   return "job";
 }
@@ -116,18 +118,14 @@ void OpenedVault::feed_rotation_rule(const JobInfo& job) {
   }
 }
 
-Result<Bytes> OpenedVault::seal_manifest(Manifest manifest, PointInfo& point) {
-  manifest.number = point.number;
-  manifest.item = point.item;
-  manifest.created = point.created;
-  manifest.cut = point.cut;
-  VAULTFS_ASSIGN_OR_RETURN(manifest.inventory, point_segments_.of(manifest.inodes));
+Result<Bytes> OpenedVault::seal_manifest(const Manifest& manifest, PointInfo& point) {
   const Bytes inventory = manifest.encode_inventory();
   const Bytes content = manifest.encode();
   // A manifest that could not be read back is no recovery point: a tree that breaks its rules is refused here.
   VAULTFS_RETURN_IF_ERROR(Manifest::decode(content, inventory));
-  VAULTFS_ASSIGN_OR_RETURN(Bytes file, seal_stream(parts_.machine.env, keys(), ContainerKind::manifest,
-                                                   ContainerNumber(point.number.value), content, ByteView(inventory)));
+  VAULTFS_ASSIGN_OR_RETURN(Bytes file,
+                           seal_stream(parts_.machine.env, keys(), ContainerKind::manifest,
+                                       ContainerNumber(point.manifest_file().value), content, ByteView(inventory)));
   point.manifest = sha256(file);
   point.manifest_bytes = file.size();
   return file;
@@ -144,7 +142,12 @@ Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo jo
 
   VAULTFS_RETURN_IF_ERROR(parts_.segments->sync());
   VAULTFS_RETURN_IF_ERROR(parts_.segments->close_segment());
-  VAULTFS_ASSIGN_OR_RETURN(const Bytes file, seal_manifest(std::move(manifest), point));
+  manifest.number = point.number;
+  manifest.item = point.item;
+  manifest.created = point.created;
+  manifest.cut = point.cut;
+  VAULTFS_ASSIGN_OR_RETURN(manifest.inventory, point_segments_.of(manifest.inodes));
+  VAULTFS_ASSIGN_OR_RETURN(const Bytes file, seal_manifest(manifest, point));
   const std::string name = kPointFiles.file(point.number.value);
   VAULTFS_RETURN_IF_ERROR(parts_.blobs->put(name, file));
 
@@ -181,15 +184,25 @@ Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo jo
 }
 
 Result<Manifest> OpenedVault::load_manifest(const PointInfo& point) {
-  const std::string name = kPointFiles.file(point.number.value);
+  // The caller's point may be of before its manifest was written anew, and that may happen once more meanwhile.
+  PointInfo current = parts_.catalogue->point(point.number).value_or(point);
+  auto manifest = read_manifest(current);
+  if (manifest.ok()) return manifest;
+  const PointNumber tried =
+      std::exchange(current, parts_.catalogue->point(point.number).value_or(point)).manifest_file();
+  return current.manifest_file() == tried ? std::move(manifest) : read_manifest(current);
+}
+
+Result<Manifest> OpenedVault::read_manifest(const PointInfo& point) {
+  const std::string name = kPointFiles.file(point.manifest_file().value);
   auto file = parts_.blobs->get(name, kMaxStreamBytes);
   if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::ManifestMissing, name);
   if (sha256(*file) != point.manifest) {
     return Error{ErrorCode::DamagedManifest, name + " is not the file that the catalogue names"};
   }
   VAULTFS_ASSIGN_OR_RETURN(const OpenedStream stream,
-                           open_stream(keys(), ContainerKind::manifest, ContainerNumber(point.number.value), *file,
-                                       ErrorCode::DamagedManifest));
+                           open_stream(keys(), ContainerKind::manifest, ContainerNumber(point.manifest_file().value),
+                                       *file, ErrorCode::DamagedManifest));
   if (!stream.inventory.has_value()) return Error{ErrorCode::DamagedManifest, name + " has no inventory"};
   VAULTFS_ASSIGN_OR_RETURN(Manifest manifest, Manifest::decode(stream.content, *stream.inventory));
   if (manifest.number != point.number || manifest.item != point.item || manifest.cut != point.cut) {

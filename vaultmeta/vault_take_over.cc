@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -98,13 +99,14 @@ Status VaultOpening::remove_leftovers() {
     recovered_ = true;
     return parts_.blobs->remove(folder.file(number));
   };
-  const std::vector<PointInfo> points = parts_.catalogue->points();
+  std::set<PointNumber> named;
+  for (const PointInfo& point : parts_.catalogue->points()) named.insert(point.manifest_file());
+  for (const SupersededManifest& old : parts_.catalogue->superseded()) named.insert(old.file);
   VAULTFS_ASSIGN_OR_RETURN(const auto manifests, list_numbers(*parts_.blobs, kPointFiles));
   for (const std::uint64_t number : manifests) {
     parts_.catalogue->reserve_point_number(PointNumber(number));
-    const bool known =
-        std::any_of(points.begin(), points.end(), [&](const PointInfo& point) { return point.number.value == number; });
-    if (!known) VAULTFS_RETURN_IF_ERROR(remove(kPointFiles, number, "its recovery point was never completed"));
+    if (named.contains(PointNumber(number))) continue;
+    VAULTFS_RETURN_IF_ERROR(remove(kPointFiles, number, "no recovery point is known by it"));
   }
   const ContainerNumber current = parts_.head.head.checkpoint;
   parts_.highest_checkpoint = current;

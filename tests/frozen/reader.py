@@ -133,9 +133,17 @@ class Vault(Keyring):
             elif kind == 3:
                 changes.u64(), changes.u8(), changes.u8(), changes.blob(), changes.u64(), changes.i64(), changes.i64()
                 changes.u64(), changes.u64(), changes.u64(), changes.blob()
-            else:
-                need(kind == 4, "catalogue: unknown change")
+            elif kind == 4:
                 points.pop(changes.u64(), None)
+            elif kind == 5:
+                number, file = changes.u64(), changes.u64()
+                need(file > number, "catalogue: a manifest's file of before its point")
+                if number in points:
+                    points[number]["file"] = file
+            elif kind == 6:
+                changes.u64(), changes.u64(), changes.i64()
+            else:
+                need(kind == 7 and changes.u8() in (0, 1), "catalogue: unknown change")
 
     # --- Sections 3, 4: segments ---
 
@@ -205,8 +213,9 @@ class Vault(Keyring):
     # --- Section 10: recovery points ---
 
     def manifest(self, point):
-        path = self.path / f"points/{point['number']:016x}.point"
-        container = Container(self, path, "manifest", point["number"])
+        file = point.get("file", point["number"])
+        path = self.path / f"points/{file:016x}.point"
+        container = Container(self, path, "manifest", file)
         need(sha256(container.data) == point["digest"] and len(container.data) == point["length"], "manifest: digest")
         kind, _, _, _, _, inventory, at = container.record(160)
         need(kind == 34, "manifest: inventory")

@@ -58,6 +58,14 @@ class FakeVault final : public Vault {
   [[nodiscard]] Status finish_job(JobInfo, std::optional<PointNumber>) override { std::abort(); }
   [[nodiscard]] Status publish_point(Manifest, PointInfo, JobInfo) override { std::abort(); }
   [[nodiscard]] Result<Manifest> load_manifest(const PointInfo&) override { std::abort(); }
+  [[nodiscard]] Status set_renewing(bool) override { std::abort(); }
+  [[nodiscard]] Result<EpochNumber> manifest_epoch(const PointInfo&) override { std::abort(); }
+  [[nodiscard]] Status renew_point(PointNumber, PointSegments&) override { std::abort(); }
+  [[nodiscard]] Result<std::vector<Manifest::SegmentNeeded>> inventory_of(const SupersededManifest&) override {
+    std::abort();
+  }
+  [[nodiscard]] Status end_grace() override { std::abort(); }
+  [[nodiscard]] Status forget_superseded(UnixNanos) override { std::abort(); }
   [[nodiscard]] Status write_head() override { return ok_status(); }
   void segments_moved() override {}
   void warn(const std::string&, const Error&) override {}

@@ -148,8 +148,12 @@ TEST(Catalogue, ABadEntryChangesNothing) {
 
 TEST(Catalogue, StoredFormOfEachChange) {
   Catalogue source;
-  const std::vector<Bytes> entries{source.put(ItemInfo{"vm1", UnixNanos{5}, true}), source.put(a_point(3, "vm1")),
-                                   source.put(a_job(2, JobState::completed)), source.remove_point(PointNumber(3))};
+  const std::vector<Bytes> entries{source.put(ItemInfo{"vm1", UnixNanos{5}, true}),
+                                   source.put(a_point(3, "vm1")),
+                                   source.put(a_job(2, JobState::completed)),
+                                   source.remove_point(PointNumber(3)),
+                                   source.put(SupersededManifest{PointNumber(4), PointNumber(3), UnixNanos{5}}),
+                                   source.set_renewing(true)};
   for (const Bytes& entry : entries) {
     for (std::size_t size = 0; size < entry.size(); ++size) {
       Catalogue catalogue;
@@ -168,6 +172,40 @@ TEST(Catalogue, StoredFormOfEachChange) {
   }
 }
 
+TEST(Catalogue, ManifestsThatWereWrittenAnewSurviveJournalAndCheckpoint) {
+  Catalogue original;
+  std::vector<Bytes> entries;
+  entries.push_back(original.put(a_point(1, "vm1")));
+  PointInfo renewed = a_point(1, "vm1");
+  EXPECT_EQ(renewed.manifest_file(), PointNumber(1));
+  renewed.file = original.take_point_number();
+  EXPECT_EQ(renewed.manifest_file(), PointNumber(2));
+  entries.push_back(
+      joined(original.put(renewed), original.put(SupersededManifest{PointNumber(1), PointNumber(1), UnixNanos{77}})));
+  entries.push_back(original.set_renewing(true));
+  Catalogue replayed;
+  for (const Bytes& entry : entries) ASSERT_TRUE(replayed.apply(entry).ok());
+  Catalogue loaded;
+  ASSERT_TRUE(loaded.load(original.encode()).ok());
+  for (const Catalogue* catalogue : {&original, &replayed, &loaded}) {
+    ASSERT_TRUE(catalogue->point(PointNumber(1)).has_value());
+    EXPECT_EQ(catalogue->point(PointNumber(1))->file, PointNumber(2));
+    EXPECT_EQ(catalogue->point(PointNumber(1))->id(), a_point(1, "vm1").id());
+    ASSERT_EQ(catalogue->superseded().size(), 1U);
+    EXPECT_EQ(catalogue->superseded()[0].file, PointNumber(1));
+    EXPECT_EQ(catalogue->superseded()[0].since.value, 77);
+    EXPECT_TRUE(catalogue->renewing());
+  }
+  // The number of a file is never a point's.
+  EXPECT_EQ(replayed.take_point_number(), PointNumber(3));
+  ASSERT_TRUE(loaded.apply(joined(loaded.remove_superseded(PointNumber(1)), loaded.set_renewing(false))).ok());
+  EXPECT_TRUE(loaded.superseded().empty());
+  EXPECT_FALSE(loaded.renewing());
+  // A point that says nothing else is in its own file again.
+  ASSERT_TRUE(loaded.apply(loaded.put(a_point(1, "vm1"))).ok());
+  EXPECT_EQ(loaded.point(PointNumber(1))->manifest_file(), PointNumber(1));
+}
+
 TEST(Catalogue, RefusesValuesOutOfRange) {
   Catalogue source;
   JobInfo job = a_job(1, JobState::failed);
@@ -177,6 +215,12 @@ TEST(Catalogue, RefusesValuesOutOfRange) {
   job = a_job(1, JobState::failed);
   job.kind = static_cast<JobKind>(0);
   EXPECT_FALSE(catalogue.apply(source.put(job)).ok());
+  job.kind = static_cast<JobKind>(5);
+  EXPECT_FALSE(catalogue.apply(source.put(job)).ok());
+  PointInfo backwards = a_point(3, "vm1");
+  backwards.file = PointNumber(2);
+  EXPECT_FALSE(catalogue.apply(source.put(backwards)).ok());
+  EXPECT_FALSE(catalogue.apply(source.put(SupersededManifest{PointNumber(2), PointNumber(3), UnixNanos{1}})).ok());
   EXPECT_FALSE(catalogue.apply(source.put(a_point(0, "vm1"))).ok());
   EXPECT_FALSE(catalogue.apply(source.put(a_point(1, ""))).ok());
   EXPECT_FALSE(catalogue.apply(source.put(ItemInfo{std::string(256, 'a'), UnixNanos{}, false})).ok());

@@ -37,6 +37,7 @@ struct VaultRequest {
   nlohmann::json arguments = nlohmann::json::object();
   std::vector<UniqueFd> descriptors = {};
   bool allow_unverified = false;
+  std::function<bool()> go_on = {};  // empty: always. Asked now and then; false: the work stops (Interrupted)
 };
 [[nodiscard]] Result<nlohmann::json> request(CommandContext& context, VaultRequest request);
 
@@ -54,6 +55,7 @@ void add_identity_commands(CLI::App& app, CommandContext& context);
 void add_key_commands(CLI::App& app, CommandContext& context);
 void add_encryption_commands(CLI::App& app, CommandContext& context);
 void add_backup_commands(CLI::App& app, CommandContext& context);
+void add_reencrypt_command(CLI::App& app, CommandContext& context);
 void add_report_commands(CLI::App& app, CommandContext& context);
 
 }  // namespace vaultfs

@@ -40,6 +40,17 @@ void print_encryption(const json& form) {
   }
   std::printf("\n");
   print_table({"KEY VERSION", "ROLE", "SINCE", "EPOCHS", "WAITING FOR"}, rows);
+  if (form.contains("epochs")) {
+    std::vector<std::vector<std::string>> uses;
+    for (const json& epoch : form["epochs"]) {
+      std::string versions;
+      for (const json& version : epoch["versions"]) versions += (versions.empty() ? "" : ", ") + plain(version);
+      uses.push_back({epoch["epoch"].is_null() ? "unreadable" : plain(epoch["epoch"]), plain(epoch["segments"]),
+                      human_bytes(epoch["bytes"]), versions});
+    }
+    std::printf("\n");
+    print_table({"EPOCH", "SEGMENTS", "STORED", "READABLE BY"}, uses);
+  }
   for (const json& version : form["versions"]) {
     if (version["role"] != "Retired") continue;
     std::printf("Copies of this vault made before %s still need %s.\n", plain(version["since"]).c_str(),

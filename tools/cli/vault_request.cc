@@ -22,9 +22,9 @@ Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::
   VAULTFS_ASSIGN_OR_RETURN(auto session, Session::open(machine->for_vault(), options));
   for (const std::string& note : session->vault().opening_notes())
     std::fprintf(stderr, "vaultctl: note: %s\n", note.c_str());
-  const RequestContext handler_context{*session, *machine, ::getuid(), {}, [&line](const Progress& now) {
+  const RequestContext handler_context{*session, *machine, ::getuid(), {}, [&line, &request](const Progress& now) {
                                          line.update(now.done_bytes, now.total_bytes);
-                                         return true;
+                                         return !request.go_on || request.go_on();
                                        }};
   auto result = handle_request(handler_context, request.verb, request.arguments, request.descriptors);
   const Status closed = session->close();

@@ -42,6 +42,8 @@ const char* job_kind_name(JobKind kind) {
       return "KeyUpdate";
     case JobKind::restore:
       return "Restore";
+    case JobKind::reencryption:
+      return "Reencryption";
   }
   return "Unknown";
 }

@@ -16,6 +16,12 @@ namespace vaultfs {
                                                    std::vector<UniqueFd>& files);
 [[nodiscard]] Result<nlohmann::json> key_drill(const RequestContext& context, const nlohmann::json& arguments,
                                                std::vector<UniqueFd>& files);
+// "new_epoch": a new DEK first. "bytes_per_second": none or 0: as fast as it goes. "without_grace".
+[[nodiscard]] Result<nlohmann::json> reencrypt(const RequestContext& context, const nlohmann::json& arguments,
+                                               std::vector<UniqueFd>& files);
+// The custody's status, and what each DEK epoch still has.
+[[nodiscard]] Result<nlohmann::json> encryption_show(const RequestContext& context, const nlohmann::json& arguments,
+                                                     std::vector<UniqueFd>& files);
 [[nodiscard]] Result<nlohmann::json> encryption_set_limits(const RequestContext& context,
                                                            const nlohmann::json& arguments,
                                                            std::vector<UniqueFd>& files);

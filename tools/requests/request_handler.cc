@@ -46,11 +46,6 @@ Result<json> vault_show(const RequestContext& context, const json& /*arguments*/
               {"notes", vault.opening_notes()}};
 }
 
-Result<json> encryption_show(const RequestContext& context, const json& /*arguments*/,
-                             std::vector<UniqueFd>& /*files*/) {
-  return to_json(context.session.vault().custody().status());
-}
-
 Result<json> encryption_refresh(const RequestContext& context, const json& /*arguments*/,
                                 std::vector<UniqueFd>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const RefreshOutcome outcome, context.session.refresh());
@@ -254,6 +249,7 @@ const std::map<std::string, VerbEntry>& verb_table() {
       {"key.rewrap", {VerbAccess::changes, key_rewrap}},
       {"key.new-epoch", {VerbAccess::changes, key_new_epoch}},
       {"key.drill", {VerbAccess::reads, key_drill}},
+      {"reencrypt", {VerbAccess::changes, reencrypt}},
       {"backup.run", {VerbAccess::changes, backup_run}},
       {"backup.commit", {VerbAccess::changes, backup_commit}},
       {"recovery-point.list", {VerbAccess::reads, recovery_point_list}},

@@ -1,0 +1,94 @@
+// vaultctl reencrypt
+#include <csignal>
+#include <memory>
+
+#include "tools/cli/command_context.h"
+#include "tools/cli/text_output.h"
+#include "tools/mount_options.h"
+
+namespace vaultfs {
+namespace {
+
+using nlohmann::json;
+
+struct Arguments {
+  std::string vault, rate;
+  bool new_epoch = false, no_grace = false;
+};
+
+volatile std::sig_atomic_t asked_to_stop = 0;
+
+void stop(int /*signal*/) { asked_to_stop = 1; }
+
+void catch_signals() {
+  struct sigaction action {};
+  action.sa_handler = stop;
+  action.sa_flags = SA_RESETHAND;  // the second one ends it at once
+  for (const int signal : {SIGINT, SIGTERM}) ::sigaction(signal, &action, nullptr);
+}
+
+// Asked only where this process is the vault's owner: it ends its work in order. A mount sees that its client is gone.
+bool go_on() {
+  static const bool kCaught = (catch_signals(), true);
+  return kCaught && asked_to_stop == 0;
+}
+
+std::string share(const json& form) { return plain(form["segments"]) + " segments, " + human_bytes(form["bytes"]); }
+
+void print_outcome(const json& form) {
+  const std::string epoch = plain(form["epoch"]);
+  if (form["job"]["state"] == "CompletedNoChange") {
+    std::printf("Nothing to do: all that is needed is under epoch %s, the newest.\n", epoch.c_str());
+  } else {
+    std::printf("Moved %s chunks (%s) to epoch %s; %s recovery points renewed.\n", plain(form["moved_chunks"]).c_str(),
+                human_bytes(form["moved_bytes"]).c_str(), epoch.c_str(),
+                plain(form["renewed_recovery_points"]).c_str());
+    std::printf("Removed of older epochs: %s.\n", share(form["removed"]).c_str());
+  }
+  if (form["waiting"]["segments"] != 0) {
+    std::printf(
+        "Needed no more, and kept for up to 24 hours for copies that are being made: %s. Until they are gone, the "
+        "older "
+        "data keys still open what this disk holds (--no-grace removes them now).\n",
+        share(form["waiting"]).c_str());
+  }
+  if (form["left"]["segments"] != 0) std::printf("Left under older epochs: %s.\n", share(form["left"]).c_str());
+  for (const json& damage : form["damage"]) std::printf("damaged: %s\n", plain(damage).c_str());
+  std::printf(
+      "Copies of the vault made earlier, and what the disk keeps of removed files, stay readable by the older "
+      "data keys.\n");
+}
+
+Result<int> reencrypt(CommandContext& context, const Arguments& arguments) {
+  VaultRequest wanted{arguments.vault, "reencrypt"};
+  std::uint64_t rate = 0;
+  if (!arguments.rate.empty() && (!parse_byte_size(arguments.rate, rate) || rate == 0)) {
+    return Error{ErrorCode::Usage, "--rate " + arguments.rate + ": write bytes per second, as in 20M, 512K or 1G"};
+  }
+  wanted.arguments = {
+      {"bytes_per_second", rate}, {"new_epoch", arguments.new_epoch}, {"without_grace", arguments.no_grace}};
+  wanted.go_on = go_on;
+  VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
+  print(context, form, [&form] { print_outcome(form); });
+  if (form["damaged_records"] == 0) return 0;
+  return Error{ErrorCode::DamageFound,
+               plain(form["damaged_records"]) + " damaged places stayed as they are; everything else was moved"};
+}
+
+}  // namespace
+
+void add_reencrypt_command(CLI::App& app, CommandContext& context) {
+  const auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand(
+      "reencrypt", "Bring what is stored under older data keys to the newest one; backups go on meanwhile");
+  command->add_option("VAULT", arguments->vault)->required();
+  command->add_option("--rate", arguments->rate,
+                      "at most so many bytes per second: 512K, 20M, 1G; without it, no limit");
+  command->add_flag("--new-epoch", arguments->new_epoch, "begin with a new data key, as `key new-epoch` does");
+  command->add_flag(
+      "--no-grace", arguments->no_grace,
+      "remove the old segments now, not after 24 hours: copies of the vault that are being made may break");
+  on_run(*command, context, [&context, arguments] { return reencrypt(context, *arguments); });
+}
+
+}  // namespace vaultfs
