@@ -16,6 +16,7 @@ check_points() {
   local n
   for n in 1 2; do
     rm -rf "$scratch/back"
+    mkdir "$scratch/back"
     ctl restore "$vault" "vm@${points[n - 1]}" --to "$scratch/back" >/dev/null
     assert_same "$scratch/disk.$n" "$scratch/back/d"
     assert_same "$scratch/small" "$scratch/back/small"
@@ -94,7 +95,7 @@ mount_vault commit=manual
 mkdir "$mnt/live"
 (
   while [[ ! -e $scratch/stop ]]; do
-    dd if=/dev/urandom of="$mnt/live/disk" bs=64K count=16 seek=$((RANDOM % 64)) conv=notrunc,fsync status=none
+    dd if=/dev/urandom of="$mnt/live/disk" bs=64K count=16 seek=$((RANDOM % 64)) conv=notrunc,fsync status=none 2>/dev/null || break # its daemon is killed below
   done
 ) &
 writer=$!
