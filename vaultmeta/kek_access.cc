@@ -48,7 +48,8 @@ Result<SecretBuffer> open_platform_slot(MachineKeyStore& platform_keys, const Va
 
 Result<SecretBuffer> unwrap_reached(const VaultId& vault, const KeyringSlot& slot, const ReachedKey& reached) {
   if (!reached.find(slot.version)->enabled) {
-    return Error{ErrorCode::KeyVersionDisabled, "the key version is disabled"};
+    // What a key vault lists as disabled it can enable.
+    return Error{ErrorCode::KeyVersionDisabled, "it is disabled; enable it again"};
   }
   VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer envelope,
                            reached.key_vault->unwrap(reached.key, slot.version, slot.algorithm, slot.wrapped));
@@ -80,7 +81,9 @@ std::string revocation_text(const Error& error, const KeyringSlot& active) {
   const std::string name = name_of(active);
   switch (error.code) {
     case ErrorCode::KeyVersionDisabled:
-      return "the Active key version " + name + " is disabled; enable it again and the vault comes back by itself";
+      // What helps is the key vault's to say: KMIP, for one, never takes a revocation back.
+      return "the Active key version " + name + " may not be used: " + error.message +
+             ". Once it may, the vault comes back by itself";
     case ErrorCode::KeyNotFound:
     case ErrorCode::KeyVersionNotFound:
       return "the Active key version " + name +

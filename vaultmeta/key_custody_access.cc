@@ -43,9 +43,10 @@ EncryptionStatus KeyringCustody::status() const {
   status.unmet = unmet_;
   for (const VersionRecord& record : status.versions) {
     if (status.problem || !record.disabled_too_early) continue;
-    status.problem = Error{ErrorCode::KeyVersionDisabledTooEarly,
-                           "the Retiring version " + record.version +
-                               " is disabled or gone before a backup has completed; enable it again until then"};
+    status.problem =
+        Error{ErrorCode::KeyVersionDisabledTooEarly,
+              "the Retiring version " + record.version +
+                  " is disabled or gone before a backup has completed; until then, bring it back at its key vault"};
   }
   status.last_update_status = last_update_status_;
   status.suite = header_.suite;

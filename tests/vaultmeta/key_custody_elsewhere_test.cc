@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/custody_world.h"
+#include "vaultmeta/kek_access.h"
 
 namespace vaultfs {
 namespace {
@@ -45,6 +46,20 @@ TEST(KeyCustodyElsewhereTest, ADrillTellsOfEachVersionByItself) {
   for (const auto& [version, failure] : drill()) EXPECT_TRUE(failure.has_value()) << version;
   world.kv->unwrap_other = false;
   EXPECT_EQ(world.custody->generation(), before) << "a drill changes nothing";
+}
+
+// What helps is said by the key vault: not each can enable what was revoked.
+TEST(DescribeTrouble, SaysOfADisabledVersionWhatItsKeyVaultSays) {
+  KeyringSlot active;
+  active.key_vault = "hsm";
+  active.key = "kek";
+  active.version = "7";
+  const Error told =
+      describe_trouble({ErrorCode::KeyVersionDisabled, "it is Deactivated, and KMIP takes that never back"}, active);
+  EXPECT_EQ(told.code, ErrorCode::KeyRevoked);
+  EXPECT_NE(told.message.find("hsm/kek/7"), std::string::npos) << told.message;
+  EXPECT_NE(told.message.find("KMIP takes that never back"), std::string::npos) << told.message;
+  EXPECT_EQ(told.message.find("nable it"), std::string::npos) << told.message;
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "crypto/keyvault/provider_table.h"
 #include "tools/cli/command_context.h"
 #include "tools/cli/text_output.h"
 #include "vaultmeta/machine_resolver.h"
@@ -21,8 +22,11 @@ struct CreateArguments {
   bool infrastructure = false, no_recovery = false;
 };
 
-// The key vault's disk is lost together with the vault's, or it is not: that is what a person should know.
+// The key vault's disk is lost together with the vault's, or it is not: that is what a person should know. Of key
+// vaults elsewhere this machine has no more than the registration.
 void warn_of_same_disk(Machine& machine, const KeyRef& key, const std::filesystem::path& vault) {
+  const auto entry = machine.registry().find(key.key_vault);
+  if (!entry.ok() || entry->provider != kLocalProvider) return;
   struct stat a {};
   struct stat b {};
   const std::filesystem::path keys = machine.key_vaults().path_of(key.key_vault);
