@@ -9,10 +9,19 @@
 namespace vaultfs {
 namespace {
 
+// How a token's security officer shuts a user out: by another PIN. A session that is logged in already goes on, as on
+// any token, so this one is lost as well.
+void change_pin(SoftToken& token, AdministeredKeyVault& vault) {
+  token.set_pin_at_token("8642");
+  token.take_away();
+  EXPECT_TRUE(fails(vault.list_keys(), ErrorCode::KeyVaultUnavailable));
+  token.put_back();
+}
+
 // SoftHSM with RSA pairs, its administrator at another key vault object of the same token.
 class Pkcs11RsaHarness {
  public:
-  static constexpr ProviderTraits kTraits{.denial = false};
+  static constexpr ProviderTraits kTraits{};
   AdministeredKeyVault& vault() { return *vault_; }
   std::int64_t now() { return posix_env().clock().now().seconds(); }
   std::string create_key(const std::string& key) { return value_of(administrator_->create_key(key, small_pair())).id; }
@@ -25,6 +34,8 @@ class Pkcs11RsaHarness {
   std::string unknown_version() { return "00112233445566778899aabbccddeeff"; }
   void begin_outage() { token_.take_away(); }
   void end_outage() { token_.put_back(); }
+  void begin_denial() { change_pin(token_, *vault_); }
+  void end_denial() { token_.set_pin_at_token(SoftToken::kPin); }
 
  private:
   SoftToken token_;
@@ -36,7 +47,7 @@ class Pkcs11RsaHarness {
 // AES key has no public half that could: dates are refused.
 class Pkcs11AesHarness {
  public:
-  static constexpr ProviderTraits kTraits{.validity_dates = false, .denial = false};
+  static constexpr ProviderTraits kTraits{.validity_dates = false};
   explicit Pkcs11AesHarness(const char* module = kSoftHsmModule) : module_(module) {}
   AdministeredKeyVault& vault() { return *vault_; }
   std::int64_t now() { return posix_env().clock().now().seconds(); }
@@ -53,6 +64,8 @@ class Pkcs11AesHarness {
   std::string unknown_version() { return "00112233445566778899aabbccddeeff"; }
   void begin_outage() { token_.take_away(); }
   void end_outage() { token_.put_back(); }
+  void begin_denial() { change_pin(token_, *vault_); }
+  void end_denial() { token_.set_pin_at_token(SoftToken::kPin); }
 
  private:
   const char* const module_;

@@ -3,15 +3,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cstdlib>
 #include <string>
 
 #include "tests/keyvault/pkcs11_fixture.h"
-
-#ifdef __SANITIZE_ADDRESS__
-// A child that ends looks for leaks, and what the parent's threads had is out of reach there: glibc's texts of dlerror.
-extern "C" const char* __lsan_default_suppressions();
-extern "C" const char* __lsan_default_suppressions() { return "leak:_dlerror_run\nleak:__vasprintf_internal\n"; }
-#endif
 
 namespace vaultfs {
 namespace {
@@ -213,23 +209,37 @@ TEST_F(Pkcs11KeyVaultTest, WorksAfterAForkInParentAndChild) {
   succeed(vault_->set_enabled("pair", pair_, true));
   EXPECT_EQ(text_of(value_of(vault_->unwrap("pair", pair_, algorithm, wrapped))), "content");
 }
+#endif
 
+constexpr const char* kPinFileOfChild = "VAULTFS_TEST_PIN_FILE";
+constexpr int kEndOfChild = 7;
+
+// Run by the next test alone, in a process of its own; a module's handlers at exit meet a session that is still open.
+TEST(Pkcs11ChildProcess, DISABLED_EndsWithAnOpenKeyVault) {
+  const char* const pin_file = std::getenv(kPinFileOfChild);  // NOLINT(concurrency-mt-unsafe): no thread sets any
+  ASSERT_NE(pin_file, nullptr);
+  static AdministeredKeyVault* left_open = nullptr;
+  const ProviderOptions options{{"module", kSoftHsmModule}, {"token", "t1"}, {"pin-file", pin_file}};
+  const std::filesystem::path state = std::filesystem::path(pin_file).parent_path() / "state";
+  left_open = value_of(open_pkcs11_key_vault({posix_env(), state, "hsm", options, {}})).release();
+  ASSERT_TRUE(left_open->wrap_algorithm("pair", value_of(left_open->list_versions("pair"))[0].id).ok());
+  std::exit(kEndOfChild);  // NOLINT(concurrency-mt-unsafe): with exit handlers
+}
+
+// No fork: a child of a process with threads can't reach what those threads had, which its own leak check then reports.
 TEST_F(Pkcs11KeyVaultTest, ProcessEndsWellWithAnOpenKeyVault) {
-  const pid_t child = ::fork();
-  ASSERT_GE(child, 0);
-  if (child == 0) {
-    static AdministeredKeyVault* left_open = nullptr;
-    left_open = token_->open().release();
-    const bool works = left_open->list_versions("pair").ok();
-    (void)token_.release();    // the parent's
-    std::exit(works ? 7 : 1);  // NOLINT(concurrency-mt-unsafe): with exit handlers
-  }
+  ::setenv(kPinFileOfChild, token_->path("pin").c_str(), 1);  // NOLINT(concurrency-mt-unsafe): nobody reads it here
+  std::string self = "/proc/self/exe";
+  std::string filter = "--gtest_filter=Pkcs11ChildProcess.*";
+  std::string disabled = "--gtest_also_run_disabled_tests";
+  std::array<char*, 4> arguments{self.data(), filter.data(), disabled.data(), nullptr};
+  pid_t child = 0;
+  ASSERT_EQ(::posix_spawn(&child, self.c_str(), nullptr, nullptr, arguments.data(), environ), 0);
   int status = -1;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFEXITED(status)) << "signal " << WTERMSIG(status);
-  EXPECT_EQ(WEXITSTATUS(status), 7);
+  EXPECT_EQ(WEXITSTATUS(status), kEndOfChild);
 }
-#endif
 
 TEST_F(Pkcs11KeyVaultTest, TwoTokensOfOneLabelWantASerial) {
   token_->add_token("double");
