@@ -32,4 +32,12 @@ Status AdministeredKeyVault::recover_key(const std::string&) {
 
 Status AdministeredKeyVault::purge_key(const std::string&) { return not_supported("purge a key", kOwnTools); }
 
+Result<std::optional<RotationPolicyText>> AdministeredKeyVault::describe_rotation_policy(const std::string&) {
+  return not_supported("run a rotation policy that vaultctl knows", kOwnTools);
+}
+
+Status AdministeredKeyVault::set_rotation_policy(const std::string&, const std::optional<RotationPolicy>&) {
+  return not_supported("run a rotation policy that vaultctl knows", kOwnTools);
+}
+
 }  // namespace vaultfs

@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "crypto/keyvault/key_vault.h"
+#include "crypto/keyvault/rotation_policy.h"
 
 namespace vaultfs {
 
@@ -40,6 +41,10 @@ class AdministeredKeyVault : public KeyVault {
   [[nodiscard]] virtual Status recover_key(const std::string& key);
   // Destroys a deleted key for good; refused where purge protection is on.
   [[nodiscard]] virtual Status purge_key(const std::string& key);
+  // When the key gets new versions by itself; nothing if it does not.
+  [[nodiscard]] virtual Result<std::optional<RotationPolicyText>> describe_rotation_policy(const std::string& key);
+  // InvalidArgument as RotationPolicy::check; none takes it away.
+  [[nodiscard]] virtual Status set_rotation_policy(const std::string& key, const std::optional<RotationPolicy>& policy);
 
  protected:
   // "the key vault hsm (pkcs11) cannot WHAT; INSTEAD".

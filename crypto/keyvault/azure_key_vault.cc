@@ -7,6 +7,7 @@
 #include "crypto/keyvault/azure_connection.h"
 #include "crypto/keyvault/azure_keys.h"
 #include "crypto/keyvault/azure_options.h"
+#include "crypto/keyvault/azure_rotation_policy.h"
 #include "crypto/keyvault/http_curl.h"
 #include "crypto/keyvault/key_ref.h"
 #include "crypto/keyvault/locked_base64.h"
@@ -42,6 +43,8 @@ class AzureKeyVault final : public AdministeredKeyVault {
   Status delete_key(const std::string& key) override;
   Status recover_key(const std::string& key) override;
   Status purge_key(const std::string& key) override;
+  Result<std::optional<RotationPolicyText>> describe_rotation_policy(const std::string& key) override;
+  Status set_rotation_policy(const std::string& key, const std::optional<RotationPolicy>& policy) override;
 
  private:
   [[nodiscard]] Result<AzureKey> find_usable(HttpCall& call, const std::string& key, const std::string& version);
@@ -53,6 +56,7 @@ class AzureKeyVault final : public AdministeredKeyVault {
                                                     unsigned bits);
   // A change of a key as a whole; `missing` if there is none.
   [[nodiscard]] Status change_key(HttpCall& call, HttpRequest request, const std::string& key);
+  [[nodiscard]] Result<AzureRotationPolicy> read_rotation_policy(HttpCall& call, const std::string& key);
   [[nodiscard]] std::string reference(const std::string& key, const std::string& version) const {
     return name_ + "/" + key + "/" + version;
   }
@@ -292,6 +296,44 @@ Status AzureKeyVault::purge_key(const std::string& key) {
                                                   key + " goes when its retention ends, not before"};
     }
     return change_key(call, connection_.request("DELETE", "deletedkeys", key), key);
+  });
+}
+
+// --- rotation policies: the service runs them ---
+
+Result<AzureRotationPolicy> AzureKeyVault::read_rotation_policy(HttpCall& call, const std::string& key) {
+  VAULTFS_RETURN_IF_ERROR(check_key_name("key", key));
+  const auto answer = connection_.send(call, connection_.request("GET", "keys", key, "rotationpolicy"));
+  if (!answer.ok()) {
+    if (answer.code() != ErrorCode::KeyNotFound) return answer.error();
+    return Error{ErrorCode::KeyNotFound, "the key vault " + name_ + " has no key " + key};
+  }
+  auto policy = parse_azure_rotation_policy(answer->body);
+  if (!policy.ok()) return with_context(policy.error(), "the key vault " + name_);
+  return policy;
+}
+
+Result<std::optional<RotationPolicyText>> AzureKeyVault::describe_rotation_policy(const std::string& key) {
+  return without_bad_alloc([&]() -> Result<std::optional<RotationPolicyText>> {
+    HttpCall call = connection_.begin();
+    VAULTFS_ASSIGN_OR_RETURN(const AzureRotationPolicy policy, read_rotation_policy(call, key));
+    return policy.rotation();
+  });
+}
+
+Status AzureKeyVault::set_rotation_policy(const std::string& key, const std::optional<RotationPolicy>& policy) {
+  if (policy) VAULTFS_RETURN_IF_ERROR(policy->check());
+  return without_bad_alloc([&]() -> Status {
+    HttpCall call = connection_.begin();
+    VAULTFS_ASSIGN_OR_RETURN(const AzureRotationPolicy before, read_rotation_policy(call, key));
+    const AzureRotationPolicy wanted = before.with(policy);
+    HttpRequest request = connection_.request("PUT", "keys", key, "rotationpolicy");
+    request.body = wanted.to_json();
+    VAULTFS_ASSIGN_OR_RETURN(const HttpAnswer answer, connection_.send(call, std::move(request)));
+    VAULTFS_ASSIGN_OR_RETURN(const AzureRotationPolicy now, parse_azure_rotation_policy(answer.body));
+    if (now.rotation() == wanted.rotation()) return ok_status();
+    return Error{ErrorCode::KeyVaultUnavailable,
+                 "the key vault " + name_ + " did not set the rotation policy of " + key + " as it was asked to"};
   });
 }
 

@@ -98,9 +98,6 @@ class LocalKeyVault : public AdministeredKeyVault {
 
   // --- Rotation policies.
   [[nodiscard]] virtual Result<std::optional<RotationPolicy>> rotation_policy(const std::string& key) = 0;
-  // InvalidArgument as RotationPolicy::check; none takes it away.
-  [[nodiscard]] virtual Status set_rotation_policy(const std::string& key,
-                                                   const std::optional<RotationPolicy>& policy) = 0;
   // Makes a new version if the key's policy says so now; nothing if it does not, or another process was first.
   [[nodiscard]] virtual Result<std::optional<KeyVersionInfo>> rotate_if_due(const std::string& key) = 0;
 

@@ -56,6 +56,7 @@ class DirectoryKeyVault final : public LocalKeyVault {
   Result<LocalKeyVaultOptions> options() override;
   Status enable_protection(bool soft_delete, bool purge_protection) override;
   Result<std::optional<RotationPolicy>> rotation_policy(const std::string& key) override;
+  Result<std::optional<RotationPolicyText>> describe_rotation_policy(const std::string& key) override;
   Status set_rotation_policy(const std::string& key, const std::optional<RotationPolicy>& policy) override;
   Result<std::optional<KeyVersionInfo>> rotate_if_due(const std::string& key) override;
   Result<std::optional<std::vector<AccessPolicy>>> access() override;

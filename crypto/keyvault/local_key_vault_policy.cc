@@ -21,6 +21,11 @@ Result<std::optional<RotationPolicy>> DirectoryKeyVault::rotation_policy(const s
   return file.rotation_policy;
 }
 
+Result<std::optional<RotationPolicyText>> DirectoryKeyVault::describe_rotation_policy(const std::string& key) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<RotationPolicy> policy, rotation_policy(key));
+  return policy ? std::optional(rotation_policy_text(*policy)) : std::nullopt;
+}
+
 Status DirectoryKeyVault::set_rotation_policy(const std::string& key, const std::optional<RotationPolicy>& policy) {
   if (policy) VAULTFS_RETURN_IF_ERROR(policy->check());
   return with_lock([&]() -> Status {

@@ -37,6 +37,15 @@ bool RotationPolicy::due(const KeyVersionInfo& newest, std::int64_t now_unix_sec
   return now_unix_seconds >= expires - days(*before_expiry_days);
 }
 
+std::string days_duration(std::uint32_t days) { return "P" + std::to_string(days) + "D"; }
+
+RotationPolicyText rotation_policy_text(const RotationPolicy& policy) {
+  const auto text = [](const std::optional<std::uint32_t>& days) {
+    return days ? days_duration(*days) : std::string();
+  };
+  return {text(policy.after_create_days), text(policy.before_expiry_days), text(policy.expiry_days)};
+}
+
 Result<std::uint32_t> parse_duration_days(std::string_view text) {
   const Error wrong{ErrorCode::InvalidArgument, "a duration is given in days or weeks: P30D, 30d, P12W or 12w"};
   std::string_view rest = text;

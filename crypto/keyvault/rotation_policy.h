@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "base/result.h"
@@ -24,6 +25,18 @@ struct RotationPolicy {
   [[nodiscard]] bool due(const KeyVersionInfo& newest, std::int64_t now_unix_seconds) const noexcept;
 };
 
+// A rotation policy as people are shown it: ISO 8601 durations, empty where there is none. Key vaults elsewhere know
+// months and years, which have no length in days.
+struct RotationPolicyText {
+  std::string after_create;   // the new version is made this long after the newest one
+  std::string before_expiry;  // or this long before the newest one expires
+  std::string expiry;         // of versions that the policy makes
+  bool operator==(const RotationPolicyText&) const = default;
+};
+[[nodiscard]] RotationPolicyText rotation_policy_text(const RotationPolicy& policy);
+
+// "P30D"
+[[nodiscard]] std::string days_duration(std::uint32_t days);
 // "P30D", "P12W" (ISO 8601, days and weeks only: months have no length) or "30d", "12w". InvalidArgument.
 [[nodiscard]] Result<std::uint32_t> parse_duration_days(std::string_view text);
 

@@ -10,6 +10,7 @@ Beyond rest_double.py's, its commands are:
   {"do": "create", "name": N, "kty": T, "key_size": B, "nbf": …, "exp": …, "managed": …}   a new key or version; {"version"}
   {"do": "attributes", "name": N, "version": V, "enabled": …}     as an administrator changes them
   {"do": "remove", "name": N}                                     a key with all its versions, for good
+  {"do": "policy", "name": N, "lifetimeActions": …, "attributes": …}   as the portal sets it, which knows months and years
   {"do": "vault", "soft_delete": …, "purge_protection": …, "page_size": …, "inner_name": …}
   {"do": "deny", "on": …}                                         no identity has any permission
   {"do": "challenge", "header": H}                                what a 401 says; null: the proper text
@@ -17,10 +18,8 @@ Beyond rest_double.py's, its commands are:
                                                                   user-assigned one that the selector names
   {"do": "application", "tenant": T, "client_id": I, "secret": S, "disabled": …}
   {"do": "tokens", "lifetime": SECONDS, "audience": A, "forget": true}   audience: what new tokens are good for
-  {"do": "state"}                                                 {"tokens": number given so far}
+  {"do": "state"}                                                 {"tokens": number given so far, "policies": {NAME: …}}
 """
-import base64
-import hashlib
 import json
 import os
 import re
@@ -28,29 +27,19 @@ import secrets
 import sys
 import urllib.parse
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 import rest_double
+from azure_identities import Identities
+from azure_rotation import Rotation
+from azure_text import decode, encode
 from rest_double import Refusal, Violation
 
 HOST = "office.vault.localhost"
-AUDIENCE = "https://vault.localhost"
 OAEP = padding.OAEP(mgf=padding.MGF1(algorithm=hashes.SHA256()), algorithm=hashes.SHA256(), label=None)
 NAME = r"([0-9A-Za-z-]{1,127})"
 VERSION = r"([0-9a-f]{32})"
-
-
-def encode(data):
-    return base64.urlsafe_b64encode(data).decode().rstrip("=")
-
-
-def decode(text):
-    if not isinstance(text, str) or not re.fullmatch(r"[A-Za-z0-9_-]*", text):
-        raise ValueError("not base64url without padding")
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 class Version:
@@ -64,7 +53,7 @@ class Version:
             self.key = ec.generate_private_key(ec.SECP256R1())
 
 
-class Azure(rest_double.Service):
+class Azure(Identities, Rotation, rest_double.Service):
     def __init__(self, directory):
         super().__init__()
         self.directory = directory
@@ -76,13 +65,9 @@ class Azure(rest_double.Service):
         self.soft_delete = self.purge_protection = True
         self.page_size, self.inner_name = 25, "innererror"
         self.pages = {}  # skip token → (what is listed, where to go on)
-        self.denied, self.challenge = False, None
-        self.identity_present, self.selector = True, None
-        self.tenant, self.client_id, self.secret = "contoso.example", "00000000-1111-2222-3333-444444444444", None
-        self.disabled = False
-        self.tokens, self.lifetime, self.token_count = {}, 3600, 0  # token → (audience, time of expiry)
-        self.token_audience = None
-        self.assertions = set()
+        self.denied = False
+        self.reset_identities()
+        self.reset_rotation()
 
     # --- answers ---
 
@@ -106,119 +91,6 @@ class Azure(rest_double.Service):
             return self.log_in(request)
         return self.key_vault(request)
 
-    # --- the metadata service ---
-
-    def metadata(self, request):
-        if request.method != "GET" or request.path != "/metadata/identity/oauth2/token":
-            raise Violation("an undocumented path of the metadata service")
-        if request.headers.get("metadata") != "true" or "x-forwarded-for" in request.headers:
-            raise Violation("the header Metadata: true is missing, or a proxy stands in between")
-        query = dict(request.query)
-        if query.pop("api-version", None) != "2018-02-01":
-            raise Violation("a wrong api-version of the metadata service")
-        audience = query.pop("resource", None)
-        if audience != AUDIENCE:
-            raise Violation(f"a token for {audience}")
-        if set(query) - {"client_id", "object_id", "msi_res_id"} or len(query) > 1:
-            raise Violation("a selector that is not documented")
-        known = self.identity_present if not query else query == self.selector
-        if not known:
-            raise Refusal(400, {"error": "invalid_request", "error_description": "Identity not found"})
-        token = self.give_token(audience)
-        now = self.now()
-        return 200, {}, {
-            "access_token": token,
-            "client_id": self.client_id,
-            "expires_in": str(self.lifetime),
-            "expires_on": str(now + self.lifetime),
-            "ext_expires_in": str(self.lifetime),
-            "not_before": str(now),
-            "resource": audience,
-            "token_type": "Bearer",
-        }
-
-    def give_token(self, audience):
-        token = "eyJ0." + secrets.token_urlsafe(40) + "." + secrets.token_urlsafe(20)
-        self.tokens[token] = (self.token_audience or audience, self.now() + self.lifetime)
-        self.token_count += 1
-        return token
-
-    # --- the login service ---
-
-    def log_in(self, request):
-        if request.method != "POST" or request.query:
-            raise Violation("a login is a POST without a query")
-        if request.headers.get("content-type") != "application/x-www-form-urlencoded":
-            raise Violation("a login is a form")
-        tenant = request.path.split("/")[1]
-        if request.path != f"/{tenant}/oauth2/v2.0/token":
-            raise Violation("an undocumented path of the login service")
-        if tenant != self.tenant:
-            raise self.login_error(400, "invalid_request", 90002, "Tenant not found")
-        form = urllib.parse.parse_qs(request.body.decode(), strict_parsing=True)
-        form = {name: values[0] for name, values in form.items()}
-        if form.pop("grant_type", None) != "client_credentials" or form.pop("scope", None) != AUDIENCE + "/.default":
-            raise Violation("grant_type or scope")
-        if form.pop("client_id", None) != self.client_id:
-            raise self.login_error(400, "unauthorized_client", 700016, "Application was not found in the directory")
-        if self.disabled:
-            raise self.login_error(401, "unauthorized_client", 7000112, "Application is disabled")
-        if set(form) == {"client_secret"}:
-            if self.secret is None or form["client_secret"] != self.secret:
-                # As the real service does not: it repeats the secret, which no message may show.
-                text = f"Invalid client secret provided: {form['client_secret']}"
-                raise self.login_error(401, "invalid_client", 7000215, text)
-        elif set(form) == {"client_assertion", "client_assertion_type"}:
-            self.check_assertion(form)
-        else:
-            raise Violation("the fields of the form")
-        token = self.give_token(AUDIENCE)
-        return 200, {}, {
-            "token_type": "Bearer",
-            "expires_in": self.lifetime,
-            "ext_expires_in": self.lifetime,
-            "access_token": token,
-        }
-
-    def login_error(self, status, code, number, text):
-        return Refusal(
-            status,
-            {
-                "error": code,
-                "error_description": f"AADSTS{number}: {text}",
-                "error_codes": [number],
-                "trace_id": secrets.token_hex(8),
-            },
-        )
-
-    def check_assertion(self, form):
-        if form["client_assertion_type"] != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer":
-            raise Violation("client_assertion_type")
-        with open(os.path.join(self.directory, "app.pem"), "rb") as file:
-            certificate = x509.load_pem_x509_certificate(file.read())
-        try:
-            signed, _, signature = form["client_assertion"].rpartition(".")
-            header, claims = (json.loads(decode(part)) for part in signed.split("."))
-            certificate.public_key().verify(
-                decode(signature), signed.encode(), padding.PKCS1v15(), hashes.SHA256()
-            )
-        except InvalidSignature:
-            raise self.login_error(401, "invalid_client", 700027, "The certificate is not registered") from None
-        except ValueError as error:
-            raise Violation(f"the assertion: {error}") from None
-        der = certificate.public_bytes(serialization.Encoding.DER)
-        if header != {"alg": "RS256", "typ": "JWT", "x5t#S256": encode(hashlib.sha256(der).digest())}:
-            raise Violation("the assertion's header")
-        if set(claims) != {"aud", "iss", "sub", "jti", "iat", "nbf", "exp"}:
-            raise Violation("the assertion's claims")
-        if claims["aud"] != f"https://localhost:{self.authority_port}/{self.tenant}/oauth2/v2.0/token":
-            raise Violation("the assertion's audience")
-        if claims["iss"] != self.client_id or claims["sub"] != self.client_id or claims["jti"] in self.assertions:
-            raise Violation("the assertion's issuer, subject or id")
-        if not claims["nbf"] <= self.now() < claims["exp"] or claims["exp"] - claims["nbf"] > 600:
-            raise Violation("the assertion's time")
-        self.assertions.add(claims["jti"])
-
     # --- the key vault ---
 
     def key_vault(self, request):
@@ -235,12 +107,15 @@ class Azure(rest_double.Service):
             return self.page(*self.pages.pop(skip))
         if version != "7.4":
             raise Violation(f"api-version {version}")
+        self.run_policies()
         for method, pattern, operation in (
             ("GET", "/keys", self.list_keys),
             ("GET", f"/keys/{NAME}/versions", self.list_versions),
             ("GET", f"/keys/{NAME}(?:/{VERSION})?", self.read),
             ("POST", f"/keys/{NAME}/create", self.create),
             ("POST", f"/keys/{NAME}/rotate", self.rotate),
+            ("GET", f"/keys/{NAME}/rotationpolicy", self.rotation_policy),
+            ("PUT", f"/keys/{NAME}/rotationpolicy", self.rotation_policy),
             ("PATCH", f"/keys/{NAME}/{VERSION}", self.update),
             ("POST", f"/keys/{NAME}/{VERSION}/(wrapkey|unwrapkey)", self.transform),
             ("DELETE", f"/keys/{NAME}", self.delete),
@@ -254,21 +129,6 @@ class Azure(rest_double.Service):
                     raise Violation("a query that is not documented")
                 return operation(request, *match.groups())
         raise Violation("an undocumented path")
-
-    def check_token(self, request):
-        header = request.headers.get("authorization", "")
-        audience, expiry = self.tokens.get(header[len("Bearer ") :], (None, 0))
-        if not header:
-            if request.body:
-                raise Violation("a body before the login")
-        elif audience == AUDIENCE and expiry > self.now():
-            return
-        challenge = self.challenge
-        if challenge is None:
-            authority = f"https://login.windows.net/{self.tenant}"
-            challenge = f'Bearer authorization="{authority}", resource="{AUDIENCE}"'
-        text = "AKV10000: Request is missing a Bearer or PoP token." if not header else "AKV10022: Invalid audience."
-        raise self.error(401, "Unauthorized", text, headers={"WWW-Authenticate": challenge})
 
     def kid(self, name, version=None):
         tail = "" if version is None else "/" + version.id
@@ -369,9 +229,12 @@ class Azure(rest_double.Service):
 
     def rotate(self, request, name):
         request.no_body()
+        self.find(name)
+        return 200, {}, self.bundle(name, self.rotate_now(name))
+
+    def rotate_now(self, name):
         newest = self.find(name)
-        version = self.make(name, newest.kty, newest.key.key_size)
-        return 200, {}, self.bundle(name, version)
+        return self.make(name, newest.kty, newest.key.key_size, exp=self.expiry_of_new(name))
 
     def update(self, request, name, version):
         body = request.json([], ["attributes", "key_ops", "tags"])
@@ -447,6 +310,7 @@ class Azure(rest_double.Service):
             text = 'Operation "purge" is not allowed because purge protection is enabled for this vault.'
             raise self.error(403, "Forbidden", text, "ForbiddenByPolicy")
         del self.deleted[name]
+        self.policies.pop(name, None)
         return 204, {}, None
 
     # --- commands ---
@@ -459,8 +323,11 @@ class Azure(rest_double.Service):
             return {"version": self.make(command["name"], command.get("kty", "RSA"), size, *dates, managed).id}
         if what == "attributes":
             self.find(command["name"], command["version"]).enabled = command["enabled"]
+        elif what == "policy":
+            self.put_policy(command.pop("name"), command)
         elif what == "remove":
             del self.keys[command["name"]]
+            self.policies.pop(command["name"], None)
         elif what in ("vault", "application"):
             for name, value in command.items():
                 if not hasattr(self, name):
@@ -479,7 +346,7 @@ class Azure(rest_double.Service):
             if command.get("forget"):
                 self.tokens.clear()
         elif what == "state":
-            return {"tokens": self.token_count}
+            return {"tokens": self.token_count, "policies": self.policies}
         else:
             raise ValueError(what)
         return {}

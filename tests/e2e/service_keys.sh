@@ -12,7 +12,8 @@ service_register office 30
 service_register hasty $((2 * time_factor))
 v1=$(service_create)
 assert_eq "$(newest_version office/vm)" "$v1"
-ctl vault create "$vault" --key office/vm >/dev/null
+ctl vault create "$vault" --key office/vm >/dev/null 2>"$scratch/err"
+[[ ! -s $scratch/err ]] || fail "nothing is to be warned of, but it said: $(cat "$scratch/err")"
 random_file "$scratch/disk" 3M
 ctl backup run "$vault" vm --disk "d=$scratch/disk" >/dev/null
 for word in "$service_port" "$transit_token" "$service_directory"; do
@@ -87,6 +88,22 @@ if [[ $service != azure ]]; then
   expect_error NotSupportedByProvider 8 "$vaultctl" key recover office/vm
 fi
 expect_error NotSupportedByProvider 8 "$vaultctl" key export office/vm --to "$scratch/no"
+if [[ $service == azure ]]; then
+  policy_of() { ctl --json key rotation-policy show office/vm | jq -c .rotation_policy; }
+  assert_eq "$(policy_of)" null # one that only notifies makes no version
+  expect_error InvalidArgument 2 "$vaultctl" key rotation-policy set office/vm --after-create 6d
+  ctl key rotation-policy set office/vm --after-create 30d --expiry 90d >/dev/null
+  assert_eq "$(azure_request GET keys/vm/rotationpolicy | jq -c '[.lifetimeActions[0].trigger, .attributes.expiryTime]')" \
+    '[{"timeAfterCreate":"P30D"},"P90D"]'
+  assert_eq "$(jctl .rotation_policy.expiry key show office/vm)" P90D
+  azure_request PUT keys/vm/rotationpolicy \
+    '{"lifetimeActions":[{"trigger":{"timeAfterCreate":"P3M"},"action":{"type":"Rotate"}}],"attributes":{}}' >/dev/null
+  assert_eq "$(policy_of)" '{"after_create":"P3M","before_expiry":null,"expiry":null}'
+  ctl key rotation-policy set office/vm --none >/dev/null
+  assert_eq "$(policy_of)" null
+else
+  expect_error NotSupportedByProvider 8 "$vaultctl" key rotation-policy set office/vm --after-create 30d
+fi
 
 say "the service hangs: neither readers nor writers wait, and the backup that is under way completes"
 echo begun >"$mnt/vm/note" # the job
@@ -128,3 +145,11 @@ for name in log during last; do
 done
 ctl verify "$vault" >/dev/null
 service_check
+
+if [[ $service == kmip ]]; then
+  say "a revocation at the service is for good, and nobody is told to enable the version again"
+  service_ask "revoke $kmip_user $v2 superseded" >/dev/null
+  expect_error KeyRevoked 21 "$vaultctl" restore "$vault" vm --to "$scratch/no"
+  if grep -q 'nable it' "$scratch/err"; then fail "said: $(cat "$scratch/err")"; fi
+  grep -q 'never' "$scratch/err" || fail "said: $(cat "$scratch/err")"
+fi

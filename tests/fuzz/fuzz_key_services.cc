@@ -2,6 +2,7 @@
 #include <string>
 
 #include "crypto/keyvault/azure_answers.h"
+#include "crypto/keyvault/azure_rotation_policy.h"
 #include "crypto/keyvault/http_retry.h"
 #include "crypto/keyvault/http_url.h"
 #include "crypto/keyvault/locked_base64.h"
@@ -87,6 +88,13 @@ void check_azure(std::string_view text) {
   check_error(page);
   if (page.ok() && page->next) require(page->next->same_origin(office));
   check_error(parse_azure_value(text, office, "kek", "00112233445566778899aabbccddeeff"));
+  const auto policy = parse_azure_rotation_policy(text);
+  check_error(policy);
+  if (policy.ok()) {
+    // What is put back is what was got.
+    const auto again = parse_azure_rotation_policy(policy->to_json());
+    require(again.ok() && *again == *policy);
+  }
   check_error(parse_azure_token(text));
   if (const auto error = parse_azure_error(text)) {
     check_line(error->code);

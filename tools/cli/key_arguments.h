@@ -47,7 +47,7 @@ using KeyCommand = Result<int> (*)(CommandContext&, const KeyArguments&);
 [[nodiscard]] Result<int> key_policy_set(CommandContext& context, const KeyArguments& arguments);
 [[nodiscard]] Result<int> key_policy_show(CommandContext& context, const KeyArguments& arguments);
 [[nodiscard]] Result<int> key_rotate_due(CommandContext& context, const KeyArguments& arguments);
-[[nodiscard]] nlohmann::json rotation_policy_to_json(const std::optional<RotationPolicy>& policy);
+[[nodiscard]] nlohmann::json rotation_policy_to_json(const std::optional<RotationPolicyText>& policy);
 // key export, key import: of local key vaults.
 [[nodiscard]] Result<int> key_export(CommandContext& context, const KeyArguments& arguments);
 [[nodiscard]] Result<int> key_import(CommandContext& context, const KeyArguments& arguments);

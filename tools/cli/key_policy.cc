@@ -15,11 +15,7 @@ Result<std::optional<std::uint32_t>> days_of(const std::string& text) {
   return std::optional(days);
 }
 
-json days_to_json(const std::optional<std::uint32_t>& days) {
-  return days ? json("P" + std::to_string(*days) + "D") : json(nullptr);
-}
-
-void print_policy(const std::string& key, const std::optional<RotationPolicy>& policy) {
+void print_policy(const std::string& key, const std::optional<RotationPolicyText>& policy) {
   if (!policy) {
     std::printf("%s has no rotation policy.\n", key.c_str());
     return;
@@ -42,11 +38,12 @@ Result<std::vector<std::string>> key_vaults_of(CommandContext& context, const st
 
 }  // namespace
 
-json rotation_policy_to_json(const std::optional<RotationPolicy>& policy) {
+json rotation_policy_to_json(const std::optional<RotationPolicyText>& policy) {
   if (!policy) return nullptr;
-  return {{"after_create", days_to_json(policy->after_create_days)},
-          {"before_expiry", days_to_json(policy->before_expiry_days)},
-          {"expiry", days_to_json(policy->expiry_days)}};
+  const auto duration = [](const std::string& text) { return text.empty() ? json(nullptr) : json(text); };
+  return {{"after_create", duration(policy->after_create)},
+          {"before_expiry", duration(policy->before_expiry)},
+          {"expiry", duration(policy->expiry)}};
 }
 
 Result<int> key_policy_set(CommandContext& context, const KeyArguments& arguments) {
@@ -59,17 +56,18 @@ Result<int> key_policy_set(CommandContext& context, const KeyArguments& argument
     return Error{ErrorCode::Usage, "--none takes the policy away and goes with no other option"};
   }
   const std::optional<RotationPolicy> wanted = arguments.none ? std::nullopt : std::optional(policy);
-  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_local_key_vault(context, key));
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
   VAULTFS_RETURN_IF_ERROR(key_vault->set_rotation_policy(key.key, wanted));
-  print(context, {{"key", key.to_string()}, {"rotation_policy", rotation_policy_to_json(wanted)}},
-        [&] { print_policy(key.to_string(), wanted); });
+  const auto set = wanted ? std::optional(rotation_policy_text(*wanted)) : std::nullopt;
+  print(context, {{"key", key.to_string()}, {"rotation_policy", rotation_policy_to_json(set)}},
+        [&] { print_policy(key.to_string(), set); });
   return 0;
 }
 
 Result<int> key_policy_show(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
-  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_local_key_vault(context, key));
-  VAULTFS_ASSIGN_OR_RETURN(const std::optional<RotationPolicy> policy, key_vault->rotation_policy(key.key));
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
+  VAULTFS_ASSIGN_OR_RETURN(const auto policy, key_vault->describe_rotation_policy(key.key));
   print(context, {{"key", key.to_string()}, {"rotation_policy", rotation_policy_to_json(policy)}},
         [&] { print_policy(key.to_string(), policy); });
   return 0;
