@@ -31,9 +31,12 @@ class Vault:
         self.bin, self.at, self.mount_point, self.options = binaries, directory / "vault", directory / "mnt", options
         self.environment = os.environ | {"VAULTFS_HOME": str(directory / "home"), "VAULTFS_RUNTIME_DIR": str(directory / "run")}
         self.mount_point.mkdir(parents=True)
+        self.make_key()
+        self.ctl("vault", "create", self.at, "--key", "bench/key")
+
+    def make_key(self):
         self.ctl("keyvault", "create", "bench")
         self.ctl("key", "create", "bench/key", "--bits", "2048")
-        self.ctl("vault", "create", self.at, "--key", "bench/key")
 
     def words(self, *words):
         return [self.bin / "vaultctl", "--json", *words]

@@ -14,6 +14,7 @@ Commands that every double knows:
       oversized  200 with more than 1 MiB of JSON, without a length in front
       redirect   307 to "location"
   {"do": "heal"}             no fault any more
+  {"do": "delay", "seconds": S}   that long before each answer
   {"do": "reset"}            everything is as after the start, but for ports and certificates
   {"do": "time", "now": T}   the double's clock stands at T (Unix seconds); without "now" it runs again
   {"do": "report"}           {"requests": [METHOD PATH, …], "violations": […]} since the last report. A violation is a
@@ -126,6 +127,7 @@ class Service:
         """Makes all state anew; subclasses extend it."""
         self.rsa_keys.take_back()
         self.fault = None
+        self.delay = 0
         self.fixed_now = None
         self.requests = []
         self.violations = []
@@ -163,6 +165,8 @@ class Service:
             elif what == "heal":
                 self.fault = None
                 self.healed.notify_all()
+            elif what == "delay":
+                self.delay = command["seconds"]
             elif what == "reset":
                 self.reset()
                 self.healed.notify_all()
@@ -260,6 +264,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         request = Request(self.command, self.path, headers, self.rfile.read(length), self.role)
         with self.service.lock:
             self.service.requests.append(f"{request.method} {self.path}")
+            delay = self.service.delay
+        time.sleep(delay)
         fault = self.service.take_fault(request.path)
         if fault is not None and fault["kind"] != "cut":
             self.meet(fault)
