@@ -192,6 +192,18 @@ Result<std::unique_ptr<RsaKey>> RsaKey::from_public_der(ByteView spki) {
   return adopt(std::move(key), false);
 }
 
+Result<std::unique_ptr<RsaKey>> RsaKey::from_public_pem(ByteView pem) {
+  VAULTFS_ASSIGN_OR_RETURN(const Bytes der, read_public_pem(pem));
+  VAULTFS_ASSIGN_OR_RETURN(std::unique_ptr<RsaKey> key, from_public_der(der));
+  const unsigned char* at = in(der);
+  const KeyHandle again(d2i_PUBKEY(nullptr, &at, static_cast<long>(der.size())));
+  const KeyContext context(again == nullptr ? nullptr : EVP_PKEY_CTX_new_from_pkey(nullptr, again.get(), nullptr));
+  if (context == nullptr || EVP_PKEY_public_check(context.get()) != 1) {
+    return openssl_error(ErrorCode::InvalidArgument, "the RSA public key is damaged or weak");
+  }
+  return key;
+}
+
 Result<std::unique_ptr<RsaKey>> RsaKey::from_pem(ByteView pem, const SecretBuffer* passphrase) {
   VAULTFS_ASSIGN_OR_RETURN(const Pkcs8 info, read_pkcs8_pem(pem, passphrase));
   VAULTFS_ASSIGN_OR_RETURN(std::unique_ptr<RsaKey> key, adopt_pkcs8(*info));

@@ -21,6 +21,9 @@ class RsaKey {
   [[nodiscard]] static Result<std::unique_ptr<RsaKey>> from_private_der(ByteView pkcs8);
   // SubjectPublicKeyInfo DER.
   [[nodiscard]] static Result<std::unique_ptr<RsaKey>> from_public_der(ByteView spki);
+  // SubjectPublicKeyInfo PEM, as `openssl pkey -pubout` writes it. The key is checked as far as a public key can be
+  // (NIST SP 800-56B Rev. 2, 6.4.2.2: an odd exponent above 2^16, a modulus without small factors): InvalidArgument.
+  [[nodiscard]] static Result<std::unique_ptr<RsaKey>> from_public_pem(ByteView pem);
   // PKCS#8 PEM, encrypted (PBES2) or not; PassphraseRequired if encrypted and `passphrase` is null, WrongPassphrase,
   // NotSupported for older encryptions. The key is checked as a whole (InvalidArgument if it is damaged).
   [[nodiscard]] static Result<std::unique_ptr<RsaKey>> from_pem(ByteView pem, const SecretBuffer* passphrase);

@@ -124,6 +124,33 @@ Result<Pkcs8Handle> read_pkcs8_pem(ByteView pem, const SecretBuffer* passphrase)
   }
 }
 
+Result<Bytes> read_public_pem(ByteView pem) {
+  if (pem.size() > kMaxPemBytes) return not_a_key("is larger than 64 KiB");
+  const Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  if (bio == nullptr) return openssl_error(ErrorCode::InvalidArgument, "the PEM file cannot be read");
+  for (;;) {
+    PemBlock block;
+    if (!block.read(bio.get())) {
+      ERR_clear_error();
+      return not_a_key("holds no public key");
+    }
+    if (block.name() == PEM_STRING_PUBLIC) {
+      const auto* data = reinterpret_cast<const std::byte*>(block.data());
+      return Bytes(data, data + block.size());
+    }
+    if (block.name().ends_with("PRIVATE KEY")) {
+      return not_a_key("holds a private key; give its public half, as `openssl pkey -in FILE -pubout` prints it");
+    }
+    if (block.name() == PEM_STRING_RSA_PUBLIC) {
+      return not_a_key(
+          "holds a key in an outdated form; convert it by `openssl rsa -RSAPublicKey_in -in FILE -pubout`");
+    }
+    if (block.name() == PEM_STRING_X509) {
+      return not_a_key("holds a certificate; give its key, as `openssl x509 -in FILE -pubkey -noout` prints it");
+    }
+  }
+}
+
 Result<std::string> encrypt_pkcs8_pem(PKCS8_PRIV_KEY_INFO* info, const SecretBuffer& passphrase) {
   static const EVP_CIPHER* const cipher = EVP_CIPHER_fetch(nullptr, "AES-256-CBC", nullptr);
   std::array<unsigned char, kSaltBytes> salt{};

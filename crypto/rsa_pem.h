@@ -21,6 +21,11 @@ using Pkcs8Handle = OpensslHandle<PKCS8_PRIV_KEY_INFO, PKCS8_PRIV_KEY_INFO_free>
 // InvalidArgument.
 [[nodiscard]] Result<Pkcs8Handle> read_pkcs8_pem(ByteView pem, const SecretBuffer* passphrase);
 
+// The first public key (SubjectPublicKeyInfo, RFC 5280) of a PEM text of at most 64 KiB, as DER; other text around it
+// is skipped. InvalidArgument, also for a text that holds a private key instead: who wants a public key should not be
+// handed the private one.
+[[nodiscard]] Result<Bytes> read_public_pem(ByteView pem);
+
 // PEM by AES-256-CBC under PBKDF2-HMAC-SHA-256 with 600,000 iterations and a 16-byte salt.
 [[nodiscard]] Result<std::string> encrypt_pkcs8_pem(PKCS8_PRIV_KEY_INFO* info, const SecretBuffer& passphrase);
 

@@ -338,5 +338,51 @@ TEST(RsaKey, OneKeyServesManyThreads) {
   for (const int count : good) EXPECT_EQ(count, 20);
 }
 
+TEST(RsaPublicPem, ReadsWhatOpensslWrites) {
+  const Workbench bench;
+  bench.write("key.pem", bytes_of(key_file("rsa2048.pem")));
+  ASSERT_TRUE(bench.run("openssl pkey -in key.pem -pubout -out public.pem"));
+  ASSERT_TRUE(bench.run("openssl pkey -in key.pem -pubout -outform DER -out public.der"));
+  const auto key = RsaKey::from_public_pem(bytes_of("some text before\n" + bench.read("public.pem")));
+  ASSERT_TRUE(key.ok()) << key.error().message;
+  EXPECT_FALSE((*key)->has_private());
+  EXPECT_TRUE(bytes_equal((*key)->public_der().value(), bytes_of(bench.read("public.der"))));
+  const auto sealed = (*key)->encrypt(counting(65));
+  ASSERT_TRUE(sealed.ok());
+  EXPECT_TRUE(fixed_key().decrypt(*sealed).ok());
+}
+
+TEST(RsaPublicPem, RefusesWhatIsNone) {
+  const auto code = [](const std::string& pem) { return RsaKey::from_public_pem(bytes_of(pem)).code(); };
+  EXPECT_EQ(code(""), ErrorCode::InvalidArgument);
+  EXPECT_EQ(code("no PEM at all"), ErrorCode::InvalidArgument);
+  EXPECT_EQ(code(std::string(70'000, 'x')), ErrorCode::InvalidArgument);
+  const Workbench bench;
+  bench.write("key.pem", bytes_of(key_file("rsa2048.pem")));
+  bench.write("ec.pem", bytes_of(key_file("ec-p256.pem")));
+  bench.write("small.pem", bytes_of(key_file("rsa1024.pem")));
+  ASSERT_TRUE(bench.run("openssl pkey -in ec.pem -pubout -out ec.pub"));
+  ASSERT_TRUE(bench.run("openssl pkey -in small.pem -pubout -out small.pub"));
+  ASSERT_TRUE(bench.run("openssl rsa -in key.pem -RSAPublicKey_out -out old.pub"));
+  ASSERT_TRUE(bench.run("openssl req -x509 -new -key key.pem -subj /CN=escrow -days 1 -out certificate.pem"));
+  EXPECT_EQ(code(bench.read("ec.pub")), ErrorCode::KeyNotRsa);
+  EXPECT_EQ(code(bench.read("small.pub")), ErrorCode::KeySizeUnsupported);
+  for (const char* file : {"key.pem", "old.pub", "certificate.pem"}) {
+    const auto refused = RsaKey::from_public_pem(bytes_of(bench.read(file)));
+    EXPECT_EQ(refused.code(), ErrorCode::InvalidArgument) << file;
+    EXPECT_NE(refused.error().message.find("`openssl"), std::string::npos) << file << ": " << refused.error().message;
+  }
+  // With an exponent of 1 the message is its own ciphertext.
+  ASSERT_TRUE(bench.run("openssl rsa -in key.pem -noout -modulus > modulus"));
+  ASSERT_TRUE(bench.run(
+      "printf 'asn1=SEQUENCE:key\\n[key]\\na=SEQUENCE:algorithm\\nb=BITWRAP,SEQUENCE:rsa\\n[algorithm]\\n"
+      "a=OID:rsaEncryption\\nb=NULL\\n[rsa]\\nn=INTEGER:0x%s\\ne=INTEGER:1\\n' \"$(cut -d= -f2 modulus)\" > weak.cnf"));
+  ASSERT_TRUE(bench.run("openssl asn1parse -genconf weak.cnf -noout -out weak.der"));
+  ASSERT_TRUE(
+      bench.run("(echo '-----BEGIN PUBLIC KEY-----'; base64 -w 64 weak.der; echo '-----END PUBLIC KEY-----') > "
+                "weak.pub"));
+  EXPECT_EQ(code(bench.read("weak.pub")), ErrorCode::InvalidArgument);
+}
+
 }  // namespace
 }  // namespace vaultfs
