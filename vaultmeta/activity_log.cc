@@ -10,74 +10,17 @@
 #include "store/blob_store.h"
 #include "store/container.h"
 #include "store/record.h"
+#include "vaultmeta/activity_verify.h"
+#include "vaultmeta/vault_layout.h"
 
 namespace vaultfs {
 namespace {
 
-constexpr std::string_view kExtension = "activity";
-constexpr std::uint64_t kMaxLogFileBytes = 1ULL << 30;
-constexpr std::uint64_t kAlignment = 8;
-constexpr std::size_t kMaxShortText = 128;
-constexpr std::size_t kMaxSubject = 512;
-constexpr std::size_t kMaxDetail = 4096;
 constexpr std::uint8_t kFrameLog2 = 13;  // an entry is one frame
 
 std::string cut(std::string text, std::size_t limit) {
   if (text.size() > limit) text.resize(limit);
   return text;
-}
-
-Bytes encode_without_chain(const ActivityEntry& entry) {
-  ByteWriter writer;
-  writer.u64(entry.number);
-  writer.i64(entry.time.value);
-  writer.text(entry.operation);
-  writer.text(entry.outcome);
-  writer.text(entry.subject);
-  writer.text(entry.detail);
-  writer.u32(entry.uid);
-  return std::move(writer).take();
-}
-
-Digest chain_after(const Digest& before, const ActivityEntry& entry) {
-  return sha256({before.view(), encode_without_chain(entry)});
-}
-
-Result<ActivityEntry> decode_entry(ByteView bytes) {
-  ByteReader reader(bytes);
-  ActivityEntry entry;
-  entry.number = reader.u64();
-  entry.time.value = reader.i64();
-  entry.operation = reader.text(kMaxShortText);
-  entry.outcome = reader.text(kMaxShortText);
-  entry.subject = reader.text(kMaxSubject);
-  entry.detail = reader.text(kMaxDetail);
-  entry.uid = reader.u32();
-  entry.chain = reader.id<Digest>();
-  VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedActivityLog, "an activity entry"));
-  return entry;
-}
-
-// The header of a record that lies whole and with a right checksum at the start of `bytes`.
-std::optional<RecordHeader> intact_record(ByteView bytes) {
-  if (bytes.size() < RecordHeader::kEncodedBytes) return std::nullopt;
-  const auto header = RecordHeader::decode(bytes.first(RecordHeader::kEncodedBytes));
-  if (!header.ok() || header->stored_bytes() > bytes.size()) return std::nullopt;
-  if (!check_record(*header, bytes.first(header->stored_bytes())).ok()) return std::nullopt;
-  return *header;
-}
-
-bool any_intact_record(ByteView bytes) {
-  for (; bytes.size() >= RecordHeader::kEncodedBytes; bytes = bytes.subspan(kAlignment)) {
-    if (intact_record(bytes).has_value()) return true;
-  }
-  return false;
-}
-
-bool is_closed(const EpochKeys& keys, EpochNumber epoch) {
-  const auto closed = keys.with_dek(
-      epoch, [](const EpochKeys::Epoch& found) -> Result<bool> { return found.last_segment.has_value(); });
-  return closed.ok() && *closed;
 }
 
 struct FileEntries {
@@ -98,7 +41,7 @@ Result<FileEntries> read_entries(const EpochKeys& keys, ContainerNumber number, 
     if (header.code() == ErrorCode::UnsupportedFormat || any_intact_record(rest)) return header.error();
     return result;
   }
-  result.closed_epoch = is_closed(keys, header->epoch);
+  result.closed_epoch = is_closed_epoch(keys, header->epoch);
   VAULTFS_ASSIGN_OR_RETURN(const auto cipher, ContainerCipher::open(keys, *header, ContainerKind::activity, number));
   while (!rest.empty()) {
     const auto record = intact_record(rest);
@@ -112,7 +55,7 @@ Result<FileEntries> read_entries(const EpochKeys& keys, ContainerNumber number, 
       return Error{ErrorCode::DamagedActivityLog, "a record of another type is in the log"};
     }
     VAULTFS_ASSIGN_OR_RETURN(const Bytes plain, open_record(*cipher, *record, rest.first(stored_bytes)));
-    VAULTFS_ASSIGN_OR_RETURN(ActivityEntry entry, decode_entry(plain));
+    VAULTFS_ASSIGN_OR_RETURN(ActivityEntry entry, decode_activity_entry(plain));
     if (entry.number != record->sequence) return Error{ErrorCode::DamagedActivityLog, "an entry has two numbers"};
     entries.push_back(std::move(entry));
     rest = rest.subspan(stored_bytes);
@@ -154,11 +97,11 @@ class ActivityLogFiles final : public ActivityLog {
     if (read_only_) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};
     entry.number = count_ + 1;
     entry.time = env_.clock().now();
-    entry.operation = cut(std::move(entry.operation), kMaxShortText);
-    entry.outcome = cut(std::move(entry.outcome), kMaxShortText);
-    entry.subject = cut(std::move(entry.subject), kMaxSubject);
-    entry.detail = cut(std::move(entry.detail), kMaxDetail);
-    entry.chain = chain_after(chain_, entry);
+    entry.operation = cut(std::move(entry.operation), kMaxActivityShortText);
+    entry.outcome = cut(std::move(entry.outcome), kMaxActivityShortText);
+    entry.subject = cut(std::move(entry.subject), kMaxActivitySubject);
+    entry.detail = cut(std::move(entry.detail), kMaxActivityDetail);
+    entry.chain = activity_chain_after(chain_, entry);
     const Status written = write(entry);
     if (!written.ok()) {
       file_.reset();
@@ -175,6 +118,17 @@ class ActivityLogFiles final : public ActivityLog {
     VAULTFS_ASSIGN_OR_RETURN(Scan scan, this->scan(false));
     if (scan.damage.has_value()) return std::move(*scan.damage);
     return std::move(scan.entries);
+  }
+
+  Result<ActivityReport> verify() override {
+    const std::lock_guard lock(mutex_);
+    VAULTFS_RETURN_IF_ERROR(keys_.current());
+    ActivityExpectation expected;
+    expected.entries = count_;
+    expected.chain = chain_;
+    if (closed_epochs_end_) expected.closed_epochs_end_above = known_entries_;
+    expected.last_found_file = last_found_file_;
+    return verify_activity_files(env_, directory_, &keys_, expected);
   }
 
   std::uint64_t count() const override {
@@ -212,12 +166,12 @@ class ActivityLogFiles final : public ActivityLog {
     Scan scan;
     VAULTFS_ASSIGN_OR_RETURN(const auto names, env_.list(directory_));
     for (const std::string& name : names) {
-      const auto number = number_of(name, kExtension);
+      const auto number = number_of(name, kActivityFiles.extension);
       if (!number.has_value()) continue;
       scan.last_file = ContainerNumber(*number);
       if (scan.damage.has_value()) continue;
       if (settle) VAULTFS_RETURN_IF_ERROR(make_durable(directory_ / name));
-      VAULTFS_ASSIGN_OR_RETURN(const Bytes file, read_file(env_, directory_ / name, kMaxLogFileBytes));
+      VAULTFS_ASSIGN_OR_RETURN(const Bytes file, read_file(env_, directory_ / name, kMaxActivityFileBytes));
       auto entries = read_entries(keys_, scan.last_file, file);
       if (!entries.ok()) {
         if (!is_integrity_error(entries.code()) && entries.code() != ErrorCode::UnsupportedFormat)
@@ -257,7 +211,7 @@ class ActivityLogFiles final : public ActivityLog {
     scan.entries.resize(first - 1);
     for (ActivityEntry& entry : entries) {
       const Digest before = scan.entries.empty() ? Digest{} : scan.entries.back().chain;
-      if (entry.number != scan.entries.size() + 1 || entry.chain != chain_after(before, entry)) {
+      if (entry.number != scan.entries.size() + 1 || entry.chain != activity_chain_after(before, entry)) {
         scan.damage = damaged(scan, "it does not continue the chain");
         return;
       }
@@ -280,7 +234,7 @@ class ActivityLogFiles final : public ActivityLog {
     Bytes out;
     const bool starts_file = file_ == nullptr;
     if (starts_file) VAULTFS_RETURN_IF_ERROR(start_file(out));
-    Bytes plain = encode_without_chain(entry);
+    Bytes plain = encode_activity_entry(entry);
     plain.insert(plain.end(), entry.chain.view().begin(), entry.chain.view().end());
     RecordDraft draft;
     draft.type = RecordType::activity_entry;
@@ -301,8 +255,8 @@ class ActivityLogFiles final : public ActivityLog {
     ContainerHeader header;
     VAULTFS_ASSIGN_OR_RETURN(cipher_,
                              ContainerCipher::create(env_, keys_, ContainerKind::activity, last_file_, header));
-    VAULTFS_ASSIGN_OR_RETURN(
-        file_, env_.open(directory_ / numbered_name(last_file_.value, kExtension), OpenMode::create_exclusive));
+    VAULTFS_ASSIGN_OR_RETURN(file_, env_.open(directory_ / numbered_name(last_file_.value, kActivityFiles.extension),
+                                              OpenMode::create_exclusive));
     out = header.encode();
     next_nonce_ = 0;
     end_ = 0;

@@ -23,6 +23,21 @@ struct ActivityEntry {
   Digest chain;           // SHA-256(chain of the entry before ‖ encoded entry without chain)
 };
 
+// A place in the log that is not what was written, and the first entry that is concerned.
+struct ActivityDamage {
+  std::uint64_t entry = 0;
+  std::string file;  // "activity/0000000000000002.activity"; the one that is gone if it is
+  Error error;
+};
+
+// What a check of the whole log found (activity_verify.h).
+struct ActivityReport {
+  bool authenticated = false;  // with keys
+  std::uint64_t files = 0;
+  std::uint64_t entries = 0;  // that are there and in order
+  std::vector<ActivityDamage> damage;
+};
+
 // The vault's activity log (docs/format.md, section 11): sealed, hash-chained, append-only. Each opening and each epoch
 // starts a new file, made at its first entry; so does a failed append, because nothing is appended after bytes of
 // unknown fate. Nothing is cached in the clear: entries() reads the files. Thread-safe.
@@ -43,6 +58,8 @@ class ActivityLog {
   // All entries, oldest first, the chain checked from the first to the last. DamagedActivityLog names the first bad
   // entry.
   [[nodiscard]] virtual Result<std::vector<ActivityEntry>> entries() = 0;
+  // Reads on behind damage and names every place of it. Errors are of reading, not of what was read; KeyRevoked.
+  [[nodiscard]] virtual Result<ActivityReport> verify() = 0;
   [[nodiscard]] virtual std::uint64_t count() const = 0;
   [[nodiscard]] virtual Digest chain() const = 0;
   // The current epoch has changed, or the keys were wiped: forgets the file's cipher; the next entry starts a new file.

@@ -50,6 +50,8 @@ check_vault_commands() { # ITEM
   shape '.job == 1' job show "$vault" 1
   shape '(.activities | map(.number) | . == sort and length > 0) and (.activities[0] | .operation == "vault.create"
     and (.time | time) and .outcome == "Succeeded" and (.uid | type == "number"))' activity "$vault"
+  shape '.authenticated and .damage == [] and .files > 0 and .entries > 0' activity "$vault" --verify
+  shape '(.authenticated | not) and .damage == [] and .entries > 0' activity "$vault" --verify --keyless
 }
 say "not mounted"
 check_vault_commands first

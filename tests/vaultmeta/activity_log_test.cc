@@ -109,6 +109,9 @@ TEST_F(ActivityLogTest, AcknowledgedEntriesSurviveACrashAtEveryStep) {
       EXPECT_LE(found.size(), promised.size() + 1) << steps;
       ASSERT_TRUE((*log)->append(entry("z")).ok());
       EXPECT_EQ(subjects(**log), found + "z");
+      const auto report = (*log)->verify();  // what a crash leaves is no damage
+      ASSERT_TRUE(report.ok());
+      EXPECT_TRUE(report->damage.empty()) << steps << ": " << report->damage.front().error.message;
       if (completed) break;
     }
   }

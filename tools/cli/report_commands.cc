@@ -1,4 +1,4 @@
-// vaultctl verify, job list|show, activity
+// vaultctl verify, job list|show, activity [--verify]
 
 #include <memory>
 
@@ -6,6 +6,7 @@
 #include "tools/cli/progress_line.h"
 #include "tools/cli/text_output.h"
 #include "tools/requests/json_forms.h"
+#include "vaultmeta/activity_verify.h"
 #include "vaultmeta/vault.h"
 
 namespace vaultfs {
@@ -104,6 +105,32 @@ Result<int> show_activity(CommandContext& context, const std::string& vault) {
   return 0;
 }
 
+Result<int> verify_activity(CommandContext& context, const std::string& vault, bool keyless) {
+  json form;
+  if (keyless) {
+    const auto path = std::filesystem::absolute(vault).lexically_normal();
+    VAULTFS_ASSIGN_OR_RETURN(const ActivityReport report, verify_activity_keyless(posix_env(), path));
+    form = to_json(report);
+  } else {
+    VAULTFS_ASSIGN_OR_RETURN(form, request(context, {vault, "activity.verify"}));
+  }
+  print(context, form, [&form] {
+    std::printf("Read %s entries in %s files.\n", plain(form["entries"]).c_str(), plain(form["files"]).c_str());
+    std::printf(form["authenticated"] == true
+                    ? "Every entry was opened, and compared with the one before and with what the vault's head knows.\n"
+                    : "Checksums and numbers only, without keys: not authenticated.\n");
+    for (const json& damage : form["damage"]) {
+      std::printf("damaged: %s: entry %s: %s\n", plain(damage["file"]).c_str(), plain(damage["entry"]).c_str(),
+                  plain(damage["message"]).c_str());
+    }
+    if (form["damage"].empty()) std::printf("No damage found.\n");
+  });
+  if (form["damage"].empty()) return 0;
+  return Error{ErrorCode::DamageFound, "the activity log is damaged in " + std::to_string(form["damage"].size()) +
+                                           " places, first at entry " + plain(form["damage"][0]["entry"]) + " in " +
+                                           plain(form["damage"][0]["file"])};
+}
+
 }  // namespace
 
 void add_report_commands(CLI::App& app, CommandContext& context) {
@@ -131,7 +158,14 @@ void add_report_commands(CLI::App& app, CommandContext& context) {
 
   CLI::App* activity = app.add_subcommand("activity", "The vault's activity log, its chain checked");
   activity->add_option("VAULT", *vault)->required();
-  on_run(*activity, context, [&context, vault] { return show_activity(context, *vault); });
+  const auto check = std::make_shared<bool>(false);
+  activity->add_flag("--verify", *check, "only check it: changed, removed and cut off entries are named");
+  activity->add_flag("--keyless", *keyless, "with --verify: without any key, not authenticated");
+  on_run(*activity, context, [&context, vault, check, keyless]() -> Result<int> {
+    if (*check) return verify_activity(context, *vault, *keyless);
+    if (*keyless) return Error{ErrorCode::Usage, "--keyless belongs to --verify: entries can't be read without keys"};
+    return show_activity(context, *vault);
+  });
 }
 
 }  // namespace vaultfs

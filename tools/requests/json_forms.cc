@@ -171,6 +171,20 @@ json to_json(const CommitOutcome& outcome) {
   form["recovery_point"] = outcome.point ? to_json(*outcome.point) : json(nullptr);
   return form;
 }
+json to_json(const ActivityReport& report) {
+  json damage = json::array();
+  for (const ActivityDamage& one : report.damage) {
+    damage.push_back({{"entry", one.entry},
+                      {"file", one.file},
+                      {"error", std::string(error_name(one.error.code))},
+                      {"message", one.error.message}});
+  }
+  return {{"authenticated", report.authenticated},
+          {"files", report.files},
+          {"entries", report.entries},
+          {"damage", damage}};
+}
+
 
 json to_json(const BackupOutcome& outcome) {
   json form = to_json(outcome.commit);

@@ -20,6 +20,7 @@ namespace vaultfs {
 [[nodiscard]] nlohmann::json to_json(const VersionRecord& version);
 [[nodiscard]] nlohmann::json to_json(const EncryptionStatus& status);
 [[nodiscard]] nlohmann::json to_json(const ActivityEntry& entry);
+[[nodiscard]] nlohmann::json to_json(const ActivityReport& report);
 [[nodiscard]] nlohmann::json to_json(const CommitOutcome& outcome);
 [[nodiscard]] nlohmann::json to_json(const BackupOutcome& outcome);
 [[nodiscard]] nlohmann::json to_json(const RestoreOutcome& outcome);

@@ -221,6 +221,12 @@ Result<json> activity(const RequestContext& context, const json& /*arguments*/, 
   return json{{"activities", list}};
 }
 
+Result<json> activity_verify(const RequestContext& context, const json& /*arguments*/,
+                             std::vector<UniqueFd>& /*files*/) {
+  VAULTFS_ASSIGN_OR_RETURN(const ActivityReport report, context.session.vault().activity().verify());
+  return to_json(report);
+}
+
 // Records what somebody asked for with the outcome: refusals of key operations above all.
 Result<json> activity_record(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
   ActivityEntry entry;
@@ -259,6 +265,7 @@ const std::map<std::string, VerbEntry>& verb_table() {
       {"job.show", {VerbAccess::reads, job_show}},
       {"activity", {VerbAccess::reads, activity}},
       {"activity.record", {VerbAccess::changes, activity_record}},
+      {"activity.verify", {VerbAccess::reads, activity_verify}},
   };
   return kTable;
 }

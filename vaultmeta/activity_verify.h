@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+
+#include "base/byte_codec.h"
+#include "base/env.h"
+#include "store/record.h"
+#include "vaultmeta/activity_log.h"
+
+namespace vaultfs {
+
+// The stored form of the activity log (docs/format.md, section 11), and the check of a whole log that `activity
+// --verify` and the log itself share.
+
+inline constexpr std::uint64_t kMaxActivityFileBytes = 1ULL << 30;
+inline constexpr std::size_t kMaxActivityShortText = 128;
+inline constexpr std::size_t kMaxActivitySubject = 512;
+inline constexpr std::size_t kMaxActivityDetail = 4096;
+
+// An entry without its chain value, and the chain value that follows `before` by it.
+[[nodiscard]] Bytes encode_activity_entry(const ActivityEntry& entry);
+[[nodiscard]] Digest activity_chain_after(const Digest& before, const ActivityEntry& entry);
+// DamagedActivityLog.
+[[nodiscard]] Result<ActivityEntry> decode_activity_entry(ByteView bytes);
+
+// The header of a record that lies whole and with a right checksum at the start of `bytes`.
+[[nodiscard]] std::optional<RecordHeader> intact_record(ByteView bytes);
+// Whether there is one at any multiple of 8 bytes.
+[[nodiscard]] bool any_intact_record(ByteView bytes);
+// Whether the epoch is closed in the keyring that the keys come from.
+[[nodiscard]] bool is_closed_epoch(const EpochKeys& keys, EpochNumber epoch);
+
+// What is known of a log beside its files.
+struct ActivityExpectation {
+  std::uint64_t entries = 0;    // that many were acknowledged
+  std::optional<Digest> chain;  // chain value of the last of them
+  // Entries above this number in files of closed epochs, up to `last_found_file`, were made with an old key.
+  std::optional<std::uint64_t> closed_epochs_end_above;
+  std::optional<ContainerNumber> last_found_file;
+};
+
+// Checks every file of `directory`, reading on behind damage. Without keys: checksums, places, and that no number is
+// missing; nothing of that is authenticated. With them: that every entry is genuine and continues the chain.
+[[nodiscard]] Result<ActivityReport> verify_activity_files(Env& env, const std::filesystem::path& directory,
+                                                           const EpochKeys* keys, const ActivityExpectation& expected);
+
+// The same without keys, of the vault at `path`: against the number of entries that its newest head names, itself not
+// authenticated. VaultNotFound, NotAVault, and errors of reading.
+[[nodiscard]] Result<ActivityReport> verify_activity_keyless(Env& env, const std::filesystem::path& path);
+
+}  // namespace vaultfs
