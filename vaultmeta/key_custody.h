@@ -23,7 +23,7 @@ namespace vaultfs {
 // What a key change needs of the vault around it. Implemented by Vault and by the tests' fake. No lock of the key
 // custody is held during a call, but the caller of the custody waits in it: whoever calls refresh(), set_key(),
 // set_identity(), rewrap(), new_incarnation(), job_completed() or item_attempted() must hold no lock that these take,
-// and these must not call any of those. The same holds for new_epoch() and set_limits().
+// and these must not call any of those. The same holds for new_epoch(), set_limits(), set_escrow() and recover().
 class KeyChangeHost {
  public:
   virtual ~KeyChangeHost() = default;
@@ -47,6 +47,12 @@ enum class KeyAccess : std::uint8_t {
   sealed,       // keys wiped; heals by a successful refresh
 };
 
+// The escrow recipient, as it is shown.
+struct EscrowStatus {
+  Digest fingerprint;  // SHA-256 of the public key (escrow_fingerprint)
+  UnixNanos since;
+};
+
 struct EncryptionStatus {
   EncryptionSettings settings;
   std::vector<VersionRecord> versions;  // oldest first
@@ -55,7 +61,8 @@ struct EncryptionStatus {
   // What the key vault lacks of what a customer-managed key wants (SoftDeleteRequired, PurgeProtectionRequired,
   // RegionMismatch), as of the last refresh. Told, never a reason to stop.
   std::vector<Error> unmet;
-  std::string last_update_status;  // "None", "Succeeded", "Failed: …"
+  std::optional<EscrowStatus> escrow;  // nothing: only the key versions open the vault
+  std::string last_update_status;      // "None", "Succeeded", "Failed: …"
   Suite suite = Suite::aes_gcm;
   Generation keyring_generation;
   EpochNumber current_epoch;
@@ -102,6 +109,7 @@ class KeyCustody {
   struct CreateRequest {
     std::optional<KeyRef> key;  // none: platform-managed
     std::string identity = "system";
+    std::optional<Bytes> escrow_key;  // DER SubjectPublicKeyInfo, RSA
   };
   // Makes the secrets of a new vault and writes keyring generation 1. Everything demanded of the key is checked first:
   // the version exists, is RSA of a right size (KeyNotRsa, KeySizeUnsupported), may wrap, and unwraps what it wrapped;
@@ -117,9 +125,12 @@ class KeyCustody {
   // version is out of reach for reasons that are no revocation (a disabled Active version is a revocation: KeyRevoked,
   // never a fall-back). Checks the header digest and that the root key has the fingerprint of the header; whether that
   // is the pinned one is Vault's check. Leftovers of an interrupted key change are told from damage by the chain of
-  // predecessors. `read_only` writes nothing.
+  // predecessors. `read_only` writes nothing. With `escrow_key`, a private key that is needed during the call only, the
+  // keyring is opened by it alone and no key vault is asked (KeyNotFound, WrongKey: unwrap_by_escrow): for recover(),
+  // and to prove that it can.
   [[nodiscard]] static Result<std::unique_ptr<KeyCustody>> open(const Context& context, const VaultHeader& header,
-                                                                const Digest& header_digest, bool read_only);
+                                                                const Digest& header_digest, bool read_only,
+                                                                const RsaKey* escrow_key = nullptr);
   virtual ~KeyCustody() = default;
 
   [[nodiscard]] virtual EpochKeys& keys() = 0;
@@ -160,6 +171,22 @@ class KeyCustody {
   // A fresh keyring key under the Active version (key rewrap). With drop_retiring every Retiring slot goes, after proof
   // 3(b).
   [[nodiscard]] virtual Status rewrap(bool drop_retiring) = 0;
+
+  // Another escrow recipient (DER SubjectPublicKeyInfo of an RSA key), or none, under a fresh keyring key. Where one
+  // was before, a new DEK epoch begins too, so that the old private key opens neither a keyring nor data from then on;
+  // that wants that no version is Retiring (KeyVersionInUse): keyring keys that the old one has seen open the newest
+  // keyring by a Retiring slot. No-op if nothing would change.
+  [[nodiscard]] virtual Status set_escrow(const std::optional<Bytes>& public_key) = 0;
+
+  struct RecoverRequest {
+    std::optional<KeyRef> key;            // none: a new platform key, for a platform-managed vault
+    std::optional<std::string> identity;  // none: as it was
+  };
+  // The end of a disaster: a fresh keyring key under another key, without asking for the versions that the vault had,
+  // which are Retired at once; and a new DEK epoch, as at a retirement. REQUIRES: opened with the escrow key. The new
+  // key is held to what create() demands; InvalidArgument if a customer-managed vault is given no key,
+  // EncryptionNotChangeable as for set_key(). A failure has changed nothing.
+  [[nodiscard]] virtual Status recover(const RecoverRequest& request) = 0;
 
   // A new DEK for all data from now on (key new-epoch), after an unwrap by the Active version through the provider.
   // What is stored already stays under the older epochs, which the keyring goes on holding.

@@ -48,6 +48,9 @@ EncryptionStatus KeyringCustody::status() const {
               "the Retiring version " + record.version +
                   " is disabled or gone before a backup has completed; until then, bring it back at its key vault"};
   }
+  if (const auto& escrow = current_.secrets.escrow; escrow) {
+    status.escrow = EscrowStatus{escrow_fingerprint(escrow->public_key), escrow->since};
+  }
   status.last_update_status = last_update_status_;
   status.suite = header_.suite;
   status.keyring_generation = current_.generation;
@@ -93,8 +96,8 @@ Status KeyringCustody::check_descends_from(Generation generation, const Digest& 
 
 KeyringCustody::Snapshot KeyringCustody::snapshot() const {
   const std::lock_guard lock(state_mutex_);
-  return {current_.generation, current_.active_slot(), current_.slots, current_.secrets.settings,
-          current_.secrets.rule};
+  return {current_.generation,       current_.active_slot(), current_.slots,
+          current_.secrets.settings, current_.secrets.rule,  current_.secrets.escrow};
 }
 
 bool KeyringCustody::sealed() const {

@@ -25,6 +25,8 @@ Status supersede_active_slot(Keyring& next, const SecretBuffer& current_key, Key
   return ok_status();
 }
 
+}  // namespace
+
 VersionRecord record_of(const KeyringSlot& slot, const Keyring& keyring) {
   VersionRecord record;
   record.key_vault = slot.key_vault;
@@ -35,7 +37,12 @@ VersionRecord record_of(const KeyringSlot& slot, const Keyring& keyring) {
   return record;
 }
 
-}  // namespace
+Status check_key_may_be_set(const EncryptionSettings& settings) {
+  if (settings.customer_managed || !settings.item_ever_attempted) return ok_status();
+  return Error{ErrorCode::EncryptionNotChangeable,
+               "the vault is platform-managed and an item was registered or attempted already: customer-managed keys "
+               "are for new vaults only; create another vault with --key"};
+}
 
 // REQUIRES: the Active version was unwrapped through its provider in this turn. What fails before the commit has
 // changed nothing.
@@ -146,20 +153,14 @@ Status KeyringCustody::change_identity(const std::string& identity) {
 }
 
 Status KeyringCustody::change_key(const KeyRef& key, std::string& version) {
-  const auto refuse_late = [](const EncryptionSettings& settings) -> Status {
-    if (settings.customer_managed || !settings.item_ever_attempted) return ok_status();
-    return Error{ErrorCode::EncryptionNotChangeable,
-                 "the vault is platform-managed and an item was registered or attempted already: customer-managed keys "
-                 "are for new vaults only; create another vault with --key"};
-  };
-  VAULTFS_RETURN_IF_ERROR(refuse_late(snapshot().settings));
+  VAULTFS_RETURN_IF_ERROR(check_key_may_be_set(snapshot().settings));
   const auto current = prove_access();
   if (!current.ok()) return note_trouble(current.error());
   note_access();
   VAULTFS_ASSIGN_OR_RETURN(const ExaminedKey examined,
                            examine_key(context_, key, header_.region, {header_.id, snapshot().settings.identity}));
   const auto apply = [&](EncryptionSettings& settings) -> Status {
-    VAULTFS_RETURN_IF_ERROR(refuse_late(settings));
+    VAULTFS_RETURN_IF_ERROR(check_key_may_be_set(settings));
     settings.customer_managed = true;
     settings.key_vault = key.key_vault;
     settings.key = key.key;

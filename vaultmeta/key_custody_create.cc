@@ -26,28 +26,6 @@ Result<KeyringSecrets> new_secrets(const KeyCustody::CreateRequest& request, Uni
   return secrets;
 }
 
-// A platform key that is removed again unless the vault gets made.
-class NewPlatformKey {
- public:
-  explicit NewPlatformKey(MachineKeyStore& store) : store_(store) {}
-  NewPlatformKey(const NewPlatformKey&) = delete;
-  NewPlatformKey& operator=(const NewPlatformKey&) = delete;
-  ~NewPlatformKey() {
-    if (!id_) return;
-    const Status ignored = store_.remove(*id_);  // a failed creation has its own error to tell
-    static_cast<void>(ignored);
-  }
-  [[nodiscard]] Result<PlatformKeyId> make() {
-    VAULTFS_ASSIGN_OR_RETURN(id_, store_.create());
-    return *id_;
-  }
-  void keep() noexcept { id_.reset(); }
-
- private:
-  MachineKeyStore& store_;
-  std::optional<PlatformKeyId> id_;
-};
-
 Result<WrappedKey> first_wrap(const KeyCustody::Context& context, const VaultHeader& header,
                               const KeyCustody::CreateRequest& request, NewPlatformKey& platform) {
   const Generation first(1);
@@ -125,6 +103,11 @@ Result<std::unique_ptr<KeyCustody>> KeyCustody::create(
   first.first_epoch = EpochNumber(1);
   keyring.secrets.rule.start(std::move(first));
   keyring.slots.push_back(std::move(wrapped.slot));
+  if (request.escrow_key) {
+    keyring.secrets.escrow = EscrowRecipient{*request.escrow_key, now};
+    VAULTFS_ASSIGN_OR_RETURN(keyring.escrow,
+                             wrap_for_escrow(header.id, keyring.generation, *keyring.secrets.escrow, wrapped.key));
+  }
 
   VAULTFS_ASSIGN_OR_RETURN(header.root_fingerprint, root_fingerprint(keyring.secrets.root_key, header.id));
   VAULTFS_ASSIGN_OR_RETURN(keyring.header_digest, write_header(header));

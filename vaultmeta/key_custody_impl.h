@@ -13,11 +13,37 @@
 
 namespace vaultfs {
 
+// A platform key that is removed again unless what it was made for comes about.
+class NewPlatformKey {
+ public:
+  explicit NewPlatformKey(MachineKeyStore& store) : store_(store) {}
+  NewPlatformKey(const NewPlatformKey&) = delete;
+  NewPlatformKey& operator=(const NewPlatformKey&) = delete;
+  ~NewPlatformKey() {
+    if (!id_) return;
+    const Status ignored = store_.remove(*id_);  // what failed has its own error to tell
+    static_cast<void>(ignored);
+  }
+  // The same key when asked again.
+  [[nodiscard]] Result<PlatformKeyId> make() {
+    if (!id_) {
+      VAULTFS_ASSIGN_OR_RETURN(id_, store_.create());
+    }
+    return *id_;
+  }
+  void keep() noexcept { id_.reset(); }
+
+ private:
+  MachineKeyStore& store_;
+  std::optional<PlatformKeyId> id_;
+};
+
 // The one implementation of KeyCustody, an implementation header of key_custody_*.cc:
 //   _open      creation, opening, what callers ask for        _write   the next keyring, the head after it, leftovers
 //   _refresh   the rule's conductor: access, following        _change  taking effect, set_key, rewrap
 //   _retire    proof 3(b), retirement, epochs                 _access  grace, TTL, sealing, healing, the status
 //   _verbs     what an owner asks for by name beside these: a new epoch, limits, a drill
+//   _escrow    the escrow recipient, and recovering by its key
 class KeyringCustody final : public KeyCustody {
  public:
   KeyringCustody(const Context& context, const VaultHeader& header, const Digest& header_digest, bool read_only);
@@ -37,13 +63,15 @@ class KeyringCustody final : public KeyCustody {
   Status set_key(const KeyRef& key) override;
   Status set_identity(const std::string& identity) override;
   Status rewrap(bool drop_retiring) override;
+  Status set_escrow(const std::optional<Bytes>& public_key) override;
+  Status recover(const RecoverRequest& request) override;
   Status new_epoch() override;
   Status set_limits(const AccessLimits& limits) override;
   Result<std::vector<KeyDrill>> drill() override;
   Status new_incarnation() override;
   bool enforce_deadlines(const std::function<void()>& before_wipe) override;
 
-  // The newest keyring in storage, opened through the providers.
+  // The newest keyring in storage, opened through the providers, or by the escrow key if one is given.
   struct Opened {
     Keyring keyring;
     SecretBuffer key;
@@ -52,7 +80,7 @@ class KeyringCustody final : public KeyCustody {
     std::optional<Error> active_trouble;  // an outage of the Active version: a Retiring one opened it
   };
   [[nodiscard]] static Result<Opened> load_newest(const Context& context, const VaultHeader& header,
-                                                  const Digest& header_digest);
+                                                  const Digest& header_digest, const RsaKey* escrow_key = nullptr);
   // Takes over keyring and keys.
   [[nodiscard]] Status adopt(Opened opened);
   // The end of opening: what the status begins with.
@@ -69,6 +97,7 @@ class KeyringCustody final : public KeyCustody {
     std::vector<KeyringSlot> slots;
     EncryptionSettings settings;
     RotationRule rule;
+    std::optional<EscrowRecipient> escrow;
   };
   struct Commit {
     const SecretBuffer* new_key = nullptr;  // null: the keyring key stays
@@ -115,6 +144,15 @@ class KeyringCustody final : public KeyCustody {
   [[nodiscard]] Status add_epoch(Keyring& next) const;
   [[nodiscard]] Status finish_epochs();
   void set_waiting_for(const std::vector<std::string>& versions, const std::string& reason);
+
+  // --- _escrow
+  [[nodiscard]] static Status renew_escrow_slot(Keyring& next, const SecretBuffer& key, bool fresh_key);
+  [[nodiscard]] Status change_escrow(const std::optional<EscrowRecipient>& recipient);
+  [[nodiscard]] Status recover_in_turn(const RecoverRequest& request, std::string& version);
+  [[nodiscard]] Result<WrappedKey> wrap_for_recovery(const Snapshot& now, const RecoverRequest& request,
+                                                     NewPlatformKey& platform);
+  [[nodiscard]] Status install_recovered(Keyring& next, const KeyringSlot& slot, const RecoverRequest& request,
+                                         std::vector<std::string>& retired) const;
 
   // --- _verbs
   // Success if that keyring file opens by that slot of it alone, through the slot's provider, and is this vault's.
@@ -163,6 +201,12 @@ class KeyringCustody final : public KeyCustody {
   std::int64_t unreachable_since_ = 0;  // likewise
   std::string last_update_status_ = "None";
 };
+
+// A version that takes effect now, as the rule keeps it.
+[[nodiscard]] VersionRecord record_of(const KeyringSlot& slot, const Keyring& keyring);
+
+// Success unless the vault is platform-managed and an item was ever attempted: EncryptionNotChangeable.
+[[nodiscard]] Status check_key_may_be_set(const EncryptionSettings& settings);
 
 // What a key vault with these properties lacks for a customer-managed key of a vault in that region; what a provider
 // has no notion of is not asked for.

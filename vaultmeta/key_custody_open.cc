@@ -85,7 +85,7 @@ KeyringCustody::KeyringCustody(const Context& context, const VaultHeader& header
       keys_(header.id, header.suite) {}
 
 Result<KeyringCustody::Opened> KeyringCustody::load_newest(const Context& context, const VaultHeader& header,
-                                                           const Digest& header_digest) {
+                                                           const Digest& header_digest, const RsaKey* escrow_key) {
   VAULTFS_ASSIGN_OR_RETURN(const NewestFile file, read_newest(context.blobs));
   if (file.closed.vault != header.id) {
     return Error{ErrorCode::DamagedKeyring, file.name + " belongs to another vault"};
@@ -94,7 +94,12 @@ Result<KeyringCustody::Opened> KeyringCustody::load_newest(const Context& contex
     return Error{ErrorCode::DamagedHeader, "vault.header is not the one that " + file.name + " was made with"};
   }
   Opened opened;
-  VAULTFS_ASSIGN_OR_RETURN(opened.key, unwrap_keyring_key(context, file.closed, opened.active, opened.active_trouble));
+  if (escrow_key != nullptr) {
+    VAULTFS_ASSIGN_OR_RETURN(opened.key, unwrap_by_escrow(header.id, file.closed.escrow, *escrow_key));
+  } else {
+    VAULTFS_ASSIGN_OR_RETURN(opened.key,
+                             unwrap_keyring_key(context, file.closed, opened.active, opened.active_trouble));
+  }
   auto keyring = open_keyring(file.bytes, opened.key);
   if (!keyring.ok()) return with_context(std::move(keyring).error(), file.name);
   opened.keyring = std::move(keyring).value();
@@ -132,8 +137,9 @@ Status KeyringCustody::adopt(Opened opened) {
 }
 
 Result<std::unique_ptr<KeyCustody>> KeyCustody::open(const Context& context, const VaultHeader& header,
-                                                     const Digest& header_digest, bool read_only) {
-  VAULTFS_ASSIGN_OR_RETURN(auto opened, KeyringCustody::load_newest(context, header, header_digest));
+                                                     const Digest& header_digest, bool read_only,
+                                                     const RsaKey* escrow_key) {
+  VAULTFS_ASSIGN_OR_RETURN(auto opened, KeyringCustody::load_newest(context, header, header_digest, escrow_key));
   auto custody = std::make_unique<KeyringCustody>(context, header, header_digest, read_only);
   const std::optional<Error> trouble = opened.active_trouble;
   VAULTFS_RETURN_IF_ERROR(custody->adopt(std::move(opened)));

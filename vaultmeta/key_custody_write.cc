@@ -98,6 +98,7 @@ Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how) {
     if (older == next.secrets.retiring_keys.end()) std::abort();  // an edit forgot it
     VAULTFS_ASSIGN_OR_RETURN(slot.link, seal_link(next.vault, next.generation, slot, older->second, key));
   }
+  VAULTFS_RETURN_IF_ERROR(renew_escrow_slot(next, key, how.new_key != nullptr));
   VAULTFS_ASSIGN_OR_RETURN(const Bytes file, next.seal(key));
   // Everything that may fail is done before the write: what is durable has to be taken over.
   VAULTFS_ASSIGN_OR_RETURN(EpochMap epochs, epoch_material(next.secrets));
@@ -165,16 +166,18 @@ Status KeyringCustody::settle_head() {
 }
 
 // Superseded keyrings go once the head is written. The predecessor stays, for a copy that is being taken, unless it has
-// a slot for a version that the vault needs no more.
+// a slot for a version that the vault needs no more, or for an escrow key that is its recipient no more.
 Status KeyringCustody::delete_superseded() {
   const std::lock_guard write_lock(write_mutex_);
   Generation current;
   std::set<std::string> needed;
+  std::optional<Digest> escrow;
   {
     const std::lock_guard lock(state_mutex_);
     if (!leftovers_possible_ || headed_ < current_.generation) return ok_status();
     current = current_.generation;
     for (const KeyringSlot& slot : current_.slots) needed.insert(slot.version);
+    if (current_.escrow) escrow = current_.escrow->fingerprint;
   }
   const auto harmless = [&](const std::string& name) {
     const auto bytes = context_.blobs.get(name, kMaxKeyringBytes);
@@ -184,7 +187,7 @@ Status KeyringCustody::delete_superseded() {
     for (const KeyringSlot& slot : closed->slots) {
       if (needed.count(slot.version) == 0) return false;
     }
-    return true;
+    return !closed->escrow || closed->escrow->fingerprint == escrow;
   };
   VAULTFS_ASSIGN_OR_RETURN(const auto names, context_.blobs.list(kKeyringFolder));
   for (const std::string& file : names) {

@@ -91,6 +91,7 @@ Result<KeyringSecrets> KeyringSecrets::clone() const {
   copy.settings = settings;
   copy.rule = rule;
   copy.incarnation = incarnation;
+  copy.escrow = escrow;
   return copy;
 }
 
@@ -106,19 +107,20 @@ const KeyringSlot& ClosedKeyring::active_slot() const { return the_active(slots)
 
 Result<Keyring> Keyring::clone() const {
   VAULTFS_ASSIGN_OR_RETURN(KeyringSecrets secrets_copy, secrets.clone());
-  return Keyring{vault, generation, predecessor, header_digest, slots, std::move(secrets_copy)};
+  return Keyring{vault, generation, predecessor, header_digest, slots, escrow, std::move(secrets_copy)};
 }
 
 Result<Bytes> Keyring::seal(const SecretBuffer& keyring_key) const {
+  if (escrow.has_value() != secrets.escrow.has_value()) std::abort();  // whoever changes one has to change the other
   ByteWriter writer;
   writer.raw(bytes_of(kKeyringMagic));
-  writer.u16(kKeyringFormatVersion);
+  writer.u16(escrow ? kKeyringFormatWithEscrow : kKeyringFormatVersion);
   writer.id(vault);
   writer.u64(generation.value);
   writer.id(predecessor);
   writer.id(header_digest);
   const std::size_t slots_begin = writer.size();
-  encode_slots(writer, slots);
+  encode_slots(writer, slots, escrow);
   const Digest clear_digest = sha256(writer.view());
   const Digest slots_digest = sha256(writer.view().subspan(slots_begin));
 
@@ -164,13 +166,14 @@ Result<Keyring> open_keyring(ByteView file, const SecretBuffer& keyring_key) {
   VAULTFS_ASSIGN_OR_RETURN(const std::unique_ptr<Aead> aead, make_aes_256_gcm(*key));
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer plain, SecretBuffer::allocate(parts.sealed.size() - kAeadTagBytes));
   VAULTFS_RETURN_IF_ERROR(aead->open(kNonce, sha256(parts.clear).view(), parts.sealed, plain.mutable_view()));
-  VAULTFS_ASSIGN_OR_RETURN(KeyringSecrets secrets, decode_secrets(plain, sha256(parts.slots), closed.slots));
+  VAULTFS_ASSIGN_OR_RETURN(KeyringSecrets secrets, decode_secrets(plain, sha256(parts.slots), closed));
   VAULTFS_ASSIGN_OR_RETURN(const Digest mac, keyring_mac(secrets.root_key, parts.before_mac));
   if (!constant_time_equal(mac.view(), parts.mac.view())) {
     return Error{ErrorCode::AuthenticationFailed, "the keyring is not authenticated by the vault's root key"};
   }
   return Keyring{closed.vault,         closed.generation,       closed.predecessor,
-                 closed.header_digest, std::move(closed.slots), std::move(secrets)};
+                 closed.header_digest, std::move(closed.slots), std::move(closed.escrow),
+                 std::move(secrets)};
 }
 
 }  // namespace vaultfs

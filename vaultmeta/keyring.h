@@ -10,16 +10,19 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "crypto/secret_buffer.h"
+#include "vaultmeta/escrow.h"
 #include "vaultmeta/rotation_rule.h"
 
 namespace vaultfs {
 
 // VAULT/keyrings/G.keyring (docs/format.md, section 7): clear slots that say who can unwrap the keyring key K, and the
-// secrets, sealed under K and authenticated by the root key.
+// secrets, sealed under K and authenticated by the root key. A keyring with an escrow recipient is of format version 2,
+// which programs that know of none refuse by name instead of losing it at the next change of keys.
 
 enum class SlotKind : std::uint8_t {
   key_vault = 1,  // K in an envelope, wrapped by a KEK version
   platform = 2,   // K in a sealed box under a platform key of the machine
+  // 3 is the escrow key's in the contexts of wraps; its slot has a form and a place of its own (escrow.h).
 };
 
 inline constexpr const char* kKeyringFolder = "keyrings";
@@ -85,6 +88,7 @@ struct KeyringSecrets {
   EncryptionSettings settings;
   RotationRule rule;
   std::uint64_t incarnation = 1;
+  std::optional<EscrowRecipient> escrow;  // whom each keyring key is wrapped for too
 
   [[nodiscard]] Result<KeyringSecrets> clone() const;
   // Forgets every secret; settings, rule and incarnation stay.
@@ -97,6 +101,7 @@ struct Keyring {
   Digest predecessor;    // SHA-256 of the keyring file before it; zero for the first
   Digest header_digest;  // SHA-256 of vault.header
   std::vector<KeyringSlot> slots;
+  std::optional<EscrowSlot> escrow;  // there if secrets.escrow is, and for the same key
   KeyringSecrets secrets;
 
   // The whole file, sealed under `keyring_key` with a fresh salt. InvalidArgument if a field is beyond the format's
@@ -114,6 +119,7 @@ struct ClosedKeyring {
   Digest predecessor;
   Digest header_digest;
   std::vector<KeyringSlot> slots;  // exactly one is active
+  std::optional<EscrowSlot> escrow;
   [[nodiscard]] const KeyringSlot& active_slot() const;
   // DamagedKeyring, UnsupportedFormat.
   [[nodiscard]] static Result<ClosedKeyring> decode(ByteView file);

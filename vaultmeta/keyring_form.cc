@@ -57,6 +57,23 @@ std::vector<KeyringSlot> decode_slots(ByteReader& reader) {
   return slots;
 }
 
+EscrowSlot decode_escrow_slot(ByteReader& reader) {
+  EscrowSlot slot;
+  slot.fingerprint = reader.id<Digest>();
+  slot.wrapped_in = Generation(reader.u64());
+  slot.wrapped = to_bytes(reader.blob(kMaxEscrowWrappedBytes));
+  if (slot.wrapped.empty()) reader.fail();
+  return slot;
+}
+
+EscrowRecipient decode_recipient(ByteReader& reader) {
+  EscrowRecipient recipient;
+  recipient.public_key = to_bytes(reader.blob(kMaxEscrowKeyBytes));
+  recipient.since.value = reader.i64();
+  if (recipient.public_key.empty()) reader.fail();
+  return recipient;
+}
+
 // Everything of the sealed part that is no secret.
 void encode_open_part(ByteWriter& writer, const KeyringSecrets& secrets, const Digest& slots) {
   const EncryptionSettings& settings = secrets.settings;
@@ -72,6 +89,10 @@ void encode_open_part(ByteWriter& writer, const KeyringSecrets& secrets, const D
   writer.u32(settings.outage_ttl_seconds);
   secrets.rule.encode(writer);
   writer.u64(secrets.incarnation);
+  if (secrets.escrow) {
+    writer.blob(secrets.escrow->public_key);
+    writer.i64(secrets.escrow->since.value);
+  }
   writer.id(slots);
 }
 
@@ -176,7 +197,7 @@ bool tells_one_story(const KeyringSecrets& secrets, const std::vector<KeyringSlo
 
 }  // namespace
 
-void encode_slots(ByteWriter& writer, const std::vector<KeyringSlot>& slots) {
+void encode_slots(ByteWriter& writer, const std::vector<KeyringSlot>& slots, const std::optional<EscrowSlot>& escrow) {
   writer.u32(static_cast<std::uint32_t>(slots.size()));
   for (const KeyringSlot& slot : slots) {
     writer.u8(static_cast<std::uint8_t>(slot.kind));
@@ -190,6 +211,10 @@ void encode_slots(ByteWriter& writer, const std::vector<KeyringSlot>& slots) {
     writer.blob(slot.wrapped);
     writer.blob(slot.link);
   }
+  if (!escrow) return;
+  writer.id(escrow->fingerprint);
+  writer.u64(escrow->wrapped_in.value);
+  writer.blob(escrow->wrapped);
 }
 
 Result<KeyringFileParts> split_keyring(ByteView file) {
@@ -203,10 +228,10 @@ Result<KeyringFileParts> split_keyring(ByteView file) {
   if (!bytes_equal(sha256(body).view(), file.last(Digest::kSize))) return damaged("its digest does not match");
   ByteReader reader(body.subspan(kKeyringMagic.size()));
   const std::uint16_t version = reader.u16();
-  if (version != kKeyringFormatVersion) {
+  if (version != kKeyringFormatVersion && version != kKeyringFormatWithEscrow) {
     return Error{ErrorCode::UnsupportedFormat, "the keyring has format version " + std::to_string(version) +
-                                                   ", this program reads version " +
-                                                   std::to_string(kKeyringFormatVersion) + "; use a newer vaultfs"};
+                                                   ", this program reads versions up to " +
+                                                   std::to_string(kKeyringFormatWithEscrow) + "; use a newer vaultfs"};
   }
   KeyringFileParts parts;
   parts.closed.vault = reader.id<VaultId>();
@@ -215,6 +240,7 @@ Result<KeyringFileParts> split_keyring(ByteView file) {
   parts.closed.header_digest = reader.id<Digest>();
   const std::size_t slots_begin = body.size() - reader.remaining();
   parts.closed.slots = decode_slots(reader);
+  if (version == kKeyringFormatWithEscrow) parts.closed.escrow = decode_escrow_slot(reader);
   const std::size_t slots_end = body.size() - reader.remaining();
   parts.salt = reader.raw(kKeyringSaltBytes);
   parts.commitment = reader.id<Digest>();
@@ -244,18 +270,22 @@ Result<SecretBuffer> encode_secrets(const KeyringSecrets& secrets, const Digest&
 }
 
 Result<KeyringSecrets> decode_secrets(const SecretBuffer& plain, const Digest& slots_digest,
-                                      const std::vector<KeyringSlot>& slots) {
+                                      const ClosedKeyring& closed) {
   ByteReader reader(plain.view());
   KeyringSecrets secrets;
   VAULTFS_RETURN_IF_ERROR(read_keys(reader, secrets));
   secrets.settings = decode_settings(reader);
   secrets.rule = RotationRule::decode(reader);
   secrets.incarnation = reader.u64();
+  if (closed.escrow) secrets.escrow = decode_recipient(reader);
   const Digest stored = reader.id<Digest>();
   VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedKeyring, "the sealed part of a keyring"));
   if (!constant_time_equal(stored.view(), slots_digest.view()))
     return damaged("its slots are not those it was sealed with");
-  if (!tells_one_story(secrets, slots)) return damaged("its slots and its versions contradict each other");
+  if (closed.escrow && escrow_fingerprint(secrets.escrow->public_key) != closed.escrow->fingerprint) {
+    return damaged("its escrow slot is for another key than the recipient's");
+  }
+  if (!tells_one_story(secrets, closed.slots)) return damaged("its slots and its versions contradict each other");
   return secrets;
 }
 

@@ -10,13 +10,14 @@ namespace vaultfs {
 // of keyring.cc.
 
 inline constexpr std::string_view kKeyringMagic = "VAULTFSK";
-inline constexpr std::uint16_t kKeyringFormatVersion = 1;
+inline constexpr std::uint16_t kKeyringFormatVersion = 1;     // without an escrow recipient
+inline constexpr std::uint16_t kKeyringFormatWithEscrow = 2;  // with one
 inline constexpr std::size_t kKeyringSaltBytes = 32;
 
 struct KeyringFileParts {
   ClosedKeyring closed;
   ByteView clear;  // everything before the salt
-  ByteView slots;  // the encoded slots, count included
+  ByteView slots;  // the encoded slots, count and escrow slot included
   ByteView salt;
   Digest commitment;
   ByteView sealed;
@@ -27,12 +28,13 @@ struct KeyringFileParts {
 // DamagedKeyring, UnsupportedFormat. The views point into `file`.
 [[nodiscard]] Result<KeyringFileParts> split_keyring(ByteView file);
 
-void encode_slots(ByteWriter& writer, const std::vector<KeyringSlot>& slots);
+// With `escrow` its slot follows the others: format version 2.
+void encode_slots(ByteWriter& writer, const std::vector<KeyringSlot>& slots, const std::optional<EscrowSlot>& escrow);
 
 // The sealed part, in locked memory. `slots` is the digest of the encoded slots.
 [[nodiscard]] Result<SecretBuffer> encode_secrets(const KeyringSecrets& secrets, const Digest& slots);
-// DamagedKeyring; also if the rule and the slots tell different stories.
+// DamagedKeyring; also if the rule and the slots, or the escrow recipient and its slot, tell different stories.
 [[nodiscard]] Result<KeyringSecrets> decode_secrets(const SecretBuffer& plain, const Digest& slots_digest,
-                                                    const std::vector<KeyringSlot>& slots);
+                                                    const ClosedKeyring& closed);
 
 }  // namespace vaultfs

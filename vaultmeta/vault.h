@@ -39,7 +39,9 @@ struct VaultCreateOptions {
   std::string identity = "system";
   std::string region;
   bool infrastructure_encryption = false;
-  // Platform-bound keys (no --key, or infrastructure encryption) want one of both, else RecoveryChoiceRequired.
+  std::optional<Bytes> escrow_key;  // DER SubjectPublicKeyInfo, RSA: whose private half opens the vault too
+  // Platform-bound keys (no --key and no escrow key, or infrastructure encryption) want one of both, else
+  // RecoveryChoiceRequired.
   std::optional<std::filesystem::path> recovery_file;
   const SecretBuffer* recovery_passphrase = nullptr;
   bool no_recovery = false;
@@ -163,14 +165,16 @@ class Vault {
 
 // `vault trust`: pins the root key after comparing fingerprints (FingerprintMismatch), also over PinOutdated. Opens the
 // vault to check it;
-// with accept_older also moves to a new incarnation when the newest head is older than the pin.
+// with accept_older also moves to a new incarnation when the newest head is older than the pin. With `escrow_key` (a
+// private key) it is opened by that one and no key vault is asked.
 [[nodiscard]] Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::path& path,
-                                      const Digest& fingerprint, bool accept_older);
+                                      const Digest& fingerprint, bool accept_older, const RsaKey* escrow_key = nullptr);
 
 // What can be told of a vault without its keys: header and slots. For `vault show` when the key vault is away.
 struct VaultGlance {
   VaultHeader header;
   std::vector<KeyringSlot> slots;  // of the newest keyring, not authenticated
+  std::optional<EscrowSlot> escrow;
   Generation keyring_generation;
 };
 [[nodiscard]] Result<VaultGlance> glance_at_vault(Env& env, const std::filesystem::path& path);

@@ -54,7 +54,8 @@ class VaultCreation {
         options_(options),
         path_(options.path.is_absolute() ? options.path.lexically_normal()
                                          : std::filesystem::absolute(options.path).lexically_normal()),
-        platform_bound_(!options.key.has_value() || options.infrastructure_encryption) {}
+        platform_bound_(!options.key.has_value() || options.infrastructure_encryption),
+        lost_with_machine_(platform_bound_ && (options.infrastructure_encryption || !options.escrow_key.has_value())) {}
 
   Result<VaultCreated> run() {
     VAULTFS_RETURN_IF_ERROR(check_options());
@@ -79,7 +80,7 @@ class VaultCreation {
       }
       return ok_status();
     }
-    if (!options_.recovery_file.has_value() && !options_.no_recovery) {
+    if (lost_with_machine_ && !options_.recovery_file.has_value() && !options_.no_recovery) {
       return Error{ErrorCode::RecoveryChoiceRequired,
                    "this vault needs keys that exist on this machine only: name a recovery file, or say --no-recovery"};
     }
@@ -136,6 +137,7 @@ class VaultCreation {
     KeyCustody::CreateRequest request;
     request.key = options_.key;
     request.identity = options_.identity;
+    request.escrow_key = options_.escrow_key;
     const KeyCustody::Context context{env, *blobs_, machine_.state, machine_.platform_keys, machine_.resolver};
     VAULTFS_ASSIGN_OR_RETURN(
         custody_, KeyCustody::create(context, header_, request, [this](const VaultHeader& header) -> Result<Digest> {
@@ -234,7 +236,8 @@ class VaultCreation {
   const Vault::Machine& machine_;
   const VaultCreateOptions& options_;
   const std::filesystem::path path_;
-  const bool platform_bound_;
+  const bool platform_bound_;     // it has keys of this machine
+  const bool lost_with_machine_;  // and nothing else opens it
   std::vector<std::string> warnings_;
   std::unique_ptr<FileLock> lock_;
   std::unique_ptr<BlobStore> blobs_;

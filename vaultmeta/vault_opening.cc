@@ -20,8 +20,8 @@ bool may_be_a_race(ErrorCode code) { return is_integrity_error(code) || code == 
 }  // namespace
 
 VaultOpening::VaultOpening(const Vault::Machine& machine, const VaultOpenOptions& options,
-                           const std::optional<Pin>& trusted, TreeReplay& tree)
-    : options_(options), trusted_(trusted), tree_(tree), parts_(machine, options.path) {
+                           const std::optional<Pin>& trusted, TreeReplay& tree, const RsaKey* escrow_key)
+    : options_(options), trusted_(trusted), tree_(tree), escrow_key_(escrow_key), parts_(machine, options.path) {
   parts_.read_only = options.read_only;
 }
 
@@ -107,7 +107,7 @@ Status VaultOpening::open_keys() {
   parts_.activity.reset();
   parts_.segments.reset();
   VAULTFS_ASSIGN_OR_RETURN(parts_.custody,
-                           KeyCustody::open(context, parts_.header, header_digest_, options_.read_only));
+                           KeyCustody::open(context, parts_.header, header_digest_, options_.read_only, escrow_key_));
   if (pin_.has_value() && parts_.custody->incarnation() < pin_->incarnation && !options_.accept_older) {
     return Error{ErrorCode::RollbackDetected, "the vault is of an earlier incarnation than this machine has seen"};
   }

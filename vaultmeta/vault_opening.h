@@ -22,6 +22,16 @@ namespace vaultfs {
 // VaultNotFound, NotAVault, DamagedHeader, UnsupportedFormat. `digest` gets the file's SHA-256.
 [[nodiscard]] Result<VaultHeader> read_vault_header(Env& env, const std::filesystem::path& path, Digest& digest);
 
+// For openings that want keys and heads only: the tree's part is read and left alone.
+class TreeLeftAlone final : public TreeReplay {
+ public:
+  Status load(ByteView) override { return ok_status(); }
+  Status apply(Lsn, ByteView) override { return ok_status(); }
+};
+
+// Puts the vault on this machine's list, in the place of what the list says of it.
+[[nodiscard]] Status register_opened(const Vault::Machine& machine, Vault& vault);
+
 // One opening of a vault, step by step.
 //
 // Nothing that is read is believed before it is authenticated, and each step rests on the one before: pin → root key →
@@ -30,9 +40,9 @@ namespace vaultfs {
 class VaultOpening {
  public:
   // `trusted` takes the place of the machine's pin. As owner the opening then starts an incarnation above that of
-  // `trusted`.
+  // `trusted`. With `escrow_key` the keyring is opened by that private key. All of them must outlive the opening.
   VaultOpening(const Vault::Machine& machine, const VaultOpenOptions& options, const std::optional<Pin>& trusted,
-               TreeReplay& tree);
+               TreeReplay& tree, const RsaKey* escrow_key = nullptr);
   [[nodiscard]] Result<std::unique_ptr<OpenedVault>> run();
 
  private:
@@ -62,6 +72,7 @@ class VaultOpening {
   const VaultOpenOptions& options_;
   const std::optional<Pin>& trusted_;
   TreeReplay& tree_;
+  const RsaKey* const escrow_key_;
   VaultParts parts_;
   Digest header_digest_;
   std::optional<Pin> pin_;

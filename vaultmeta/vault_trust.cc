@@ -2,16 +2,9 @@
 #include "vaultmeta/vault_opening.h"
 
 namespace vaultfs {
-namespace {
 
-// A vault is opened here for its keys and heads only; the tree's part is read and left alone.
-class TreeLeftAlone final : public TreeReplay {
- public:
-  Status load(ByteView) override { return ok_status(); }
-  Status apply(Lsn, ByteView) override { return ok_status(); }
-};
-
-Status register_here(const Vault::Machine& machine, const OpenedVault& vault, const EncryptionStatus& status) {
+Status register_opened(const Vault::Machine& machine, Vault& vault) {
+  const EncryptionStatus status = vault.custody().status();
   Registration registration;
   registration.vault = vault.header().id;
   registration.path = vault.path().is_absolute() ? vault.path() : std::filesystem::absolute(vault.path());
@@ -22,27 +15,30 @@ Status register_here(const Vault::Machine& machine, const OpenedVault& vault, co
   return machine.state.register_vault(registration);
 }
 
+namespace {
+
 // Opens as owner with a new incarnation, which writes a head and pins it. The machine has no pin meanwhile.
-Status start_incarnation(const Vault::Machine& machine, const std::filesystem::path& path, const Pin& trusted) {
+Status start_incarnation(const Vault::Machine& machine, const std::filesystem::path& path, const Pin& trusted,
+                         const RsaKey* escrow_key) {
   VaultOpenOptions options;
   options.path = path;
   options.accept_older = true;
   TreeLeftAlone tree;
   const std::optional<Pin> instead(trusted);
-  VaultOpening opening(machine, options, instead, tree);
+  VaultOpening opening(machine, options, instead, tree, escrow_key);
   VAULTFS_ASSIGN_OR_RETURN(const auto vault, opening.run());
   vault->record_activity("vault.trust", "Succeeded", format_fingerprint(trusted.root_fingerprint),
                          "an older copy was accepted");
-  VAULTFS_RETURN_IF_ERROR(register_here(machine, *vault, vault->custody().status()));
+  VAULTFS_RETURN_IF_ERROR(register_opened(machine, *vault));
   return vault->close();
 }
 
 Result<Pin> accept_older_copy(const Vault::Machine& machine, const std::filesystem::path& path, const Pin& trusted,
-                              const Pin& known) {
+                              const Pin& known, const RsaKey* escrow_key) {
   // Otherwise the pin would refuse the older head for ever. From here until the new head is pinned the machine trusts
   // nothing.
   VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(trusted.vault));
-  const Status started = start_incarnation(machine, path, trusted);
+  const Status started = start_incarnation(machine, path, trusted, escrow_key);
   VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(trusted.vault));
   if (!pin.has_value()) {
     // Nothing was accepted: the machine goes on knowing what it has seen.
@@ -55,12 +51,13 @@ Result<Pin> accept_older_copy(const Vault::Machine& machine, const std::filesyst
 }
 
 // A record in the vault's own log. The vault may be in use, or its medium read-only: trust does not depend on it.
-void record_trust(const Vault::Machine& machine, const std::filesystem::path& path, const Digest& fingerprint) {
+void record_trust(const Vault::Machine& machine, const std::filesystem::path& path, const Digest& fingerprint,
+                  const RsaKey* escrow_key) {
   VaultOpenOptions options;
   options.path = path;
   TreeLeftAlone tree;
   const std::optional<Pin> by_the_machine;
-  VaultOpening opening(machine, options, by_the_machine, tree);
+  VaultOpening opening(machine, options, by_the_machine, tree, escrow_key);
   const auto vault = opening.run();
   if (!vault.ok()) return;
   (*vault)->record_activity("vault.trust", "Succeeded", format_fingerprint(fingerprint), "");
@@ -70,7 +67,7 @@ void record_trust(const Vault::Machine& machine, const std::filesystem::path& pa
 }  // namespace
 
 Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::path& path, const Digest& fingerprint,
-                        bool accept_older) {
+                        bool accept_older, const RsaKey* escrow_key) {
   Digest header_digest;
   VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, read_vault_header(machine.env, path, header_digest));
   if (!constant_time_equal(header.root_fingerprint.view(), fingerprint.view())) {
@@ -90,26 +87,26 @@ Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::pa
   // A pin of the same root key still tells how new the vault has to be. One of another root key tells nothing of this
   // vault.
   const std::optional<Pin> instead = same_root ? std::nullopt : std::optional<Pin>(trusted);
-  VaultOpening opening(machine, options, instead, tree);
+  VaultOpening opening(machine, options, instead, tree, escrow_key);
   auto opened = opening.run();
   // The fingerprint was compared just now, and the newest head is genuine and newer than the pinned one: the lost
   // history between is the only thing to be forgiven.
   trusted.incarnation = same_root ? known->incarnation : 0;
   const std::optional<Pin> without_history(trusted);
-  VaultOpening again(machine, options, without_history, tree);
+  VaultOpening again(machine, options, without_history, tree, escrow_key);
   if (!opened.ok() && same_root && opened.code() == ErrorCode::PinOutdated) opened = again.run();
   if (!opened.ok()) {
     if (!same_root || !accept_older || opened.code() != ErrorCode::RollbackDetected) return std::move(opened).error();
     VAULTFS_RETURN_IF_ERROR(
         machine.state.audit("vault.trust", "an older copy of vault " + to_hex(header.id.view()) + " was accepted"));
-    return accept_older_copy(machine, path, trusted, *known);
+    return accept_older_copy(machine, path, trusted, *known, escrow_key);
   }
   VAULTFS_RETURN_IF_ERROR(machine.state.audit("vault.trust", "vault " + to_hex(header.id.view()) + " is trusted"));
   if (known.has_value() && !same_root) VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(header.id));
   VAULTFS_RETURN_IF_ERROR((*opened)->pin_newest_head());
-  VAULTFS_RETURN_IF_ERROR(register_here(machine, **opened, (*opened)->custody().status()));
+  VAULTFS_RETURN_IF_ERROR(register_opened(machine, **opened));
   opened->reset();
-  record_trust(machine, path, fingerprint);
+  record_trust(machine, path, fingerprint, escrow_key);
   VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(header.id));
   if (!pin.has_value()) return Error{ErrorCode::Internal, "the vault was not pinned"};
   return *pin;

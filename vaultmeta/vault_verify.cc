@@ -276,6 +276,7 @@ Result<VaultGlance> glance_at_vault(Env& env, const std::filesystem::path& path)
   if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::KeyringMissing, name);
   VAULTFS_ASSIGN_OR_RETURN(ClosedKeyring keyring, ClosedKeyring::decode(*file));
   glance.slots = std::move(keyring.slots);
+  glance.escrow = std::move(keyring.escrow);
   glance.keyring_generation = keyring.generation;
   return glance;
 }

@@ -26,7 +26,7 @@ check_vault_commands() { # ITEM
     key impact office/backup
   shape '.encryption_at_rest_type == "CustomerManaged" and .key_uri == "office/backup" and .follows_new_versions
     and (.last_update_status | type == "string") and .infrastructure_encryption_state == "Disabled"
-    and .key_access == "Available" and .problem == null
+    and .key_access == "Available" and .problem == null and .escrow == null
     and (.versions[0] | .role == "Active" and (.version | type == "string") and (.since | time) and .last_epoch == null)' \
     encryption show "$vault"
   shape '(.version_changed | type == "boolean") and (.retired_versions | type == "array")' encryption refresh "$vault"

@@ -16,6 +16,7 @@
 #include "tests/support/scratch_directory.h"
 #include "vaultmeta/machine_resolver.h"
 #include "vaultmeta/recovery_file.h"
+#include "vaultmeta/vault_recover.h"
 
 // Every format version has an example that its first programs wrote, and every later version of the code must read it:
 // tests/frozen/vN/README.md.
@@ -147,10 +148,12 @@ class FrozenVault : public testing::TestWithParam<std::string> {
     ASSERT_OK(state_->register_vault({glance->header.id, vault_path(), kKeyVault, kKey}));
   }
 
-  // The first programs of version 1 wrote no patches: those have an example of their own.
+  // The first programs of version 1 wrote no patches and knew no escrow key: those have examples of their own.
   [[nodiscard]] static stdfs::path example() {
-    const bool patches = std::string_view(GetParam()).starts_with("patches");
-    return stdfs::path(VAULTFS_SOURCE_DIR) / "tests/frozen" / (patches ? "v1-patches" : "v1");
+    const char* folder = "v1";
+    if (std::string_view(GetParam()).starts_with("patches")) folder = "v1-patches";
+    if (GetParam() == "escrow") folder = "v1-escrow";
+    return stdfs::path(VAULTFS_SOURCE_DIR) / "tests/frozen" / folder;
   }
   [[nodiscard]] stdfs::path home() const { return scratch_ / "example/home"; }
   [[nodiscard]] stdfs::path vault_path() const { return scratch_ / "example" / GetParam(); }
@@ -271,7 +274,8 @@ TEST_P(FrozenVault, DoesNotOpenWithoutItsKeys) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Version1, FrozenVault,
-                         testing::Values("vault", "vault-double", "vault-unclean", "patches", "patches-unclean"),
+                         testing::Values("vault", "vault-double", "vault-unclean", "patches", "patches-unclean",
+                                         "escrow"),
                          [](const testing::TestParamInfo<std::string>& instance) {
                            std::string name = instance.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -320,6 +324,23 @@ TEST_P(FrozenDoubleVault, OpensByItsRecoveryFile) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Version1, FrozenDoubleVault, testing::Values("vault-double"));
+
+// The vault with an escrow key.
+class FrozenEscrowVault : public FrozenVault {};
+
+TEST_P(FrozenEscrowVault, OpensByItsEscrowKeyAlone) {
+  stdfs::remove_all(home() / "keyvaults");
+  auto passphrase = SecretBuffer::copy_of(bytes_of("protects nothing"));
+  ASSERT_OK(passphrase);
+  const auto key = RsaKey::from_pem(bytes_of(contents(example() / "escrow.pem")), &*passphrase);
+  ASSERT_OK(key);
+  const auto before = file_digests(vault_path());
+  const Status opened = drill_escrow(machine(), vault_path(), **key);
+  EXPECT_TRUE(opened.ok()) << opened.error().message;
+  EXPECT_EQ(file_digests(vault_path()), before);
+}
+
+INSTANTIATE_TEST_SUITE_P(Version1, FrozenEscrowVault, testing::Values("escrow"));
 
 }  // namespace
 }  // namespace vaultfs

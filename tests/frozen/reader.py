@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reads the recovery points and the working tree of a vault with nothing but docs/format.md: the proof that the page is exact enough.
 
-    reader.py VAULT --key KEY.pem --passphrase-file F [--recovery-file R]
+    reader.py VAULT --key KEY.pem --passphrase-file F [--recovery-file R] [--escrow-key KEY.pem]
 
 KEY.pem is the exported private key of a version that has a slot, F the passphrase of it (and of the recovery file, which
 a vault with suite 2 wants). Prints JSON: {"points": point -> path -> type, size and SHA-256 of each file, "tree": the same
@@ -319,6 +319,7 @@ def main():
     parser.add_argument("--key", required=True)
     parser.add_argument("--passphrase-file", required=True)
     parser.add_argument("--recovery-file")
+    parser.add_argument("--escrow-key", help="private key of the escrow recipient: opens the vault instead of --key")
     parser.add_argument("--expect", type=pathlib.Path, help="expected.json: compare with the points of the vault of this name")
     parser.add_argument("--least-patches", type=int, default=0, help="the example is there to show as many patches")
     options = parser.parse_args()

@@ -64,15 +64,21 @@ class Keyring:
         need(sha256(data[:-32]) == data[-32:], "keyring: digest")
         self.keyring_digest = sha256(data)
         clear = Reader(data[:-64])
-        need(clear.take(8) == b"VAULTFSK" and clear.u16() == 1 and clear.take(16) == self.id, "keyring")
+        need(clear.take(8) == b"VAULTFSK", "keyring")
+        version = clear.u16()
+        need(version in (1, 2) and clear.take(16) == self.id, "keyring")
         generation = clear.u64()
         self.keyring_predecessor, header_digest = clear.take(32), clear.take(32)
         need(generation == self.keyring_generation and header_digest == sha256(self.header), "keyring: generation or header")
         slots_at = clear.at
         slots = [self.read_slot(clear) for _ in range(clear.u32())]
+        self.escrow_slot = {"fingerprint": clear.take(32), "wrapped_in": clear.u64(), "wrapped": clear.blob()} if version == 2 else None
         clear_bytes, slots_bytes = data[: clear.at], data[slots_at : clear.at]
         self.salt, commitment, sealed = clear.take(32), clear.take(32), clear.take(clear.left())
-        keyring_key = next(filter(None, (self.unwrap(slot, generation) for slot in slots)), None)
+        if getattr(self.options, "escrow_key", None):
+            keyring_key = self.unwrap_by_escrow()
+        else:
+            keyring_key = next(filter(None, (self.unwrap(slot, generation) for slot in slots)), None)
         need(keyring_key, "the key opens no slot")
         okm = hkdf(keyring_key, self.salt, b"vaultfs/1 keyring key\0" + self.id + struct.pack("<Q", generation), 64)
         need(hmac.compare_digest(okm[32:], commitment), "keyring: commitment")
@@ -101,6 +107,14 @@ class Keyring:
             return content[1:33]
         return open_box(content[1:33], slot["link"], b"vaultfs/1 keyring link", struct.pack("<Q", generation) + context)
 
+    def unwrap_by_escrow(self):
+        need(self.escrow_slot, "the vault has no escrow key")
+        slot = self.escrow_slot
+        context = self.id + struct.pack("<QB", slot["wrapped_in"], 3) + blob(b"") + blob(b"") + blob(slot["fingerprint"].hex().encode())
+        content = rsa_oaep_open(self.options.escrow_key, self.options.passphrase_file, slot["wrapped"])
+        need(content and len(content) == 65 and content[0] == 1 and content[33:] == sha256(context), "escrow: another context")
+        return content[1:33]
+
     def read_secrets(self, secrets, slots_bytes):
         self.root_key, self.chunk_id_key = secrets.take(32), secrets.take(32)
         self.epochs = {}
@@ -117,6 +131,9 @@ class Keyring:
             self.versions.append((version, role))
             secrets.i64(), secrets.i64(), secrets.u64(), secrets.u64(), secrets.u64(), secrets.u8(), secrets.u64(), secrets.u8(), secrets.blob()
         self.incarnation = secrets.u64()
+        if self.escrow_slot:
+            need(sha256(secrets.blob()) == self.escrow_slot["fingerprint"], "escrow: another recipient")
+            secrets.i64()
         need(secrets.take(32) == sha256(slots_bytes), "keyring: slots")
         secrets.end()
 

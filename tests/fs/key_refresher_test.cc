@@ -57,6 +57,8 @@ class SlowCustody final : public KeyCustody {
   Status set_key(const KeyRef&) override { return ok_status(); }
   Status set_identity(const std::string& /*identity*/) override { return ok_status(); }
   Status rewrap(bool) override { return ok_status(); }
+  Status set_escrow(const std::optional<Bytes>& /*public_key*/) override { return ok_status(); }
+  Status recover(const RecoverRequest& /*request*/) override { return ok_status(); }
   Status new_epoch() override { return ok_status(); }
   Status set_limits(const AccessLimits&) override { return ok_status(); }
   Result<std::vector<KeyDrill>> drill() override { return std::vector<KeyDrill>{}; }

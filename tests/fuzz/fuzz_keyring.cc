@@ -11,6 +11,7 @@
 //   1  a file without the digest at its end, which is put there, so that its fields are read
 //   2  u32 length of the slots, the encoded slots, the sealed part's plaintext without the digest of the slots at its
 //   end
+//   3  the same of a keyring with an escrow recipient: its slot belongs to the slots
 namespace {
 
 using namespace vaultfs;
@@ -26,7 +27,7 @@ void read_file(ByteView file) {
     return;
   }
   ByteWriter slots;
-  encode_slots(slots, parts->closed.slots);
+  encode_slots(slots, parts->closed.slots, parts->closed.escrow);
   if (!bytes_equal(slots.view(), parts->slots)) std::abort();
   if (closed->active_slot().role != VersionRole::active) std::abort();
   static const SecretBuffer key = [] {
@@ -40,10 +41,10 @@ void read_file(ByteView file) {
 }
 
 // The slots in a file that is in order otherwise.
-Bytes file_around(ByteView slots) {
+Bytes file_around(std::uint16_t version, ByteView slots) {
   ByteWriter file;
   file.raw(bytes_of(kKeyringMagic));
-  file.u16(kKeyringFormatVersion);
+  file.u16(version);
   VaultId vault;
   vault.data()[0] = std::byte{1};
   file.id(vault);
@@ -57,10 +58,10 @@ Bytes file_around(ByteView slots) {
   return std::move(file).take();
 }
 
-void read_secrets(ByteView input) {
+void read_secrets(std::uint16_t version, ByteView input) {
   ByteReader reader(input);
   const ByteView slots = reader.blob(input.size());
-  const Bytes file = file_around(slots);
+  const Bytes file = file_around(version, slots);
   const auto parts = split_keyring(file);
   if (reader.failed() || !parts.ok() || !bytes_equal(parts->slots, slots)) return;
   const Digest slots_digest = sha256(slots);
@@ -69,7 +70,7 @@ void read_secrets(ByteView input) {
   whole.id(slots_digest);
   const auto plain = SecretBuffer::copy_of(whole.view());
   if (!plain.ok()) std::abort();
-  const auto secrets = decode_secrets(*plain, slots_digest, parts->closed.slots);
+  const auto secrets = decode_secrets(*plain, slots_digest, parts->closed);
   if (!secrets.ok()) {
     if (secrets.code() != ErrorCode::DamagedKeyring) std::abort();
     return;
@@ -95,7 +96,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     }
     case 2:
-      read_secrets(input);
+      read_secrets(kKeyringFormatVersion, input);
+      break;
+    case 3:
+      read_secrets(kKeyringFormatWithEscrow, input);
       break;
     default:
       break;

@@ -232,7 +232,8 @@ TEST(KeyringTest, RetiringKeysStandInOneOrderOnly) {
   secrets.root_key = std::move(SecretBuffer::random(32)).value();
   secrets.id_key = std::move(SecretBuffer::random(32)).value();
   secrets.epochs.emplace(EpochNumber(1), EpochRecord{std::move(SecretBuffer::random(32)).value(), {}, std::nullopt});
-  std::vector<KeyringSlot> slots;
+  ClosedKeyring closed;
+  std::vector<KeyringSlot>& slots = closed.slots;
   for (const char* version : {"a", "b", "c"}) {
     VersionRecord record;
     record.key_vault = "kv";
@@ -253,13 +254,13 @@ TEST(KeyringTest, RetiringKeysStandInOneOrderOnly) {
   }
   auto plain = encode_secrets(secrets, Digest{});
   ASSERT_TRUE(plain.ok());
-  ASSERT_TRUE(decode_secrets(*plain, Digest{}, slots).ok());
+  ASSERT_TRUE(decode_secrets(*plain, Digest{}, closed).ok());
   constexpr std::size_t kEntries = 32 + 32 + 4 + (8 + 8 + 1 + 8 + 32) + 4;
   constexpr std::size_t kEntryBytes = 4 + 1 + 32;
   const auto first = plain->mutable_view().begin() + kEntries;
   ASSERT_EQ(first[4], std::byte{'a'});
   std::swap_ranges(first, first + kEntryBytes, first + kEntryBytes);
-  EXPECT_EQ(decode_secrets(*plain, Digest{}, slots).code(), ErrorCode::DamagedKeyring);
+  EXPECT_EQ(decode_secrets(*plain, Digest{}, closed).code(), ErrorCode::DamagedKeyring);
 }
 
 }  // namespace

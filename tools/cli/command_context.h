@@ -47,8 +47,9 @@ void print(const CommandContext& context, const nlohmann::json& form, const std:
 // A command whose body is `body`; its value is the exit code.
 void on_run(CLI::App& command, CommandContext& context, std::function<Result<int>()> body);
 
-void add_hold_command(CLI::App& group, CommandContext& context);  // of the group `vault`
-void add_key_verbs(CLI::App& group, CommandContext& context);     // of the group `key`
+void add_hold_command(CLI::App& group, CommandContext& context);     // of the group `vault`
+void add_recover_command(CLI::App& group, CommandContext& context);  // of the group `vault`
+void add_key_verbs(CLI::App& group, CommandContext& context);        // of the group `key`
 void add_vault_commands(CLI::App& app, CommandContext& context);
 void add_keyvault_commands(CLI::App& app, CommandContext& context);
 void add_identity_commands(CLI::App& app, CommandContext& context);

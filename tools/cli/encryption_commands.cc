@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "tools/cli/command_context.h"
+#include "tools/cli/pem_file.h"
 #include "tools/cli/text_output.h"
 
 namespace vaultfs {
@@ -20,6 +21,7 @@ void print_encryption(const json& form) {
        {"Identity", plain(form["identity"])},
        {"Last update", plain(form["last_update_status"])},
        {"Infrastructure encryption", plain(form["infrastructure_encryption_state"])},
+       {"Escrow key", form["escrow"].is_null() ? "none" : plain(form["escrow"]["fingerprint"])},
        {"Key access", plain(form["key_access"])},
        {"Refreshed every", plain(form["refresh_minutes"]) + " min"},
        {"Works on after a revocation", plain(form["revocation_grace_seconds"]) + " s"},
@@ -69,7 +71,8 @@ Result<int> run(CommandContext& context, VaultRequest wanted) {
 }
 
 struct SetArguments {
-  std::string key, identity;
+  std::string key, identity, escrow_key;
+  bool no_escrow = false;
   std::optional<std::uint32_t> refresh_minutes, revocation_grace_seconds, outage_ttl_seconds;
 };
 
@@ -82,10 +85,21 @@ Result<VaultRequest> settings_request(const std::string& vault, const SetArgumen
   json names = json::object();
   if (!wanted.key.empty()) names["key"] = wanted.key;
   if (!wanted.identity.empty()) names["identity"] = wanted.identity;  // both: refused by name
-  if (names.empty() == numbers.empty()) {
+  const bool escrow = wanted.no_escrow || !wanted.escrow_key.empty();
+  if ((names.empty() ? 0 : 1) + (numbers.empty() ? 0 : 1) + (escrow ? 1 : 0) != 1 ||
+      (wanted.no_escrow && !wanted.escrow_key.empty())) {
     return Error{ErrorCode::Usage,
-                 "give --key, or --identity, or some of --refresh-minutes, --revocation-grace and --outage-ttl; one "
-                 "request changes either the key, or the identity, or the limits"};
+                 "give --key, or --identity, or --escrow-key or --no-escrow, or some of --refresh-minutes, "
+                 "--revocation-grace and --outage-ttl; one request changes either the key, or the identity, or the "
+                 "escrow key, or the limits"};
+  }
+  if (escrow) {
+    json form = {{"public_key", nullptr}};
+    if (!wanted.no_escrow) {
+      VAULTFS_ASSIGN_OR_RETURN(const Bytes public_key, read_escrow_public_key(wanted.escrow_key));
+      form["public_key"] = to_hex(public_key);
+    }
+    return VaultRequest{vault, "encryption.set-escrow", form};
   }
   if (numbers.empty()) return VaultRequest{vault, "encryption.set", names};
   return VaultRequest{vault, "encryption.set-limits", numbers};
@@ -107,11 +121,14 @@ void add_encryption_commands(CLI::App& app, CommandContext& context) {
   on_run(*refreshed, context, [&context, vault] { return run(context, {*vault, "encryption.refresh"}); });
 
   const auto wanted_settings = std::make_shared<SetArguments>();
-  CLI::App* set =
-      group->add_subcommand("set", "Use another key or identity, or change how long the vault works without asking");
+  CLI::App* set = group->add_subcommand(
+      "set", "Use another key, identity or escrow key, or change how long the vault works without asking");
   set->add_option("VAULT", *vault)->required();
   set->add_option("--key", wanted_settings->key, "KEYVAULT/KEY follows new versions, KEYVAULT/KEY/VERSION is pinned");
   set->add_option("--identity", wanted_settings->identity, "system, or the name of a user-assigned one");
+  set->add_option("--escrow-key", wanted_settings->escrow_key,
+                  "PEM file of an RSA public key whose private half, kept offline, opens the vault too");
+  set->add_flag("--no-escrow", wanted_settings->no_escrow, "no such key from now on");
   set->add_option("--refresh-minutes", wanted_settings->refresh_minutes,
                   "minutes between two looks at the key vault (1 to 60)");
   set->add_option("--revocation-grace", wanted_settings->revocation_grace_seconds,

@@ -8,6 +8,7 @@
 
 #include "tools/cli/key_arguments.h"
 #include "tools/cli/key_import.h"
+#include "tools/cli/pem_file.h"
 
 namespace vaultfs {
 namespace {
@@ -25,19 +26,6 @@ Status write_private_file(const std::string& path, const std::string& text) {
   if (::fsync(file.get()) != 0)
     return Error{error_from_errno(errno), "cannot sync " + path + ": " + std::strerror(errno)};
   return ok_status();
-}
-
-// A private key may be in the clear in there: straight into locked memory.
-Result<SecretBuffer> read_secret_file(const std::string& path) {
-  constexpr std::uint64_t kMaxPemBytes = 64 * 1024;
-  VAULTFS_ASSIGN_OR_RETURN(const auto file, posix_env().open(std::filesystem::absolute(path), OpenMode::read_only));
-  VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t size, file->size());
-  if (size == 0 || size > kMaxPemBytes)
-    return Error{ErrorCode::InvalidArgument, path + " is no PEM file: it has " + std::to_string(size) + " bytes"};
-  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer content, SecretBuffer::allocate(size));
-  VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, file->read_at(0, content.mutable_view()));
-  if (read != size) return Error{ErrorCode::IoError, path + " became shorter while it was read"};
-  return content;
 }
 
 }  // namespace
@@ -60,10 +48,10 @@ Result<int> key_export(CommandContext& context, const KeyArguments& arguments) {
 Result<int> key_import(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_local_key_vault(context, key));
-  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer pem_file, read_secret_file(arguments.file));
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer pem_file, read_private_pem_file(arguments.file));
   const ByteView pem = pem_file.view();
   SecretBuffer passphrase;
-  const bool encrypted = text_of(pem).find("ENCRYPTED") != std::string_view::npos;
+  const bool encrypted = pem_is_encrypted(pem_file);
   if (encrypted) {
     VAULTFS_ASSIGN_OR_RETURN(
         passphrase, obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true, false, arguments.file));

@@ -1,4 +1,4 @@
-// vaultctl vault create|show|trust|recover|forget
+// vaultctl vault create|show|trust|forget
 
 #include <sys/stat.h>
 
@@ -6,9 +6,9 @@
 
 #include "crypto/keyvault/provider_table.h"
 #include "tools/cli/command_context.h"
+#include "tools/cli/pem_file.h"
 #include "tools/cli/text_output.h"
 #include "vaultmeta/machine_resolver.h"
-#include "vaultmeta/recovery_file.h"
 #include "vaultmeta/vault.h"
 
 namespace vaultfs {
@@ -17,7 +17,7 @@ namespace {
 using nlohmann::json;
 
 struct CreateArguments {
-  std::string vault, key, identity = "system", region, recovery_file, passphrase_file;
+  std::string vault, key, identity = "system", region, recovery_file, passphrase_file, escrow_key;
   int passphrase_fd = -1;
   bool infrastructure = false, no_recovery = false;
 };
@@ -49,6 +49,9 @@ Result<int> create_vault(CommandContext& context, const CreateArguments& argumen
   options.region = arguments.region;
   options.infrastructure_encryption = arguments.infrastructure;
   options.no_recovery = arguments.no_recovery;
+  if (!arguments.escrow_key.empty()) {
+    VAULTFS_ASSIGN_OR_RETURN(options.escrow_key, read_escrow_public_key(arguments.escrow_key));
+  }
   SecretBuffer passphrase;
   if (!arguments.recovery_file.empty()) {
     options.recovery_file = std::filesystem::absolute(arguments.recovery_file);
@@ -88,6 +91,7 @@ Result<int> show_vault(CommandContext& context, const std::string& vault) {
                                         ? "platform-managed key of the machine that made it"
                                         : printable(slot.key_vault + "/" + slot.key + "/" + slot.version).c_str());
     }
+    if (glance->escrow) std::printf("Escrow key: %s\n", to_hex(glance->escrow->fingerprint.view()).c_str());
     return std::move(result).error();
   }
   const json& form = result.value();
@@ -131,34 +135,6 @@ Result<int> trust(CommandContext& context, const std::string& vault, const std::
   return 0;
 }
 
-Result<int> recover(CommandContext& context, const std::string& vault, const CreateArguments& arguments) {
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  const auto path = std::filesystem::absolute(vault).lexically_normal();
-  VAULTFS_ASSIGN_OR_RETURN(const VaultGlance glance, glance_at_vault(posix_env(), path));
-  VAULTFS_ASSIGN_OR_RETURN(
-      const SecretBuffer passphrase,
-      obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true, false, "the recovery file"));
-  VAULTFS_ASSIGN_OR_RETURN(
-      const RecoveryKeys keys,
-      read_recovery_file(posix_env(), std::filesystem::absolute(arguments.recovery_file), passphrase));
-  if (keys.vault != glance.header.id) {
-    return Error{ErrorCode::FingerprintMismatch, "this recovery file belongs to the vault " +
-                                                     to_hex(keys.vault.view()) + ", not to " +
-                                                     to_hex(glance.header.id.view())};
-  }
-  for (const RecoveryKeys::Key& key : keys.platform_keys) {
-    VAULTFS_RETURN_IF_ERROR(machine->platform_keys().install(PlatformKeyId(key.id), key.key));
-  }
-  // Whoever wrote the recovery file knew the root key's fingerprint: that is the comparison a person would make.
-  VAULTFS_RETURN_IF_ERROR(trust_vault(machine->for_vault(), path, keys.root_fingerprint, false));
-  const json form = {{"id", to_hex(keys.vault.view())}, {"platform_keys", keys.platform_keys.size()}};
-  print(context, form, [&] {
-    std::printf("Installed %zu machine-bound keys; %s opens on this machine now.\n", keys.platform_keys.size(),
-                path.c_str());
-  });
-  return 0;
-}
-
 Result<int> forget(CommandContext& context, const std::string& vault) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> registrations, machine->state().registrations());
@@ -181,11 +157,6 @@ Result<int> forget(CommandContext& context, const std::string& vault) {
                "this machine knows no vault at " + path.string() + "; name its path or its id"};
 }
 
-void add_recovery_options(CLI::App& command, CreateArguments& arguments) {
-  command.add_option("--passphrase-file", arguments.passphrase_file, "file with the recovery file's passphrase");
-  command.add_option("--passphrase-fd", arguments.passphrase_fd, "open descriptor to read it from");
-}
-
 }  // namespace
 
 void add_vault_commands(CLI::App& app, CommandContext& context) {
@@ -206,7 +177,10 @@ void add_vault_commands(CLI::App& app, CommandContext& context) {
   create->add_option("--recovery-file", arguments->recovery_file,
                      "write the machine-bound keys to this file, under a passphrase");
   create->add_flag("--no-recovery", arguments->no_recovery, "accept that the vault is lost with this machine's keys");
-  add_recovery_options(*create, *arguments);
+  create->add_option("--passphrase-file", arguments->passphrase_file, "file with the recovery file's passphrase");
+  create->add_option("--passphrase-fd", arguments->passphrase_fd, "open descriptor to read it from");
+  create->add_option("--escrow-key", arguments->escrow_key,
+                     "PEM file of an RSA public key whose private half, kept offline, opens the vault too");
   on_run(*create, context, [&context, arguments] { return create_vault(context, *arguments); });
 
   CLI::App* show = group->add_subcommand("show", "What a vault is and holds");
@@ -226,11 +200,7 @@ void add_vault_commands(CLI::App& app, CommandContext& context) {
     return trust(context, arguments->vault, *fingerprint, *accept_older);
   });
 
-  CLI::App* recovered = group->add_subcommand("recover", "Install the machine-bound keys of a recovery file");
-  recovered->add_option("VAULT", arguments->vault)->required();
-  recovered->add_option("--recovery-file", arguments->recovery_file)->required();
-  add_recovery_options(*recovered, *arguments);
-  on_run(*recovered, context, [&context, arguments] { return recover(context, arguments->vault, *arguments); });
+  add_recover_command(*group, context);
 
   CLI::App* forgotten = group->add_subcommand("forget", "Drop a vault that is gone from this machine's list");
   forgotten->add_option("VAULT", arguments->vault, "its path or id")->required();

@@ -155,6 +155,11 @@ json to_json(const EncryptionStatus& status) {
   form["unmet_preconditions"] = std::move(unmet);
   form["state"] = encryption_state(status);
   form["subscription_id"] = nullptr;  // of the source documents' property list; a machine has none
+  form["escrow"] = nullptr;
+  if (status.escrow) {
+    form["escrow"] = {{"fingerprint", to_hex(status.escrow->fingerprint.view())},
+                      {"since", time_to_json(status.escrow->since)}};
+  }
   form["problem"] = nullptr;
   if (status.problem) form["problem"] = error_to_json_form(*status.problem);
   return form;
@@ -166,11 +171,6 @@ json to_json(const ActivityEntry& entry) {
           {"uid", entry.uid}};
 }
 
-json to_json(const CommitOutcome& outcome) {
-  json form = {{"job", to_json(outcome.job)}, {"retired_versions", outcome.retired}};
-  form["recovery_point"] = outcome.point ? to_json(*outcome.point) : json(nullptr);
-  return form;
-}
 json to_json(const ActivityReport& report) {
   json damage = json::array();
   for (const ActivityDamage& one : report.damage) {
@@ -185,6 +185,11 @@ json to_json(const ActivityReport& report) {
           {"damage", damage}};
 }
 
+json to_json(const CommitOutcome& outcome) {
+  json form = {{"job", to_json(outcome.job)}, {"retired_versions", outcome.retired}};
+  form["recovery_point"] = outcome.point ? to_json(*outcome.point) : json(nullptr);
+  return form;
+}
 
 json to_json(const BackupOutcome& outcome) {
   json form = to_json(outcome.commit);

@@ -55,4 +55,22 @@ Result<json> encryption_set_limits(const RequestContext& context, const json& ar
   return to_json(context.session.vault().custody().status());
 }
 
+Result<json> encryption_set_escrow(const RequestContext& context, const json& arguments,
+                                   std::vector<UniqueFd>& /*files*/) {
+  const auto found = arguments.find("public_key");
+  if (found == arguments.end()) return Error{ErrorCode::Usage, "give \"public_key\", or null for no escrow key"};
+  std::optional<Bytes> public_key;
+  if (!found->is_null()) {
+    VAULTFS_ASSIGN_OR_RETURN(const std::string digits, text_argument(arguments, "public_key"));
+    if (!from_hex(digits, public_key.emplace())) {
+      return Error{ErrorCode::Usage, "\"public_key\" must be the key's DER form in hexadecimal digits"};
+    }
+    // What is not the one form of this key would have another fingerprint than everybody else sees.
+    VAULTFS_ASSIGN_OR_RETURN(const auto key, RsaKey::from_public_der(*public_key));
+    VAULTFS_ASSIGN_OR_RETURN(public_key, key->public_der());
+  }
+  VAULTFS_RETURN_IF_ERROR(context.session.vault().custody().set_escrow(public_key));
+  return to_json(context.session.vault().custody().status());
+}
+
 }  // namespace vaultfs

@@ -25,5 +25,8 @@ namespace vaultfs {
 [[nodiscard]] Result<nlohmann::json> encryption_set_limits(const RequestContext& context,
                                                            const nlohmann::json& arguments,
                                                            std::vector<UniqueFd>& files);
+[[nodiscard]] Result<nlohmann::json> encryption_set_escrow(const RequestContext& context,
+                                                           const nlohmann::json& arguments,
+                                                           std::vector<UniqueFd>& files);
 
 }  // namespace vaultfs

@@ -252,6 +252,7 @@ const std::map<std::string, VerbEntry>& verb_table() {
       {"encryption.set", {VerbAccess::changes, encryption_set}},
       {"key.usage", {VerbAccess::reads, key_usage}},
       {"encryption.set-limits", {VerbAccess::changes, encryption_set_limits}},
+      {"encryption.set-escrow", {VerbAccess::changes, encryption_set_escrow}},
       {"key.rewrap", {VerbAccess::changes, key_rewrap}},
       {"key.new-epoch", {VerbAccess::changes, key_new_epoch}},
       {"key.drill", {VerbAccess::reads, key_drill}},
@@ -264,8 +265,8 @@ const std::map<std::string, VerbEntry>& verb_table() {
       {"job.list", {VerbAccess::reads, job_list}},
       {"job.show", {VerbAccess::reads, job_show}},
       {"activity", {VerbAccess::reads, activity}},
-      {"activity.record", {VerbAccess::changes, activity_record}},
       {"activity.verify", {VerbAccess::reads, activity_verify}},
+      {"activity.record", {VerbAccess::changes, activity_record}},
   };
   return kTable;
 }

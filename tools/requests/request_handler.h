@@ -25,9 +25,9 @@ struct RequestContext {
 
 // Whether a verb changes the vault (needs the owner) or only reads.
 enum class VerbAccess : std::uint8_t { reads, changes };
-// Usage for a verb that is not there. The verbs: "vault.show", "encryption.show|set|set-limits|refresh", "key.usage",
-// "key.rewrap|new-epoch|drill", "reencrypt", "backup.run|commit", "recovery-point.list", "restore", "verify",
-// "job.list|show", "activity", "activity.verify", "activity.record".
+// Usage for a verb that is not there. The verbs: "vault.show", "encryption.show|set|set-limits|set-escrow|refresh",
+// "key.usage", "key.rewrap|new-epoch|drill", "reencrypt", "backup.run|commit", "recovery-point.list", "restore",
+// "verify", "job.list|show", "activity", "activity.verify", "activity.record".
 [[nodiscard]] Result<VerbAccess> verb_access(const std::string& verb);
 
 // Does what `verb` says. The same code serves the mount's control socket and a vaultctl that owns the vault for the

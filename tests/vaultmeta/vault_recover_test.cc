@@ -1,0 +1,154 @@
+#include "vaultmeta/vault_recover.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/vaultmeta/vault_world.h"
+
+namespace vaultfs {
+namespace {
+
+using ::testing::ElementsAre;
+
+const RsaKey& escrow_key() {
+  static const std::unique_ptr<RsaKey> kKey = std::move(RsaKey::generate(2048)).value();
+  return *kKey;
+}
+
+VaultCreateOptions with_escrow(const char* key) {
+  VaultCreateOptions options = VaultWorld::create_options();
+  options.no_recovery = false;
+  if (key != nullptr) options.key = KeyRef::parse(key).value();
+  options.escrow_key = escrow_key().public_der().value();
+  return options;
+}
+
+RecoverOptions under(const char* key) {
+  RecoverOptions options;
+  options.path = "/vault";
+  if (key != nullptr) options.keys.key = KeyRef::parse(key).value();
+  return options;
+}
+
+// A vault of one point under kv/kek, closed; and another key vault, "spare".
+class VaultRecoverTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    world_.kv->add_version("kek");
+    const auto created = world_.create(with_escrow("kv/kek"));
+    ASSERT_OK(created);
+    fingerprint_ = created->root_fingerprint;
+    ASSERT_OK(world_.open());
+    ASSERT_OK(world_.back_up("vm", "content"));
+    ASSERT_OK(world_.close());
+    spare_ = std::make_shared<FakeKeyVault>("spare", world_.env.clock());
+    spare_->add_version("new");
+    world_.resolver.add(spare_);
+  }
+
+  VaultWorld world_;
+  std::shared_ptr<FakeKeyVault> spare_;
+  Digest fingerprint_;
+};
+
+TEST_F(VaultRecoverTest, TheDrillProvesItWithoutAKeyVaultAndTouchesNothing) {
+  world_.resolver.forget("kv");
+  const VaultWorld::Files before = world_.files();
+  EXPECT_TRUE(drill_escrow(world_.machine(), "/vault", escrow_key()).ok());
+  EXPECT_EQ(world_.files(), before);
+  const auto other = RsaKey::generate(2048);
+  ASSERT_OK(other);
+  EXPECT_EQ(drill_escrow(world_.machine(), "/vault", **other).code(), ErrorCode::WrongKey);
+  EXPECT_EQ(world_.files(), before);
+}
+
+TEST_F(VaultRecoverTest, TheDrillHoldsAgainstThePin) {
+  const VaultWorld::Files older = world_.files();
+  ASSERT_OK(world_.open());
+  ASSERT_OK(world_.back_up("vm", "more"));
+  ASSERT_OK(world_.close());
+  world_.put_back(older);
+  EXPECT_EQ(drill_escrow(world_.machine(), "/vault", escrow_key()).code(), ErrorCode::RollbackDetected);
+}
+
+TEST_F(VaultRecoverTest, ANewKeyVaultTakesThePlaceOfTheLostOne) {
+  world_.resolver.forget("kv");
+  EXPECT_EQ(world_.open().code(), ErrorCode::KeyVaultUnavailable);
+  const auto status = recover_vault(world_.machine(), under("spare/new"), escrow_key());
+  ASSERT_OK(status);
+  EXPECT_EQ(status->settings.key_vault, "spare");
+  ASSERT_OK(world_.open());
+  EXPECT_THAT(world_.points(), ElementsAre("vm=content"));
+  // A job and an activity record, in the vault; a record on the machine.
+  const auto jobs = world_.vault->catalogue().jobs();
+  EXPECT_TRUE(std::any_of(jobs.begin(), jobs.end(), [](const JobInfo& job) {
+    return job.kind == JobKind::key_update && job.detail.starts_with("vault.recover ");
+  }));
+  const auto activities = world_.vault->activity().entries();
+  ASSERT_OK(activities);
+  EXPECT_TRUE(std::any_of(activities->begin(), activities->end(), [](const ActivityEntry& entry) {
+    return entry.operation == "vault.recover" && entry.outcome == "Succeeded";
+  }));
+  const auto audit = world_.machine_state->audit_entries();
+  ASSERT_OK(audit);
+  EXPECT_TRUE(
+      std::any_of(audit->begin(), audit->end(), [](const AuditEntry& entry) { return entry.what == "vault.recover"; }));
+  // The machine's list protects the new key, and no longer the lost one.
+  const auto registrations = world_.machine_state->registrations();
+  ASSERT_OK(registrations);
+  ASSERT_EQ(registrations->size(), 1U);
+  ASSERT_TRUE(registrations->front().needed);
+  ASSERT_EQ(registrations->front().needed->size(), 1U);
+  EXPECT_EQ(registrations->front().needed->front().key_vault, "spare");
+  ASSERT_OK(world_.back_up("vm", "more"));
+  ASSERT_OK(world_.close());
+}
+
+TEST_F(VaultRecoverTest, AMachineThatDoesNotKnowTheVaultWantsItsFingerprint) {
+  world_.resolver.forget("kv");
+  world_.start_machine("/elsewhere");
+  EXPECT_EQ(drill_escrow(world_.machine(), "/vault", escrow_key()).code(), ErrorCode::VaultUnverified);
+  EXPECT_EQ(recover_vault(world_.machine(), under("spare/new"), escrow_key()).code(), ErrorCode::VaultUnverified);
+  RecoverOptions options = under("spare/new");
+  options.fingerprint = Digest{};
+  EXPECT_EQ(recover_vault(world_.machine(), options, escrow_key()).code(), ErrorCode::FingerprintMismatch);
+  options.fingerprint = fingerprint_;
+  ASSERT_OK(recover_vault(world_.machine(), options, escrow_key()));
+  ASSERT_OK(world_.open());
+  EXPECT_THAT(world_.points(), ElementsAre("vm=content"));
+  EXPECT_EQ(world_.machine_state->registrations()->size(), 1U);
+}
+
+TEST_F(VaultRecoverTest, NothingChangesWithoutTheRightKeys) {
+  const VaultWorld::Files before = world_.files();
+  const auto other = RsaKey::generate(2048);
+  ASSERT_OK(other);
+  EXPECT_EQ(recover_vault(world_.machine(), under("spare/new"), **other).code(), ErrorCode::WrongKey);
+  EXPECT_EQ(world_.files(), before);
+  EXPECT_EQ(recover_vault(world_.machine(), under("spare/none"), escrow_key()).code(), ErrorCode::KeyNotFound);
+  ASSERT_OK(world_.open());
+  EXPECT_EQ(world_.vault->custody().status().settings.key_vault, "kv");
+  EXPECT_EQ(recover_vault(world_.machine(), under("spare/new"), escrow_key()).code(), ErrorCode::VaultBusy);
+}
+
+TEST(VaultEscrowCreationTest, AnEscrowKeyIsARecoveryChoiceUnlessAKeyOfTheMachineIsNeededBesides) {
+  VaultWorld world;
+  VaultCreateOptions options = with_escrow(nullptr);
+  options.infrastructure_encryption = true;
+  EXPECT_EQ(world.create(options).code(), ErrorCode::RecoveryChoiceRequired);
+  options.infrastructure_encryption = false;
+  ASSERT_OK(world.create(options));
+  ASSERT_OK(world.open());
+  ASSERT_TRUE(world.vault->custody().status().escrow);
+  ASSERT_OK(world.back_up("vm", "content"));
+  ASSERT_OK(world.close());
+  // The machine is lost.
+  for (const auto& file : world.env.files("/home/platform-keys")) world.env.remove(file);
+  EXPECT_EQ(world.open().code(), ErrorCode::PlatformKeyMissing);
+  ASSERT_OK(recover_vault(world.machine(), under(nullptr), escrow_key()));
+  ASSERT_OK(world.open());
+  EXPECT_THAT(world.points(), ElementsAre("vm=content"));
+}
+
+}  // namespace
+}  // namespace vaultfs

@@ -1,0 +1,122 @@
+// vaultctl vault recover: machine-bound keys from a recovery file, or a new key by the escrow key.
+
+#include <memory>
+
+#include "tools/cli/command_context.h"
+#include "tools/cli/pem_file.h"
+#include "tools/cli/text_output.h"
+#include "tools/requests/json_forms.h"
+#include "vaultmeta/recovery_file.h"
+#include "vaultmeta/vault_recover.h"
+
+namespace vaultfs {
+namespace {
+
+using nlohmann::json;
+
+struct RecoverArguments {
+  std::string vault, recovery_file, escrow_key_file, passphrase_file, key, identity, fingerprint;
+  int passphrase_fd = -1;
+  bool accept_older = false;
+};
+
+Result<int> recover_by_file(CommandContext& context, const RecoverArguments& arguments) {
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  const auto path = std::filesystem::absolute(arguments.vault).lexically_normal();
+  VAULTFS_ASSIGN_OR_RETURN(const VaultGlance glance, glance_at_vault(posix_env(), path));
+  VAULTFS_ASSIGN_OR_RETURN(
+      const SecretBuffer passphrase,
+      obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true, false, "the recovery file"));
+  VAULTFS_ASSIGN_OR_RETURN(
+      const RecoveryKeys keys,
+      read_recovery_file(posix_env(), std::filesystem::absolute(arguments.recovery_file), passphrase));
+  if (keys.vault != glance.header.id) {
+    return Error{ErrorCode::FingerprintMismatch, "this recovery file belongs to the vault " +
+                                                     to_hex(keys.vault.view()) + ", not to " +
+                                                     to_hex(glance.header.id.view())};
+  }
+  for (const RecoveryKeys::Key& key : keys.platform_keys) {
+    VAULTFS_RETURN_IF_ERROR(machine->platform_keys().install(PlatformKeyId(key.id), key.key));
+  }
+  // Whoever wrote the recovery file knew the root key's fingerprint: that is the comparison a person would make.
+  VAULTFS_RETURN_IF_ERROR(trust_vault(machine->for_vault(), path, keys.root_fingerprint, false));
+  const json form = {{"id", to_hex(keys.vault.view())}, {"platform_keys", keys.platform_keys.size()}};
+  print(context, form, [&] {
+    std::printf("Installed %zu machine-bound keys; %s opens on this machine now.\n", keys.platform_keys.size(),
+                path.c_str());
+  });
+  return 0;
+}
+
+Result<int> recover_by_escrow(CommandContext& context, const RecoverArguments& arguments) {
+  RecoverOptions options;
+  options.path = std::filesystem::absolute(arguments.vault).lexically_normal();
+  if (!arguments.key.empty()) {
+    VAULTFS_ASSIGN_OR_RETURN(options.keys.key, KeyRef::parse(arguments.key));
+  }
+  if (!arguments.identity.empty()) options.keys.identity = arguments.identity;
+  if (!arguments.fingerprint.empty()) {
+    VAULTFS_ASSIGN_OR_RETURN(options.fingerprint, parse_fingerprint(arguments.fingerprint));
+  }
+  options.accept_older = arguments.accept_older;
+  options.lock_wait_seconds = context.wait_seconds;
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_ASSIGN_OR_RETURN(
+      const auto escrow_key,
+      read_escrow_private_key(arguments.escrow_key_file, arguments.passphrase_file, arguments.passphrase_fd));
+  VAULTFS_ASSIGN_OR_RETURN(const EncryptionStatus status, recover_vault(machine->for_vault(), options, *escrow_key));
+  const json form = to_json(status);
+  print(context, form, [&] {
+    std::printf("%s opens by %s now, and by no key version of before. Recovery points are as they were.\n",
+                options.path.c_str(),
+                options.keys.key ? options.keys.key->to_string().c_str() : "a new key of this machine");
+    std::printf(
+        "Copies of the vault still open by its old key versions and by the escrow key. Put the private key back to "
+        "where it is safe, or name another one: vaultctl encryption set %s --escrow-key FILE\n",
+        arguments.vault.c_str());
+  });
+  return 0;
+}
+
+Result<int> recover(CommandContext& context, const RecoverArguments& arguments) {
+  const bool by_file = !arguments.recovery_file.empty();
+  const bool by_escrow = !arguments.escrow_key_file.empty();
+  if (by_file == by_escrow) {
+    return Error{ErrorCode::Usage, "give --recovery-file, or --escrow-key-file with the vault's new --key"};
+  }
+  if (by_escrow) return recover_by_escrow(context, arguments);
+  if (!arguments.key.empty() || !arguments.identity.empty() || !arguments.fingerprint.empty() ||
+      arguments.accept_older) {
+    return Error{ErrorCode::Usage,
+                 "--key, --identity, --fingerprint and --accept-older belong to --escrow-key-file: a recovery file "
+                 "brings back the keys that were there"};
+  }
+  return recover_by_file(context, arguments);
+}
+
+}  // namespace
+
+void add_recover_command(CLI::App& group, CommandContext& context) {
+  const auto arguments = std::make_shared<RecoverArguments>();
+  CLI::App* command = group.add_subcommand(
+      "recover", "Install the machine-bound keys of a recovery file, or give a vault a new key by its escrow key");
+  command->add_option("VAULT", arguments->vault)->required();
+  command->add_option("--recovery-file", arguments->recovery_file);
+  command->add_option("--escrow-key-file", arguments->escrow_key_file, "PEM file of the escrow key's private half");
+  command->add_option(
+      "--key", arguments->key,
+      "with the escrow key: the vault's key from now on, KEYVAULT/KEY or KEYVAULT/KEY/VERSION; none for a "
+      "platform-managed vault");
+  command->add_option("--identity", arguments->identity,
+                      "with the escrow key: as whom from now on; as before if not given");
+  command->add_option("--fingerprint", arguments->fingerprint,
+                      "with the escrow key, on a machine that does not know the vault: its root key's fingerprint");
+  command->add_flag("--accept-older", arguments->accept_older,
+                    "with --fingerprint: accept a copy that is older than what this machine has seen");
+  command->add_option("--passphrase-file", arguments->passphrase_file,
+                      "file with the passphrase of the recovery file or of the escrow key");
+  command->add_option("--passphrase-fd", arguments->passphrase_fd, "open descriptor to read it from");
+  on_run(*command, context, [&context, arguments] { return recover(context, *arguments); });
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,179 @@
+#include <utility>
+
+#include "vaultmeta/key_custody_impl.h"
+
+// The escrow recipient: who it is, its slot in each next keyring, and recovering by its key.
+
+namespace vaultfs {
+namespace {
+
+constexpr int kAttempts = 16;  // between a provider call and its compare-and-swap only small changes can come
+
+std::string name_of(const std::optional<EscrowRecipient>& recipient) {
+  return recipient ? to_hex(escrow_fingerprint(recipient->public_key).view()) : std::string("none");
+}
+
+// A Retiring slot leads from the keyring key of its time to the newest one, and the old recipient has that key if he
+// kept a copy of the vault.
+Status check_none_retiring(const RotationRule& rule) {
+  for (const VersionRecord& record : rule.versions()) {
+    if (record.role != VersionRole::retiring) continue;
+    return Error{ErrorCode::KeyVersionInUse,
+                 "version " + record.version +
+                     " is Retiring, and by it an old escrow key would open the vault on; complete a backup job and "
+                     "run 'vaultctl encryption refresh', or 'vaultctl key rewrap VAULT --drop-retiring', then try "
+                     "again"};
+  }
+  return ok_status();
+}
+
+}  // namespace
+
+// Every keyring passes here before it is sealed: no change of keys can forget the recipient. What it is wrapped for is
+// the key inside the keyring that was opened, never one that storage names.
+Status KeyringCustody::renew_escrow_slot(Keyring& next, const SecretBuffer& key, bool fresh_key) {
+  const auto& recipient = next.secrets.escrow;
+  if (!recipient) {
+    next.escrow.reset();
+    return ok_status();
+  }
+  const bool same = next.escrow && next.escrow->fingerprint == escrow_fingerprint(recipient->public_key);
+  if (same && !fresh_key) return ok_status();
+  auto slot = wrap_for_escrow(next.vault, next.generation, *recipient, key);
+  if (!slot.ok()) return with_context(std::move(slot).error(), "wrapping for the escrow key");
+  next.escrow = std::move(slot).value();
+  return ok_status();
+}
+
+Status KeyringCustody::set_escrow(const std::optional<Bytes>& public_key) {
+  const std::lock_guard turn(change_mutex_);
+  VAULTFS_RETURN_IF_ERROR(check_changeable());
+  std::optional<EscrowRecipient> recipient;
+  if (public_key) recipient = EscrowRecipient{*public_key, context_.env.clock().now()};
+  if (name_of(snapshot().escrow) == name_of(recipient)) return ok_status();
+  const Generation before = generation();
+  Status changed = change_escrow(recipient);
+  // A change that is durable is a success whatever failed after it.
+  if (!changed.ok() && name_of(snapshot().escrow) != name_of(recipient) && generation() == before) {
+    last_failure_.clear();
+    record_failure("encryption.set-escrow", name_of(recipient), changed.error());
+  }
+  return changed;
+}
+
+Status KeyringCustody::change_escrow(const std::optional<EscrowRecipient>& recipient) {
+  const auto reached = prove_access();
+  if (!reached.ok()) return note_trouble(reached.error());
+  note_access();
+  for (int attempt = 1;; ++attempt) {
+    const Snapshot now = snapshot();
+    const bool had_one = now.escrow.has_value();
+    if (had_one) VAULTFS_RETURN_IF_ERROR(check_none_retiring(now.rule));
+    if (const KeyVersionInfo* active = reached->find(now.active.version); active != nullptr) {
+      VAULTFS_RETURN_IF_ERROR(check_may_wrap(*active, context_.env.clock().now().seconds()));
+    }
+    VAULTFS_ASSIGN_OR_RETURN(const WrappedKey fresh, wrap_under_active(now, *reached));
+    const Status committed = commit(
+        [&](Keyring& next, const SecretBuffer&) -> Status {
+          next.secrets.escrow = recipient;
+          for (KeyringSlot& slot : next.slots) {
+            if (slot.role == VersionRole::active) slot = fresh.slot;
+          }
+          return had_one ? add_epoch(next) : ok_status();
+        },
+        {&fresh.key, now.generation, true});
+    if (committed.ok()) break;
+    if (committed.code() != ErrorCode::TryAgain || attempt == kAttempts) return committed;
+  }
+  const Status headed = settle_head();
+  record_success("encryption.set-escrow", name_of(recipient));
+  VAULTFS_RETURN_IF_ERROR(headed);
+  VAULTFS_RETURN_IF_ERROR(finish_epochs());
+  return delete_superseded();
+}
+
+Status KeyringCustody::recover(const RecoverRequest& request) {
+  const std::lock_guard turn(change_mutex_);
+  VAULTFS_RETURN_IF_ERROR(check_changeable());
+  const Generation before = generation();
+  std::string version = request.key ? request.key->to_string() : std::string("platform key");
+  Status recovered = recover_in_turn(request, version);
+  if (recovered.ok()) return update_registration();
+  if (generation() == before) {
+    last_failure_.clear();
+    record_failure("vault.recover", version, recovered.error());
+  }
+  return recovered;
+}
+
+Result<WrappedKey> KeyringCustody::wrap_for_recovery(const Snapshot& now, const RecoverRequest& request,
+                                                     NewPlatformKey& platform) {
+  const Generation next = now.generation.next();
+  if (!request.key) {
+    if (now.settings.customer_managed) {
+      return Error{ErrorCode::InvalidArgument,
+                   "the vault has a customer-managed key, and there is no way back from that: name its new key"};
+    }
+    VAULTFS_ASSIGN_OR_RETURN(const PlatformKeyId id, platform.make());
+    return wrap_fresh_platform_key(header_.id, next, context_.platform_keys, id);
+  }
+  VAULTFS_RETURN_IF_ERROR(check_key_may_be_set(now.settings));
+  const std::string identity = request.identity.value_or(now.settings.identity);
+  VAULTFS_ASSIGN_OR_RETURN(const ExaminedKey key,
+                           examine_key(context_, *request.key, header_.region, {header_.id, identity}));
+  return wrap_fresh_key(header_.id, next, identity, *key.reached.key_vault, key.reached.key, key.version.id);
+}
+
+// The versions of before are gone, or not to be trusted: the vault needs them no more, and what is written from now on
+// is under a DEK that they could never read. wrap_for_recovery() has proven the new one.
+Status KeyringCustody::install_recovered(Keyring& next, const KeyringSlot& slot, const RecoverRequest& request,
+                                         std::vector<std::string>& retired) const {
+  EncryptionSettings& settings = next.secrets.settings;
+  if (request.key) {
+    VAULTFS_RETURN_IF_ERROR(check_key_may_be_set(settings));
+    settings.customer_managed = true;
+    settings.key_vault = request.key->key_vault;
+    settings.key = request.key->key;
+    settings.pinned_version = request.key->version;
+    settings.identity = slot.identity;
+  }
+  const UnixNanos time = context_.env.clock().now();
+  const EpochNumber last = next.secrets.epochs.rbegin()->first;
+  RotationRule& rule = next.secrets.rule;
+  retired = rule.drop_retiring(time, last);
+  if (rule.active()->version != slot.version) {
+    VAULTFS_RETURN_IF_ERROR(rule.take_effect(record_of(slot, next), time));
+    const std::vector<std::string> superseded = rule.drop_retiring(time, last);
+    retired.insert(retired.end(), superseded.begin(), superseded.end());
+  }
+  next.secrets.retiring_keys.clear();
+  next.slots = {slot};
+  return add_epoch(next);
+}
+
+Status KeyringCustody::recover_in_turn(const RecoverRequest& request, std::string& version) {
+  NewPlatformKey platform(context_.platform_keys);
+  std::vector<std::string> retired;
+  for (int attempt = 1;; ++attempt) {
+    const Snapshot now = snapshot();
+    VAULTFS_ASSIGN_OR_RETURN(const WrappedKey fresh, wrap_for_recovery(now, request, platform));
+    version = fresh.slot.version;
+    // What a failed write leaves may be the keyring that the next opening finds: its key stays.
+    platform.keep();
+    const Status committed = commit(
+        [&](Keyring& next, const SecretBuffer&) { return install_recovered(next, fresh.slot, request, retired); },
+        {&fresh.key, now.generation, true});
+    if (committed.ok()) break;
+    if (committed.code() != ErrorCode::TryAgain || attempt == kAttempts) return committed;
+  }
+  note_access();
+  const Status headed = settle_head();
+  record_success("vault.recover", version);
+  for (const std::string& old : retired) record_success("key.retire", old);
+  VAULTFS_RETURN_IF_ERROR(headed);
+  VAULTFS_RETURN_IF_ERROR(settle_effect());
+  VAULTFS_RETURN_IF_ERROR(finish_epochs());
+  return delete_superseded();
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,70 @@
+#include "vaultmeta/vault_recover.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "vaultmeta/vault_opening.h"
+
+namespace vaultfs {
+namespace {
+
+// What storage says of itself proves nothing: whoever has the public key can make a vault that the escrow key opens.
+Status check_known(const Vault::Machine& machine, const RecoverOptions& options, const RsaKey& escrow_key) {
+  if (options.fingerprint) {
+    const auto trusted = trust_vault(machine, options.path, *options.fingerprint, options.accept_older, &escrow_key);
+    return trusted.ok() ? ok_status() : Status(trusted.error());
+  }
+  Digest header_digest;
+  VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, read_vault_header(machine.env, options.path, header_digest));
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(header.id));
+  if (pin) return ok_status();
+  return Error{ErrorCode::VaultUnverified,
+               "this machine does not know the vault's root key, and an escrow key opens forged vaults too: give the "
+               "fingerprint that was printed when the vault was made (--fingerprint)"};
+}
+
+Status ensure_registered(const Vault::Machine& machine, Vault& vault) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> known, machine.state.registrations());
+  const bool registered =
+      std::any_of(known.begin(), known.end(), [&](const Registration& one) { return one.vault == vault.header().id; });
+  return registered ? ok_status() : register_opened(machine, vault);
+}
+
+}  // namespace
+
+Result<EncryptionStatus> recover_vault(const Vault::Machine& machine, const RecoverOptions& options,
+                                       const RsaKey& escrow_key) {
+  VAULTFS_RETURN_IF_ERROR(check_known(machine, options, escrow_key));
+  VaultOpenOptions open;
+  open.path = options.path;
+  open.lock_wait_seconds = options.lock_wait_seconds;
+  const std::optional<Pin> by_the_machine;
+  TreeLeftAlone tree;
+  VaultOpening opening(machine, open, by_the_machine, tree, &escrow_key);
+  VAULTFS_ASSIGN_OR_RETURN(const auto vault, opening.run());
+  VAULTFS_RETURN_IF_ERROR(ensure_registered(machine, *vault));
+  // Before the change: who opened a vault by the escrow key should not depend on what came of it.
+  VAULTFS_RETURN_IF_ERROR(machine.state.audit(
+      "vault.recover", "vault " + to_hex(vault->header().id.view()) + " was opened by its escrow key"));
+  const Status recovered = vault->custody().recover(options.keys);
+  EncryptionStatus status = vault->custody().status();
+  const Status closed = vault->close();
+  VAULTFS_RETURN_IF_ERROR(recovered);
+  VAULTFS_RETURN_IF_ERROR(closed);
+  return status;
+}
+
+Status drill_escrow(const Vault::Machine& machine, const std::filesystem::path& path, const RsaKey& escrow_key) {
+  VaultOpenOptions open;
+  open.path = path;
+  open.read_only = true;
+  const std::optional<Pin> by_the_machine;
+  TreeLeftAlone tree;
+  VaultOpening opening(machine, open, by_the_machine, tree, &escrow_key);
+  const auto vault = opening.run();
+  return vault.ok() ? ok_status() : Status(vault.error());
+}
+
+}  // namespace vaultfs
