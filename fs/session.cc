@@ -62,8 +62,13 @@ void OpenedSession::start() {
                         .before_cut = [this] { compact(Compactor::Occasion::before_commit); }});
   tree_->start(*vault_, *jobs_);
   jobs_->take_stock();
-  refresher_->refresh_before_job();
-  if (options_.background) start_timers();
+  if (options_.background) {
+    refresher_->refresh_before_job();
+    start_timers();
+  } else if (auto refreshed = refresher_->refresh_within(KeyRefresher::kBound); refreshed.ok()) {
+    // Whoever opened it for one command means this by what the command's refresh has done.
+    opening_refresh_ = std::move(refreshed).value();
+  }
 }
 
 void OpenedSession::start_timers() {
@@ -179,7 +184,11 @@ void OpenedSession::tell_names_changed(const BackupRequest& request) {
 
 Result<RefreshOutcome> OpenedSession::refresh() {
   VAULTFS_RETURN_IF_ERROR(require_owner());
-  return refresher_->refresh();
+  VAULTFS_ASSIGN_OR_RETURN(RefreshOutcome outcome, refresher_->refresh());
+  RefreshOutcome before = std::exchange(opening_refresh_, {});
+  outcome.version_changed = outcome.version_changed || before.version_changed;
+  outcome.retired.insert(outcome.retired.begin(), before.retired.begin(), before.retired.end());
+  return outcome;
 }
 
 Result<std::shared_ptr<FileTree>> OpenedSession::open_point(const PointInfo& point, InodeNumber& root) {

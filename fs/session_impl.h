@@ -60,6 +60,7 @@ class OpenedSession final : public Session {
   std::unique_ptr<WorkingTree> tree_;
   ReadOnlyObserver read_only_observer_;
   std::unique_ptr<KeyRefresher> refresher_;  // owner, and a reader with background work
+  RefreshOutcome opening_refresh_;           // of a command's own opening, not told yet
   std::unique_ptr<Compactor> compactor_;     // owner
   std::unique_ptr<ItemJobs> jobs_;           // owner
   std::atomic<bool> sealed_{false};

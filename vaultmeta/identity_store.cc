@@ -93,22 +93,17 @@ Result<Identity> IdentityStore::read(const std::filesystem::path& path) {
   return identity;
 }
 
-Status IdentityStore::change(const std::filesystem::path& path, const Identity& identity, bool must_be_new) {
-  VAULTFS_ASSIGN_OR_RETURN(const std::string text, identity.encode());
-  VAULTFS_RETURN_IF_ERROR(ensure_private_directory(env_, directory_));
-  VAULTFS_ASSIGN_OR_RETURN(const auto lock, wait_for_lock(env_, directory_ / ".lock"));
-  VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env_.info(path));
-  if (must_be_new == (info.kind == FileKind::missing)) return write_file_durably(env_, path, bytes_of(text));
-  if (must_be_new) {
-    return Error{ErrorCode::AlreadyExists, identity.description() + " exists already; see: vaultctl identity list"};
-  }
-  return Error{ErrorCode::IdentityNotFound, identity.description() + " is gone"};
-}
-
 Result<Identity> IdentityStore::add(Identity identity) {
   identity.id = random_hex(env_);
   identity.created_unix_seconds = env_.clock().now().seconds();
-  VAULTFS_RETURN_IF_ERROR(change(path_of(identity), identity, true));
+  VAULTFS_ASSIGN_OR_RETURN(const std::string text, identity.encode());
+  VAULTFS_ASSIGN_OR_RETURN(const auto lock, lock_directory());
+  const std::filesystem::path path = path_of(identity);
+  VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env_.info(path));
+  if (info.kind != FileKind::missing) {
+    return Error{ErrorCode::AlreadyExists, identity.description() + " exists already; see: vaultctl identity list"};
+  }
+  VAULTFS_RETURN_IF_ERROR(write_file_durably(env_, path, bytes_of(text)));
   return identity;
 }
 
@@ -177,12 +172,30 @@ Result<std::vector<Identity>> IdentityStore::list() {
 }
 
 Status IdentityStore::set_enabled(const Identity& identity, bool enabled) {
-  Identity changed = identity;
-  changed.enabled = enabled;
-  return change(path_of(identity), changed, false);
+  VAULTFS_ASSIGN_OR_RETURN(const auto lock, lock_directory());
+  VAULTFS_ASSIGN_OR_RETURN(Identity stored, read_same(identity));
+  stored.enabled = enabled;
+  VAULTFS_ASSIGN_OR_RETURN(const std::string text, stored.encode());
+  return write_file_durably(env_, path_of(stored), bytes_of(text));
+}
+
+Result<std::unique_ptr<FileLock>> IdentityStore::lock_directory() {
+  VAULTFS_RETURN_IF_ERROR(ensure_private_directory(env_, directory_));
+  return wait_for_lock(env_, directory_ / ".lock");
+}
+
+// REQUIRES: the directory's lock. What the caller knows may have been deleted meanwhile, and another made in its place.
+Result<Identity> IdentityStore::read_same(const Identity& identity) {
+  auto stored = read(path_of(identity));
+  if (!stored.ok() && stored.code() != ErrorCode::NotFound) return stored;
+  if (stored.ok() && stored->id == identity.id) return stored;
+  return Error{ErrorCode::IdentityNotFound, identity.description() + " is gone"};
 }
 
 Status IdentityStore::remove(const Identity& identity) {
+  VAULTFS_ASSIGN_OR_RETURN(const auto lock, lock_directory());
+  const auto stored = read_same(identity);
+  if (!stored.ok()) return stored.code() == ErrorCode::IdentityNotFound ? ok_status() : Status(stored.error());
   const Status removed = env_.remove_file(path_of(identity));
   if (!removed.ok()) return removed.code() == ErrorCode::NotFound ? ok_status() : removed;
   return env_.sync_directory(directory_);

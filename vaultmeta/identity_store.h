@@ -56,15 +56,17 @@ class IdentityStore {
   [[nodiscard]] Result<Identity> find(const std::string& id_or_name);
   // Sorted by name, the vaults' own ones first. A damaged one is its error.
   [[nodiscard]] Result<std::vector<Identity>> list();
+  // IdentityNotFound if that very one is gone, though another of its name is there.
   [[nodiscard]] Status set_enabled(const Identity& identity, bool enabled);
-  // Durable; nothing happens if it is gone.
+  // Durable; nothing happens if that very one is gone.
   [[nodiscard]] Status remove(const Identity& identity);
 
  private:
   [[nodiscard]] std::filesystem::path path_of(const Identity& identity) const;
   [[nodiscard]] Result<Identity> read(const std::filesystem::path& path);
   [[nodiscard]] Result<Identity> add(Identity identity);
-  [[nodiscard]] Status change(const std::filesystem::path& path, const Identity& identity, bool must_be_new);
+  [[nodiscard]] Result<std::unique_ptr<FileLock>> lock_directory();
+  [[nodiscard]] Result<Identity> read_same(const Identity& identity);
 
   Env& env_;
   const std::filesystem::path directory_;

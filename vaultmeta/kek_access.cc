@@ -46,16 +46,6 @@ Result<SecretBuffer> open_platform_slot(MachineKeyStore& platform_keys, const Va
   return open_box(platform_key, kPlatformLabel, slot_context(vault, slot), slot.wrapped);
 }
 
-Result<SecretBuffer> unwrap_reached(const VaultId& vault, const KeyringSlot& slot, const ReachedKey& reached) {
-  if (!reached.find(slot.version)->enabled) {
-    // What a key vault lists as disabled it can enable.
-    return Error{ErrorCode::KeyVersionDisabled, "it is disabled; enable it again"};
-  }
-  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer envelope,
-                           reached.key_vault->unwrap(reached.key, slot.version, slot.algorithm, slot.wrapped));
-  return decode_envelope(envelope, slot_context(vault, slot));
-}
-
 // A proof that compares: the key that came back is the key that went in.
 Status check_round_trip(const Result<SecretBuffer>& unwrapped, const SecretBuffer& key, const std::string& version) {
   if (!unwrapped.ok()) {
@@ -159,7 +149,7 @@ Result<SecretBuffer> unwrap_slot(KeyVaultResolver& resolver, MachineKeyStore& pl
   if (slot.kind == SlotKind::platform) return open_platform_slot(platform_keys, vault, slot);
   VAULTFS_ASSIGN_OR_RETURN(reached,
                            reach_version(resolver, {vault, slot.identity}, slot.key_vault, slot.key, slot.version));
-  auto key = unwrap_reached(vault, slot, reached);
+  auto key = unwrap_slot_at(vault, slot, reached);
   // A copy elsewhere can help through an outage of the vault's own key vault, but its refusal says nothing of that; and
   // what does not open there may be another key under the same name.
   if (!key.ok() && reached.instead_of &&
@@ -167,6 +157,16 @@ Result<SecretBuffer> unwrap_slot(KeyVaultResolver& resolver, MachineKeyStore& pl
     return *reached.instead_of;
   }
   return key;
+}
+
+Result<SecretBuffer> unwrap_slot_at(const VaultId& vault, const KeyringSlot& slot, const ReachedKey& reached) {
+  const KeyVersionInfo* version = reached.find(slot.version);
+  if (version == nullptr) return Error{ErrorCode::KeyVersionNotFound, "the key has no version " + slot.version};
+  // What a key vault lists as disabled it can enable.
+  if (!version->enabled) return Error{ErrorCode::KeyVersionDisabled, "it is disabled; enable it again"};
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer envelope,
+                           reached.key_vault->unwrap(reached.key, slot.version, slot.algorithm, slot.wrapped));
+  return decode_envelope(envelope, slot_context(vault, slot));
 }
 
 Result<WrappedKey> wrap_fresh_key(const VaultId& vault, Generation generation, const std::string& identity,

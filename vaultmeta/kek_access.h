@@ -51,6 +51,11 @@ struct ReachedKey {
 [[nodiscard]] Result<SecretBuffer> unwrap_slot(KeyVaultResolver& resolver, MachineKeyStore& platform_keys,
                                                const VaultId& vault, const KeyringSlot& slot, ReachedKey& reached);
 
+// The same through a key that was reached already, which must have a version of the slot's id (KeyVersionNotFound). It
+// need not be the slot's own key: what another key was to open is AuthenticationFailed.
+[[nodiscard]] Result<SecretBuffer> unwrap_slot_at(const VaultId& vault, const KeyringSlot& slot,
+                                                  const ReachedKey& reached);
+
 // A fresh keyring key, and the Active slot that holds it, wrapped by that version and proven by an unwrap.
 struct WrappedKey {
   KeyringSlot slot;

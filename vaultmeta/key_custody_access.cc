@@ -11,6 +11,11 @@ namespace {
 
 constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
 
+std::string named(const VersionRecord& record) {
+  if (record.key_vault.empty()) return record.version;
+  return record.key_vault + "/" + record.key + "/" + record.version;
+}
+
 }  // namespace
 
 Generation KeyringCustody::generation() const {
@@ -45,7 +50,7 @@ EncryptionStatus KeyringCustody::status() const {
     if (status.problem || !record.disabled_too_early) continue;
     status.problem =
         Error{ErrorCode::KeyVersionDisabledTooEarly,
-              "the Retiring version " + record.version +
+              "the Retiring version " + named(record) +
                   " is disabled or gone before a backup has completed; until then, bring it back at its key vault"};
   }
   if (const auto& escrow = current_.secrets.escrow; escrow) {

@@ -17,10 +17,10 @@ Status supersede_active_slot(Keyring& next, const SecretBuffer& current_key, Key
                                    [](const KeyringSlot& slot) { return slot.role == VersionRole::active; });
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer older, current_key.clone());
   active->role = VersionRole::retiring;
-  next.secrets.retiring_keys.insert_or_assign(active->version, std::move(older));
+  next.secrets.retiring_keys.insert_or_assign(active->name(), std::move(older));
   // A version that comes back as the Active one needs its Retiring slot no more.
-  std::erase_if(next.slots, [&](const KeyringSlot& slot) { return slot.version == fresh.version; });
-  next.secrets.retiring_keys.erase(fresh.version);
+  std::erase_if(next.slots, [&](const KeyringSlot& slot) { return slot.name() == fresh.name(); });
+  next.secrets.retiring_keys.erase(fresh.name());
   next.slots.insert(next.slots.begin(), std::move(fresh));
   return ok_status();
 }
@@ -44,10 +44,25 @@ Status check_key_may_be_set(const EncryptionSettings& settings) {
                "are for new vaults only; create another vault with --key"};
 }
 
+void replace_active_slot(Keyring& next, const KeyringSlot& fresh) {
+  const VersionName now = fresh.name();
+  // The same version may wait under those names already: it is needed once.
+  std::erase_if(next.slots,
+                [&](const KeyringSlot& slot) { return slot.role == VersionRole::retiring && slot.name() == now; });
+  next.secrets.retiring_keys.erase(now);
+  for (KeyringSlot& slot : next.slots) {
+    if (slot.role != VersionRole::active) continue;
+    next.secrets.rule.rename(slot.name(), now);
+    slot = fresh;
+  }
+}
+
 // REQUIRES: the Active version was unwrapped through its provider in this turn. What fails before the commit has
 // changed nothing.
 Status KeyringCustody::take_effect(const ReachedKey& reached, const std::string& version, const std::string& what,
                                    const ApplySettings& apply) {
+  // On the machine's list before the proof: whoever withdraws the version sees it there, or the proof fails.
+  VAULTFS_RETURN_IF_ERROR(register_needed({{reached.key_vault->name(), reached.key, version}}));
   for (int attempt = 1;; ++attempt) {
     const Snapshot now = snapshot();
     VAULTFS_ASSIGN_OR_RETURN(const WrappedKey fresh,
@@ -102,9 +117,12 @@ Status KeyringCustody::set_key(const KeyRef& key) {
   const Generation before = generation();
   std::string version = key.version.value_or(key.to_string());
   Status changed = change_key(key, version);
-  if (changed.ok()) return update_registration();
+  // The machine's list follows at the next opening if it can't be written now.
+  static_cast<void>(update_registration());
+  if (changed.ok()) return changed;
   // An explicit request is recorded each time. A change that is durable is a success whatever failed after it.
-  if (snapshot().active.version != version || generation() == before) {
+  const Snapshot after = snapshot();
+  if (after.settings.key_vault != key.key_vault || after.settings.key != key.key || after.generation == before) {
     last_failure_.clear();
     record_failure("encryption.set", version, changed.error());
   }
@@ -128,6 +146,8 @@ Status KeyringCustody::set_identity(const std::string& identity) {
 Status KeyringCustody::change_identity(const std::string& identity) {
   KeyringSlot as_other = snapshot().active;
   as_other.identity = identity;
+  // A platform key asks nobody who it is used by, nor does a key vault that is older than access policies.
+  VAULTFS_RETURN_IF_ERROR(context_.resolver.check_identity({header_.id, identity}));
   ReachedKey reached;
   auto key = unwrap_slot(context_.resolver, context_.platform_keys, header_.id, as_other, reached);
   if (!key.ok()) return with_context(std::move(key).error(), "as the identity " + identity);
@@ -146,6 +166,8 @@ Status KeyringCustody::change_identity(const std::string& identity) {
       },
       {}));
   note_access();
+  // As for a key: the machine's list follows at the next opening if it can't be written now.
+  static_cast<void>(update_registration());
   const Status headed = settle_head();
   record_success("encryption.set-identity", identity);
   VAULTFS_RETURN_IF_ERROR(headed);
@@ -167,15 +189,33 @@ Status KeyringCustody::change_key(const KeyRef& key, std::string& version) {
     settings.pinned_version = key.version;
     return ok_status();
   };
-  if (snapshot().active.version != examined.version.id) {
-    version = examined.version.id;
-    return take_effect(examined.reached, version, "encryption.set", apply);
+  version = examined.version.id;
+  const VersionName active = snapshot().active.name();
+  if (active == VersionName{version, examined.reached.key_vault->name(), examined.reached.key}) {
+    // Now pinned or followed: no key changes.
+    const auto set = [&](Keyring& next, const SecretBuffer&) { return apply(next.secrets.settings); };
+    VAULTFS_RETURN_IF_ERROR(commit(set, {}));
+  } else {
+    // Of two keys whose versions are numbered each has a version "1": only an unwrap tells whether they are one.
+    bool same_key = false;
+    if (active.version == version) {
+      VAULTFS_ASSIGN_OR_RETURN(same_key, opens_active_slot(examined.reached));
+    }
+    if (!same_key) return take_effect(examined.reached, version, "encryption.set", apply);
+    VAULTFS_RETURN_IF_ERROR(rewrap_active(examined.reached, apply));
   }
-  // The same version, now pinned or followed, or under another name: no key changes.
-  VAULTFS_RETURN_IF_ERROR(commit([&](Keyring& next, const SecretBuffer&) { return apply(next.secrets.settings); }, {}));
   const Status headed = settle_head();
-  record_success("encryption.set", examined.version.id);
-  return headed;
+  record_success("encryption.set", version);
+  VAULTFS_RETURN_IF_ERROR(headed);
+  return delete_superseded();
+}
+
+Result<bool> KeyringCustody::opens_active_slot(const ReachedKey& reached) {
+  const auto key = unwrap_slot_at(header_.id, snapshot().active, reached);
+  // Whatever else it answers, it opens nothing, and taking effect demands its own proof of it.
+  if (!key.ok() && key.code() == ErrorCode::KeyVaultUnavailable) return key.error();
+  const std::lock_guard lock(state_mutex_);
+  return key.ok() && !keyring_key_.empty() && constant_time_equal(key->view(), keyring_key_.view());
 }
 
 Status KeyringCustody::rewrap(bool drop_retiring) {
@@ -200,23 +240,30 @@ Status KeyringCustody::rewrap_in_turn(bool drop_retiring) {
     RefreshOutcome outcome;
     return retire(*reached, true, outcome);
   }
-  for (int attempt = 1;; ++attempt) {
-    const Snapshot now = snapshot();
-    VAULTFS_ASSIGN_OR_RETURN(const WrappedKey fresh, wrap_under_active(now, *reached));
-    const Status committed = commit(
-        [&fresh](Keyring& next, const SecretBuffer&) {
-          for (KeyringSlot& slot : next.slots) {
-            if (slot.role == VersionRole::active) slot = fresh.slot;
-          }
-          return ok_status();
-        },
-        {&fresh.key, now.generation, true});
-    if (committed.ok()) break;
-    if (committed.code() != ErrorCode::TryAgain || attempt == kAttempts) return committed;
-  }
+  VAULTFS_RETURN_IF_ERROR(rewrap_active(*reached, [](EncryptionSettings&) { return ok_status(); }));
   VAULTFS_RETURN_IF_ERROR(settle_head());
   record_success("key.rewrap", version);
   return delete_superseded();
+}
+
+Status KeyringCustody::rewrap_active(const ReachedKey& reached, const ApplySettings& apply) {
+  if (reached.key_vault != nullptr) {
+    const std::string version = snapshot().active.version;
+    VAULTFS_RETURN_IF_ERROR(register_needed({{reached.key_vault->name(), reached.key, version}}));  // as take_effect()
+  }
+  for (int attempt = 1;; ++attempt) {
+    const Snapshot now = snapshot();
+    VAULTFS_ASSIGN_OR_RETURN(const WrappedKey fresh, wrap_under_active(now, reached));
+    const Status committed = commit(
+        [&](Keyring& next, const SecretBuffer&) -> Status {
+          VAULTFS_RETURN_IF_ERROR(apply(next.secrets.settings));
+          replace_active_slot(next, fresh.slot);
+          return ok_status();
+        },
+        {&fresh.key, now.generation, true});
+    if (committed.ok()) return ok_status();
+    if (committed.code() != ErrorCode::TryAgain || attempt == kAttempts) return committed;
+  }
 }
 
 Result<WrappedKey> KeyringCustody::wrap_under_active(const Snapshot& now, const ReachedKey& reached) {

@@ -76,9 +76,7 @@ Status KeyringCustody::change_escrow(const std::optional<EscrowRecipient>& recip
     const Status committed = commit(
         [&](Keyring& next, const SecretBuffer&) -> Status {
           next.secrets.escrow = recipient;
-          for (KeyringSlot& slot : next.slots) {
-            if (slot.role == VersionRole::active) slot = fresh.slot;
-          }
+          replace_active_slot(next, fresh.slot);
           return had_one ? add_epoch(next) : ok_status();
         },
         {&fresh.key, now.generation, true});
@@ -127,7 +125,7 @@ Result<WrappedKey> KeyringCustody::wrap_for_recovery(const Snapshot& now, const 
 // The versions of before are gone, or not to be trusted: the vault needs them no more, and what is written from now on
 // is under a DEK that they could never read. wrap_for_recovery() has proven the new one.
 Status KeyringCustody::install_recovered(Keyring& next, const KeyringSlot& slot, const RecoverRequest& request,
-                                         std::vector<std::string>& retired) const {
+                                         std::vector<VersionName>& retired) const {
   EncryptionSettings& settings = next.secrets.settings;
   if (request.key) {
     VAULTFS_RETURN_IF_ERROR(check_key_may_be_set(settings));
@@ -141,9 +139,9 @@ Status KeyringCustody::install_recovered(Keyring& next, const KeyringSlot& slot,
   const EpochNumber last = next.secrets.epochs.rbegin()->first;
   RotationRule& rule = next.secrets.rule;
   retired = rule.drop_retiring(time, last);
-  if (rule.active()->version != slot.version) {
+  if (rule.active()->name() != slot.name()) {
     VAULTFS_RETURN_IF_ERROR(rule.take_effect(record_of(slot, next), time));
-    const std::vector<std::string> superseded = rule.drop_retiring(time, last);
+    const std::vector<VersionName> superseded = rule.drop_retiring(time, last);
     retired.insert(retired.end(), superseded.begin(), superseded.end());
   }
   next.secrets.retiring_keys.clear();
@@ -153,7 +151,7 @@ Status KeyringCustody::install_recovered(Keyring& next, const KeyringSlot& slot,
 
 Status KeyringCustody::recover_in_turn(const RecoverRequest& request, std::string& version) {
   NewPlatformKey platform(context_.platform_keys);
-  std::vector<std::string> retired;
+  std::vector<VersionName> retired;
   for (int attempt = 1;; ++attempt) {
     const Snapshot now = snapshot();
     VAULTFS_ASSIGN_OR_RETURN(const WrappedKey fresh, wrap_for_recovery(now, request, platform));
@@ -169,7 +167,7 @@ Status KeyringCustody::recover_in_turn(const RecoverRequest& request, std::strin
   note_access();
   const Status headed = settle_head();
   record_success("vault.recover", version);
-  for (const std::string& old : retired) record_success("key.retire", old);
+  for (const VersionName& old : retired) record_success("key.retire", old.version);
   VAULTFS_RETURN_IF_ERROR(headed);
   VAULTFS_RETURN_IF_ERROR(settle_effect());
   VAULTFS_RETURN_IF_ERROR(finish_epochs());

@@ -84,7 +84,7 @@ class KeyringCustody final : public KeyCustody {
   // Takes over keyring and keys.
   [[nodiscard]] Status adopt(Opened opened);
   // The end of opening: what the status begins with.
-  void begin(const std::optional<Error>& active_trouble);
+  void begin(const std::optional<Error>& active_trouble, const ReachedKey& active);
 
  private:
   using EpochMap = std::map<EpochNumber, EpochKeys::Epoch>;
@@ -114,6 +114,7 @@ class KeyringCustody final : public KeyCustody {
   [[nodiscard]] Status delete_superseded();
   [[nodiscard]] Status settle_effect();
   [[nodiscard]] Status register_before_commit(const Keyring& next);
+  [[nodiscard]] Status register_needed(const std::vector<RegisteredKey>& added);
   [[nodiscard]] Status update_registration();
   [[nodiscard]] static Result<EpochMap> epoch_material(const KeyringSecrets& secrets);
 
@@ -132,6 +133,10 @@ class KeyringCustody final : public KeyCustody {
                                    const ApplySettings& apply);
   [[nodiscard]] Status change_identity(const std::string& identity);
   [[nodiscard]] Status change_key(const KeyRef& key, std::string& version);
+  // Whether the Active slot opens through that key too: one key that was imported under other names.
+  [[nodiscard]] Result<bool> opens_active_slot(const ReachedKey& reached);
+  // A fresh keyring key under the Active version, where `reached` has it. REQUIRES: as take_effect().
+  [[nodiscard]] Status rewrap_active(const ReachedKey& reached, const ApplySettings& apply);
   [[nodiscard]] Status rewrap_in_turn(bool drop_retiring);
   [[nodiscard]] Result<WrappedKey> wrap_under_active(const Snapshot& now, const ReachedKey& reached);
   void record_failure(const std::string& what, const std::string& version, const Error& error);
@@ -143,7 +148,7 @@ class KeyringCustody final : public KeyCustody {
   [[nodiscard]] Status prove_active_alone(const Snapshot& now);
   [[nodiscard]] Status add_epoch(Keyring& next) const;
   [[nodiscard]] Status finish_epochs();
-  void set_waiting_for(const std::vector<std::string>& versions, const std::string& reason);
+  void set_waiting_for(const std::vector<VersionName>& versions, const std::string& reason);
 
   // --- _escrow
   [[nodiscard]] static Status renew_escrow_slot(Keyring& next, const SecretBuffer& key, bool fresh_key);
@@ -152,7 +157,7 @@ class KeyringCustody final : public KeyCustody {
   [[nodiscard]] Result<WrappedKey> wrap_for_recovery(const Snapshot& now, const RecoverRequest& request,
                                                      NewPlatformKey& platform);
   [[nodiscard]] Status install_recovered(Keyring& next, const KeyringSlot& slot, const RecoverRequest& request,
-                                         std::vector<std::string>& retired) const;
+                                         std::vector<VersionName>& retired) const;
 
   // --- _verbs
   // Success if that keyring file opens by that slot of it alone, through the slot's provider, and is this vault's.
@@ -207,6 +212,9 @@ class KeyringCustody final : public KeyCustody {
 
 // Success unless the vault is platform-managed and an item was ever attempted: EncryptionNotChangeable.
 [[nodiscard]] Status check_key_may_be_set(const EncryptionSettings& settings);
+
+// The Active slot wrapped anew; its version is known under the fresh slot's names from now on.
+void replace_active_slot(Keyring& next, const KeyringSlot& fresh);
 
 // What a key vault with these properties lacks for a customer-managed key of a vault in that region; what a provider
 // has no notion of is not asked for.

@@ -142,17 +142,20 @@ Result<std::unique_ptr<KeyCustody>> KeyCustody::open(const Context& context, con
   VAULTFS_ASSIGN_OR_RETURN(auto opened, KeyringCustody::load_newest(context, header, header_digest, escrow_key));
   auto custody = std::make_unique<KeyringCustody>(context, header, header_digest, read_only);
   const std::optional<Error> trouble = opened.active_trouble;
+  const ReachedKey active = std::move(opened.active);
   VAULTFS_RETURN_IF_ERROR(custody->adopt(std::move(opened)));
-  custody->begin(trouble);
+  custody->begin(trouble, active);
   return std::unique_ptr<KeyCustody>(std::move(custody));
 }
 
-void KeyringCustody::begin(const std::optional<Error>& active_trouble) {
+void KeyringCustody::begin(const std::optional<Error>& active_trouble, const ReachedKey& active) {
   {
     const std::lock_guard lock(state_mutex_);
     if (current_.secrets.rule.versions().size() > 1) last_update_status_ = "Succeeded";
   }
   if (active_trouble) note_trouble(*active_trouble);
+  // A reader may make no refresh; an owner makes one at once.
+  if (read_only_) look_at_preconditions(active);
 }
 
 void KeyringCustody::attach(KeyChangeHost& host) {

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <utility>
 
 #include "vaultmeta/key_custody_impl.h"
@@ -100,14 +101,14 @@ Status KeyringCustody::observe_retiring() {
     ReachedKey reached;
     const auto older = unwrap_slot(context_.resolver, context_.platform_keys, header_.id, slot, reached);
     if (!older.ok() && is_outage(older.code()) && older.code() != ErrorCode::PlatformKeyMissing) continue;  // no news
-    changed = seen.observe(slot.version, older.ok()) || changed;
+    changed = seen.observe(slot.name(), older.ok()) || changed;
   }
   if (!changed) return ok_status();
   VAULTFS_RETURN_IF_ERROR(commit(
       [&seen](Keyring& next, const SecretBuffer&) {
         for (const VersionRecord& record : seen.versions()) {
           if (record.role == VersionRole::retiring) {
-            next.secrets.rule.observe(record.version, !record.disabled_too_early);
+            next.secrets.rule.observe(record.name(), !record.disabled_too_early);
           }
         }
         return ok_status();
@@ -123,8 +124,14 @@ Status KeyringCustody::follow(const ReachedKey& reached, RefreshOutcome& outcome
   if (!now.settings.customer_managed || now.settings.pinned_version || reached.key_vault == nullptr) return ok_status();
   const std::int64_t now_seconds = context_.env.clock().now().seconds();
   std::vector<KeyVersionInfo> versions = reached.versions;
+  const auto name_of = [&reached](const KeyVersionInfo& version) {
+    return VersionName{version.id, reached.key_vault->name(), reached.key};
+  };
   std::erase_if(versions, [&](const KeyVersionInfo& version) {
-    return version.id != now.active.version && now.rule.find(version.id) != nullptr;
+    if (version.id == now.active.version) return false;
+    return std::ranges::any_of(now.rule.versions(), [&](const VersionRecord& record) {
+      return same_version(record.name(), name_of(version));
+    });
   });
   const KeyVersionInfo* next = newer_version(versions, now.active.version, now_seconds);
   if (next == nullptr) return ok_status();
@@ -136,7 +143,7 @@ Status KeyringCustody::follow(const ReachedKey& reached, RefreshOutcome& outcome
       return ok_status();
     });
   }
-  outcome.version_changed = snapshot().active.version == next->id;
+  outcome.version_changed = snapshot().active.name() == name_of(*next);
   // A change that is durable has taken effect, even if what comes after it failed.
   if (!taken.ok() && !outcome.version_changed) record_failure("key.take-effect", next->id, taken.error());
   return taken;

@@ -25,7 +25,7 @@ bool any_unclosed(const std::map<EpochNumber, EpochRecord>& epochs) {
 
 Status KeyringCustody::retire_proven(const ReachedKey& reached, RefreshOutcome& outcome) {
   const Snapshot now = snapshot();
-  const std::vector<std::string> waiting = now.rule.awaiting_proof();
+  const std::vector<VersionName> waiting = now.rule.awaiting_proof();
   if (waiting.empty()) return ok_status();
   if (const KeyVersionInfo* active = reached.find(now.active.version); active != nullptr) {
     const Status may_wrap = check_may_wrap(*active, context_.env.clock().now().seconds());
@@ -37,14 +37,14 @@ Status KeyringCustody::retire_proven(const ReachedKey& reached, RefreshOutcome& 
   const Status retired = retire(reached, false, outcome);
   if (!retired.ok() && outcome.retired.empty()) {
     set_waiting_for(waiting, "the proof by the Active version failed: " + retired.error().message);
-    if (!is_integrity_error(retired.code())) record_failure("key.retire", waiting.front(), retired.error());
+    if (!is_integrity_error(retired.code())) record_failure("key.retire", waiting.front().version, retired.error());
   }
   return retired;
 }
 
-void KeyringCustody::set_waiting_for(const std::vector<std::string>& versions, const std::string& reason) {
+void KeyringCustody::set_waiting_for(const std::vector<VersionName>& versions, const std::string& reason) {
   const std::lock_guard lock(state_mutex_);
-  for (const std::string& version : versions) current_.secrets.rule.set_waiting_for(version, reason);
+  for (const VersionName& version : versions) current_.secrets.rule.set_waiting_for(version, reason);
 }
 
 // The keyring as storage has it opens with the Active version alone, through the provider.
@@ -61,7 +61,7 @@ Status KeyringCustody::prove_active_alone(const Snapshot& now) {
 }
 
 Status KeyringCustody::retire(const ReachedKey& reached, bool drop_retiring, RefreshOutcome& outcome) {
-  std::vector<std::string> retired;
+  std::vector<VersionName> retired;
   for (int attempt = 1;; ++attempt) {
     const Snapshot now = snapshot();
     Status step = prove_active_alone(now);
@@ -73,14 +73,12 @@ Status KeyringCustody::retire(const ReachedKey& reached, bool drop_retiring, Ref
             const EpochNumber last = next.secrets.epochs.rbegin()->first;
             RotationRule& rule = next.secrets.rule;
             retired = drop_retiring ? rule.drop_retiring(time, last) : rule.retire(time, last);
-            const std::set<std::string> gone(retired.begin(), retired.end());
+            const std::set<VersionName> gone(retired.begin(), retired.end());
             std::erase_if(next.slots, [&](const KeyringSlot& slot) {
-              return slot.role == VersionRole::retiring && gone.count(slot.version) != 0;
+              return slot.role == VersionRole::retiring && gone.count(slot.name()) != 0;
             });
-            for (const std::string& version : retired) next.secrets.retiring_keys.erase(version);
-            for (KeyringSlot& slot : next.slots) {
-              if (slot.role == VersionRole::active) slot = fresh.slot;
-            }
+            for (const VersionName& version : retired) next.secrets.retiring_keys.erase(version);
+            replace_active_slot(next, fresh.slot);
             return add_epoch(next);
           },
           {&fresh.key, now.generation, true});
@@ -88,9 +86,9 @@ Status KeyringCustody::retire(const ReachedKey& reached, bool drop_retiring, Ref
     if (step.ok()) break;
     if (step.code() != ErrorCode::TryAgain || attempt == kAttempts) return step;
   }
-  outcome.retired.insert(outcome.retired.end(), retired.begin(), retired.end());
+  for (const VersionName& version : retired) outcome.retired.push_back(version.version);
   const Status headed = settle_head();
-  for (const std::string& version : retired) record_success("key.retire", version);
+  for (const VersionName& version : retired) record_success("key.retire", version.version);
   VAULTFS_RETURN_IF_ERROR(headed);
   VAULTFS_RETURN_IF_ERROR(finish_epochs());
   return delete_superseded();

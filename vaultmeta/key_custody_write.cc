@@ -28,7 +28,10 @@ std::vector<RegisteredKey> needed_keys(const std::vector<VersionRecord>& version
 // not lose a version because nobody knew that it needs it. It only grows here; an attempt before may have left a
 // keyring of unknown fate.
 Status KeyringCustody::register_before_commit(const Keyring& next) {
-  const std::vector<RegisteredKey> added = needed_keys(next.secrets.rule.versions());
+  return register_needed(needed_keys(next.secrets.rule.versions()));
+}
+
+Status KeyringCustody::register_needed(const std::vector<RegisteredKey>& added) {
   return context_.machine.change_registration(header_.id, [&added](Registration& registration) {
     if (!registration.needed) return;  // any version may be among them: that covers these too
     std::vector<RegisteredKey> all;
@@ -45,6 +48,7 @@ Status KeyringCustody::update_registration() {
     registration.key_vault = now.settings.key_vault;
     registration.key = now.settings.key;
     registration.needed = needed_keys(now.rule.versions());
+    registration.identity = now.settings.identity;
   });
 }
 
@@ -94,7 +98,7 @@ Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how) {
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key, how.new_key != nullptr ? how.new_key->clone() : current_key.clone());
   for (KeyringSlot& slot : next.slots) {
     if (slot.role != VersionRole::retiring) continue;
-    const auto older = next.secrets.retiring_keys.find(slot.version);
+    const auto older = next.secrets.retiring_keys.find(slot.name());
     if (older == next.secrets.retiring_keys.end()) std::abort();  // an edit forgot it
     VAULTFS_ASSIGN_OR_RETURN(slot.link, seal_link(next.vault, next.generation, slot, older->second, key));
   }
@@ -170,13 +174,13 @@ Status KeyringCustody::settle_head() {
 Status KeyringCustody::delete_superseded() {
   const std::lock_guard write_lock(write_mutex_);
   Generation current;
-  std::set<std::string> needed;
+  std::set<VersionName> needed;
   std::optional<Digest> escrow;
   {
     const std::lock_guard lock(state_mutex_);
     if (!leftovers_possible_ || headed_ < current_.generation) return ok_status();
     current = current_.generation;
-    for (const KeyringSlot& slot : current_.slots) needed.insert(slot.version);
+    for (const KeyringSlot& slot : current_.slots) needed.insert(slot.name());
     if (current_.escrow) escrow = current_.escrow->fingerprint;
   }
   const auto harmless = [&](const std::string& name) {
@@ -185,7 +189,7 @@ Status KeyringCustody::delete_superseded() {
     const auto closed = ClosedKeyring::decode(*bytes);
     if (!closed.ok()) return false;
     for (const KeyringSlot& slot : closed->slots) {
-      if (needed.count(slot.version) == 0) return false;
+      if (needed.count(slot.name()) == 0) return false;
     }
     return !closed->escrow || closed->escrow->fingerprint == escrow;
   };

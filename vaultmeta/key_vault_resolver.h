@@ -43,6 +43,9 @@ class KeyVaultResolver {
   [[nodiscard]] virtual Result<TakeBack> introduce(const VaultIdentity& /*as*/, const std::string& /*key_vault*/) {
     return TakeBack([] {});
   }
+  // Whether that identity is there and may speak at all: for a vault that uses no key vault yet. IdentityNotFound,
+  // IdentityDisabled.
+  [[nodiscard]] virtual Status check_identity(const VaultIdentity& /*as*/) { return ok_status(); }
   // Executes the rotation policy that the key has on this machine: true if a new version was made.
   [[nodiscard]] virtual Result<bool> rotate_if_due(const std::string& /*key_vault*/, const std::string& /*key*/) {
     return false;

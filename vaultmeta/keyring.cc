@@ -84,9 +84,9 @@ Result<KeyringSecrets> KeyringSecrets::clone() const {
     VAULTFS_ASSIGN_OR_RETURN(SecretBuffer dek, epoch.dek.clone());
     copy.epochs.emplace(number, EpochRecord{std::move(dek), epoch.created, epoch.last_segment});
   }
-  for (const auto& [version, key] : retiring_keys) {
+  for (const auto& [name, key] : retiring_keys) {
     VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key_copy, key.clone());
-    copy.retiring_keys.emplace(version, std::move(key_copy));
+    copy.retiring_keys.emplace(name, std::move(key_copy));
   }
   copy.settings = settings;
   copy.rule = rule;

@@ -46,6 +46,7 @@ struct KeyringSlot {
   Generation wrapped_in;  // the keyring generation in which `wrapped` was made: part of its context
   Bytes wrapped;          // active: the envelope of K. retiring: of the keyring key of that time
   Bytes link;             // retiring only: K sealed (seal_box) under that older keyring key
+  [[nodiscard]] VersionName name() const { return {version, key_vault, key}; }
 };
 
 // The context bound inside a slot's envelope: vault id ‖ wrapped_in ‖ kind ‖ key vault ‖ key ‖ version
@@ -84,7 +85,7 @@ struct KeyringSecrets {
   SecretBuffer root_key;  // 32
   SecretBuffer id_key;    // 32
   std::map<EpochNumber, EpochRecord> epochs;
-  std::map<std::string, SecretBuffer> retiring_keys;  // version → the keyring key that its slot's `wrapped` holds
+  std::map<VersionName, SecretBuffer> retiring_keys;  // of a slot → the keyring key that its `wrapped` holds
   EncryptionSettings settings;
   RotationRule rule;
   std::uint64_t incarnation = 1;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "crypto/aead.h"
@@ -135,9 +136,9 @@ void for_each_piece(const KeyringSecrets& secrets, ByteView open_part, const Pie
   ByteWriter retiring;
   retiring.u32(static_cast<std::uint32_t>(secrets.retiring_keys.size()));
   piece(retiring.view());
-  for (const auto& [version, key] : secrets.retiring_keys) {
+  for (const auto& [name, key] : secrets.retiring_keys) {
     ByteWriter head;
-    head.text(version);
+    head.text(name.version);
     piece(head.view());
     piece(key.view());
   }
@@ -150,7 +151,17 @@ Result<SecretBuffer> read_key(ByteReader& reader) {
   return SecretBuffer::copy_of(view);
 }
 
-Status read_keys(ByteReader& reader, KeyringSecrets& secrets) {
+// In the order in which their keys are stored.
+std::vector<VersionName> retiring_names(const std::vector<KeyringSlot>& slots) {
+  std::vector<VersionName> names;
+  for (const KeyringSlot& slot : slots) {
+    if (slot.role == VersionRole::retiring) names.push_back(slot.name());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Status read_keys(ByteReader& reader, const std::vector<KeyringSlot>& slots, KeyringSecrets& secrets) {
   VAULTFS_ASSIGN_OR_RETURN(secrets.root_key, read_key(reader));
   VAULTFS_ASSIGN_OR_RETURN(secrets.id_key, read_key(reader));
   const std::uint32_t epochs = reader.count(kEpochBytes);
@@ -168,31 +179,43 @@ Status read_keys(ByteReader& reader, KeyringSecrets& secrets) {
     if (number.value == 0 || !in_order) return damaged("its epochs are out of order");
     secrets.epochs.emplace(number, std::move(epoch));
   }
-  const std::uint32_t retiring = reader.count(4 + kKeyBytes);
-  if (retiring >= kMaxKeyringSlots) return damaged("too many retiring keys");
-  for (std::uint32_t i = 0; i < retiring; ++i) {
-    std::string version = reader.text(RotationRule::kMaxVersionBytes);
+  // Only the version's id is stored; which key's it is, the slots tell.
+  const std::vector<VersionName> names = retiring_names(slots);
+  if (reader.count(4 + kKeyBytes) != names.size()) return damaged("its retiring keys are not those of its slots");
+  for (const VersionName& name : names) {
+    const std::string version = reader.text(RotationRule::kMaxVersionBytes);
     VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key, read_key(reader));
-    const bool in_order = secrets.retiring_keys.empty() || secrets.retiring_keys.rbegin()->first < version;
-    if (!in_order) return damaged("its retiring keys are out of order");
-    secrets.retiring_keys.emplace(std::move(version), std::move(key));
+    if (version != name.version) return damaged("its retiring keys are out of order");
+    if (!secrets.retiring_keys.emplace(name, std::move(key)).second) return damaged("two slots of one key version");
   }
   return ok_status();
 }
 
-// Each version that the rule needs has its slot, each Retiring slot its key, and nothing else has.
-bool tells_one_story(const KeyringSecrets& secrets, const std::vector<KeyringSlot>& slots) {
-  std::size_t needed = 0;
-  for (const VersionRecord& record : secrets.rule.versions()) {
-    if (record.role == VersionRole::retired) continue;
-    ++needed;
-    const bool has_slot = std::any_of(slots.begin(), slots.end(), [&](const KeyringSlot& slot) {
-      return slot.version == record.version && slot.role == record.role;
-    });
-    if (!has_slot) return false;
-    if (record.role == VersionRole::retiring && secrets.retiring_keys.count(record.version) == 0) return false;
+// The slot of a version that the rule needs. An older vaultfs wrapped a version anew under the names where it was found
+// and left its record at those of before: there the id decides, if it is one slot's only.
+const KeyringSlot* slot_of(const VersionRecord& record, const std::vector<KeyringSlot>& slots) {
+  const KeyringSlot* by_id = nullptr;
+  std::size_t with_id = 0;
+  for (const KeyringSlot& slot : slots) {
+    if (slot.role != record.role || slot.version != record.version) continue;
+    if (slot.name() == record.name()) return &slot;
+    by_id = &slot;
+    ++with_id;
   }
-  return needed == slots.size() && secrets.retiring_keys.size() + 1 == slots.size();
+  return with_id == 1 ? by_id : nullptr;
+}
+
+// Each version that the rule needs has its slot, and nothing else has. The rule gets the slots' names.
+bool tells_one_story(KeyringSecrets& secrets, const std::vector<KeyringSlot>& slots) {
+  std::set<VersionName> needed;
+  const std::vector<VersionRecord> records = secrets.rule.versions();
+  for (const VersionRecord& record : records) {
+    if (record.role == VersionRole::retired) continue;
+    const KeyringSlot* slot = slot_of(record, slots);
+    if (slot == nullptr || !needed.insert(slot->name()).second) return false;
+    secrets.rule.rename(record.name(), slot->name());
+  }
+  return needed.size() == slots.size();
 }
 
 }  // namespace
@@ -273,7 +296,7 @@ Result<KeyringSecrets> decode_secrets(const SecretBuffer& plain, const Digest& s
                                       const ClosedKeyring& closed) {
   ByteReader reader(plain.view());
   KeyringSecrets secrets;
-  VAULTFS_RETURN_IF_ERROR(read_keys(reader, secrets));
+  VAULTFS_RETURN_IF_ERROR(read_keys(reader, closed.slots, secrets));
   secrets.settings = decode_settings(reader);
   secrets.rule = RotationRule::decode(reader);
   secrets.incarnation = reader.u64();

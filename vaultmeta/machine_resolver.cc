@@ -7,12 +7,10 @@
 
 #include "crypto/keyvault/local_access.h"
 #include "crypto/keyvault/provider_table.h"
+#include "vaultmeta/rotation_rule.h"
 
 namespace vaultfs {
 namespace {
-
-// Characters: providers that number their versions use fewer, those that make them unique use more.
-constexpr std::size_t kLeastUniqueVersion = 16;
 
 // Keeps the best place seen so far: one where the version is enabled ends the search.
 class Search {
@@ -101,7 +99,7 @@ Result<KeyVaultResolver::Located> MachineResolver::locate(const std::string& ver
     }
   }
   // A short version ("3") is a name only within its key: the same one elsewhere is another key's.
-  if (search.found() || reach == Reach::machine || version.size() < kLeastUniqueVersion) {
+  if (search.found() || reach == Reach::machine || !is_unique_version(version)) {
     return std::move(search).result();
   }
   VAULTFS_ASSIGN_OR_RETURN(const auto entries, registry_.list());
@@ -143,6 +141,13 @@ Result<KeyVaultResolver::TakeBack> MachineResolver::introduce(const VaultIdentit
   if (authorised.ok()) return take_back;
   take_back();
   return authorised.error();
+}
+
+Status MachineResolver::check_identity(const VaultIdentity& as) {
+  const auto identity = identities_.find(as);
+  if (identity.ok()) return check_enabled(*identity);
+  const bool may_miss = as.name == kSystemIdentity && identity.code() == ErrorCode::IdentityNotFound;
+  return may_miss ? ok_status() : Status(identity.error());
 }
 
 Result<bool> MachineResolver::rotate_if_due(const std::string& key_vault, const std::string& key) {

@@ -26,6 +26,8 @@ class MachineResolver final : public KeyVaultResolver {
   // vault, that is the error.
   [[nodiscard]] Result<Located> locate(const std::string& version, const VaultIdentity& as, Reach reach) override;
   [[nodiscard]] Result<TakeBack> introduce(const VaultIdentity& as, const std::string& key_vault) override;
+  // A vault's own identity may be missing: an older vaultfs made none.
+  [[nodiscard]] Status check_identity(const VaultIdentity& as) override;
   [[nodiscard]] Result<bool> rotate_if_due(const std::string& key_vault, const std::string& key) override;
 
  private:

@@ -39,6 +39,7 @@ Result<std::string> encode_registration(const Registration& registration) {
     }
     object["needed"] = std::move(needed);
   }
+  if (registration.identity) object["identity"] = *registration.identity;
   std::string text = object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
   if (nlohmann::json::parse(text, nullptr, false).value("path", "") != path) {
     return Error{ErrorCode::InvalidArgument, "the vault's path is not valid UTF-8; use another directory"};
@@ -63,6 +64,10 @@ Result<Registration> decode_registration(ByteView file, const std::string& where
       registration.needed->push_back({entry.text("key_vault"), entry.text("key"), entry.text("version")});
       VAULTFS_RETURN_IF_ERROR(entry.finish());
     }
+    VAULTFS_RETURN_IF_ERROR(members.finish());
+  }
+  if (object.contains("identity")) {
+    registration.identity = members.text("identity");
     VAULTFS_RETURN_IF_ERROR(members.finish());
   }
   Bytes bytes;
@@ -131,6 +136,16 @@ class MachineDirectory final : public MachineState {
       all.push_back(std::move(registration));
     }
     return all;
+  }
+
+  Result<std::optional<Registration>> registration(const VaultId& vault) override {
+    const Env::Path path = registration_path(vault);
+    auto bytes = read_state(path, kMaxRegistrationBytes);
+    if (!bytes.ok() && bytes.code() == ErrorCode::NotFound) return std::optional<Registration>();
+    VAULTFS_RETURN_IF_ERROR(bytes);
+    VAULTFS_ASSIGN_OR_RETURN(Registration found, decode_registration(*bytes, path.string()));
+    if (found.vault == vault) return std::optional<Registration>(std::move(found));
+    return Error{ErrorCode::DamagedMachineState, path.string() + " is damaged: it registers another vault"};
   }
 
   Status register_vault(const Registration& registration) override {

@@ -44,6 +44,9 @@ struct Registration {
   // Every version that the vault needs, Active and Retiring, sorted: never fewer, more only after a change that failed.
   // Nothing: written by a vaultfs that kept no such list, so that any version may be among them.
   std::optional<std::vector<RegisteredKey>> needed = std::nullopt;
+  // As whom the vault speaks to its key vaults: "system" or the name of a user-assigned identity. Nothing: written by a
+  // vaultfs that did not say, so that it may be any.
+  std::optional<std::string> identity = std::nullopt;
   bool operator==(const Registration&) const = default;
 };
 
@@ -73,6 +76,8 @@ class MachineState {
   [[nodiscard]] virtual Status remove_pin(const VaultId& vault) = 0;
 
   [[nodiscard]] virtual Result<std::vector<Registration>> registrations() = 0;
+  // One of them, whatever has become of the others.
+  [[nodiscard]] virtual Result<std::optional<Registration>> registration(const VaultId& vault) = 0;
   [[nodiscard]] virtual Status register_vault(const Registration& registration) = 0;
   // Changes a registration under the state's lock; nothing happens without one, or if `edit` changes nothing.
   [[nodiscard]] virtual Status change_registration(const VaultId& vault,

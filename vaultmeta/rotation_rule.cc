@@ -8,6 +8,9 @@
 namespace vaultfs {
 namespace {
 
+// Characters: providers that number their versions use fewer, those that make them unique use more.
+constexpr std::size_t kLeastUniqueVersion = 16;
+
 constexpr std::size_t kMinRecordBytes = 4 * 4 + 6 * 8 + 3;  // four empty texts, six numbers, three bytes
 
 void encode_record(ByteWriter& writer, const VersionRecord& record) {
@@ -52,7 +55,7 @@ VersionRecord decode_record(ByteReader& reader) {
 // The newest record is Active and no other; effects are in order; a version is needed by one record at most.
 bool consistent(const std::vector<VersionRecord>& versions) {
   if (versions.empty() || versions.back().role != VersionRole::active) return false;
-  std::set<std::string> needed;
+  std::set<VersionName> needed;
   Lsn before;
   std::size_t retiring = 0;
   for (const VersionRecord& record : versions) {
@@ -60,7 +63,7 @@ bool consistent(const std::vector<VersionRecord>& versions) {
     before = record.took_effect_lsn;
     if (record.role == VersionRole::active && &record != &versions.back()) return false;
     if (record.role == VersionRole::retiring) ++retiring;
-    if (record.role != VersionRole::retired && !needed.insert(record.version).second) return false;
+    if (record.role != VersionRole::retired && !needed.insert(record.name()).second) return false;
   }
   return retiring <= RotationRule::kMaxRetiring;
 }
@@ -75,11 +78,17 @@ void make_retired(VersionRecord& record, UnixNanos now, EpochNumber last_epoch_r
 
 }  // namespace
 
+bool is_unique_version(const std::string& version) noexcept { return version.size() >= kLeastUniqueVersion; }
+
+bool same_version(const VersionName& one, const VersionName& other) noexcept {
+  return one == other || (one.version == other.version && is_unique_version(one.version));
+}
+
 const VersionRecord* RotationRule::active() const noexcept { return versions_.empty() ? nullptr : &versions_.back(); }
 
-const VersionRecord* RotationRule::find(const std::string& version) const noexcept {
+const VersionRecord* RotationRule::find(const VersionName& name) const noexcept {
   const auto found = std::find_if(versions_.rbegin(), versions_.rend(),
-                                  [&](const VersionRecord& record) { return record.version == version; });
+                                  [&](const VersionRecord& record) { return record.name() == name; });
   return found == versions_.rend() ? nullptr : &*found;
 }
 
@@ -96,11 +105,11 @@ void RotationRule::start(VersionRecord first) {
 
 Status RotationRule::take_effect(VersionRecord next, UnixNanos now) {
   if (versions_.empty()) std::abort();
-  if (versions_.back().version == next.version) {
+  if (versions_.back().name() == next.name()) {
     return Error{ErrorCode::InvalidArgument, "version " + next.version + " is the Active one already"};
   }
   const auto returns = std::find_if(versions_.begin(), versions_.end(), [&](const VersionRecord& record) {
-    return record.role == VersionRole::retiring && record.version == next.version;
+    return record.role == VersionRole::retiring && record.name() == next.name();
   });
   if (returns != versions_.end()) versions_.erase(returns);
   const auto retiring = std::count_if(versions_.begin(), versions_.end(),
@@ -156,37 +165,37 @@ bool RotationRule::job_completed(JobNumber job, Lsn begun) {
   return changed;
 }
 
-std::vector<std::string> RotationRule::awaiting_proof() const {
-  std::vector<std::string> waiting;
+std::vector<VersionName> RotationRule::awaiting_proof() const {
+  std::vector<VersionName> waiting;
   for (const VersionRecord& record : versions_) {
-    if (record.role == VersionRole::retiring && record.backup_completed) waiting.push_back(record.version);
+    if (record.role == VersionRole::retiring && record.backup_completed) waiting.push_back(record.name());
   }
   return waiting;
 }
 
-std::vector<std::string> RotationRule::retire(UnixNanos now, EpochNumber last_epoch_readable) {
-  std::vector<std::string> retired;
+std::vector<VersionName> RotationRule::retire(UnixNanos now, EpochNumber last_epoch_readable) {
+  std::vector<VersionName> retired;
   for (VersionRecord& record : versions_) {
     if (record.role != VersionRole::retiring || !record.backup_completed) continue;
     make_retired(record, now, last_epoch_readable);
-    retired.push_back(record.version);
+    retired.push_back(record.name());
   }
   return retired;
 }
 
-std::vector<std::string> RotationRule::drop_retiring(UnixNanos now, EpochNumber last_epoch_readable) {
-  std::vector<std::string> retired;
+std::vector<VersionName> RotationRule::drop_retiring(UnixNanos now, EpochNumber last_epoch_readable) {
+  std::vector<VersionName> retired;
   for (VersionRecord& record : versions_) {
     if (record.role != VersionRole::retiring) continue;
     make_retired(record, now, last_epoch_readable);
-    retired.push_back(record.version);
+    retired.push_back(record.name());
   }
   return retired;
 }
 
-bool RotationRule::observe(const std::string& version, bool usable) {
+bool RotationRule::observe(const VersionName& name, bool usable) {
   for (VersionRecord& record : versions_) {
-    if (record.role != VersionRole::retiring || record.version != version) continue;
+    if (record.role != VersionRole::retiring || record.name() != name) continue;
     if (record.disabled_too_early == !usable) return false;
     record.disabled_too_early = !usable;
     return true;
@@ -194,10 +203,23 @@ bool RotationRule::observe(const std::string& version, bool usable) {
   return false;
 }
 
-void RotationRule::set_waiting_for(const std::string& version, std::string reason) {
+void RotationRule::set_waiting_for(const VersionName& name, std::string reason) {
   if (reason.size() > kMaxReasonBytes) reason.resize(kMaxReasonBytes);
   for (VersionRecord& record : versions_) {
-    if (record.role == VersionRole::retiring && record.version == version) record.waiting_for = reason;
+    if (record.role == VersionRole::retiring && record.name() == name) record.waiting_for = reason;
+  }
+}
+
+void RotationRule::rename(const VersionName& name, const VersionName& now) {
+  if (name == now) return;
+  std::erase_if(versions_, [&](const VersionRecord& record) {
+    return record.role == VersionRole::retiring && record.name() == now;
+  });
+  for (VersionRecord& record : versions_) {
+    if (record.role == VersionRole::retired || record.name() != name) continue;
+    record.key_vault = now.key_vault;
+    record.key = now.key;
+    return;
   }
 }
 

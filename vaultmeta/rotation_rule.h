@@ -17,6 +17,22 @@ enum class VersionRole : std::uint8_t {
   retired = 3,   // this vault needs it no more; older copies of the vault do
 };
 
+// What tells one key version from every other. Its native id alone does not: where a provider numbers the versions of a
+// key, each key has a version "1". Ordered by version id first.
+struct VersionName {
+  std::string version;
+  std::string key_vault;  // empty = platform key
+  std::string key;
+  auto operator<=>(const VersionName&) const = default;
+};
+
+// Whether a version id is unique by itself, so that it is the same version wherever it is found: an import keeps it.
+// Shorter ones, which number the versions of a key, are names only within that key.
+[[nodiscard]] bool is_unique_version(const std::string& version) noexcept;
+
+// The same version of the same key, or one with a unique id that was imported under another name.
+[[nodiscard]] bool same_version(const VersionName& one, const VersionName& other) noexcept;
+
 struct VersionRecord {
   // took_effect_lsn of a version whose keyring is durable, but whose effective LSN has not been read yet: no job
   // counts.
@@ -36,6 +52,7 @@ struct VersionRecord {
   bool disabled_too_early = false;  // retiring: seen disabled or gone while needed
   std::string waiting_for;          // retiring: why it has not retired yet, for people; at most kMaxReasonBytes
   bool operator==(const VersionRecord&) const = default;
+  [[nodiscard]] VersionName name() const { return {version, key_vault, key}; }
 };
 
 // The rule as an explicit state machine over the versions of one vault, oldest first. Pure: no I/O, no clock, no
@@ -50,7 +67,8 @@ class RotationRule {
 
   [[nodiscard]] const std::vector<VersionRecord>& versions() const noexcept { return versions_; }
   [[nodiscard]] const VersionRecord* active() const noexcept;
-  [[nodiscard]] const VersionRecord* find(const std::string& version) const noexcept;
+  // The newest record of that version.
+  [[nodiscard]] const VersionRecord* find(const VersionName& name) const noexcept;
   [[nodiscard]] bool any_retiring() const noexcept;
 
   // The first version, at creation. REQUIRES: no version yet.
@@ -67,14 +85,17 @@ class RotationRule {
   // a version: its *successor* took effect at or before `begun`.
   bool job_completed(JobNumber job, Lsn begun);
   // Versions for which (a) holds: candidates for (b).
-  [[nodiscard]] std::vector<std::string> awaiting_proof() const;
-  // Condition (b) was shown for the active version: every version awaiting proof retires. Their ids.
-  [[nodiscard]] std::vector<std::string> retire(UnixNanos now, EpochNumber last_epoch_readable);
+  [[nodiscard]] std::vector<VersionName> awaiting_proof() const;
+  // Condition (b) was shown for the active version: every version awaiting proof retires. Their names.
+  [[nodiscard]] std::vector<VersionName> retire(UnixNanos now, EpochNumber last_epoch_readable);
   // After `key rewrap --drop-retiring` and the proof: all Retiring versions retire, backup or not.
-  [[nodiscard]] std::vector<std::string> drop_retiring(UnixNanos now, EpochNumber last_epoch_readable);
+  [[nodiscard]] std::vector<VersionName> drop_retiring(UnixNanos now, EpochNumber last_epoch_readable);
   // What a refresh saw of a Retiring version at the provider. True if something changed.
-  bool observe(const std::string& version, bool usable);
-  void set_waiting_for(const std::string& version, std::string reason);
+  bool observe(const VersionName& name, bool usable);
+  void set_waiting_for(const VersionName& name, std::string reason);
+  // A version that is needed has its slot under another key vault and key from now on: it was wrapped anew there. Its
+  // role stays; a Retiring record that had those names already goes, as in take_effect(). `name` is the one it had.
+  void rename(const VersionName& name, const VersionName& now);
 
   void encode(ByteWriter& writer) const;
   // Leaves errors in the reader; also fails it unless exactly one version is Active and the order is right.

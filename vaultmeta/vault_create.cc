@@ -1,6 +1,7 @@
 // Vault::create.
 #include <unistd.h>
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 #include <vector>
@@ -60,6 +61,7 @@ class VaultCreation {
   Result<VaultCreated> run() {
     VAULTFS_RETURN_IF_ERROR(check_options());
     VAULTFS_RETURN_IF_ERROR(make_directories());
+    VAULTFS_RETURN_IF_ERROR(announce());
     VAULTFS_RETURN_IF_ERROR(make_keys());
     VAULTFS_RETURN_IF_ERROR(record_creation());
     VAULTFS_RETURN_IF_ERROR(write_first_head());
@@ -71,6 +73,11 @@ class VaultCreation {
 
  private:
   Status check_options() {
+    const auto is_control = [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; };
+    if (options_.region.size() > VaultHeader::kMaxRegionBytes || std::ranges::any_of(options_.region, is_control)) {
+      return Error{ErrorCode::InvalidArgument,
+                   "a region is at most " + std::to_string(VaultHeader::kMaxRegionBytes) + " printable bytes"};
+    }
     if (options_.no_recovery && options_.recovery_file.has_value()) {
       return Error{ErrorCode::InvalidArgument, "a recovery file is asked for and refused at the same time"};
     }
@@ -118,10 +125,31 @@ class VaultCreation {
     return env.sync_directory(path_);
   }
 
+  // Before any key is proven, so that none is taken away from the vault while it is made. Which versions it will need
+  // is not known yet: any may be among them.
+  Status announce() {
+    header_.id = random_id<VaultId>(machine_.env);
+    undo_.on_failure([this] { static_cast<void>(machine_.state.forget_vault(header_.id)); });
+    return machine_.state.register_vault(registration());
+  }
+
+  [[nodiscard]] Registration registration() const {
+    Registration made;
+    made.vault = header_.id;
+    made.path = path_;
+    made.identity = options_.identity;
+    if (options_.key.has_value()) {
+      made.key_vault = options_.key->key_vault;
+      made.key = options_.key->key;
+    } else {
+      made.needed.emplace();  // platform-managed: none
+    }
+    return made;
+  }
+
   Status make_keys() {
     Env& env = machine_.env;
     blobs_ = make_directory_blob_store(env, path_);
-    header_.id = random_id<VaultId>(env);
     header_.created = env.clock().now();
     header_.region = options_.region;
     if (options_.infrastructure_encryption) {
@@ -221,16 +249,9 @@ class VaultCreation {
     pin.incarnation = head_.head.incarnation;
     undo_.on_failure([this] { static_cast<void>(machine_.state.remove_pin(header_.id)); });
     VAULTFS_RETURN_IF_ERROR(machine_.state.set_pin(pin));
-    Registration registration;
-    registration.vault = header_.id;
-    registration.path = path_;
-    if (options_.key.has_value()) {
-      registration.key_vault = options_.key->key_vault;
-      registration.key = options_.key->key;
-    }
-    registration.needed = needed_keys(custody_->status().versions);
-    undo_.on_failure([this] { static_cast<void>(machine_.state.forget_vault(header_.id)); });
-    return machine_.state.register_vault(registration);
+    Registration known = registration();
+    known.needed = needed_keys(custody_->status().versions);
+    return machine_.state.register_vault(known);
   }
 
   const Vault::Machine& machine_;

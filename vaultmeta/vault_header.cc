@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::string_view kMagic = "VAULTFSH";
 constexpr std::uint16_t kFormatVersion = 1;
-constexpr std::size_t kMaxRegionBytes = 64;
 constexpr std::size_t kMaxHeaderBytes = 4096;
 constexpr std::string_view kFingerprintLabel = "vaultfs/1 root fingerprint";
 constexpr std::size_t kFingerprintGroupDigits = 8;
@@ -59,7 +58,7 @@ Result<VaultHeader> VaultHeader::decode(ByteView bytes) {
   header.id = reader.id<VaultId>();
   header.created = UnixNanos{reader.i64()};
   const std::uint8_t suite = reader.u8();
-  header.region = reader.text(kMaxRegionBytes);
+  header.region = reader.text(VaultHeader::kMaxRegionBytes);
   header.root_fingerprint = reader.id<Digest>();
   const ByteView key_id = reader.raw(header.infrastructure_key_id.size());
   if (suite != static_cast<std::uint8_t>(Suite::aes_gcm) &&

@@ -23,6 +23,7 @@ struct VaultHeader {
   [[nodiscard]] Bytes encode() const;
   // NotAVault (no magic), DamagedHeader, UnsupportedFormat (newer version, with the two version numbers in words).
   [[nodiscard]] static Result<VaultHeader> decode(ByteView bytes);
+  static constexpr std::size_t kMaxRegionBytes = 64;
   static constexpr const char* kFileName = "vault.header";
 };
 

@@ -10,6 +10,7 @@
 
 #include "crypto/hash.h"
 #include "vaultmeta/vault_opening.h"
+#include "vaultmeta/vault_registration.h"
 
 namespace vaultfs {
 namespace {
@@ -134,8 +135,12 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::take_over() {
   std::string detail;
   for (const std::string& note : parts_.notes) detail += (detail.empty() ? "" : "; ") + note;
 
+  MachineState& machine = parts_.machine.state;
   auto vault = std::make_unique<OpenedVault>(std::move(parts_));
   VAULTFS_ASSIGN_OR_RETURN(const std::size_t interrupted, vault->interrupt_unfinished_jobs());
+  // Who opens a vault here has its versions asked for here. That this can't be written down keeps nobody from working.
+  const Status registered = ensure_registered(machine, vault->header().id, vault->path(), vault->custody().status());
+  if (!registered.ok()) vault->warn("this machine's list of vaults", registered.error());
   vault->attach();
   if (trusted_.has_value()) {
     // An older copy was accepted: whatever the lost future has used, numbers and keys, this one does not share.

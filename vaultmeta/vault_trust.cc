@@ -1,18 +1,11 @@
 // `vault trust`: how a machine comes to trust a vault's root key, and how an older copy is accepted by name.
 #include "vaultmeta/vault_opening.h"
+#include "vaultmeta/vault_registration.h"
 
 namespace vaultfs {
 
 Status register_opened(const Vault::Machine& machine, Vault& vault) {
-  const EncryptionStatus status = vault.custody().status();
-  Registration registration;
-  registration.vault = vault.header().id;
-  registration.path = vault.path().is_absolute() ? vault.path() : std::filesystem::absolute(vault.path());
-  registration.path = registration.path.lexically_normal();
-  registration.key_vault = status.settings.key_vault;
-  registration.key = status.settings.key;
-  registration.needed = needed_keys(status.versions);
-  return machine.state.register_vault(registration);
+  return ensure_registered(machine.state, vault.header().id, vault.path(), vault.custody().status());
 }
 
 namespace {
@@ -29,7 +22,6 @@ Status start_incarnation(const Vault::Machine& machine, const std::filesystem::p
   VAULTFS_ASSIGN_OR_RETURN(const auto vault, opening.run());
   vault->record_activity("vault.trust", "Succeeded", format_fingerprint(trusted.root_fingerprint),
                          "an older copy was accepted");
-  VAULTFS_RETURN_IF_ERROR(register_opened(machine, *vault));
   return vault->close();
 }
 

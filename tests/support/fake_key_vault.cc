@@ -139,8 +139,13 @@ Result<std::string> FakeKeyVault::wrap_algorithm(const std::string& key, const s
   return std::string("RSA-OAEP-256");
 }
 
+Status FakeResolver::check_identity(const VaultIdentity& as) {
+  if (!unknown_identities.contains(as.name)) return ok_status();
+  return Error{ErrorCode::IdentityNotFound, "no identity " + as.name};
+}
+
 Result<std::shared_ptr<KeyVault>> FakeResolver::open(const std::string& key_vault, const VaultIdentity& as) {
-  if (unknown_identities.contains(as.name)) return Error{ErrorCode::IdentityNotFound, "no identity " + as.name};
+  VAULTFS_RETURN_IF_ERROR(check_identity(as));
   const auto found = vaults_.find(key_vault);
   if (found == vaults_.end()) return Error{ErrorCode::KeyVaultUnavailable, "no key vault " + key_vault};
   return std::shared_ptr<KeyVault>(found->second);

@@ -72,6 +72,7 @@ class FakeResolver final : public KeyVaultResolver {
   void forget(const std::string& name) { vaults_.erase(name); }
   Result<std::shared_ptr<KeyVault>> open(const std::string& key_vault, const VaultIdentity& as) override;
   Result<Located> locate(const std::string& version, const VaultIdentity& as, Reach reach) override;
+  Status check_identity(const VaultIdentity& as) override;
   // Identities of these names do not exist.
   std::set<std::string> unknown_identities;
   // key of the located place

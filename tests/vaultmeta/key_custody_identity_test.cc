@@ -51,6 +51,10 @@ TEST(KeyCustodyIdentity, OneThatDoesNotWorkChangesNothing) {
   const Generation before = world.custody->generation();
   const Status refused = world.custody->set_identity("nosuch");
   EXPECT_EQ(refused.code(), ErrorCode::IdentityNotFound);
+  CustodyWorld platform;  // asks no key vault who it is
+  platform.create(std::nullopt);
+  platform.resolver.unknown_identities = {"nosuch"};
+  EXPECT_EQ(platform.custody->set_identity("nosuch").code(), ErrorCode::IdentityNotFound);
   world.kv->deny = true;
   EXPECT_EQ(world.custody->set_identity("backup").code(), ErrorCode::KeyVaultDenied);
   world.kv->deny = false;

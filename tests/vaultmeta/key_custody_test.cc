@@ -765,6 +765,23 @@ TEST(KeyCustodyTest, TheMachineListsEveryVersionThatIsNeededBeforeItsKeyringIsDu
   EXPECT_THAT(needed(), ElementsAre(second));
 }
 
+// Who withdraws a version sees it on the list, or the proof that comes after fails.
+TEST(KeyCustodyTest, AVersionIsOnTheMachinesListBeforeItIsProven) {
+  CustodyWorld world;
+  world.create();
+  const std::vector<RegisteredKey> first{{"kv", "kek", world.v1}};
+  ASSERT_TRUE(world.machine->register_vault({world.header.id, "/vault", "kv", "kek", first}).ok());
+  const std::string v2 = world.kv->add_version("kek");
+  world.kv->on_call = [&] {
+    if (world.kv->wraps == 0) return;
+    EXPECT_THAT(world.machine->registrations()->front().needed.value(), Contains(RegisteredKey{"kv", "kek", v2}));
+  };
+  world.kv->wraps = 0;
+  EXPECT_TRUE(refresh(world).version_changed);
+  EXPECT_GT(world.kv->wraps, 0);
+  world.kv->on_call = nullptr;
+}
+
 TEST(KeyCustodyTest, AtNoStepIsAVersionNeededThatTheMachineDoesNotList) {
   for (const bool retiring : {false, true}) {
     bool done = false;

@@ -246,11 +246,13 @@ TEST(KeyringTest, RetiringKeysStandInOneOrderOnly) {
       ASSERT_TRUE(secrets.rule.take_effect(record, {}).ok());
     }
     KeyringSlot slot;
+    slot.key_vault = "kv";
+    slot.key = "kek";
     slot.version = version;
     slot.role = version[0] == 'c' ? VersionRole::active : VersionRole::retiring;
     slots.push_back(slot);
     if (slot.role == VersionRole::retiring)
-      secrets.retiring_keys.emplace(version, std::move(SecretBuffer::random(32)).value());
+      secrets.retiring_keys.emplace(slot.name(), std::move(SecretBuffer::random(32)).value());
   }
   auto plain = encode_secrets(secrets, Digest{});
   ASSERT_TRUE(plain.ok());
@@ -261,6 +263,24 @@ TEST(KeyringTest, RetiringKeysStandInOneOrderOnly) {
   ASSERT_EQ(first[4], std::byte{'a'});
   std::swap_ranges(first, first + kEntryBytes, first + kEntryBytes);
   EXPECT_EQ(decode_secrets(*plain, Digest{}, closed).code(), ErrorCode::DamagedKeyring);
+}
+
+// An older vaultfs wrapped a version anew where it found it and left its record at the names of before.
+TEST(KeyringTest, TheSlotTellsWhereItsVersionIs) {
+  CustodyWorld world;
+  const Env::Path file = rotated(world);
+  const auto closed = ClosedKeyring::decode(world.env.read(file));
+  ASSERT_TRUE(closed.ok());
+  const SecretBuffer key = unwrap_active(world, *closed);
+  auto keyring = open_keyring(world.env.read(file), key);
+  ASSERT_TRUE(keyring.ok());
+  const VersionName before = keyring->active_slot().name();
+  keyring->secrets.rule.rename(before, {before.version, "gone", "gone"});
+  const auto sealed = keyring->seal(key);
+  ASSERT_TRUE(sealed.ok()) << sealed.error().message;
+  const auto back = open_keyring(*sealed, key);
+  ASSERT_TRUE(back.ok()) << back.error().message;
+  EXPECT_EQ(back->secrets.rule.active()->name(), before);
 }
 
 }  // namespace

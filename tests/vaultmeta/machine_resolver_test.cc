@@ -183,6 +183,27 @@ TEST(IdentityStoreTest, UserAssignedOnesByNameAndId) {
   EXPECT_NE(value_of(identities.create("backup", {})).id, made.id);
 }
 
+// Deleted and made anew between a caller's look and its change: what it knows is gone, the other one is not its own.
+TEST(IdentityStoreTest, AnIdentityThatIsGoneDoesNotComeBack) {
+  SimEnv env;
+  IdentityStore identities(env, "/home");
+  const Identity old = value_of(identities.create("backup", {}));
+  succeed(identities.remove(old));
+  EXPECT_TRUE(fails(identities.set_enabled(old, false), ErrorCode::IdentityNotFound));
+  EXPECT_TRUE(value_of(identities.list()).empty());
+  const Identity made = value_of(identities.create("backup", {}));
+  EXPECT_TRUE(fails(identities.set_enabled(old, false), ErrorCode::IdentityNotFound));
+  succeed(identities.remove(old));
+  EXPECT_EQ(value_of(identities.find("backup")).id, made.id);
+  EXPECT_TRUE(value_of(identities.find("backup")).enabled);
+  // What changed since the caller's look stays changed.
+  Identity stale = made;
+  stale.options = {{"client-id", "42"}};
+  succeed(identities.set_enabled(stale, false));
+  EXPECT_TRUE(value_of(identities.find("backup")).options.empty());
+  EXPECT_FALSE(value_of(identities.find("backup")).enabled);
+}
+
 TEST(IdentityStoreTest, DamageIsNeverAbsence) {
   SimEnv env;
   IdentityStore identities(env, "/home");

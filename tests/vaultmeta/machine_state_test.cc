@@ -187,6 +187,22 @@ TEST_F(MachineStateTest, ARegistrationListsTheVersionsThatAreNeeded) {
   EXPECT_THAT(state->registrations().value(), IsEmpty()) << "a forgotten vault came back";
 }
 
+TEST_F(MachineStateTest, OneRegistrationIsReadWhateverHasBecomeOfTheOthers) {
+  Registration one{pin(1).vault, "/vault", "kv", "kek"};
+  one.identity = "backup";
+  auto other = one;
+  other.vault.mutable_view()[0] ^= std::byte{1};
+  ASSERT_TRUE(state->register_vault(one).ok());
+  ASSERT_TRUE(state->register_vault(other).ok());
+  env.write("/var/home/vaults/" + to_hex(other.vault.view()) + ".json", bytes_of("{"));
+  EXPECT_EQ(state->registrations().code(), ErrorCode::DamagedMachineState);
+  EXPECT_EQ(state->registration(one.vault).value(), one);
+  EXPECT_EQ(state->registration(other.vault).code(), ErrorCode::DamagedMachineState);
+  ASSERT_TRUE(state->forget_vault(other.vault).ok());
+  EXPECT_FALSE(state->registration(other.vault).value().has_value());
+  EXPECT_EQ(state->registrations().value(), std::vector<Registration>{one});
+}
+
 TEST_F(MachineStateTest, ARegistrationOfAnOlderVaultfsHasNoSuchList) {
   const Registration old{pin(1).vault, "/vault", "kv", "kek"};
   ASSERT_TRUE(state->register_vault(old).ok());

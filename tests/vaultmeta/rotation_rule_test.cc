@@ -31,7 +31,9 @@ RotationRule rule_with(std::initializer_list<std::pair<const char*, std::uint64_
   return rule;
 }
 
-VersionRole role(const RotationRule& rule, const std::string& version) { return rule.find(version)->role; }
+VersionName named(const std::string& version) { return {version, "kv", "kek"}; }
+const VersionRecord* find(const RotationRule& rule, const std::string& version) { return rule.find(named(version)); }
+VersionRole role(const RotationRule& rule, const std::string& version) { return find(rule, version)->role; }
 
 TEST(RotationRuleTest, TheFirstVersionIsActive) {
   const RotationRule rule = rule_with({{"v1", 0}});
@@ -43,8 +45,8 @@ TEST(RotationRuleTest, TakingEffectMakesTheOldOneRetiring) {
   const RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}});
   EXPECT_EQ(rule.active()->version, "v2");
   EXPECT_EQ(role(rule, "v1"), VersionRole::retiring);
-  EXPECT_EQ(rule.find("v1")->role_since, UnixNanos{5});
-  EXPECT_FALSE(rule.find("v1")->waiting_for.empty());
+  EXPECT_EQ(find(rule, "v1")->role_since, UnixNanos{5});
+  EXPECT_FALSE(find(rule, "v1")->waiting_for.empty());
 }
 
 TEST(RotationRuleTest, TheActiveOneCantTakeEffectAgain) {
@@ -59,8 +61,8 @@ TEST(RotationRuleTest, AJobBegunBeforeTheSuccessorTookEffectDoesNotCount) {
   EXPECT_THAT(rule.awaiting_proof(), IsEmpty());
   EXPECT_THAT(rule.retire(UnixNanos{9}, EpochNumber(1)), IsEmpty());
   EXPECT_TRUE(rule.job_completed(JobNumber(2), Lsn(10)));
-  EXPECT_THAT(rule.awaiting_proof(), ElementsAre("v1"));
-  EXPECT_EQ(rule.find("v1")->completed_by, JobNumber(2));
+  EXPECT_THAT(rule.awaiting_proof(), ElementsAre(named("v1")));
+  EXPECT_EQ(find(rule, "v1")->completed_by, JobNumber(2));
   EXPECT_FALSE(rule.job_completed(JobNumber(3), Lsn(11)));
 }
 
@@ -68,10 +70,10 @@ TEST(RotationRuleTest, ABackupAloneRetiresNothing) {
   RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}});
   ASSERT_TRUE(rule.job_completed(JobNumber(1), Lsn(10)));
   EXPECT_EQ(role(rule, "v1"), VersionRole::retiring);
-  EXPECT_THAT(rule.retire(UnixNanos{9}, EpochNumber(4)), ElementsAre("v1"));
+  EXPECT_THAT(rule.retire(UnixNanos{9}, EpochNumber(4)), ElementsAre(named("v1")));
   EXPECT_EQ(role(rule, "v1"), VersionRole::retired);
-  EXPECT_EQ(rule.find("v1")->last_epoch, EpochNumber(4));
-  EXPECT_EQ(rule.find("v1")->role_since, UnixNanos{9});
+  EXPECT_EQ(find(rule, "v1")->last_epoch, EpochNumber(4));
+  EXPECT_EQ(find(rule, "v1")->role_since, UnixNanos{9});
 }
 
 TEST(RotationRuleTest, NoJobCountsBeforeTheEffectIsSettled) {
@@ -86,27 +88,27 @@ TEST(RotationRuleTest, NoJobCountsBeforeTheEffectIsSettled) {
 TEST(RotationRuleTest, OneJobRetiresWhatSeveralRotationsLeft) {
   RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}, {"v3", 20}});
   ASSERT_TRUE(rule.job_completed(JobNumber(1), Lsn(25)));
-  EXPECT_THAT(rule.retire(UnixNanos{9}, EpochNumber(1)), ElementsAre("v1", "v2"));
+  EXPECT_THAT(rule.retire(UnixNanos{9}, EpochNumber(1)), ElementsAre(named("v1"), named("v2")));
   EXPECT_FALSE(rule.any_retiring());
 }
 
 TEST(RotationRuleTest, AJobBetweenTwoRotationsRetiresTheOlderOnly) {
   RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}, {"v3", 20}});
   ASSERT_TRUE(rule.job_completed(JobNumber(1), Lsn(15)));
-  EXPECT_THAT(rule.retire(UnixNanos{9}, EpochNumber(1)), ElementsAre("v1"));
+  EXPECT_THAT(rule.retire(UnixNanos{9}, EpochNumber(1)), ElementsAre(named("v1")));
   EXPECT_EQ(role(rule, "v2"), VersionRole::retiring);
 }
 
 TEST(RotationRuleTest, DroppingNeedsNoBackup) {
   RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}, {"v3", 20}});
-  EXPECT_THAT(rule.drop_retiring(UnixNanos{9}, EpochNumber(2)), ElementsAre("v1", "v2"));
+  EXPECT_THAT(rule.drop_retiring(UnixNanos{9}, EpochNumber(2)), ElementsAre(named("v1"), named("v2")));
   EXPECT_EQ(role(rule, "v3"), VersionRole::active);
 }
 
 TEST(RotationRuleTest, AVersionThatComesBackGetsANewRecord) {
   RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}});
   ASSERT_TRUE(rule.job_completed(JobNumber(1), Lsn(10)));
-  ASSERT_THAT(rule.retire(UnixNanos{9}, EpochNumber(1)), ElementsAre("v1"));
+  ASSERT_THAT(rule.retire(UnixNanos{9}, EpochNumber(1)), ElementsAre(named("v1")));
   ASSERT_TRUE(rule.take_effect(record("v1", 30), UnixNanos{9}).ok());
   ASSERT_EQ(rule.versions().size(), 3U);
   EXPECT_EQ(rule.versions()[0].role, VersionRole::retired);
@@ -123,20 +125,20 @@ TEST(RotationRuleTest, ARetiringVersionThatComesBackIsNeededOnce) {
 
 TEST(RotationRuleTest, SeesARetiringVersionDisabledAndBack) {
   RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}});
-  EXPECT_FALSE(rule.observe("v1", true));
-  EXPECT_TRUE(rule.observe("v1", false));
-  EXPECT_TRUE(rule.find("v1")->disabled_too_early);
-  EXPECT_FALSE(rule.observe("v1", false));
-  EXPECT_TRUE(rule.observe("v1", true));
-  EXPECT_FALSE(rule.observe("v2", false));  // the Active one is no business of this
+  EXPECT_FALSE(rule.observe(named("v1"), true));
+  EXPECT_TRUE(rule.observe(named("v1"), false));
+  EXPECT_TRUE(find(rule, "v1")->disabled_too_early);
+  EXPECT_FALSE(rule.observe(named("v1"), false));
+  EXPECT_TRUE(rule.observe(named("v1"), true));
+  EXPECT_FALSE(rule.observe(named("v2"), false));  // the Active one is no business of this
 }
 
 TEST(RotationRuleTest, ADisabledRetiringVersionRetiresAllTheSame) {
   RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}});
-  ASSERT_TRUE(rule.observe("v1", false));
+  ASSERT_TRUE(rule.observe(named("v1"), false));
   ASSERT_TRUE(rule.job_completed(JobNumber(1), Lsn(10)));
-  EXPECT_THAT(rule.retire(UnixNanos{9}, EpochNumber(1)), ElementsAre("v1"));
-  EXPECT_FALSE(rule.find("v1")->disabled_too_early);
+  EXPECT_THAT(rule.retire(UnixNanos{9}, EpochNumber(1)), ElementsAre(named("v1")));
+  EXPECT_FALSE(find(rule, "v1")->disabled_too_early);
 }
 
 TEST(RotationRuleTest, RefusesMoreRetiringVersionsThanAKeyringHolds) {
@@ -155,12 +157,12 @@ TEST(RotationRuleTest, ForgetsTheOldestRetiredBeyondTheLimit) {
     ASSERT_EQ(rule.retire(UnixNanos{1}, EpochNumber(i)).size(), 1U);
   }
   EXPECT_EQ(rule.versions().size(), RotationRule::kMaxVersions);
-  EXPECT_EQ(rule.find("v0"), nullptr);
+  EXPECT_EQ(find(rule, "v0"), nullptr);
 }
 
 TEST(RotationRuleTest, ComesBackFromItsStoredForm) {
   RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}, {"v3", VersionRecord::kNotSettled.value}});
-  rule.set_waiting_for("v2", std::string(500, 'x'));
+  rule.set_waiting_for(named("v2"), std::string(500, 'x'));
   ASSERT_TRUE(rule.job_completed(JobNumber(7), Lsn(12)));
   ByteWriter writer;
   rule.encode(writer);
@@ -203,6 +205,45 @@ TEST(RotationRuleTest, RefusesStoredFormsThatBreakTheRule) {
   VersionRecord twice = retiring;
   twice.version = "v2";
   EXPECT_TRUE(refuses({twice, active}));
+  twice.key = "another";
+  EXPECT_FALSE(refuses({twice, active})) << "each key has its own v2";
+}
+
+// Where versions are numbered, each key has a version "1".
+TEST(RotationRuleTest, AVersionIsTheOneOfItsKey) {
+  RotationRule rule = rule_with({{"1", 0}});
+  VersionRecord others = record("1", 10);
+  others.key = "another";
+  ASSERT_TRUE(rule.take_effect(others, UnixNanos{5}).ok());
+  EXPECT_EQ(role(rule, "1"), VersionRole::retiring);
+  EXPECT_EQ(rule.active()->key, "another");
+  EXPECT_TRUE(rule.observe(named("1"), false));
+  EXPECT_FALSE(rule.active()->disabled_too_early);
+  VersionRecord third = record("1", 20);
+  third.key = "third";
+  ASSERT_TRUE(rule.take_effect(third, UnixNanos{6}).ok());
+  EXPECT_EQ(rule.versions().size(), 3U) << "nobody's Retiring record went";
+  ASSERT_TRUE(rule.job_completed(JobNumber(1), Lsn(10)));
+  EXPECT_THAT(rule.retire(UnixNanos{9}, EpochNumber(1)), ElementsAre(named("1")));
+  EXPECT_EQ(rule.find({"1", "kv", "another"})->role, VersionRole::retiring);
+}
+
+TEST(RotationRuleTest, AVersionThatIsWrappedElsewhereIsNeededOnce) {
+  RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}});
+  rule.rename(named("v2"), {"v1", "kv", "kek"});
+  EXPECT_EQ(rule.versions().size(), 1U);
+  rule = rule_with({{"v1", 0}, {"v2", 10}});
+  rule.rename(named("v2"), {"v2", "new", "kek"});
+  EXPECT_EQ(rule.active()->key_vault, "new");
+  EXPECT_EQ(rule.versions().size(), 2U);
+}
+
+TEST(RotationRuleTest, OnlyUniqueIdsAreTheSameUnderAnotherName) {
+  EXPECT_TRUE(same_version({"1", "kv", "a"}, {"1", "kv", "a"}));
+  EXPECT_FALSE(same_version({"1", "kv", "a"}, {"1", "kv", "b"}));
+  const std::string unique = "0123456789abcdef0123456789abcdef";
+  EXPECT_TRUE(same_version({unique, "kv", "a"}, {unique, "other", "b"}));
+  EXPECT_FALSE(same_version({unique, "kv", "a"}, {"2", "kv", "a"}));
 }
 
 }  // namespace

@@ -58,6 +58,75 @@ TEST(VaultCreate, RegistersTheKeyOfACustomerManagedVault) {
   ASSERT_OK(world.close());
 }
 
+// So that nobody takes the key away from the vault while it is made.
+TEST(VaultCreate, IsOnTheMachinesListBeforeItsKeyIsProven) {
+  VaultWorld world;
+  const std::string version = world.kv->add_version("kek");
+  VaultCreateOptions options = VaultWorld::create_options();
+  options.no_recovery = false;
+  options.key = KeyRef{"kv", "kek", std::nullopt};
+  int calls = 0;
+  world.kv->on_call = [&] {
+    ++calls;
+    const auto known = world.machine_state->registrations();
+    ASSERT_OK(known);
+    ASSERT_EQ(known->size(), 1U);
+    EXPECT_EQ(known->front().key, "kek");
+    EXPECT_FALSE(known->front().needed.has_value()) << "any version may be among them";
+  };
+  ASSERT_OK(world.create(options));
+  EXPECT_GT(calls, 0);
+  world.kv->on_call = nullptr;
+  const auto known = world.machine_state->registrations();
+  ASSERT_OK(known);
+  EXPECT_EQ(known->front().needed, (std::vector<RegisteredKey>{{"kv", "kek", version}}));
+  EXPECT_EQ(known->front().identity, "system");
+  VaultWorld failing;
+  failing.kv->add_version("kek");
+  failing.kv->unwrap_other = true;
+  EXPECT_FALSE(failing.create(options).ok());
+  EXPECT_TRUE(failing.machine_state->registrations()->empty()) << "a failed creation leaves nothing";
+}
+
+TEST(VaultCreate, RefusesARegionThatItCouldNotReadBack) {
+  VaultWorld world;
+  VaultCreateOptions options = VaultWorld::create_options();
+  for (const std::string& region : {std::string(65, 'r'), std::string("eu\n"), std::string("\x7f")}) {
+    options.region = region;
+    EXPECT_EQ(world.create(options).code(), ErrorCode::InvalidArgument);
+    EXPECT_FALSE(world.env.exists("/vault"));
+  }
+  options.region = std::string(64, 'r');
+  ASSERT_OK(world.create(options));
+  ASSERT_OK(world.open());
+  EXPECT_EQ(world.vault->header().region, options.region);
+  ASSERT_OK(world.close());
+}
+
+// A vault that was moved, or that this machine forgot, is on its list again once its owner opens it.
+TEST(VaultOpen, TheOwnerPutsTheVaultOnTheMachinesList) {
+  VaultWorld world;
+  const std::string version = world.kv->add_version("kek");
+  VaultCreateOptions options = VaultWorld::create_options();
+  options.no_recovery = false;
+  options.key = KeyRef{"kv", "kek", std::nullopt};
+  ASSERT_OK(world.create(options));
+  const Registration created = world.machine_state->registrations()->front();
+  Registration elsewhere = created;
+  elsewhere.path = "/where/it/was";
+  ASSERT_OK(world.machine_state->register_vault(elsewhere));
+  ASSERT_OK(world.open_read_only());
+  EXPECT_EQ(world.machine_state->registrations()->front(), elsewhere) << "a reader changes nothing";
+  ASSERT_OK(world.open());
+  EXPECT_EQ(world.machine_state->registrations()->front(), created);
+  ASSERT_OK(world.close());
+  ASSERT_OK(world.machine_state->forget_vault(created.vault));
+  ASSERT_OK(world.open());
+  ASSERT_EQ(world.machine_state->registrations()->size(), 1U);
+  EXPECT_EQ(world.machine_state->registrations()->front(), created);
+  ASSERT_OK(world.close());
+}
+
 TEST(VaultCreate, RefusesWhatIsNotEmptyOrNotSaid) {
   VaultWorld world;
   world.env.write("/full/x", {});
