@@ -111,9 +111,10 @@ Status KeyVaultRegistry::remove(const std::string& name) {
     VAULTFS_ASSIGN_OR_RETURN(const std::vector<DeletedKey> deleted, key_vault->list_deleted());
     for (const DeletedKey& key : deleted) keys.push_back(key.key);
     if (!keys.empty()) {
-      return Error{ErrorCode::KeyVaultInUse, "the local key vault " + name + " holds keys (" + keys.front() +
-                                                 (keys.size() > 1 ? ", …" : "") +
-                                                 "), which would be destroyed; delete and purge them first"};
+      return Error{ErrorCode::KeyVaultInUse,
+                   "the local key vault " + name + " holds keys (" + keys.front() + (keys.size() > 1 ? ", …" : "") +
+                       "), which would be destroyed; delete and purge them first (with purge protection a "
+                       "deleted key goes when its retention ends)"};
     }
     return remove_directory(name);
   });

@@ -51,6 +51,7 @@ class KmipKeyVault final : public AdministeredKeyVault {
   [[nodiscard]] Result<KeyVersionInfo> make_version(const std::string& key, bool first, const KmipDeadline& deadline);
   [[nodiscard]] Result<KmipVersion> check_newest(const std::string& key, const std::string& id, bool first,
                                                  const KmipDeadline& deadline);
+  [[nodiscard]] Status settle_activation(const std::string& id, Error error);
   [[nodiscard]] Error undo(const std::string& id, Error error);
 
   [[nodiscard]] Error key_not_found(const std::string& key) const;
@@ -293,6 +294,17 @@ Result<KmipVersion> KmipKeyVault::check_newest(const std::string& key, const std
                                         "server's clock went back; try again in some seconds"};
 }
 
+// An Activate that failed may have been done: an answer that is lost is asked for again, and the second time a server
+// refuses. What is Active is in use from then on and must not be destroyed.
+Status KmipKeyVault::settle_activation(const std::string& id, Error error) {
+  const auto now = client_.attributes(id, KmipDeadline(env_.clock(), kCleanupTime));
+  if (now.ok() && now->state == KmipState::active) return ok_status();
+  if (now.ok() && now->state == KmipState::pre_active) return undo(id, std::move(error));
+  error.message += "; whether the new version " + id +
+                   " is active is not known (see vaultctl key list): destroy it only if it is not";
+  return error;
+}
+
 Result<KeyVersionInfo> KmipKeyVault::make_version(const std::string& key, bool first, const KmipDeadline& deadline) {
   const auto made = client_.create(key, deadline);
   if (!made.ok()) {
@@ -305,7 +317,7 @@ Result<KeyVersionInfo> KmipKeyVault::make_version(const std::string& key, bool f
   auto version = check_newest(key, *made, first, deadline);
   if (!version.ok()) return undo(*made, version.error());
   const Status active = client_.activate(*made, deadline);
-  if (!active.ok()) return undo(*made, active.error());
+  if (!active.ok()) VAULTFS_RETURN_IF_ERROR(settle_activation(*made, active.error()));
   version->attributes.state = KmipState::active;
   return kmip_version_info(*version);
 }

@@ -35,9 +35,9 @@ Status DirectoryKeyVault::check_absent(const std::string& key) {
   if (!file.ok()) return file.code() == ErrorCode::KeyNotFound ? ok_status() : Status(file.error());
   const std::string reference = name_ + "/" + key;
   if (file->deleted) {
-    return Error{ErrorCode::KeyExists, "key " + reference +
-                                           " was deleted and is kept; recover it with: vaultctl key recover " +
-                                           reference + ", destroy it with: vaultctl key purge " + reference};
+    return Error{ErrorCode::KeyExists,
+                 "key " + reference + " was deleted and is kept; recover it with: vaultctl key recover " + reference +
+                     ", or (without purge protection) destroy it with: vaultctl key purge " + reference};
   }
   return Error{ErrorCode::KeyExists,
                "key " + reference + " exists already; for a new version of it: vaultctl key rotate " + reference};

@@ -26,10 +26,11 @@ Status check_region(const std::string& region) {
   return Error{ErrorCode::InvalidArgument, "a region is a label of up to 64 printable ASCII characters"};
 }
 
-// True for what a create that was killed leaves: its lock file, no vault.json, no key, nothing that isn't its own.
+// True for what a create that was killed leaves: nothing at all, or its lock file, no vault.json, no key, nothing that
+// isn't its own.
 Result<bool> is_unfinished(Env& env, const Env::Path& directory) {
   VAULTFS_ASSIGN_OR_RETURN(const auto names, env.list(directory));
-  bool locked = false;
+  bool locked = names.empty();
   for (const std::string& name : names) {
     if (name == "vault.json") return false;
     if (name == kLockFile) locked = true;

@@ -1,5 +1,6 @@
 #include "crypto/keyvault/provider_table.h"
 
+#include <algorithm>
 #include <array>
 
 #include "crypto/keyvault/azure_key_vault.h"
@@ -30,6 +31,29 @@ Result<const Provider*> find_provider(std::string_view name) {
   }
   return Error{ErrorCode::InvalidArgument, "there is no provider of that name; the known ones: " + known +
                                                "; a local key vault is made with: vaultctl keyvault create NAME"};
+}
+
+Status check_identity_options(const ProviderOptions& options) {
+  static constexpr std::array<std::string_view, 13> kNames{"pin-file",  // pkcs11
+                                                           "auth",
+                                                           "tenant",
+                                                           "client-id",
+                                                           "object-id",
+                                                           "resource-id",
+                                                           "secret-file",
+                                                           "certificate-file",  // azure
+                                                           "token-file",
+                                                           "role-id",
+                                                           "secret-id-file",  // transit
+                                                           "client-cert-file",
+                                                           "client-key-file"};  // kmip
+  for (const auto& [name, value] : options) {
+    if (std::ranges::find(kNames, name) != kNames.end()) continue;
+    std::string known;
+    for (const std::string_view one : kNames) known += (known.empty() ? "" : ", ") + std::string(one);
+    return Error{ErrorCode::InvalidArgument, "no provider takes the option " + name + " from an identity: " + known};
+  }
+  return ok_status();
 }
 
 }  // namespace vaultfs

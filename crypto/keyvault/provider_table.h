@@ -28,4 +28,8 @@ inline constexpr std::string_view kLocalProvider = "local";
 // InvalidArgument naming the known ones.
 [[nodiscard]] Result<const Provider*> find_provider(std::string_view name);
 
+// The options that a user-assigned identity may have: what some provider takes from it in the place of its own.
+// InvalidArgument naming one that none knows; secrets are named by their files, never given.
+[[nodiscard]] Status check_identity_options(const ProviderOptions& options);
+
 }  // namespace vaultfs

@@ -306,13 +306,25 @@ TEST_F(KmipServerFaults, VersionsOfOneSecondAreOrderedByNumber) {
 TEST_F(KmipServerFaults, AKeyThatCannotBeActivatedIsTakenBack) {
   const std::string created = answer(kmip_script::done(KmipOperation::create, "9")) + answer(located({"9"})) +
                               answer(attributes("9", KmipState::pre_active, kMade));
-  script(answer(located({})) + created + answer(refusal(0x0c, "not you")) +
-         answer(kmip_script::done(KmipOperation::destroy, "9")));
+  const std::string refused = answer(refusal(0x0c, "not you")) + answer(attributes("9", KmipState::pre_active, kMade));
+  script(answer(located({})) + created + refused + answer(kmip_script::done(KmipOperation::destroy, "9")));
   EXPECT_TRUE(fails(vault().create_key("kek", {}), ErrorCode::KeyVaultDenied, "not you"));
   EXPECT_EQ(server_.command("operation " + std::to_string(requests() - 1)), "14");
   // What is left because that failed as well is named.
-  script(answer(located({})) + created + answer(refusal(0x0c, "not you")) + answer(refusal(0x0c)));
+  script(answer(located({})) + created + refused + answer(refusal(0x0c)));
   EXPECT_TRUE(fails(vault().create_key("kek", {}), ErrorCode::KeyVaultDenied, "the object 9 was left"));
+}
+
+// An Activate whose answer was lost is sent again, and the second one is refused. What it made is used from then on.
+TEST_F(KmipServerFaults, AnActivationThatTookEffectIsNotTakenBack) {
+  const std::string created = answer(kmip_script::done(KmipOperation::create, "9")) + answer(located({"9"})) +
+                              answer(attributes("9", KmipState::pre_active, kMade));
+  script(answer(located({})) + created + " close" + answer(refusal(0x0c, "not pre-active")) +
+         answer(attributes("9", KmipState::active, kMade)));
+  EXPECT_EQ(value_of(vault().create_key("kek", {})).id, "9");
+  // Nobody is told to destroy what may be active.
+  script(answer(located({})) + created + answer(refusal(0x0c, "not you")) + answer(refusal(0x0c)));
+  EXPECT_TRUE(fails(vault().create_key("kek", {}), ErrorCode::KeyVaultDenied, "destroy it only if it is not"));
 }
 
 TEST_F(KmipServerFaults, CreateIsNotSentTwice) {

@@ -52,10 +52,16 @@ TEST(LocalKeyVaultCreation, FailureAtEveryStepLeavesNothingAndACrashIsClearedAwa
   }
 }
 
-TEST(LocalKeyVaultCreation, WhatIsThereIsNeverTouched) {
+// What a creation leaves that was killed before it had its lock.
+TEST(LocalKeyVaultCreation, AnEmptyDirectoryIsAnUnfinishedOne) {
   SimEnv env;
   env.make_directories("/empty");
+  succeed(LocalKeyVault::create(env, "/empty", "local", {}, nullptr));
   EXPECT_TRUE(fails(LocalKeyVault::create(env, "/empty", "local", {}, nullptr), ErrorCode::KeyVaultExists));
+}
+
+TEST(LocalKeyVaultCreation, WhatIsThereIsNeverTouched) {
+  SimEnv env;
   env.write("/file", bytes_of("x"));
   EXPECT_TRUE(fails(LocalKeyVault::create(env, "/file", "local", {}, nullptr), ErrorCode::KeyVaultExists));
   env.write("/other/lock", {});
