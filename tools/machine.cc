@@ -61,7 +61,7 @@ Result<SecretBuffer> read_line_silently(const std::string& prompt) {
 }  // namespace
 
 Result<SecretBuffer> obtain_passphrase(const std::filesystem::path& file, int descriptor, bool prompt, bool confirm,
-                                       const std::string& what) {
+                                       const std::string& what, const std::string& option) {
   if (!file.empty()) {
     const UniqueFd opened = open_or_duplicate(file.string());
     if (!opened.valid()) {
@@ -79,7 +79,7 @@ Result<SecretBuffer> obtain_passphrase(const std::filesystem::path& file, int de
   if (descriptor >= 0) return read_passphrase(descriptor);
   if (!prompt || ::isatty(STDIN_FILENO) == 0) {
     return Error{ErrorCode::PassphraseRequired,
-                 what + " needs a passphrase; give it with --passphrase-file FILE or --passphrase-fd N"};
+                 what + " needs a passphrase; give it with " + option + "-file FILE or " + option + "-fd N"};
   }
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer first, read_line_silently("Passphrase for " + what));
   if (confirm) {
@@ -93,7 +93,11 @@ Result<SecretBuffer> obtain_passphrase(const std::filesystem::path& file, int de
 
 Result<std::unique_ptr<Machine>> Machine::open(const MachineOptions& options) {
   auto machine = std::make_unique<Machine>();
-  const std::filesystem::path home = options.home.empty() ? default_machine_home() : options.home;
+  // A mount changes its working directory once it is ready.
+  std::error_code no_directory;
+  const std::filesystem::path home =
+      std::filesystem::absolute(options.home.empty() ? default_machine_home() : options.home, no_directory);
+  if (no_directory) return Error{error_from_errno(no_directory.value()), "the working directory is gone"};
   VAULTFS_ASSIGN_OR_RETURN(machine->state_, MachineState::open(posix_env(), home));
   machine->platform_keys_ = std::make_unique<MachineKeyStore>(posix_env(), home);
   machine->key_vaults_ = std::make_unique<LocalKeyVaults>(posix_env(), home, [options](const std::string& name) {

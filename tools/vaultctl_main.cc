@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <exception>
+#include <filesystem>
 
 #include "crypto/secret_buffer.h"
 #include "tools/cli/command_context.h"
@@ -17,6 +19,18 @@ int fail(const CommandContext& context, const Error& error) {
   }
   std::fprintf(stderr, "vaultctl: %s: %s\n", name.c_str(), error.message.c_str());
   return error_exit_code(error.code);
+}
+
+// The standard library's own failures are no reason to abort: an empty path, a working directory that is gone.
+Result<int> run_command(const CommandContext& context) {
+  try {
+    return context.run();
+  } catch (const std::filesystem::filesystem_error& problem) {
+    const ErrorCode code = problem.path1().empty() ? ErrorCode::Usage : error_from_errno(problem.code().value());
+    return Error{code, problem.path1().empty() ? "a path is empty" : problem.what()};
+  } catch (const std::exception& problem) {
+    return Error{ErrorCode::Internal, problem.what()};
+  }
 }
 
 int run(int argc, char** argv) {
@@ -48,7 +62,7 @@ int run(int argc, char** argv) {
   }
   const Status hardened = harden_process();
   if (!hardened.ok()) return fail(context, hardened.error());
-  auto result = context.run();
+  auto result = run_command(context);
   if (!result.ok()) return fail(context, result.error());
   if (std::fflush(stdout) != 0) return fail(context, {ErrorCode::IoError, "cannot write to stdout"});
   return result.value();

@@ -21,6 +21,13 @@ for_each_vault_command() {
   done
 }
 
+say "an empty path, and no working directory any more"
+expect_error Usage 2 "$vaultctl" encryption show ""
+expect_error Usage 2 "$vaultctl" --json restore "$vault" vm --to ""
+jq -e '.error.name == "Usage"' "$scratch/out" >/dev/null || fail "$(cat "$scratch/out")"
+mkdir "$scratch/gone"
+(cd "$scratch/gone" && rmdir "$scratch/gone" && expect_error NotFound 3 "$vaultctl" vault show relative)
+
 say "a vault that is not there"
 for_each_vault_command VaultNotFound 3 "$scratch/nowhere"
 say "a directory that is no vault"

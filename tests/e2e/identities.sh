@@ -31,6 +31,8 @@ restores
 say "disabled, deleted, made again"
 ctl identity disable "$own" >/dev/null
 expect_error IdentityDisabled 21 "$vaultctl" restore "$vault" vm --to "$scratch/no"
+expect_error IdentityDisabled 21 "$vaultctl" --json vault show "$vault"
+assert_eq "$(jq -s 'map(.error.name) | join(" ")' -r "$scratch/out")" IdentityDisabled "what stands on stdout"
 ctl identity enable "$own" >/dev/null
 restores
 expect_error IdentityInUse 8 "$vaultctl" identity delete "$own"
@@ -45,6 +47,8 @@ expect_error AlreadyExists 4 "$vaultctl" identity create --vault "$vault"
 
 say "a user-assigned identity, and identity and key one after the other"
 expect_error InvalidName 2 "$vaultctl" identity create system
+expect_error InvalidArgument 2 "$vaultctl" identity create typo --option pin=1234
+expect_error InvalidArgument 2 "$vaultctl" identity create typo --option clientid=42
 backup=$(jctl .id identity create backup)
 expect_error IdentityAndKeyChange 8 "$vaultctl" encryption set "$vault" --identity backup --key office/backup
 expect_error IdentityNotFound 21 "$vaultctl" encryption set "$vault" --identity nosuch
@@ -84,7 +88,46 @@ if [[ -c /dev/fuse ]]; then
   unmount_vault
 fi
 
+say "an identity is not deleted while a vault that uses it is out of reach"
+ctl encryption set "$vault" --identity backup >/dev/null
+mv "$vault" "$scratch/away"
+expect_error IdentityInUse 8 "$vaultctl" identity delete backup
+grep -q "$vault" "$scratch/err" || fail "the vault is not named: $(cat "$scratch/err")"
+mv "$scratch/away" "$vault"
+
+say "one that was taken away is replaced, though the vault can't be opened as it any more"
+ctl identity create other >/dev/null
+for name in office branch; do ctl keyvault allow "$name" --identity other >/dev/null; done
+ctl identity disable backup >/dev/null
+expect_error IdentityDisabled 21 "$vaultctl" restore "$vault" vm --to "$scratch/no"
+expect_error IdentityNotFound 21 "$vaultctl" encryption set "$vault" --identity nosuch
+assert_eq "$(jctl .identity encryption set "$vault" --identity other)" other
+restores
+ctl vault create "$scratch/platform" --no-recovery >/dev/null 2>&1
+expect_error IdentityNotFound 21 "$vaultctl" encryption set "$scratch/platform" --identity nosuch
+expect_error IdentityDisabled 21 "$vaultctl" encryption set "$scratch/platform" --identity backup
+ctl identity enable backup >/dev/null
+
+say "what is done is no failure because its record can't be written; an override without a record is not done"
+version=$(newest_version)
+mv "$VAULTFS_HOME/audit.log" "$scratch/audit.log"
+printf 'no line of a log\n' >"$VAULTFS_HOME/audit.log"
+ctl identity create unlogged >"$scratch/out" 2>"$scratch/err"
+grep -q 'audit log' "$scratch/err" || fail "no warning: $(cat "$scratch/err")"
+grep -q unlogged "$scratch/out" || fail "its id is not told: $(cat "$scratch/out")"
+code=0
+"$vaultctl" key disable "office/backup/$version" --override backup </dev/null 2>"$scratch/err" || code=$?
+[[ $code == 10 ]] || fail "$code: $(cat "$scratch/err")"
+assert_eq "$(jctl '.versions[-1].enabled' key list office/backup)" true
+mv "$scratch/audit.log" "$VAULTFS_HOME/audit.log"
+assert_eq "$(jctl .overridden key disable "office/backup/$version" --override backup 2>"$scratch/err")" true
+[[ ! -s $scratch/err ]] || fail "$(cat "$scratch/err")"
+ctl key enable "office/backup/$version" >/dev/null
+assert_eq "$(ctl --json activity "$scratch/v2" | jq -r '[.activities[] | select(.operation == "key.disable.override") | .outcome] | last')" Requested
+
 say "forgetting a vault takes its own identity with it"
 count=$(ctl --json identity list | jq '.identities | length')
-ctl vault forget "$scratch/v2" >/dev/null
+second=$(jctl .id vault show "$scratch/v2")
+expect_error VaultExists 4 "$vaultctl" vault forget "$scratch/v2"
+ctl vault forget "$scratch/v2" --override "$second" >/dev/null
 assert_eq "$(ctl --json identity list | jq '.identities | length')" $((count - 1))

@@ -12,6 +12,11 @@ echo wrong >"$scratch/wrong"
 expect_error WrongPassphrase 22 "$vaultctl" --passphrase-file "$scratch/wrong" key create safe/k
 ctl --passphrase-file "$scratch/kv-pass" key create safe/k --bits 2048 >/dev/null
 ctl --passphrase-file "$scratch/kv-pass" vault create "$vault" --key safe/k >/dev/null 2>&1
+expect_error PassphraseRequired 22 "$vaultctl" vault create "$scratch/v3" --key safe/k
+grep -q -- ' --passphrase-file FILE' "$scratch/err" || fail "the option is not named: $(cat "$scratch/err")"
+ctl vault create "$scratch/v3" --key safe/k --passphrase-file "$scratch/kv-pass" >/dev/null 2>&1 # behind the command too
+expect_error PassphraseRequired 22 "$vaultctl" keyvault create locked --passphrase
+grep -q -- ' --new-passphrase-file FILE' "$scratch/err" || fail "the option is not named: $(cat "$scratch/err")"
 ctl --passphrase-file "$scratch/kv-pass" backup run "$vault" vm --disk "d=$scratch/disk" >/dev/null
 expect_error PassphraseRequired 22 "$vaultctl" restore "$vault" vm --to "$scratch/no"
 ctl --passphrase-fd 7 restore "$vault" vm --to "$scratch/back" 7<"$scratch/kv-pass" >/dev/null
@@ -25,6 +30,9 @@ openssl pkey -in "$scratch/k.pem" -passin "file:$scratch/file-pass" -noout -chec
 if openssl pkey -in "$scratch/k.pem" -passin "file:$scratch/wrong" -noout 2>/dev/null; then fail "any passphrase opens it"; fi
 expect_error AlreadyExists 4 "$vaultctl" --passphrase-file "$scratch/kv-pass" key export safe/k --to "$scratch/k.pem" \
   --file-passphrase-file "$scratch/file-pass"
+
+expect_error PassphraseRequired 22 "$vaultctl" --passphrase-file "$scratch/kv-pass" key export safe/k --to "$scratch/k2.pem"
+grep -q -- ' --file-passphrase-file FILE' "$scratch/err" || fail "the option is not named: $(cat "$scratch/err")"
 
 say "import into another key vault: the same version id, and it opens the vault"
 id=$(ctl --passphrase-file "$scratch/kv-pass" --json key list safe/k | jq -r '.versions[0].version')
@@ -72,8 +80,14 @@ expect_error NotFound 3 "$vaultctl" key import other/none --from "$scratch/none.
 assert_eq "$(jctl '.keys | sort | join(" ")' keyvault show other)" "copy k rsa2048 rsa3072"
 
 say "expired and not yet valid versions"
-expect_error Usage 2 "$vaultctl" key create other/t --expires tomorrow
-ctl key create other/old --bits 2048 --expires 2020-01-01 >/dev/null
+for time in tomorrow 2027-02-31 ' 2027-01- 5' 2027-01-05T24:00:00Z; do
+  expect_error Usage 2 "$vaultctl" key create other/t --expires "$time"
+done
+assert_eq "$(jctl .expires key create other/far --bits 2048 --expires 2300-01-01)" 2300-01-01T00:00:00Z
+assert_eq "$(jctl '.versions[0].expires' key list other/far)" 2300-01-01T00:00:00Z
+expect_error Usage 2 "$vaultctl" key rotate --due --bits 4096
+ctl key create other/old --bits 2048 --expires 2020-01-01 >/dev/null 2>"$scratch/err"
+grep -q 'can never wrap' "$scratch/err" || fail "not a word of it: $(cat "$scratch/err")"
 expect_error KeyVersionExpired 8 "$vaultctl" vault create "$scratch/v2" --key other/old
 ctl key create other/young --bits 2048 --not-before 2099-01-01 >/dev/null
 expect_error 'KeyVersionNotYetValid|KeyVersionNotFound' '8' "$vaultctl" vault create "$scratch/v2" --key other/young

@@ -81,3 +81,9 @@ umount -l "$mnt"
 mount_vault
 assert_eq "$(cat "$mnt/vm/f")" shared
 unmount_vault
+
+say "a machine state that is named from the working directory, which a mount leaves"
+(cd "$scratch" && VAULTFS_HOME=home "$vaultfs" "$vault" "$mnt")
+mkdir "$mnt/another"
+ctl encryption refresh "$vault" >/dev/null
+unmount_vault

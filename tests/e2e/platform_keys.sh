@@ -9,10 +9,13 @@ expect_error RecoveryChoiceRequired 2 "$vaultctl" vault create "$vault"
 [[ ! -e $vault ]] || fail "a failed creation left $vault"
 expect_error RecoveryChoiceRequired 2 "$vaultctl" vault create "$vault" --infrastructure-encryption
 expect_error PassphraseRequired 22 "$vaultctl" vault create "$vault" --recovery-file "$scratch/recovery"
+grep -q -- ' --recovery-passphrase-file FILE' "$scratch/err" || fail "the option is not named: $(cat "$scratch/err")"
 [[ ! -e $vault && ! -e $scratch/recovery ]] || fail "a failed creation left files"
+expect_error InvalidArgument 2 "$vaultctl" vault create "$vault" --no-recovery --region "$(printf 'r%.0s' {1..65})"
+[[ ! -e $vault ]] || fail "a failed creation left $vault"
 
 say "with a recovery file: back up, restore"
-ctl vault create "$vault" --recovery-file "$scratch/recovery" --passphrase-file "$scratch/passphrase" >/dev/null 2>&1
+ctl vault create "$vault" --recovery-file "$scratch/recovery" --recovery-passphrase-file "$scratch/passphrase" >/dev/null 2>&1
 assert_eq "$(stat -c %a "$scratch/recovery")" 600
 ctl backup run "$vault" vm --disk "d=$scratch/disk" >/dev/null
 assert_eq "$(jctl .encryption_at_rest_type encryption show "$vault")" PlatformManaged

@@ -109,9 +109,19 @@ assert_eq "$(ctl --json encryption show "$vault" | jq '[.versions[] | select(.ro
 backup >/dev/null
 
 say "a vault that can't be asked counts as needing its key; forget drops it"
+pinned=$(jctl .id vault show "$scratch/pinned")
 mv "$scratch/pinned" "$scratch/moved"
 expect_error KeyVersionInUse 8 "$vaultctl" key disable "office/backup/$v1"
-grep -q "can't be asked" "$scratch/err" || fail "$(cat "$scratch/err")"
+grep -q "can't be asked.*vault forget $pinned" "$scratch/err" || fail "$(cat "$scratch/err")"
+expect_error VaultExists 4 "$vaultctl" vault forget "$scratch/moved"
+ctl encryption refresh "$scratch/moved" >/dev/null # its owner tells the machine where it is now
+expect_error KeyVersionInUse 8 "$vaultctl" key disable "office/backup/$v5"
+grep -q "$scratch/moved: Active" "$scratch/err" || fail "$(cat "$scratch/err")"
+expect_error VaultExists 4 "$vaultctl" vault forget "$scratch/moved"
+expect_error Usage 2 "$vaultctl" vault forget "$scratch/moved" --override "$scratch/moved"
+mv "$scratch/moved" "$scratch/pinned"
+ctl encryption refresh "$scratch/pinned" >/dev/null
+mv "$scratch/pinned" "$scratch/moved"
 ctl vault forget "$scratch/pinned" >/dev/null
 ctl key disable "office/backup/$v1" >/dev/null
 expect_error VaultNotFound 3 "$vaultctl" vault forget "$scratch/pinned"

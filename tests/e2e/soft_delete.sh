@@ -20,6 +20,10 @@ expect_error KeyRevoked 21 "$vaultctl" restore "$vault" vm --to "$scratch/no"
 expect_error KeyExists 4 "$vaultctl" key create office/backup
 assert_eq "$(jctl '.deleted_keys[0].key' key list office --deleted)" office/backup
 assert_eq "$(ctl --json keyvault show office | jq -c .keys)" '[]'
+expect_error KeyVersionInUse 8 "$vaultctl" key purge office/backup
+grep -q "$vault" "$scratch/err" || fail "the vault is not named: $(cat "$scratch/err")"
+expect_error PurgeProtected 8 "$vaultctl" key purge office/backup --override backup
+ctl key impact office/backup 2>/dev/null | grep -q "$vault" || fail "the vault is not told of"
 ctl key recover office/backup >/dev/null
 ctl restore "$vault" vm --to "$scratch/back2" >/dev/null
 assert_same "$scratch/disk" "$scratch/back2"
@@ -55,6 +59,7 @@ say "what a key vault lost is told by the vault, which goes on"
 sed -i 's/"purge_protection": true/"purge_protection": false/' "$VAULTFS_HOME/keyvaults/office/vault.json"
 assert_eq "$(jctl '.unmet_preconditions[0].name' encryption refresh "$vault")" PurgeProtectionRequired
 assert_eq "$(jctl .state encryption refresh "$vault")" Inconsistent
+assert_eq "$(jctl '.unmet_preconditions[0].name' encryption show "$vault")" PurgeProtectionRequired
 ctl backup run "$vault" vm --disk "d=$scratch/disk" >/dev/null
 ctl keyvault update office --enable-purge-protection >/dev/null
 assert_eq "$(jctl .state encryption refresh "$vault")" Enabled

@@ -25,7 +25,8 @@ say "a vault under a key of the token"
 token --keypairgen --key-type rsa:2048 --label vm --id 00112233445566778899aabbccddee01
 v1=$(newest_version hsm/vm)
 assert_eq "$v1" 00112233445566778899aabbccddee01
-ctl vault create "$vault" --key hsm/vm >/dev/null 2>&1
+ctl vault create "$vault" --key hsm/vm >/dev/null 2>"$scratch/err"
+if grep 'same file system' "$scratch/err"; then fail "the token was taken for files of this machine"; fi
 random_file "$scratch/disk" 3M
 ctl backup run "$vault" vm --disk "d=$scratch/disk" >/dev/null
 if grep -rqs -e 1234567 -e libsofthsm2 "$vault"; then fail "the vault holds the PIN or the module's path"; fi

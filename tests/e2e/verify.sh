@@ -50,6 +50,7 @@ flip "$segment" 1000000
 expect_error DamageFound 40 "$vaultctl" verify "$vault"
 expect_error DamageFound 40 "$vaultctl" verify "$vault" --keyless
 expect_error DamageFound 40 "$vaultctl" --json verify "$vault"
+assert_eq "$(jq -s length "$scratch/out")" 1 "objects on stdout"
 jq -es --arg f "segments/$(basename "$segment")" '.[0].damage | any(.file == $f)' "$scratch/out" >/dev/null ||
   fail "the damaged segment is not named: $(cat "$scratch/out")"
 assert_eq "$(check_restores)" 1 "items that can still be restored"

@@ -79,6 +79,15 @@ TEST_F(KeyImpactTest, TheVeryVersionCountsUnderAnyName) {
   EXPECT_TRUE(found[0].needs(version_));
 }
 
+// Where versions are numbered, each key has a version "1".
+TEST_F(KeyImpactTest, ANumberIsAVersionOfItsOwnKeyOnly) {
+  const std::vector<RegisteredKey> needed{{"bao", "mine", "1"}};
+  ASSERT_TRUE(machine_->state().register_vault({id_, vault(), "bao", "mine", needed}).ok());
+  std::filesystem::rename(vault(), scratch_ / "moved");
+  EXPECT_EQ(impact(KeyRef{"bao", "mine", "1"}).size(), 1U);
+  EXPECT_TRUE(impact(KeyRef{"bao", "another", "1"}).empty());
+}
+
 TEST_F(KeyImpactTest, AVaultThatCannotBeOpenedNeedsEveryVersionOfItsKey) {
   lock_out();
   const auto found = impact(backup_);

@@ -47,8 +47,12 @@ void print(const CommandContext& context, const nlohmann::json& form, const std:
 // A command whose body is `body`; its value is the exit code.
 void on_run(CLI::App& command, CommandContext& context, std::function<Result<int>()> body);
 
+// Appends to the machine's audit log what has been done already; that this fails undoes nothing and is a warning.
+void note_audit(Machine& machine, const std::string& what, const std::string& detail);
+
 void add_hold_command(CLI::App& group, CommandContext& context);     // of the group `vault`
 void add_recover_command(CLI::App& group, CommandContext& context);  // of the group `vault`
+void add_forget_command(CLI::App& group, CommandContext& context);   // of the group `vault`
 void add_key_verbs(CLI::App& group, CommandContext& context);        // of the group `key`
 void add_vault_commands(CLI::App& app, CommandContext& context);
 void add_keyvault_commands(CLI::App& app, CommandContext& context);

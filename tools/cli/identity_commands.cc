@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "crypto/keyvault/provider_table.h"
 #include "tools/cli/command_context.h"
 #include "tools/cli/provider_options.h"
 #include "tools/cli/text_output.h"
@@ -24,7 +25,7 @@ json identity_to_json(const Identity& identity) {
                {"name", identity.name},
                {"kind", identity.vault ? "SystemAssigned" : "UserAssigned"},
                {"state", identity.enabled ? "Enabled" : "Disabled"},
-               {"created", time_to_json({identity.created_unix_seconds * 1'000'000'000})},
+               {"created", seconds_to_json(identity.created_unix_seconds)},
                {"options", identity.options}};
   form["vault"] = identity.vault ? json(to_hex(identity.vault->view())) : json(nullptr);
   return form;
@@ -35,6 +36,7 @@ Result<int> create(CommandContext& context, const IdentityArguments& arguments) 
     return Error{ErrorCode::Usage, "give a NAME for a user-assigned identity, or --vault VAULT for that vault's own"};
   }
   VAULTFS_ASSIGN_OR_RETURN(const ProviderOptions options, parse_provider_options(arguments.options));
+  VAULTFS_RETURN_IF_ERROR(check_identity_options(options));
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   Identity identity;
   if (arguments.vault.empty()) {
@@ -45,7 +47,7 @@ Result<int> create(CommandContext& context, const IdentityArguments& arguments) 
     VAULTFS_ASSIGN_OR_RETURN(const VaultGlance glance, glance_at_vault(machine->env(), path));
     VAULTFS_ASSIGN_OR_RETURN(identity, machine->identities().create_system(glance.header.id));
   }
-  VAULTFS_RETURN_IF_ERROR(machine->state().audit("identity.create", identity.id + " " + identity.name));
+  note_audit(*machine, "identity.create", identity.id + " " + identity.name);
   print(context, identity_to_json(identity), [&] {
     std::printf("Created %s: %s\n", identity.description().c_str(), identity.id.c_str());
     std::printf("Let it in at a local key vault with: vaultctl keyvault allow KEYVAULT --identity %s\n",
@@ -81,7 +83,7 @@ Result<int> set_enabled(CommandContext& context, const IdentityArguments& argume
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VAULTFS_ASSIGN_OR_RETURN(Identity identity, machine->identities().find(arguments.name));
   VAULTFS_RETURN_IF_ERROR(machine->identities().set_enabled(identity, enabled));
-  VAULTFS_RETURN_IF_ERROR(machine->state().audit(enabled ? "identity.enable" : "identity.disable", identity.id));
+  note_audit(*machine, enabled ? "identity.enable" : "identity.disable", identity.id);
   identity.enabled = enabled;
   print(context, identity_to_json(identity), [&] {
     std::printf(enabled ? "Enabled %s.\n" : "Disabled %s: a revocation for every vault that uses it.\n",
@@ -90,7 +92,14 @@ Result<int> set_enabled(CommandContext& context, const IdentityArguments& argume
   return 0;
 }
 
-// The vaults of this machine that speak as a user-assigned identity. One that can't be asked is told of by its slots.
+// Whether a vault that is out of reach may speak as that identity: its registration says so, or says nothing.
+bool may_speak_as(const Registration& vault, const Identity& identity) {
+  if (identity.vault) return identity.vault == vault.vault;
+  return !vault.identity || *vault.identity == identity.name;
+}
+
+// The vaults of this machine that speak as an identity. One that can't be asked is told of by its slots, one that is
+// out of reach by its registration.
 Result<std::vector<std::string>> vaults_using(CommandContext& context, const Identity& identity) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> vaults, machine->state().registrations());
@@ -98,7 +107,9 @@ Result<std::vector<std::string>> vaults_using(CommandContext& context, const Ide
   for (const Registration& vault : vaults) {
     const auto glance = glance_at_vault(machine->env(), vault.path);
     if (!glance.ok() || glance->header.id != vault.vault) {
-      if (identity.vault == vault.vault) users.push_back(vault.path.string());
+      if (may_speak_as(vault, identity)) {
+        users.push_back(vault.path.string() + " (out of reach; vault " + to_hex(vault.vault.view()) + ")");
+      }
       continue;
     }
     const bool uses = std::any_of(glance->slots.begin(), glance->slots.end(), [&](const KeyringSlot& slot) {
@@ -126,9 +137,9 @@ Result<int> remove(CommandContext& context, const IdentityArguments& arguments) 
                                                "same name is another. To do it all the same: --override " +
                                                arguments.name};
   }
+  if (overridden) VAULTFS_RETURN_IF_ERROR(machine->state().audit("identity.delete.override", identity.id));
   VAULTFS_RETURN_IF_ERROR(machine->identities().remove(identity));
-  VAULTFS_RETURN_IF_ERROR(
-      machine->state().audit(overridden ? "identity.delete.override" : "identity.delete", identity.id));
+  if (!overridden) note_audit(*machine, "identity.delete", identity.id);
   print(context, {{"id", identity.id}, {"overridden", overridden && !users.empty()}},
         [&] { std::printf("Deleted %s.\n", identity.description().c_str()); });
   return 0;

@@ -1,8 +1,10 @@
 // vaultctl key: its commands, and those that need no file of their own (create, rotate, list, show, enable, rewrap)
 
 #include <algorithm>
+#include <array>
 #include <ctime>
 #include <memory>
+#include <string_view>
 
 #include "tools/cli/command_context.h"
 #include "tools/cli/key_arguments.h"
@@ -24,15 +26,18 @@ Error no_key_vault(const std::string& name) {
 // "2027-01-31" or "2027-01-31T12:00:00Z" as Unix seconds.
 Result<std::optional<std::int64_t>> parse_time(const std::string& text) {
   if (text.empty()) return std::optional<std::int64_t>();
-  std::tm parts{};
-  const char* end = ::strptime(text.c_str(), "%Y-%m-%dT%H:%M:%SZ", &parts);
-  if (end == nullptr || *end != '\0') {
-    parts = {};
-    end = ::strptime(text.c_str(), "%Y-%m-%d", &parts);
+  for (const char* form : {"%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"}) {
+    std::tm parts{};
+    const char* end = ::strptime(text.c_str(), form, &parts);
+    if (end == nullptr || *end != '\0') continue;
+    // Written back it has to be what was given: strptime takes spaces, and days that the month does not have.
+    const std::time_t seconds = ::timegm(&parts);
+    std::array<char, 32> back{};
+    if (::gmtime_r(&seconds, &parts) == nullptr) continue;
+    const std::size_t length = std::strftime(back.data(), back.size(), form, &parts);
+    if (text == std::string_view(back.data(), length)) return std::optional<std::int64_t>(seconds);
   }
-  if (end == nullptr || *end != '\0')
-    return Error{ErrorCode::Usage, "\"" + text + "\" is no time; write 2027-01-31 or 2027-01-31T12:00:00Z"};
-  return std::optional<std::int64_t>(::timegm(&parts));
+  return Error{ErrorCode::Usage, "\"" + text + "\" is no time; write 2027-01-31 or 2027-01-31T12:00:00Z"};
 }
 
 Result<KeyOptions> key_options(const KeyArguments& arguments) {
@@ -40,6 +45,10 @@ Result<KeyOptions> key_options(const KeyArguments& arguments) {
   if (arguments.bits != 0) options.bits = arguments.bits;
   VAULTFS_ASSIGN_OR_RETURN(options.not_before, parse_time(arguments.not_before));
   VAULTFS_ASSIGN_OR_RETURN(options.expires, parse_time(arguments.expires));
+  if (options.expires && *options.expires <= system_clock().now().seconds()) {
+    std::fprintf(stderr, "vaultctl: warning: --expires %s is over already: this version can never wrap\n",
+                 arguments.expires.c_str());
+  }
   return options;
 }
 
@@ -56,7 +65,12 @@ Result<int> create(CommandContext& context, const KeyArguments& arguments) {
 }
 
 Result<int> rotate(CommandContext& context, const KeyArguments& arguments) {
-  if (arguments.due) return key_rotate_due(context, arguments);
+  if (arguments.due) {
+    if (arguments.bits != 0 || !arguments.not_before.empty() || !arguments.expires.empty()) {
+      return Error{ErrorCode::Usage, "with --due the rotation policy says what is made; leave the other options out"};
+    }
+    return key_rotate_due(context, arguments);
+  }
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
   VAULTFS_ASSIGN_OR_RETURN(const auto options, key_options(arguments));
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
@@ -208,12 +222,11 @@ Result<std::shared_ptr<LocalKeyVault>> open_local_key_vault(CommandContext& cont
 }
 
 json version_to_json(const KeyVersionInfo& version) {
-  json form = {
-      {"version", version.id},        {"state", version.enabled ? "Enabled" : "Disabled"},
-      {"enabled", version.enabled},   {"created", time_to_json({version.created_unix_seconds * 1'000'000'000})},
-      {"key_type", version.key_type}, {"bits", version.bits}};
-  form["not_before"] = version.not_before ? time_to_json({*version.not_before * 1'000'000'000}) : json(nullptr);
-  form["expires"] = version.expires ? time_to_json({*version.expires * 1'000'000'000}) : json(nullptr);
+  json form = {{"version", version.id},        {"state", version.enabled ? "Enabled" : "Disabled"},
+               {"enabled", version.enabled},   {"created", seconds_to_json(version.created_unix_seconds)},
+               {"key_type", version.key_type}, {"bits", version.bits}};
+  form["not_before"] = version.not_before ? seconds_to_json(*version.not_before) : json(nullptr);
+  form["expires"] = version.expires ? seconds_to_json(*version.expires) : json(nullptr);
   return form;
 }
 
@@ -250,7 +263,8 @@ void add_key_commands(CLI::App& app, CommandContext& context) {
   add_with_key("delete", "Delete a key with all its versions, unless a vault needs one", key_delete)
       ->add_option("--override", arguments->override_name, "the key's name: delete although a vault needs it");
   add_with_key("recover", "Bring a deleted key back", key_recover);
-  add_with_key("purge", "Destroy a deleted key for good", key_purge);
+  add_with_key("purge", "Destroy a deleted key for good, unless a vault needs one of its versions", key_purge)
+      ->add_option("--override", arguments->override_name, "the key's name: destroy it although a vault needs it");
   add_policy_commands(*group, context, arguments);
   CLI::App* exported = add_with_key("export", "Write a version's private key as encrypted PEM", key_export);
   exported->add_option("--to", arguments->file, "file to make")->required();

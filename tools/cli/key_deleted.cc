@@ -2,24 +2,19 @@
 
 #include "crypto/keyvault/key_ref.h"
 #include "tools/cli/key_arguments.h"
+#include "tools/cli/key_withdrawal.h"
 #include "tools/cli/text_output.h"
 #include "tools/requests/json_forms.h"
 
 namespace vaultfs {
-namespace {
-
 using nlohmann::json;
-
-json time_of(std::int64_t unix_seconds) { return time_to_json({unix_seconds * 1'000'000'000}); }
-
-}  // namespace
 
 Result<int> key_recover(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
   VAULTFS_RETURN_IF_ERROR(key_vault->recover_key(key.key));
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_RETURN_IF_ERROR(machine->state().audit("key.recover", key.to_string()));
+  note_audit(*machine, "key.recover", key.to_string());
   print(context, {{"key", key.to_string()}, {"deleted", false}}, [&] {
     std::printf("Recovered %s with all its versions. Vaults that use it come back by themselves.\n",
                 arguments.key.c_str());
@@ -29,11 +24,9 @@ Result<int> key_recover(CommandContext& context, const KeyArguments& arguments) 
 
 Result<int> key_purge(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
-  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
-  VAULTFS_RETURN_IF_ERROR(key_vault->purge_key(key.key));
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_RETURN_IF_ERROR(machine->state().audit("key.purge", key.to_string()));
-  print(context, {{"key", key.to_string()}, {"purged", true}},
+  const auto purge = [&key](AdministeredKeyVault& key_vault) { return key_vault.purge_key(key.key); };
+  VAULTFS_ASSIGN_OR_RETURN(const bool overridden, withdraw(context, arguments, {key, "key.purge", purge, {}}));
+  print(context, {{"key", key.to_string()}, {"purged", true}, {"overridden", overridden}},
         [&] { std::printf("Destroyed %s for good.\n", arguments.key.c_str()); });
   return 0;
 }
@@ -45,8 +38,8 @@ Result<int> key_list_deleted(CommandContext& context, const KeyArguments& argume
   json keys = json::array();
   for (const DeletedKey& key : deleted) {
     keys.push_back({{"key", arguments.key + "/" + key.key},
-                    {"deleted", time_of(key.deleted)},
-                    {"purge_after", time_of(key.purge_after)},
+                    {"deleted", seconds_to_json(key.deleted)},
+                    {"purge_after", seconds_to_json(key.purge_after)},
                     {"versions", key.versions}});
   }
   print(context, {{"deleted_keys", keys}}, [&] {

@@ -28,11 +28,22 @@ bool VaultImpact::needs_any() const {
                                    [this](const json& record) { return needs(record.value("version", "")); });
 }
 
+std::string unreachable_text(const VaultImpact& impact) {
+  return "can't be asked (" + std::string(error_name(impact.problem.code)) + "; vault " + impact.vault + ")";
+}
+
+std::string unreachable_advice(const VaultImpact& impact) {
+  return "if it was moved, `vaultctl encryption refresh` where it is now tells this machine; if it is gone for good, "
+         "`vaultctl vault forget " +
+         impact.vault + "` drops it";
+}
+
 bool may_need_key(Env& env, const Registration& registration, const KeyRef& key) {
   if (registration.key_vault == key.key_vault && registration.key == key.key) return true;
   if (!registration.needed) return true;  // of an older vaultfs: nobody knows what it leaves out
   const auto needs = [&key](const auto& use) {
-    return (use.key_vault == key.key_vault && use.key == key.key) || (key.version && use.version == *key.version);
+    if (use.key_vault == key.key_vault && use.key == key.key) return true;
+    return key.version && use.version == *key.version && is_unique_version(use.version);
   };
   if (std::any_of(registration.needed->begin(), registration.needed->end(), needs)) return true;
   const auto glance = glance_at_vault(env, registration.path);
@@ -78,10 +89,12 @@ Result<std::vector<VaultImpact>> find_impact(CommandContext& context, const KeyR
     impact.recovery_points = usage->value("recovery_points", std::uint64_t{0});
     impact.keyring_generation = usage->value("keyring_generation", std::uint64_t{0});
     for (const json& record : (*usage)["versions"]) {
-      // The very version counts under any name: its key may have been imported here under another one.
+      // The very version counts under any name: its key may have been imported here under another one. A number is a
+      // version of its own key only.
       const std::string version = record.value("version", "");
-      const bool listed = std::find(versions.begin(), versions.end(), version) != versions.end();
-      if (record.value("key", "") == wanted || listed || (key.version && version == *key.version)) {
+      const bool asked = std::find(versions.begin(), versions.end(), version) != versions.end() ||
+                         (key.version && version == *key.version);
+      if (record.value("key", "") == wanted || (asked && is_unique_version(version))) {
         impact.versions.push_back(record);
       }
     }

@@ -28,6 +28,10 @@ struct VaultImpact {
   [[nodiscard]] std::string role_of(const std::string& version) const;
 };
 
+// "can't be asked (VaultNotFound; vault 0123…)", and what to do about it, for people.
+[[nodiscard]] std::string unreachable_text(const VaultImpact& impact);
+[[nodiscard]] std::string unreachable_advice(const VaultImpact& impact);
+
 // Whether a vault that can't be asked may need the key: its registration names it, or lists it or the very version of
 // `key` among those that the vault needs (Active and Retiring), or has no such list; or a slot of the keyring that lies
 // there names it (not authenticated: it can only add caution).

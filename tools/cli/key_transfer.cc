@@ -13,9 +13,9 @@
 namespace vaultfs {
 namespace {
 
-Status write_private_file(const std::string& path, const std::string& text) {
-  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (!file.valid()) return Error{error_from_errno(errno), "cannot make " + path + ": " + std::strerror(errno)};
+constexpr const char* kPassphraseOption = "--file-passphrase";
+
+Status write_all(const UniqueFd& file, const std::string& path, const std::string& text) {
   std::size_t done = 0;
   while (done < text.size()) {
     const ssize_t n = ::write(file.get(), text.data() + done, text.size() - done);
@@ -25,7 +25,16 @@ Status write_private_file(const std::string& path, const std::string& text) {
   }
   if (::fsync(file.get()) != 0)
     return Error{error_from_errno(errno), "cannot sync " + path + ": " + std::strerror(errno)};
-  return ok_status();
+  return posix_env().sync_directory(std::filesystem::absolute(path).parent_path());
+}
+
+Status write_private_file(const std::string& path, const std::string& text) {
+  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!file.valid()) return Error{error_from_errno(errno), "cannot make " + path + ": " + std::strerror(errno)};
+  Status written = write_all(file, path, text);
+  // Half a key is none, and would stand in the way of the next try.
+  if (!written.ok()) ::unlink(path.c_str());
+  return written;
 }
 
 }  // namespace
@@ -33,9 +42,9 @@ Status write_private_file(const std::string& path, const std::string& text) {
 Result<int> key_export(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, KeyRef::parse(arguments.key));
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_local_key_vault(context, key));
-  VAULTFS_ASSIGN_OR_RETURN(
-      const SecretBuffer passphrase,
-      obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true, true, "the exported key"));
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer passphrase,
+                           obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true, true,
+                                             "the exported key", kPassphraseOption));
   VAULTFS_ASSIGN_OR_RETURN(const std::string pem,
                            key_vault->export_version(key.key, key.version ? &*key.version : nullptr, passphrase));
   VAULTFS_RETURN_IF_ERROR(write_private_file(arguments.file, pem));
@@ -53,8 +62,8 @@ Result<int> key_import(CommandContext& context, const KeyArguments& arguments) {
   SecretBuffer passphrase;
   const bool encrypted = pem_is_encrypted(pem_file);
   if (encrypted) {
-    VAULTFS_ASSIGN_OR_RETURN(
-        passphrase, obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true, false, arguments.file));
+    VAULTFS_ASSIGN_OR_RETURN(passphrase, obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true,
+                                                           false, arguments.file, kPassphraseOption));
   }
   if (!arguments.enable) {
     VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());

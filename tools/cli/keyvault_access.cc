@@ -56,7 +56,7 @@ Result<int> allow(CommandContext& context, const AccessArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_local(context, arguments.name));
   VAULTFS_ASSIGN_OR_RETURN(const Identity identity, machine->identities().find(arguments.identity));
   VAULTFS_RETURN_IF_ERROR(key_vault->allow({identity.id, identity.description(), permissions}, arguments.enforce));
-  VAULTFS_RETURN_IF_ERROR(machine->state().audit("keyvault.allow", arguments.name + " " + identity.id));
+  note_audit(*machine, "keyvault.allow", arguments.name + " " + identity.id);
   const json form = {{"name", arguments.name}, {"identity", identity.id}, {"permissions", permissions.names()}};
   print(context, form,
         [&] { std::printf("The key vault %s lets %s in.\n", arguments.name.c_str(), identity.description().c_str()); });
@@ -73,7 +73,7 @@ Result<int> deny(CommandContext& context, const AccessArguments& arguments) {
     id = identity.id;
   }
   VAULTFS_RETURN_IF_ERROR(key_vault->deny(id));
-  VAULTFS_RETURN_IF_ERROR(machine->state().audit("keyvault.deny", arguments.name + " " + id));
+  note_audit(*machine, "keyvault.deny", arguments.name + " " + id);
   print(context, {{"name", arguments.name}, {"identity", id}}, [&] {
     std::printf("The key vault %s lets %s in no more: a revocation for every vault that uses it so.\n",
                 arguments.name.c_str(), id.c_str());

@@ -34,8 +34,9 @@ Result<int> create(CommandContext& context, const CreateArguments& arguments) {
   const bool protect = arguments.with_passphrase || !arguments.passphrase_file.empty() || arguments.passphrase_fd >= 0;
   if (protect) {
     options.protection = LocalProtection::passphrase;
-    VAULTFS_ASSIGN_OR_RETURN(passphrase, obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true,
-                                                           true, "the key vault " + arguments.name));
+    VAULTFS_ASSIGN_OR_RETURN(passphrase,
+                             obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true, true,
+                                               "the key vault " + arguments.name, "--new-passphrase"));
   }
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VAULTFS_RETURN_IF_ERROR(machine->key_vaults().create(arguments.name, options, protect ? &passphrase : nullptr));
@@ -174,7 +175,7 @@ Result<int> add(CommandContext& context, const AddArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const ProviderOptions options, parse_provider_options(arguments.options));
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VAULTFS_RETURN_IF_ERROR(machine->registry().add(arguments.name, arguments.provider, options));
-  VAULTFS_RETURN_IF_ERROR(machine->state().audit("keyvault.add", arguments.name + " " + arguments.provider));
+  note_audit(*machine, "keyvault.add", arguments.name + " " + arguments.provider);
   print(context, {{"name", arguments.name}, {"provider", arguments.provider}}, [&] {
     std::printf("Registered the key vault %s (%s). Try it with: vaultctl keyvault show %s\n", arguments.name.c_str(),
                 arguments.provider.c_str(), arguments.name.c_str());
@@ -189,8 +190,7 @@ std::string needing_text(const std::string& name, const std::vector<VaultImpact>
     text += impact.reachable
                 ? std::to_string(impact.versions.size()) + " key versions, " + std::to_string(impact.recovery_points) +
                       " recovery points"
-                : "can't be asked (" + std::string(error_name(impact.problem.code)) +
-                      "), so it counts as needing them; `vaultctl vault forget` drops a vault that is gone";
+                : unreachable_text(impact) + ", so it counts as needing them; " + unreachable_advice(impact);
   }
   return text + "\nThis machine could not open them any more. To do it all the same: --override " + name;
 }
@@ -207,11 +207,15 @@ Result<int> remove(CommandContext& context, const AddArguments& arguments) {
   if (!needing.empty() && !overridden) {
     return Error{ErrorCode::KeyVaultInUse, needing_text(arguments.name, needing)};
   }
+  VAULTFS_ASSIGN_OR_RETURN(const KeyVaultRegistry::Entry entry, machine->registry().find(arguments.name));
+  if (overridden) VAULTFS_RETURN_IF_ERROR(machine->state().audit("keyvault.remove.override", arguments.name));
   VAULTFS_RETURN_IF_ERROR(machine->registry().remove(arguments.name));
-  VAULTFS_RETURN_IF_ERROR(
-      machine->state().audit(overridden ? "keyvault.remove.override" : "keyvault.remove", arguments.name));
+  if (!overridden) note_audit(*machine, "keyvault.remove", arguments.name);
   print(context, {{"name", arguments.name}, {"overridden", overridden}}, [&] {
-    std::printf("Removed %s from this machine. The key vault itself was not touched.\n", arguments.name.c_str());
+    std::printf(entry.provider == kLocalProvider ? "Deleted the empty local key vault %s.\n"
+                                                 : "Removed %s from this machine. The key vault itself was not "
+                                                   "touched.\n",
+                arguments.name.c_str());
   });
   return 0;
 }

@@ -24,9 +24,9 @@ Result<int> recover_by_file(CommandContext& context, const RecoverArguments& arg
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   const auto path = std::filesystem::absolute(arguments.vault).lexically_normal();
   VAULTFS_ASSIGN_OR_RETURN(const VaultGlance glance, glance_at_vault(posix_env(), path));
-  VAULTFS_ASSIGN_OR_RETURN(
-      const SecretBuffer passphrase,
-      obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true, false, "the recovery file"));
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer passphrase,
+                           obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true, false,
+                                             "the recovery file", "--recovery-passphrase"));
   VAULTFS_ASSIGN_OR_RETURN(
       const RecoveryKeys keys,
       read_recovery_file(posix_env(), std::filesystem::absolute(arguments.recovery_file), passphrase));
@@ -113,9 +113,10 @@ void add_recover_command(CLI::App& group, CommandContext& context) {
                       "with the escrow key, on a machine that does not know the vault: its root key's fingerprint");
   command->add_flag("--accept-older", arguments->accept_older,
                     "with --fingerprint: accept a copy that is older than what this machine has seen");
-  command->add_option("--passphrase-file", arguments->passphrase_file,
+  command->add_option("--passphrase-file,--recovery-passphrase-file", arguments->passphrase_file,
                       "file with the passphrase of the recovery file or of the escrow key");
-  command->add_option("--passphrase-fd", arguments->passphrase_fd, "open descriptor to read it from");
+  command->add_option("--passphrase-fd,--recovery-passphrase-fd", arguments->passphrase_fd,
+                      "open descriptor to read it from");
   on_run(*command, context, [&context, arguments] { return recover(context, *arguments); });
 }
 

@@ -49,8 +49,10 @@ Result<int> verify(CommandContext& context, const std::string& vault, bool keyle
   }
   print(context, form, [&form] { print_verify(form); });
   if (form["damage"].empty()) return 0;
-  return Error{ErrorCode::DamageFound,
-               std::to_string(form["damage"].size()) + " damaged places; undamaged items stay readable"};
+  // The report is out already: stdout has one JSON object.
+  std::fprintf(stderr, "vaultctl: %s: %zu damaged places; undamaged items stay readable\n",
+               std::string(error_name(ErrorCode::DamageFound)).c_str(), form["damage"].size());
+  return error_exit_code(ErrorCode::DamageFound);
 }
 
 std::vector<std::string> job_row(const json& job) {

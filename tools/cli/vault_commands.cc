@@ -1,4 +1,4 @@
-// vaultctl vault create|show|trust|forget
+// vaultctl vault create|show|trust
 
 #include <sys/stat.h>
 
@@ -8,13 +8,14 @@
 #include "tools/cli/command_context.h"
 #include "tools/cli/pem_file.h"
 #include "tools/cli/text_output.h"
-#include "vaultmeta/machine_resolver.h"
 #include "vaultmeta/vault.h"
 
 namespace vaultfs {
 namespace {
 
 using nlohmann::json;
+
+constexpr const char* kRecoveryPassphrase = "--recovery-passphrase";
 
 struct CreateArguments {
   std::string vault, key, identity = "system", region, recovery_file, passphrase_file, escrow_key;
@@ -38,6 +39,18 @@ void warn_of_same_disk(Machine& machine, const KeyRef& key, const std::filesyste
                key.key_vault.c_str(), key.key_vault.c_str(), key.key.c_str());
 }
 
+// The recovery file's passphrase. The general options name it too where no key vault could be meant by them.
+Result<SecretBuffer> recovery_passphrase(const CommandContext& context, const CreateArguments& arguments) {
+  const bool given = !arguments.passphrase_file.empty() || arguments.passphrase_fd >= 0;
+  const MachineOptions& general = context.machine_options;
+  if (!given && arguments.key.empty()) {
+    return obtain_passphrase(general.passphrase_file, general.passphrase_fd, true, true, "the recovery file",
+                             kRecoveryPassphrase);
+  }
+  return obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true, true, "the recovery file",
+                           kRecoveryPassphrase);
+}
+
 Result<int> create_vault(CommandContext& context, const CreateArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VaultCreateOptions options;
@@ -55,8 +68,7 @@ Result<int> create_vault(CommandContext& context, const CreateArguments& argumen
   SecretBuffer passphrase;
   if (!arguments.recovery_file.empty()) {
     options.recovery_file = std::filesystem::absolute(arguments.recovery_file);
-    VAULTFS_ASSIGN_OR_RETURN(passphrase, obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true,
-                                                           true, "the recovery file"));
+    VAULTFS_ASSIGN_OR_RETURN(passphrase, recovery_passphrase(context, arguments));
     options.recovery_passphrase = &passphrase;
   }
   VAULTFS_ASSIGN_OR_RETURN(const VaultCreated created, Vault::create(machine->for_vault(), options));
@@ -80,6 +92,7 @@ Result<int> show_vault(CommandContext& context, const std::string& vault) {
     // Without its key something can still be told.
     auto glance = glance_at_vault(posix_env(), std::filesystem::absolute(vault).lexically_normal());
     if (!glance.ok() || is_integrity_error(result.code())) return std::move(result).error();
+    if (context.json) return std::move(result).error();  // stdout has the error's object and nothing else
     std::fprintf(
         stderr,
         "vaultctl: note: the vault can't be opened now; this is what its clear header says, not authenticated\n");
@@ -135,28 +148,6 @@ Result<int> trust(CommandContext& context, const std::string& vault, const std::
   return 0;
 }
 
-Result<int> forget(CommandContext& context, const std::string& vault) {
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> registrations, machine->state().registrations());
-  const auto path = std::filesystem::absolute(vault).lexically_normal();
-  for (const Registration& registration : registrations) {
-    if (registration.path != path && to_hex(registration.vault.view()) != vault) continue;
-    VAULTFS_RETURN_IF_ERROR(machine->state().forget_vault(registration.vault));
-    VAULTFS_RETURN_IF_ERROR(dismiss_vault(machine->registry(), machine->identities(), registration.vault));
-    VAULTFS_RETURN_IF_ERROR(machine->state().audit("vault.forget", to_hex(registration.vault.view())));
-    print(context, {{"id", to_hex(registration.vault.view())}}, [&] {
-      std::printf(
-          "Forgot %s: its keys may be disabled now without asking it, and its own identity is gone. The vault itself "
-          "was not "
-          "touched.\n",
-          registration.path.c_str());
-    });
-    return 0;
-  }
-  return Error{ErrorCode::VaultNotFound,
-               "this machine knows no vault at " + path.string() + "; name its path or its id"};
-}
-
 }  // namespace
 
 void add_vault_commands(CLI::App& app, CommandContext& context) {
@@ -177,8 +168,9 @@ void add_vault_commands(CLI::App& app, CommandContext& context) {
   create->add_option("--recovery-file", arguments->recovery_file,
                      "write the machine-bound keys to this file, under a passphrase");
   create->add_flag("--no-recovery", arguments->no_recovery, "accept that the vault is lost with this machine's keys");
-  create->add_option("--passphrase-file", arguments->passphrase_file, "file with the recovery file's passphrase");
-  create->add_option("--passphrase-fd", arguments->passphrase_fd, "open descriptor to read it from");
+  const std::string option = kRecoveryPassphrase;
+  create->add_option(option + "-file", arguments->passphrase_file, "file with the recovery file's passphrase");
+  create->add_option(option + "-fd", arguments->passphrase_fd, "open descriptor to read it from");
   create->add_option("--escrow-key", arguments->escrow_key,
                      "PEM file of an RSA public key whose private half, kept offline, opens the vault too");
   on_run(*create, context, [&context, arguments] { return create_vault(context, *arguments); });
@@ -202,9 +194,7 @@ void add_vault_commands(CLI::App& app, CommandContext& context) {
 
   add_recover_command(*group, context);
 
-  CLI::App* forgotten = group->add_subcommand("forget", "Drop a vault that is gone from this machine's list");
-  forgotten->add_option("VAULT", arguments->vault, "its path or id")->required();
-  on_run(*forgotten, context, [&context, arguments] { return forget(context, arguments->vault); });
+  add_forget_command(*group, context);
 }
 
 }  // namespace vaultfs

@@ -1,4 +1,6 @@
 #include <filesystem>
+#include <optional>
+#include <utility>
 
 #include "fs/session.h"
 #include "tools/cli/command_context.h"
@@ -8,6 +10,32 @@
 
 namespace vaultfs {
 namespace {
+
+// The machine's key vaults, spoken to as one identity whatever the vault's own is.
+class SpeaksAs final : public KeyVaultResolver {
+ public:
+  SpeaksAs(KeyVaultResolver& machine, std::string identity) : machine_(machine), identity_(std::move(identity)) {}
+  Result<std::shared_ptr<KeyVault>> open(const std::string& key_vault, const VaultIdentity& as) override {
+    return machine_.open(key_vault, {as.vault, identity_});
+  }
+  Result<Located> locate(const std::string& version, const VaultIdentity& as, Reach reach) override {
+    return machine_.locate(version, {as.vault, identity_}, reach);
+  }
+  Status check_identity(const VaultIdentity& as) override { return machine_.check_identity(as); }
+
+ private:
+  KeyVaultResolver& machine_;
+  const std::string identity_;
+};
+
+// The identity that is to take the place of one that was taken away, if that is what was asked for: with the old one
+// the vault can't even be opened.
+std::string replacing_identity(const VaultRequest& request, const Error& failure) {
+  const bool taken_away = failure.code == ErrorCode::IdentityNotFound || failure.code == ErrorCode::IdentityDisabled ||
+                          failure.code == ErrorCode::KeyRevoked;
+  if (request.verb != "encryption.set" || !taken_away) return "";
+  return request.arguments.value("identity", "");
+}
 
 // Opens the vault in this process, does the work, closes it.
 Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::path& vault, VaultRequest& request,
@@ -19,7 +47,15 @@ Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::
   options.vault.allow_unverified = request.allow_unverified;
   options.vault.lock_wait_seconds = context.wait_seconds;
   options.background = false;
-  VAULTFS_ASSIGN_OR_RETURN(auto session, Session::open(machine->for_vault(), options));
+  std::optional<SpeaksAs> replacing;
+  auto opened = Session::open(machine->for_vault(), options);
+  if (!opened.ok()) {
+    const std::string identity = replacing_identity(request, opened.error());
+    if (identity.empty()) return std::move(opened).error();
+    replacing.emplace(machine->resolver(), identity);
+    opened = Session::open({machine->env(), machine->state(), machine->platform_keys(), *replacing}, options);
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const auto session, std::move(opened));
   for (const std::string& note : session->vault().opening_notes())
     std::fprintf(stderr, "vaultctl: note: %s\n", note.c_str());
   const RequestContext handler_context{*session, *machine, ::getuid(), {}, [&line, &request](const Progress& now) {
@@ -61,6 +97,13 @@ void print(const CommandContext& context, const nlohmann::json& form, const std:
   } else {
     text();
   }
+}
+
+void note_audit(Machine& machine, const std::string& what, const std::string& detail) {
+  const Status audited = machine.state().audit(what, detail);
+  if (audited.ok()) return;
+  std::fprintf(stderr, "vaultctl: warning: done, but not in the machine's audit log (%s %s): %s: %s\n", what.c_str(),
+               detail.c_str(), std::string(error_name(audited.code())).c_str(), audited.error().message.c_str());
 }
 
 void on_run(CLI::App& command, CommandContext& context, std::function<Result<int>()> body) {

@@ -8,9 +8,17 @@ using nlohmann::json;
 
 json time_to_json(UnixNanos time) {
   if (time.value == 0) return nullptr;
-  const auto seconds = static_cast<std::time_t>(time.seconds());
+  return seconds_to_json(time.seconds());
+}
+
+json seconds_to_json(std::int64_t unix_seconds) {
+  const auto seconds = static_cast<std::time_t>(unix_seconds);
   std::tm parts{};
-  ::gmtime_r(&seconds, &parts);
+  constexpr int kTmYearOfZero = -1900;
+  constexpr int kTmYearOf9999 = 9999 - 1900;
+  if (::gmtime_r(&seconds, &parts) == nullptr || parts.tm_year < kTmYearOfZero || parts.tm_year > kTmYearOf9999) {
+    return nullptr;
+  }
   char text[32];
   if (std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts) == 0) return nullptr;
   return std::string(text);

@@ -14,6 +14,8 @@ namespace vaultfs {
 // How the engine's structures look in JSON (docs/cli.md). Times are RFC 3339 in UTC, or null where there is none.
 
 [[nodiscard]] nlohmann::json time_to_json(UnixNanos time);
+// Key vaults date to years that nanoseconds can't reach. Null beyond the years 0 to 9999, which RFC 3339 has.
+[[nodiscard]] nlohmann::json seconds_to_json(std::int64_t unix_seconds);
 [[nodiscard]] nlohmann::json error_to_json_form(const Error& error);  // {"name","message"}
 [[nodiscard]] nlohmann::json to_json(const JobInfo& job);
 [[nodiscard]] nlohmann::json to_json(const PointInfo& point);

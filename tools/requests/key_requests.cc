@@ -1,5 +1,6 @@
 #include "tools/requests/key_requests.h"
 
+#include <algorithm>
 #include <limits>
 #include <optional>
 
@@ -20,6 +21,18 @@ Result<std::optional<std::uint32_t>> number_argument(const json& arguments, cons
 }
 
 }  // namespace
+
+EncryptionStatus encryption_status(Vault& vault) {
+  EncryptionStatus status = vault.custody().status();
+  if (!vault.read_only()) return status;
+  const std::vector<JobInfo> jobs = vault.catalogue().jobs();
+  const auto newest =
+      std::find_if(jobs.rbegin(), jobs.rend(), [](const JobInfo& job) { return job.kind == JobKind::key_update; });
+  if (newest != jobs.rend() && newest->state == JobState::failed) {
+    status.last_update_status = "Failed: " + newest->detail;
+  }
+  return status;
+}
 
 Result<json> key_rewrap(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const bool drop_retiring, flag_argument(arguments, "drop_retiring"));

@@ -46,7 +46,7 @@ Result<json> reencrypt(const RequestContext& context, const json& arguments, std
 Result<json> encryption_show(const RequestContext& context, const json& /*arguments*/,
                              std::vector<UniqueFd>& /*files*/) {
   Vault& vault = context.session.vault();
-  const EncryptionStatus status = vault.custody().status();
+  const EncryptionStatus status = encryption_status(vault);
   json form = to_json(status);
   json epochs = json::array();
   std::vector<EpochUse> uses = vault.segments().epochs();

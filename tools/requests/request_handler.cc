@@ -9,6 +9,7 @@
 #include "fs/restore.h"
 #include "tools/requests/json_forms.h"
 #include "tools/requests/key_requests.h"
+#include "vaultmeta/vault_registration.h"
 
 namespace vaultfs {
 namespace {
@@ -42,7 +43,7 @@ Result<json> vault_show(const RequestContext& context, const json& /*arguments*/
               {"logical_bytes", statistics.logical_bytes},
               {"dirty_bytes", statistics.dirty_bytes},
               {"items", items},
-              {"encryption", to_json(vault.custody().status())},
+              {"encryption", to_json(encryption_status(vault))},
               {"notes", vault.opening_notes()}};
 }
 
@@ -55,20 +56,6 @@ Result<json> encryption_refresh(const RequestContext& context, const json& /*arg
   return form;
 }
 
-// The custody keeps the registration in step with the keys; here only that there is one, and where the vault lies.
-Status ensure_registered(const RequestContext& context) {
-  Vault& vault = context.session.vault();
-  MachineState& state = context.machine.state();
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> known, state.registrations());
-  const VaultId id = vault.header().id;
-  if (std::any_of(known.begin(), known.end(), [&id](const Registration& one) { return one.vault == id; })) {
-    return state.change_registration(id, [&vault](Registration& one) { one.path = vault.path(); });
-  }
-  const EncryptionStatus status = vault.custody().status();
-  return state.register_vault(
-      {id, vault.path(), status.settings.key_vault, status.settings.key, needed_keys(status.versions)});
-}
-
 Result<json> encryption_set(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const std::string text, optional_text_argument(arguments, "key"));
   VAULTFS_ASSIGN_OR_RETURN(const std::string identity, optional_text_argument(arguments, "identity"));
@@ -78,7 +65,9 @@ Result<json> encryption_set(const RequestContext& context, const json& arguments
   }
   if (text.empty() && identity.empty()) return Error{ErrorCode::Usage, "give --key KEYREF or --identity NAME"};
   Vault& vault = context.session.vault();
-  VAULTFS_RETURN_IF_ERROR(ensure_registered(context));
+  // The custody keeps the registration in step with the keys; here only that there is one.
+  VAULTFS_RETURN_IF_ERROR(
+      ensure_registered(context.machine.state(), vault.header().id, vault.path(), vault.custody().status()));
   if (!identity.empty()) {
     VAULTFS_RETURN_IF_ERROR(vault.custody().set_identity(identity));
     return to_json(vault.custody().status());

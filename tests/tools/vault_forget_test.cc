@@ -1,0 +1,105 @@
+#include "tools/cli/vault_forget.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+
+#include "tests/support/scratch_directory.h"
+#include "tools/machine.h"
+#include "vaultmeta/vault.h"
+
+namespace vaultfs {
+namespace {
+
+// A machine and a platform-managed vault on it.
+class VaultForgetTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto machine = Machine::open({scratch_ / "home", {}, -1, false});
+    ASSERT_TRUE(machine.ok()) << machine.error().message;
+    machine_ = std::move(*machine);
+    id_ = make_vault();
+  }
+  VaultId make_vault() {
+    VaultCreateOptions options;
+    options.path = vault();
+    options.no_recovery = true;
+    const auto created = Vault::create(machine_->for_vault(), options);
+    EXPECT_TRUE(created.ok()) << created.error().message;
+    return created.ok() ? created->id : VaultId();
+  }
+  [[nodiscard]] std::filesystem::path vault() const { return scratch_ / "vault"; }
+  [[nodiscard]] Result<ForgetChoice> choose(const std::string& name) {
+    return choose_vault_to_forget(machine_->state(), machine_->env(), name);
+  }
+  // Another vault that was registered at the same path and is gone.
+  VaultId register_gone(std::byte mark) {
+    Registration gone = *machine_->state().registration(id_).value();
+    gone.vault.mutable_view()[0] = mark;
+    EXPECT_TRUE(machine_->state().register_vault(gone).ok());
+    return gone.vault;
+  }
+
+  ScratchDirectory scratch_;
+  std::unique_ptr<Machine> machine_;
+  VaultId id_;
+};
+
+TEST_F(VaultForgetTest, AVaultThatIsThereIsForgottenByOverrideOnly) {
+  for (const std::string& name : {vault().string(), to_hex(id_.view())}) {
+    const auto choice = choose(name);
+    ASSERT_TRUE(choice.ok()) << choice.error().message;
+    EXPECT_EQ(choice->vault, id_);
+    ASSERT_TRUE(choice->refusal.has_value()) << name;
+    EXPECT_EQ(choice->refusal->code, ErrorCode::VaultExists);
+    EXPECT_NE(choice->refusal->message.find(to_hex(id_.view())), std::string::npos);
+  }
+}
+
+// Whichever id comes first in the list: the one that is gone is meant.
+TEST_F(VaultForgetTest, TheOneThatIsGoneIsMeantThoughAnotherLiesThereNow) {
+  for (const std::byte mark : {std::byte{0}, std::byte{0xff}}) {
+    const VaultId gone = register_gone(mark);
+    ASSERT_NE(gone, id_);
+    const auto choice = choose(vault());
+    ASSERT_TRUE(choice.ok()) << choice.error().message;
+    EXPECT_EQ(choice->vault, gone);
+    EXPECT_FALSE(choice->refusal);
+    ASSERT_TRUE(machine_->state().forget_vault(gone).ok());
+  }
+  register_gone(std::byte{0});
+  register_gone(std::byte{0xff});
+  EXPECT_EQ(choose(vault()).code(), ErrorCode::Usage) << "two are gone: name one by its id";
+}
+
+TEST_F(VaultForgetTest, AVaultThatIsGoneIsFoundByPathAndId) {
+  std::filesystem::rename(vault(), scratch_ / "moved");
+  for (const std::string& name : {vault().string(), to_hex(id_.view())}) {
+    const auto choice = choose(name);
+    ASSERT_TRUE(choice.ok()) << choice.error().message;
+    EXPECT_EQ(choice->vault, id_);
+    EXPECT_FALSE(choice->refusal);
+  }
+  // Where it is now it is still there, whatever the list says.
+  const auto moved = choose(scratch_ / "moved");
+  ASSERT_TRUE(moved.ok()) << moved.error().message;
+  EXPECT_TRUE(moved->refusal.has_value());
+  EXPECT_EQ(choose(scratch_ / "nowhere").code(), ErrorCode::VaultNotFound);
+  EXPECT_EQ(choose(std::string(32, '0')).code(), ErrorCode::VaultNotFound);
+}
+
+TEST_F(VaultForgetTest, ADamagedRegistrationKeepsNoOtherFromBeingForgotten) {
+  const VaultId other = register_gone(std::byte{0});
+  std::filesystem::resize_file(scratch_ / "home" / "vaults" / (to_hex(other.view()) + ".json"), 3);
+  EXPECT_EQ(choose(vault()).code(), ErrorCode::DamagedMachineState);
+  EXPECT_EQ(choose(to_hex(id_.view()))->refusal->code, ErrorCode::VaultExists);
+  std::filesystem::remove_all(vault());
+  EXPECT_FALSE(choose(to_hex(id_.view()))->refusal);
+  const auto damaged = choose(to_hex(other.view()));
+  ASSERT_TRUE(damaged.ok());
+  EXPECT_EQ(damaged->refusal->code, ErrorCode::DamagedMachineState) << "what can't be looked at wants an override";
+}
+
+}  // namespace
+}  // namespace vaultfs

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/env.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "vaultmeta/machine_state.h"
+
+namespace vaultfs {
+
+// Which vault `vault forget NAME` means.
+struct ForgetChoice {
+  VaultId vault;
+  std::string description;       // for people: its path
+  std::optional<Error> refusal;  // why only an override may do it: VaultExists, DamagedMachineState
+};
+
+// `name` is a vault's id or a path. Of the vaults registered at a path the one that is gone is meant, though another
+// lies there now. VaultNotFound; Usage if several are gone that lay there.
+[[nodiscard]] Result<ForgetChoice> choose_vault_to_forget(MachineState& state, Env& env, const std::string& name);
+
+}  // namespace vaultfs
