@@ -12,6 +12,7 @@ constexpr std::uint64_t kReadAheadFileBytes = 4ULL * kChunkBytes;
 // A reader is sequential after that many reads in a row; several requests of one may arrive out of order.
 constexpr std::uint32_t kSequentialRun = 2;
 constexpr std::uint64_t kReorderBytes = 2ULL * kChunkBytes;
+constexpr std::uint64_t kReorderedReads = 32;
 constexpr std::uint64_t kMaxAheadChunks = 8;
 
 Error behind_end() { return {ErrorCode::OutOfRange, "nothing more follows in the file"}; }
@@ -106,8 +107,11 @@ void TreeEngine::read_ahead(const InodePointer& inode, std::uint64_t offset, std
   std::uint64_t last = 0;
   {
     const std::lock_guard lock(streams->mutex);
+    // As far as requests that are under way together can overtake each other: a random read of a few KiB must not pass
+    // for a stream's next one because it hits its neighbourhood.
+    const std::uint64_t reorder = std::min(kReorderBytes, kReorderedReads * length);
     const auto follows = [&](const ReadStreams::Stream& stream) {
-      return stream.used != 0 && offset <= stream.next + kReorderBytes && offset + length + kReorderBytes > stream.next;
+      return stream.used != 0 && offset <= stream.next + reorder && offset + length + reorder > stream.next;
     };
     auto stream = std::find_if(streams->streams.begin(), streams->streams.end(), follows);
     if (stream == streams->streams.end()) {
