@@ -94,12 +94,17 @@ Result<Pkcs8Handle> decrypt(const PemBlock& block, const SecretBuffer* passphras
   return info;
 }
 
+Result<Bio> open_pem(ByteView pem) {
+  if (pem.size() > kMaxPemBytes) return not_a_key("is larger than 64 KiB");
+  Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  if (bio == nullptr) return openssl_error(ErrorCode::InvalidArgument, "the PEM file cannot be read");
+  return bio;
+}
+
 }  // namespace
 
 Result<Pkcs8Handle> read_pkcs8_pem(ByteView pem, const SecretBuffer* passphrase) {
-  if (pem.size() > kMaxPemBytes) return not_a_key("is larger than 64 KiB");
-  const Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  if (bio == nullptr) return openssl_error(ErrorCode::InvalidArgument, "the PEM file cannot be read");
+  VAULTFS_ASSIGN_OR_RETURN(const Bio bio, open_pem(pem));
   for (;;) {
     PemBlock block;
     if (!block.read(bio.get())) {
@@ -125,9 +130,7 @@ Result<Pkcs8Handle> read_pkcs8_pem(ByteView pem, const SecretBuffer* passphrase)
 }
 
 Result<Bytes> read_public_pem(ByteView pem) {
-  if (pem.size() > kMaxPemBytes) return not_a_key("is larger than 64 KiB");
-  const Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
-  if (bio == nullptr) return openssl_error(ErrorCode::InvalidArgument, "the PEM file cannot be read");
+  VAULTFS_ASSIGN_OR_RETURN(const Bio bio, open_pem(pem));
   for (;;) {
     PemBlock block;
     if (!block.read(bio.get())) {

@@ -63,15 +63,7 @@ Result<Identity> Identity::decode(std::string_view json, const std::string& path
   identity.created_unix_seconds = members.integer("created");
   identity.enabled = members.boolean("enabled");
   if (!members.failed() && !is_identity_id(identity.id)) members.fail("\"id\" is not 32 hexadecimal digits");
-  const auto options = state.find("options");
-  if (options == state.end() || !options->is_object()) {
-    members.fail("member \"options\" is missing or no object");
-  } else {
-    for (const auto& [option, value] : options->items()) {
-      if (!value.is_string()) members.fail("an option is not a text");
-      if (!members.failed()) identity.options.emplace(option, value.get<std::string>());
-    }
-  }
+  identity.options = members.texts("options");
   VAULTFS_ASSIGN_OR_RETURN(identity.vault, decode_vault(state, members));
   if (identity.vault.has_value() != (identity.name == kSystemIdentity)) members.fail("its name and its vault disagree");
   VAULTFS_RETURN_IF_ERROR(members.finish());

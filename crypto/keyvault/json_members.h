@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -54,6 +55,19 @@ class JsonMembers {
     Bytes bytes;
     if (!failed() && !from_base64(value, bytes)) return wrong<Bytes>(name, "base64");
     return bytes;
+  }
+
+  // A member that is an object of texts only: options of a provider or an identity.
+  std::map<std::string, std::string> texts(const char* name) {
+    std::map<std::string, std::string> all;
+    const nlohmann::json* member = find(name);
+    if (member == nullptr) return all;
+    if (!member->is_object()) return wrong<std::map<std::string, std::string>>(name, "an object of texts");
+    for (const auto& [key, value] : member->items()) {
+      if (!value.is_string()) return wrong<std::map<std::string, std::string>>(name, "an object of texts");
+      all.emplace(key, value.get_ref<const std::string&>());
+    }
+    return all;
   }
 
   // Null (and the error is set) unless the member is an array.

@@ -208,7 +208,7 @@ bool JsonReader::escape(LockedText& out) {
 }
 
 std::optional<char32_t> JsonReader::hex_unit() noexcept {
-  constexpr std::size_t kLength = 6;  // \uXXXX
+  constexpr std::size_t kLength = 6;  // a backslash, u and four hexadecimal digits
   if (rest_.size() < kLength || !rest_.starts_with("\\u")) return std::nullopt;
   std::uint32_t unit = 0;
   const char* const digits = rest_.data() + 2;

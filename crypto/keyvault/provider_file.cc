@@ -32,15 +32,7 @@ Result<ProviderFile> ProviderFile::decode(std::string_view json, const std::stri
   file.created_unix_seconds = members.integer("created");
   file.provider = members.text("provider");
   if (!members.failed() && file.name != name) members.fail("it belongs to a key vault of another name than " + name);
-  const auto options = state.find("options");
-  if (options == state.end() || !options->is_object()) {
-    members.fail("member \"options\" is missing or no object");
-  } else {
-    for (const auto& [option, value] : options->items()) {
-      if (!value.is_string()) members.fail("an option is not a text");
-      if (!members.failed()) file.options.emplace(option, value.get<std::string>());
-    }
-  }
+  file.options = members.texts("options");
   VAULTFS_RETURN_IF_ERROR(members.finish());
   return file;
 }

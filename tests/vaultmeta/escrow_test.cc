@@ -9,7 +9,7 @@
 #include <set>
 
 #include "crypto/hash.h"
-#include "tests/support/custody_world.h"
+#include "tests/vaultmeta/custody_steps.h"
 #include "vaultmeta/kek_access.h"
 
 namespace vaultfs {
@@ -57,14 +57,6 @@ Refusal open_by_escrow(CustodyWorld& world, const RsaKey& key = escrow_key()) {
   EXPECT_EQ((*opened)->root_mac("label", bytes_of("message")).value(),
             world.custody->root_mac("label", bytes_of("message")).value());
   return kOpens;
-}
-
-void refresh(CustodyWorld& world) { ASSERT_OK(world.custody->refresh()); }
-
-void complete_backup(CustodyWorld& world) {
-  const Lsn begun = world.host->next_lsn();
-  world.host->lsn = Lsn(begun.value + 10);
-  ASSERT_OK(world.custody->job_completed(JobNumber(1), begun));
 }
 
 void with_repaired_digest(CustodyWorld& world, const Env::Path& file, Bytes bytes) {

@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/support/custody_world.h"
+#include "tests/vaultmeta/custody_steps.h"
 
 namespace vaultfs {
 namespace {
@@ -25,11 +25,6 @@ void create_numbered(CustodyWorld& world) {
 
 Status set_key(CustodyWorld& world, const std::string& key) {
   return world.custody->set_key(KeyRef::parse(key).value());
-}
-
-void complete_backup(CustodyWorld& world) {
-  world.host->lsn = world.host->lsn.next();
-  ASSERT_TRUE(world.custody->job_completed(JobNumber(1), world.host->lsn).ok());
 }
 
 std::vector<std::string> needed(const CustodyWorld& world) {
