@@ -8,7 +8,7 @@
 
 namespace vaultfs {
 
-inline constexpr std::size_t kLeafBytes = 32 * 1024;
+inline constexpr std::size_t kLeafBytes = std::size_t{32} * 1024;
 
 // The identity of a chunk or map page: HMAC-SHA-256(id_key, type u8 ‖ length u64 ‖ SHA-256 of each 32 KiB leaf).
 // The last leaf may be shorter; empty content has no leaf. Leaves are independent, so that a multi-buffer engine can

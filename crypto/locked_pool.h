@@ -19,8 +19,8 @@ namespace vaultfs {
 // RLIMIT_MEMLOCK is 8 MiB for ordinary users.
 class LockedPool {
  public:
-  static constexpr std::size_t kArenaBytes = 1024 * 1024;
-  static constexpr std::size_t kLargestPooledBytes = 64 * 1024;
+  static constexpr std::size_t kArenaBytes = std::size_t{1024} * 1024;
+  static constexpr std::size_t kLargestPooledBytes = std::size_t{64} * 1024;
 
   // The process's pool. Never destroyed: OpenSSL frees its last blocks in an exit handler.
   [[nodiscard]] static LockedPool& instance();

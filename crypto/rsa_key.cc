@@ -21,8 +21,8 @@ using KeyHandle = OpensslHandle<EVP_PKEY, EVP_PKEY_free>;
 using KeyContext = OpensslHandle<EVP_PKEY_CTX, EVP_PKEY_CTX_free>;
 using Pkcs8 = OpensslHandle<PKCS8_PRIV_KEY_INFO, PKCS8_PRIV_KEY_INFO_free>;
 
-constexpr std::size_t kMaxDerBytes = 64 * 1024;
-constexpr std::size_t kOaepOverheadBytes = 2 * 32 + 2;  // RFC 8017 section 7.1.1: 2 hLen + 2
+constexpr std::size_t kMaxDerBytes = std::size_t{64} * 1024;
+constexpr std::size_t kOaepOverheadBytes = std::size_t{2} * 32 + 2;  // RFC 8017 section 7.1.1: 2 hLen + 2
 
 bool size_supported(unsigned bits) { return bits == 2048 || bits == 3072 || bits == 4096; }
 

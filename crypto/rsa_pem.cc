@@ -13,7 +13,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::size_t kMaxPemBytes = 64 * 1024;
+constexpr std::size_t kMaxPemBytes = std::size_t{64} * 1024;
 constexpr int kIterations = 600'000;
 // A file may ask for no more than this, so that it can't keep the machine busy for hours.
 constexpr long kMaxIterations = 20'000'000;

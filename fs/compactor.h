@@ -13,7 +13,7 @@ namespace vaultfs {
 
 // For so long the segments of a superseded manifest stay, so that a copy of the vault that is being taken, or was just
 // taken, has what its points need.
-inline constexpr std::int64_t kSupersededGraceSeconds = 24 * 3600;
+inline constexpr std::int64_t kSupersededGraceSeconds = std::int64_t{24} * 3600;
 
 // Gives back the space of what was overwritten and removed since the last recovery point, and of what a re-encryption
 // has moved: segments that no point needs and that hold little of what the working tree needs.

@@ -11,7 +11,7 @@ namespace vaultfs {
 class CutLock {
  public:
   CutLock() {
-    pthread_rwlockattr_t attributes;
+    pthread_rwlockattr_t attributes{};
     pthread_rwlockattr_init(&attributes);
     pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
     if (pthread_rwlock_init(&lock_, &attributes) != 0) std::abort();

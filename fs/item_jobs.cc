@@ -9,7 +9,7 @@ namespace vaultfs {
 namespace {
 
 constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
-constexpr std::int64_t kRetryNanos = 15 * 60 * kNanosPerSecond;
+constexpr std::int64_t kRetryNanos = std::int64_t{15} * 60 * kNanosPerSecond;
 
 std::string describe(const Error& error) { return std::string(error_name(error.code)) + ": " + error.message; }
 
@@ -20,8 +20,8 @@ Error failed_meanwhile() {
 
 }  // namespace
 
-ItemJobs::ItemJobs(Vault& vault, WorkingTree& tree, KeyRefresher& refresher, const Options& options)
-    : vault_(vault), tree_(tree), refresher_(refresher), options_(options), publisher_(vault, refresher) {}
+ItemJobs::ItemJobs(Vault& vault, WorkingTree& tree, KeyRefresher& refresher, Options options)
+    : vault_(vault), tree_(tree), refresher_(refresher), options_(std::move(options)), publisher_(vault, refresher) {}
 
 ItemJobs::~ItemJobs() = default;
 
@@ -116,7 +116,7 @@ Error ItemJobs::end_harmless(JobInfo job, Error error) {
 }
 
 Result<CommitOutcome> ItemJobs::commit(const std::string& name) {
-  if (!std::ranges::count(tree_.item_names(), name)) {
+  if (std::ranges::count(tree_.item_names(), name) == 0) {
     return Error{ErrorCode::ItemNotFound, "the vault has no item of that name to commit"};
   }
   Item& item = item_of(name);

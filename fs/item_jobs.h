@@ -41,24 +41,26 @@ class ItemJobs final : public ChangeObserver {
     std::function<void()> before_cut = {};  // called before a point is cut, without locks that a checkpoint takes
   };
   // All must outlive it. REQUIRES: the owner's vault.
-  ItemJobs(Vault& vault, WorkingTree& tree, KeyRefresher& refresher, const Options& options);
+  ItemJobs(Vault& vault, WorkingTree& tree, KeyRefresher& refresher, Options options);
+  ItemJobs(const ItemJobs&) = delete;
+  ItemJobs& operator=(const ItemJobs&) = delete;
   ~ItemJobs() override;
 
   // Takes what the items hold now as work that waits for commit(). To be called once, after WorkingTree::start.
   void take_stock();
 
   // ChangeObserver. Cheap while a job runs: one shared lookup and one clock reading.
-  [[nodiscard]] Status before_change(const std::string& item) override;
-  void write_failed(const std::string& item, const Error& error) override;
+  [[nodiscard]] Status before_change(const std::string& name) override;
+  void write_failed(const std::string& name, const Error& error) override;
 
   // Cuts now, as asked for by a person. ItemNotFound, and whatever kept the work from being committed.
-  [[nodiscard]] Result<CommitOutcome> commit(const std::string& item);
+  [[nodiscard]] Result<CommitOutcome> commit(const std::string& name);
 
   // A job of its own for `backup run`: `read` gathers (other commits of the item may happen meanwhile), `apply` changes
   // the working tree in one go, then the item is committed. A failure ends the job as Failed with its reason.
   // REQUIRES: the caller holds SegmentStore::long_uses() shared from before the first chunk that `read` stores.
   using JobStep = std::function<Status(JobInfo& job)>;
-  [[nodiscard]] Result<CommitOutcome> run_backup(const std::string& item, const JobStep& read, const JobStep& apply);
+  [[nodiscard]] Result<CommitOutcome> run_backup(const std::string& name, const JobStep& read, const JobStep& apply);
 
   // Ends jobs that failed, adopts changes that no job covers, commits what is settled or older than max-job. Errors end
   // the job as Failed; the work is tried again after a quarter of an hour or at the next change.
@@ -106,7 +108,7 @@ class ItemJobs final : public ChangeObserver {
   [[nodiscard]] Result<CommitOutcome> cut(Item& item, Cause cause, std::optional<JobInfo> own);
   [[nodiscard]] Result<CommitOutcome> end_without_change(Item& item, Cause cause, std::optional<JobInfo> own,
                                                          Lsn accounted);
-  [[nodiscard]] std::optional<Running> take_running(Item& item, Lsn accounted);
+  [[nodiscard]] static std::optional<Running> take_running(Item& item, Lsn accounted);
   // The cut could not be taken: ends the job; the work stays in the working tree.
   Error fail_cut(Item& item, std::optional<JobInfo> own, Error error);
   // A job whose work another job's cut has taken along.

@@ -33,8 +33,8 @@ Result<std::unique_ptr<Session>> Session::open(const Vault::Machine& machine, co
   return std::unique_ptr<Session>(std::move(session));
 }
 
-OpenedSession::OpenedSession(const Options& options, std::unique_ptr<WorkingTree> tree, std::unique_ptr<Vault> vault)
-    : options_(options), vault_(std::move(vault)), tree_(std::move(tree)) {}
+OpenedSession::OpenedSession(Options options, std::unique_ptr<WorkingTree> tree, std::unique_ptr<Vault> vault)
+    : options_(std::move(options)), vault_(std::move(vault)), tree_(std::move(tree)) {}
 
 OpenedSession::~OpenedSession() {
   timers_.clear();

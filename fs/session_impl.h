@@ -25,7 +25,9 @@ class ReadOnlyObserver final : public ChangeObserver {
 // Session's one implementation. Timers are stopped before anything that they use goes away.
 class OpenedSession final : public Session {
  public:
-  OpenedSession(const Options& options, std::unique_ptr<WorkingTree> tree, std::unique_ptr<Vault> vault);
+  OpenedSession(Options options, std::unique_ptr<WorkingTree> tree, std::unique_ptr<Vault> vault);
+  OpenedSession(const OpenedSession&) = delete;
+  OpenedSession& operator=(const OpenedSession&) = delete;
   ~OpenedSession() override;
   // Connects tree and vault; as owner: refreshes the keys once, takes stock of the items, starts the timers.
   void start();

@@ -19,6 +19,8 @@ class SlotMemory {
   SlotMemory() = default;
   SlotMemory(SlotMemory&& other) noexcept
       : pool_(std::exchange(other.pool_, nullptr)), data_(std::exchange(other.data_, nullptr)) {}
+  SlotMemory(const SlotMemory&) = delete;
+  SlotMemory& operator=(const SlotMemory&) = delete;
   SlotMemory& operator=(SlotMemory&& other) noexcept {
     std::swap(pool_, other.pool_);
     std::swap(data_, other.data_);

@@ -36,6 +36,8 @@ namespace vaultfs {
 class TreeEngine final : public WorkingTree {
  public:
   explicit TreeEngine(const Options& options);
+  TreeEngine(const TreeEngine&) = delete;
+  TreeEngine& operator=(const TreeEngine&) = delete;
   ~TreeEngine() override;
 
   // TreeReplay (tree_replay.cc)
@@ -319,7 +321,7 @@ class TreeEngine final : public WorkingTree {
     std::uint64_t fragment_bytes = 0;
     std::optional<Error> failure;
   };
-  [[nodiscard]] InodeRecord record_of(const Inode& inode) const;
+  [[nodiscard]] static InodeRecord record_of(const Inode& inode);
   void cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_slots);
   void cut_tree(const InodePointer& directory, Cut& cut, bool keep_small_slots);
   // Waits for the cut's seals, stores its map pages, fills its records. Without locks.

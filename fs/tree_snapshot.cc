@@ -14,7 +14,7 @@ constexpr std::uint64_t kSmallSlotsBytes = 16ULL << 20;
 
 }  // namespace
 
-InodeRecord TreeEngine::record_of(const Inode& inode) const {
+InodeRecord TreeEngine::record_of(const Inode& inode) {
   InodeRecord record;
   record.number = inode.number;
   record.type = inode.type;

@@ -12,7 +12,7 @@ namespace {
 constexpr std::size_t kMaxRanges = 2048;
 
 // A write from this size on belongs to a stream, as a rule, that fills its chunk.
-constexpr std::size_t kStreamingBytes = 64 * 1024;
+constexpr std::size_t kStreamingBytes = std::size_t{64} * 1024;
 
 Error too_large() { return {ErrorCode::FileTooLarge, "a file has at most 1 PiB"}; }
 

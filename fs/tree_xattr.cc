@@ -11,7 +11,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::uint64_t kMaxExtendedBytes = 256 * 1024;  // names and values of one inode
+constexpr std::uint64_t kMaxExtendedBytes = std::uint64_t{256} * 1024;  // names and values of one inode
 constexpr std::uint32_t kPermissions = 0777;
 constexpr std::uint32_t kSetIdBits = S_ISUID | S_ISGID;
 constexpr const char* kCapability = "security.capability";

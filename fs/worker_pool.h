@@ -18,6 +18,8 @@ class WorkerPool {
 
   // 0: one per core.
   explicit WorkerPool(unsigned threads);
+  WorkerPool(const WorkerPool&) = delete;
+  WorkerPool& operator=(const WorkerPool&) = delete;
   ~WorkerPool() { stop(); }
   [[nodiscard]] std::size_t threads() const noexcept { return threads_.size(); }
 

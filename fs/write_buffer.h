@@ -36,6 +36,8 @@ class WriteBuffer {
     Reservation(WriteBuffer& buffer, std::uint64_t bytes) : buffer_(&buffer), left_(bytes) {}
     Reservation(Reservation&& other) noexcept
         : buffer_(std::exchange(other.buffer_, nullptr)), left_(std::exchange(other.left_, 0)) {}
+    Reservation(const Reservation&) = delete;
+    Reservation& operator=(const Reservation&) = delete;
     Reservation& operator=(Reservation&&) = delete;
     ~Reservation() {
       if (buffer_ != nullptr && left_ > 0) buffer_->release(left_);

@@ -61,6 +61,8 @@ class ContainerCipher {
                                                                      const ContainerHeader& header,
                                                                      ContainerKind expected_kind,
                                                                      ContainerNumber expected_number);
+  ContainerCipher(const ContainerCipher&) = delete;
+  ContainerCipher& operator=(const ContainerCipher&) = delete;
   ~ContainerCipher();
   // How many there are in this process. A vault whose keys were wiped has none.
   [[nodiscard]] static std::size_t alive() noexcept;

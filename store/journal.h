@@ -17,7 +17,7 @@ namespace vaultfs {
 // Whose entry it is (format.md, section 5).
 enum class JournalRoom : std::uint8_t { journal = 0, catalogue = 1, tree = 2 };
 
-inline constexpr std::size_t kMaxJournalEntryBytes = 4U * 1024 * 1024;
+inline constexpr std::size_t kMaxJournalEntryBytes = std::size_t{4} * 1024 * 1024;
 
 // The sealed log of what no checkpoint holds yet.
 //

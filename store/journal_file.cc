@@ -10,7 +10,7 @@ namespace vaultfs {
 namespace {
 
 // Sealed bytes are written when so many have come together, which bounds the memory of a great batch.
-constexpr std::size_t kWriteBytes = 4U * 1024 * 1024;
+constexpr std::size_t kWriteBytes = std::size_t{4} * 1024 * 1024;
 
 }  // namespace
 

@@ -8,7 +8,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::size_t kWindowBytes = 1024 * 1024;
+constexpr std::size_t kWindowBytes = std::size_t{1024} * 1024;
 constexpr std::size_t kRecordAlignment = 8;
 // No crash leaves valid record headers before damaged records without number; whoever forges them does not get to keep
 // a reader busy for ever.

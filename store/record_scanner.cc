@@ -5,7 +5,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::size_t kWindowBytes = 8 * 1024 * 1024;
+constexpr std::size_t kWindowBytes = std::size_t{8} * 1024 * 1024;
 constexpr std::size_t kAlignment = 8;
 
 }  // namespace

@@ -10,7 +10,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::size_t kPartBytes = 1024 * 1024;
+constexpr std::size_t kPartBytes = std::size_t{1024} * 1024;
 constexpr std::size_t kEndBytes = 8 + 8 + Digest::kSize;
 
 // What the caller's code for damaged form must not hide: who may read is another question than what is broken.

@@ -13,7 +13,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::uint64_t kIdentityLimitBytes = 64 * 1024;
+constexpr std::uint64_t kIdentityLimitBytes = std::uint64_t{64} * 1024;
 constexpr std::string_view kSuffix = ".json";
 constexpr std::string_view kSystemPrefix = "vault.";  // no name can have a dot
 

@@ -17,8 +17,8 @@ inline constexpr std::uint32_t kEntriesPerMapPage = 256;  // a page maps 256 MiB
 inline constexpr std::uint64_t kMapPageSpanBytes = std::uint64_t{kEntriesPerMapPage} * kChunkBytes;
 inline constexpr std::uint32_t kInlineChunks = 8;  // files of up to 8 MiB list their chunks themselves
 inline constexpr std::size_t kMaxNameBytes = 255;
-inline constexpr std::size_t kMaxTargetBytes = 4095;               // of a symlink (PATH_MAX without its NUL)
-inline constexpr std::size_t kMaxAttributeValueBytes = 64 * 1024;  // XATTR_SIZE_MAX
+inline constexpr std::size_t kMaxTargetBytes = 4095;  // of a symlink (PATH_MAX without its NUL)
+inline constexpr std::size_t kMaxAttributeValueBytes = std::size_t{64} * 1024;  // XATTR_SIZE_MAX
 inline constexpr std::uint64_t kMaxFileBytes = 1ULL << 50;
 
 enum class InodeType : std::uint8_t {

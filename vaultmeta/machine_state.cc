@@ -16,7 +16,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::uint64_t kMaxRegistrationBytes = 64 * 1024;
+constexpr std::uint64_t kMaxRegistrationBytes = std::uint64_t{64} * 1024;
 constexpr std::string_view kRegistrationSuffix = ".json";
 constexpr std::uint32_t kOthersMayWrite = 022;
 

@@ -16,7 +16,7 @@ constexpr std::string_view kLabel = "vaultfs/1 recovery file";
 constexpr std::size_t kIdBytes = 16;
 constexpr std::size_t kKeyBytes = 32;
 constexpr std::size_t kMaxKeys = 64;
-constexpr std::size_t kMaxFileBytes = 64 * 1024;
+constexpr std::size_t kMaxFileBytes = std::size_t{64} * 1024;
 
 Error damaged(const std::filesystem::path& path, const std::string& what) {
   return Error{ErrorCode::DamagedMachineState, path.string() + " is no intact recovery file: " + what};

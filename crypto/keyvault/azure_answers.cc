@@ -12,7 +12,7 @@ namespace vaultfs {
 namespace {
 
 constexpr std::size_t kPageLimit = 1000;
-constexpr std::int64_t kLongestLifetime = 7 * 86400;
+constexpr std::int64_t kLongestLifetime = std::int64_t{7} * 86400;
 
 Error unexpected(const std::string& what) {
   return {ErrorCode::KeyVaultUnavailable, "the answer is not an Azure Key Vault's: " + what};

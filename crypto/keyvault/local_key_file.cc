@@ -11,7 +11,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::uint64_t kKeyFileLimitBytes = 16 * 1024 * 1024;  // some 3,000 versions of 4096 bits
+constexpr std::uint64_t kKeyFileLimitBytes = std::uint64_t{16} * 1024 * 1024;  // some 3,000 versions of 4096 bits
 constexpr std::size_t kVersionIdDigits = 32;
 
 nlohmann::ordered_json optional_time(const std::optional<std::int64_t>& time) {

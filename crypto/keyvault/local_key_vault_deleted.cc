@@ -10,7 +10,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::int64_t kDaySeconds = 24 * 60 * 60;
+constexpr std::int64_t kDaySeconds = std::int64_t{24} * 60 * 60;
 
 }  // namespace
 

@@ -8,7 +8,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::int64_t kDaySeconds = 24 * 60 * 60;
+constexpr std::int64_t kDaySeconds = std::int64_t{24} * 60 * 60;
 
 bool is_due(const LocalKeyFile& file, std::int64_t now) {
   return file.rotation_policy && file.rotation_policy->due(file.oldest_first().back()->info, now);

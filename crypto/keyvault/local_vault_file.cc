@@ -7,7 +7,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::uint64_t kVaultFileLimitBytes = 1024 * 1024;
+constexpr std::uint64_t kVaultFileLimitBytes = std::uint64_t{1024} * 1024;
 constexpr std::int64_t kMinRetentionDays = 7;
 constexpr std::int64_t kMaxRetentionDays = 90;
 constexpr std::string_view kMachineKey = "machine-key";

@@ -11,7 +11,7 @@ namespace vaultfs {
 namespace {
 
 constexpr std::int64_t kFormat = 1;
-constexpr std::uint64_t kFileLimitBytes = 16 * 1024 * 1024;
+constexpr std::uint64_t kFileLimitBytes = std::uint64_t{16} * 1024 * 1024;
 
 }  // namespace
 

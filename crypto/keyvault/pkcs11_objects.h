@@ -75,6 +75,6 @@ inline constexpr std::size_t kPkcs11IdLimitBytes = 64;
 [[nodiscard]] CK_DATE pkcs11_date(std::int64_t unix_seconds) noexcept;
 [[nodiscard]] std::optional<std::int64_t> pkcs11_date_seconds(ByteView date) noexcept;
 
-inline constexpr std::int64_t kPkcs11DaySeconds = 24 * 60 * 60;
+inline constexpr std::int64_t kPkcs11DaySeconds = std::int64_t{24} * 60 * 60;
 
 }  // namespace vaultfs

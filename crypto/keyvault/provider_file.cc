@@ -6,7 +6,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::uint64_t kProviderFileLimitBytes = 64 * 1024;
+constexpr std::uint64_t kProviderFileLimitBytes = std::uint64_t{64} * 1024;
 
 }  // namespace
 

@@ -65,9 +65,13 @@ ctl reencrypt "$vault" | grep -q 'Nothing to do'
 
 say "Ctrl-C, kill -9 and again: what is moved stays moved"
 ctl key new-epoch "$vault" >/dev/null
+# Waits until so many MiB more have reached the segments: how fast a machine is must not matter.
+segment_bytes() { du -sb "$vault/segments" | cut -f1; }
+moved_since() { [[ $(segment_bytes) -ge $(($1 + $2 * 1048576)) ]]; }
+before=$(segment_bytes)
 "$vaultctl" reencrypt "$vault" --rate 8M </dev/null >"$scratch/out" 2>"$scratch/err" &
 pid=$!
-sleep 2
+wait_until 60 moved_since "$before" 16
 kill -INT "$pid" # ignored by background jobs of a shell without job control unless the program catches it
 got=0
 wait "$pid" || got=$?
@@ -76,9 +80,10 @@ grep -q '^vaultctl: Interrupted: ' "$scratch/err" || fail "it said: $(cat "$scra
 assert_eq "$(last_job state)" Interrupted
 check_points
 for _ in 1 2; do
-  "$vaultctl" reencrypt "$vault" --rate 8M </dev/null >/dev/null 2>&1 &
+  before=$(segment_bytes)
+  "$vaultctl" reencrypt "$vault" --rate 2M </dev/null >/dev/null 2>&1 &
   pid=$!
-  sleep 2
+  wait_until 60 moved_since "$before" 3
   kill -KILL "$pid"
   wait "$pid" 2>/dev/null || true
   check_points

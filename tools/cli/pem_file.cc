@@ -9,7 +9,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::uint64_t kMaxPemBytes = 64 * 1024;
+constexpr std::uint64_t kMaxPemBytes = std::uint64_t{64} * 1024;
 
 }  // namespace
 
