@@ -11,47 +11,65 @@ namespace {
 // A read of at least this much opens its frames straight into the caller's memory.
 constexpr std::size_t kDirectReadBytes = kChunkBytes / 2;
 
+Status copy_zero_filled(ByteView content, std::uint32_t offset, MutableByteView out) {
+  const ByteView rest = content.subspan(std::min<std::size_t>(offset, content.size()));
+  const std::size_t part = std::min(out.size(), rest.size());
+  std::copy_n(rest.begin(), part, out.begin());
+  std::fill(out.begin() + static_cast<std::ptrdiff_t>(part), out.end(), std::byte{0});
+  return ok_status();
+}
+
 }  // namespace
 
 Status ChunkReader::read(const ChunkId& id, std::uint32_t offset, MutableByteView out) {
-  std::uint32_t length = 0;
-  if (!id.is_zero()) {
-    VAULTFS_ASSIGN_OR_RETURN(length, store_.length(id));
-  }
-  const std::size_t stored = offset < length ? std::min<std::size_t>(out.size(), length - offset) : 0;
-  std::fill(out.begin() + static_cast<std::ptrdiff_t>(stored), out.end(), std::byte{0});
-  out = out.first(stored);
-  if (out.empty()) return ok_status();
-  if (const auto block = whole_chunk(id)) {
-    std::memcpy(out.data(), block->view().data() + offset, out.size());
+  if (id.is_zero()) {
+    std::fill(out.begin(), out.end(), std::byte{0});
     return ok_status();
   }
-  if (out.size() >= kDirectReadBytes) return store_.read(id, offset, out);
-  return read_frames(id, length, offset, out);
+  if (const auto block = whole_chunk(id)) return copy_zero_filled(block->view(), offset, out);
+  if (out.size() < kDirectReadBytes) {
+    VAULTFS_ASSIGN_OR_RETURN(const std::uint32_t frame_bytes, store_.read_piece(id, offset, out));
+    return frame_bytes == 0 ? ok_status() : read_frames(id, frame_bytes, offset, out);
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const std::uint32_t length, store_.length(id));
+  const std::size_t stored = std::min<std::size_t>(out.size(), length - std::min(offset, length));
+  std::fill(out.begin() + static_cast<std::ptrdiff_t>(stored), out.end(), std::byte{0});
+  return stored == 0 ? ok_status() : store_.read(id, offset, out.first(stored));
 }
 
-Status ChunkReader::read_frames(const ChunkId& id, std::uint32_t length, std::uint32_t offset, MutableByteView out) {
-  while (!out.empty()) {
-    const std::uint32_t frame = offset / kCachedFrameBytes;
-    const std::uint32_t begin = frame * kCachedFrameBytes;
-    std::shared_ptr<const FrameCache::Block> block = cache_.find({id, frame});
-    if (block == nullptr) {
-      auto fresh = std::make_shared<FrameCache::Block>(std::min(kCachedFrameBytes, length - begin));
-      VAULTFS_RETURN_IF_ERROR(store_.read(id, begin, fresh->bytes()));
-      cache_.insert({id, frame}, fresh);
-      block = std::move(fresh);
-    }
+Status ChunkReader::read_frames(const ChunkId& id, std::uint32_t frame_bytes, std::uint32_t offset,
+                                MutableByteView out) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::uint32_t length, store_.length(id));
+  while (!out.empty() && offset < length) {
+    const std::uint32_t begin = offset / frame_bytes * frame_bytes;
     const std::uint32_t within = offset - begin;
-    const std::size_t part = std::min(out.size(), block->view().size() - within);
-    std::memcpy(out.data(), block->view().data() + within, part);
+    const std::size_t part = std::min<std::size_t>({out.size(), frame_bytes - within, length - offset});
+    const auto block = frame(id, begin, std::min(frame_bytes, length - begin));
+    if (block.ok()) {
+      std::memcpy(out.data(), (*block)->view().data() + within, part);
+    } else {
+      // Of a patch, what was asked for may be undamaged though something beside it is not.
+      VAULTFS_RETURN_IF_ERROR(store_.read(id, offset, out.first(part)));
+    }
     out = out.subspan(part);
     offset += static_cast<std::uint32_t>(part);
   }
+  std::fill(out.begin(), out.end(), std::byte{0});
   return ok_status();
+}
+
+Result<std::shared_ptr<const FrameCache::Block>> ChunkReader::frame(const ChunkId& id, std::uint32_t begin,
+                                                                    std::uint32_t bytes) {
+  if (auto block = cache_.find({id, begin})) return block;
+  auto fresh = std::make_shared<FrameCache::Block>(frames_.take(bytes), bytes);
+  VAULTFS_RETURN_IF_ERROR(store_.read(id, begin, fresh->bytes()));
+  cache_.insert({id, begin}, fresh);
+  return std::shared_ptr<const FrameCache::Block>(std::move(fresh));
 }
 
 std::shared_ptr<const FrameCache::Block> ChunkReader::whole_chunk(const ChunkId& id) {
   if (auto block = cache_.find({id, kWholeChunk})) return block;
+  if (under_way_.load(std::memory_order_acquire) == 0) return nullptr;
   {
     std::unique_lock lock(mutex_);
     const auto found = ahead_.find(id);
@@ -60,6 +78,7 @@ std::shared_ptr<const FrameCache::Block> ChunkReader::whole_chunk(const ChunkId&
     if (!ahead->started) {  // faster than the queue
       ahead->given_up = true;
       ahead_.erase(found);
+      --under_way_;
       return nullptr;
     }
     finished_.wait(lock, [&] { return ahead->given_up; });
@@ -73,6 +92,7 @@ void ChunkReader::read_ahead(const ChunkId& id) {
   {
     const std::lock_guard lock(mutex_);
     if (!ahead_.emplace(id, ahead).second) return;
+    ++under_way_;
   }
   workers_.submit(WorkerPool::Kind::reading, [this, id, ahead] { open_ahead(id, ahead); });
 }
@@ -93,6 +113,7 @@ void ChunkReader::open_ahead(const ChunkId& id, const std::shared_ptr<Ahead>& ah
     const std::lock_guard lock(mutex_);
     ahead->given_up = true;
     ahead_.erase(id);
+    --under_way_;
   }
   finished_.notify_all();
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
@@ -11,6 +12,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "fs/frame_cache.h"
+#include "fs/frame_memory.h"
 #include "fs/slot_memory.h"
 #include "fs/worker_pool.h"
 #include "store/segment_store.h"
@@ -21,8 +23,9 @@ namespace vaultfs {
 // lock during a read.
 class ChunkReader {
  public:
-  ChunkReader(SegmentStore& store, FrameCache& cache, SlotMemoryPool& memory, WorkerPool& workers)
-      : store_(store), cache_(cache), memory_(memory), workers_(workers) {}
+  ChunkReader(SegmentStore& store, FrameCache& cache, SlotMemoryPool& chunks, FrameMemoryPool& frames,
+              WorkerPool& workers)
+      : store_(store), cache_(cache), memory_(chunks), frames_(frames), workers_(workers) {}
 
   // Fills `out` with the chunk's bytes from `offset`; zeros beyond its stored length, and for a zero id.
   [[nodiscard]] Status read(const ChunkId& id, std::uint32_t offset, MutableByteView out);
@@ -38,15 +41,22 @@ class ChunkReader {
   void open_ahead(const ChunkId& id, const std::shared_ptr<Ahead>& ahead);
   // The whole chunk, if it is cached or a worker is just opening it.
   [[nodiscard]] std::shared_ptr<const FrameCache::Block> whole_chunk(const ChunkId& id);
-  [[nodiscard]] Status read_frames(const ChunkId& id, std::uint32_t length, std::uint32_t offset, MutableByteView out);
+  // By the cache, whose unit is the frame.
+  [[nodiscard]] Status read_frames(const ChunkId& id, std::uint32_t frame_bytes, std::uint32_t offset,
+                                   MutableByteView out);
+  // The frame from `begin` on, opened or from the cache.
+  [[nodiscard]] Result<std::shared_ptr<const FrameCache::Block>> frame(const ChunkId& id, std::uint32_t begin,
+                                                                       std::uint32_t bytes);
 
   SegmentStore& store_;
   FrameCache& cache_;
   SlotMemoryPool& memory_;
+  FrameMemoryPool& frames_;
   WorkerPool& workers_;
   std::mutex mutex_;  // guards ahead_; a leaf
   std::condition_variable finished_;
   std::unordered_map<ChunkId, std::shared_ptr<Ahead>> ahead_;
+  std::atomic<std::size_t> under_way_{0};  // of ahead_, for a look without the lock
 };
 
 }  // namespace vaultfs

@@ -1,21 +1,12 @@
 #include "fs/frame_cache.h"
 
-#include <string.h>
-
 #include <utility>
 #include <vector>
 
 namespace vaultfs {
 
-FrameCache::Block::Block(std::size_t bytes) : own_(bytes), bytes_(own_) {}
-FrameCache::Block::Block(SlotMemory memory, std::size_t bytes)
-    : memory_(std::move(memory)), bytes_(memory_.view().first(bytes)) {}
-FrameCache::Block::~Block() {
-  // Pool memory is wiped by the pool, when the vault is sealed.
-  if (!own_.empty()) ::explicit_bzero(own_.data(), own_.size());
-}
-
 std::shared_ptr<const FrameCache::Block> FrameCache::find(const Key& key) {
+  if (empty_.load(std::memory_order_acquire)) return nullptr;
   const std::lock_guard lock(mutex_);
   const auto place = places_.find(key);
   if (place == places_.end()) return nullptr;
@@ -26,13 +17,16 @@ std::shared_ptr<const FrameCache::Block> FrameCache::find(const Key& key) {
 void FrameCache::insert(const Key& key, std::shared_ptr<const Block> block) {
   std::vector<std::shared_ptr<const Block>> evicted;  // freed without the lock
   const std::lock_guard lock(mutex_);
-  if (closed_ || places_.contains(key)) return;
-  used_ += block->view().size();
+  if (closed_) return;
+  const auto [place, added] = places_.try_emplace(key);
+  if (!added) return;
+  used_ += block->memory_bytes();
   by_use_.push_front({key, std::move(block)});
-  places_[key] = by_use_.begin();
+  place->second = by_use_.begin();
+  empty_.store(false, std::memory_order_release);
   while (used_ > limit_ && by_use_.size() > 1) {
     Resident& last = by_use_.back();
-    used_ -= last.block->view().size();
+    used_ -= last.block->memory_bytes();
     places_.erase(last.key);
     evicted.push_back(std::move(last.block));
     by_use_.pop_back();
@@ -46,6 +40,7 @@ void FrameCache::close() {
   gone.swap(by_use_);
   places_.clear();
   used_ = 0;
+  empty_.store(true, std::memory_order_release);
 }
 
 void FrameCache::open() {

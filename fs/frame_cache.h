@@ -1,20 +1,21 @@
 #pragma once
 
-#include <condition_variable>
+#include <atomic>
 #include <cstdint>
 #include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 
 #include "base/bytes.h"
 #include "base/ids.h"
+#include "fs/frame_memory.h"
 #include "fs/slot_memory.h"
 
 namespace vaultfs {
 
-inline constexpr std::uint32_t kCachedFrameBytes = 64 * 1024;
 // Names a whole chunk instead of one of its frames.
 inline constexpr std::uint32_t kWholeChunk = 0xffffffff;
 
@@ -24,23 +25,24 @@ class FrameCache {
  public:
   struct Key {
     ChunkId chunk;
-    std::uint32_t frame = 0;
+    std::uint32_t begin = 0;  // of the frame's content in the chunk
     bool operator==(const Key&) const = default;
   };
-  // Immutable once it is in the cache. Wiped when the last user lets go.
+  // Immutable once it is in the cache. Its memory goes back to its pool, which wipes it when the vault is sealed.
   class Block {
    public:
-    explicit Block(std::size_t bytes);            // a frame
-    Block(SlotMemory memory, std::size_t bytes);  // a chunk
-    Block(const Block&) = delete;
-    Block& operator=(const Block&) = delete;
-    ~Block();
+    Block(FrameMemory memory, std::size_t bytes) : frame_(std::move(memory)), bytes_(frame_.view().first(bytes)) {}
+    Block(SlotMemory memory, std::size_t bytes) : chunk_(std::move(memory)), bytes_(chunk_.view().first(bytes)) {}
     [[nodiscard]] MutableByteView bytes() noexcept { return bytes_; }
     [[nodiscard]] ByteView view() const noexcept { return bytes_; }
+    // What it takes of the cache's room.
+    [[nodiscard]] std::size_t memory_bytes() const noexcept {
+      return chunk_.data() != nullptr ? bytes_.size() : frame_.view().size();
+    }
 
    private:
-    Bytes own_;
-    SlotMemory memory_;
+    FrameMemory frame_;
+    SlotMemory chunk_;
     MutableByteView bytes_;
   };
 
@@ -56,7 +58,7 @@ class FrameCache {
  private:
   struct KeyHash {
     std::size_t operator()(const Key& key) const noexcept {
-      return std::hash<ChunkId>{}(key.chunk) ^ (std::size_t{key.frame} * 0x9e3779b97f4a7c15ULL);
+      return std::hash<ChunkId>{}(key.chunk) ^ (std::size_t{key.begin} * 0x9e3779b97f4a7c15ULL);
     }
   };
   struct Resident {
@@ -70,6 +72,7 @@ class FrameCache {
   std::uint64_t used_ = 0;
   std::list<Resident> by_use_;  // most recent first
   std::unordered_map<Key, std::list<Resident>::iterator, KeyHash> places_;
+  std::atomic<bool> empty_{true};  // for a look without the lock
 };
 
 }  // namespace vaultfs

@@ -210,6 +210,7 @@ void TreeEngine::seal() {
   }
   cache_.close();
   memory_.wipe();
+  frames_.wipe();
 }
 
 void TreeEngine::forget_slots() {

@@ -359,7 +359,8 @@ class TreeEngine final : public WorkingTree {
   std::atomic<bool> sealed_{false};
   std::atomic<bool> journal_dead_{false};
 
-  SlotMemoryPool memory_;  // outlives everything that holds slots or blocks
+  SlotMemoryPool memory_;   // outlives everything that holds slots or blocks
+  FrameMemoryPool frames_;  // likewise
   WriteBuffer buffer_;
   FrameCache cache_;
   std::unique_ptr<SpaceGuard> space_;  // set by start(), as are the next two

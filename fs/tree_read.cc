@@ -9,7 +9,9 @@ namespace {
 
 // Files below this are read as they come.
 constexpr std::uint64_t kReadAheadFileBytes = 4ULL * kChunkBytes;
-// A reader is sequential after that many reads in a row; several requests of one may arrive out of order.
+// A reader is sequential after that much in a row, and at least two reads; several requests of one may arrive out of
+// order. Random reads of a few KiB hit each other's neighbourhood sometimes, but not that often.
+constexpr std::uint64_t kSequentialBytes = 128ULL * 1024;
 constexpr std::uint32_t kSequentialRun = 2;
 constexpr std::uint64_t kReorderBytes = 2ULL * kChunkBytes;
 constexpr std::uint64_t kReorderedReads = 32;
@@ -123,7 +125,7 @@ void TreeEngine::read_ahead(const InodePointer& inode, std::uint64_t offset, std
     stream->run = offset + length > stream->next ? stream->run + 1 : 0;
     stream->next = std::max(stream->next, offset + length);
     stream->used = ++streams->clock;
-    if (stream->run < kSequentialRun) return;
+    if (stream->run < kSequentialRun || stream->run * length < kSequentialBytes) return;
     const std::uint64_t here = offset / kChunkBytes;
     first = std::max(stream->ahead_until, here + 1);
     last = here + 1 + depth;

@@ -13,7 +13,7 @@ void TreeEngine::start(Vault& vault, ChangeObserver& observer) {
   journal_ = vault.read_only() ? nullptr : &vault.journal();
   space_ = std::make_unique<SpaceGuard>(vault.env(), vault.path());
   workers_ = std::make_unique<WorkerPool>(options_.sealing_workers);
-  reader_ = std::make_unique<ChunkReader>(vault.segments(), cache_, memory_, *workers_);
+  reader_ = std::make_unique<ChunkReader>(vault.segments(), cache_, memory_, frames_, *workers_);
   if (!inodes_.contains(kRootInode)) static_cast<void>(load({}).ok());
   finish_replay();
   if (journal_ == nullptr) return;

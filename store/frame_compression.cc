@@ -20,8 +20,8 @@ namespace {
 
 constexpr std::size_t kSamples = 128;
 constexpr std::size_t kSampleBytes = 8;
-// Smaller frames are tried at once: looking would cost as much.
-constexpr std::size_t kProbedFrom = std::size_t{16} * kSamples * kSampleBytes;
+// Smaller frames are tried at once: looking would cost as much. (Trying a page of 4 KiB in vain costs ten times the look.)
+constexpr std::size_t kProbedFrom = std::size_t{2} * kSamples * kSampleBytes;
 // Pairs of equal bytes among 1,024 evenly distributed ones: 2,046 expected, standard deviation 45. Five deviations
 // above that random content is practically never tried.
 constexpr std::uint32_t kEqualPairsOfRandom = 2272;

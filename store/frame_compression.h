@@ -18,7 +18,7 @@ inline constexpr int kZstdLevel = 3;
 // Frame sizes of new records, as powers of two. A large frame compresses better; where nothing is gained by that, a
 // small one lets a random read open less.
 inline constexpr std::uint8_t kCompressibleFrameLog2 = 18;
-inline constexpr std::uint8_t kPlainFrameLog2 = 15;
+inline constexpr std::uint8_t kPlainFrameLog2 = 13;
 
 // A cheap look at 1 KiB spread over the frame: false if its bytes are distributed so evenly that zstd would very likely
 // gain nothing (encrypted or compressed content).

@@ -9,8 +9,8 @@
 namespace vaultfs {
 namespace {
 
-// Header and frame table of the largest record fit into this; so does all of a small record.
-constexpr std::size_t kFirstReadBytes = 4096;
+// Header and frame table of the largest chunk fit into this.
+constexpr std::size_t kMapReadBytes = 4096;
 
 // Stored bytes on their way to the cipher. Ciphertext only.
 MutableByteView stored_scratch(std::size_t size) {
@@ -24,85 +24,142 @@ PlaintextScratch::Use edge_frame_scratch(std::size_t size) {
   return scratch.use(size);
 }
 
+bool is_of(const RecordMap& map, const ChunkId& id, const ChunkPlace& place) {
+  const RecordHeader& header = map.header;
+  return header.id == id && header.type == place.type && header.stored_bytes() == place.stored_bytes &&
+         header.plaintext_bytes == place.plaintext_bytes;
+}
+
 }  // namespace
 
-SegmentReader::SegmentReader(std::shared_ptr<File> file, std::shared_ptr<const ContainerCipher> cipher,
-                             std::string name)
-    : file_(std::move(file)), cipher_(std::move(cipher)), name_(std::move(name)) {}
+SegmentReader::SegmentReader(Source source, std::shared_ptr<const ContainerCipher> cipher)
+    : source_(std::move(source)), cipher_(std::move(cipher)) {}
 
-Result<std::shared_ptr<const SegmentReader>> SegmentReader::open(std::shared_ptr<File> file, const EpochKeys& keys,
-                                                                 ContainerNumber number, std::string name) {
+Result<std::shared_ptr<const SegmentReader>> SegmentReader::open(Source source, const EpochKeys& keys) {
   const auto opened = [&]() -> Result<std::shared_ptr<const ContainerCipher>> {
     std::array<std::byte, ContainerHeader::kEncodedBytes> bytes{};
-    VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, file->read_at(0, bytes));
+    VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, source.file->read_at(0, bytes));
     VAULTFS_ASSIGN_OR_RETURN(const auto header, ContainerHeader::decode(ByteView(bytes).first(read)));
-    VAULTFS_ASSIGN_OR_RETURN(auto cipher, ContainerCipher::open(keys, header, ContainerKind::segment, number));
+    VAULTFS_ASSIGN_OR_RETURN(auto cipher, ContainerCipher::open(keys, header, ContainerKind::segment, source.number));
     return std::shared_ptr<const ContainerCipher>(std::move(cipher));
   };
   auto cipher = opened();
-  if (!cipher.ok()) return with_context(std::move(cipher).error(), name);
+  if (!cipher.ok()) return with_context(std::move(cipher).error(), source.name);
   return std::shared_ptr<const SegmentReader>(
-      std::make_shared<SegmentReader>(std::move(file), std::move(cipher).value(), std::move(name)));
+      std::make_shared<SegmentReader>(std::move(source), std::move(cipher).value()));
 }
 
 Status SegmentReader::read(const ChunkId& id, const ChunkPlace& place, std::uint32_t offset,
                            MutableByteView out) const {
   if (out.empty()) return ok_status();
-  Status status = read_frames(id, place, offset, out);
-  if (!status.ok()) return with_context(std::move(status).error(), name_);
+  const auto read_it = [&]() -> Status {
+    if (out.size() == place.plaintext_bytes) return read_whole(id, place, out);
+    VAULTFS_ASSIGN_OR_RETURN(const auto map, map_of(id, place));
+    return read_part(*map, place, offset, out);
+  };
+  Status status = read_it();
+  if (!status.ok()) return with_context(std::move(status).error(), source_.name);
   return status;
 }
 
+Result<std::uint32_t> SegmentReader::read_piece(const ChunkId& id, const ChunkPlace& place, std::uint32_t offset,
+                                                MutableByteView out) const {
+  if (out.empty()) return 0U;
+  const auto read_it = [&]() -> Result<std::uint32_t> {
+    if (out.size() == place.plaintext_bytes) {
+      VAULTFS_RETURN_IF_ERROR(read_whole(id, place, out));
+      return 0U;
+    }
+    VAULTFS_ASSIGN_OR_RETURN(const auto map, map_of(id, place));
+    if (std::min(map->header.frame_bytes(), place.plaintext_bytes) > kPieceFrameBytes) return map->header.frame_bytes();
+    VAULTFS_RETURN_IF_ERROR(read_part(*map, place, offset, out));
+    return 0U;
+  };
+  auto outcome = read_it();
+  if (!outcome.ok()) return with_context(std::move(outcome).error(), source_.name);
+  return outcome;
+}
+
+Result<std::uint32_t> SegmentReader::frame_bytes(const ChunkId& id, const ChunkPlace& place) const {
+  const auto map = map_of(id, place);
+  if (!map.ok()) return with_context(map.error(), source_.name);
+  return (*map)->header.frame_bytes();
+}
+
 Status SegmentReader::read_exactly(std::uint64_t offset, MutableByteView out) const {
-  VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, file_->read_at(offset, out));
+  VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, source_.file->read_at(offset, out));
   if (read != out.size()) return Error{ErrorCode::DamagedRecord, "the file ends inside a record"};
   return ok_status();
 }
 
-Status SegmentReader::read_frames(const ChunkId& id, const ChunkPlace& place, std::uint32_t offset,
-                                  MutableByteView out) const {
-  const bool whole = out.size() == place.plaintext_bytes;
-  const MutableByteView stored = stored_scratch(place.stored_bytes);
-  std::size_t have = whole ? stored.size() : std::min(kFirstReadBytes, stored.size());
-  VAULTFS_RETURN_IF_ERROR(read_exactly(place.offset, stored.first(have)));
-  VAULTFS_ASSIGN_OR_RETURN(const RecordHeader header, RecordHeader::decode(stored.first(have)));
-  if (header.id != id || header.type != place.type) {
+Result<RecordMap> SegmentReader::decode_map(const ChunkId& id, const ChunkPlace& place, ByteView start) const {
+  RecordMap map;
+  VAULTFS_ASSIGN_OR_RETURN(map.header, RecordHeader::decode(start));
+  if (map.header.id != id || map.header.type != place.type) {
     return Error{ErrorCode::ChunkMismatch, "another record stands where a chunk should be"};
   }
-  if (header.stored_bytes() != place.stored_bytes || header.plaintext_bytes != place.plaintext_bytes) {
+  if (!is_of(map, id, place)) {
     return Error{ErrorCode::DamagedRecord, "a record has other lengths than the index says"};
   }
-  const std::size_t table_end = RecordHeader::kEncodedBytes + std::size_t{4} * header.frame_count;
-  if (table_end > have) {
-    VAULTFS_RETURN_IF_ERROR(read_exactly(place.offset + have, stored.subspan(have, table_end - have)));
-    have = table_end;
+  const std::size_t table_bytes = std::size_t{4} * map.header.frame_count;
+  if (start.size() < RecordHeader::kEncodedBytes + table_bytes) {
+    return Error{ErrorCode::DamagedRecord, "a record has more frames than its kind can have"};
   }
-  VAULTFS_ASSIGN_OR_RETURN(
-      const FrameTable table,
-      FrameTable::decode(header, stored.subspan(RecordHeader::kEncodedBytes, table_end - RecordHeader::kEncodedBytes),
-                         cipher_->overhead_bytes()));
+  VAULTFS_ASSIGN_OR_RETURN(map.table,
+                           FrameTable::decode(map.header, start.subspan(RecordHeader::kEncodedBytes, table_bytes),
+                                              cipher_->overhead_bytes()));
+  return map;
+}
+
+Result<std::shared_ptr<const RecordMap>> SegmentReader::map_of(const ChunkId& id, const ChunkPlace& place) const {
+  auto known = source_.maps.find(source_.number, place.offset);
+  if (known != nullptr && is_of(*known, id, place)) return known;
+  // Map pages have up to 16 MiB, so that their tables may be longer.
+  const MutableByteView start = stored_scratch(std::min<std::size_t>(
+      std::max(kMapReadBytes, RecordHeader::kEncodedBytes + place.plaintext_bytes / 1024), place.stored_bytes));
+  VAULTFS_RETURN_IF_ERROR(read_exactly(place.offset, start));
+  VAULTFS_ASSIGN_OR_RETURN(RecordMap map, decode_map(id, place, start));
+  auto fresh = std::make_shared<const RecordMap>(std::move(map));
+  source_.maps.insert(source_.number, place.offset, fresh);
+  return std::shared_ptr<const RecordMap>(std::move(fresh));
+}
+
+Status SegmentReader::read_whole(const ChunkId& id, const ChunkPlace& place, MutableByteView out) const {
+  const MutableByteView stored = stored_scratch(place.stored_bytes);
+  VAULTFS_RETURN_IF_ERROR(read_exactly(place.offset, stored));
+  VAULTFS_ASSIGN_OR_RETURN(const RecordMap map, decode_map(id, place, stored));
+  return open_frames(map, stored, 0, 0, out);
+}
+
+Status SegmentReader::read_part(const RecordMap& map, const ChunkPlace& place, std::uint32_t offset,
+                                MutableByteView out) const {
+  const std::uint64_t end = std::uint64_t{offset} + out.size();
+  const FrameTable::Frame& first = map.table.frames[offset >> map.header.frame_log2];
+  const FrameTable::Frame& last = map.table.frames[(end - 1) >> map.header.frame_log2];
+  const MutableByteView stored = stored_scratch(last.offset + last.sealed_bytes - first.offset);
+  VAULTFS_RETURN_IF_ERROR(read_exactly(place.offset + first.offset, stored));
+  return open_frames(map, stored, first.offset, offset, out);
+}
+
+Status SegmentReader::open_frames(const RecordMap& map, ByteView stored, std::size_t stored_from, std::uint32_t offset,
+                                  MutableByteView out) const {
+  const RecordHeader& header = map.header;
   const std::uint32_t first = offset >> header.frame_log2;
   const auto last = static_cast<std::uint32_t>((std::uint64_t{offset} + out.size() - 1) >> header.frame_log2);
-  const std::size_t needed_from = std::max<std::size_t>(have, table.frames[first].offset);
-  const std::size_t needed_to = std::size_t{table.frames[last].offset} + table.frames[last].sealed_bytes;
-  if (needed_to > needed_from) {
-    VAULTFS_RETURN_IF_ERROR(
-        read_exactly(place.offset + needed_from, stored.subspan(needed_from, needed_to - needed_from)));
-  }
   for (std::uint32_t i = first; i <= last; ++i) {
-    const FrameTable::Frame& frame = table.frames[i];
-    const ByteView sealed = stored.subspan(frame.offset, frame.sealed_bytes);
+    const FrameTable::Frame& frame = map.table.frames[i];
+    const ByteView sealed = stored.subspan(frame.offset - stored_from, frame.sealed_bytes);
     const std::uint64_t frame_start = std::uint64_t{i} << header.frame_log2;
     const std::uint32_t frame_bytes = header.plaintext_bytes_of(i);
     const std::uint64_t from = std::max<std::uint64_t>(offset, frame_start);
     const std::uint64_t to = std::min<std::uint64_t>(std::uint64_t{offset} + out.size(), frame_start + frame_bytes);
     const MutableByteView target = out.subspan(from - offset, to - from);
     if (target.size() == frame_bytes) {
-      VAULTFS_RETURN_IF_ERROR(open_frame(*cipher_, header, table, i, sealed, target));
+      VAULTFS_RETURN_IF_ERROR(open_frame(*cipher_, header, map.table, i, sealed, target));
       continue;
     }
     const PlaintextScratch::Use edge = edge_frame_scratch(frame_bytes);
-    VAULTFS_RETURN_IF_ERROR(open_frame(*cipher_, header, table, i, sealed, edge.bytes()));
+    VAULTFS_RETURN_IF_ERROR(open_frame(*cipher_, header, map.table, i, sealed, edge.bytes()));
     std::copy_n(edge.bytes().begin() + static_cast<std::ptrdiff_t>(from - frame_start), target.size(), target.begin());
   }
   return ok_status();

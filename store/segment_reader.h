@@ -14,32 +14,52 @@
 #include "store/chunk_index.h"
 #include "store/container.h"
 #include "store/epoch_keys.h"
+#include "store/record_map_cache.h"
 
 namespace vaultfs {
+
+// Up to this size a frame is opened again for each read of a piece of it: that costs less than to keep it.
+inline constexpr std::uint32_t kPieceFrameBytes = 16U * 1024;
 
 // One segment file opened for reading, with its cipher. Immutable and thread-safe.
 class SegmentReader {
  public:
-  // `name` is how errors call the file.
-  SegmentReader(std::shared_ptr<File> file, std::shared_ptr<const ContainerCipher> cipher, std::string name);
+  // A segment's file, and how errors call it. `maps` must outlive the reader.
+  struct Source {
+    std::shared_ptr<File> file;
+    ContainerNumber number;
+    std::string name;
+    RecordMapCache& maps;
+  };
+  SegmentReader(Source source, std::shared_ptr<const ContainerCipher> cipher);
   // Reads and checks the container's header. DamagedHeader, KeyCommitmentMismatch, EpochClosed, KeyRevoked.
-  [[nodiscard]] static Result<std::shared_ptr<const SegmentReader>> open(std::shared_ptr<File> file,
-                                                                         const EpochKeys& keys, ContainerNumber number,
-                                                                         std::string name);
+  [[nodiscard]] static Result<std::shared_ptr<const SegmentReader>> open(Source source, const EpochKeys& keys);
   // Plaintext [offset, offset + out.size()) of the chunk at `place`; only the frames that this touches are read and
   // opened. DamagedRecord, AuthenticationFailed, ChunkMismatch (another record stands there), IoError. REQUIRES: the
   // range lies in the chunk.
   [[nodiscard]] Status read(const ChunkId& id, const ChunkPlace& place, std::uint32_t offset,
                             MutableByteView out) const;
+  // Like SegmentStore::read_piece, within the chunk.
+  [[nodiscard]] Result<std::uint32_t> read_piece(const ChunkId& id, const ChunkPlace& place, std::uint32_t offset,
+                                                 MutableByteView out) const;
+  // Size of the frames of the chunk at `place`. The errors of read().
+  [[nodiscard]] Result<std::uint32_t> frame_bytes(const ChunkId& id, const ChunkPlace& place) const;
 
  private:
-  [[nodiscard]] Status read_frames(const ChunkId& id, const ChunkPlace& place, std::uint32_t offset,
+  [[nodiscard]] Status read_whole(const ChunkId& id, const ChunkPlace& place, MutableByteView out) const;
+  [[nodiscard]] Status read_part(const RecordMap& map, const ChunkPlace& place, std::uint32_t offset,
+                                 MutableByteView out) const;
+  // The map of the record at `place`, which is checked to be the chunk's. `start` is the record's beginning, at least
+  // header and frame table.
+  [[nodiscard]] Result<RecordMap> decode_map(const ChunkId& id, const ChunkPlace& place, ByteView start) const;
+  [[nodiscard]] Result<std::shared_ptr<const RecordMap>> map_of(const ChunkId& id, const ChunkPlace& place) const;
+  // Opens what `out` wants from `offset` on. `stored` has the record's bytes from `stored_from` on.
+  [[nodiscard]] Status open_frames(const RecordMap& map, ByteView stored, std::size_t stored_from, std::uint32_t offset,
                                    MutableByteView out) const;
   [[nodiscard]] Status read_exactly(std::uint64_t offset, MutableByteView out) const;
 
-  std::shared_ptr<File> file_;
-  std::shared_ptr<const ContainerCipher> cipher_;
-  std::string name_;
+  const Source source_;
+  const std::shared_ptr<const ContainerCipher> cipher_;
 };
 
 // The readers used last, so that descriptors and key schedules stay bounded. Thread-safe.

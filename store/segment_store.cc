@@ -320,6 +320,23 @@ Status SegmentStoreImpl::read_record(const ChunkId& id, const ChunkPlace& place,
   return status;
 }
 
+Result<std::uint32_t> SegmentStoreImpl::read_piece(const ChunkId& id, std::uint32_t offset, MutableByteView out) {
+  const auto place = index_.find(id);
+  if (!place) return chunk_missing();
+  if (place->type == RecordType::patch) return read_patched_piece(id, *place, offset, out);
+  const std::uint32_t behind = place->plaintext_bytes - std::min(offset, place->plaintext_bytes);
+  const std::size_t stored = std::min<std::size_t>(out.size(), behind);
+  const auto read = [&]() -> Result<std::uint32_t> {
+    VAULTFS_ASSIGN_OR_RETURN(const auto reader, reader_of(place->segment));
+    return reader->read_piece(id, *place, offset, out.first(stored));
+  };
+  const auto outcome = read();
+  if (!outcome.ok() && is_damage(outcome.code())) index_.mark_damaged(id, *place);
+  if (outcome.ok() && *outcome == 0)
+    std::fill(out.begin() + static_cast<std::ptrdiff_t>(stored), out.end(), std::byte{0});
+  return outcome;
+}
+
 Result<Bytes> SegmentStoreImpl::read_verified(RecordType type, const ChunkId& id) {
   const auto place = index_.find(id);
   if (!place) return chunk_missing();
@@ -354,8 +371,8 @@ Result<std::shared_ptr<const SegmentReader>> SegmentStoreImpl::open_reader(Conta
   }
   if (segment.writer) {
     VAULTFS_ASSIGN_OR_RETURN(auto cipher, segment.writer->cipher());
-    return std::shared_ptr<const SegmentReader>(
-        std::make_shared<SegmentReader>(segment.writer->file(), std::move(cipher), open_segment_name(number)));
+    return std::shared_ptr<const SegmentReader>(std::make_shared<SegmentReader>(
+        SegmentReader::Source{segment.writer->file(), number, open_segment_name(number), maps_}, std::move(cipher)));
   }
   // A segment that was found open may have got its final name since, by its owner.
   const std::string closed_name = closed_segment_name(number);
@@ -366,7 +383,7 @@ Result<std::shared_ptr<const SegmentReader>> SegmentStoreImpl::open_reader(Conta
     if (file.code() != ErrorCode::NotFound) return std::move(file).error();
     return Error{ErrorCode::SegmentMissing, closed_name + " is gone"};
   }
-  return SegmentReader::open(std::move(file).value(), keys_, number, segment.closed ? closed_name : open_name);
+  return SegmentReader::open({std::move(file).value(), number, segment.closed ? closed_name : open_name, maps_}, keys_);
 }
 
 }  // namespace vaultfs

@@ -85,8 +85,8 @@ struct CompactionOutcome {
 //
 // Write-once by content: put() of known and undamaged content stores nothing. put() is safe from many threads and does
 // its sealing outside any lock, so that workers scale. Data is durable after sync().
-// Memory: at most 40 bytes a stored chunk for the index, a bounded number of open files and ciphers, and 2.5 MB of
-// patch headers.
+// Memory: at most 40 bytes a stored chunk for the index, a bounded number of open files and ciphers, 2.5 MB of patch
+// headers and 8 MiB of frame tables.
 class SegmentStore {
  public:
   struct Options {
@@ -127,6 +127,12 @@ class SegmentStore {
   // A failure of integrity marks the id as damaged, so that the next put of that content stores it anew. Of a patch it
   // fails what lies in damaged pages, or outside its pages if the base is missing or damaged there; all else reads.
   [[nodiscard]] virtual Status read(const ChunkId& id, std::uint32_t offset, MutableByteView out) = 0;
+  // Reads a piece of any chunk into `out`, zeros behind the chunk's end, and gives 0: the fast way for small random
+  // reads. Of a chunk in frames larger than kPieceFrameBytes it reads nothing and gives their size: whoever reads
+  // pieces of such a chunk should read the frame and keep it. A patch counts by the frames of its base. The errors of
+  // read().
+  [[nodiscard]] virtual Result<std::uint32_t> read_piece(const ChunkId& id, std::uint32_t offset,
+                                                         MutableByteView out) = 0;
   // The whole content, its ChunkId recomputed and compared (ChunkMismatch). A patch counts as a chunk; its base is
   // verified too.
   [[nodiscard]] virtual Result<Bytes> read_verified(RecordType type, const ChunkId& id) = 0;

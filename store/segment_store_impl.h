@@ -14,6 +14,7 @@
 #include "store/chunk_index.h"
 #include "store/chunk_index_file.h"
 #include "store/patch_cache.h"
+#include "store/record_map_cache.h"
 #include "store/segment_reader.h"
 #include "store/segment_recovery.h"
 #include "store/segment_store.h"
@@ -36,6 +37,7 @@ class SegmentStoreImpl final : public SegmentStore {
   [[nodiscard]] Result<std::uint32_t> length(const ChunkId& id) override;
   [[nodiscard]] Result<std::optional<PatchHeader>> patch_of(const ChunkId& id) override;
   Status read(const ChunkId& id, std::uint32_t offset, MutableByteView out) override;
+  Result<std::uint32_t> read_piece(const ChunkId& id, std::uint32_t offset, MutableByteView out) override;
   Result<Bytes> read_verified(RecordType type, const ChunkId& id) override;
   Status sync() override;
   Status close_segment() override;
@@ -101,6 +103,8 @@ class SegmentStoreImpl final : public SegmentStore {
   [[nodiscard]] Result<std::optional<ChunkPlace>> base_place(const ChunkId& base) const;
   [[nodiscard]] Status read_patched(const ChunkId& id, const ChunkPlace& place, std::uint32_t offset,
                                     MutableByteView out);
+  [[nodiscard]] Result<std::uint32_t> read_patched_piece(const ChunkId& id, const ChunkPlace& place,
+                                                         std::uint32_t offset, MutableByteView out);
   [[nodiscard]] Status read_base(const PatchHeader& patch, std::uint32_t offset, MutableByteView out);
   [[nodiscard]] Result<Bytes> read_verified_patch(const ChunkId& id, const ChunkPlace& place);
   struct Flattened;
@@ -126,6 +130,7 @@ class SegmentStoreImpl final : public SegmentStore {
   const EpochKeys& keys_;
   const Options options_;
   ChunkIndex index_;
+  RecordMapCache maps_;  // of the readers
   SegmentReaderCache readers_;
   PatchCache patches_;
   UseGate uses_;

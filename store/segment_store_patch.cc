@@ -116,6 +116,25 @@ Status SegmentStoreImpl::read_patched(const ChunkId& id, const ChunkPlace& place
   return ok_status();
 }
 
+Result<std::uint32_t> SegmentStoreImpl::read_patched_piece(const ChunkId& id, const ChunkPlace& place,
+                                                           std::uint32_t offset, MutableByteView out) {
+  VAULTFS_ASSIGN_OR_RETURN(const PatchHeader patch, patch_header(id, place));
+  const std::size_t stored = std::min<std::size_t>(out.size(), patch.length - std::min(offset, patch.length));
+  if (stored > 0 && !outside(patch.pages, offset, offset + static_cast<std::uint32_t>(stored)).empty()) {
+    // What is wrong with the base is told by the reading, which knows what of it is wanted.
+    const auto base_frame_bytes = [&]() -> Result<std::uint32_t> {
+      VAULTFS_ASSIGN_OR_RETURN(const auto base, base_place(patch.base));
+      if (!base) return 0U;
+      VAULTFS_ASSIGN_OR_RETURN(const auto reader, reader_of(base->segment));
+      return reader->frame_bytes(patch.base, *base);
+    }();
+    if (base_frame_bytes.ok() && *base_frame_bytes > kPieceFrameBytes) return *base_frame_bytes;
+  }
+  VAULTFS_RETURN_IF_ERROR(read_patched(id, place, std::min(offset, patch.length), out.first(stored)));
+  std::fill(out.begin() + static_cast<std::ptrdiff_t>(stored), out.end(), std::byte{0});
+  return 0U;
+}
+
 // Fills what of [offset, offset + out.size()) lies in no page of the patch, and may write over what does.
 Status SegmentStoreImpl::read_base(const PatchHeader& patch, std::uint32_t offset, MutableByteView out) {
   const std::vector<Range> ranges = outside(patch.pages, offset, offset + static_cast<std::uint32_t>(out.size()));

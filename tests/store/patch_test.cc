@@ -335,7 +335,7 @@ TEST_P(PatchStoreTest, DamageOfTheBaseHurtsOnlyWhatNeedsIt) {
   const Bytes base = random_content(kMiB, 1);
   const Bytes content = random_content(kMiB, 2);
   PatchPages pages;
-  // All of the base's second frame, and every other page from there on: many ranges of the base in one read.
+  // All frames of the base's second 64 KiB, and every other page from there on: many ranges of the base in one read.
   for (std::uint32_t page = 16; page < 32; ++page) pages.set(page);
   for (std::uint32_t page = 32; page < 64; page += 2) pages.set(page);
   const ChunkId base_id = vault_.must_put(base);
@@ -343,7 +343,7 @@ TEST_P(PatchStoreTest, DamageOfTheBaseHurtsOnlyWhatNeedsIt) {
   const ChunkId id = must_put(base_id, content, pages);
   ASSERT_TRUE(vault_.close_and_save().ok());
   const Bytes intact = vault_.env.read(seg(1));
-  vault_.env.flip_bit(seg(1), (160 + 1000 + 65536 + 20'000) * 8);  // within the base's second frame
+  vault_.env.flip_bit(seg(1), (160 + 1000 + 65536 + 20'000) * 8);  // within the base's second 64 KiB
   must_open();
   EXPECT_TRUE(read(id, 0, 64 * kPage).ok()) << "the damaged frame is patched as a whole";
   EXPECT_TRUE(read(id, 0, kMiB).ok());
@@ -351,7 +351,7 @@ TEST_P(PatchStoreTest, DamageOfTheBaseHurtsOnlyWhatNeedsIt) {
   EXPECT_TRUE(is_named_damage(verified.code())) << "but verification wants all of the base";
 
   vault_.env.write(seg(1), intact);
-  vault_.env.flip_bit(seg(1), (160 + 1000 + 2 * 65536 + 20'000) * 8);  // the third
+  vault_.env.flip_bit(seg(1), (160 + 1000 + 2 * 65536 + 6'000) * 8);  // the first behind that
   must_open();
   EXPECT_TRUE(read(id, 0, 32 * kPage).ok());
   EXPECT_TRUE(read(id, 32 * kPage, kPage).ok());
