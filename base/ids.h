@@ -34,7 +34,7 @@ struct StrongNumber {
   std::uint64_t value = 0;
   constexpr StrongNumber() = default;
   constexpr explicit StrongNumber(std::uint64_t v) : value(v) {}
-  auto operator<=>(const StrongNumber&) const = default;
+  auto operator<=>(const StrongNumber&) const = default;  // NOLINT(modernize-use-nullptr): there is no pointer here
   [[nodiscard]] constexpr StrongNumber next() const { return StrongNumber(value + 1); }
 };
 

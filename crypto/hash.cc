@@ -17,7 +17,7 @@ constexpr std::size_t kBlockBytes = 64;  // SHA-256's, which HMAC pads its key t
 
 [[noreturn]] void hash_unavailable(const char* what) {
   // A digest can't answer an error; without locked memory for a context, nothing can be computed safely.
-  std::fprintf(stderr, "vaultfs: %s\n", what);
+  static_cast<void>(std::fprintf(stderr, "vaultfs: %s\n", what));
   std::abort();
 }
 

@@ -14,7 +14,7 @@ namespace vaultfs {
 namespace {
 
 [[noreturn]] void leaf_hash_failed(const char* what) {
-  std::fprintf(stderr, "vaultfs: hashing leaves: %s\n", what);
+  static_cast<void>(std::fprintf(stderr, "vaultfs: hashing leaves: %s\n", what));
   std::abort();
 }
 

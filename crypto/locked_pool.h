@@ -34,9 +34,9 @@ class LockedPool {
   // Zeroed memory aligned to 16 bytes, or nullptr if `size` is 0, or if memory can't be mapped or locked.
   [[nodiscard]] void* allocate(std::size_t size) noexcept;
   // As realloc: the contents move, the old block is wiped. On failure nullptr, and the old block stays.
-  [[nodiscard]] void* reallocate(void* block, std::size_t size) noexcept;
+  [[nodiscard]] void* reallocate(void* payload, std::size_t size) noexcept;
   // Wipes and frees; nullptr is nothing. Aborts on a double free or a foreign pointer.
-  void release(void* block) noexcept;
+  void release(void* payload) noexcept;
 
   // Locks all mappings again: a child of fork() inherits none of the locks. MemoryLockFailed if the limit is too low.
   [[nodiscard]] Status relock() noexcept;

@@ -34,7 +34,7 @@ class DirectoryBlobStore final : public BlobStore {
     if (!is_blob_name(name)) return bad_name();
     const Claim claim(*this, name);
     VAULTFS_RETURN_IF_ERROR(require_free(claim, name));
-    const Status written = write_file_durably(env_, root_ / name, bytes);
+    Status written = write_file_durably(env_, root_ / name, bytes);
     if (!written.ok()) {
       // A disk that is full should not stay full because of what could not be finished.
       Env::Path unfinished = root_ / name;
@@ -88,7 +88,7 @@ class DirectoryBlobStore final : public BlobStore {
   // One writer a name at a time: the existence check and the rename after it can't be one step.
   class Claim {
    public:
-    Claim(DirectoryBlobStore& store, const std::string& name) : store_(store), name_(name) {
+    Claim(DirectoryBlobStore& store, std::string name) : store_(store), name_(std::move(name)) {
       const std::lock_guard lock(store_.mutex_);
       mine_ = store_.in_progress_.insert(name_).second;
     }

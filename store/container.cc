@@ -116,8 +116,7 @@ struct CipherInput {
 
   CipherInput(ByteView context, ByteView tail, std::uint64_t counter) {
     if (tail.size() > kMaxAadTailBytes) std::abort();
-    auto end = std::copy(context.begin(), context.end(), aad.begin());
-    std::copy(tail.begin(), tail.end(), end);
+    std::copy(tail.begin(), tail.end(), std::copy(context.begin(), context.end(), aad.begin()));
     aad_bytes = context.size() + tail.size();
     put_u64(inner_nonce, 4, counter);
     put_u64(outer_nonce, 16, counter);

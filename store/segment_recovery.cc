@@ -81,7 +81,8 @@ Result<std::vector<SegmentEntry>> read_footer(File& file, const ContainerCipher&
   VAULTFS_ASSIGN_OR_RETURN(const std::size_t trailer_read, file.read_at(trailer_offset, trailer_bytes));
   VAULTFS_ASSIGN_OR_RETURN(const auto trailer, SegmentTrailer::decode(ByteView(trailer_bytes).first(trailer_read)));
   if (trailer.footer_offset < ContainerHeader::kEncodedBytes || trailer.footer_offset > trailer_offset ||
-      trailer.footer_offset > ChunkIndex::kMaxOffset || trailer_offset - trailer.footer_offset > 2 * kMaxRecordBytes) {
+      trailer.footer_offset > ChunkIndex::kMaxOffset ||
+      trailer_offset - trailer.footer_offset > std::uint64_t{2} * kMaxRecordBytes) {
     return Error{ErrorCode::DamagedSegment, "the segment's trailer points nowhere"};
   }
   Bytes stored(static_cast<std::size_t>(trailer_offset - trailer.footer_offset));

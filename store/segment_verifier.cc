@@ -67,7 +67,8 @@ class ContainerVerifier {
 
   // A swapped or copied file is intact in itself.
   [[nodiscard]] bool is_named_so() const {
-    const std::string_view file_name = std::string_view(name_).substr(name_.rfind('/') + 1);
+    std::string_view file_name = name_;
+    file_name.remove_prefix(name_.rfind('/') + 1);
     const std::size_t dot = file_name.find('.');
     return dot != std::string_view::npos && number_of(file_name, file_name.substr(dot + 1)) == header_.number.value;
   }
@@ -129,7 +130,7 @@ class ContainerVerifier {
 
   // Which types may stand in this kind of container, and in which order.
   void check_order(const RecordHeader& record, std::uint64_t offset) {
-    const std::uint8_t type = static_cast<std::uint8_t>(record.type);
+    const auto type = static_cast<std::uint8_t>(record.type);
     bool fits = true;
     switch (header_.kind) {
       case ContainerKind::segment:

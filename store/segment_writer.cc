@@ -22,7 +22,7 @@ Result<std::uint64_t> write_segment_end(File& file, const ContainerCipher& ciphe
 }
 
 Status write_zeros(File& file, std::uint64_t offset, std::uint64_t size) {
-  const Bytes zeros(static_cast<std::size_t>(std::min<std::uint64_t>(size, 1024 * 1024)));
+  const Bytes zeros(static_cast<std::size_t>(std::min(size, std::uint64_t{1024} * 1024)));
   while (size > 0) {
     const auto step = static_cast<std::size_t>(std::min<std::uint64_t>(size, zeros.size()));
     VAULTFS_RETURN_IF_ERROR(file.write_at(offset, ByteView(zeros).first(step)));

@@ -102,7 +102,7 @@ class ActivityLogFiles final : public ActivityLog {
     entry.subject = cut(std::move(entry.subject), kMaxActivitySubject);
     entry.detail = cut(std::move(entry.detail), kMaxActivityDetail);
     entry.chain = activity_chain_after(chain_, entry);
-    const Status written = write(entry);
+    Status written = write(entry);
     if (!written.ok()) {
       file_.reset();
       cipher_.reset();

@@ -75,7 +75,7 @@ Bytes encode_job(const JobInfo& job) {
   writer.u64(job.point.value);
   writer.u64(job.logical_bytes);
   writer.u64(job.stored_bytes);
-  writer.text(std::string_view(job.detail).substr(0, kMaxDetailBytes));
+  writer.text(std::string_view{job.detail}.substr(0, kMaxDetailBytes));
   return std::move(writer).take();
 }
 
@@ -159,9 +159,10 @@ std::string PointInfo::id() const {
   std::tm parts{};
   ::gmtime_r(&seconds, &parts);
   std::array<char, 32> time{};
-  std::strftime(time.data(), time.size(), "%Y%m%dT%H%M%SZ", &parts);
+  static_cast<void>(std::strftime(time.data(), time.size(), "%Y%m%dT%H%M%SZ", &parts));
   std::array<char, 64> text{};
-  std::snprintf(text.data(), text.size(), "%06llu-%s", static_cast<unsigned long long>(number.value), time.data());
+  static_cast<void>(
+      std::snprintf(text.data(), text.size(), "%06llu-%s", static_cast<unsigned long long>(number.value), time.data()));
   return text.data();
 }
 

@@ -17,7 +17,7 @@ Result<Head::Signed> read_head(BlobStore& blobs, KeyCustody& custody, Generation
   if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::DamagedHead, name);
   auto decoded = Head::decode(*file);
   if (!decoded.ok()) return with_context(std::move(decoded).error(), name);
-  Head::Signed stored = std::move(*decoded);
+  Head::Signed stored = *decoded;
   if (stored.head.generation != generation || stored.head.vault != custody.keys().vault()) {
     return Error{ErrorCode::DamagedHead, name + " belongs elsewhere"};
   }
@@ -47,7 +47,7 @@ Result<StoredHeads> read_heads(BlobStore& blobs, KeyCustody& custody) {
   for (const std::uint64_t number : numbers) {
     auto head = read_head(blobs, custody, Generation(number));
     if (head.ok()) {
-      heads.newest_first.push_back(std::move(*head));
+      heads.newest_first.push_back(*head);
       continue;
     }
     // A head has no digest that tells damage from a newer format; header and keyring have said already that this is

@@ -69,7 +69,7 @@ Status KeyringCustody::take_effect(const ReachedKey& reached, const std::string&
                              wrap_fresh_key(header_.id, now.generation.next(), now.settings.identity,
                                             *reached.key_vault, reached.key, version));
     const UnixNanos time = context_.env.clock().now();
-    const Status committed = commit(
+    Status committed = commit(
         [&](Keyring& next, const SecretBuffer& current_key) -> Status {
           VAULTFS_RETURN_IF_ERROR(apply(next.secrets.settings));
           VAULTFS_RETURN_IF_ERROR(next.secrets.rule.take_effect(record_of(fresh.slot, next), time));
@@ -221,7 +221,7 @@ Result<bool> KeyringCustody::opens_active_slot(const ReachedKey& reached) {
 Status KeyringCustody::rewrap(bool drop_retiring) {
   const std::lock_guard turn(change_mutex_);
   VAULTFS_RETURN_IF_ERROR(check_changeable());
-  const Status done = rewrap_in_turn(drop_retiring);
+  Status done = rewrap_in_turn(drop_retiring);
   if (done.ok()) return done;
   last_failure_.clear();
   record_failure("key.rewrap", snapshot().active.version, done.error());
@@ -254,7 +254,7 @@ Status KeyringCustody::rewrap_active(const ReachedKey& reached, const ApplySetti
   for (int attempt = 1;; ++attempt) {
     const Snapshot now = snapshot();
     VAULTFS_ASSIGN_OR_RETURN(const WrappedKey fresh, wrap_under_active(now, reached));
-    const Status committed = commit(
+    Status committed = commit(
         [&](Keyring& next, const SecretBuffer&) -> Status {
           VAULTFS_RETURN_IF_ERROR(apply(next.secrets.settings));
           replace_active_slot(next, fresh.slot);

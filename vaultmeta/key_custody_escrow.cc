@@ -73,7 +73,7 @@ Status KeyringCustody::change_escrow(const std::optional<EscrowRecipient>& recip
       VAULTFS_RETURN_IF_ERROR(check_may_wrap(*active, context_.env.clock().now().seconds()));
     }
     VAULTFS_ASSIGN_OR_RETURN(const WrappedKey fresh, wrap_under_active(now, *reached));
-    const Status committed = commit(
+    Status committed = commit(
         [&](Keyring& next, const SecretBuffer&) -> Status {
           next.secrets.escrow = recipient;
           replace_active_slot(next, fresh.slot);
@@ -158,7 +158,7 @@ Status KeyringCustody::recover_in_turn(const RecoverRequest& request, std::strin
     version = fresh.slot.version;
     // What a failed write leaves may be the keyring that the next opening finds: its key stays.
     platform.keep();
-    const Status committed = commit(
+    Status committed = commit(
         [&](Keyring& next, const SecretBuffer&) { return install_recovered(next, fresh.slot, request, retired); },
         {&fresh.key, now.generation, true});
     if (committed.ok()) break;

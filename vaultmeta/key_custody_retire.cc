@@ -34,7 +34,7 @@ Status KeyringCustody::retire_proven(const ReachedKey& reached, RefreshOutcome& 
       return ok_status();
     }
   }
-  const Status retired = retire(reached, false, outcome);
+  Status retired = retire(reached, false, outcome);
   if (!retired.ok() && outcome.retired.empty()) {
     set_waiting_for(waiting, "the proof by the Active version failed: " + retired.error().message);
     if (!is_integrity_error(retired.code())) record_failure("key.retire", waiting.front().version, retired.error());
@@ -75,7 +75,7 @@ Status KeyringCustody::retire(const ReachedKey& reached, bool drop_retiring, Ref
             retired = drop_retiring ? rule.drop_retiring(time, last) : rule.retire(time, last);
             const std::set<VersionName> gone(retired.begin(), retired.end());
             std::erase_if(next.slots, [&](const KeyringSlot& slot) {
-              return slot.role == VersionRole::retiring && gone.count(slot.name()) != 0;
+              return slot.role == VersionRole::retiring && gone.contains(slot.name());
             });
             for (const VersionName& version : retired) next.secrets.retiring_keys.erase(version);
             replace_active_slot(next, fresh.slot);

@@ -189,7 +189,7 @@ Status KeyringCustody::delete_superseded() {
     const auto closed = ClosedKeyring::decode(*bytes);
     if (!closed.ok()) return false;
     for (const KeyringSlot& slot : closed->slots) {
-      if (needed.count(slot.name()) == 0) return false;
+      if (!needed.contains(slot.name())) return false;
     }
     return !closed->escrow || closed->escrow->fingerprint == escrow;
   };

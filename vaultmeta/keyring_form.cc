@@ -301,7 +301,7 @@ Result<KeyringSecrets> decode_secrets(const SecretBuffer& plain, const Digest& s
   secrets.rule = RotationRule::decode(reader);
   secrets.incarnation = reader.u64();
   if (closed.escrow) secrets.escrow = decode_recipient(reader);
-  const Digest stored = reader.id<Digest>();
+  const auto stored = reader.id<Digest>();
   VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedKeyring, "the sealed part of a keyring"));
   if (!constant_time_equal(stored.view(), slots_digest.view()))
     return damaged("its slots are not those it was sealed with");

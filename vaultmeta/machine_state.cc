@@ -84,7 +84,7 @@ class MachineDirectory final : public MachineState {
   MachineDirectory(Env& env, Env::Path home)
       : env_(env), home_(std::move(home)), audit_log_(env, home_ / "audit.log") {}
 
-  const std::filesystem::path& home() const override { return home_; }
+  [[nodiscard]] const std::filesystem::path& home() const override { return home_; }
 
   Result<std::optional<Pin>> pin(const VaultId& vault) override {
     const Env::Path path = pin_path(vault);
@@ -239,7 +239,7 @@ std::filesystem::path default_machine_home() {
     const char* value = std::getenv(name);
     return value == nullptr ? "" : value;
   };
-  if (const auto home = variable("VAULTFS_HOME"); !home.empty()) return home;
+  if (auto home = variable("VAULTFS_HOME"); !home.empty()) return home;
   if (::geteuid() == 0) return "/var/lib/vaultfs";
   if (const auto data = variable("XDG_DATA_HOME"); data.is_absolute()) return data / "vaultfs";
   return variable("HOME") / ".local/share/vaultfs";

@@ -31,7 +31,7 @@ struct RegisteredKey {
   std::string key_vault;
   std::string key;
   std::string version;
-  auto operator<=>(const RegisteredKey&) const = default;
+  auto operator<=>(const RegisteredKey&) const = default;  // NOLINT(modernize-use-nullptr): there is no pointer here
 };
 
 // A vault known on this machine: VAULTFS_HOME/vaults/<vault id>.json. Needed to find out who uses a key, also while the

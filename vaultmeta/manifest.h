@@ -33,8 +33,8 @@ struct Manifest {
   [[nodiscard]] Bytes encode_inventory() const;  // the clear part
   // Checks the tree too: one root, every entry names an inode that is there, link counts fit, no directory twice.
   // DamagedManifest.
-  [[nodiscard]] static Result<Manifest> decode(ByteView sealed, ByteView inventory);
-  [[nodiscard]] static Result<std::vector<SegmentNeeded>> decode_inventory(ByteView inventory);
+  [[nodiscard]] static Result<Manifest> decode(ByteView sealed, ByteView inventory_bytes);
+  [[nodiscard]] static Result<std::vector<SegmentNeeded>> decode_inventory(ByteView bytes);
 };
 
 }  // namespace vaultfs

@@ -117,7 +117,7 @@ Status write_recovery_file(Env& env, const std::filesystem::path& path, const Re
   }
   auto file = env.open(path, OpenMode::create_exclusive);
   if (!file.ok()) return with_context(std::move(file).error(), "the recovery file " + path.string());
-  const Status written = write_and_prove(env, **file, path, keys, passphrase);
+  Status written = write_and_prove(env, **file, path, keys, passphrase);
   if (written.ok()) return written;
   file->reset();
   const Status ignored = env.remove_file(path);  // the first error is the one to tell

@@ -11,7 +11,8 @@ namespace {
 // Characters: providers that number their versions use fewer, those that make them unique use more.
 constexpr std::size_t kLeastUniqueVersion = 16;
 
-constexpr std::size_t kMinRecordBytes = std::size_t{4} * 4 + 6 * 8 + 3;  // four empty texts, six numbers, three bytes
+// Four empty texts, six numbers, three bytes.
+constexpr std::size_t kMinRecordBytes = std::size_t{4} * 4 + std::size_t{6} * 8 + 3;
 
 void encode_record(ByteWriter& writer, const VersionRecord& record) {
   writer.text(record.key_vault);

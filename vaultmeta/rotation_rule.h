@@ -23,7 +23,7 @@ struct VersionName {
   std::string version;
   std::string key_vault;  // empty = platform key
   std::string key;
-  auto operator<=>(const VersionName&) const = default;
+  auto operator<=>(const VersionName&) const = default;  // NOLINT(modernize-use-nullptr): there is no pointer here
 };
 
 // Whether a version id is unique by itself, so that it is the same version wherever it is found: an import keeps it.

@@ -149,7 +149,7 @@ Status AzureKeyVault::check_may_wrap(const std::string& key, const KeyVersionInf
 Result<SecretBuffer> AzureKeyVault::transform(HttpCall& call, const std::string& verb, const std::string& key,
                                               const std::string& version, ByteView value) {
   HttpRequest request = connection_.request("POST", "keys", key, version, verb);
-  request.body.append("{\"alg\":\"").append(kAlgorithm).append("\",\"value\":\"");
+  request.body.append(R"({"alg":")").append(kAlgorithm).append(R"(","value":")");
   request.body.append(locked_base64(value, Base64::url_unpadded)).append("\"}");
   VAULTFS_ASSIGN_OR_RETURN(const HttpAnswer answer,
                            connection_.send(call, std::move(request), kServiceRetries, verb == "unwrapkey"));
@@ -200,7 +200,7 @@ Result<KeyVersionInfo> AzureKeyVault::make_version(HttpCall& call, const std::st
                                                    unsigned bits) {
   VAULTFS_RETURN_IF_ERROR(check_new_version(options, bits));
   HttpRequest request = connection_.request("POST", "keys", key, "create");
-  request.body.append("{\"kty\":\"RSA\",\"key_size\":").append(std::to_string(bits));
+  request.body.append(R"({"kty":"RSA","key_size":)").append(std::to_string(bits));
   request.body.append(R"(,"key_ops":["wrapKey","unwrapKey"],"attributes":{"enabled":true)");
   if (options.not_before) request.body.append(",\"nbf\":").append(std::to_string(*options.not_before));
   if (options.expires) request.body.append(",\"exp\":").append(std::to_string(*options.expires));
@@ -251,7 +251,7 @@ Status AzureKeyVault::set_enabled(const std::string& key, const std::string& ver
     VAULTFS_ASSIGN_OR_RETURN(const AzureKey found, keys_.version(call, key, version));
     if (found.attributes.enabled == enabled) return ok_status();
     HttpRequest request = connection_.request("PATCH", "keys", key, version);
-    request.body.append("{\"attributes\":{\"enabled\":").append(enabled ? "true" : "false").append("}}");
+    request.body.append(R"({"attributes":{"enabled":)").append(enabled ? "true" : "false").append("}}");
     VAULTFS_ASSIGN_OR_RETURN(const HttpAnswer answer, connection_.send(call, std::move(request)));
     VAULTFS_ASSIGN_OR_RETURN(const AzureKey changed, parse_azure_key(answer.body, connection_.options().address));
     if (changed.id.version == found.id.version && changed.attributes.enabled == enabled) return ok_status();

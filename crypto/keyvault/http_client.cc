@@ -36,7 +36,7 @@ std::string quotable(std::string_view foreign, const HttpRequest& request) {
   const auto repeats = [&](std::string_view sent) {
     if (sent.size() >= 6 && shown.find(sent) != std::string::npos) return true;
     for (std::size_t at = 0; at + kRun <= shown.size(); ++at) {
-      if (sent.find(std::string_view(shown).substr(at, kRun)) != std::string_view::npos) return true;
+      if (sent.find(std::string_view{shown}.substr(at, kRun)) != std::string_view::npos) return true;
     }
     return false;
   };

@@ -211,8 +211,8 @@ class CurlSession final : public HttpSession {
   }
 
   bool blob(CURLoption name, ByteView bytes) {
-    // Not written to; the type is C's.
-    curl_blob view{const_cast<std::byte*>(bytes.data()), bytes.size(), CURL_BLOB_NOCOPY};  // NOLINT
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): not written to; the type is C's
+    curl_blob view{const_cast<std::byte*>(bytes.data()), bytes.size(), CURL_BLOB_NOCOPY};
     return option(name, &view);
   }
 

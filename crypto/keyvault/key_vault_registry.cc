@@ -63,7 +63,7 @@ Status KeyVaultRegistry::add(const std::string& name, const std::string& provide
   const Env::Path directory = directory_ / name;
   const Error exists{ErrorCode::KeyVaultExists, "key vault " + name + " can't be registered: " + directory.string() +
                                                     " is there already; use it or choose another name"};
-  const Status made = env_.make_directory(directory);
+  Status made = env_.make_directory(directory);
   if (!made.ok()) {
     if (made.code() != ErrorCode::AlreadyExists) return made;
     VAULTFS_ASSIGN_OR_RETURN(const FileInfo there, env_.info(directory));

@@ -129,7 +129,7 @@ Status KmipConnection::Tls::expect_server_name() {
     // SSL_set_tlsext_host_name, written out: the macro casts in the old style. The name is copied, not changed.
     set = SSL_set1_host(ssl_.get(), name.c_str()) == 1 &&
           SSL_ctrl(ssl_.get(), SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
-                   const_cast<char*>(name.c_str())) == 1;
+                   const_cast<char*>(name.c_str())) == 1;  // NOLINT(cppcoreguidelines-pro-type-const-cast)
   }
   if (set) return ok_status();
   return openssl_error(ErrorCode::KeyVaultUnavailable, "the server name " + name + " can't be checked");

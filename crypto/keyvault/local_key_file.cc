@@ -36,7 +36,7 @@ Result<LocalKeyVersion> decode_version(const nlohmann::json& entry, const std::s
     members.fail("\"bits\" is not 2048, 3072 or 4096");
   }
   if (!members.failed() && version.info.id != local_version_id(version.public_der)) {
-    members.fail("\"id\" is not the hash of \"public_key\"");
+    members.fail(R"("id" is not the hash of "public_key")");
   }
   VAULTFS_RETURN_IF_ERROR(members.finish());
   return version;

@@ -58,7 +58,7 @@ void discard(Env& env, const Env::Path& directory) {
 
 // vault.json comes last: until it is there, the directory is no key vault.
 Status fill(Env& env, const Env::Path& directory, LocalVaultFile vault, const SecretBuffer* passphrase) {
-  const Status made = env.make_directory(local_keys_directory(directory));
+  Status made = env.make_directory(local_keys_directory(directory));
   if (!made.ok() && made.code() != ErrorCode::AlreadyExists) return made;
   VAULTFS_RETURN_IF_ERROR(ProtectionKey::create(env, directory, vault, passphrase));
   VAULTFS_RETURN_IF_ERROR(env.sync_directory(directory));
@@ -82,7 +82,7 @@ Status LocalKeyVault::create(Env& env, const std::filesystem::path& directory, c
   }
   const Error exists{ErrorCode::KeyVaultExists, "key vault " + name + " can't be created: " + directory.string() +
                                                     " is there already; use it or choose another name"};
-  const Status made = env.make_directory(directory);
+  Status made = env.make_directory(directory);
   if (!made.ok()) {
     if (made.code() != ErrorCode::AlreadyExists) return made;
     VAULTFS_ASSIGN_OR_RETURN(const FileInfo there, env.info(directory));
@@ -104,7 +104,7 @@ Status LocalKeyVault::create(Env& env, const std::filesystem::path& directory, c
   vault.created_unix_seconds = env.clock().now().seconds();
   vault.options = options;
   vault.access.emplace();  // nobody yet
-  const Status filled = fill(env, directory, std::move(vault), passphrase);
+  Status filled = fill(env, directory, std::move(vault), passphrase);
   if (!filled.ok()) discard(env, directory);
   return filled;
 }

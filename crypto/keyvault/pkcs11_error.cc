@@ -75,7 +75,7 @@ bool pkcs11_unsupported(CK_RV answer) noexcept {
 
 std::string pkcs11_answer_text(const char* call, CK_RV answer) {
   std::array<char, 32> number{};
-  std::snprintf(number.data(), number.size(), "0x%02lX", answer);
+  static_cast<void>(std::snprintf(number.data(), number.size(), "0x%02lX", answer));
   const char* meaning = p11_kit_strerror(answer);
   return std::string(call) + " answered CKR " + number.data() + " (" + (meaning == nullptr ? "?" : meaning) + ")";
 }

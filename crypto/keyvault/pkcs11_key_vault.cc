@@ -44,6 +44,8 @@ class Pkcs11KeyVault final : public AdministeredKeyVault {
         first_seen_(context.env, context.directory),
         token_(std::make_shared<Pkcs11Token>(options_.token)),
         module_(Pkcs11Module::acquire(options_.module)) {}
+  Pkcs11KeyVault(const Pkcs11KeyVault&) = delete;
+  Pkcs11KeyVault& operator=(const Pkcs11KeyVault&) = delete;
   ~Pkcs11KeyVault() override {
     module_.close_and_release([token = token_](Pkcs11Library& library) { token->close(library); });
   }

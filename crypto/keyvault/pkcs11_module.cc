@@ -109,7 +109,7 @@ Status Pkcs11Library::start() {
   started_now_ = true;
   generation_ = ++last_generation;
   static std::once_flag registered;
-  std::call_once(registered, [] { std::atexit(Pkcs11Registry::finalize_all); });
+  std::call_once(registered, [] { static_cast<void>(std::atexit(Pkcs11Registry::finalize_all)); });
   return ok_status();
 }
 

@@ -27,7 +27,7 @@ unsigned bit_length(ByteView number) {
   const auto first = std::ranges::find_if(number, [](std::byte b) { return b != std::byte{0}; });
   if (first == number.end()) return 0;
   unsigned bits = static_cast<unsigned>(number.end() - first) * 8;
-  for (unsigned top = std::to_integer<unsigned>(*first); (top & 0x80U) == 0; top <<= 1U) --bits;
+  for (auto top = std::to_integer<unsigned>(*first); (top & 0x80U) == 0; top <<= 1U) --bits;
   return bits;
 }
 
@@ -231,8 +231,8 @@ CK_DATE pkcs11_date(std::int64_t unix_seconds) noexcept {
   const auto day = std::chrono::floor<days>(sys_seconds(std::chrono::seconds(unix_seconds)));
   const std::chrono::year_month_day date(day);
   std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), "%04d%02u%02u", static_cast<int>(date.year()),
-                static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()));
+  static_cast<void>(std::snprintf(text.data(), text.size(), "%04d%02u%02u", static_cast<int>(date.year()),
+                                  static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day())));
   CK_DATE out{};
   static_assert(sizeof(out) == 8);
   std::memcpy(&out, text.data(), sizeof(out));

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t kObjectLimit = 4096;
 constexpr CK_ULONG kUnavailable = ~CK_ULONG{0};  // CK_UNAVAILABLE_INFORMATION
-constexpr CK_ULONG kAttributeLimitBytes = 16 * 1024;
+constexpr CK_ULONG kAttributeLimitBytes = CK_ULONG{16} * 1024;
 
 bool is_absent(CK_RV answer) noexcept {
   return answer == CKR_ATTRIBUTE_TYPE_INVALID || answer == CKR_ATTRIBUTE_SENSITIVE;

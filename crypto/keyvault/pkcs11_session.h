@@ -17,6 +17,7 @@ template <typename T>
   return {type, &value, sizeof(T)};
 }
 [[nodiscard]] inline CK_ATTRIBUTE pkcs11_attribute(CK_ATTRIBUTE_TYPE type, ByteView value) noexcept {
+  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): see pkcs11_bytes
   return {type, const_cast<std::byte*>(value.data()), value.size()};
 }
 [[nodiscard]] inline CK_ATTRIBUTE pkcs11_attribute(CK_ATTRIBUTE_TYPE type, std::string_view value) noexcept {
@@ -27,6 +28,7 @@ template <typename T>
 // about lengths or for a mistake, also where there are no bytes.
 [[nodiscard]] inline CK_BYTE_PTR pkcs11_bytes(ByteView bytes) noexcept {
   static CK_BYTE none = 0;
+  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): as said above
   return bytes.empty() ? &none : reinterpret_cast<CK_BYTE_PTR>(const_cast<std::byte*>(bytes.data()));
 }
 [[nodiscard]] inline CK_BYTE_PTR pkcs11_bytes(MutableByteView bytes) noexcept {

@@ -105,11 +105,11 @@ Status Pkcs11Token::open(Pkcs11Library& library, Pkcs11Login& login) {
     }
     session_ = std::make_unique<Pkcs11Session>(functions, slot, handle);
     generation_ = library.generation();
-    const Status logged_in = log_in(*session_, login);
+    Status logged_in = log_in(*session_, login);
     if (!logged_in.ok()) close(library);
     return logged_in;
   };
-  const Status opened = attempt();
+  Status opened = attempt();
   if (opened.ok() || opened.code() != ErrorCode::KeyVaultUnavailable || library.started_now()) return opened;
   VAULTFS_RETURN_IF_ERROR(start_again());
   return attempt();
@@ -178,7 +178,7 @@ Status Pkcs11Token::send_pin(Pkcs11Session& session, const SecretBuffer& pin, Pk
     refused_.reset();
     return ok_status();
   }
-  const Status failed = session.check("C_Login", answer);
+  Status failed = session.check("C_Login", answer);
   if (failed.code() != ErrorCode::KeyVaultDenied) return failed;
   if (is_wrong_pin(answer)) {
     CK_TOKEN_INFO token{};

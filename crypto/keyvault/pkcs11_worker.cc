@@ -8,8 +8,8 @@ namespace vaultfs {
 
 Pkcs11Worker::Pkcs11Worker() {
   // Signals are for the threads that know them; a new thread inherits the mask of the one that starts it.
-  sigset_t all;
-  sigset_t before;
+  sigset_t all{};
+  sigset_t before{};
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   std::thread([shared = shared_] { serve(shared); }).detach();

@@ -113,7 +113,7 @@ Status ensure_private_directory(Env& env, const Env::Path& directory) {
   }
   const Env::Path parent = directory.parent_path();
   if (!parent.empty() && parent != directory) VAULTFS_RETURN_IF_ERROR(ensure_private_directory(env, parent));
-  const Status made = env.make_directory(directory);
+  Status made = env.make_directory(directory);
   // Another process may have been first.
   if (!made.ok() && made.code() != ErrorCode::AlreadyExists) return made;
   return env.sync_directory(parent.empty() ? Env::Path(".") : parent);

@@ -133,7 +133,7 @@ Result<std::shared_ptr<const TransitConnection::Token>> TransitConnection::log_i
   token->text = std::move(login.token);
   if (login.lease_seconds > 0) {
     // A tenth earlier, so that it does not expire on its way.
-    const std::int64_t seconds = std::min<std::int64_t>(login.lease_seconds, 365 * 86400);
+    const std::int64_t seconds = std::min<std::int64_t>(login.lease_seconds, std::int64_t{365} * 86400);
     token->expires_nanos = asked_nanos + seconds * kNanosPerSecond / 10 * 9;
   }
   const std::lock_guard lock(mutex_);

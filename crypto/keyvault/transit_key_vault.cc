@@ -82,7 +82,7 @@ std::string_view algorithm_of(const TransitKey& key) noexcept {
 // Without it an AES key's answers could be used for another purpose of the same key. RSA keys take none.
 void append_associated_data(LockedText& body, std::string_view algorithm) {
   if (algorithm != kAesAlgorithm) return;
-  body.append(",\"associated_data\":\"").append(locked_base64(bytes_of(kAssociatedData), Base64::standard_padded));
+  body.append(R"(,"associated_data":")").append(locked_base64(bytes_of(kAssociatedData), Base64::standard_padded));
   body += '"';
 }
 
@@ -198,8 +198,8 @@ Result<Bytes> TransitKeyVault::wrap(const std::string& key, const std::string& v
     VAULTFS_ASSIGN_OR_RETURN(const Found found, find_usable(call, key, version));
     VAULTFS_RETURN_IF_ERROR(check_may_wrap(found, key));
     HttpRequest request = connection_.request("POST", "encrypt", key);
-    request.body = "{\"plaintext\":\"";
-    request.body.append(locked_base64(plaintext, Base64::standard_padded)).append("\",\"key_version\":");
+    request.body = R"({"plaintext":")";
+    request.body.append(locked_base64(plaintext, Base64::standard_padded)).append(R"(","key_version":)");
     request.body.append(std::to_string(found.version));
     append_associated_data(request.body, found.algorithm);
     request.body += '}';
@@ -216,7 +216,7 @@ Result<Bytes> TransitKeyVault::wrap(const std::string& key, const std::string& v
 Status TransitKeyVault::check_authenticates(HttpCall& call, const std::string& key, std::string_view ciphertext) {
   if (authenticates_) return ok_status();
   HttpRequest request = connection_.request("POST", "decrypt", key);
-  request.body = "{\"ciphertext\":\"";
+  request.body = R"({"ciphertext":")";
   request.body.append(ciphertext).append("\"}");
   const auto opened = connection_.send(call, std::move(request));
   if (opened.ok()) {
@@ -243,7 +243,7 @@ Result<SecretBuffer> TransitKeyVault::unwrap(const std::string& key, const std::
       return does_not_open(key, version);
     }
     HttpRequest request = connection_.request("POST", "decrypt", key);
-    request.body = "{\"ciphertext\":\"";
+    request.body = R"({"ciphertext":")";
     request.body.append(ciphertext) += '"';
     append_associated_data(request.body, found.algorithm);
     request.body += '}';
@@ -275,7 +275,7 @@ Result<KeyVersionInfo> TransitKeyVault::create_key(const std::string& key, const
     }
     if (there.code() != ErrorCode::KeyNotFound) return there.error();
     HttpRequest request = connection_.request("POST", "keys", key);
-    request.body.append("{\"type\":\"").append(kNewKeyType).append("\"}");
+    request.body.append(R"({"type":")").append(kNewKeyType).append("\"}");
     VAULTFS_RETURN_IF_ERROR(connection_.send(call, std::move(request)));
     VAULTFS_ASSIGN_OR_RETURN(const TransitKey made, read_key(call, key));
     return made.versions().back();
