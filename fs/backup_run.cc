@@ -95,8 +95,10 @@ class BackupRun {
     Status status = ok_status();
     for (const auto& disk : disks_) {
       Result<bool> same = unchanged(*disk);
-      if (!same.ok()) status = std::move(same).error();
-      if (!status.ok()) break;
+      if (!same.ok()) {
+        status = std::move(same).error();
+        break;
+      }
       if (*same) continue;
       prepared.push_back({disk.get(), kImportPrefix + std::to_string(prepared.size())});
       status = build(directory, *disk, prepared.back().temporary);

@@ -30,7 +30,7 @@ class CutLock {
   static void check(int outcome) {
     if (outcome != 0) std::abort();
   }
-  pthread_rwlock_t lock_;
+  pthread_rwlock_t lock_{};
 };
 
 }  // namespace vaultfs

@@ -18,7 +18,7 @@ constexpr std::size_t kBufferBytes = kChunkBytes + RestoreTarget::kAlignment;
 struct FreeBuffer {
   void operator()(std::byte* memory) const noexcept {
     wipe({memory, kBufferBytes});
-    std::free(memory);
+    std::free(memory);  // NOLINT(cppcoreguidelines-no-malloc): of std::aligned_alloc
   }
 };
 

@@ -11,6 +11,7 @@
 #include <map>
 #include <set>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "fs/file_descriptor.h"
@@ -168,7 +169,7 @@ class TreeRestore {
 // The private directory in `to`; removed with all that is still in it at the end.
 class Staging {
  public:
-  explicit Staging(const std::filesystem::path& to) : to_(to), name_(unique_name(".vaultfs-restore-")) {}
+  explicit Staging(std::filesystem::path to) : to_(std::move(to)), name_(unique_name(".vaultfs-restore-")) {}
   Staging(const Staging&) = delete;
   Staging& operator=(const Staging&) = delete;
   ~Staging() {

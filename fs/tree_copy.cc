@@ -16,7 +16,7 @@ Error removed() { return {ErrorCode::NotFound, "the file was removed"}; }
 
 }  // namespace
 
-bool TreeEngine::pages_loaded(const InodePointer& inode, std::uint64_t first, std::uint64_t count) const {
+bool TreeEngine::pages_loaded(const InodePointer& inode, std::uint64_t first, std::uint64_t count) {
   if (inode->content == nullptr) return true;
   const ExtentMap& extents = inode->content->extents;
   return !extents.page_to_load(first).has_value() && !extents.page_to_load(first + count - 1).has_value();

@@ -73,6 +73,7 @@ Item& TreeEngine::item_named(const std::string& name) {
   for (const auto& item : items_) {
     if (item->name == name) return *item;
   }
+  // NOLINTNEXTLINE(modernize-make-unique): Item is an aggregate, which make_unique can't build
   items_.push_back(std::unique_ptr<Item>(new Item{name, {0}, {0}, {}, {}}));
   return *items_.back();
 }

@@ -56,63 +56,63 @@ class TreeEngine final : public WorkingTree {
 
   // tree_lookup.cc
   Result<Attributes> lookup(InodeNumber parent, const std::string& name) override;
-  Result<Attributes> attributes(InodeNumber inode) override;
+  Result<Attributes> attributes(InodeNumber number) override;
   Result<std::vector<DirectoryEntry>> list(InodeNumber directory) override;
   std::vector<InodeNumber> inode_numbers() override;
-  Result<std::string> read_link(InodeNumber inode) override;
+  Result<std::string> read_link(InodeNumber number) override;
 
   // tree_xattr.cc
-  Result<Bytes> extended_attribute(InodeNumber inode, const std::string& name) override;
-  Result<std::vector<std::string>> extended_names(InodeNumber inode) override;
-  Status set_extended(InodeNumber inode, const std::string& name, ByteView value, ExtendedMode mode) override;
-  Status remove_extended(InodeNumber inode, const std::string& name) override;
-  Status drop_set_id(InodeNumber inode) override;
+  Result<Bytes> extended_attribute(InodeNumber number, const std::string& name) override;
+  Result<std::vector<std::string>> extended_names(InodeNumber number) override;
+  Status set_extended(InodeNumber number, const std::string& name, ByteView value, ExtendedMode mode) override;
+  Status remove_extended(InodeNumber number, const std::string& name) override;
+  Status drop_set_id(InodeNumber number) override;
 
   // tree_read.cc
-  Result<std::size_t> read(InodeNumber inode, std::uint64_t offset, MutableByteView out) override;
-  Result<std::uint64_t> seek_data(InodeNumber inode, std::uint64_t offset) override;
-  Result<std::uint64_t> seek_hole(InodeNumber inode, std::uint64_t offset) override;
-  Result<std::optional<ChunkId>> chunk_at(InodeNumber inode, ChunkIndexInFile index) override;
+  Result<std::size_t> read(InodeNumber number, std::uint64_t offset, MutableByteView out) override;
+  Result<std::uint64_t> seek_data(InodeNumber number, std::uint64_t offset) override;
+  Result<std::uint64_t> seek_hole(InodeNumber number, std::uint64_t offset) override;
+  Result<std::optional<ChunkId>> chunk_at(InodeNumber number, ChunkIndexInFile index) override;
 
   // tree_namespace.cc, tree_rename.cc
   Result<Attributes> make_directory(InodeNumber parent, const std::string& name, std::uint32_t mode,
                                     Creator who) override;
   Result<Attributes> make_node(InodeNumber parent, const std::string& name, InodeType type, std::uint32_t mode,
                                std::uint64_t rdev, Creator who) override;
-  Result<UnnamedFile> make_unnamed(InodeNumber directory, std::uint32_t mode, Creator who) override;
+  Result<UnnamedFile> make_unnamed(InodeNumber parent, std::uint32_t mode, Creator who) override;
   Result<Attributes> make_symlink(InodeNumber parent, const std::string& name, const std::string& target,
                                   Creator who) override;
-  Result<Attributes> make_link(InodeNumber inode, InodeNumber new_parent, const std::string& name) override;
+  Result<Attributes> make_link(InodeNumber number, InodeNumber new_parent, const std::string& name) override;
   Status unlink(InodeNumber parent, const std::string& name) override;
   Status remove_directory(InodeNumber parent, const std::string& name) override;
   Status rename(InodeNumber parent, const std::string& name, InodeNumber new_parent, const std::string& new_name,
                 RenameMode mode) override;
-  Result<Attributes> set_attributes(InodeNumber inode, const AttributeChange& change) override;
+  Result<Attributes> set_attributes(InodeNumber number, const AttributeChange& change) override;
 
   // tree_handles.cc
-  Result<std::uint64_t> open(InodeNumber inode, bool writing) override;
-  void release(std::uint64_t handle) override;
-  Status take_error(std::uint64_t handle) override;
-  Status reserve(InodeNumber inode) override;
-  void unreserve(InodeNumber inode) override;
+  Result<std::uint64_t> open(InodeNumber number, bool writing) override;
+  void release(std::uint64_t key) override;
+  Status take_error(std::uint64_t key) override;
+  Status reserve(InodeNumber number) override;
+  void unreserve(InodeNumber number) override;
 
   // tree_write.cc, tree_zero.cc
   Status write(InodeNumber inode, std::uint64_t handle, std::uint64_t offset, ByteView bytes) override;
   Result<std::uint64_t> append(InodeNumber inode, std::uint64_t handle, ByteView bytes) override;
-  Status truncate(InodeNumber inode, std::uint64_t size) override;
-  Status fallocate(InodeNumber inode, FallocateMode mode, std::uint64_t offset, std::uint64_t length) override;
-  Status set_chunk(InodeNumber inode, ChunkIndexInFile index, const ChunkId& id) override;
+  Status truncate(InodeNumber number, std::uint64_t size) override;
+  Status fallocate(InodeNumber number, FallocateMode mode, std::uint64_t offset, std::uint64_t length) override;
+  Status set_chunk(InodeNumber number, ChunkIndexInFile index, const ChunkId& id) override;
 
   // tree_copy.cc
   Result<std::uint64_t> copy_range(FileTree& source, CopyEnd from, CopyEnd to, std::uint64_t handle,
                                    std::uint64_t length) override;
 
   // tree_flush.cc
-  Status fsync(InodeNumber inode, std::uint64_t handle) override;
+  Status fsync(InodeNumber number, std::uint64_t handle) override;
   Status sync_all() override;
 
   // tree_snapshot.cc, tree_checkpoint.cc
-  Result<TreeSnapshot> snapshot(const std::string& item) override;
+  Result<TreeSnapshot> snapshot(const std::string& item_name) override;
   Status checkpoint() override;
 
   // tree_retain.cc
@@ -132,7 +132,7 @@ class TreeEngine final : public WorkingTree {
   [[nodiscard]] UnixNanos now() const { return vault_->env().clock().now(); }
   // See Inode::changed; also moves the item's. REQUIRES: cut_ shared.
   Lsn stamp(const Inode& inode);
-  void stamp(Item* item, Lsn lsn);
+  static void stamp(Item* item, Lsn lsn);
   // Appends an entry. An error means that the journal is dead: nothing was changed, and nothing can be any more.
   [[nodiscard]] Result<Lsn> log(TreeEntryWriter entry);
   // Commits; a failure is one of every acknowledged change that was not durable.
@@ -145,7 +145,7 @@ class TreeEngine final : public WorkingTree {
   [[nodiscard]] Result<InodePointer> find(InodeNumber number) const;         // takes tree_mutex_ shared
   [[nodiscard]] Result<InodePointer> find_locked(InodeNumber number) const;  // REQUIRES: tree_mutex_
   [[nodiscard]] Result<InodePointer> find_file(InodeNumber number) const;    // IsADirectory, InvalidArgument
-  [[nodiscard]] Attributes attributes_locked(const Inode& inode) const;      // REQUIRES: tree_mutex_, inode's mutex
+  [[nodiscard]] static Attributes attributes_locked(const Inode& inode);     // REQUIRES: tree_mutex_, inode's mutex
   [[nodiscard]] Result<Inode*> directory_locked(InodeNumber number) const;   // REQUIRES: tree_mutex_
   // Loads what attributes_locked needs to count a file's chunks. Without locks.
   void count_pages(const InodePointer& inode);
@@ -161,7 +161,7 @@ class TreeEngine final : public WorkingTree {
   [[nodiscard]] Result<Attributes> make(InodeNumber parent, const std::string& name, const NewInode& what);
   // An empty name: a file that has none. REQUIRES: cut_ shared, tree_mutex_ exclusive.
   [[nodiscard]] Result<Attributes> add_inode(Inode& directory, const std::string& name, const NewInode& what);
-  [[nodiscard]] Status remove(InodeNumber parent, const std::string& name, bool directory);
+  [[nodiscard]] Status remove(InodeNumber parent, const std::string& name, bool directory_wanted);
   // One name less; gone with the last handle. REQUIRES: tree_mutex_ exclusive, inode's mutex not held.
   void drop_name(const InodePointer& inode);
   void destroy(const InodePointer& inode);  // REQUIRES: tree_mutex_ exclusive
@@ -196,7 +196,7 @@ class TreeEngine final : public WorkingTree {
   [[nodiscard]] bool may_share(const ChunkShare& share, std::uint64_t i, const ChunkId& id) const;
   // Puts references into a file; zero ids are holes. REQUIRES: cut_ shared, the inode's mutex, its pages loaded.
   [[nodiscard]] Status put_references(const ChunkShare& share, const std::vector<ChunkId>& ids);
-  [[nodiscard]] bool pages_loaded(const InodePointer& inode, std::uint64_t first, std::uint64_t count) const;
+  [[nodiscard]] static bool pages_loaded(const InodePointer& inode, std::uint64_t first, std::uint64_t count);
   // Chunks shared: fewer than asked for where one is being written to. Without locks.
   [[nodiscard]] Result<std::uint64_t> share_chunks(const InodePointer& from, std::uint64_t first_from,
                                                    const ChunkShare& share, std::uint64_t count);
@@ -221,7 +221,7 @@ class TreeEngine final : public WorkingTree {
                                                const std::string& new_name, RenameMode mode) const;
   [[nodiscard]] bool is_below(const Inode& directory, const Inode& ancestor) const;
   [[nodiscard]] Status execute(const RenamePlan& plan);
-  void move_names(const RenamePlan& plan);
+  static void move_names(const RenamePlan& plan);
 
   // --- tree_handles.cc
   struct Handle {
@@ -230,7 +230,7 @@ class TreeEngine final : public WorkingTree {
     std::uint64_t seen_errors = 0;       // of the inode
     std::uint64_t seen_tree_errors = 0;  // of the journal
   };
-  [[nodiscard]] Status check_write_access(const Inode& inode, std::uint64_t handle);
+  [[nodiscard]] Status check_write_access(const Inode& inode, std::uint64_t key);
 
   // --- tree_read.cc
   struct Piece {
@@ -241,7 +241,8 @@ class TreeEngine final : public WorkingTree {
   // Copies what slots have of a file's bytes from `offset` (at most to the chunk's end), tells the rest.
   [[nodiscard]] Result<Piece> read_slots(const InodePointer& inode, std::uint64_t offset, MutableByteView out);
   void read_ahead(const InodePointer& inode, std::uint64_t offset, std::uint64_t length);
-  [[nodiscard]] std::vector<ChunkId> settled_chunks(const InodePointer& inode, std::uint64_t begin, std::uint64_t end);
+  [[nodiscard]] static std::vector<ChunkId> settled_chunks(const InodePointer& inode, std::uint64_t begin,
+                                                           std::uint64_t end);
   [[nodiscard]] Status readable(const Inode& inode) const;  // REQUIRES: inode's mutex
 
   // --- tree_write.cc
@@ -262,7 +263,7 @@ class TreeEngine final : public WorkingTree {
   // Makes [begin, end) zero; `live_end` is where content ended before. REQUIRES: edge pages loaded.
   void zero_content(const InodePointer& inode, std::uint64_t begin, std::uint64_t end, std::uint64_t live_end, Lsn lsn);
   void zero_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, std::uint32_t end, Lsn lsn);
-  void drop_chunk(DiskImage& image, std::map<std::uint64_t, DirtyChunk>::iterator chunk);
+  static void drop_chunk(DiskImage& image, std::map<std::uint64_t, DirtyChunk>::iterator chunk);
   [[nodiscard]] Status zero_range(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend);
   // --- tree_allocate.cc. REQUIRES: inode's mutex.
   void set_aside(DiskImage& image, std::uint64_t begin, std::uint64_t end);  // chunk indexes
@@ -323,7 +324,7 @@ class TreeEngine final : public WorkingTree {
   };
   [[nodiscard]] static InodeRecord record_of(const Inode& inode);
   void cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_slots);
-  void cut_tree(const InodePointer& directory, Cut& cut, bool keep_small_slots);
+  void cut_tree(const InodePointer& top, Cut& cut, bool keep_small_slots);
   // Waits for the cut's seals, stores its map pages, fills its records. Without locks.
   [[nodiscard]] Status settle(Cut& cut);
   [[nodiscard]] Result<Bytes> encode_section(const std::function<void()>& cut_made);

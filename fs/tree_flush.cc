@@ -140,7 +140,7 @@ Status TreeEngine::flush_older_than(std::int64_t monotonic_nanos) {
 
 Status TreeEngine::sync_all() {
   if (journal_ == nullptr) return ok_status();
-  const Status flushed = flush_older_than(vault_->env().clock().monotonic_nanos());
+  Status flushed = flush_older_than(vault_->env().clock().monotonic_nanos());
   VAULTFS_RETURN_IF_ERROR(commit_journal());
   return flushed;
 }

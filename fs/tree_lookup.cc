@@ -34,7 +34,7 @@ Result<Inode*> TreeEngine::directory_locked(InodeNumber number) const {
   return inode.get();
 }
 
-Attributes TreeEngine::attributes_locked(const Inode& inode) const {
+Attributes TreeEngine::attributes_locked(const Inode& inode) {
   Attributes a;
   a.number = inode.number;
   a.type = inode.type;

@@ -79,7 +79,7 @@ void TreeEngine::run_seal(const JobPointer& job) {
     buffer_.sealing_succeeded();
     return finish(job, std::nullopt);
   }
-  const Error error = status.error();
+  const Error& error = status.error();
   give_back(job);
   buffer_.sealing_failed(error);
   report_write_failure(*job->inode, job->inode->item, error);

@@ -42,8 +42,8 @@ class SilentTerminal {
 Result<SecretBuffer> read_line_silently(const std::string& prompt) {
   constexpr std::size_t kLimit = 1024;
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer line, SecretBuffer::allocate(kLimit));
-  std::fprintf(stderr, "%s: ", prompt.c_str());
-  std::fflush(stderr);
+  static_cast<void>(std::fprintf(stderr, "%s: ", prompt.c_str()));
+  static_cast<void>(std::fflush(stderr));
   std::size_t used = 0;
   {
     const SilentTerminal silent;
@@ -53,7 +53,7 @@ Result<SecretBuffer> read_line_silently(const std::string& prompt) {
       line.mutable_view()[used++] = static_cast<std::byte>(c);
     }
   }
-  std::fputc('\n', stderr);
+  static_cast<void>(std::fputc('\n', stderr));
   if (used == 0) return Error{ErrorCode::PassphraseRequired, "an empty passphrase protects nothing"};
   return SecretBuffer::copy_of(line.view().first(used));
 }

@@ -31,6 +31,7 @@ class Machine {
  public:
   [[nodiscard]] static Result<std::unique_ptr<Machine>> open(const MachineOptions& options);
 
+  // NOLINTNEXTLINE(readability-convert-member-functions-to-static): a part of the machine like those below
   [[nodiscard]] Env& env() { return posix_env(); }
   [[nodiscard]] MachineState& state() { return *state_; }
   [[nodiscard]] MachineKeyStore& platform_keys() { return *platform_keys_; }

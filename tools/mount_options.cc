@@ -1,5 +1,6 @@
 #include "tools/mount_options.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <map>
@@ -55,10 +56,7 @@ bool is_ignored(std::string_view name) {
 bool is_kernel_option(std::string_view name) {
   static constexpr std::array<std::string_view, 7> kKernel{"nodev",  "dev",  "nosuid", "suid",
                                                            "noexec", "exec", "noatime"};
-  for (const std::string_view option : kKernel) {
-    if (name == option) return true;
-  }
-  return false;
+  return std::ranges::find(kKernel, name) != kKernel.end();
 }
 
 Status apply_flag(std::string_view name, MountCommand& command) {
@@ -182,7 +180,7 @@ Result<MountCommand> parse_mount_command(const std::vector<std::string>& words) 
       if (++i == words.size()) return Error{ErrorCode::Usage, "-o wants options behind it"};
       VAULTFS_RETURN_IF_ERROR(apply_option_list(words[i], command));
     } else if (word.size() > 2 && word.starts_with("-o")) {
-      VAULTFS_RETURN_IF_ERROR(apply_option_list(std::string_view(word).substr(2), command));
+      VAULTFS_RETURN_IF_ERROR(apply_option_list(std::string_view{word}.substr(2), command));
     } else if (word.size() > 1 && word.front() == '-') {
       return Error{ErrorCode::Usage, "unknown flag " + word + "; see vaultfs --help"};
     } else {

@@ -82,7 +82,7 @@ int run_umount(const std::vector<std::string>& flags, const std::string& mount_p
 // Whether the process that the vault's lock file names was told to serve this mount point.
 bool owner_serves(const std::filesystem::path& vault, const std::string& mount_point) {
   std::ifstream lock_file(vault / "vault.lock");
-  long pid = 0;
+  pid_t pid = 0;
   if (!(lock_file >> pid) || pid <= 0) return false;
   std::ifstream command("/proc/" + std::to_string(pid) + "/cmdline", std::ios::binary);
   std::string word;
@@ -122,7 +122,7 @@ int main(int argc, char** argv) {
     }
   }
   if (mount_point.empty()) {
-    std::fprintf(stderr, "usage: umount.fuse.vaultfs MOUNTPOINT [-f] [-l]\n");
+    static_cast<void>(std::fprintf(stderr, "usage: umount.fuse.vaultfs MOUNTPOINT [-f] [-l]\n"));
     return 1;
   }
   std::error_code problem;
@@ -137,8 +137,8 @@ int main(int argc, char** argv) {
   // The vault still has its owner until the daemon has synced; a vault under another owner by then would mean it is
   // gone too.
   if (!wait_for_owner(mount.vault)) {
-    std::fprintf(stderr, "umount.fuse.vaultfs: cannot tell whether the daemon of %s has finished\n",
-                 mount.vault.c_str());
+    static_cast<void>(std::fprintf(stderr, "umount.fuse.vaultfs: cannot tell whether the daemon of %s has finished\n",
+                                   mount.vault.c_str()));
     return 32;
   }
   return 0;

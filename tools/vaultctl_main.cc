@@ -17,7 +17,7 @@ int fail(const CommandContext& context, const Error& error) {
     const nlohmann::json form = {{"error", {{"name", name}, {"message", error.message}}}};
     std::printf("%s\n", form.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
   }
-  std::fprintf(stderr, "vaultctl: %s: %s\n", name.c_str(), error.message.c_str());
+  static_cast<void>(std::fprintf(stderr, "vaultctl: %s: %s\n", name.c_str(), error.message.c_str()));
   return error_exit_code(error.code);
 }
 

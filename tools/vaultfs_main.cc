@@ -34,7 +34,8 @@ namespace vaultfs {
 namespace {
 
 int fail(const Error& error) {
-  std::fprintf(stderr, "vaultfs: %s: %s\n", std::string(error_name(error.code)).c_str(), error.message.c_str());
+  static_cast<void>(
+      std::fprintf(stderr, "vaultfs: %s: %s\n", std::string(error_name(error.code)).c_str(), error.message.c_str()));
   return error_exit_code(error.code);
 }
 
@@ -71,13 +72,13 @@ class SignalThread {
  public:
   // Blocks the signals for the calling thread and all it starts later. To be called before any thread is started.
   static sigset_t block_signals() {
-    sigset_t set;
+    sigset_t set{};
     sigemptyset(&set);
     for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&set, signal);
     pthread_sigmask(SIG_BLOCK, &set, nullptr);
     // A background process may have inherited an ignored SIGINT; ignored signals are not even left pending.
-    for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) std::signal(signal, SIG_DFL);
-    std::signal(SIGPIPE, SIG_IGN);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) static_cast<void>(std::signal(signal, SIG_DFL));
+    static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
     return set;
   }
 
@@ -171,7 +172,7 @@ int serve(const MountCommand& command, Daemon& daemon, const sigset_t& signals) 
   auto session = Session::open((*machine)->for_vault(), command.session);
   if (!session.ok()) return fail(session.error());
   for (const std::string& note : (*session)->vault().opening_notes()) {
-    std::fprintf(stderr, "vaultfs: note: %s\n", note.c_str());
+    static_cast<void>(std::fprintf(stderr, "vaultfs: note: %s\n", note.c_str()));
     spdlog::warn("{}", note);
   }
 
@@ -190,7 +191,7 @@ int run(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
   for (const std::string& word : words) {
     if (word == "--help" || word == "-h") {
-      std::fputs(kMountUsage, stdout);
+      static_cast<void>(std::fputs(kMountUsage, stdout));
       return 0;
     }
     if (word == "--version" || word == "-V") {

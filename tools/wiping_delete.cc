@@ -8,7 +8,7 @@
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 
 #include <malloc.h>
-#include <string.h>
+#include <string.h>  // NOLINT(modernize-deprecated-headers): explicit_bzero is glibc's, not the standard library's
 
 #include <cstdlib>
 #include <new>
@@ -23,6 +23,7 @@ void wipe_and_free(void* memory) noexcept {
 
 }  // namespace
 
+// NOLINTNEXTLINE(misc-new-delete-overloads): the standard library's operator new stays, see above
 void operator delete(void* memory) noexcept { wipe_and_free(memory); }
 void operator delete(void* memory, std::size_t /*size*/) noexcept { wipe_and_free(memory); }
 void operator delete(void* memory, std::align_val_t /*alignment*/) noexcept { wipe_and_free(memory); }

@@ -43,6 +43,8 @@ struct VaultParts {
 class OpenedVault final : public Vault, private KeyChangeHost {
  public:
   explicit OpenedVault(VaultParts parts);
+  OpenedVault(const OpenedVault&) = delete;
+  OpenedVault& operator=(const OpenedVault&) = delete;
   ~OpenedVault() override;
   // Owner: lets the custody ask for key changes.
   void attach();
@@ -107,10 +109,11 @@ class OpenedVault final : public Vault, private KeyChangeHost {
     Digest digest;
   };
   [[nodiscard]] Status write_head_naming(const std::optional<NewCheckpoint>& checkpoint);
-  [[nodiscard]] Result<Head> next_head(const std::optional<NewCheckpoint>& checkpoint);  // REQUIRES head_mutex_
-  [[nodiscard]] Status adopt_own_head(Generation generation);                            // REQUIRES head_mutex_
-  [[nodiscard]] Status pin_head();                                                       // REQUIRES head_mutex_
-  void remove_old_heads();                                                               // REQUIRES head_mutex_
+  // REQUIRES: head_mutex_
+  [[nodiscard]] Result<Head> next_head(const std::optional<NewCheckpoint>& checkpoint) const;
+  [[nodiscard]] Status adopt_own_head(Generation generation);  // REQUIRES head_mutex_
+  [[nodiscard]] Status pin_head();                             // REQUIRES head_mutex_
+  void remove_old_heads();                                     // REQUIRES head_mutex_
   void remove_below(const VaultFolder& folder, ContainerNumber keep);
 
   VaultParts

@@ -17,7 +17,7 @@ constexpr int kStatusTries = 1000;
 
 }  // namespace
 
-Result<Head> OpenedVault::next_head(const std::optional<NewCheckpoint>& checkpoint) {
+Result<Head> OpenedVault::next_head(const std::optional<NewCheckpoint>& checkpoint) const {
   const KeyCustody& custody = *parts_.custody;
   Head head = parts_.head.head;
   // A key change on another thread must not be caught halfway.
@@ -104,7 +104,7 @@ Status OpenedVault::write_head_naming(const std::optional<NewCheckpoint>& checkp
     stored = put_head(*parts_.blobs, *parts_.custody, head);
   }
   if (!stored.ok()) return std::move(stored).error();
-  parts_.head = std::move(*stored);
+  parts_.head = *stored;
   current_checkpoint_ = parts_.head.head.checkpoint.value;
   VAULTFS_RETURN_IF_ERROR(pin_head());
   remove_old_heads();

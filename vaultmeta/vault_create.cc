@@ -39,7 +39,7 @@ class Undo {
   Undo(const Undo&) = delete;
   Undo& operator=(const Undo&) = delete;
   ~Undo() {
-    for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) (*step)();
+    std::for_each(steps_.rbegin(), steps_.rend(), [](const std::function<void()>& step) { step(); });
   }
   void on_failure(std::function<void()> step) { steps_.push_back(std::move(step)); }
   void keep() { steps_.clear(); }

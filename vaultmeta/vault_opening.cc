@@ -123,7 +123,7 @@ Status VaultOpening::choose_newest_head() {
   if (heads_.damage.has_value()) {
     parts_.notes.push_back("an older head is damaged: " + heads_.damage->message);
   }
-  const Status keyring = check_keyring_against_head(*parts_.custody, parts_.head.head);
+  Status keyring = check_keyring_against_head(*parts_.custody, parts_.head.head);
   if (keyring.ok()) return keyring;
   if (!accept_older) return keyring;
   parts_.notes.push_back(keyring.error().message);
@@ -146,7 +146,7 @@ Status VaultOpening::open_segments() {
   return ok_status();
 }
 
-Result<std::optional<Checkpoint>> VaultOpening::read_checkpoint(const Head& head) {
+Result<std::optional<Checkpoint>> VaultOpening::read_checkpoint(const Head& head) const {
   if (head.checkpoint.value == 0) return std::optional<Checkpoint>();
   const std::string name = kCheckpointFiles.file(head.checkpoint.value);
   auto file = parts_.blobs->get(name, kMaxStreamBytes);

@@ -54,7 +54,7 @@ class VaultOpening {
   [[nodiscard]] Status open_segments();
   [[nodiscard]] Status load_newest_state();
   [[nodiscard]] Status load_state(const Head& head);
-  [[nodiscard]] Result<std::optional<Checkpoint>> read_checkpoint(const Head& head);
+  [[nodiscard]] Result<std::optional<Checkpoint>> read_checkpoint(const Head& head) const;
   [[nodiscard]] Status open_activity(const Head& head);
   // Read-only: takes the points as their manifests tell them.
   [[nodiscard]] Status salvage_points(const Error& reason);

@@ -102,7 +102,7 @@ class Verification {
         unexpected(file);
         continue;
       }
-      const Status checked = check_file(folder, file, open_segment ? std::uint64_t{0} : *number, open_segment);
+      Status checked = check_file(folder, file, open_segment ? std::uint64_t{0} : *number, open_segment);
       if (checked.ok()) continue;
       // Of a mounted vault a file may be closed or superseded between listing and reading.
       if (checked.code() == ErrorCode::NotFound) continue;

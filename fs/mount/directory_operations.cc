@@ -79,7 +79,10 @@ void opendir(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
   });
 }
 
-Listing& listing_of(const fuse_file_info* file) { return *reinterpret_cast<Listing*>(file->fh); }
+Listing& listing_of(const fuse_file_info* file) {
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): libfuse keeps it for us as a number
+  return *reinterpret_cast<Listing*>(file->fh);
+}
 
 // Refreshes a listing when the reader starts over (rewinddir).
 Status rewind_listing(MountContext& context, fuse_ino_t number, off_t offset, Listing& listing) {

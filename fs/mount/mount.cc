@@ -70,6 +70,7 @@ struct LoopConfigDeleter {
 int run_program(const std::vector<std::string>& words) {
   std::vector<char*> arguments;
   arguments.reserve(words.size() + 1);
+  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): execvp writes to none of them; the type is C's
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
   const pid_t child = ::fork();
@@ -112,8 +113,8 @@ class FuseMount final : public Mount, private SessionObserver {
     arguments.reserve(words.size());
     for (std::string& word : words) arguments.push_back(word.data());
     fuse_args args = FUSE_ARGS_INIT(static_cast<int>(arguments.size()), arguments.data());
-    static const fuse_lowlevel_ops kOperations = make_operations();
-    fuse_.reset(fuse_session_new(&args, &kOperations, sizeof kOperations, &context_));
+    static const fuse_lowlevel_ops operations = make_operations();
+    fuse_.reset(fuse_session_new(&args, &operations, sizeof operations, &context_));
     fuse_opt_free_args(&args);
     if (!fuse_) return Error{ErrorCode::InvalidArgument, "libfuse refused the mount options " + list};
     if (fuse_session_mount(fuse_.get(), options_.mount_point.c_str()) != 0) {

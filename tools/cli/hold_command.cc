@@ -10,8 +10,6 @@
 #include "tools/cli/command_context.h"
 #include "vaultmeta/vault_opening.h"
 
-extern char** environ;
-
 namespace vaultfs {
 namespace {
 
@@ -19,13 +17,14 @@ namespace {
 Result<int> run_and_wait(const std::vector<std::string>& words) {
   std::vector<char*> arguments;
   arguments.reserve(words.size() + 1);
+  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): posix_spawnp writes to none of them; the type is C's
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
   // Ctrl-C is for the command; the hold lasts until it has ended. It gets the signal's default back.
   struct sigaction ignore {};
   ignore.sa_handler = SIG_IGN;
   for (const int signal : {SIGINT, SIGQUIT}) ::sigaction(signal, &ignore, nullptr);
-  sigset_t defaults;
+  sigset_t defaults{};
   sigemptyset(&defaults);
   sigaddset(&defaults, SIGINT);
   sigaddset(&defaults, SIGQUIT);
@@ -47,7 +46,7 @@ Result<int> run_and_wait(const std::vector<std::string>& words) {
 }
 
 void wait_for_signal() {
-  sigset_t ends;
+  sigset_t ends{};
   sigemptyset(&ends);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&ends, signal);
   ::sigprocmask(SIG_BLOCK, &ends, nullptr);
@@ -65,7 +64,8 @@ Result<int> hold(const std::string& vault, const std::vector<std::string>& comma
                  "version; try again"};
   }
   if (!command.empty()) return run_and_wait(command);
-  std::fprintf(stderr, "vaultctl: nothing is removed from %s until this command is ended (Ctrl-C)\n", vault.c_str());
+  static_cast<void>(std::fprintf(stderr, "vaultctl: nothing is removed from %s until this command is ended (Ctrl-C)\n",
+                                 vault.c_str()));
   wait_for_signal();
   return 0;
 }

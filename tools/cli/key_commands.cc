@@ -46,8 +46,9 @@ Result<KeyOptions> key_options(const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(options.not_before, parse_time(arguments.not_before));
   VAULTFS_ASSIGN_OR_RETURN(options.expires, parse_time(arguments.expires));
   if (options.expires && *options.expires <= system_clock().now().seconds()) {
-    std::fprintf(stderr, "vaultctl: warning: --expires %s is over already: this version can never wrap\n",
-                 arguments.expires.c_str());
+    static_cast<void>(std::fprintf(stderr,
+                                   "vaultctl: warning: --expires %s is over already: this version can never wrap\n",
+                                   arguments.expires.c_str()));
   }
   return options;
 }
@@ -127,7 +128,8 @@ Result<int> show(CommandContext& context, const KeyArguments& arguments) {
   if (rotation.ok()) {
     form["rotation_policy"] = rotation_policy_to_json(*rotation);
   } else if (rotation.code() == ErrorCode::KeyVaultDenied) {
-    std::fprintf(stderr, "vaultctl: note: the rotation policy is not shown: %s\n", rotation.error().message.c_str());
+    static_cast<void>(std::fprintf(stderr, "vaultctl: note: the rotation policy is not shown: %s\n",
+                                   rotation.error().message.c_str()));
   } else if (rotation.code() != ErrorCode::NotSupportedByProvider) {
     return rotation.error();
   }

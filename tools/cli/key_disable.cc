@@ -61,8 +61,8 @@ Result<int> key_impact(CommandContext& context, const KeyArguments& arguments) {
                            find_impact(context, key, key.version ? std::vector<std::string>() : listed));
   if (!infos.ok()) {
     if (impacts.empty()) return infos.error();
-    std::fprintf(stderr, "vaultctl: note: the key can't be looked at: %s: %s\n",
-                 std::string(error_name(infos.code())).c_str(), infos.error().message.c_str());
+    static_cast<void>(std::fprintf(stderr, "vaultctl: note: the key can't be looked at: %s: %s\n",
+                                   std::string(error_name(infos.code())).c_str(), infos.error().message.c_str()));
   }
   print(context, {{"vaults", impact_to_json(impacts, key.version.value_or(""))}}, [&] {
     if (impacts.empty()) std::printf("No vault of this machine uses %s/%s.\n", key.key_vault.c_str(), key.key.c_str());

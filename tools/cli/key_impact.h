@@ -46,8 +46,4 @@ struct VaultImpact {
 // may need one.
 [[nodiscard]] Result<std::vector<VaultImpact>> find_key_vault_impact(CommandContext& context, const std::string& name);
 
-// The vaults of this machine that need a key (Active or Retiring) of the key vault of that name, or can't be asked and
-// may need one.
-[[nodiscard]] Result<std::vector<VaultImpact>> find_key_vault_impact(CommandContext& context, const std::string& name);
-
 }  // namespace vaultfs

@@ -80,8 +80,8 @@ Result<int> key_rotate_due(CommandContext& context, const KeyArguments& argument
   json rotated = json::array();
   std::optional<Error> first_trouble;
   const auto note = [&](const std::string& where, const Error& error) {
-    std::fprintf(stderr, "vaultctl: note: %s: %s: %s\n", where.c_str(), std::string(error_name(error.code)).c_str(),
-                 error.message.c_str());
+    static_cast<void>(std::fprintf(stderr, "vaultctl: note: %s: %s: %s\n", where.c_str(),
+                                   std::string(error_name(error.code)).c_str(), error.message.c_str()));
     if (!first_trouble) first_trouble = error;
   };
   for (const std::string& name : names) {
@@ -93,10 +93,12 @@ Result<int> key_rotate_due(CommandContext& context, const KeyArguments& argument
     }
     for (const std::string& key : *keys) {
       const auto made = (*key_vault)->rotate_if_due(key);
+      std::string full_name = name;
+      full_name.append("/").append(key);
       if (!made.ok()) {
-        note(name + "/" + key, made.error());
+        note(full_name, made.error());
       } else if (*made) {
-        rotated.push_back({{"key", name + "/" + key}, {"version", (*made)->id}});
+        rotated.push_back({{"key", full_name}, {"version", (*made)->id}});
       }
     }
   }

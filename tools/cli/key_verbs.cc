@@ -87,9 +87,10 @@ Result<int> drill(CommandContext& context, const DrillArguments& arguments) {
   });
   const auto glance = glance_at_vault(posix_env(), path);
   if (escrow.is_null() && glance.ok() && glance->escrow) {
-    std::fprintf(stderr,
-                 "vaultctl: note: the vault has an escrow key, which was not tested: give its private half by "
-                 "--escrow-key-file\n");
+    static_cast<void>(
+        std::fprintf(stderr,
+                     "vaultctl: note: the vault has an escrow key, which was not tested: give its private half by "
+                     "--escrow-key-file\n"));
   }
   for (const json& slot : form["slots"]) {
     if (slot["opens"] == true) continue;

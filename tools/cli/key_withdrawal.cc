@@ -19,8 +19,8 @@ void record_decision(CommandContext& context, const std::vector<VaultImpact>& im
     record.arguments = {{"operation", operation}, {"outcome", outcome}, {"subject", version}, {"detail", detail}};
     const auto recorded = request(context, std::move(record));
     if (!recorded.ok() && !quiet) {
-      std::fprintf(stderr, "vaultctl: note: not in the activity log of %s: %s\n", impact.path.c_str(),
-                   recorded.error().message.c_str());
+      static_cast<void>(std::fprintf(stderr, "vaultctl: note: not in the activity log of %s: %s\n", impact.path.c_str(),
+                                     recorded.error().message.c_str()));
     }
   }
 }

@@ -78,8 +78,8 @@ Result<json> describe(Machine& machine, const KeyVaultRegistry::Entry& entry) {
 }
 
 void note(const std::string& name, const Error& error) {
-  std::fprintf(stderr, "vaultctl: note: %s: %s: %s\n", name.c_str(), std::string(error_name(error.code)).c_str(),
-               error.message.c_str());
+  static_cast<void>(std::fprintf(stderr, "vaultctl: note: %s: %s: %s\n", name.c_str(),
+                                 std::string(error_name(error.code)).c_str(), error.message.c_str()));
 }
 
 Result<int> list(CommandContext& context) {
@@ -161,8 +161,8 @@ Result<int> show(CommandContext& context, const std::string& name) {
   form["problem"] = described.ok() ? json(nullptr) : error_to_json_form(described.error());
   print(context, form, [&] { print_key_vault(form); });
   if (described.ok()) return 0;
-  std::fprintf(stderr, "vaultctl: %s: %s\n", std::string(error_name(described.code())).c_str(),
-               described.error().message.c_str());
+  static_cast<void>(std::fprintf(stderr, "vaultctl: %s: %s\n", std::string(error_name(described.code())).c_str(),
+                                 described.error().message.c_str()));
   return error_exit_code(described.code());
 }
 

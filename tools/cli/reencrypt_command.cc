@@ -29,8 +29,8 @@ void catch_signals() {
 
 // Asked only where this process is the vault's owner: it ends its work in order. A mount sees that its client is gone.
 bool go_on() {
-  static const bool kCaught = (catch_signals(), true);
-  return kCaught && asked_to_stop == 0;
+  static const bool caught = (catch_signals(), true);
+  return caught && asked_to_stop == 0;
 }
 
 std::string share(const json& form) { return plain(form["segments"]) + " segments, " + human_bytes(form["bytes"]); }

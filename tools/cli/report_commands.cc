@@ -50,8 +50,8 @@ Result<int> verify(CommandContext& context, const std::string& vault, bool keyle
   print(context, form, [&form] { print_verify(form); });
   if (form["damage"].empty()) return 0;
   // The report is out already: stdout has one JSON object.
-  std::fprintf(stderr, "vaultctl: %s: %zu damaged places; undamaged items stay readable\n",
-               std::string(error_name(ErrorCode::DamageFound)).c_str(), form["damage"].size());
+  static_cast<void>(std::fprintf(stderr, "vaultctl: %s: %zu damaged places; undamaged items stay readable\n",
+                                 std::string(error_name(ErrorCode::DamageFound)).c_str(), form["damage"].size()));
   return error_exit_code(ErrorCode::DamageFound);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 
 namespace vaultfs {
@@ -15,19 +16,19 @@ std::string human_bytes(std::uint64_t bytes) {
     ++unit;
   }
   std::array<char, 32> text{};
-  std::snprintf(text.data(), text.size(), unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
+  static_cast<void>(std::snprintf(text.data(), text.size(), unit == 0 ? "%.0f %s" : "%.1f %s", value, kUnits[unit]));
   return text.data();
 }
 
 std::string human_seconds(double seconds) {
   std::array<char, 48> text{};
-  const auto whole = static_cast<std::uint64_t>(std::max(0.0, seconds) + 0.5);
+  const auto whole = static_cast<std::uint64_t>(std::llround(std::max(0.0, seconds)));
   if (whole >= 3600) {
-    std::snprintf(text.data(), text.size(), "%lu h %lu min", whole / 3600, whole % 3600 / 60);
+    static_cast<void>(std::snprintf(text.data(), text.size(), "%lu h %lu min", whole / 3600, whole % 3600 / 60));
   } else if (whole >= 60) {
-    std::snprintf(text.data(), text.size(), "%lu min %lu s", whole / 60, whole % 60);
+    static_cast<void>(std::snprintf(text.data(), text.size(), "%lu min %lu s", whole / 60, whole % 60));
   } else {
-    std::snprintf(text.data(), text.size(), "%lu s", whole);
+    static_cast<void>(std::snprintf(text.data(), text.size(), "%lu s", whole));
   }
   return text.data();
 }
@@ -40,7 +41,7 @@ std::string printable(const std::string& text) {
       result.push_back(c);
     } else {
       std::array<char, 8> escape{};
-      std::snprintf(escape.data(), escape.size(), "\\x%02x", byte);
+      static_cast<void>(std::snprintf(escape.data(), escape.size(), "\\x%02x", byte));
       result += escape.data();
     }
   }
@@ -56,6 +57,7 @@ std::string plain(const nlohmann::json& value) {
 
 void print_table(const std::vector<std::string>& headings, const std::vector<std::vector<std::string>>& rows) {
   std::vector<std::size_t> widths;
+  widths.reserve(headings.size());
   for (const std::string& heading : headings) widths.push_back(heading.size());
   for (const auto& row : rows) {
     for (std::size_t i = 0; i < row.size() && i < widths.size(); ++i) widths[i] = std::max(widths[i], row[i].size());

@@ -32,11 +32,11 @@ void warn_of_same_disk(Machine& machine, const KeyRef& key, const std::filesyste
   struct stat b {};
   const std::filesystem::path keys = machine.key_vaults().path_of(key.key_vault);
   if (::stat(keys.c_str(), &a) != 0 || ::stat(vault.c_str(), &b) != 0 || a.st_dev != b.st_dev) return;
-  std::fprintf(stderr,
-               "vaultctl: warning: the key vault %s lies on the same file system as the vault: whoever takes this disk "
-               "takes both, and who "
-               "loses it loses both. Keep a copy of the key elsewhere: vaultctl key export %s/%s --to FILE\n",
-               key.key_vault.c_str(), key.key_vault.c_str(), key.key.c_str());
+  static_cast<void>(std::fprintf(
+      stderr,
+      "vaultctl: warning: the key vault %s lies on the same file system as the vault: whoever takes this disk takes "
+      "both, and who loses it loses both. Keep a copy of the key elsewhere: vaultctl key export %s/%s --to FILE\n",
+      key.key_vault.c_str(), key.key_vault.c_str(), key.key.c_str()));
 }
 
 // The recovery file's passphrase. The general options name it too where no key vault could be meant by them.
@@ -72,7 +72,9 @@ Result<int> create_vault(CommandContext& context, const CreateArguments& argumen
     options.recovery_passphrase = &passphrase;
   }
   VAULTFS_ASSIGN_OR_RETURN(const VaultCreated created, Vault::create(machine->for_vault(), options));
-  for (const std::string& warning : created.warnings) std::fprintf(stderr, "vaultctl: warning: %s\n", warning.c_str());
+  for (const std::string& warning : created.warnings) {
+    static_cast<void>(std::fprintf(stderr, "vaultctl: warning: %s\n", warning.c_str()));
+  }
   if (options.key) warn_of_same_disk(*machine, *options.key, options.path);
   const json form = {{"id", to_hex(created.id.view())},
                      {"path", options.path.string()},
@@ -93,9 +95,9 @@ Result<int> show_vault(CommandContext& context, const std::string& vault) {
     auto glance = glance_at_vault(posix_env(), std::filesystem::absolute(vault).lexically_normal());
     if (!glance.ok() || is_integrity_error(result.code())) return std::move(result).error();
     if (context.json) return std::move(result).error();  // stdout has the error's object and nothing else
-    std::fprintf(
+    static_cast<void>(std::fprintf(
         stderr,
-        "vaultctl: note: the vault can't be opened now; this is what its clear header says, not authenticated\n");
+        "vaultctl: note: the vault can't be opened now; this is what its clear header says, not authenticated\n"));
     print_pairs({{"Vault id", to_hex(glance->header.id.view())},
                  {"Root key fingerprint", format_fingerprint(glance->header.root_fingerprint)},
                  {"Region", plain(glance->header.region)}});

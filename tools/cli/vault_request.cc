@@ -57,7 +57,7 @@ Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::
   }
   VAULTFS_ASSIGN_OR_RETURN(const auto session, std::move(opened));
   for (const std::string& note : session->vault().opening_notes())
-    std::fprintf(stderr, "vaultctl: note: %s\n", note.c_str());
+    static_cast<void>(std::fprintf(stderr, "vaultctl: note: %s\n", note.c_str()));
   const RequestContext handler_context{*session, *machine, ::getuid(), {}, [&line, &request](const Progress& now) {
                                          line.update(now.done_bytes, now.total_bytes);
                                          return !request.go_on || request.go_on();
@@ -102,8 +102,9 @@ void print(const CommandContext& context, const nlohmann::json& form, const std:
 void note_audit(Machine& machine, const std::string& what, const std::string& detail) {
   const Status audited = machine.state().audit(what, detail);
   if (audited.ok()) return;
-  std::fprintf(stderr, "vaultctl: warning: done, but not in the machine's audit log (%s %s): %s: %s\n", what.c_str(),
-               detail.c_str(), std::string(error_name(audited.code())).c_str(), audited.error().message.c_str());
+  static_cast<void>(std::fprintf(
+      stderr, "vaultctl: warning: done, but not in the machine's audit log (%s %s): %s: %s\n", what.c_str(),
+      detail.c_str(), std::string(error_name(audited.code())).c_str(), audited.error().message.c_str()));
 }
 
 void on_run(CLI::App& command, CommandContext& context, std::function<Result<int>()> body) {

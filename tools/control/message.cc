@@ -139,7 +139,7 @@ Error error_from_json(const nlohmann::json& body) {
   const auto message = found->find("message");
   if (message != found->end() && message->is_string()) error.message = message->get<std::string>();
   if (name != found->end() && name->is_string()) {
-    const std::string wanted = name->get<std::string>();
+    const auto wanted = name->get<std::string>();
 #define VAULTFS_V(code_name, exit_code, errno_value) \
   if (wanted == #code_name) error.code = ErrorCode::code_name;
     VAULTFS_ERROR_CODES(VAULTFS_V)

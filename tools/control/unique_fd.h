@@ -44,7 +44,7 @@ class UniqueFd {
 [[nodiscard]] inline UniqueFd open_or_duplicate(const std::string& path) {
   int number = path == "/dev/stdin" ? STDIN_FILENO : -1;
   for (const std::string_view prefix : {"/dev/fd/", "/proc/self/fd/"}) {
-    if (!std::string_view(path).starts_with(prefix)) continue;
+    if (!path.starts_with(prefix)) continue;
     const char* const end = path.data() + path.size();
     const auto [rest, error] = std::from_chars(path.data() + prefix.size(), end, number);
     if (error != std::errc{} || rest != end) number = -1;

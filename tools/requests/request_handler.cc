@@ -234,7 +234,7 @@ struct VerbEntry {
 };
 
 const std::map<std::string, VerbEntry>& verb_table() {
-  static const std::map<std::string, VerbEntry> kTable{
+  static const std::map<std::string, VerbEntry> table{
       {"vault.show", {VerbAccess::reads, vault_show}},
       {"encryption.show", {VerbAccess::reads, encryption_show}},
       {"encryption.refresh", {VerbAccess::changes, encryption_refresh}},
@@ -257,7 +257,7 @@ const std::map<std::string, VerbEntry>& verb_table() {
       {"activity.verify", {VerbAccess::reads, activity_verify}},
       {"activity.record", {VerbAccess::changes, activity_record}},
   };
-  return kTable;
+  return table;
 }
 
 }  // namespace
