@@ -13,14 +13,14 @@
 #include <mutex>
 
 #include "crypto/plaintext_memory.h"
-#include "store/record.h"
 
 namespace vaultfs {
 namespace {
 
 constexpr std::size_t kSamples = 128;
 constexpr std::size_t kSampleBytes = 8;
-// Smaller frames are tried at once: looking would cost as much. (Trying a page of 4 KiB in vain costs ten times the look.)
+// Smaller frames are tried at once: looking would cost as much. (Trying a page of 4 KiB in vain costs ten times the
+// look.)
 constexpr std::size_t kProbedFrom = std::size_t{2} * kSamples * kSampleBytes;
 // Pairs of equal bytes among 1,024 evenly distributed ones: 2,046 expected, standard deviation 45. Five deviations
 // above that random content is practically never tried.
@@ -66,7 +66,6 @@ class ThreadContext {
 ZSTD_CCtx* make_compressor() {
   ZSTD_CCtx* const made = ZSTD_createCCtx_advanced(kWipedMemory);
   if (made == nullptr) return nullptr;
-  ZSTD_CCtx_setParameter(made, ZSTD_c_compressionLevel, kZstdLevel);
   ZSTD_CCtx_setParameter(made, ZSTD_c_contentSizeFlag, 1);
   ZSTD_CCtx_setParameter(made, ZSTD_c_checksumFlag, 0);  // the AEAD's tag is stronger
   return made;
@@ -88,18 +87,21 @@ bool may_compress(ByteView frame) noexcept {
   return equal_pairs > kEqualPairsOfRandom;
 }
 
-std::uint8_t frame_log2_for(ByteView content) noexcept {
+std::uint8_t frame_log2_for(ByteView content, Compression compression) noexcept {
   if (content.size() <= std::size_t{1} << kDefaultFrameLog2) return kDefaultFrameLog2;  // one frame in any case
-  constexpr std::size_t kPiece = std::size_t{1} << kCompressibleFrameLog2;
+  constexpr std::size_t kPiece = std::size_t{256} * 1024;
+  const std::uint8_t compressible = compression == Compression::fast ? kFastFrameLog2 : kCompressibleFrameLog2;
   for (std::size_t begin = 0; begin < content.size(); begin += kPiece) {
-    if (may_compress(content.subspan(begin, std::min(kPiece, content.size() - begin)))) return kCompressibleFrameLog2;
+    if (may_compress(content.subspan(begin, std::min(kPiece, content.size() - begin)))) return compressible;
   }
   return kPlainFrameLog2;
 }
 
-std::size_t compress_frame(ByteView frame, MutableByteView out) {
+std::size_t compress_frame(ByteView frame, MutableByteView out, Compression compression) {
   thread_local ThreadContext<ZSTD_CCtx, FreeCompressor> compressor;
   const std::size_t size = compressor.with(make_compressor, [&](ZSTD_CCtx* context) {
+    ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel,
+                           compression == Compression::fast ? kFastZstdLevel : kZstdLevel);
     return ZSTD_compress2(context, out.data(), out.size(), frame.data(), frame.size());
   });
   return ZSTD_isError(size) != 0U ? 0 : size;

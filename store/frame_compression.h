@@ -5,19 +5,22 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "store/record.h"
 
 namespace vaultfs {
 
 // Compression of single frames by zstd (RFC 8878), each frame for itself. All functions are thread-safe: contexts are
 // per thread.
 
-// zstd's level. docs/format.md leaves it open, so it can change without a change of format. Levels 1 to 3 take the same
-// time within a tenth on a disk image, and 3 stores 4 % less than 1 (docs/decisions/0003).
+// zstd's levels. docs/format.md leaves them open, so they can change without a change of format. Why these, and the
+// frame sizes below: docs/decisions/0009-frames.md.
 inline constexpr int kZstdLevel = 3;
+inline constexpr int kFastZstdLevel = -1;
 
 // Frame sizes of new records, as powers of two. A large frame compresses better; where nothing is gained by that, a
 // small one lets a random read open less.
-inline constexpr std::uint8_t kCompressibleFrameLog2 = 18;
+inline constexpr std::uint8_t kCompressibleFrameLog2 = 19;
+inline constexpr std::uint8_t kFastFrameLog2 = 17;
 inline constexpr std::uint8_t kPlainFrameLog2 = 13;
 
 // A cheap look at 1 KiB spread over the frame: false if its bytes are distributed so evenly that zstd would very likely
@@ -25,10 +28,11 @@ inline constexpr std::uint8_t kPlainFrameLog2 = 13;
 [[nodiscard]] bool may_compress(ByteView frame) noexcept;
 
 // The frame size for new content: the plain one if no part of it may compress.
-[[nodiscard]] std::uint8_t frame_log2_for(ByteView content) noexcept;
+[[nodiscard]] std::uint8_t frame_log2_for(ByteView content, Compression compression) noexcept;
 
 // Compresses `frame` into `out` as one zstd frame with its content size; 0 if it does not fit into out.size().
-[[nodiscard]] std::size_t compress_frame(ByteView frame, MutableByteView out);
+// REQUIRES: compression is not off.
+[[nodiscard]] std::size_t compress_frame(ByteView frame, MutableByteView out, Compression compression);
 
 // Decompresses into exactly out.size() bytes; DamagedRecord if `compressed` holds anything else.
 [[nodiscard]] Status decompress_frame(ByteView compressed, MutableByteView out);

@@ -93,9 +93,9 @@ Result<std::size_t> seal_record_into(const ContainerCipher& cipher, const Record
     ByteView content = plaintext.subspan(std::size_t{i} << header.frame_log2, header.plaintext_bytes_of(i));
     std::uint32_t entry = static_cast<std::uint32_t>(content.size());
     std::optional<PlaintextScratch::Use> scratch;
-    if (draft.compression == Compression::automatic && may_compress(content)) {
+    if (draft.compression != Compression::off && may_compress(content)) {
       scratch.emplace(frame_scratch(content.size() - 1));
-      if (const std::size_t size = compress_frame(content, scratch->bytes()); size != 0) {
+      if (const std::size_t size = compress_frame(content, scratch->bytes(), draft.compression); size != 0) {
         content = scratch->bytes().first(size);
         entry = static_cast<std::uint32_t>(size) | kCompressedBit;
       }

@@ -17,6 +17,7 @@ Mounts the vault and returns when it is ready. Unmount with umount or fusermount
   -o commit=manual      commit only by `vaultctl backup commit`
   -o ro                 read-only; several read-only mounts may stand beside the owner
   -o cache=writeback    let the kernel gather small writes (default: cache=direct)
+  -o compression=fast   quicker backups and random reads for about a tenth more space (default: compression=default)
   -o write-buffer=SIZE  memory for data that is not stored yet (128M)
   -o read-cache=SIZE    memory for opened frames (64M)
   -o wait=TIME          wait so long for a vault that is in use (0s)
@@ -97,6 +98,9 @@ Status apply_value(std::string_view option, std::string_view name, std::string_v
   } else if (name == "cache") {
     if (value != "writeback" && value != "direct") return bad_value(option, "cache=direct or cache=writeback");
     command.mount.writeback_cache = value == "writeback";
+  } else if (name == "compression") {
+    if (value != "fast" && value != "default") return bad_value(option, "compression=default or compression=fast");
+    command.session.vault.compression = value == "fast" ? Compression::fast : Compression::automatic;
   } else if (name == "write-buffer") {
     if (!parse_byte_size(value, number) || number < (8ULL << 20)) return bad_value(option, "a size of at least 8M");
     command.session.tree.write_buffer_bytes = number;

@@ -35,7 +35,8 @@ std::string unescaped(const std::string& text) {
 }
 
 struct VaultMount {
-  std::string vault;  // empty: nothing of ours is mounted there
+  std::string vault;   // empty: nothing of ours is mounted there
+  std::string device;  // of the file system, major:minor
   bool read_only = false;
 };
 
@@ -47,8 +48,9 @@ VaultMount vault_mounted_on(const std::string& mount_point) {
   while (std::getline(table, line)) {
     std::istringstream words(line);
     std::string skip;
+    std::string device;
     std::string target;
-    words >> skip >> skip >> skip >> skip >> target;
+    words >> skip >> skip >> device >> skip >> target;
     const std::size_t separator = line.find(" - ");
     if (separator == std::string::npos || unescaped(target) != mount_point) continue;
     std::istringstream rest(line.substr(separator + 3));
@@ -56,7 +58,7 @@ VaultMount vault_mounted_on(const std::string& mount_point) {
     std::string source;
     std::string options;
     rest >> type >> source >> options;
-    if (type == "fuse.vaultfs") found = {unescaped(source), options == "ro" || options.starts_with("ro,")};
+    if (type == "fuse.vaultfs") found = {unescaped(source), device, options == "ro" || options.starts_with("ro,")};
   }
   return found;
 }
@@ -93,13 +95,54 @@ bool owner_serves(const std::filesystem::path& vault, const std::string& mount_p
   return false;
 }
 
-bool wait_for_owner(const std::filesystem::path& vault) {
+// A process in another mount namespace that still has the file system `device` mounted; empty if there is none that
+// may be looked at. A container or service that was started while it was mounted has a copy of the mount, and the
+// kernel ends a file system with its last one only.
+std::string who_still_has(const std::string& device) {
+  std::error_code problem;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", problem)) {
+    const std::string pid = entry.path().filename().string();
+    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
+    std::ifstream table(entry.path() / "mountinfo");
+    for (std::string line; std::getline(table, line);) {
+      std::istringstream words(line);
+      std::string skip;
+      std::string here;
+      words >> skip >> skip >> here;
+      if (here == device) return pid;
+    }
+  }
+  return {};
+}
+
+void tell_of_waiting(const VaultMount& mount) {
+  const std::string holder = who_still_has(mount.device);
+  if (holder.empty()) {
+    static_cast<void>(
+        std::fprintf(stderr, "umount.fuse.vaultfs: waiting until all of %s is written\n", mount.vault.c_str()));
+  } else {
+    static_cast<void>(std::fprintf(
+        stderr,
+        "umount.fuse.vaultfs: %s is still mounted in another mount namespace, that of process %s (a container or "
+        "service that was started meanwhile?); waiting until it is unmounted there or that process ends\n",
+        mount.vault.c_str(), holder.c_str()));
+  }
+}
+
+bool wait_for_owner(const VaultMount& mount) {
   constexpr auto kPause = std::chrono::milliseconds(20);
+  constexpr auto kTellAfter = std::chrono::seconds(5);
+  const auto began = std::chrono::steady_clock::now();
+  bool told = false;
   while (true) {
     // Shared: the disk may be, or have become, read-only.
-    auto lock = vaultfs::posix_env().lock_shared(vault / "vault.lock");
+    auto lock = vaultfs::posix_env().lock_shared(std::filesystem::path(mount.vault) / "vault.lock");
     if (lock.ok()) return true;
     if (lock.code() != vaultfs::ErrorCode::VaultBusy) return lock.code() == vaultfs::ErrorCode::NotFound;
+    if (!told && std::chrono::steady_clock::now() - began > kTellAfter) {
+      tell_of_waiting(mount);
+      told = true;
+    }
     std::this_thread::sleep_for(kPause);
   }
 }
@@ -136,7 +179,7 @@ int main(int argc, char** argv) {
   if (mount.read_only && !owner_serves(mount.vault, mount_point)) return 0;
   // The vault still has its owner until the daemon has synced; a vault under another owner by then would mean it is
   // gone too.
-  if (!wait_for_owner(mount.vault)) {
+  if (!wait_for_owner(mount)) {
     static_cast<void>(std::fprintf(stderr, "umount.fuse.vaultfs: cannot tell whether the daemon of %s has finished\n",
                                    mount.vault.c_str()));
     return 32;

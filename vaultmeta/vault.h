@@ -56,9 +56,10 @@ struct VaultCreated {
 struct VaultOpenOptions {
   std::filesystem::path path;
   bool read_only = false;  // no lock, nothing written, pin not moved; a live or copied vault opens at its newest state
-  bool allow_unverified = false;       // read-only without a pin (restore --unverified)
-  bool accept_older = false;           // read-only: take what is there although the pin is newer
-  std::int64_t lock_wait_seconds = 0;  // for the owner's lock
+  bool allow_unverified = false;                     // read-only without a pin (restore --unverified)
+  bool accept_older = false;                         // read-only: take what is there although the pin is newer
+  std::int64_t lock_wait_seconds = 0;                // for the owner's lock
+  Compression compression = Compression::automatic;  // of what is stored from now on
 };
 
 // An opened vault: keys, store, journal, catalogue, activity log, head and pin, all replayed to the newest consistent

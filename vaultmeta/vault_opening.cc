@@ -133,6 +133,7 @@ Status VaultOpening::choose_newest_head() {
 Status VaultOpening::open_segments() {
   SegmentStore::Options options;
   options.read_only = options_.read_only;
+  options.compression = options_.compression;
   options.minimum_next_segment = parts_.head.head.highest_segment.next();
   SegmentRecovery recovery;
   VAULTFS_ASSIGN_OR_RETURN(parts_.segments, SegmentStore::open(parts_.machine.env, parts_.path, *parts_.blobs,

@@ -87,15 +87,17 @@ TEST_P(RecordTest, CompressesWhatPaysAndOnlyThat) {
 // What random reads open: large frames only where they save something.
 TEST(FrameSizeTest, IsLargeWhereSomethingCompressesAndSmallWhereNothingDoes) {
   Bytes content = random_content(1 << 20, 3);
-  EXPECT_EQ(frame_log2_for(content), kPlainFrameLog2);
+  EXPECT_EQ(frame_log2_for(content, Compression::automatic), kPlainFrameLog2);
   const Bytes text = text_content(1 << 17, 4);
   std::copy(text.begin(), text.end(), content.begin() + (3 << 18));
-  EXPECT_EQ(frame_log2_for(content), kCompressibleFrameLog2);
+  EXPECT_EQ(frame_log2_for(content, Compression::automatic), kCompressibleFrameLog2);
   // Content that is only skewed a little: every other byte below 128.
   for (std::size_t at = 0; at < content.size(); at += 2) content[at] &= std::byte{0x7f};
-  EXPECT_EQ(frame_log2_for(content), kCompressibleFrameLog2);
-  EXPECT_EQ(frame_log2_for(text_content(1 << 16, 5)), kDefaultFrameLog2);
-  EXPECT_EQ(frame_log2_for(random_content(20, 6)), kDefaultFrameLog2);
+  EXPECT_EQ(frame_log2_for(content, Compression::automatic), kCompressibleFrameLog2);
+  EXPECT_EQ(frame_log2_for(content, Compression::fast), kFastFrameLog2);
+  EXPECT_EQ(frame_log2_for(random_content(1 << 20, 3), Compression::fast), kPlainFrameLog2);
+  EXPECT_EQ(frame_log2_for(text_content(1 << 16, 5), Compression::automatic), kDefaultFrameLog2);
+  EXPECT_EQ(frame_log2_for(random_content(20, 6), Compression::automatic), kDefaultFrameLog2);
 }
 
 TEST_P(RecordTest, EveryBitFlipIsAnErrorNeverOtherBytes) {

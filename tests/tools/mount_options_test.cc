@@ -52,6 +52,8 @@ TEST(MountOptions, EachOptionDoesItsOwn) {
   EXPECT_FALSE(parsed("commit=manual,commit=auto").session.manual_commit);
   EXPECT_TRUE(parsed("cache=writeback").mount.writeback_cache);
   EXPECT_FALSE(parsed("cache=writeback,cache=direct").mount.writeback_cache);
+  EXPECT_EQ(parsed("compression=fast").session.vault.compression, Compression::fast);
+  EXPECT_EQ(parsed("compression=fast,compression=default").session.vault.compression, Compression::automatic);
   EXPECT_EQ(parsed("write-buffer=8M").session.tree.write_buffer_bytes, 8ULL << 20);
   EXPECT_EQ(parsed("read-cache=0").session.tree.frame_cache_bytes, 0U);
   EXPECT_EQ(parsed("wait=2h").session.vault.lock_wait_seconds, 7200);
@@ -101,6 +103,8 @@ TEST(MountOptions, BadValuesAreUsageErrorsThatNameTheOption) {
                                 "commit=never",
                                 "cache=",
                                 "cache=off",
+                                "compression=",
+                                "compression=best",
                                 "write-buffer=",
                                 "write-buffer=4M",
                                 "write-buffer=8388607",

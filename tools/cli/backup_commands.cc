@@ -17,7 +17,7 @@ namespace {
 using nlohmann::json;
 
 struct Arguments {
-  std::string vault, item, disk, to;
+  std::string vault, item, disk, to, compression;
   std::vector<std::string> disks;
   bool force = false, unverified = false;
 };
@@ -57,6 +57,9 @@ Result<int> backup_run(CommandContext& context, const Arguments& arguments) {
     wanted.descriptors.push_back(std::move(source));
   }
   wanted.arguments = {{"item", arguments.item}, {"disks", disks}};
+  if (!arguments.compression.empty()) {
+    wanted.compression = arguments.compression == "fast" ? Compression::fast : Compression::automatic;
+  }
   VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
   print(context, form, [&form] {
     print_commit(form);
@@ -129,6 +132,9 @@ void add_backup_commands(CLI::App& app, CommandContext& context) {
   run->add_option("ITEM", arguments->item, "the VM's name in the vault")->required();
   run->add_option("--disk", arguments->disks, "NAME=PATH of a disk image or block device; may be given several times")
       ->required();
+  run->add_option("--compression", arguments->compression,
+                  "fast: quicker, for about a tenth more space; of a mounted vault the mount's option counts")
+      ->check(CLI::IsMember({"default", "fast"}));
   on_run(*run, context, [&context, arguments] { return backup_run(context, *arguments); });
 
   CLI::App* commit = group->add_subcommand("commit", "Make a recovery point of what was written through the mount");

@@ -37,6 +37,8 @@ struct VaultRequest {
   nlohmann::json arguments = nlohmann::json::object();
   std::vector<UniqueFd> descriptors = {};
   bool allow_unverified = false;
+  // For a verb that stores. A mounted vault compresses as its mount was told: then there is a note if this is set.
+  std::optional<Compression> compression = {};
   std::function<bool()> go_on = {};  // empty: always. Asked now and then; false: the work stops (Interrupted)
 };
 [[nodiscard]] Result<nlohmann::json> request(CommandContext& context, VaultRequest request);

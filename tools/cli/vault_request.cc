@@ -46,6 +46,7 @@ Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::
   options.vault.read_only = access == VerbAccess::reads;
   options.vault.allow_unverified = request.allow_unverified;
   options.vault.lock_wait_seconds = context.wait_seconds;
+  options.vault.compression = request.compression.value_or(options.vault.compression);
   options.background = false;
   std::optional<SpeaksAs> replacing;
   auto opened = Session::open(machine->for_vault(), options);
@@ -84,6 +85,10 @@ Result<nlohmann::json> request(CommandContext& context, VaultRequest request) {
   VAULTFS_ASSIGN_OR_RETURN(const auto owner, connect_to_owner(vault));
   ProgressLine line;
   if (!owner) return run_here(context, vault, request, access, line);
+  if (request.compression) {
+    static_cast<void>(
+        std::fprintf(stderr, "vaultctl: note: the vault is mounted, so the mount's option compression= counts\n"));
+  }
   std::vector<int> descriptors;
   for (const UniqueFd& descriptor : request.descriptors) descriptors.push_back(descriptor.get());
   return ask_owner(*owner, request.verb, request.arguments, descriptors, [&line](const nlohmann::json& progress) {
