@@ -20,6 +20,7 @@ Mounts the vault and returns when it is ready. Unmount with umount or fusermount
   -o compression=fast   quicker backups and random reads for about a tenth more space (default: compression=default)
   -o write-buffer=SIZE  memory for data that is not stored yet (128M)
   -o read-cache=SIZE    memory for opened frames (64M)
+  -o workers=N          threads that compress, hash, seal and read ahead (one for each core)
   -o wait=TIME          wait so long for a vault that is in use (0s)
   -o passphrase-file=F  passphrase of a local key vault that has one; passphrase-fd=N reads it from a descriptor
   -o home=DIR           instead of $VAULTFS_HOME
@@ -107,6 +108,10 @@ Status apply_value(std::string_view option, std::string_view name, std::string_v
   } else if (name == "read-cache") {
     if (!parse_byte_size(value, number)) return bad_value(option, "a size such as 64M");
     command.session.tree.frame_cache_bytes = number;
+  } else if (name == "workers") {
+    if (!parse_unsigned(value, number) || number == 0 || number > 256)
+      return bad_value(option, "a number from 1 to 256");
+    command.session.tree.sealing_workers = static_cast<unsigned>(number);
   } else if (name == "passphrase-file") {
     command.machine.passphrase_file = std::filesystem::absolute(value);
   } else if (name == "passphrase-fd") {

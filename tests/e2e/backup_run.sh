@@ -102,6 +102,27 @@ if [[ $EUID == 0 && -c /dev/loop-control ]] && losetup -f >/dev/null 2>&1; then
   assert_same "$scratch/tiny" "$scratch/vda"
 fi
 
+say "--compression fast: the same content in more space, readable beside the other; a mount compresses as it was told"
+seq 1 2000000 >"$scratch/numbers" # some 15 MB that compress
+"$vaultctl" vault create "$scratch/small" --key office/backup 2>/dev/null >/dev/null
+"$vaultctl" vault create "$scratch/quick" --key office/backup 2>/dev/null >/dev/null
+small=$(jctl .stored_bytes backup run "$scratch/small" vm --disk "d=$scratch/numbers")
+quick=$(jctl .stored_bytes backup run "$scratch/quick" vm --disk "d=$scratch/numbers" --compression fast)
+[[ $quick -gt $small && $quick -lt 15000000 ]] || fail "fast takes $quick bytes, the default $small"
+ctl restore "$scratch/quick" vm --to "$scratch/numbers.back" >/dev/null
+assert_same "$scratch/numbers" "$scratch/numbers.back"
+assert_eq "$(jctl .new_chunks backup run "$scratch/quick" again --disk "d=$scratch/numbers")" 0 "known content was stored anew"
+expect_error Usage 2 "$vaultctl" backup run "$scratch/quick" vm --disk "d=$scratch/numbers" --compression best
+mkdir "$scratch/quick.mnt"
+"$vaultfs" "$scratch/quick" "$scratch/quick.mnt" -o "log=$log,compression=fast,workers=1"
+tr 0-9 5-90-4 <"$scratch/numbers" >"$scratch/others"
+others=$(ctl --json backup run "$scratch/quick" more --disk "d=$scratch/others" --compression default 2>"$scratch/err" | jq .stored_bytes)
+grep -q '^vaultctl: note: .*compression=' "$scratch/err" || fail "it said: $(cat "$scratch/err")"
+[[ $others -gt $((small * 102 / 100)) ]] || fail "the mount stored $others bytes, the default takes $small"
+assert_same "$scratch/others" "$scratch/quick.mnt/more/d"
+"$umounter" "$scratch/quick.mnt"
+ctl verify "$scratch/quick" >/dev/null
+
 say "a mount of another user: descriptors are read as they were given, by root and by that user"
 if [[ $(id -u) == 0 ]] && command -v setpriv fusermount3 >/dev/null; then
   theirs=$scratch/theirs

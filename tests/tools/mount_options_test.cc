@@ -56,6 +56,7 @@ TEST(MountOptions, EachOptionDoesItsOwn) {
   EXPECT_EQ(parsed("compression=fast,compression=default").session.vault.compression, Compression::automatic);
   EXPECT_EQ(parsed("write-buffer=8M").session.tree.write_buffer_bytes, 8ULL << 20);
   EXPECT_EQ(parsed("read-cache=0").session.tree.frame_cache_bytes, 0U);
+  EXPECT_EQ(parsed("workers=3").session.tree.sealing_workers, 3U);
   EXPECT_EQ(parsed("wait=2h").session.vault.lock_wait_seconds, 7200);
   EXPECT_EQ(parsed("passphrase-file=/p").machine.passphrase_file, "/p");
   EXPECT_EQ(parsed("passphrase-fd=7").machine.passphrase_fd, 7);
@@ -113,6 +114,9 @@ TEST(MountOptions, BadValuesAreUsageErrorsThatNameTheOption) {
                                 "write-buffer=1T",
                                 "write-buffer=18446744073709551615G",
                                 "read-cache=many",
+                                "workers=0",
+                                "workers=257",
+                                "workers=two",
                                 "passphrase-fd=",
                                 "passphrase-fd=-1",
                                 "passphrase-fd=seven",
