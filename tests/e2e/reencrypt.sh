@@ -96,6 +96,7 @@ check_points
 verify_all
 
 say "mounted: beside a writer, a commit, a backup run, readers and a rotation"
+rate=$((4 / time_factor > 0 ? 4 / time_factor : 1))M # slow enough for all that is to happen beside it
 mount_vault commit=manual
 mkdir "$mnt/live"
 (
@@ -105,7 +106,7 @@ mkdir "$mnt/live"
 ) &
 writer=$!
 wait_until 20 test -s "$mnt/live/disk"
-"$vaultctl" --json reencrypt "$vault" --new-epoch --rate 8M --no-grace </dev/null >"$scratch/outcome" 2>"$scratch/err" &
+"$vaultctl" --json reencrypt "$vault" --new-epoch --rate "$rate" --no-grace </dev/null >"$scratch/outcome" 2>"$scratch/err" &
 runner=$!
 under_way() { [[ $(last_job state) == InProgress && $(last_job stored_bytes) -gt 0 ]]; }
 wait_until 30 under_way
@@ -121,7 +122,7 @@ wait "$runner" || fail "reencrypt ended with $?: $(cat "$scratch/err")"
 jq -e '.left.segments == 0 and .renewed_recovery_points >= 2' "$scratch/outcome" >/dev/null || fail "$(cat "$scratch/outcome")"
 
 say "killed with its daemon in the middle"
-"$vaultctl" reencrypt "$vault" --new-epoch --rate 8M </dev/null >/dev/null 2>&1 &
+"$vaultctl" reencrypt "$vault" --new-epoch --rate "$rate" </dev/null >/dev/null 2>&1 &
 runner=$!
 wait_until 30 under_way
 kill -KILL "$(daemon_pid)"
