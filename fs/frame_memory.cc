@@ -1,6 +1,6 @@
 #include "fs/frame_memory.h"
 
-#include <string.h>
+#include <string.h>  // NOLINT(modernize-deprecated-headers): explicit_bzero is glibc's
 
 #include <algorithm>
 #include <bit>

@@ -91,8 +91,8 @@ Result<std::size_t> TreeEngine::read(InodeNumber number, std::uint64_t offset, M
 }
 
 void TreeEngine::read_ahead(const InodePointer& inode, std::uint64_t offset, std::uint64_t length) {
-  const std::uint64_t depth =
-      std::min<std::uint64_t>({2 * workers_->threads() + 2, kMaxAheadChunks, cache_.limit_bytes() / (4 * kChunkBytes)});
+  const auto depth = std::min<std::uint64_t>(
+      {2 * workers_->threads() + 2, kMaxAheadChunks, cache_.limit_bytes() / (std::uint64_t{4} * kChunkBytes)});
   if (depth == 0 || length == 0) return;
   ReadStreams* streams = nullptr;
   {
@@ -115,7 +115,7 @@ void TreeEngine::read_ahead(const InodePointer& inode, std::uint64_t offset, std
     const auto follows = [&](const ReadStreams::Stream& stream) {
       return stream.used != 0 && offset <= stream.next + reorder && offset + length + reorder > stream.next;
     };
-    auto stream = std::find_if(streams->streams.begin(), streams->streams.end(), follows);
+    auto* stream = std::find_if(streams->streams.begin(), streams->streams.end(), follows);
     if (stream == streams->streams.end()) {
       stream = std::min_element(streams->streams.begin(), streams->streams.end(),
                                 [](const auto& a, const auto& b) { return a.used < b.used; });

@@ -2,7 +2,7 @@
 
 #define ZSTD_STATIC_LINKING_ONLY  // for its memory to be ours
 #include <malloc.h>
-#include <string.h>
+#include <string.h>  // NOLINT(modernize-deprecated-headers): explicit_bzero is glibc's
 #include <zstd.h>
 
 #include <algorithm>

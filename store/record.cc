@@ -91,7 +91,7 @@ Result<std::size_t> seal_record_into(const ContainerCipher& cipher, const Record
   std::size_t at = RecordHeader::kEncodedBytes + table.size();
   for (std::uint32_t i = 0; i < header.frame_count; ++i) {
     ByteView content = plaintext.subspan(std::size_t{i} << header.frame_log2, header.plaintext_bytes_of(i));
-    std::uint32_t entry = static_cast<std::uint32_t>(content.size());
+    auto entry = static_cast<std::uint32_t>(content.size());
     std::optional<PlaintextScratch::Use> scratch;
     if (draft.compression != Compression::off && may_compress(content)) {
       scratch.emplace(frame_scratch(content.size() - 1));
