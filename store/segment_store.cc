@@ -138,7 +138,8 @@ Result<PutOutcome> SegmentStoreImpl::put_content(RecordType type, const ChunkId&
 
 Result<PutOutcome> SegmentStoreImpl::store_new(RecordType type, const ChunkId& id, ByteView content) {
   const std::size_t overhead = keys_.suite() == Suite::aes_gcm ? kAeadTagBytes : 2 * kAeadTagBytes;
-  const std::uint8_t frame_log2 = type == RecordType::patch ? kPatchFrameLog2 : frame_log2_for(content, options_.compression);
+  const std::uint8_t frame_log2 =
+      type == RecordType::patch ? kPatchFrameLog2 : frame_log2_for(content, options_.compression);
   const std::size_t max_stored = max_stored_bytes(content.size(), frame_log2, overhead);
   Writer writer;
   std::optional<SegmentWriter::Admission> admission;
