@@ -20,7 +20,7 @@ inline constexpr int kFastZstdLevel = -1;
 // Frame sizes of new records, as powers of two. A large frame compresses better; where nothing is gained by that, a
 // small one lets a random read open less.
 inline constexpr std::uint8_t kCompressibleFrameLog2 = 19;
-inline constexpr std::uint8_t kFastFrameLog2 = 17;
+inline constexpr std::uint8_t kFastFrameLog2 = 18;
 inline constexpr std::uint8_t kPlainFrameLog2 = 13;
 
 // A cheap look at 1 KiB spread over the frame: false if its bytes are distributed so evenly that zstd would very likely

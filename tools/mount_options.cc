@@ -17,7 +17,7 @@ Mounts the vault and returns when it is ready. Unmount with umount or fusermount
   -o commit=manual      commit only by `vaultctl backup commit`
   -o ro                 read-only; several read-only mounts may stand beside the owner
   -o cache=writeback    let the kernel gather small writes (default: cache=direct)
-  -o compression=fast   quicker backups and random reads for about a tenth more space (default: compression=default)
+  -o compression=fast   quicker backups and random reads for a sixth more space (default: compression=default)
   -o write-buffer=SIZE  memory for data that is not stored yet (128M)
   -o read-cache=SIZE    memory for opened frames (64M)
   -o workers=N          threads that compress, hash, seal and read ahead (one for each core)

@@ -133,7 +133,7 @@ void add_backup_commands(CLI::App& app, CommandContext& context) {
   run->add_option("--disk", arguments->disks, "NAME=PATH of a disk image or block device; may be given several times")
       ->required();
   run->add_option("--compression", arguments->compression,
-                  "fast: quicker, for about a tenth more space; of a mounted vault the mount's option counts")
+                  "fast: quicker, for about a sixth more space; of a mounted vault the mount's option counts")
       ->check(CLI::IsMember({"default", "fast"}));
   on_run(*run, context, [&context, arguments] { return backup_run(context, *arguments); });
 
