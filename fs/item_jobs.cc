@@ -55,10 +55,9 @@ Status ItemJobs::before_change(const std::string& name) {
 
 void ItemJobs::write_failed(const std::string& name, const Error& error) {
   Item& item = item_of(name);
-  {
-    const std::lock_guard lock(item.failure_mutex);
-    if (!item.failure) item.failure = error;
-  }
+  // Both under the lock: who settles the failure and begins the next job would otherwise find that job uncovered.
+  const std::lock_guard lock(item.failure_mutex);
+  if (!item.failure) item.failure = error;
   // The next change, commit or look of the timer ends the job: that needs the journal, which the caller may be using.
   item.covered.store(false, std::memory_order_release);
 }
@@ -66,7 +65,8 @@ void ItemJobs::write_failed(const std::string& name, const Error& error) {
 Status ItemJobs::start_job(Item& item) {
   const std::lock_guard lock(item.mutex);
   settle_failure(item);
-  if (item.covered.load(std::memory_order_acquire)) return ok_status();
+  // A failure that has just come does not begin a second job beside the one that it will end.
+  if (item.covered.load(std::memory_order_acquire) || item.running) return ok_status();
   VAULTFS_RETURN_IF_ERROR(begin_running(item));
   refresher_.request();
   return ok_status();
