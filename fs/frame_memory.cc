@@ -46,7 +46,7 @@ void FrameMemoryPool::give_back(MutableByteView bytes) noexcept {
   {
     const std::lock_guard lock(mutex_);
     std::vector<std::byte*>& free = free_[static_cast<std::size_t>(std::countr_zero(bytes.size())) - kSmallestLog2];
-    if (free.size() < kKeepBytes / bytes.size()) {
+    if (!closed_ && free.size() < kKeepBytes / bytes.size()) {
       free.push_back(bytes.data());
       return;
     }
@@ -54,12 +54,18 @@ void FrameMemoryPool::give_back(MutableByteView bytes) noexcept {
   wipe_and_free(bytes.data(), bytes.size());
 }
 
-void FrameMemoryPool::wipe() {
+void FrameMemoryPool::close() {
   const std::lock_guard lock(mutex_);
+  closed_ = true;
   for (std::size_t index = 0; index < kSizes; ++index) {
     for (std::byte* data : free_[index]) wipe_and_free(data, std::size_t{1} << (kSmallestLog2 + index));
     free_[index].clear();
   }
+}
+
+void FrameMemoryPool::open() {
+  const std::lock_guard lock(mutex_);
+  closed_ = false;
 }
 
 }  // namespace vaultfs

@@ -44,12 +44,14 @@ class FrameMemoryPool {
   FrameMemoryPool() = default;
   FrameMemoryPool(const FrameMemoryPool&) = delete;
   FrameMemoryPool& operator=(const FrameMemoryPool&) = delete;
-  ~FrameMemoryPool() { wipe(); }
+  ~FrameMemoryPool() { close(); }
 
   // A buffer of at least that many bytes, at most 1 MiB.
   [[nodiscard]] FrameMemory take(std::size_t bytes);
-  // Forgets what is in the free buffers.
-  void wipe();
+  // Forgets what is in the free buffers, and until open() what is given back, too: a read that is just under way may
+  // still hold a buffer.
+  void close();
+  void open();
 
  private:
   friend class FrameMemory;
@@ -59,7 +61,8 @@ class FrameMemoryPool {
   static constexpr std::size_t kKeepBytes = std::size_t{2} * 1024 * 1024;
   void give_back(MutableByteView bytes) noexcept;
 
-  std::mutex mutex_;  // guards free_; a leaf
+  std::mutex mutex_;  // guards both below; a leaf
+  bool closed_ = false;
   std::array<std::vector<std::byte*>, kSizes> free_;
 };
 

@@ -10,7 +10,7 @@ SlotMemory::~SlotMemory() {
   if (data_ != nullptr) pool_->give_back(data_);
 }
 
-SlotMemoryPool::~SlotMemoryPool() { wipe(); }
+SlotMemoryPool::~SlotMemoryPool() { close(); }
 
 SlotMemory SlotMemoryPool::take() {
   {
@@ -35,7 +35,7 @@ void SlotMemoryPool::give_back(std::byte* data) noexcept {
   {
     const std::lock_guard lock(mutex_);
     if (free_.capacity() < keep_) free_.reserve(keep_);
-    if (free_.size() < keep_) {
+    if (!closed_ && free_.size() < keep_) {
       free_.push_back(data);
       return;
     }
@@ -43,10 +43,16 @@ void SlotMemoryPool::give_back(std::byte* data) noexcept {
   ::munmap(data, kChunkBytes);
 }
 
-void SlotMemoryPool::wipe() {
+void SlotMemoryPool::open() {
+  const std::lock_guard lock(mutex_);
+  closed_ = false;
+}
+
+void SlotMemoryPool::close() {
   std::vector<std::byte*> mapped;
   {
     const std::lock_guard lock(mutex_);
+    closed_ = true;
     mapped.swap(free_);
   }
   // The kernel hands out unmapped pages only after clearing them.

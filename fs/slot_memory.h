@@ -53,15 +53,18 @@ class SlotMemoryPool {
   [[nodiscard]] SlotMemory take();
   // A buffer that takes no memory yet.
   [[nodiscard]] SlotMemory take_untouched();
-  // Forgets what is in the free buffers.
-  void wipe();
+  // Forgets what is in the free buffers, and until open() what is given back, too: a read or a seal that is just under
+  // way may still hold a buffer.
+  void close();
+  void open();
 
  private:
   friend class SlotMemory;
   void give_back(std::byte* data) noexcept;
 
   const std::size_t keep_;
-  std::mutex mutex_;              // guards free_; a leaf
+  std::mutex mutex_;  // guards both below; a leaf
+  bool closed_ = false;
   std::vector<std::byte*> free_;  // capacity keep_: giving back never allocates
 };
 

@@ -210,8 +210,8 @@ void TreeEngine::seal() {
     forget_slots();
   }
   cache_.close();
-  memory_.wipe();
-  frames_.wipe();
+  memory_.close();
+  frames_.close();
 }
 
 void TreeEngine::forget_slots() {
@@ -232,6 +232,8 @@ void TreeEngine::forget_slots() {
 }
 
 void TreeEngine::unseal() {
+  memory_.open();
+  frames_.open();
   cache_.open();
   sealed_ = false;
 }

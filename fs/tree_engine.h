@@ -91,8 +91,8 @@ class TreeEngine final : public WorkingTree {
 
   // tree_handles.cc
   Result<std::uint64_t> open(InodeNumber number, bool writing) override;
-  void release(std::uint64_t key) override;
-  Status take_error(std::uint64_t key) override;
+  void release(std::uint64_t handle_number) override;
+  Status take_error(std::uint64_t handle_number) override;
   Status reserve(InodeNumber number) override;
   void unreserve(InodeNumber number) override;
 
@@ -230,7 +230,7 @@ class TreeEngine final : public WorkingTree {
     std::uint64_t seen_errors = 0;       // of the inode
     std::uint64_t seen_tree_errors = 0;  // of the journal
   };
-  [[nodiscard]] Status check_write_access(const Inode& inode, std::uint64_t key);
+  [[nodiscard]] Status check_write_access(const Inode& inode, std::uint64_t handle_number);
 
   // --- tree_read.cc
   struct Piece {

@@ -25,11 +25,11 @@ Result<std::uint64_t> TreeEngine::open(InodeNumber number, bool writing) {
   return key;
 }
 
-void TreeEngine::release(std::uint64_t key) {
+void TreeEngine::release(std::uint64_t handle_number) {
   InodePointer inode;
   {
     const std::lock_guard lock(handle_mutex_);
-    const auto found = handles_.find(key);
+    const auto found = handles_.find(handle_number);
     if (found == handles_.end()) return;
     inode = found->second.inode;
     if (found->second.writing) {
@@ -53,9 +53,9 @@ void TreeEngine::release(std::uint64_t key) {
   if (inode->links == 0 && inodes_.contains(inode->number)) destroy(inode);
 }
 
-Status TreeEngine::take_error(std::uint64_t key) {
+Status TreeEngine::take_error(std::uint64_t handle_number) {
   const std::lock_guard lock(handle_mutex_);
-  const auto found = handles_.find(key);
+  const auto found = handles_.find(handle_number);
   if (found == handles_.end()) return ok_status();
   Handle& handle = found->second;
   StickyError* sticky = handle.inode->sticky.get();
@@ -71,10 +71,10 @@ Status TreeEngine::take_error(std::uint64_t key) {
   return ok_status();
 }
 
-Status TreeEngine::check_write_access(const Inode& inode, std::uint64_t key) {
+Status TreeEngine::check_write_access(const Inode& inode, std::uint64_t handle_number) {
   const std::lock_guard lock(handle_mutex_);
   // Handle 0 is the holder of the reservation itself.
-  if (inode.reserved && key != 0) return Error{ErrorCode::ItemBusy, "a backup run is writing this file"};
+  if (inode.reserved && handle_number != 0) return Error{ErrorCode::ItemBusy, "a backup run is writing this file"};
   return ok_status();
 }
 

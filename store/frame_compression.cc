@@ -19,8 +19,8 @@ namespace {
 
 constexpr std::size_t kSamples = 128;
 constexpr std::size_t kSampleBytes = 8;
-// Smaller frames are tried at once: looking would cost as much. (Trying a page of 4 KiB in vain costs ten times the
-// look.)
+// Smaller frames are tried at once: looking would cost as much. Pages of 4 KiB are looked at: trying
+// those of random writes in vain took a third of the daemon's time (docs/decisions/0009-frames.md).
 constexpr std::size_t kProbedFrom = std::size_t{2} * kSamples * kSampleBytes;
 // Pairs of equal bytes among 1,024 evenly distributed ones: 2,046 expected, standard deviation 45. Five deviations
 // above that random content is practically never tried.

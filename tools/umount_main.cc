@@ -115,7 +115,29 @@ std::string who_still_has(const std::string& device) {
   return {};
 }
 
+// Where this namespace still has it mounted, by a bind mount; empty if nowhere.
+std::string also_mounted_on(const std::string& device) {
+  std::ifstream table("/proc/self/mountinfo");
+  for (std::string line; std::getline(table, line);) {
+    std::istringstream words(line);
+    std::string skip;
+    std::string here;
+    std::string target;
+    words >> skip >> skip >> here >> skip >> target;
+    if (here == device) return unescaped(target);
+  }
+  return {};
+}
+
 void tell_of_waiting(const VaultMount& mount) {
+  const std::string bound = also_mounted_on(mount.device);
+  if (!bound.empty()) {
+    static_cast<void>(std::fprintf(stderr,
+                                   "umount.fuse.vaultfs: %s is still mounted on %s; waiting until it is unmounted "
+                                   "there, too\n",
+                                   mount.vault.c_str(), bound.c_str()));
+    return;
+  }
   const std::string holder = who_still_has(mount.device);
   if (holder.empty()) {
     static_cast<void>(

@@ -27,6 +27,17 @@ wait "$holder" || true
 wait "$umount" || fail "umount ended with $?: $(cat "$scratch/said")"
 flock -n "$vault/vault.lock" true || fail "the daemon is still there"
 
+say "a bind mount in this namespace"
+mount_vault commit=manual
+mkdir "$scratch/bound"
+mount --bind "$mnt/vm" "$scratch/bound"
+"$umounter" "$mnt" </dev/null 2>"$scratch/said" &
+umount=$!
+told_where() { grep -q "still mounted on $scratch/bound;" "$scratch/said"; }
+wait_until 30 told_where
+umount -i "$scratch/bound"
+wait "$umount" || fail "umount ended with $?: $(cat "$scratch/said")"
+
 say "nothing is said otherwise"
 mount_vault commit=manual
 [[ $(cat "$mnt/vm/note") == kept ]] || fail "the file is gone"

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "tests/store/store_fixture.h"
@@ -144,6 +145,26 @@ TEST(FrameMemoryPoolTest, RecyclesUpToABound) {
   FrameMemory moved = std::move(taken.front());
   taken.clear();
   EXPECT_FALSE(moved.view().empty());
+}
+
+// What a read that was under way gives back after the vault was sealed must not stay.
+TEST(FrameMemoryPoolTest, KeepsNothingWhileItIsClosed) {
+  const auto fill = [](MutableByteView bytes) { std::fill(bytes.begin(), bytes.end(), std::byte{0x5a}); };
+  const auto filled = [](ByteView bytes) { return std::ranges::count(bytes, std::byte{0x5a}); };
+  FrameMemoryPool frames;
+  SlotMemoryPool slots(4);
+  {
+    const FrameMemory frame = frames.take(65'536);
+    const SlotMemory slot = slots.take();
+    fill(frame.view());
+    fill(slot.view());
+    frames.close();
+    slots.close();
+  }
+  frames.open();
+  slots.open();
+  EXPECT_LT(filled(frames.take(65'536).view()), 1000);
+  EXPECT_LT(filled(slots.take().view()), 1000);
 }
 
 }  // namespace
