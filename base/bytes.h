@@ -45,4 +45,7 @@ using MutableByteView = std::span<std::byte>;
 // Strict decoding of to_base64's form: false on any other character, missing padding or non-zero spare bits.
 [[nodiscard]] bool from_base64(std::string_view text, Bytes& out);
 
+// Adds `more` at the end.
+inline void append(Bytes& bytes, ByteView more) { bytes.insert(bytes.end(), more.begin(), more.end()); }
+
 }  // namespace vaultfs

@@ -4,10 +4,12 @@
 
 namespace vaultfs {
 
+inline constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
+
 // Nanoseconds since 1970-01-01 UTC.
 struct UnixNanos {
   std::int64_t value = 0;
-  [[nodiscard]] std::int64_t seconds() const noexcept { return value / 1'000'000'000; }
+  [[nodiscard]] std::int64_t seconds() const noexcept { return value / kNanosPerSecond; }
   auto operator<=>(const UnixNanos&) const = default;
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <memory>
 
 #include "base/result.h"
@@ -7,6 +8,8 @@
 #include "crypto/secret_buffer.h"
 
 namespace vaultfs {
+
+inline constexpr std::size_t kAesGcmNonceBytes = 12;  // the length that NIST SP 800-38D section 5.2.1.1 recommends
 
 // The two implementations behind make_aes_256_gcm() (crypto/aead.h), which takes the faster one that this machine has.
 // What one seals, the other opens. Apart from it, only tests and benchmarks call these.

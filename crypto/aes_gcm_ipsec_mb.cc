@@ -11,16 +11,13 @@
 
 #include "crypto/ipsec_mb_manager.h"
 #include "crypto/locked_pool.h"
+#include "crypto/unsigned_chars.h"
 
 namespace vaultfs {
 namespace {
 
-constexpr std::size_t kNonceBytes = 12;
 // NIST SP 800-38D, 5.2.1.1: at most 2^39 - 256 bits of plaintext under one nonce.
 constexpr std::uint64_t kMostBytes = (std::uint64_t{1} << 36U) - 32;
-
-const std::uint8_t* in(ByteView bytes) { return reinterpret_cast<const std::uint8_t*>(bytes.data()); }
-std::uint8_t* in(MutableByteView bytes) { return reinterpret_cast<std::uint8_t*>(bytes.data()); }
 
 class IpsecMbAes256Gcm final : public Aead {
  public:
@@ -30,34 +27,35 @@ class IpsecMbAes256Gcm final : public Aead {
     void* place = memory_.mutable_view().data();
     std::size_t room = memory_.view().size();
     schedule_ = static_cast<gcm_key_data*>(std::align(alignof(gcm_key_data), sizeof(gcm_key_data), place, room));
-    IMB_AES256_GCM_PRE(&manager_, in(key.view()), schedule_);
+    IMB_AES256_GCM_PRE(&manager_, unsigned_chars(key.view()), schedule_);
   }
   [[nodiscard]] bool ok() const noexcept { return memory_.ok(); }
 
-  [[nodiscard]] std::size_t nonce_bytes() const noexcept override { return kNonceBytes; }
+  [[nodiscard]] std::size_t nonce_bytes() const noexcept override { return kAesGcmNonceBytes; }
 
   [[nodiscard]] Status seal(ByteView nonce, ByteView aad, ByteView plaintext, MutableByteView out) const override {
-    require_aead_contract(nonce, kNonceBytes, plaintext, out);
+    require_aead_contract(nonce, kAesGcmNonceBytes, plaintext, out);
     if (plaintext.size() > kMostBytes) return Error{ErrorCode::InvalidArgument, "too much for one AES-GCM message"};
     gcm_context_data context;
-    IMB_AES256_GCM_ENC(&manager_, schedule_, &context, in(out), in(plaintext), plaintext.size(), in(nonce), in(aad),
-                       aad.size(), in(out.last(kAeadTagBytes)), kAeadTagBytes);
+    IMB_AES256_GCM_ENC(&manager_, schedule_, &context, unsigned_chars(out), unsigned_chars(plaintext), plaintext.size(),
+                       unsigned_chars(nonce), unsigned_chars(aad), aad.size(), unsigned_chars(out.last(kAeadTagBytes)),
+                       kAeadTagBytes);
     sodium_memzero(&context, sizeof context);
     return ok_status();
   }
 
   [[nodiscard]] Status open(ByteView nonce, ByteView aad, ByteView sealed, MutableByteView out) const override {
-    require_aead_contract(nonce, kNonceBytes, out, sealed);
+    require_aead_contract(nonce, kAesGcmNonceBytes, out, sealed);
     if (out.size() > kMostBytes) return Error{ErrorCode::InvalidArgument, "too much for one AES-GCM message"};
     gcm_context_data context;
     std::array<std::uint8_t, kAeadTagBytes> tag{};
     // Where there is no ciphertext, the library still wants a place for it.
     std::uint8_t nothing = 0;
-    std::uint8_t* const target = out.empty() ? &nothing : in(out);
-    IMB_AES256_GCM_DEC(&manager_, schedule_, &context, target, in(sealed), out.size(), in(nonce), in(aad), aad.size(),
-                       tag.data(), tag.size());
+    std::uint8_t* const target = out.empty() ? &nothing : unsigned_chars(out);
+    IMB_AES256_GCM_DEC(&manager_, schedule_, &context, target, unsigned_chars(sealed), out.size(),
+                       unsigned_chars(nonce), unsigned_chars(aad), aad.size(), tag.data(), tag.size());
     sodium_memzero(&context, sizeof context);
-    const bool authentic = sodium_memcmp(tag.data(), in(sealed.last(kAeadTagBytes)), tag.size()) == 0;
+    const bool authentic = sodium_memcmp(tag.data(), unsigned_chars(sealed.last(kAeadTagBytes)), tag.size()) == 0;
     sodium_memzero(tag.data(), tag.size());
     if (!authentic) {
       wipe(out);

@@ -10,11 +10,10 @@
 #include "crypto/aes_gcm.h"
 #include "crypto/locked_pool.h"
 #include "crypto/openssl_handle.h"
+#include "crypto/unsigned_chars.h"
 
 namespace vaultfs {
 namespace {
-
-constexpr std::size_t kNonceBytes = 12;
 
 using Context = OpensslHandle<EVP_CIPHER_CTX, EVP_CIPHER_CTX_free>;
 
@@ -23,9 +22,6 @@ const EVP_CIPHER* aes_256_gcm_algorithm() {
   static const EVP_CIPHER* const algorithm = EVP_CIPHER_fetch(nullptr, "AES-256-GCM", nullptr);
   return algorithm;
 }
-
-const unsigned char* in(ByteView bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
-unsigned char* in(MutableByteView bytes) { return reinterpret_cast<unsigned char*>(bytes.data()); }
 
 // OpenSSL counts in int.
 bool fits(ByteView bytes) {
@@ -39,21 +35,22 @@ class OpensslAes256Gcm final : public Aead {
   }
   [[nodiscard]] bool ok() const noexcept { return key_.ok(); }
 
-  [[nodiscard]] std::size_t nonce_bytes() const noexcept override { return kNonceBytes; }
+  [[nodiscard]] std::size_t nonce_bytes() const noexcept override { return kAesGcmNonceBytes; }
 
   [[nodiscard]] Status seal(ByteView nonce, ByteView aad, ByteView plaintext, MutableByteView out) const override {
-    require_aead_contract(nonce, kNonceBytes, plaintext, out);
+    require_aead_contract(nonce, kAesGcmNonceBytes, plaintext, out);
     if (!fits(plaintext) || !fits(aad)) return Error{ErrorCode::InvalidArgument, "too much for one AES-GCM message"};
     VAULTFS_ASSIGN_OR_RETURN(Context context, take());
     const MutableByteView tag = out.last(kAeadTagBytes);
     EVP_CIPHER_CTX* const c = context.get();
     int n = 0;
-    const bool sealed = EVP_CipherInit_ex2(c, nullptr, nullptr, in(nonce), 1, nullptr) == 1 &&
-                        (aad.empty() || EVP_CipherUpdate(c, nullptr, &n, in(aad), static_cast<int>(aad.size())) == 1) &&
-                        (plaintext.empty() ||
-                         EVP_CipherUpdate(c, in(out), &n, in(plaintext), static_cast<int>(plaintext.size())) == 1) &&
-                        EVP_CipherFinal_ex(c, in(tag), &n) == 1 &&
-                        EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_GET_TAG, static_cast<int>(kAeadTagBytes), tag.data()) == 1;
+    const bool sealed =
+        EVP_CipherInit_ex2(c, nullptr, nullptr, unsigned_chars(nonce), 1, nullptr) == 1 &&
+        (aad.empty() || EVP_CipherUpdate(c, nullptr, &n, unsigned_chars(aad), static_cast<int>(aad.size())) == 1) &&
+        (plaintext.empty() || EVP_CipherUpdate(c, unsigned_chars(out), &n, unsigned_chars(plaintext),
+                                               static_cast<int>(plaintext.size())) == 1) &&
+        EVP_CipherFinal_ex(c, unsigned_chars(tag), &n) == 1 &&
+        EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_GET_TAG, static_cast<int>(kAeadTagBytes), tag.data()) == 1;
     // A context after an unexpected failure is in an unknown state and is dropped, not given back.
     if (!sealed) {
       wipe(out);
@@ -64,7 +61,7 @@ class OpensslAes256Gcm final : public Aead {
   }
 
   [[nodiscard]] Status open(ByteView nonce, ByteView aad, ByteView sealed, MutableByteView out) const override {
-    require_aead_contract(nonce, kNonceBytes, out, sealed);
+    require_aead_contract(nonce, kAesGcmNonceBytes, out, sealed);
     if (!fits(sealed) || !fits(aad)) return Error{ErrorCode::InvalidArgument, "too much for one AES-GCM message"};
     VAULTFS_ASSIGN_OR_RETURN(Context context, take());
     const ByteView ciphertext = sealed.first(out.size());
@@ -72,11 +69,12 @@ class OpensslAes256Gcm final : public Aead {
     std::memcpy(tag.data(), sealed.data() + out.size(), kAeadTagBytes);
     EVP_CIPHER_CTX* const c = context.get();
     int n = 0;
-    const bool ready = EVP_CipherInit_ex2(c, nullptr, nullptr, in(nonce), 0, nullptr) == 1 &&
-                       (aad.empty() || EVP_CipherUpdate(c, nullptr, &n, in(aad), static_cast<int>(aad.size())) == 1) &&
-                       (ciphertext.empty() ||
-                        EVP_CipherUpdate(c, in(out), &n, in(ciphertext), static_cast<int>(ciphertext.size())) == 1) &&
-                       EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_SET_TAG, static_cast<int>(kAeadTagBytes), tag.data()) == 1;
+    const bool ready =
+        EVP_CipherInit_ex2(c, nullptr, nullptr, unsigned_chars(nonce), 0, nullptr) == 1 &&
+        (aad.empty() || EVP_CipherUpdate(c, nullptr, &n, unsigned_chars(aad), static_cast<int>(aad.size())) == 1) &&
+        (ciphertext.empty() || EVP_CipherUpdate(c, unsigned_chars(out), &n, unsigned_chars(ciphertext),
+                                                static_cast<int>(ciphertext.size())) == 1) &&
+        EVP_CIPHER_CTX_ctrl(c, EVP_CTRL_AEAD_SET_TAG, static_cast<int>(kAeadTagBytes), tag.data()) == 1;
     if (!ready) {
       wipe(out);
       return openssl_error(ErrorCode::Internal, "AES-256-GCM cannot open");
@@ -104,8 +102,8 @@ class OpensslAes256Gcm final : public Aead {
       }
     }
     Context context(EVP_CIPHER_CTX_new());
-    if (context == nullptr ||
-        EVP_CipherInit_ex2(context.get(), aes_256_gcm_algorithm(), in(key_.view()), nullptr, 1, nullptr) != 1) {
+    if (context == nullptr || EVP_CipherInit_ex2(context.get(), aes_256_gcm_algorithm(), unsigned_chars(key_.view()),
+                                                 nullptr, 1, nullptr) != 1) {
       return openssl_error(ErrorCode::Internal, "AES-256-GCM cannot be set up");
     }
     return context;

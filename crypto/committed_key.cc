@@ -10,15 +10,15 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::size_t kSaltBytes = 32;
-constexpr std::size_t kBoxHeadBytes = kSaltBytes + Digest::kSize;
+constexpr std::size_t kCommittedSaltBytes = 32;
+constexpr std::size_t kBoxHeadBytes = kCommittedSaltBytes + Digest::kSize;
 constexpr std::array<std::byte, 12> kBoxNonce{};
 
 }  // namespace
 
 Result<CommittedKey> derive_committed_key(const SecretBuffer& input_key, ByteView salt, std::string_view label,
                                           ByteView context) {
-  if (input_key.size() != kAeadKeyBytes || salt.size() != kSaltBytes) {
+  if (input_key.size() != kAeadKeyBytes || salt.size() != kCommittedSaltBytes) {
     return Error{ErrorCode::InvalidArgument, "a key is derived from 32 bytes and a salt of 32 bytes"};
   }
   // A zero byte in the label would make it ambiguous where the context begins.
@@ -47,12 +47,12 @@ Result<SecretBuffer> derive_checked_key(const SecretBuffer& input_key, ByteView 
 }
 
 Result<Bytes> seal_box(const SecretBuffer& input_key, std::string_view label, ByteView aad, ByteView secret) {
-  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer salt, SecretBuffer::random(kSaltBytes));
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer salt, SecretBuffer::random(kCommittedSaltBytes));
   VAULTFS_ASSIGN_OR_RETURN(const CommittedKey derived, derive_committed_key(input_key, salt.view(), label, {}));
   VAULTFS_ASSIGN_OR_RETURN(const std::unique_ptr<Aead> aead, make_aes_256_gcm(derived.key));
   Bytes box(kBoxHeadBytes + secret.size() + kAeadTagBytes);
-  std::memcpy(box.data(), salt.view().data(), kSaltBytes);
-  std::memcpy(box.data() + kSaltBytes, derived.commitment.data(), Digest::kSize);
+  std::memcpy(box.data(), salt.view().data(), kCommittedSaltBytes);
+  std::memcpy(box.data() + kCommittedSaltBytes, derived.commitment.data(), Digest::kSize);
   VAULTFS_RETURN_IF_ERROR(aead->seal(kBoxNonce, aad, secret, MutableByteView(box).subspan(kBoxHeadBytes)));
   return box;
 }
@@ -61,10 +61,10 @@ Result<SecretBuffer> open_box(const SecretBuffer& input_key, std::string_view la
   if (box.size() < kBoxHeadBytes + kAeadTagBytes) {
     return Error{ErrorCode::AuthenticationFailed, "a sealed box is cut short"};
   }
-  const ByteView salt = box.first(kSaltBytes);
+  const ByteView salt = box.first(kCommittedSaltBytes);
   const ByteView sealed = box.subspan(kBoxHeadBytes);
   Digest commitment;
-  std::memcpy(commitment.data(), box.data() + kSaltBytes, Digest::kSize);
+  std::memcpy(commitment.data(), box.data() + kCommittedSaltBytes, Digest::kSize);
   auto key = derive_checked_key(input_key, salt, label, {}, commitment);
   if (!key.ok()) {
     if (key.code() != ErrorCode::KeyCommitmentMismatch) return std::move(key).error();

@@ -16,9 +16,9 @@ namespace {
 constexpr std::uint32_t kMaxMemoryKib = 4U * 1024 * 1024;
 constexpr std::uint32_t kMinMemoryKib = crypto_pwhash_argon2id_MEMLIMIT_MIN / 1024;
 constexpr std::uint32_t kMaxPasses = 64;
-constexpr std::size_t kSaltBytes = 16;
+constexpr std::size_t kPassphraseSaltBytes = 16;
 constexpr std::size_t kMaxPassphraseBytes = 1024;
-static_assert(kSaltBytes == crypto_pwhash_argon2id_SALTBYTES);
+static_assert(kPassphraseSaltBytes == crypto_pwhash_argon2id_SALTBYTES);
 
 bool within_limits(Argon2Cost cost) {
   return cost.memory_kib >= kMinMemoryKib && cost.memory_kib <= kMaxMemoryKib && cost.passes >= 1 &&
@@ -28,7 +28,7 @@ bool within_limits(Argon2Cost cost) {
 }  // namespace
 
 Result<SecretBuffer> stretch_passphrase(const SecretBuffer& passphrase, ByteView salt, Argon2Cost cost) {
-  if (salt.size() != kSaltBytes || !within_limits(cost)) {
+  if (salt.size() != kPassphraseSaltBytes || !within_limits(cost)) {
     return Error{ErrorCode::InvalidArgument, "the salt or the cost of Argon2id is out of its limits"};
   }
   if (sodium_init() < 0) return Error{ErrorCode::Internal, "libsodium cannot start"};
@@ -46,7 +46,7 @@ Result<SecretBuffer> stretch_passphrase(const SecretBuffer& passphrase, ByteView
 Result<Bytes> seal_with_passphrase(const SecretBuffer& passphrase, std::string_view label, ByteView aad,
                                    ByteView secret, Argon2Cost cost) {
   if (passphrase.empty()) return Error{ErrorCode::PassphraseRequired, "the passphrase is empty"};
-  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer salt, SecretBuffer::random(kSaltBytes));
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer salt, SecretBuffer::random(kPassphraseSaltBytes));
   VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer key, stretch_passphrase(passphrase, salt.view(), cost));
   VAULTFS_ASSIGN_OR_RETURN(const Bytes sealed, seal_box(key, label, aad, secret));
   ByteWriter box;
@@ -64,7 +64,7 @@ Result<SecretBuffer> open_with_passphrase(const SecretBuffer& passphrase, std::s
   Argon2Cost cost;
   cost.memory_kib = reader.u32();
   cost.passes = reader.u32();
-  const ByteView salt = reader.raw(kSaltBytes);
+  const ByteView salt = reader.raw(kPassphraseSaltBytes);
   const ByteView sealed = reader.raw(reader.remaining());
   // What can't be a sealed box is refused before the costly part, and so is a cost that only an attacker would store.
   if (reader.failed() || sealed.size() < kSealedBoxOverheadBytes) {

@@ -14,14 +14,14 @@ struct WipedOnSealing::Entry {
 
 namespace {
 
-struct Registry {
+struct RegionRegistry {
   std::mutex mutex;  // Guards entries. A leaf: whoever makes a scratch may be using another.
   std::list<std::shared_ptr<WipedOnSealing::Entry>> entries;
 };
 
 // Leaked on purpose: threads may end after every order of destruction.
-Registry& registry() {
-  static auto* const instance = new Registry;
+RegionRegistry& registry() {
+  static auto* const instance = new RegionRegistry;
   return *instance;
 }
 

@@ -13,6 +13,7 @@
 
 #include "crypto/openssl_handle.h"
 #include "crypto/rsa_pem.h"
+#include "crypto/unsigned_chars.h"
 
 namespace vaultfs {
 namespace {
@@ -25,9 +26,6 @@ constexpr std::size_t kMaxDerBytes = std::size_t{64} * 1024;
 constexpr std::size_t kOaepOverheadBytes = std::size_t{2} * 32 + 2;  // RFC 8017 section 7.1.1: 2 hLen + 2
 
 bool size_supported(unsigned bits) { return bits == 2048 || bits == 3072 || bits == 4096; }
-
-unsigned char* in(MutableByteView bytes) { return reinterpret_cast<unsigned char*>(bytes.data()); }
-const unsigned char* in(ByteView bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
 
 bool set_oaep(EVP_PKEY_CTX* context) {
   static const EVP_MD* const digest = EVP_MD_fetch(nullptr, "SHA256", nullptr);
@@ -48,7 +46,7 @@ class OpensslRsaKey final : public RsaKey {
     const int size = info == nullptr ? -1 : i2d_PKCS8_PRIV_KEY_INFO(info.get(), nullptr);
     if (size <= 0) return openssl_error(ErrorCode::Internal, "cannot encode an RSA private key");
     VAULTFS_ASSIGN_OR_RETURN(SecretBuffer der, SecretBuffer::allocate(static_cast<std::size_t>(size)));
-    unsigned char* out = in(der.mutable_view());
+    unsigned char* out = unsigned_chars(der.mutable_view());
     if (i2d_PKCS8_PRIV_KEY_INFO(info.get(), &out) != size) {
       return openssl_error(ErrorCode::Internal, "cannot encode an RSA private key");
     }
@@ -59,7 +57,7 @@ class OpensslRsaKey final : public RsaKey {
     const int size = i2d_PUBKEY(key_.get(), nullptr);
     if (size <= 0) return openssl_error(ErrorCode::Internal, "cannot encode an RSA public key");
     Bytes der(static_cast<std::size_t>(size));
-    unsigned char* out = in(MutableByteView(der));
+    unsigned char* out = unsigned_chars(MutableByteView(der));
     if (i2d_PUBKEY(key_.get(), &out) != size) {
       return openssl_error(ErrorCode::Internal, "cannot encode an RSA public key");
     }
@@ -86,7 +84,8 @@ class OpensslRsaKey final : public RsaKey {
     const std::byte nothing{};
     const ByteView message = plaintext.empty() ? ByteView(&nothing, 0) : plaintext;
     if (context == nullptr || EVP_PKEY_encrypt_init(context.get()) != 1 || !set_oaep(context.get()) ||
-        EVP_PKEY_encrypt(context.get(), in(MutableByteView(out)), &size, in(message), message.size()) != 1 ||
+        EVP_PKEY_encrypt(context.get(), unsigned_chars(MutableByteView(out)), &size, unsigned_chars(message),
+                         message.size()) != 1 ||
         size != modulus_bytes) {
       return openssl_error(ErrorCode::Internal, "RSA-OAEP cannot encrypt");
     }
@@ -105,7 +104,8 @@ class OpensslRsaKey final : public RsaKey {
     VAULTFS_ASSIGN_OR_RETURN(SecretBuffer out, SecretBuffer::allocate(modulus_bytes));
     std::size_t size = out.size();
     // Every failure gives the same answer: telling them apart would be Manger's oracle (RFC 8017 section 7.1.2).
-    if (EVP_PKEY_decrypt(context.get(), in(out.mutable_view()), &size, in(ciphertext), ciphertext.size()) != 1) {
+    if (EVP_PKEY_decrypt(context.get(), unsigned_chars(out.mutable_view()), &size, unsigned_chars(ciphertext),
+                         ciphertext.size()) != 1) {
       if (take_memory_failure()) return no_locked_memory("RSA-OAEP cannot decrypt");
       return refused;
     }
@@ -174,10 +174,11 @@ Result<std::unique_ptr<RsaKey>> RsaKey::from_private_der(ByteView pkcs8) {
   if (pkcs8.empty() || pkcs8.size() > kMaxDerBytes) {
     return Error{ErrorCode::InvalidArgument, "no RSA private key has " + std::to_string(pkcs8.size()) + " bytes"};
   }
-  const unsigned char* at = in(pkcs8);
+  const unsigned char* at = unsigned_chars(pkcs8);
   const Pkcs8 info(d2i_PKCS8_PRIV_KEY_INFO(nullptr, &at, static_cast<long>(pkcs8.size())));
   if (info == nullptr) return openssl_error(ErrorCode::InvalidArgument, "not a PKCS#8 private key");
-  if (at != in(pkcs8) + pkcs8.size()) return Error{ErrorCode::InvalidArgument, "bytes after the PKCS#8 private key"};
+  if (at != unsigned_chars(pkcs8) + pkcs8.size())
+    return Error{ErrorCode::InvalidArgument, "bytes after the PKCS#8 private key"};
   return adopt_pkcs8(*info);
 }
 
@@ -185,17 +186,17 @@ Result<std::unique_ptr<RsaKey>> RsaKey::from_public_der(ByteView spki) {
   if (spki.empty() || spki.size() > kMaxDerBytes) {
     return Error{ErrorCode::InvalidArgument, "no RSA public key has " + std::to_string(spki.size()) + " bytes"};
   }
-  const unsigned char* at = in(spki);
+  const unsigned char* at = unsigned_chars(spki);
   KeyHandle key(d2i_PUBKEY(nullptr, &at, static_cast<long>(spki.size())));
   if (key == nullptr) return openssl_error(ErrorCode::InvalidArgument, "not a public key");
-  if (at != in(spki) + spki.size()) return Error{ErrorCode::InvalidArgument, "bytes after the public key"};
+  if (at != unsigned_chars(spki) + spki.size()) return Error{ErrorCode::InvalidArgument, "bytes after the public key"};
   return adopt(std::move(key), false);
 }
 
 Result<std::unique_ptr<RsaKey>> RsaKey::from_public_pem(ByteView pem) {
   VAULTFS_ASSIGN_OR_RETURN(const Bytes der, read_public_pem(pem));
   VAULTFS_ASSIGN_OR_RETURN(std::unique_ptr<RsaKey> key, from_public_der(der));
-  const unsigned char* at = in(der);
+  const unsigned char* at = unsigned_chars(der);
   const KeyHandle again(d2i_PUBKEY(nullptr, &at, static_cast<long>(der.size())));
   const KeyContext context(again == nullptr ? nullptr : EVP_PKEY_CTX_new_from_pkey(nullptr, again.get(), nullptr));
   if (context == nullptr || EVP_PKEY_public_check(context.get()) != 1) {

@@ -17,7 +17,7 @@ constexpr std::size_t kMaxPemBytes = std::size_t{64} * 1024;
 constexpr int kIterations = 600'000;
 // A file may ask for no more than this, so that it can't keep the machine busy for hours.
 constexpr long kMaxIterations = 20'000'000;
-constexpr int kSaltBytes = 16;
+constexpr int kPbeSaltBytes = 16;
 
 using Bio = OpensslHandle<BIO, BIO_free_all>;
 using Signature = OpensslHandle<X509_SIG, X509_SIG_free>;
@@ -156,11 +156,11 @@ Result<Bytes> read_public_pem(ByteView pem) {
 
 Result<std::string> encrypt_pkcs8_pem(PKCS8_PRIV_KEY_INFO* info, const SecretBuffer& passphrase) {
   static const EVP_CIPHER* const cipher = EVP_CIPHER_fetch(nullptr, "AES-256-CBC", nullptr);
-  std::array<unsigned char, kSaltBytes> salt{};
-  if (cipher == nullptr || RAND_bytes(salt.data(), kSaltBytes) != 1) {
+  std::array<unsigned char, kPbeSaltBytes> salt{};
+  if (cipher == nullptr || RAND_bytes(salt.data(), kPbeSaltBytes) != 1) {
     return openssl_error(ErrorCode::Internal, "cannot encrypt a private key");
   }
-  Algorithm algorithm(PKCS5_pbe2_set_iv(cipher, kIterations, salt.data(), kSaltBytes, nullptr, NID_hmacWithSHA256));
+  Algorithm algorithm(PKCS5_pbe2_set_iv(cipher, kIterations, salt.data(), kPbeSaltBytes, nullptr, NID_hmacWithSHA256));
   if (algorithm == nullptr) return openssl_error(ErrorCode::Internal, "cannot encrypt a private key");
   const Signature sealed(PKCS8_set0_pbe(reinterpret_cast<const char*>(passphrase.view().data()),
                                         static_cast<int>(passphrase.size()), info, algorithm.get()));

@@ -5,16 +5,14 @@
 #include "crypto/aead.h"
 #include "crypto/aead_contract.h"
 #include "crypto/locked_pool.h"
+#include "crypto/unsigned_chars.h"
 
 namespace vaultfs {
 namespace {
 
 static_assert(crypto_aead_xchacha20poly1305_ietf_KEYBYTES == kAeadKeyBytes);
 static_assert(crypto_aead_xchacha20poly1305_ietf_ABYTES == kAeadTagBytes);
-constexpr std::size_t kNonceBytes = crypto_aead_xchacha20poly1305_ietf_NPUBBYTES;
-
-const unsigned char* in(ByteView bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
-unsigned char* in(MutableByteView bytes) { return reinterpret_cast<unsigned char*>(bytes.data()); }
+constexpr std::size_t kXChaChaNonceBytes = crypto_aead_xchacha20poly1305_ietf_NPUBBYTES;
 
 class XChaCha20Poly1305 final : public Aead {
  public:
@@ -23,12 +21,13 @@ class XChaCha20Poly1305 final : public Aead {
   }
   [[nodiscard]] bool ok() const noexcept { return key_.ok(); }
 
-  [[nodiscard]] std::size_t nonce_bytes() const noexcept override { return kNonceBytes; }
+  [[nodiscard]] std::size_t nonce_bytes() const noexcept override { return kXChaChaNonceBytes; }
 
   [[nodiscard]] Status seal(ByteView nonce, ByteView aad, ByteView plaintext, MutableByteView out) const override {
-    require_aead_contract(nonce, kNonceBytes, plaintext, out);
-    if (crypto_aead_xchacha20poly1305_ietf_encrypt(in(out), nullptr, in(plaintext), plaintext.size(), in(aad),
-                                                   aad.size(), nullptr, in(nonce), in(key_.view())) != 0) {
+    require_aead_contract(nonce, kXChaChaNonceBytes, plaintext, out);
+    if (crypto_aead_xchacha20poly1305_ietf_encrypt(unsigned_chars(out), nullptr, unsigned_chars(plaintext),
+                                                   plaintext.size(), unsigned_chars(aad), aad.size(), nullptr,
+                                                   unsigned_chars(nonce), unsigned_chars(key_.view())) != 0) {
       wipe(out);
       return Error{ErrorCode::Internal, "XChaCha20-Poly1305 cannot seal"};
     }
@@ -36,9 +35,10 @@ class XChaCha20Poly1305 final : public Aead {
   }
 
   [[nodiscard]] Status open(ByteView nonce, ByteView aad, ByteView sealed, MutableByteView out) const override {
-    require_aead_contract(nonce, kNonceBytes, out, sealed);
-    if (crypto_aead_xchacha20poly1305_ietf_decrypt(in(out), nullptr, nullptr, in(sealed), sealed.size(), in(aad),
-                                                   aad.size(), in(nonce), in(key_.view())) != 0) {
+    require_aead_contract(nonce, kXChaChaNonceBytes, out, sealed);
+    if (crypto_aead_xchacha20poly1305_ietf_decrypt(unsigned_chars(out), nullptr, nullptr, unsigned_chars(sealed),
+                                                   sealed.size(), unsigned_chars(aad), aad.size(),
+                                                   unsigned_chars(nonce), unsigned_chars(key_.view())) != 0) {
       wipe(out);
       return Error{ErrorCode::AuthenticationFailed, "XChaCha20-Poly1305: the content is not as it was sealed"};
     }

@@ -5,10 +5,11 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
+
 namespace vaultfs {
 namespace {
 
-constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
 constexpr std::int64_t kRetryNanos = std::int64_t{15} * 60 * kNanosPerSecond;
 
 std::string describe(const Error& error) { return std::string(error_name(error.code)) + ": " + error.message; }

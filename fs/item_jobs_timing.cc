@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/clock.h"
 #include "fs/item_jobs.h"
 
 // When jobs end by themselves: settled, too old, failed, at the end of the session.
@@ -8,7 +9,6 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
 constexpr const char* kRemoved = "the item's directory was removed; its recovery points stay";
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/clock.h"
 #include "fs/file_descriptor.h"
 #include "fs/restore_file.h"
 #include "fs/unique_name.h"
@@ -25,7 +26,6 @@ Error failed(const char* what) { return system_call_error(errno, std::string("ca
 
 struct timespec timespec_of(UnixNanos time) {
   struct timespec out {};
-  constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
   out.tv_sec = time.value / kNanosPerSecond;
   out.tv_nsec = time.value % kNanosPerSecond;
   if (out.tv_nsec < 0) {

@@ -4,15 +4,9 @@
 
 #include "fs/inode_locks.h"
 #include "fs/tree_engine.h"
+#include "fs/tree_errors.h"
 
 namespace vaultfs {
-namespace {
-
-Error removed() { return {ErrorCode::NotFound, "the file was removed"}; }
-Error too_large() { return {ErrorCode::FileTooLarge, "a file has at most 1 PiB"}; }
-
-}  // namespace
-
 void TreeEngine::set_aside(DiskImage& image, std::uint64_t begin, std::uint64_t end) {
   use_set_aside(image, begin, end);
   set_aside_chunks_ += end - begin;
@@ -63,7 +57,7 @@ Status TreeEngine::allocate(const InodePointer& inode, std::uint64_t offset, std
   const std::uint64_t end = (offset + length + kChunkBytes - 1) / kChunkBytes;
   const std::shared_lock cut(cut_);
   const std::unique_lock lock(inode->mutex);
-  if (inode->dead) return removed();
+  if (inode->dead) return file_removed();
   VAULTFS_RETURN_IF_ERROR(readable(*inode));
   DiskImage& image = inode->image();
   VAULTFS_RETURN_IF_ERROR(drop_capability(*inode));
@@ -102,7 +96,7 @@ Status TreeEngine::allocate(const InodePointer& inode, std::uint64_t offset, std
 Status TreeEngine::fallocate(InodeNumber number, FallocateMode mode, std::uint64_t offset, std::uint64_t length) {
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
   if (length == 0) return Error{ErrorCode::InvalidArgument, "an empty range"};
-  if (length > kMaxFileBytes || offset > kMaxFileBytes - length) return too_large();
+  if (length > kMaxFileBytes || offset > kMaxFileBytes - length) return file_too_large();
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
   switch (mode) {
     case FallocateMode::punch_hole:

@@ -4,6 +4,7 @@
 
 #include "fs/inode_locks.h"
 #include "fs/tree_engine.h"
+#include "fs/tree_errors.h"
 
 namespace vaultfs {
 namespace {
@@ -11,8 +12,6 @@ namespace {
 constexpr std::uint64_t kChunksAtOnce = 256;            // in one journal entry
 constexpr std::uint64_t kMaxSharedBytes = 16ULL << 30;  // of one call: it must stay short enough to be interrupted
 constexpr std::uint64_t kMaxCopiedBytes = 16ULL << 20;  // likewise
-
-Error removed() { return {ErrorCode::NotFound, "the file was removed"}; }
 
 }  // namespace
 
@@ -85,7 +84,7 @@ Result<std::uint64_t> TreeEngine::share_chunks(const InodePointer& from, std::ui
     VAULTFS_RETURN_IF_ERROR(load_pages(share.to, {share.first, share.first + count - 1}));
     const std::shared_lock cut(cut_);
     const InodeLocks locks{from.get(), share.to.get()};
-    if (from->dead || share.to->dead) return removed();
+    if (from->dead || share.to->dead) return file_removed();
     VAULTFS_RETURN_IF_ERROR(readable(*from));
     VAULTFS_RETURN_IF_ERROR(readable(*share.to));
     if (!pages_loaded(from, first_from, count) || !pages_loaded(share.to, share.first, count)) continue;
@@ -118,7 +117,7 @@ Result<std::uint64_t> TreeEngine::share_point_chunks(FileTree& point, InodeNumbe
     VAULTFS_RETURN_IF_ERROR(load_pages(share.to, {share.first, share.first + count - 1}));
     const std::shared_lock cut(cut_);
     const std::unique_lock lock(share.to->mutex);
-    if (share.to->dead) return removed();
+    if (share.to->dead) return file_removed();
     VAULTFS_RETURN_IF_ERROR(readable(*share.to));
     if (!pages_loaded(share.to, share.first, count)) continue;
     while (!ids.empty() && !may_share(share, ids.size() - 1, ids.back())) ids.pop_back();

@@ -10,7 +10,7 @@ namespace vaultfs {
 namespace {
 
 constexpr std::uint32_t kPermissionBits = 07777;
-constexpr std::size_t kMaxLinkTargetBytes = 4095;
+constexpr std::size_t kMaxNewLinkTargetBytes = 4095;
 
 Status check_name(const std::string& name) {
   if (name.size() > kMaxNameBytes) return Error{ErrorCode::NameTooLong, "a name has at most 255 bytes"};
@@ -145,7 +145,7 @@ Result<WorkingTree::UnnamedFile> TreeEngine::make_unnamed(InodeNumber parent, st
 Result<Attributes> TreeEngine::make_symlink(InodeNumber parent, const std::string& name, const std::string& target,
                                             Creator who) {
   if (target.empty()) return gone();
-  if (target.size() > kMaxLinkTargetBytes)
+  if (target.size() > kMaxNewLinkTargetBytes)
     return Error{ErrorCode::NameTooLong, "a link's target has at most 4095 bytes"};
   return make(parent, name, {InodeType::symlink, 0777, 0, target, who});
 }

@@ -4,6 +4,7 @@
 
 #include "fs/inode_locks.h"
 #include "fs/tree_engine.h"
+#include "fs/tree_errors.h"
 
 namespace vaultfs {
 namespace {
@@ -13,8 +14,6 @@ constexpr std::size_t kMaxRanges = 2048;
 
 // A write from this size on belongs to a stream, as a rule, that fills its chunk.
 constexpr std::size_t kStreamingBytes = std::size_t{64} * 1024;
-
-Error too_large() { return {ErrorCode::FileTooLarge, "a file has at most 1 PiB"}; }
 
 }  // namespace
 
@@ -76,7 +75,7 @@ Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t han
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
   VAULTFS_RETURN_IF_ERROR(take_error(handle));
   VAULTFS_RETURN_IF_ERROR(check_write_access(*inode, handle));
-  if (bytes.size() > kMaxFileBytes || offset.value_or(0) > kMaxFileBytes - bytes.size()) return too_large();
+  if (bytes.size() > kMaxFileBytes || offset.value_or(0) > kMaxFileBytes - bytes.size()) return file_too_large();
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
   std::uint64_t promised_before = 0;
   if (set_aside_chunks_.load() > 0 && offset.has_value() && !bytes.empty()) {
@@ -95,7 +94,7 @@ Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t han
   if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
   VAULTFS_RETURN_IF_ERROR(readable(*inode));
   const std::uint64_t begin = offset.value_or(inode->size);
-  if (begin > kMaxFileBytes - bytes.size()) return too_large();
+  if (begin > kMaxFileBytes - bytes.size()) return file_too_large();
   if (bytes.empty()) return begin;
   VAULTFS_RETURN_IF_ERROR(drop_capability(*inode));
   const Lsn changed = stamp(*inode);
@@ -127,7 +126,7 @@ Result<std::uint64_t> TreeEngine::append(InodeNumber inode, std::uint64_t handle
 
 Status TreeEngine::set_chunk(InodeNumber number, ChunkIndexInFile index, const ChunkId& id) {
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
-  if (index.value >= kMaxFileBytes / kChunkBytes) return too_large();
+  if (index.value >= kMaxFileBytes / kChunkBytes) return file_too_large();
   {
     const std::lock_guard lock(handle_mutex_);
     if (!inode->reserved) return Error{ErrorCode::InvalidArgument, "chunks are set in a reserved file only"};

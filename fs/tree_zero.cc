@@ -5,14 +5,12 @@
 
 #include "fs/inode_locks.h"
 #include "fs/tree_engine.h"
+#include "fs/tree_errors.h"
 
 namespace vaultfs {
 namespace {
 
 std::uint64_t round_up_to_chunk(std::uint64_t bytes) { return (bytes + kChunkBytes - 1) / kChunkBytes * kChunkBytes; }
-
-Error removed() { return {ErrorCode::NotFound, "the file was removed"}; }
-Error too_large() { return {ErrorCode::FileTooLarge, "a file has at most 1 PiB"}; }
 
 }  // namespace
 
@@ -97,13 +95,13 @@ void TreeEngine::zero_content(const InodePointer& inode, std::uint64_t begin, st
 
 Status TreeEngine::truncate(InodeNumber number, std::uint64_t size) {
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
-  if (size > kMaxFileBytes) return too_large();
+  if (size > kMaxFileBytes) return file_too_large();
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(inode, {size / kChunkBytes}));
     const std::shared_lock cut(cut_);
     const std::unique_lock lock(inode->mutex);
-    if (inode->dead) return removed();
+    if (inode->dead) return file_removed();
     VAULTFS_RETURN_IF_ERROR(readable(*inode));
     if (inode->content != nullptr && inode->content->extents.page_to_load(size / kChunkBytes).has_value()) continue;
     VAULTFS_RETURN_IF_ERROR(drop_capability(*inode));
@@ -137,7 +135,7 @@ Status TreeEngine::zero_range(const InodePointer& inode, std::uint64_t offset, s
     VAULTFS_RETURN_IF_ERROR(load_pages(inode, {offset / kChunkBytes, (offset + length - 1) / kChunkBytes}));
     const std::shared_lock cut(cut_);
     const std::unique_lock lock(inode->mutex);
-    if (inode->dead) return removed();
+    if (inode->dead) return file_removed();
     VAULTFS_RETURN_IF_ERROR(readable(*inode));
     std::uint64_t end = std::min(offset + length, inode->size);
     // Behind the end of the file all is zero anyway: the last chunk counts as a whole.

@@ -8,10 +8,9 @@
 #include "store/segment_format.h"
 
 namespace vaultfs {
-namespace {
 
 // One stored chunk, 30 bytes without padding. The id's first byte is the number of the shard.
-struct Slot {
+struct ChunkIndexSlot {
   std::array<std::byte, 15> rest_of_key;
   std::array<std::byte, 4> segment;  // 0: the slot is empty
   std::array<std::byte, 4> offset;   // in units of 8 bytes
@@ -19,7 +18,9 @@ struct Slot {
                                      // unless it is a map page, the highest plaintext bit says patch
   std::uint8_t generation;           // in which it was last known to be live
 };
-static_assert(sizeof(Slot) == 30 && alignof(Slot) == 1);
+static_assert(sizeof(ChunkIndexSlot) == 30 && alignof(ChunkIndexSlot) == 1);
+
+namespace {
 
 // Patches and chunks have less than 8 MiB.
 static_assert(kMaxPatchBytes <= 1U << 23U && kMaxChunkBytes <= 1U << 23U);
@@ -42,19 +43,19 @@ void store(std::array<std::byte, N>& bytes, std::uint64_t value) {
   for (std::size_t i = 0; i < N; ++i) bytes[i] = static_cast<std::byte>((value >> (8 * i)) & 0xffU);
 }
 
-bool is_empty(const Slot& slot) { return load(slot.segment) == 0; }
+bool is_empty(const ChunkIndexSlot& slot) { return load(slot.segment) == 0; }
 
-bool has_key(const Slot& slot, const ChunkIndex::Key& key) {
+bool has_key(const ChunkIndexSlot& slot, const ChunkIndex::Key& key) {
   return std::memcmp(slot.rest_of_key.data(), key.data() + 1, slot.rest_of_key.size()) == 0;
 }
 
-Slot pack(const ChunkIndex::Key& key, const ChunkPlace& place, std::uint8_t generation) {
+ChunkIndexSlot pack(const ChunkIndex::Key& key, const ChunkPlace& place, std::uint8_t generation) {
   const bool fits = place.segment.value != 0 && place.segment.value <= ChunkIndex::kMaxSegment &&
                     place.offset % 8 == 0 && place.offset <= ChunkIndex::kMaxOffset && place.stored_bytes % 8 == 0 &&
                     place.stored_bytes / 8 < (1U << kPlaintextShift) && place.plaintext_bytes != 0 &&
                     place.plaintext_bytes <= max_content_bytes(place.type);
   if (!fits) std::abort();
-  Slot slot{};
+  ChunkIndexSlot slot{};
   std::copy(key.begin() + 1, key.end(), slot.rest_of_key.begin());
   store(slot.segment, place.segment.value);
   slot.generation = generation;
@@ -66,7 +67,7 @@ Slot pack(const ChunkIndex::Key& key, const ChunkPlace& place, std::uint8_t gene
   return slot;
 }
 
-ChunkPlace unpack(const Slot& slot) {
+ChunkPlace unpack(const ChunkIndexSlot& slot) {
   const std::uint64_t sizes = load(slot.sizes);
   ChunkPlace place;
   place.segment = ContainerNumber(load(slot.segment));
@@ -91,7 +92,7 @@ bool same_place(ChunkPlace a, const ChunkPlace& b) {
 // Linear probing; deletion shifts back what follows, so that no tombstones fill the table.
 struct ChunkIndex::Shard {
   mutable std::mutex mutex;  // guards both below; a leaf
-  std::unique_ptr<Slot[]> slots;
+  std::unique_ptr<ChunkIndexSlot[]> slots;
   std::size_t capacity = 0;
   std::size_t used = 0;
 
@@ -104,18 +105,18 @@ struct ChunkIndex::Shard {
   [[nodiscard]] std::size_t after(std::size_t i) const { return i + 1 == capacity ? 0 : i + 1; }
 
   // The slot that has the key, or the empty one where it would go. REQUIRES: capacity > used.
-  [[nodiscard]] Slot& locate(const Key& key) const {
+  [[nodiscard]] ChunkIndexSlot& locate(const Key& key) const {
     std::size_t i = home(key.data() + 1);
     while (!is_empty(slots[i]) && !has_key(slots[i], key)) i = after(i);
     return slots[i];
   }
-  [[nodiscard]] Slot* find(const Key& key) const {
+  [[nodiscard]] ChunkIndexSlot* find(const Key& key) const {
     if (capacity == 0) return nullptr;
-    Slot& slot = locate(key);
+    ChunkIndexSlot& slot = locate(key);
     return is_empty(slot) ? nullptr : &slot;
   }
   void insert(const Key& key, const ChunkPlace& place, std::uint8_t generation) {
-    if (Slot* known = find(key); known != nullptr) {
+    if (ChunkIndexSlot* known = find(key); known != nullptr) {
       *known = pack(key, place, generation);
       return;
     }
@@ -126,9 +127,9 @@ struct ChunkIndex::Shard {
   }
   void grow() {
     const std::size_t old_capacity = capacity;
-    const std::unique_ptr<Slot[]> old = std::move(slots);
+    const std::unique_ptr<ChunkIndexSlot[]> old = std::move(slots);
     capacity = capacity == 0 ? kFirstCapacity : capacity + capacity / 5 + 1;
-    slots = std::make_unique<Slot[]>(capacity);
+    slots = std::make_unique<ChunkIndexSlot[]>(capacity);
     for (std::size_t i = 0; i < old_capacity; ++i) {
       if (is_empty(old[i])) continue;
       std::size_t to = home(old[i].rest_of_key.data());
@@ -136,7 +137,7 @@ struct ChunkIndex::Shard {
       slots[to] = old[i];
     }
   }
-  void erase(Slot& slot) {
+  void erase(ChunkIndexSlot& slot) {
     auto hole = static_cast<std::size_t>(&slot - slots.get());
     for (std::size_t i = after(hole); !is_empty(slots[i]); i = after(i)) {
       const std::size_t wants = home(slots[i].rest_of_key.data());
@@ -146,7 +147,7 @@ struct ChunkIndex::Shard {
       slots[hole] = slots[i];
       hole = i;
     }
-    slots[hole] = Slot{};
+    slots[hole] = ChunkIndexSlot{};
     --used;
   }
 };
@@ -166,7 +167,7 @@ std::optional<ChunkPlace> ChunkIndex::find(const ChunkId& id) const {
   const Key key = key_of(id);
   const Shard& s = shard(key);
   const std::lock_guard lock(s.mutex);
-  const Slot* slot = s.find(key);
+  const ChunkIndexSlot* slot = s.find(key);
   if (slot == nullptr) return std::nullopt;
   return unpack(*slot);
 }
@@ -181,7 +182,7 @@ void ChunkIndex::insert_if_better(const ChunkId& id, const ChunkPlace& place) {
   const Key key = key_of(id);
   Shard& s = shard(key);
   const std::lock_guard lock(s.mutex);
-  const Slot* slot = s.find(key);
+  const ChunkIndexSlot* slot = s.find(key);
   if (slot != nullptr) {
     const ChunkPlace known = unpack(*slot);
     if (!known.damaged && known.segment >= place.segment) return;
@@ -193,7 +194,7 @@ void ChunkIndex::erase_if_at(const ChunkId& id, const ChunkPlace& place) {
   const Key key = key_of(id);
   Shard& s = shard(key);
   const std::lock_guard lock(s.mutex);
-  Slot* slot = s.find(key);
+  ChunkIndexSlot* slot = s.find(key);
   if (slot != nullptr && same_place(unpack(*slot), place)) s.erase(*slot);
 }
 
@@ -201,7 +202,7 @@ void ChunkIndex::mark_damaged(const ChunkId& id, const ChunkPlace& place) {
   const Key key = key_of(id);
   Shard& s = shard(key);
   const std::lock_guard lock(s.mutex);
-  Slot* slot = s.find(key);
+  ChunkIndexSlot* slot = s.find(key);
   if (slot == nullptr) return;
   ChunkPlace known = unpack(*slot);
   if (!same_place(known, place)) return;
@@ -215,7 +216,7 @@ std::optional<ChunkPlace> ChunkIndex::touch(const ChunkId& id) {
   const Key key = key_of(id);
   Shard& s = shard(key);
   const std::lock_guard lock(s.mutex);
-  Slot* slot = s.find(key);
+  ChunkIndexSlot* slot = s.find(key);
   if (slot == nullptr) return std::nullopt;
   slot->generation = generation_.load();
   return unpack(*slot);
@@ -225,7 +226,7 @@ bool ChunkIndex::erase_if_dead_at(const ChunkId& id, const ChunkPlace& place) {
   const Key key = key_of(id);
   Shard& s = shard(key);
   const std::lock_guard lock(s.mutex);
-  Slot* slot = s.find(key);
+  ChunkIndexSlot* slot = s.find(key);
   if (slot == nullptr || !same_place(unpack(*slot), place)) return true;
   if (slot->generation == generation_.load()) return false;
   s.erase(*slot);
@@ -254,7 +255,7 @@ std::uint64_t ChunkIndex::memory_bytes() const {
   std::uint64_t sum = sizeof *shards_;
   for (const Shard& s : *shards_) {
     const std::lock_guard lock(s.mutex);
-    sum += s.capacity * sizeof(Slot);
+    sum += s.capacity * sizeof(ChunkIndexSlot);
   }
   return sum;
 }

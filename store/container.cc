@@ -21,7 +21,7 @@ constexpr std::string_view kInfrastructureKeyLabel = "vaultfs/1 infrastructure k
 // The longest AAD tail of the format: record bytes 0–71, frame number, frame table entry.
 constexpr std::size_t kMaxAadTailBytes = 80;
 
-Error damaged(std::string what) { return Error{ErrorCode::DamagedHeader, std::move(what)}; }
+Error damaged_container(std::string what) { return Error{ErrorCode::DamagedHeader, std::move(what)}; }
 
 template <std::size_t N>
 void put_u64(std::array<std::byte, N>& out, std::size_t at, std::uint64_t value) {
@@ -63,12 +63,13 @@ std::array<std::byte, ContainerHeader::kContextBytes> ContainerHeader::context()
 }
 
 Result<ContainerHeader> ContainerHeader::decode(ByteView bytes) {
-  if (bytes.size() < kEncodedBytes) return damaged("the file is too short for a container header");
+  if (bytes.size() < kEncodedBytes) return damaged_container("the file is too short for a container header");
   bytes = bytes.first(kEncodedBytes);
-  if (!bytes_equal(bytes.first(kMagic.size()), bytes_of(kMagic))) return damaged("the file is not a vaultfs container");
+  if (!bytes_equal(bytes.first(kMagic.size()), bytes_of(kMagic)))
+    return damaged_container("the file is not a vaultfs container");
   // The checksum keeps its place in every version, so that a newer format can be told from damage.
   if (!checksum128_matches(bytes.first(kChecksumOffset), bytes.subspan(kChecksumOffset))) {
-    return damaged("the container header's checksum does not match");
+    return damaged_container("the container header's checksum does not match");
   }
   ByteReader reader(bytes.subspan(kMagic.size(), kChecksumOffset - kMagic.size()));
   const std::uint16_t version = reader.u16();
@@ -93,7 +94,7 @@ Result<ContainerHeader> ContainerHeader::decode(ByteView bytes) {
   const bool known = version == kFormatVersion && kind >= 1 && kind <= 6 && suite >= 1 && suite <= 2;
   const bool outer_fits = header.suite != Suite::aes_gcm || header.outer_commitment.is_zero();
   if (!known || !outer_fits || zero != 0 || header.epoch.value == 0 || header.number.value == 0) {
-    return damaged("a field of the container header has a value that it can't have");
+    return damaged_container("a field of the container header has a value that it can't have");
   }
   return header;
 }
@@ -173,10 +174,11 @@ Result<std::unique_ptr<ContainerCipher>> ContainerCipher::create(Env& env, const
 Result<std::unique_ptr<ContainerCipher>> ContainerCipher::open(const EpochKeys& keys, const ContainerHeader& header,
                                                                ContainerKind expected_kind,
                                                                ContainerNumber expected_number) {
-  if (header.vault != keys.vault()) return damaged("the file belongs to another vault");
-  if (header.kind != expected_kind) return damaged("the file is another kind of container than its name says");
-  if (header.number != expected_number) return damaged("the file carries another number than its name");
-  if (header.suite != keys.suite()) return damaged("the file has another cipher suite than the vault");
+  if (header.vault != keys.vault()) return damaged_container("the file belongs to another vault");
+  if (header.kind != expected_kind)
+    return damaged_container("the file is another kind of container than its name says");
+  if (header.number != expected_number) return damaged_container("the file carries another number than its name");
+  if (header.suite != keys.suite()) return damaged_container("the file has another cipher suite than the vault");
   auto state = std::make_unique<State>();
   state->context = header.context();
   VAULTFS_ASSIGN_OR_RETURN(

@@ -17,7 +17,7 @@ namespace {
 constexpr std::uint32_t kCompressedBit = 0x80000000U;
 constexpr std::size_t kHeaderBytesInAad = 72;
 
-Error damaged(const char* what) { return Error{ErrorCode::DamagedRecord, what}; }
+Error damaged_record(const char* what) { return Error{ErrorCode::DamagedRecord, what}; }
 
 void put_u32(MutableByteView out, std::uint32_t value) {
   for (unsigned i = 0; i < 4; ++i) out[i] = static_cast<std::byte>((value >> (8U * i)) & 0xffU);
@@ -136,12 +136,13 @@ Status encode_clear_record(const RecordDraft& draft, ByteView plaintext, Bytes& 
 }
 
 Status check_record(const RecordHeader& header, ByteView stored) {
-  if (stored.size() != header.stored_bytes()) return damaged("a record is cut off");
+  if (stored.size() != header.stored_bytes()) return damaged_record("a record is cut off");
   const std::size_t covered = RecordHeader::kEncodedBytes + header.payload_bytes;
   if (!checksum128_matches(stored.first(covered), stored.subspan(covered, kChecksum128Bytes))) {
-    return damaged("a record's checksum does not match");
+    return damaged_record("a record's checksum does not match");
   }
-  if (!is_all_zero(stored.subspan(covered + kChecksum128Bytes))) return damaged("a record's padding is not zero");
+  if (!is_all_zero(stored.subspan(covered + kChecksum128Bytes)))
+    return damaged_record("a record's padding is not zero");
   return ok_status();
 }
 
@@ -150,7 +151,7 @@ Result<Bytes> open_record(const ContainerCipher& cipher, const RecordHeader& hea
   // The caller's header is what gets authenticated; it must be the one that is stored here.
   std::array<std::byte, RecordHeader::kEncodedBytes> encoded{};
   header.encode(encoded);
-  if (!bytes_equal(encoded, stored.first(encoded.size()))) return damaged("another record stands in this place");
+  if (!bytes_equal(encoded, stored.first(encoded.size()))) return damaged_record("another record stands in this place");
   if (header.clear) return to_bytes(stored.subspan(RecordHeader::kEncodedBytes, header.payload_bytes));
   const ByteView encoded_table = stored.subspan(RecordHeader::kEncodedBytes, std::size_t{4} * header.frame_count);
   VAULTFS_ASSIGN_OR_RETURN(const FrameTable table, FrameTable::decode(header, encoded_table, cipher.overhead_bytes()));
@@ -165,7 +166,8 @@ Result<Bytes> open_record(const ContainerCipher& cipher, const RecordHeader& hea
 }
 
 Result<FrameTable> FrameTable::decode(const RecordHeader& header, ByteView table, std::size_t overhead_bytes) {
-  if (header.clear || table.size() != std::size_t{4} * header.frame_count) return damaged("a frame table is cut off");
+  if (header.clear || table.size() != std::size_t{4} * header.frame_count)
+    return damaged_record("a frame table is cut off");
   FrameTable out;
   out.frames.reserve(header.frame_count);
   ByteReader reader(table);
@@ -176,14 +178,14 @@ Result<FrameTable> FrameTable::decode(const RecordHeader& header, ByteView table
     const std::uint32_t content = frame.entry & ~kCompressedBit;
     const std::uint32_t plain = header.plaintext_bytes_of(i);
     const bool fits = (frame.entry & kCompressedBit) != 0 ? content != 0 && content < plain : content == plain;
-    if (!fits) return damaged("a frame table has a length that it can't have");
+    if (!fits) return damaged_record("a frame table has a length that it can't have");
     frame.offset = static_cast<std::uint32_t>(at);
     frame.sealed_bytes = content + static_cast<std::uint32_t>(overhead_bytes);
     at += frame.sealed_bytes;
     out.frames.push_back(frame);
   }
   if (at != RecordHeader::kEncodedBytes + std::uint64_t{header.payload_bytes}) {
-    return damaged("a frame table does not add up to its record's length");
+    return damaged_record("a frame table does not add up to its record's length");
   }
   return out;
 }

@@ -14,7 +14,7 @@ constexpr std::string_view kMagic = "VREC";
 constexpr std::size_t kChecksumOffset = 80;
 constexpr std::uint8_t kClearFlag = 1;
 
-Error damaged(const char* what) { return Error{ErrorCode::DamagedRecord, what}; }
+Error damaged_header(const char* what) { return Error{ErrorCode::DamagedRecord, what}; }
 
 bool is_known(std::uint8_t type) {
   switch (static_cast<RecordType>(type)) {
@@ -93,10 +93,11 @@ void RecordHeader::encode(MutableByteView out) const {
 }
 
 Result<RecordHeader> RecordHeader::decode(ByteView bytes) {
-  if (bytes.size() < kEncodedBytes) return damaged("a record header is cut off");
+  if (bytes.size() < kEncodedBytes) return damaged_header("a record header is cut off");
   bytes = bytes.first(kEncodedBytes);
   ByteReader reader(bytes);
-  if (!bytes_equal(reader.raw(kMagic.size()), bytes_of(kMagic))) return damaged("no record header where one should be");
+  if (!bytes_equal(reader.raw(kMagic.size()), bytes_of(kMagic)))
+    return damaged_header("no record header where one should be");
   RecordHeader header;
   const std::uint8_t type = reader.u8();
   const std::uint8_t flags = reader.u8();
@@ -113,7 +114,7 @@ Result<RecordHeader> RecordHeader::decode(ByteView bytes) {
   header.payload_bytes = reader.u32();
   const std::uint32_t zero_at_end = reader.u32();
   if (reader.u64() != checksum64(bytes.first(kChecksumOffset))) {
-    return damaged("a record header's checksum does not match");
+    return damaged_header("a record header's checksum does not match");
   }
   VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedRecord, "record header"));
   // Only the inventory may be clear: a clear record of another type would be content that nobody authenticated.
@@ -124,7 +125,7 @@ Result<RecordHeader> RecordHeader::decode(ByteView bytes) {
                      (has_sequence(header.type) || header.sequence == 0) &&
                      (is_journal(header.type) || header.synced_lsn == 0);
   if (!form || !roles || !lengths_fit(header)) {
-    return damaged("a field of a record header has a value that it can't have");
+    return damaged_header("a field of a record header has a value that it can't have");
   }
   return header;
 }

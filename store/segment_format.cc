@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::string_view kTrailerMagic = "VSEGEND1";
 
-Error damaged(const char* what) { return Error{ErrorCode::DamagedSegment, what}; }
+Error damaged_segment(const char* what) { return Error{ErrorCode::DamagedSegment, what}; }
 
 }  // namespace
 
@@ -58,7 +58,7 @@ Result<std::vector<SegmentEntry>> decode_segment_footer(ByteView plaintext, std:
     const bool sized = entry.stored_bytes > RecordHeader::kEncodedBytes && entry.stored_bytes % 8 == 0 &&
                        entry.plaintext_bytes > 0 && entry.plaintext_bytes <= max_content_bytes(entry.type) &&
                        entry.stored_bytes <= max_stored_bytes(entry.plaintext_bytes, kMinFrameLog2, 2 * kAeadTagBytes);
-    if (!placed || !sized) return damaged("an entry of the segment's footer can't be right");
+    if (!placed || !sized) return damaged_segment("an entry of the segment's footer can't be right");
     free_from = entry.offset + entry.stored_bytes;
     entries.push_back(entry);
   }
@@ -84,7 +84,7 @@ Result<SegmentTrailer> SegmentTrailer::decode(ByteView bytes) {
   const std::uint64_t checksum = reader.u64();
   VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedSegment, "segment trailer"));
   if (!magic || checksum != checksum64(bytes.first(kEncodedBytes - 8))) {
-    return damaged("the segment has no valid trailer");
+    return damaged_segment("the segment has no valid trailer");
   }
   return trailer;
 }

@@ -16,8 +16,6 @@ namespace {
 constexpr std::uint64_t kRecoveryNonces = 1ULL << 63U;
 constexpr std::uint64_t kRecoveryNonceMask = (1ULL << 62U) - 1;
 
-bool ends_the_opening(ErrorCode code) { return code == ErrorCode::KeyRevoked || code == ErrorCode::MemoryLockFailed; }
-
 struct Gap {
   std::uint64_t offset = 0;
   std::uint64_t size = 0;

@@ -20,6 +20,11 @@ struct SegmentContents {
   std::optional<Error> damage;  // what could not
 };
 
+// Whether a failure to read a file says that nothing else can be read either, rather than that this file is damaged.
+[[nodiscard]] constexpr bool ends_the_opening(ErrorCode code) noexcept {
+  return code == ErrorCode::KeyRevoked || code == ErrorCode::MemoryLockFailed;
+}
+
 // A closed segment: its footer, or where that is damaged its records, each of them opened. An error is KeyRevoked or
 // MemoryLockFailed; all else is in `damage`.
 [[nodiscard]] Result<SegmentContents> load_closed_segment(File& file, const EpochKeys& keys, ContainerNumber number);

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "store/segment_recovery.h"
 #include "store/segment_store_impl.h"
 #include "store/stream.h"
 
@@ -11,8 +12,6 @@ constexpr std::string_view kSegments = "segments";
 constexpr std::string_view kIndexes = "index";
 constexpr std::string_view kIndexExtension = "index";
 constexpr std::uint64_t kMaxIndexFileBytes = 4ULL * 1024 * 1024 * 1024;
-
-bool ends_the_opening(ErrorCode code) { return code == ErrorCode::KeyRevoked || code == ErrorCode::MemoryLockFailed; }
 
 Status remove_unfinished(Env& env, const Env::Path& directory) {
   VAULTFS_ASSIGN_OR_RETURN(const auto names, env.list(directory));

@@ -7,7 +7,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::string_view kMagic = "VAULTFHD";
+constexpr std::string_view kHeadMagic = "VAULTFHD";
 
 Error rollback(const std::string& what) {
   return {ErrorCode::RollbackDetected,
@@ -18,7 +18,7 @@ Error rollback(const std::string& what) {
 
 Bytes Head::encode() const {
   ByteWriter writer;
-  writer.raw(bytes_of(kMagic));
+  writer.raw(bytes_of(kHeadMagic));
   writer.u16(kFormatVersion);
   writer.id(vault);
   writer.u64(generation.value);
@@ -40,9 +40,9 @@ Bytes Head::encode() const {
 
 Result<Head::Signed> Head::decode(ByteView file) {
   ByteReader reader(file);
-  const ByteView magic = reader.raw(kMagic.size());
+  const ByteView magic = reader.raw(kHeadMagic.size());
   const std::uint16_t version = reader.u16();
-  if (reader.failed() || !bytes_equal(magic, bytes_of(kMagic))) {
+  if (reader.failed() || !bytes_equal(magic, bytes_of(kHeadMagic))) {
     return Error{ErrorCode::DamagedHead, "a head file does not begin like one"};
   }
   if (version != kFormatVersion) {

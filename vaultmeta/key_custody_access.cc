@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/clock.h"
 #include "crypto/hash.h"
 #include "vaultmeta/key_custody_impl.h"
 
@@ -8,8 +9,6 @@
 
 namespace vaultfs {
 namespace {
-
-constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
 
 std::string named(const VersionRecord& record) {
   if (record.key_vault.empty()) return record.version;

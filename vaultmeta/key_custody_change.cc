@@ -9,7 +9,6 @@ namespace vaultfs {
 namespace {
 
 // Between a provider call and its compare-and-swap only small changes (a job, an item) can come.
-constexpr int kAttempts = 16;
 
 // The Active slot becomes Retiring: it keeps its wrap, the sealed part remembers the key that is in it.
 Status supersede_active_slot(Keyring& next, const SecretBuffer& current_key, KeyringSlot fresh) {
@@ -77,7 +76,7 @@ Status KeyringCustody::take_effect(const ReachedKey& reached, const std::string&
         },
         {&fresh.key, now.generation, true});
     if (committed.ok()) break;
-    if (committed.code() != ErrorCode::TryAgain || attempt == kAttempts) return committed;
+    if (committed.code() != ErrorCode::TryAgain || attempt == kCommitAttempts) return committed;
   }
   const Status headed = settle_head();
   record_success(what, version);
@@ -262,7 +261,7 @@ Status KeyringCustody::rewrap_active(const ReachedKey& reached, const ApplySetti
         },
         {&fresh.key, now.generation, true});
     if (committed.ok()) return ok_status();
-    if (committed.code() != ErrorCode::TryAgain || attempt == kAttempts) return committed;
+    if (committed.code() != ErrorCode::TryAgain || attempt == kCommitAttempts) return committed;
   }
 }
 

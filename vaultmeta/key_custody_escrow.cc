@@ -7,8 +7,6 @@
 namespace vaultfs {
 namespace {
 
-constexpr int kAttempts = 16;  // between a provider call and its compare-and-swap only small changes can come
-
 std::string name_of(const std::optional<EscrowRecipient>& recipient) {
   return recipient ? to_hex(escrow_fingerprint(recipient->public_key).view()) : std::string("none");
 }
@@ -81,7 +79,7 @@ Status KeyringCustody::change_escrow(const std::optional<EscrowRecipient>& recip
         },
         {&fresh.key, now.generation, true});
     if (committed.ok()) break;
-    if (committed.code() != ErrorCode::TryAgain || attempt == kAttempts) return committed;
+    if (committed.code() != ErrorCode::TryAgain || attempt == kCommitAttempts) return committed;
   }
   const Status headed = settle_head();
   record_success("encryption.set-escrow", name_of(recipient));
@@ -162,7 +160,7 @@ Status KeyringCustody::recover_in_turn(const RecoverRequest& request, std::strin
         [&](Keyring& next, const SecretBuffer&) { return install_recovered(next, fresh.slot, request, retired); },
         {&fresh.key, now.generation, true});
     if (committed.ok()) break;
-    if (committed.code() != ErrorCode::TryAgain || attempt == kAttempts) return committed;
+    if (committed.code() != ErrorCode::TryAgain || attempt == kCommitAttempts) return committed;
   }
   note_access();
   const Status headed = settle_head();

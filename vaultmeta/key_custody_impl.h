@@ -13,6 +13,10 @@
 
 namespace vaultfs {
 
+// How often a change is tried again whose compare-and-swap came too late: between a provider call and the swap only
+// small changes can come.
+inline constexpr int kCommitAttempts = 16;
+
 // A platform key that is removed again unless what it was made for comes about.
 class NewPlatformKey {
  public:

@@ -10,7 +10,6 @@
 namespace vaultfs {
 namespace {
 
-constexpr int kAttempts = 16;
 constexpr std::size_t kDekBytes = 32;
 
 // Old epochs that may still grow: a new epoch has begun, but containers of the old one may be open.
@@ -84,7 +83,7 @@ Status KeyringCustody::retire(const ReachedKey& reached, bool drop_retiring, Ref
           {&fresh.key, now.generation, true});
     }
     if (step.ok()) break;
-    if (step.code() != ErrorCode::TryAgain || attempt == kAttempts) return step;
+    if (step.code() != ErrorCode::TryAgain || attempt == kCommitAttempts) return step;
   }
   for (const VersionName& version : retired) outcome.retired.push_back(version.version);
   const Status headed = settle_head();

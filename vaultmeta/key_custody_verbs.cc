@@ -7,7 +7,6 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::uint32_t kMaxRefreshMinutes = 60;
 constexpr std::uint32_t kMaxGraceSeconds = 24 * 3600;
 constexpr std::uint32_t kMaxOutageSeconds = 30 * 24 * 3600;
 

@@ -15,6 +15,8 @@
 
 namespace vaultfs {
 
+inline constexpr std::uint32_t kMaxRefreshMinutes = 60;
+
 // VAULT/keyrings/G.keyring (docs/format.md, section 7): clear slots that say who can unwrap the keyring key K, and the
 // secrets, sealed under K and authenticated by the root key. A keyring with an escrow recipient is of format version 2,
 // which programs that know of none refuse by name instead of losing it at the next change of keys.
@@ -75,7 +77,7 @@ struct EncryptionSettings {
   std::string identity = "system";
   bool item_ever_attempted =
       false;  // after the first attempt to protect an item there is no way to customer-managed keys
-  std::uint32_t refresh_minutes = 15;  // 1 to 60
+  std::uint32_t refresh_minutes = 15;  // 1 to kMaxRefreshMinutes
   std::uint32_t revocation_grace_seconds = 5 * 60;
   std::uint32_t outage_ttl_seconds = 24 * 3600;
 };

@@ -11,15 +11,16 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::size_t kKeyBytes = 32;
+constexpr std::size_t kKeyringKeyBytes = 32;
 constexpr std::size_t kMaxAlgorithmBytes = 64;
 constexpr std::size_t kMaxWrappedBytes = 4096;
 constexpr std::size_t kMaxLinkBytes = 512;
 constexpr std::size_t kMinSlotBytes = 2 + 5 * 4 + 8 + 2 * 4;
-constexpr std::size_t kEpochBytes = 8 + 8 + 1 + 8 + kKeyBytes;
-constexpr std::uint32_t kMaxRefreshMinutes = 60;
+constexpr std::size_t kEpochBytes = 8 + 8 + 1 + 8 + kKeyringKeyBytes;
 
-Error damaged(const std::string& what) { return Error{ErrorCode::DamagedKeyring, "a keyring is damaged: " + what}; }
+Error damaged_keyring(const std::string& what) {
+  return Error{ErrorCode::DamagedKeyring, "a keyring is damaged_keyring: " + what};
+}
 
 KeyringSlot decode_slot(ByteReader& reader) {
   KeyringSlot slot;
@@ -146,8 +147,8 @@ void for_each_piece(const KeyringSecrets& secrets, ByteView open_part, const Pie
 }
 
 Result<SecretBuffer> read_key(ByteReader& reader) {
-  const ByteView view = reader.raw(kKeyBytes);
-  if (view.size() != kKeyBytes) return damaged("its sealed part ends early");
+  const ByteView view = reader.raw(kKeyringKeyBytes);
+  if (view.size() != kKeyringKeyBytes) return damaged_keyring("its sealed part ends early");
   return SecretBuffer::copy_of(view);
 }
 
@@ -165,7 +166,7 @@ Status read_keys(ByteReader& reader, const std::vector<KeyringSlot>& slots, Keyr
   VAULTFS_ASSIGN_OR_RETURN(secrets.root_key, read_key(reader));
   VAULTFS_ASSIGN_OR_RETURN(secrets.id_key, read_key(reader));
   const std::uint32_t epochs = reader.count(kEpochBytes);
-  if (epochs == 0 || epochs > kMaxKeyringEpochs) return damaged("a wrong number of epochs");
+  if (epochs == 0 || epochs > kMaxKeyringEpochs) return damaged_keyring("a wrong number of epochs");
   for (std::uint32_t i = 0; i < epochs; ++i) {
     const EpochNumber number(reader.u64());
     EpochRecord epoch;
@@ -173,20 +174,22 @@ Status read_keys(ByteReader& reader, const std::vector<KeyringSlot>& slots, Keyr
     const bool closed = reader.boolean();
     const ContainerNumber last(reader.u64());
     if (closed) epoch.last_segment = last;
-    if (!closed && last.value != 0) return damaged("an open epoch with a last segment");
+    if (!closed && last.value != 0) return damaged_keyring("an open epoch with a last segment");
     VAULTFS_ASSIGN_OR_RETURN(epoch.dek, read_key(reader));
     const bool in_order = secrets.epochs.empty() || secrets.epochs.rbegin()->first < number;
-    if (number.value == 0 || !in_order) return damaged("its epochs are out of order");
+    if (number.value == 0 || !in_order) return damaged_keyring("its epochs are out of order");
     secrets.epochs.emplace(number, std::move(epoch));
   }
   // Only the version's id is stored; which key's it is, the slots tell.
   const std::vector<VersionName> names = retiring_names(slots);
-  if (reader.count(4 + kKeyBytes) != names.size()) return damaged("its retiring keys are not those of its slots");
+  if (reader.count(4 + kKeyringKeyBytes) != names.size())
+    return damaged_keyring("its retiring keys are not those of its slots");
   for (const VersionName& name : names) {
     const std::string version = reader.text(RotationRule::kMaxVersionBytes);
     VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key, read_key(reader));
-    if (version != name.version) return damaged("its retiring keys are out of order");
-    if (!secrets.retiring_keys.emplace(name, std::move(key)).second) return damaged("two slots of one key version");
+    if (version != name.version) return damaged_keyring("its retiring keys are out of order");
+    if (!secrets.retiring_keys.emplace(name, std::move(key)).second)
+      return damaged_keyring("two slots of one key version");
   }
   return ok_status();
 }
@@ -243,12 +246,12 @@ void encode_slots(ByteWriter& writer, const std::vector<KeyringSlot>& slots, con
 Result<KeyringFileParts> split_keyring(ByteView file) {
   constexpr std::size_t kTail = kKeyringSaltBytes + Digest::kSize + kAeadTagBytes + Digest::kSize + Digest::kSize;
   if (file.size() < kKeyringMagic.size() + 2 + kTail || file.size() > kMaxKeyringBytes)
-    return damaged("a wrong length");
+    return damaged_keyring("a wrong length");
   // Every format version begins with the magic and ends with this digest: damage is never taken for a newer version,
   // and a rotten version id never for a revoked key.
   const ByteView body = file.first(file.size() - Digest::kSize);
-  if (text_of(file.first(kKeyringMagic.size())) != kKeyringMagic) return damaged("it does not begin like one");
-  if (!bytes_equal(sha256(body).view(), file.last(Digest::kSize))) return damaged("its digest does not match");
+  if (text_of(file.first(kKeyringMagic.size())) != kKeyringMagic) return damaged_keyring("it does not begin like one");
+  if (!bytes_equal(sha256(body).view(), file.last(Digest::kSize))) return damaged_keyring("its digest does not match");
   ByteReader reader(body.subspan(kKeyringMagic.size()));
   const std::uint16_t version = reader.u16();
   if (version != kKeyringFormatVersion && version != kKeyringFormatWithEscrow) {
@@ -267,14 +270,15 @@ Result<KeyringFileParts> split_keyring(ByteView file) {
   const std::size_t slots_end = body.size() - reader.remaining();
   parts.salt = reader.raw(kKeyringSaltBytes);
   parts.commitment = reader.id<Digest>();
-  if (reader.failed() || reader.remaining() < kAeadTagBytes + Digest::kSize) return damaged("its fields are wrong");
+  if (reader.failed() || reader.remaining() < kAeadTagBytes + Digest::kSize)
+    return damaged_keyring("its fields are wrong");
   parts.clear = body.first(slots_end);
   parts.slots = body.subspan(slots_begin, slots_end - slots_begin);
   parts.sealed = reader.raw(reader.remaining() - Digest::kSize);
   parts.mac = reader.id<Digest>();
   parts.before_mac = body.first(body.size() - Digest::kSize);
   VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedKeyring, "a keyring"));
-  if (parts.closed.vault.is_zero() || parts.closed.generation.value == 0) return damaged("it names no vault");
+  if (parts.closed.vault.is_zero() || parts.closed.generation.value == 0) return damaged_keyring("it names no vault");
   return parts;
 }
 
@@ -304,11 +308,12 @@ Result<KeyringSecrets> decode_secrets(const SecretBuffer& plain, const Digest& s
   const auto stored = reader.id<Digest>();
   VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedKeyring, "the sealed part of a keyring"));
   if (!constant_time_equal(stored.view(), slots_digest.view()))
-    return damaged("its slots are not those it was sealed with");
+    return damaged_keyring("its slots are not those it was sealed with");
   if (closed.escrow && escrow_fingerprint(secrets.escrow->public_key) != closed.escrow->fingerprint) {
-    return damaged("its escrow slot is for another key than the recipient's");
+    return damaged_keyring("its escrow slot is for another key than the recipient's");
   }
-  if (!tells_one_story(secrets, closed.slots)) return damaged("its slots and its versions contradict each other");
+  if (!tells_one_story(secrets, closed.slots))
+    return damaged_keyring("its slots and its versions contradict each other");
   return secrets;
 }
 

@@ -8,10 +8,10 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::string_view kMagic = "VAULTFSP";
-constexpr std::uint16_t kFormatVersion = 1;
+constexpr std::string_view kPinMagic = "VAULTFSP";
+constexpr std::uint16_t kPinVersion = 1;
 
-Error damaged(const std::string& where, const std::string& what) {
+Error damaged_pin(const std::string& where, const std::string& what) {
   return Error{ErrorCode::DamagedMachineState, where + " is damaged: " + what +
                                                    "; put it back from a copy, or compare the vault's fingerprint, "
                                                    "remove the file and run `vaultctl vault trust`"};
@@ -21,8 +21,8 @@ Error damaged(const std::string& where, const std::string& what) {
 
 Bytes encode_pin(const Pin& pin) {
   ByteWriter writer;
-  writer.raw(bytes_of(kMagic));
-  writer.u16(kFormatVersion);
+  writer.raw(bytes_of(kPinMagic));
+  writer.u16(kPinVersion);
   writer.id(pin.vault);
   writer.id(pin.root_fingerprint);
   writer.u64(pin.head_generation.value);
@@ -34,12 +34,13 @@ Bytes encode_pin(const Pin& pin) {
 }
 
 Result<Pin> decode_pin(ByteView file, const VaultId& vault, const std::string& where) {
-  if (file.size() < kMagic.size() + 2 + Digest::kSize) return damaged(where, "it is too short");
+  if (file.size() < kPinMagic.size() + 2 + Digest::kSize) return damaged_pin(where, "it is too short");
   const ByteView body = file.first(file.size() - Digest::kSize);
-  if (text_of(file.first(kMagic.size())) != kMagic) return damaged(where, "it does not begin like a pin");
-  if (!bytes_equal(sha256(body).view(), file.last(Digest::kSize))) return damaged(where, "its digest does not match");
-  ByteReader reader(body.subspan(kMagic.size()));
-  if (reader.u16() != kFormatVersion) {
+  if (text_of(file.first(kPinMagic.size())) != kPinMagic) return damaged_pin(where, "it does not begin like a pin");
+  if (!bytes_equal(sha256(body).view(), file.last(Digest::kSize)))
+    return damaged_pin(where, "its digest does not match");
+  ByteReader reader(body.subspan(kPinMagic.size()));
+  if (reader.u16() != kPinVersion) {
     return Error{ErrorCode::UnsupportedFormat, where + " was written by a newer vaultfs; use that one"};
   }
   Pin pin;
@@ -49,7 +50,7 @@ Result<Pin> decode_pin(ByteView file, const VaultId& vault, const std::string& w
   pin.head_digest = reader.id<Digest>();
   pin.incarnation = reader.u64();
   VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedMachineState, where));
-  if (pin.vault != vault) return damaged(where, "it is the pin of another vault");
+  if (pin.vault != vault) return damaged_pin(where, "it is the pin of another vault");
   return pin;
 }
 

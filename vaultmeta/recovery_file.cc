@@ -10,34 +10,34 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::string_view kMagic = "VAULTFSR";
-constexpr std::uint16_t kFormatVersion = 1;
+constexpr std::string_view kRecoveryFileMagic = "VAULTFSR";
+constexpr std::uint16_t kRecoveryFileVersion = 1;
 constexpr std::string_view kLabel = "vaultfs/1 recovery file";
 constexpr std::size_t kIdBytes = 16;
-constexpr std::size_t kKeyBytes = 32;
+constexpr std::size_t kPlatformKeyBytes = 32;
 constexpr std::size_t kMaxKeys = 64;
-constexpr std::size_t kMaxFileBytes = std::size_t{64} * 1024;
+constexpr std::size_t kMaxRecoveryFileBytes = std::size_t{64} * 1024;
 
-Error damaged(const std::filesystem::path& path, const std::string& what) {
+Error damaged_recovery_file(const std::filesystem::path& path, const std::string& what) {
   return Error{ErrorCode::DamagedMachineState, path.string() + " is no intact recovery file: " + what};
 }
 
 Result<SecretBuffer> encode_keys(const RecoveryKeys& keys) {
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer plain,
-                           SecretBuffer::allocate(keys.platform_keys.size() * (kIdBytes + kKeyBytes)));
+                           SecretBuffer::allocate(keys.platform_keys.size() * (kIdBytes + kPlatformKeyBytes)));
   std::byte* at = plain.mutable_view().data();
   for (const RecoveryKeys::Key& key : keys.platform_keys) {
     std::memcpy(at, key.id.data(), kIdBytes);
-    std::memcpy(at + kIdBytes, key.key.view().data(), kKeyBytes);
-    at += kIdBytes + kKeyBytes;
+    std::memcpy(at + kIdBytes, key.key.view().data(), kPlatformKeyBytes);
+    at += kIdBytes + kPlatformKeyBytes;
   }
   return plain;
 }
 
 Result<Bytes> encode(const RecoveryKeys& keys, const SecretBuffer& passphrase) {
   ByteWriter writer;
-  writer.raw(bytes_of(kMagic));
-  writer.u16(kFormatVersion);
+  writer.raw(bytes_of(kRecoveryFileMagic));
+  writer.u16(kRecoveryFileVersion);
   writer.id(keys.vault);
   writer.id(keys.root_fingerprint);
   VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer plain, encode_keys(keys));
@@ -50,34 +50,38 @@ Result<Bytes> encode(const RecoveryKeys& keys, const SecretBuffer& passphrase) {
 }
 
 Result<RecoveryKeys> decode(const std::filesystem::path& path, ByteView file, const SecretBuffer& passphrase) {
-  if (file.size() < kMagic.size() + Digest::kSize || text_of(file.first(kMagic.size())) != kMagic) {
-    return damaged(path, "it does not begin like one");
+  if (file.size() < kRecoveryFileMagic.size() + Digest::kSize ||
+      text_of(file.first(kRecoveryFileMagic.size())) != kRecoveryFileMagic) {
+    return damaged_recovery_file(path, "it does not begin like one");
   }
   const ByteView body = file.first(file.size() - Digest::kSize);
   // The digest tells a damaged file from a wrong passphrase.
-  if (!bytes_equal(sha256(body).view(), file.last(Digest::kSize))) return damaged(path, "its digest does not match");
-  ByteReader reader(body.subspan(kMagic.size()));
+  if (!bytes_equal(sha256(body).view(), file.last(Digest::kSize)))
+    return damaged_recovery_file(path, "its digest does not match");
+  ByteReader reader(body.subspan(kRecoveryFileMagic.size()));
   const std::uint16_t version = reader.u16();
-  if (version != kFormatVersion) {
+  if (version != kRecoveryFileVersion) {
     return Error{ErrorCode::UnsupportedFormat, path.string() + " has format version " + std::to_string(version) +
-                                                   ", this program reads version " + std::to_string(kFormatVersion)};
+                                                   ", this program reads version " +
+                                                   std::to_string(kRecoveryFileVersion)};
   }
   RecoveryKeys keys;
   keys.vault = reader.id<VaultId>();
   keys.root_fingerprint = reader.id<Digest>();
   const std::size_t clear_bytes = body.size() - reader.remaining();
-  const ByteView box = reader.blob(kMaxFileBytes);
+  const ByteView box = reader.blob(kMaxRecoveryFileBytes);
   VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedMachineState, path.string()));
   auto plain = open_with_passphrase(passphrase, kLabel, body.first(clear_bytes), box);
   if (!plain.ok()) {
-    if (plain.code() == ErrorCode::AuthenticationFailed) return damaged(path, "its keys were changed");
+    if (plain.code() == ErrorCode::AuthenticationFailed) return damaged_recovery_file(path, "its keys were changed");
     return std::move(plain).error();
   }
-  if (plain->size() % (kIdBytes + kKeyBytes) != 0) return damaged(path, "its keys have a wrong length");
-  for (std::size_t at = 0; at < plain->size(); at += kIdBytes + kKeyBytes) {
+  if (plain->size() % (kIdBytes + kPlatformKeyBytes) != 0)
+    return damaged_recovery_file(path, "its keys have a wrong length");
+  for (std::size_t at = 0; at < plain->size(); at += kIdBytes + kPlatformKeyBytes) {
     RecoveryKeys::Key key;
     std::memcpy(key.id.data(), plain->view().data() + at, kIdBytes);
-    VAULTFS_ASSIGN_OR_RETURN(key.key, SecretBuffer::copy_of(plain->view().subspan(at + kIdBytes, kKeyBytes)));
+    VAULTFS_ASSIGN_OR_RETURN(key.key, SecretBuffer::copy_of(plain->view().subspan(at + kIdBytes, kPlatformKeyBytes)));
     keys.platform_keys.push_back(std::move(key));
   }
   return keys;
@@ -101,7 +105,7 @@ Status write_and_prove(Env& env, File& file, const std::filesystem::path& path, 
   VAULTFS_RETURN_IF_ERROR(env.sync_directory(path.has_parent_path() ? path.parent_path() : Env::Path(".")));
   VAULTFS_ASSIGN_OR_RETURN(const RecoveryKeys proven, read_recovery_file(env, path, passphrase));
   if (same_keys(keys, proven)) return ok_status();
-  return damaged(path, "storage gives back other keys than were written");
+  return damaged_recovery_file(path, "storage gives back other keys than were written");
 }
 
 }  // namespace
@@ -113,7 +117,7 @@ Status write_recovery_file(Env& env, const std::filesystem::path& path, const Re
     return Error{ErrorCode::InvalidArgument, "a recovery file holds 1 to 64 keys"};
   }
   for (const RecoveryKeys::Key& key : keys.platform_keys) {
-    if (key.key.size() != kKeyBytes) return Error{ErrorCode::InvalidArgument, "a platform key has 32 bytes"};
+    if (key.key.size() != kPlatformKeyBytes) return Error{ErrorCode::InvalidArgument, "a platform key has 32 bytes"};
   }
   auto file = env.open(path, OpenMode::create_exclusive);
   if (!file.ok()) return with_context(std::move(file).error(), "the recovery file " + path.string());
@@ -126,12 +130,12 @@ Status write_recovery_file(Env& env, const std::filesystem::path& path, const Re
 }
 
 Result<RecoveryKeys> read_recovery_file(Env& env, const std::filesystem::path& path, const SecretBuffer& passphrase) {
-  const auto bytes = read_file(env, path, kMaxFileBytes);
+  const auto bytes = read_file(env, path, kMaxRecoveryFileBytes);
   if (!bytes.ok()) {
     if (bytes.code() == ErrorCode::NotFound) {
       return Error{ErrorCode::RecoveryFileNotFound, "there is no recovery file " + path.string()};
     }
-    if (bytes.code() == ErrorCode::InvalidArgument) return damaged(path, "it is too large");
+    if (bytes.code() == ErrorCode::InvalidArgument) return damaged_recovery_file(path, "it is too large");
     return bytes.error();
   }
   return decode(path, *bytes, passphrase);

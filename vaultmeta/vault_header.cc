@@ -9,13 +9,13 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::string_view kMagic = "VAULTFSH";
-constexpr std::uint16_t kFormatVersion = 1;
-constexpr std::size_t kMaxHeaderBytes = 4096;
+constexpr std::string_view kHeaderMagic = "VAULTFSH";
+constexpr std::uint16_t kHeaderVersion = 1;
+constexpr std::size_t kMaxEncodedHeaderBytes = 4096;
 constexpr std::string_view kFingerprintLabel = "vaultfs/1 root fingerprint";
 constexpr std::size_t kFingerprintGroupDigits = 8;
 
-Error damaged(const std::string& what) {
+Error damaged_header(const std::string& what) {
   return Error{ErrorCode::DamagedHeader, std::string(VaultHeader::kFileName) + " is damaged: " + what +
                                              "; put back a copy of it, every copy of the vault has the same"};
 }
@@ -24,8 +24,8 @@ Error damaged(const std::string& what) {
 
 Bytes VaultHeader::encode() const {
   ByteWriter writer;
-  writer.raw(bytes_of(kMagic));
-  writer.u16(kFormatVersion);
+  writer.raw(bytes_of(kHeaderMagic));
+  writer.u16(kHeaderVersion);
   writer.id(id);
   writer.i64(created.value);
   writer.u8(static_cast<std::uint8_t>(suite));
@@ -38,20 +38,20 @@ Bytes VaultHeader::encode() const {
 }
 
 Result<VaultHeader> VaultHeader::decode(ByteView bytes) {
-  if (bytes.size() < kMagic.size() || text_of(bytes.first(kMagic.size())) != kMagic) {
+  if (bytes.size() < kHeaderMagic.size() || text_of(bytes.first(kHeaderMagic.size())) != kHeaderMagic) {
     return Error{ErrorCode::NotAVault, std::string(kFileName) + " is no header of a vaultfs vault"};
   }
-  if (bytes.size() < kMagic.size() + 2 + Digest::kSize || bytes.size() > kMaxHeaderBytes) {
-    return damaged("it has a wrong length");
+  if (bytes.size() < kHeaderMagic.size() + 2 + Digest::kSize || bytes.size() > kMaxEncodedHeaderBytes) {
+    return damaged_header("it has a wrong length");
   }
   // Every format version ends with this digest, so that damage is never taken for a newer version.
   const ByteView body = bytes.first(bytes.size() - Digest::kSize);
-  if (!bytes_equal(sha256(body).view(), bytes.last(Digest::kSize))) return damaged("its digest does not match");
-  ByteReader reader(body.subspan(kMagic.size()));
+  if (!bytes_equal(sha256(body).view(), bytes.last(Digest::kSize))) return damaged_header("its digest does not match");
+  ByteReader reader(body.subspan(kHeaderMagic.size()));
   const std::uint16_t version = reader.u16();
-  if (version != kFormatVersion) {
+  if (version != kHeaderVersion) {
     return Error{ErrorCode::UnsupportedFormat, "the vault has format version " + std::to_string(version) +
-                                                   ", this program reads version " + std::to_string(kFormatVersion) +
+                                                   ", this program reads version " + std::to_string(kHeaderVersion) +
                                                    "; use a newer vaultfs"};
   }
   VaultHeader header;
@@ -69,7 +69,7 @@ Result<VaultHeader> VaultHeader::decode(ByteView bytes) {
   std::memcpy(header.infrastructure_key_id.data(), key_id.data(), key_id.size());
   const bool has_second_layer = header.suite == Suite::aes_gcm_in_xchacha;
   if (header.id.is_zero() || is_all_zero(header.infrastructure_key_id) == has_second_layer) {
-    return damaged("its fields contradict each other");
+    return damaged_header("its fields contradict each other");
   }
   return header;
 }

@@ -9,8 +9,6 @@
 namespace vaultfs {
 namespace {
 
-void join(Bytes& entry, const Bytes& change) { entry.insert(entry.end(), change.begin(), change.end()); }
-
 std::string operation_of(JobKind kind) {
   switch (kind) {
     case JobKind::backup:
@@ -47,7 +45,7 @@ Result<JobInfo> OpenedVault::begin_job(JobKind kind, const std::string& item) {
     job.begun = parts_.journal->last_appended().next();
     Bytes entry = parts_.catalogue->put(job);
     if (kind == JobKind::backup && !parts_.catalogue->item(item).has_value()) {
-      join(entry, parts_.catalogue->put(ItemInfo{item, job.started, false}));
+      append(entry, parts_.catalogue->put(ItemInfo{item, job.started, false}));
     }
     VAULTFS_RETURN_IF_ERROR(append_catalogue(std::move(entry)));
   }
@@ -70,12 +68,12 @@ Status OpenedVault::finish_job(JobInfo job, std::optional<PointNumber> turn_expl
       turned->after_interruption = false;
     }
     Bytes entry = catalogue.put(job);
-    if (turned.has_value()) join(entry, catalogue.put(*turned));
+    if (turned.has_value()) append(entry, catalogue.put(*turned));
     std::optional<ItemInfo> item = catalogue.item(job.item);
     const bool broken = job.kind == JobKind::backup && !completed(job);
     if (item.has_value() && (broken || turn_explicit.has_value()) && item->interrupted != broken) {
       item->interrupted = broken;
-      join(entry, catalogue.put(*item));
+      append(entry, catalogue.put(*item));
     }
     VAULTFS_RETURN_IF_ERROR(append_catalogue(std::move(entry)));
   }
@@ -158,10 +156,10 @@ Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo jo
   {
     const std::lock_guard lock(change_mutex_);
     Bytes entry = catalogue.put(point);
-    join(entry, catalogue.put(job));
+    append(entry, catalogue.put(job));
     if (!point.automatic && item->interrupted) {
       item->interrupted = false;
-      join(entry, catalogue.put(*item));
+      append(entry, catalogue.put(*item));
     }
     if (const auto lsn = append_catalogue(std::move(entry)); !lsn.ok()) logged = lsn.error();
   }
@@ -224,7 +222,7 @@ Result<std::size_t> OpenedVault::interrupt_unfinished_jobs() {
     std::optional<ItemInfo> item = parts_.catalogue->item(job.item);
     if (job.kind == JobKind::backup && item.has_value()) {
       item->interrupted = true;
-      join(entry, parts_.catalogue->put(*item));
+      append(entry, parts_.catalogue->put(*item));
     }
     VAULTFS_RETURN_IF_ERROR(append_catalogue(std::move(entry)));
   }

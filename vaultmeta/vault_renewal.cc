@@ -10,8 +10,6 @@
 namespace vaultfs {
 namespace {
 
-void join(Bytes& entry, const Bytes& change) { entry.insert(entry.end(), change.begin(), change.end()); }
-
 // Both, by number. Where both name a segment, the length that is there now counts.
 std::vector<Manifest::SegmentNeeded> united(const std::vector<Manifest::SegmentNeeded>& now,
                                             const std::vector<Manifest::SegmentNeeded>& before) {
@@ -73,7 +71,7 @@ Status OpenedVault::renew_point(PointNumber number, PointSegments& segments) {
     current.manifest = renewed.manifest;
     current.manifest_bytes = renewed.manifest_bytes;
     Bytes entry = catalogue.put(current);
-    join(entry, catalogue.put(SupersededManifest{before->manifest_file(), number, parts_.machine.env.clock().now()}));
+    append(entry, catalogue.put(SupersededManifest{before->manifest_file(), number, parts_.machine.env.clock().now()}));
     if (const auto lsn = append_catalogue(std::move(entry)); !lsn.ok()) logged = lsn.error();
   }
   if (logged.ok()) logged = parts_.journal->commit();
@@ -106,7 +104,7 @@ Status OpenedVault::end_grace() {
     Bytes entry;
     for (SupersededManifest& old : all) {
       old.since = UnixNanos{1};
-      join(entry, parts_.catalogue->put(old));
+      append(entry, parts_.catalogue->put(old));
     }
     VAULTFS_RETURN_IF_ERROR(append_catalogue(std::move(entry)));
   }
@@ -121,7 +119,7 @@ Status OpenedVault::forget_superseded(UnixNanos until) {
   {
     const std::lock_guard lock(change_mutex_);
     Bytes entry;
-    for (const SupersededManifest& old : over) join(entry, parts_.catalogue->remove_superseded(old.file));
+    for (const SupersededManifest& old : over) append(entry, parts_.catalogue->remove_superseded(old.file));
     VAULTFS_RETURN_IF_ERROR(append_catalogue(std::move(entry)));
   }
   VAULTFS_RETURN_IF_ERROR(parts_.journal->commit());

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <map>
 
+#include "base/ascii.h"
 #include "crypto/keyvault/json_answer.h"
 #include "crypto/keyvault/key_ref.h"
 #include "crypto/keyvault/locked_base64.h"
@@ -14,14 +15,8 @@ namespace {
 constexpr std::size_t kPageLimit = 1000;
 constexpr std::int64_t kLongestLifetime = std::int64_t{7} * 86400;
 
-Error unexpected(const std::string& what) {
+Error no_azure_answer(const std::string& what) {
   return {ErrorCode::KeyVaultUnavailable, "the answer is not an Azure Key Vault's: " + what};
-}
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::ranges::transform(out, out.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 32) : c; });
-  return out;
 }
 
 // A text for messages, one line of printable characters; empty if there is none.
@@ -56,17 +51,17 @@ Result<std::optional<std::int64_t>> optional_date(const AnswerJson& object, cons
   const AnswerJson* const value = member(object, name);
   if (value == nullptr || value->is_null()) return std::optional<std::int64_t>();
   const auto date = integer_value(*value);
-  if (!date) return unexpected(std::string(name) + " is no date");
+  if (!date) return no_azure_answer(std::string(name) + " is no date");
   return date;
 }
 
 Result<AzureAttributes> parse_attributes(const AnswerJson& holder) {
   const AnswerJson* const object = member(holder, "attributes");
-  if (object == nullptr || !object->is_object()) return unexpected("a key has no attributes");
+  if (object == nullptr || !object->is_object()) return no_azure_answer("a key has no attributes");
   AzureAttributes attributes;
   const auto enabled = bool_member(*object, "enabled");
   const auto created = integer_member(*object, "created");
-  if (!enabled || !created) return unexpected("a key's attributes lack enabled or created");
+  if (!enabled || !created) return no_azure_answer("a key's attributes lack enabled or created");
   attributes.enabled = *enabled;
   attributes.created = *created;
   VAULTFS_ASSIGN_OR_RETURN(attributes.not_before, optional_date(*object, "nbf"));
@@ -79,9 +74,9 @@ Result<AzureAttributes> parse_attributes(const AnswerJson& holder) {
 
 Result<AzureKeyId> parse_kid(const AnswerJson& object, const HttpUrl& key_vault) {
   const LockedText* const kid = text_member(object, "kid");
-  if (kid == nullptr) return unexpected("a key has no kid");
+  if (kid == nullptr) return no_azure_answer("a key has no kid");
   auto id = parse_azure_key_id(*kid, key_vault);
-  if (!id) return unexpected("a kid is not of this key vault");
+  if (!id) return no_azure_answer("a kid is not of this key vault");
   return *std::move(id);
 }
 
@@ -108,7 +103,7 @@ std::map<std::string, std::string> parse_parameters(std::string_view text) {
     text.remove_prefix(begin);
     const std::size_t equals = text.find('=');
     if (equals == std::string_view::npos) return parameters;
-    const std::string name = lower(text.substr(0, equals));
+    const std::string name = ascii_lower(text.substr(0, equals));
     text.remove_prefix(equals + 1);
     const bool quoted = text.starts_with('"');
     if (quoted) text.remove_prefix(1);
@@ -141,7 +136,7 @@ std::optional<AzureKeyId> parse_azure_key_id(std::string_view kid, const HttpUrl
   AzureKeyId id{std::string(segments[1]), {}};
   if (segments.size() == 3) {
     if (!is_key_version_id(segments[2])) return std::nullopt;
-    id.version = lower(segments[2]);
+    id.version = ascii_lower(segments[2]);
   }
   return id;
 }
@@ -149,18 +144,18 @@ std::optional<AzureKeyId> parse_azure_key_id(std::string_view kid, const HttpUrl
 Result<AzureKey> parse_azure_key(std::string_view body, const HttpUrl& key_vault) {
   VAULTFS_ASSIGN_OR_RETURN(const AnswerJson answer, parse_answer(body));
   const AnswerJson* const object = member(answer, "key");
-  if (object == nullptr || !object->is_object()) return unexpected("it has no key");
+  if (object == nullptr || !object->is_object()) return no_azure_answer("it has no key");
   AzureKey key;
   VAULTFS_ASSIGN_OR_RETURN(key.id, parse_kid(*object, key_vault));
-  if (key.id.version.empty()) return unexpected("a key has no version");
+  if (key.id.version.empty()) return no_azure_answer("a key has no version");
   VAULTFS_ASSIGN_OR_RETURN(key.attributes, parse_attributes(answer));
   const LockedText* const type = text_member(*object, "kty");
-  if (type == nullptr || type->empty()) return unexpected("a key has no type");
+  if (type == nullptr || type->empty()) return no_azure_answer("a key has no type");
   key.type = printable(*type);
   if (key.type == "RSA" || key.type == "RSA-HSM") {
     key.type = "RSA";
     key.bits = modulus_bits(*object);
-    if (key.bits == 0) return unexpected("an RSA key has no modulus");
+    if (key.bits == 0) return no_azure_answer("an RSA key has no modulus");
   }
   // A key that belongs to a certificate comes and goes with it.
   if (bool_member(answer, "managed").value_or(false)) key.type += " (of a certificate)";
@@ -172,10 +167,10 @@ Result<AzurePage> parse_azure_page(std::string_view body, const HttpUrl& key_vau
   const AnswerJson* const value = member(answer, "value");
   // A page may be empty and have a next one, and an empty list may be null.
   const bool empty = value != nullptr && value->is_null();
-  if (value == nullptr || (!empty && !value->is_array())) return unexpected("it is no list");
+  if (value == nullptr || (!empty && !value->is_array())) return no_azure_answer("it is no list");
   AzurePage page;
   if (!empty) {
-    if (value->size() > kPageLimit) return unexpected("a page is too long");
+    if (value->size() > kPageLimit) return no_azure_answer("a page is too long");
     for (const AnswerJson& entry : *value) {
       AzurePage::Item item;
       VAULTFS_ASSIGN_OR_RETURN(item.id, parse_kid(entry, key_vault));
@@ -188,8 +183,8 @@ Result<AzurePage> parse_azure_page(std::string_view body, const HttpUrl& key_vau
   if (next == nullptr || next->empty()) return page;
   auto url = HttpUrl::parse(*next, "nextLink", PlainHttp::loopback, /*with_query=*/true);
   // The token goes with the next request, so that goes nowhere else.
-  if (!url.ok() || !url->same_origin(key_vault)) return unexpected("its next page is not on the same host");
-  if (!url->path.starts_with("/keys")) return unexpected("its next page is not a list of keys");
+  if (!url.ok() || !url->same_origin(key_vault)) return no_azure_answer("its next page is not on the same host");
+  if (!url->path.starts_with("/keys")) return no_azure_answer("its next page is not a list of keys");
   page.next = *std::move(url);
   return page;
 }
@@ -198,17 +193,17 @@ Result<SecretBuffer> parse_azure_value(std::string_view body, const HttpUrl& key
                                        std::string_view version) {
   VAULTFS_ASSIGN_OR_RETURN(const AnswerJson answer, parse_answer(body));
   VAULTFS_ASSIGN_OR_RETURN(const AzureKeyId id, parse_kid(answer, key_vault));
-  if (lower(id.name) != lower(name) || id.version != lower(version)) {
-    return unexpected("another key version answered than was asked");
+  if (ascii_lower(id.name) != ascii_lower(name) || id.version != ascii_lower(version)) {
+    return no_azure_answer("another key version answered than was asked");
   }
   const LockedText* const value = text_member(answer, "value");
-  if (value == nullptr) return unexpected("it has no value");
+  if (value == nullptr) return no_azure_answer("it has no value");
   auto bytes = from_locked_base64(*value, Base64::url_unpadded);
-  if (!bytes.ok() && bytes.code() == ErrorCode::InvalidArgument) return unexpected("its value is not base64url");
+  if (!bytes.ok() && bytes.code() == ErrorCode::InvalidArgument) return no_azure_answer("its value is not base64url");
   return bytes;
 }
 
-bool AzureError::is(std::string_view wanted) const { return lower(code) == lower(wanted); }
+bool AzureError::is(std::string_view wanted) const { return ascii_lower(code) == ascii_lower(wanted); }
 
 std::optional<AzureError> parse_azure_error(std::string_view body) {
   const auto answer = parse_answer(body);
@@ -249,7 +244,7 @@ Result<AzureToken> parse_azure_token(std::string_view body) {
   const auto lifetime = number_of(answer, "expires_in");
   const auto is_header_text = [](char c) { return c > 0x20 && c < 0x7f; };
   if (token == nullptr || token->empty() || !std::ranges::all_of(*token, is_header_text) || !lifetime ||
-      *lifetime < 1 || type == nullptr || lower(*type) != "bearer") {
+      *lifetime < 1 || type == nullptr || ascii_lower(*type) != "bearer") {
     return Error{ErrorCode::KeyVaultUnavailable, "the login gave no access token that can be used"};
   }
   AzureToken parsed;
@@ -261,21 +256,21 @@ Result<AzureToken> parse_azure_token(std::string_view body) {
 Result<AzureChallenge> parse_azure_challenge(std::string_view header, const HttpUrl& key_vault) {
   constexpr std::string_view kScheme = "bearer ";
   constexpr std::string_view kDefaultScope = "/.default";
-  if (lower(header.substr(0, kScheme.size())) != kScheme) return unexpected("it asks for no bearer token");
+  if (ascii_lower(header.substr(0, kScheme.size())) != kScheme) return no_azure_answer("it asks for no bearer token");
   const auto parameters = parse_parameters(header.substr(kScheme.size()));
   const auto value = [&](const char* name, const char* other) {
     const auto it = parameters.contains(name) ? parameters.find(name) : parameters.find(other);
     return it == parameters.end() ? std::string() : it->second;
   };
   const auto authority = HttpUrl::parse(value("authorization", "authorization_uri"), "authorization", PlainHttp::never);
-  if (!authority.ok()) return unexpected("its challenge names no authority");
+  if (!authority.ok()) return no_azure_answer("its challenge names no authority");
   std::string resource = value("resource", "scope");
   if (resource.ends_with(kDefaultScope)) resource.resize(resource.size() - kDefaultScope.size());
   const auto audience = HttpUrl::parse(resource, "resource", PlainHttp::never);
-  if (!audience.ok() || !audience->path.empty()) return unexpected("its challenge names no resource");
+  if (!audience.ok() || !audience->path.empty()) return no_azure_answer("its challenge names no resource");
   // With a dot in front: evilvault.azure.net does not lie under vault.azure.net.
   if (!key_vault.host.ends_with("." + audience->host)) {
-    return unexpected("it asks for a token for " + printable(audience->host) + ", which it does not lie under");
+    return no_azure_answer("it asks for a token for " + printable(audience->host) + ", which it does not lie under");
   }
   AzureChallenge challenge;
   challenge.authority_host = authority->host;

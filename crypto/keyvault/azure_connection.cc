@@ -2,17 +2,12 @@
 
 #include <utility>
 
+#include "crypto/keyvault/http_status.h"
+
 namespace vaultfs {
 namespace {
 
 constexpr std::string_view kApiVersion = "7.4";
-constexpr int kBadRequest = 400;
-constexpr int kUnauthorized = 401;
-constexpr int kForbidden = 403;
-constexpr int kNotFound = 404;
-constexpr int kConflict = 409;
-constexpr int kTooMany = 429;
-constexpr int kServerErrors = 500;
 
 // What the inner code of a 403 says beyond the refusal.
 ErrorCode meaning_of_forbidden(const AzureError& error) {
@@ -26,11 +21,11 @@ ErrorCode meaning_of_forbidden(const AzureError& error) {
 // The code that the service has for a status of which something follows for keys.
 bool fits_status(const AzureError& error, int status) {
   switch (status) {
-    case kUnauthorized:
+    case kHttpUnauthorized:
       return error.is("Unauthorized");
-    case kForbidden:
+    case kHttpForbidden:
       return error.is("Forbidden");
-    case kNotFound:
+    case kHttpNotFound:
       return error.is("KeyNotFound");
     default:
       return true;
@@ -51,17 +46,17 @@ Error refusal(const HttpRequest& request, const HttpAnswer& answer, bool opens) 
     return {ErrorCode::KeyVaultUnavailable, "it gave an answer that decides nothing" + said};
   }
   switch (answer.status) {
-    case kBadRequest:
+    case kHttpBadRequest:
       if (opens && error->is("BadParameter"))
         return {ErrorCode::AuthenticationFailed, "it does not open what it was given" + said};
       return {ErrorCode::KeyVaultUnavailable, "it does not understand the request" + said};
-    case kUnauthorized:
+    case kHttpUnauthorized:
       return {ErrorCode::KeyVaultDenied, "it does not take the identity's token" + said};
-    case kForbidden:
+    case kHttpForbidden:
       return {meaning_of_forbidden(*error), "it denies the request" + said};
-    case kNotFound:
+    case kHttpNotFound:
       return {ErrorCode::KeyNotFound, "it has no such key" + said};
-    case kConflict:
+    case kHttpConflict:
       return {ErrorCode::KeyExists, "the name is taken, or was until a deletion that can be undone" + said};
     default:
       return {ErrorCode::KeyVaultUnavailable, "it is not ready" + said};
@@ -119,8 +114,9 @@ Result<HttpAnswer> AzureConnection::try_send(HttpCall& call, HttpRequest& reques
     question.body.clear();
     question.content_type.clear();
     VAULTFS_ASSIGN_OR_RETURN(HttpAnswer answer, call.send(question, plan));
-    if (answer.status == kForbidden || answer.status == kTooMany || answer.status >= kServerErrors) return answer;
-    if (answer.status != kUnauthorized) {
+    if (answer.status == kHttpForbidden || answer.status == kHttpTooManyRequests || answer.status >= kHttpServerErrors)
+      return answer;
+    if (answer.status != kHttpUnauthorized) {
       return Error{ErrorCode::KeyVaultUnavailable, "it answers without a login, as no key vault does (status " +
                                                        std::to_string(answer.status) + "); check the address"};
     }
@@ -130,7 +126,7 @@ Result<HttpAnswer> AzureConnection::try_send(HttpCall& call, HttpRequest& reques
   VAULTFS_ASSIGN_OR_RETURN(token, login_.token(call, *challenge, nullptr));
   request.headers.emplace_back("Authorization", authorization(*token));
   VAULTFS_ASSIGN_OR_RETURN(HttpAnswer answer, call.send(request, plan));
-  if (answer.status != kUnauthorized) return answer;
+  if (answer.status != kHttpUnauthorized) return answer;
   // The token was revoked, or the key vault moved to another tenant: once more with a new one.
   VAULTFS_ASSIGN_OR_RETURN(challenge, challenge_of(answer));
   VAULTFS_ASSIGN_OR_RETURN(token, login_.token(call, *challenge, token));

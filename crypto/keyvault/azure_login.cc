@@ -4,21 +4,19 @@
 #include <array>
 #include <utility>
 
+#include "base/clock.h"
 #include "crypto/keyvault/azure_assertion.h"
 #include "crypto/keyvault/http_options.h"
+#include "crypto/keyvault/http_status.h"
 #include "crypto/keyvault/private_file.h"
 
 namespace vaultfs {
 namespace {
 
-constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
 constexpr std::int64_t kLongestMarginSeconds = 300;
 constexpr std::size_t kCertificateLimitBytes = std::size_t{64} * 1024;
 constexpr std::chrono::milliseconds kMetadataConnectTimeout{1000};
 constexpr int kOk = 200;
-constexpr int kBadRequest = 400;
-constexpr int kUnauthorized = 401;
-constexpr int kForbidden = 403;
 // The public login service, and the older name by which key vaults still call it. Requests go to the former.
 constexpr std::array<std::string_view, 2> kPublicAuthorities{"login.microsoftonline.com", "login.windows.net"};
 
@@ -61,8 +59,8 @@ bool names_any(const AzureLoginError& error, const std::array<std::int64_t, N>& 
 Error refusal(const std::string& service, const HttpRequest& request, const HttpAnswer& answer) {
   const auto error = parse_azure_login_error(answer.body);
   const std::string status = "status " + std::to_string(answer.status);
-  const bool in_its_form =
-      error && (answer.status == kBadRequest || answer.status == kUnauthorized || answer.status == kForbidden);
+  const bool in_its_form = error && (answer.status == kHttpBadRequest || answer.status == kHttpUnauthorized ||
+                                     answer.status == kHttpForbidden);
   if (!in_its_form) return {ErrorCode::KeyVaultUnavailable, service + " gives no token now (" + status + ")"};
   // The numbers tell the reason also where the text may not be shown.
   std::string said = " (" + status + ", " + quotable(error->code, request);

@@ -25,7 +25,7 @@ constexpr std::string_view kMetadataService = "http://169.254.169.254";
 constexpr std::size_t kRegionLimit = 64;
 constexpr std::size_t kValueLimit = 512;
 
-Error invalid(std::string_view option, const std::string& why) {
+Error invalid_azure_option(std::string_view option, const std::string& why) {
   return {ErrorCode::InvalidArgument, "the option " + std::string(option) + ": " + why};
 }
 
@@ -69,7 +69,7 @@ Result<AzureAuth> parse_auth(const ProviderOptions& login) {
   if (*text == "managed-identity") return AzureAuth::managed_identity;
   if (*text == "client-secret") return AzureAuth::client_secret;
   if (*text == "client-certificate") return AzureAuth::client_certificate;
-  return invalid("auth", "it is managed-identity, client-secret or client-certificate");
+  return invalid_azure_option("auth", "it is managed-identity, client-secret or client-certificate");
 }
 
 Status parse_selector(const ProviderOptions& login, AzureOptions& parsed) {
@@ -77,12 +77,13 @@ Status parse_selector(const ProviderOptions& login, AzureOptions& parsed) {
     const auto value = option_value(login, option);
     if (!value) continue;
     if (!parsed.selector.empty())
-      return invalid(option, "one of client-id, object-id, resource-id selects an identity");
+      return invalid_azure_option(option, "one of client-id, object-id, resource-id selects an identity");
     parsed.selector = query;
     parsed.selector_value = *value;
   }
   for (const std::string_view name : {"secret-file", "certificate-file"}) {
-    if (is_given(login, name)) return invalid(name, "a managed identity has none; set auth, or leave it out");
+    if (is_given(login, name))
+      return invalid_azure_option(name, "a managed identity has none; set auth, or leave it out");
   }
   return ok_status();
 }
@@ -92,7 +93,7 @@ Status parse_application(const ProviderOptions& login, AzureOptions& parsed) {
   const std::string_view file = secret ? "secret-file" : "certificate-file";
   const std::string_view other = secret ? "certificate-file" : "secret-file";
   for (const std::string_view name : {std::string_view("object-id"), std::string_view("resource-id"), other}) {
-    if (is_given(login, name)) return invalid(name, "it does not go with this kind of login (auth)");
+    if (is_given(login, name)) return invalid_azure_option(name, "it does not go with this kind of login (auth)");
   }
   VAULTFS_ASSIGN_OR_RETURN(parsed.client_id, required_option(login, "client-id"));
   VAULTFS_ASSIGN_OR_RETURN((secret ? parsed.secret_file : parsed.certificate_file), required_option(login, file));
@@ -104,7 +105,7 @@ Status parse_login(const ProviderOptions& login, AzureOptions& parsed) {
     VAULTFS_RETURN_IF_ERROR(check_absolute_file(name, value));
     if (name == "secret-file" || name == "certificate-file") continue;
     if (value.empty() || !(name == "tenant" ? is_tenant(value) : is_id(value))) {
-      return invalid(name, "it is not of the form of such an id");
+      return invalid_azure_option(name, "it is not of the form of such an id");
     }
   }
   parsed.tenant = option_value(login, "tenant").value_or("");
@@ -117,7 +118,7 @@ Result<HttpUrl> parse_server(const ProviderOptions& options, std::string_view na
                              PlainHttp plain) {
   const std::string text = option_value(options, name).value_or(std::string(otherwise));
   VAULTFS_ASSIGN_OR_RETURN(const HttpUrl url, HttpUrl::parse(text, "the option " + std::string(name), plain));
-  if (!url.path.empty()) return invalid(name, "give the server alone, without a path");
+  if (!url.path.empty()) return invalid_azure_option(name, "give the server alone, without a path");
   return url;
 }
 
@@ -138,12 +139,13 @@ Result<AzureOptions> AzureOptions::parse(const ProviderOptions& key_vault, const
   VAULTFS_RETURN_IF_ERROR(parse_login(login, parsed));
   if (!parsed.selector.empty() && !is_given(identity.options, "client-id") &&
       !is_given(identity.options, "object-id") && !is_given(identity.options, "resource-id")) {
-    return invalid("client-id", "a user-assigned identity is made with: vaultctl identity create NAME --option ...");
+    return invalid_azure_option("client-id",
+                                "a user-assigned identity is made with: vaultctl identity create NAME --option ...");
   }
   parsed.region = option_value(key_vault, "region").value_or("");
   if (parsed.region.size() > kRegionLimit ||
       !std::ranges::all_of(parsed.region, [](char c) { return c >= 0x20 && c < 0x7f; })) {
-    return invalid("region", "a label of up to 64 printable ASCII characters");
+    return invalid_azure_option("region", "a label of up to 64 printable ASCII characters");
   }
   VAULTFS_ASSIGN_OR_RETURN(parsed.tls, tls_options(key_vault));
   VAULTFS_ASSIGN_OR_RETURN(parsed.timeout, timeout_option(key_vault));

@@ -11,7 +11,7 @@ constexpr std::string_view kRotate = "Rotate";
 constexpr std::size_t kActionLimit = 16;
 constexpr std::size_t kDurationLimit = 12;
 
-Error unexpected(const std::string& what) {
+Error no_policy(const std::string& what) {
   return {ErrorCode::KeyVaultUnavailable, "the answer is no rotation policy of an Azure Key Vault: " + what};
 }
 
@@ -38,26 +38,26 @@ Result<std::string> duration_member(const AnswerJson& object, const char* name) 
   const AnswerJson* const value = member(object, name);
   if (value == nullptr || value->is_null()) return std::string();
   const LockedText* const text = text_member(object, name);
-  if (text == nullptr || !is_duration(*text)) return unexpected(std::string(name) + " is no duration");
+  if (text == nullptr || !is_duration(*text)) return no_policy(std::string(name) + " is no duration");
   return plain(*text);
 }
 
 Result<AzureRotationPolicy::Action> parse_action(const AnswerJson& entry) {
   const AnswerJson* const trigger = member(entry, "trigger");
   const AnswerJson* const what = member(entry, "action");
-  if (trigger == nullptr || !trigger->is_object() || what == nullptr) return unexpected("an action lacks a member");
+  if (trigger == nullptr || !trigger->is_object() || what == nullptr) return no_policy("an action lacks a member");
   AzureRotationPolicy::Action action;
   VAULTFS_ASSIGN_OR_RETURN(action.after_create, duration_member(*trigger, "timeAfterCreate"));
   VAULTFS_ASSIGN_OR_RETURN(action.before_expiry, duration_member(*trigger, "timeBeforeExpiry"));
   const LockedText* const type = text_member(*what, "type");
-  if (action.after_create.empty() == action.before_expiry.empty()) return unexpected("an action has not one trigger");
-  if (type == nullptr) return unexpected("an action has no type");
+  if (action.after_create.empty() == action.before_expiry.empty()) return no_policy("an action has not one trigger");
+  if (type == nullptr) return no_policy("an action has no type");
   // Seen in both spellings, "Rotate" and "rotate".
   for (const std::string_view known : {kRotate, std::string_view("Notify")}) {
     const auto same = [](char a, char b) { return (a | 32) == (b | 32); };
     if (std::ranges::equal(*type, known, same)) action.type = known;
   }
-  if (action.type.empty()) return unexpected("an action is neither Rotate nor Notify");
+  if (action.type.empty()) return no_policy("an action is neither Rotate nor Notify");
   return action;
 }
 
@@ -101,10 +101,10 @@ LockedText AzureRotationPolicy::to_json() const {
 Result<AzureRotationPolicy> parse_azure_rotation_policy(std::string_view body) {
   VAULTFS_ASSIGN_OR_RETURN(const AnswerJson answer, parse_answer(body));
   const AnswerJson* const actions = member(answer, "lifetimeActions");
-  if (actions == nullptr) return unexpected("it has no lifetimeActions");
+  if (actions == nullptr) return no_policy("it has no lifetimeActions");
   AzureRotationPolicy policy;
   if (!actions->is_null()) {
-    if (!actions->is_array() || actions->size() > kActionLimit) return unexpected("its lifetimeActions are no list");
+    if (!actions->is_array() || actions->size() > kActionLimit) return no_policy("its lifetimeActions are no list");
     for (const AnswerJson& entry : *actions) {
       VAULTFS_ASSIGN_OR_RETURN(AzureRotationPolicy::Action action, parse_action(entry));
       policy.actions.push_back(std::move(action));
@@ -112,7 +112,7 @@ Result<AzureRotationPolicy> parse_azure_rotation_policy(std::string_view body) {
   }
   const AnswerJson* const attributes = member(answer, "attributes");
   if (attributes == nullptr || attributes->is_null()) return policy;
-  if (!attributes->is_object()) return unexpected("its attributes are no object");
+  if (!attributes->is_object()) return no_policy("its attributes are no object");
   VAULTFS_ASSIGN_OR_RETURN(policy.expiry, duration_member(*attributes, "expiryTime"));
   return policy;
 }

@@ -12,7 +12,7 @@ constexpr std::size_t kSecretLimitBytes = std::size_t{16} * 1024;
 constexpr int kDefaultTimeoutSeconds = 30;
 constexpr int kLongestTimeoutSeconds = 600;
 
-Error invalid(std::string_view option, const std::string& why) {
+Error invalid_http_option(std::string_view option, const std::string& why) {
   return {ErrorCode::InvalidArgument, "the option " + std::string(option) + ": " + why};
 }
 
@@ -27,7 +27,7 @@ Status check_known_options(const ProviderOptions& options, std::span<const std::
       return Error{ErrorCode::InvalidArgument, "the provider " + std::string(provider) + " has no option \"" +
                                                    printable(name) + "\"; the known ones: " + names};
     }
-    if (value.empty()) return invalid(name, "it has no value; the known options: " + names);
+    if (value.empty()) return invalid_http_option(name, "it has no value; the known options: " + names);
     VAULTFS_RETURN_IF_ERROR(check_absolute_file(name, value));
   }
   return ok_status();
@@ -37,7 +37,7 @@ Status check_absolute_file(std::string_view name, std::string_view value) {
   if (!name.ends_with("-file") || (value.starts_with('/') && value.find('\0') == std::string_view::npos)) {
     return ok_status();
   }
-  return invalid(name, printable(value) + " is no absolute path");
+  return invalid_http_option(name, printable(value) + " is no absolute path");
 }
 
 std::optional<std::string> option_value(const ProviderOptions& options, std::string_view name) {
@@ -48,7 +48,7 @@ std::optional<std::string> option_value(const ProviderOptions& options, std::str
 Result<std::string> required_option(const ProviderOptions& options, std::string_view name) {
   auto value = option_value(options, name);
   if (value && !value->empty()) return *std::move(value);
-  return invalid(name, "it is missing; give it as --option " + std::string(name) + "=VALUE");
+  return invalid_http_option(name, "it is missing; give it as --option " + std::string(name) + "=VALUE");
 }
 
 Result<std::chrono::milliseconds> timeout_option(const ProviderOptions& options) {
@@ -57,8 +57,8 @@ Result<std::chrono::milliseconds> timeout_option(const ProviderOptions& options)
   int seconds = 0;
   const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), seconds);
   if (error != std::errc() || end != text->data() + text->size() || seconds < 1 || seconds > kLongestTimeoutSeconds) {
-    return invalid("timeout", "it is the number of seconds that one call may take, 1 to " +
-                                  std::to_string(kLongestTimeoutSeconds));
+    return invalid_http_option("timeout", "it is the number of seconds that one call may take, 1 to " +
+                                              std::to_string(kLongestTimeoutSeconds));
   }
   return std::chrono::milliseconds(std::chrono::seconds(seconds));
 }
@@ -67,7 +67,7 @@ Result<PlainHttp> plain_http_option(const ProviderOptions& options) {
   const auto text = option_value(options, "allow-http");
   if (!text) return PlainHttp::never;
   if (*text == "loopback") return PlainHttp::loopback;
-  return invalid("allow-http", "its one value is loopback: plain http goes nowhere else");
+  return invalid_http_option("allow-http", "its one value is loopback: plain http goes nowhere else");
 }
 
 Result<HttpTlsFiles> tls_options(const ProviderOptions& options) {
@@ -76,8 +76,8 @@ Result<HttpTlsFiles> tls_options(const ProviderOptions& options) {
   files.client_certificate = option_value(options, "client-cert-file");
   files.client_key = option_value(options, "client-key-file");
   if (files.client_certificate.has_value() != files.client_key.has_value()) {
-    return invalid(files.client_key ? "client-cert-file" : "client-key-file",
-                   "it is missing; a client certificate needs its file and the file of its key");
+    return invalid_http_option(files.client_key ? "client-cert-file" : "client-key-file",
+                               "it is missing; a client certificate needs its file and the file of its key");
   }
   return files;
 }

@@ -5,6 +5,8 @@
 #include <charconv>
 #include <optional>
 
+#include "base/ascii.h"
+
 namespace vaultfs {
 namespace {
 
@@ -18,14 +20,6 @@ constexpr std::string_view kMetadataService = "169.254.169.254";
 bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 bool is_letter(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool is_hex(char c) noexcept { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
-char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
-
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::ranges::transform(out, out.begin(), [](char c) { return lower(c); });
-  return out;
-}
-
 // The four numbers of a dotted IPv4 address without leading zeros, which some resolvers take for octal.
 std::optional<std::array<unsigned, 4>> ipv4(std::string_view host) noexcept {
   std::array<unsigned, 4> numbers{};
@@ -102,12 +96,12 @@ bool parse_authority(std::string_view text, HttpUrl& url) {
   if (text.starts_with('[')) {
     const std::size_t close = text.find(']');
     if (close == std::string_view::npos) return false;
-    url.host = lower(text.substr(1, close - 1));
+    url.host = ascii_lower(text.substr(1, close - 1));
     if (!is_ipv6(url.host)) return false;
     port = text.substr(close + 1);
   } else {
     const std::size_t colon = std::min(text.find(':'), text.size());
-    url.host = lower(text.substr(0, colon));
+    url.host = ascii_lower(text.substr(0, colon));
     if (!is_host_name(url.host)) return false;
     port = text.substr(colon);
   }
@@ -136,7 +130,7 @@ Result<HttpUrl> HttpUrl::parse(std::string_view text, const std::string& what, P
   if (text.size() > kUrlLimit) return invalid("the URL is too long");
   HttpUrl url;
   const std::size_t scheme_end = text.find("://");
-  const std::string scheme = scheme_end == std::string_view::npos ? "" : lower(text.substr(0, scheme_end));
+  const std::string scheme = scheme_end == std::string_view::npos ? "" : ascii_lower(text.substr(0, scheme_end));
   if (scheme != "https" && scheme != "http") {
     return invalid("\"" + printable(text) + "\" is no https URL; write https://HOST[:PORT]");
   }

@@ -5,6 +5,7 @@
 #include <new>
 #include <utility>
 
+#include "base/ascii.h"
 #include "crypto/keyvault/json_reader.h"
 
 namespace vaultfs {
@@ -16,8 +17,6 @@ constexpr std::size_t kValueLimit = 50'000;
 Error malformed(const char* why) {
   return {ErrorCode::KeyVaultUnavailable, std::string("the answer is no key vault's: ") + why};
 }
-
-char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 32) : c; }
 
 }  // namespace
 
@@ -43,7 +42,7 @@ const AnswerJson* member_of_any_case(const AnswerJson& object, std::string_view 
   if (!object.is_object()) return nullptr;
   for (auto it = object.begin(); it != object.end(); ++it) {
     const LockedText& key = it.key();
-    if (std::ranges::equal(key, name, [](char a, char b) { return lower(a) == lower(b); })) return &*it;
+    if (std::ranges::equal(key, name, [](char a, char b) { return ascii_lower(a) == ascii_lower(b); })) return &*it;
   }
   return nullptr;
 }

@@ -28,7 +28,7 @@ std::string quoted(std::string_view text) {
   return out + "\"";
 }
 
-Error invalid(std::string_view text, const std::string& why) {
+Error invalid_ref(std::string_view text, const std::string& why) {
   return Error{ErrorCode::InvalidKeyRef,
                quoted(text) + " is no key reference: " + why +
                    "; write KEYVAULT/KEY to follow new versions or KEYVAULT/KEY/VERSION to pin one"};
@@ -64,14 +64,14 @@ Result<KeyRef> KeyRef::parse(std::string_view text) {
     parts.push_back(text.substr(begin, end - begin));
     begin = end + 1;
   }
-  if (parts.size() != 2 && parts.size() != 3) return invalid(text, "it has not two or three parts");
+  if (parts.size() != 2 && parts.size() != 3) return invalid_ref(text, "it has not two or three parts");
   const std::string rule = " is not 1 to 127 letters, digits and hyphens";
-  if (!is_key_name(parts[0])) return invalid(text, "the key vault's name" + rule);
-  if (!is_key_name(parts[1])) return invalid(text, "the key's name" + rule);
+  if (!is_key_name(parts[0])) return invalid_ref(text, "the key vault's name" + rule);
+  if (!is_key_name(parts[1])) return invalid_ref(text, "the key's name" + rule);
   KeyRef ref{std::string(parts[0]), std::string(parts[1]), std::nullopt};
   if (parts.size() == 3) {
     if (!is_pinnable_version(parts[2])) {
-      return invalid(text, "the version is not 1 to 127 letters, digits, dots, underscores and hyphens");
+      return invalid_ref(text, "the version is not 1 to 127 letters, digits, dots, underscores and hyphens");
     }
     std::string version(parts[2]);
     if (is_key_version_id(version)) {

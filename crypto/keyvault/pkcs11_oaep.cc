@@ -7,6 +7,7 @@
 #include <openssl/rsa.h>
 
 #include "crypto/openssl_handle.h"
+#include "crypto/unsigned_chars.h"
 
 namespace vaultfs {
 namespace {
@@ -19,9 +20,9 @@ using Params = OpensslHandle<OSSL_PARAM, OSSL_PARAM_free>;
 
 constexpr std::size_t kExponentLimitBytes = 8;
 
-const unsigned char* in(ByteView bytes) { return reinterpret_cast<const unsigned char*>(bytes.data()); }
-
-Number number(ByteView bytes) { return Number(BN_bin2bn(in(bytes), static_cast<int>(bytes.size()), nullptr)); }
+Number number(ByteView bytes) {
+  return Number(BN_bin2bn(unsigned_chars(bytes), static_cast<int>(bytes.size()), nullptr));
+}
 
 Result<KeyHandle> public_key(ByteView modulus, ByteView exponent) {
   const auto no_key = [] { return openssl_error(ErrorCode::InvalidArgument, "the token gives no RSA public key"); };
@@ -65,8 +66,8 @@ Result<Bytes> oaep_encrypt(ByteView modulus, ByteView exponent, OaepHash hash, B
       EVP_PKEY_CTX_set_rsa_padding(context.get(), RSA_PKCS1_OAEP_PADDING) != 1 ||
       EVP_PKEY_CTX_set_rsa_oaep_md_name(context.get(), digest, nullptr) != 1 ||
       EVP_PKEY_CTX_set_rsa_mgf1_md_name(context.get(), digest, nullptr) != 1 ||
-      EVP_PKEY_encrypt(context.get(), reinterpret_cast<unsigned char*>(wrapped.data()), &size, in(plaintext),
-                       plaintext.size()) != 1) {
+      EVP_PKEY_encrypt(context.get(), reinterpret_cast<unsigned char*>(wrapped.data()), &size,
+                       unsigned_chars(plaintext), plaintext.size()) != 1) {
     return openssl_error(ErrorCode::InvalidArgument, "cannot wrap under an RSA public key");
   }
   wrapped.resize(size);

@@ -26,7 +26,7 @@ struct UriFree {
 };
 using UriHandle = std::unique_ptr<P11KitUri, UriFree>;
 
-Error invalid(const std::string& what) {
+Error invalid_option(const std::string& what) {
   return Error{ErrorCode::InvalidArgument, what +
                                                "; the options of a pkcs11 key vault are module=PATH, token=LABEL or "
                                                "uri=pkcs11:..., pin-file=PATH, timeout=SECONDS"};
@@ -53,7 +53,7 @@ bool is_named(const unsigned char (&field)[N]) {
 }
 
 Status refuse_what_is_no_token(P11KitUri* uri) {
-  const auto refuse = [](const std::string& what) { return Status(invalid("option uri: " + what)); };
+  const auto refuse = [](const std::string& what) { return Status(invalid_option("option uri: " + what)); };
   if (p11_kit_uri_any_unrecognized(uri) != 0) return refuse("it has an attribute that is not known here");
   if (p11_kit_uri_get_pin_value(uri) != nullptr || p11_kit_uri_get_pin_source(uri) != nullptr) {
     return refuse("a PIN does not belong into it, give pin-file");
@@ -77,7 +77,8 @@ Status refuse_what_is_no_token(P11KitUri* uri) {
 
 Status check_absolute(std::string_view option, const std::filesystem::path& path) {
   if (path.is_absolute() && path.native().find('\0') == std::string::npos) return ok_status();
-  return invalid("option " + std::string(option) + ": " + shown_text(path.native()) + " is not an absolute path");
+  return invalid_option("option " + std::string(option) + ": " + shown_text(path.native()) +
+                        " is not an absolute path");
 }
 
 Result<std::chrono::seconds> parse_timeout(std::string_view text) {
@@ -85,7 +86,7 @@ Result<std::chrono::seconds> parse_timeout(std::string_view text) {
   const std::string_view digits = text.ends_with('s') ? text.substr(0, text.size() - 1) : text;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), seconds);
   if (error != std::errc{} || end != digits.data() + digits.size() || seconds < 1 || seconds > kTimeoutLimitSeconds) {
-    return invalid("option timeout: " + shown_text(text) + " is not a number of seconds from 1 to 600");
+    return invalid_option("option timeout: " + shown_text(text) + " is not a number of seconds from 1 to 600");
   }
   return std::chrono::seconds(seconds);
 }
@@ -105,12 +106,12 @@ std::string Pkcs11TokenSelector::to_string() const {
 }
 
 Result<Pkcs11Uri> parse_pkcs11_uri(std::string_view text) {
-  if (text.size() > kUriLimitBytes) return invalid("option uri: it is longer than 4096 bytes");
-  if (text.find('\0') != std::string_view::npos) return invalid("option uri: it holds a zero byte");
+  if (text.size() > kUriLimitBytes) return invalid_option("option uri: it is longer than 4096 bytes");
+  if (text.find('\0') != std::string_view::npos) return invalid_option("option uri: it holds a zero byte");
   const UriHandle uri(p11_kit_uri_new());
   if (uri == nullptr) return Error{ErrorCode::Internal, "no memory to parse a URI"};
   if (p11_kit_uri_parse(std::string(text).c_str(), P11_KIT_URI_FOR_ANY, uri.get()) != P11_KIT_URI_OK) {
-    return invalid("option uri: it is no PKCS#11 URI (RFC 7512)");
+    return invalid_option("option uri: it is no PKCS#11 URI (RFC 7512)");
   }
   VAULTFS_RETURN_IF_ERROR(refuse_what_is_no_token(uri.get()));
   Pkcs11Uri parsed;
@@ -120,7 +121,7 @@ Result<Pkcs11Uri> parse_pkcs11_uri(std::string_view text) {
   parsed.token.manufacturer = field_text(token.manufacturerID);
   parsed.token.model = field_text(token.model);
   if (parsed.token.label.empty() && parsed.token.serial.empty()) {
-    return invalid("option uri: it names no token; give token=LABEL or serial=NUMBER in it");
+    return invalid_option("option uri: it names no token; give token=LABEL or serial=NUMBER in it");
   }
   if (const char* path = p11_kit_uri_get_module_path(uri.get()); path != nullptr) parsed.module_path = path;
   return parsed;
@@ -129,28 +130,28 @@ Result<Pkcs11Uri> parse_pkcs11_uri(std::string_view text) {
 Result<Pkcs11Options> Pkcs11Options::parse(const ProviderOptions& options) {
   for (const auto& [name, value] : options) {
     if (std::ranges::find(kKnownOptions, name) == kKnownOptions.end()) {
-      return invalid("option " + shown_text(name) + " is unknown");
+      return invalid_option("option " + shown_text(name) + " is unknown");
     }
-    if (value.empty()) return invalid("option " + name + " is empty");
+    if (value.empty()) return invalid_option("option " + name + " is empty");
   }
   Pkcs11Options parsed;
   const std::string* label = find_option(options, "token");
   const std::string* uri = find_option(options, "uri");
-  if ((label == nullptr) == (uri == nullptr)) return invalid("one of the options token and uri is needed");
+  if ((label == nullptr) == (uri == nullptr)) return invalid_option("one of the options token and uri is needed");
   std::string module_path;
   if (uri != nullptr) {
     VAULTFS_ASSIGN_OR_RETURN(Pkcs11Uri named, parse_pkcs11_uri(*uri));
     parsed.token = std::move(named.token);
     module_path = std::move(named.module_path);
   } else {
-    if (label->size() > kLabelLimitBytes) return invalid("option token: a token's label has at most 32 bytes");
+    if (label->size() > kLabelLimitBytes) return invalid_option("option token: a token's label has at most 32 bytes");
     parsed.token.label = *label;
   }
   if (const std::string* module = find_option(options, "module"); module != nullptr) {
-    if (!module_path.empty()) return invalid("option module: the uri names a module as well");
+    if (!module_path.empty()) return invalid_option("option module: the uri names a module as well");
     module_path = *module;
   }
-  if (module_path.empty()) return invalid("option module is missing");
+  if (module_path.empty()) return invalid_option("option module is missing");
   parsed.module = module_path;
   VAULTFS_RETURN_IF_ERROR(check_absolute("module", parsed.module));
   if (const std::string* pin_file = find_option(options, "pin-file"); pin_file != nullptr) {

@@ -17,7 +17,7 @@ constexpr std::size_t kVersionDigits = 9;
 constexpr std::size_t kNamesLimit = 10'000;
 constexpr std::size_t kErrorsLimit = 8;
 
-Error unexpected(const std::string& what) {
+Error no_transit_answer(const std::string& what) {
   return {ErrorCode::KeyVaultUnavailable, "the answer is not a Transit engine's: " + what};
 }
 
@@ -25,7 +25,7 @@ Error unexpected(const std::string& what) {
 Result<AnswerJson> parse_data(std::string_view body) {
   VAULTFS_ASSIGN_OR_RETURN(AnswerJson answer, parse_answer(body));
   const auto data = answer.find("data");
-  if (data == answer.end() || !data->is_object()) return unexpected("it has no data");
+  if (data == answer.end() || !data->is_object()) return no_transit_answer("it has no data");
   return AnswerJson(std::move(*data));
 }
 
@@ -40,18 +40,19 @@ Result<std::int64_t> version_member(const AnswerJson& data, const char* name, st
   if (member(data, name) == nullptr && otherwise) return *otherwise;
   const auto value = integer_member(data, name);
   if (value && *value >= 0 && *value <= 999'999'999) return *value;
-  return unexpected(std::string(name) + " is no version number");
+  return no_transit_answer(std::string(name) + " is no version number");
 }
 
 Status check_versions(const TransitKey& key) {
   if (key.latest_version < 1 || key.min_decryption_version > key.latest_version ||
       key.min_encryption_version > key.latest_version || key.min_available_version > key.latest_version) {
-    return unexpected("its version numbers contradict each other");
+    return no_transit_answer("its version numbers contradict each other");
   }
-  if (key.latest_version - key.oldest_version() >= kTransitVersionLimit) return unexpected("it has too many versions");
+  if (key.latest_version - key.oldest_version() >= kTransitVersionLimit)
+    return no_transit_answer("it has too many versions");
   for (std::int64_t version = std::max(key.oldest_version(), key.min_decryption_version); version <= key.latest_version;
        ++version) {
-    if (!key.created.contains(version)) return unexpected("an enabled version is not listed");
+    if (!key.created.contains(version)) return no_transit_answer("an enabled version is not listed");
   }
   return ok_status();
 }
@@ -89,7 +90,7 @@ Result<TransitKey> parse_transit_key(std::string_view body) {
   VAULTFS_ASSIGN_OR_RETURN(const AnswerJson data, parse_data(body));
   TransitKey key;
   const LockedText* const type = text_member(data, "type");
-  if (type == nullptr || type->empty() || type->size() > 64) return unexpected("the key has no type");
+  if (type == nullptr || type->empty() || type->size() > 64) return no_transit_answer("the key has no type");
   key.type = printable(*type);
   key.derived = bool_member(data, "derived").value_or(false);
   VAULTFS_ASSIGN_OR_RETURN(key.latest_version, version_member(data, "latest_version", std::nullopt));
@@ -97,11 +98,11 @@ Result<TransitKey> parse_transit_key(std::string_view body) {
   VAULTFS_ASSIGN_OR_RETURN(key.min_decryption_version, version_member(data, "min_decryption_version", std::nullopt));
   VAULTFS_ASSIGN_OR_RETURN(key.min_encryption_version, version_member(data, "min_encryption_version", 0));
   const AnswerJson* const keys = member(data, "keys");
-  if (keys == nullptr || !keys->is_object()) return unexpected("the key has no versions");
+  if (keys == nullptr || !keys->is_object()) return no_transit_answer("the key has no versions");
   for (auto it = keys->begin(); it != keys->end(); ++it) {
     const auto version = transit_version(it.key());
     const auto created = creation_time(it.value());
-    if (!version || !created || *created < 0) return unexpected("a version of the key has no number or time");
+    if (!version || !created || *created < 0) return no_transit_answer("a version of the key has no number or time");
     key.created[*version] = *created;
   }
   VAULTFS_RETURN_IF_ERROR(check_versions(key));
@@ -111,10 +112,10 @@ Result<TransitKey> parse_transit_key(std::string_view body) {
 Result<std::vector<std::string>> parse_transit_key_names(std::string_view body) {
   VAULTFS_ASSIGN_OR_RETURN(const AnswerJson data, parse_data(body));
   const AnswerJson* const keys = member(data, "keys");
-  if (keys == nullptr || !keys->is_array() || keys->size() > kNamesLimit) return unexpected("it lists no keys");
+  if (keys == nullptr || !keys->is_array() || keys->size() > kNamesLimit) return no_transit_answer("it lists no keys");
   std::vector<std::string> names;
   for (const AnswerJson& name : *keys) {
-    if (!name.is_string()) return unexpected("a key's name is no text");
+    if (!name.is_string()) return no_transit_answer("a key's name is no text");
     const LockedText& text = name.get_ref<const LockedText&>();
     // A name with a slash at its end is a folder of names.
     if (!text.ends_with('/')) names.push_back(printable(text));
@@ -126,12 +127,12 @@ Result<std::vector<std::string>> parse_transit_key_names(std::string_view body) 
 Result<std::string> parse_transit_ciphertext(std::string_view body, std::int64_t version) {
   VAULTFS_ASSIGN_OR_RETURN(const AnswerJson data, parse_data(body));
   const LockedText* const ciphertext = text_member(data, "ciphertext");
-  if (ciphertext == nullptr) return unexpected("it has no ciphertext");
+  if (ciphertext == nullptr) return no_transit_answer("it has no ciphertext");
   const auto named = transit_ciphertext_version(*ciphertext);
   // Older servers do not repeat the version beside the ciphertext.
   const auto answered = integer_member(data, "key_version");
   if (named != version || answered.value_or(version) != version) {
-    return unexpected("it did not wrap with version " + std::to_string(version));
+    return no_transit_answer("it did not wrap with version " + std::to_string(version));
   }
   return plain(*ciphertext);
 }
@@ -139,21 +140,22 @@ Result<std::string> parse_transit_ciphertext(std::string_view body, std::int64_t
 Result<SecretBuffer> parse_transit_plaintext(std::string_view body) {
   VAULTFS_ASSIGN_OR_RETURN(const AnswerJson data, parse_data(body));
   const LockedText* const plaintext = text_member(data, "plaintext");
-  if (plaintext == nullptr) return unexpected("it has no plaintext");
+  if (plaintext == nullptr) return no_transit_answer("it has no plaintext");
   auto bytes = from_locked_base64(*plaintext, Base64::standard_padded);
-  if (!bytes.ok() && bytes.code() == ErrorCode::InvalidArgument) return unexpected("its plaintext is not base64");
+  if (!bytes.ok() && bytes.code() == ErrorCode::InvalidArgument)
+    return no_transit_answer("its plaintext is not base64");
   return bytes;
 }
 
 Result<TransitLogin> parse_transit_login(std::string_view body) {
   VAULTFS_ASSIGN_OR_RETURN(const AnswerJson answer, parse_answer(body));
   const AnswerJson* const auth = member(answer, "auth");
-  if (auth == nullptr || !auth->is_object()) return unexpected("the login gave no token");
+  if (auth == nullptr || !auth->is_object()) return no_transit_answer("the login gave no token");
   const LockedText* const token = text_member(*auth, "client_token");
   const auto lease = integer_member(*auth, "lease_duration");
   const auto is_header_text = [](char c) { return c > 0x20 && c < 0x7f; };
   if (token == nullptr || token->empty() || !std::ranges::all_of(*token, is_header_text) || !lease || *lease < 0) {
-    return unexpected("the login gave no token that can be used");
+    return no_transit_answer("the login gave no token that can be used");
   }
   TransitLogin login;
   VAULTFS_ASSIGN_OR_RETURN(login.token, SecretBuffer::copy_of(bytes_of(*token)));

@@ -4,19 +4,14 @@
 #include <array>
 #include <utility>
 
+#include "base/clock.h"
 #include "crypto/keyvault/http_options.h"
+#include "crypto/keyvault/http_status.h"
 #include "crypto/keyvault/json_answer.h"
 #include "crypto/keyvault/transit_answers.h"
 
 namespace vaultfs {
 namespace {
-
-constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
-constexpr int kBadRequest = 400;
-constexpr int kForbidden = 403;
-constexpr int kNotFound = 404;
-constexpr int kTooMany = 429;
-constexpr int kServerErrors = 500;
 
 // What the engine says, and what it means. The texts have stood in Vault since 0.x and in OpenBao; the first that is
 // part of an answer decides.
@@ -41,12 +36,12 @@ constexpr std::array<Meaning, 12> kMeanings{{
 }};
 
 std::optional<ErrorCode> meaning_of(const HttpAnswer& answer) {
-  if (answer.status != kBadRequest && answer.status != kServerErrors) return std::nullopt;
+  if (answer.status != kHttpBadRequest && answer.status != kHttpServerErrors) return std::nullopt;
   for (const std::string& text : parse_transit_errors(answer.body).value_or(std::vector<std::string>())) {
     for (const Meaning& meaning : kMeanings) {
       // RSA decryption that fails is an internal error (500) to the engine. Nothing else is: the same texts in a 500
       // are the server's own trouble, with its storage for example.
-      if (answer.status == kServerErrors && meaning.text != kRsaFailure) continue;
+      if (answer.status == kHttpServerErrors && meaning.text != kRsaFailure) continue;
       if (text.find(meaning.text) != std::string::npos) return meaning.code;
     }
   }
@@ -60,7 +55,7 @@ constexpr std::array<std::string_view, 7> kLoginRefusals{
     "validate secret", "unauthorized through", "unauthorized by cidr"};
 
 bool refuses_login(const HttpAnswer& answer) {
-  if (answer.status != kBadRequest) return false;
+  if (answer.status != kHttpBadRequest) return false;
   for (std::string text : parse_transit_errors(answer.body).value_or(std::vector<std::string>())) {
     std::ranges::transform(text, text.begin(),
                            [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 32) : c; });
@@ -175,7 +170,7 @@ Result<HttpAnswer> TransitConnection::send(HttpCall& call, HttpRequest request, 
     auto answer = call.send(request, plan, [](const HttpAnswer& got) { return meaning_of(got).has_value(); });
     if (!answer.ok()) return with_context(answer.error(), context);
     if (is_success(answer->status)) return answer;
-    if (answer->status != kForbidden || held->fresh) return with_context(refusal(call, request, *answer), context);
+    if (answer->status != kHttpForbidden || held->fresh) return with_context(refusal(call, request, *answer), context);
     // The login may have been revoked or may have expired before its time: once more with a new one.
     drop(held->token);
   }
@@ -187,13 +182,13 @@ Error TransitConnection::refusal(HttpCall& call, const HttpRequest& request, con
   if (const auto code = meaning_of(answer)) return {*code, "it answers" + said};
   const std::string status = "status " + std::to_string(answer.status) + said;
   // A refusal counts in the engine's own form only: a proxy in between decides nothing about keys.
-  if (answer.status == kForbidden && texts) {
+  if (answer.status == kHttpForbidden && texts) {
     return {ErrorCode::KeyVaultDenied, "it denies the request (" + status + "); check the policies of the token"};
   }
-  if (answer.status == kNotFound && texts && texts->empty()) {
+  if (answer.status == kHttpNotFound && texts && texts->empty()) {
     return {ErrorCode::KeyNotFound, "it has no such key (" + status + ")"};
   }
-  if (answer.status == kTooMany || answer.status >= kServerErrors) {
+  if (answer.status == kHttpTooManyRequests || answer.status >= kHttpServerErrors) {
     return {ErrorCode::KeyVaultUnavailable, "it is not ready (" + status + ")" + state_of_server(call)};
   }
   return {ErrorCode::KeyVaultUnavailable,

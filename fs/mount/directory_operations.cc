@@ -23,7 +23,7 @@ struct Listing {
   std::uint64_t handle = 0;  // keeps a directory that is removed meanwhile
 };
 
-mode_t type_bits(InodeType type) {
+mode_t entry_type(InodeType type) {
   Attributes attributes;
   attributes.type = type;
   return stat_of(attributes, 0).st_mode & S_IFMT;
@@ -54,7 +54,7 @@ Result<std::vector<ListedEntry>> list_number(MountContext& context, fuse_ino_t n
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> listed, tree.list(route.inode));
   entries.reserve(listed.size() + 2);
   for (const DirectoryEntry& entry : listed) {
-    entries.push_back({entry.name, child_number(route, entry.number), type_bits(entry.type)});
+    entries.push_back({entry.name, child_number(route, entry.number), entry_type(entry.type)});
   }
   return entries;
 }

@@ -14,12 +14,12 @@ using testing_crypto::counting;
 using testing_crypto::hex;
 using testing_crypto::secret;
 
-constexpr std::string_view kLabel = "vaultfs test";
-constexpr std::string_view kPassphrase = "correct horse battery staple";
+constexpr std::string_view kPassphraseLabel = "vaultfs test";
+constexpr std::string_view kWords = "correct horse battery staple";
 constexpr Argon2Cost kCheap{.memory_kib = 64, .passes = 1};
 
 // Made by Python's `cryptography` package (OpenSSL's Argon2id, HKDF, AESGCM): 8 MiB, 3 passes.
-constexpr const char* kBox =
+constexpr const char* kPassphraseBox =
     "0020000003000000404142434445464748494a4b4c4d4e4f808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9fe1"
     "b3"
     "f3ac735487eeea3105f4af2a04dc5196b360bc89adfd269b3a126d62e5a4861198d75829297e209f1a1b7cf11bdb85f42fd2111b1898256583"
@@ -37,7 +37,7 @@ TEST(Argon2id, LibsodiumsPublishedVector) {
 }
 
 TEST(Argon2id, AgreesWithOpenssls) {
-  auto key = stretch_passphrase(secret(kPassphrase), counting(16, 0x40), {.memory_kib = 8192, .passes = 3});
+  auto key = stretch_passphrase(secret(kWords), counting(16, 0x40), {.memory_kib = 8192, .passes = 3});
   ASSERT_TRUE(key.ok());
   EXPECT_EQ(to_hex(key->view()), "9dcd177e2d524c87b2a1d4dc9d6b35eeecbb472efbd2e5f4fdc87e99e77c100f");
 }
@@ -45,48 +45,50 @@ TEST(Argon2id, AgreesWithOpenssls) {
 TEST(Argon2id, RefusesCostsOutOfTheLimits) {
   for (const Argon2Cost cost : {Argon2Cost{7, 1}, Argon2Cost{0, 1}, Argon2Cost{4U * 1024 * 1024 + 1, 1},
                                 Argon2Cost{64, 0}, Argon2Cost{64, 65}, Argon2Cost{0xffffffff, 0xffffffff}}) {
-    EXPECT_EQ(stretch_passphrase(secret(kPassphrase), counting(16), cost).code(), ErrorCode::InvalidArgument);
-    EXPECT_EQ(seal_with_passphrase(secret(kPassphrase), kLabel, {}, counting(3), cost).code(),
+    EXPECT_EQ(stretch_passphrase(secret(kWords), counting(16), cost).code(), ErrorCode::InvalidArgument);
+    EXPECT_EQ(seal_with_passphrase(secret(kWords), kPassphraseLabel, {}, counting(3), cost).code(),
               ErrorCode::InvalidArgument);
   }
-  EXPECT_EQ(stretch_passphrase(secret(kPassphrase), counting(15), kCheap).code(), ErrorCode::InvalidArgument);
+  EXPECT_EQ(stretch_passphrase(secret(kWords), counting(15), kCheap).code(), ErrorCode::InvalidArgument);
 }
 
 TEST(PassphraseBox, OpensAnIndependentlyMadeBox) {
-  auto opened = open_with_passphrase(secret(kPassphrase), kLabel, bytes_of("aad"), hex(kBox));
+  auto opened = open_with_passphrase(secret(kWords), kPassphraseLabel, bytes_of("aad"), hex(kPassphraseBox));
   ASSERT_TRUE(opened.ok());
   EXPECT_EQ(text_of(opened->view()), "a small secret");
 }
 
 TEST(PassphraseBox, RoundTripStoresTheCost) {
-  auto box = seal_with_passphrase(secret(kPassphrase), kLabel, bytes_of("aad"), counting(32), kCheap);
+  auto box = seal_with_passphrase(secret(kWords), kPassphraseLabel, bytes_of("aad"), counting(32), kCheap);
   ASSERT_TRUE(box.ok());
   EXPECT_EQ(to_hex(ByteView(*box).first(8)), "4000000001000000");
-  auto opened = open_with_passphrase(secret(kPassphrase), kLabel, bytes_of("aad"), *box);
+  auto opened = open_with_passphrase(secret(kWords), kPassphraseLabel, bytes_of("aad"), *box);
   ASSERT_TRUE(opened.ok());
   EXPECT_TRUE(bytes_equal(opened->view(), counting(32)));
 }
 
 TEST(PassphraseBox, WrongPassphraseIsNamed) {
-  auto box = seal_with_passphrase(secret(kPassphrase), kLabel, bytes_of("aad"), counting(32), kCheap);
+  auto box = seal_with_passphrase(secret(kWords), kPassphraseLabel, bytes_of("aad"), counting(32), kCheap);
   ASSERT_TRUE(box.ok());
-  EXPECT_EQ(open_with_passphrase(secret("correct horse battery stapl"), kLabel, bytes_of("aad"), *box).code(),
+  EXPECT_EQ(open_with_passphrase(secret("correct horse battery stapl"), kPassphraseLabel, bytes_of("aad"), *box).code(),
             ErrorCode::WrongPassphrase);
-  EXPECT_EQ(open_with_passphrase(secret(""), kLabel, bytes_of("aad"), *box).code(), ErrorCode::PassphraseRequired);
-  EXPECT_EQ(open_with_passphrase(secret(kPassphrase), kLabel, bytes_of("other"), *box).code(),
+  EXPECT_EQ(open_with_passphrase(secret(""), kPassphraseLabel, bytes_of("aad"), *box).code(),
+            ErrorCode::PassphraseRequired);
+  EXPECT_EQ(open_with_passphrase(secret(kWords), kPassphraseLabel, bytes_of("other"), *box).code(),
             ErrorCode::AuthenticationFailed);
-  EXPECT_EQ(seal_with_passphrase(secret(""), kLabel, {}, counting(3), kCheap).code(), ErrorCode::PassphraseRequired);
+  EXPECT_EQ(seal_with_passphrase(secret(""), kPassphraseLabel, {}, counting(3), kCheap).code(),
+            ErrorCode::PassphraseRequired);
 }
 
 TEST(PassphraseBox, EveryFlippedBitIsRefusedByName) {
-  auto box = seal_with_passphrase(secret(kPassphrase), kLabel, bytes_of("aad"), counting(5), kCheap);
+  auto box = seal_with_passphrase(secret(kWords), kPassphraseLabel, bytes_of("aad"), counting(5), kCheap);
   ASSERT_TRUE(box.ok());
-  const SecretBuffer passphrase = secret(kPassphrase);
+  const SecretBuffer passphrase = secret(kWords);
   for (std::size_t bit = 0; bit < box->size() * 8; ++bit) {
     // Costs of more than 32 MiB are legal: trying them here would only take time.
     if (bit >= 15 && bit <= 22) continue;
     (*box)[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
-    const auto opened = open_with_passphrase(passphrase, kLabel, bytes_of("aad"), *box);
+    const auto opened = open_with_passphrase(passphrase, kPassphraseLabel, bytes_of("aad"), *box);
     ASSERT_FALSE(opened.ok()) << bit;
     // A cost beyond the limits (or of nothing) is damage; salt, cost or commitment changed look like another
     // passphrase.
@@ -98,10 +100,10 @@ TEST(PassphraseBox, EveryFlippedBitIsRefusedByName) {
 }
 
 TEST(PassphraseBox, EveryTruncationIsRefused) {
-  auto box = seal_with_passphrase(secret(kPassphrase), kLabel, {}, counting(5), kCheap);
+  auto box = seal_with_passphrase(secret(kWords), kPassphraseLabel, {}, counting(5), kCheap);
   ASSERT_TRUE(box.ok());
   for (std::size_t size = 0; size < box->size(); ++size) {
-    ASSERT_EQ(open_with_passphrase(secret(kPassphrase), kLabel, {}, ByteView(*box).first(size)).code(),
+    ASSERT_EQ(open_with_passphrase(secret(kWords), kPassphraseLabel, {}, ByteView(*box).first(size)).code(),
               ErrorCode::AuthenticationFailed)
         << size;
   }

@@ -20,7 +20,7 @@ using testing_crypto::counting;
 using testing_crypto::hex;
 using testing_crypto::secret;
 
-constexpr std::string_view kPassphrase = "correct-horse";
+constexpr std::string_view kPemPassphrase = "correct-horse";
 
 std::string read_text(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -94,7 +94,7 @@ TEST(RsaKey, WeEncryptAndOpensslDecrypts) {
 
 TEST(RsaKey, OpensslReadsOurEncryptedPem) {
   const Workbench bench;
-  auto pem = fixed_key().encrypted_pem(secret(kPassphrase));
+  auto pem = fixed_key().encrypted_pem(secret(kPemPassphrase));
   ASSERT_TRUE(pem.ok());
   EXPECT_TRUE(pem->starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----\n"));
   bench.write("ours.pem", bytes_of(*pem));
@@ -185,7 +185,7 @@ TEST(RsaKey, GeneratesAndRoundTripsThroughEveryForm) {
   auto sealed = (*key)->encrypt(counting(65));
   auto der = (*key)->private_der();
   auto spki = (*key)->public_der();
-  auto pem = (*key)->encrypted_pem(secret(kPassphrase));
+  auto pem = (*key)->encrypted_pem(secret(kPemPassphrase));
   ASSERT_TRUE(sealed.ok() && der.ok() && spki.ok() && pem.ok());
 
   auto from_der = RsaKey::from_private_der(der->view());
@@ -194,7 +194,7 @@ TEST(RsaKey, GeneratesAndRoundTripsThroughEveryForm) {
   ASSERT_TRUE(opened.ok());
   EXPECT_TRUE(bytes_equal(opened->view(), counting(65)));
 
-  const SecretBuffer words = secret(kPassphrase);
+  const SecretBuffer words = secret(kPemPassphrase);
   auto from_pem = RsaKey::from_pem(bytes_of(*pem), &words);
   ASSERT_TRUE(from_pem.ok());
   auto same_der = (*from_pem)->private_der();
@@ -257,7 +257,7 @@ TEST(RsaPem, ReadsWhatOpensslEncrypts) {
 TEST(RsaPem, ScryptWithoutLockedMemoryIsNamed) {
   if (testing_crypto::kSanitized) GTEST_SKIP() << "the sanitizers make mlock do nothing";
   const std::string pem = key_file("rsa2048-scrypt.pem");
-  const SecretBuffer words = secret(kPassphrase);
+  const SecretBuffer words = secret(kPemPassphrase);
   const pid_t child = ::fork();
   if (child == 0) {
     constexpr rlim_t kUsualLimit = rlim_t{8} << 20U;
@@ -288,7 +288,7 @@ TEST(RsaPem, RefusesWeakCostlyAndOldForms) {
 }
 
 TEST(RsaPem, TruncatedAndDamagedTextNeverCrashes) {
-  const SecretBuffer words = secret(kPassphrase);
+  const SecretBuffer words = secret(kPemPassphrase);
   for (const char* name : {"rsa2048.pem", "rsa2048-pbes2.pem"}) {
     const std::string pem = key_file(name);
     for (std::size_t size = 0; size + 1 < pem.size(); size += 7) {

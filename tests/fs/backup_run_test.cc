@@ -11,11 +11,10 @@
 #include "fs/disk_import.h"
 #include "fs/point_tree.h"
 #include "tests/fs/session_fixture.h"
+#include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
-
-constexpr std::uint64_t kMiB = 1U << 20;
 
 class BackupRunTest : public SessionTest {
  protected:

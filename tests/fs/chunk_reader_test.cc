@@ -6,11 +6,11 @@
 #include <set>
 
 #include "tests/store/store_fixture.h"
+#include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
 
-constexpr std::uint32_t kMiB = 1024 * 1024;
 constexpr std::uint32_t kPage = kPatchPageBytes;
 
 class ChunkReaderTest : public testing::Test {

@@ -13,6 +13,7 @@
 #include "store/journal.h"
 #include "store/segment_store.h"
 #include "store/stream.h"
+#include "tests/support/assert_ok.h"
 #include "tests/support/sim_env.h"
 #include "tests/support/test_epoch_keys.h"
 #include "vaultmeta/vault.h"
@@ -241,13 +242,6 @@ class TreeUnderTest {
 [[nodiscard]] inline std::string message_of(const Status& status) {
   return status.ok() ? "ok" : std::string(error_name(status.code())) + ": " + status.error().message;
 }
-
-#define VAULTFS_ASSERT_OK(expression)                                                                           \
-  do {                                                                                                          \
-    const auto vaultfs_result = (expression);                                                                   \
-    ASSERT_TRUE(vaultfs_result.ok()) << #expression << ": "                                                     \
-                                     << (vaultfs_result.ok() ? std::string() : vaultfs_result.error().message); \
-  } while (false)
 
 // Bytes that compress badly and differ by seed.
 [[nodiscard]] inline Bytes noise(std::size_t size, std::uint64_t seed) {

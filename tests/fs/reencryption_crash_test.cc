@@ -4,12 +4,11 @@
 #include <tuple>
 
 #include "fs/session.h"
+#include "tests/support/units.h"
 #include "tests/vaultmeta/vault_world.h"
 
 namespace vaultfs {
 namespace {
-
-constexpr std::uint64_t kKiB = 1024;
 
 Bytes noise(std::uint64_t seed, std::size_t size) {
   std::mt19937_64 random(seed);

@@ -8,11 +8,11 @@
 #include "fs/compactor.h"
 #include "store/segment_format.h"
 #include "tests/fs/session_fixture.h"
+#include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
 
-constexpr std::uint64_t kMiB = 1U << 20;
 constexpr std::int64_t kDaySeconds = 24 * 3600;
 
 class ReencryptionTest : public SessionTest {

@@ -8,11 +8,10 @@
 #include <cstdio>
 
 #include "tests/fs/session_fixture.h"
+#include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
-
-constexpr std::uint64_t kMiB = 1U << 20;
 
 std::uint64_t allocated(const std::filesystem::path& path) {
   struct stat st {};

@@ -12,6 +12,7 @@
 
 #include "crypto/keyvault/local_key_vaults.h"
 #include "fs/session.h"
+#include "tests/support/assert_ok.h"
 #include "tests/support/scratch_directory.h"
 #include "tests/support/sim_env.h"
 #include "vaultmeta/machine_resolver.h"
@@ -118,12 +119,6 @@ class SessionTest : public testing::Test {
   std::unique_ptr<MachineResolver> resolver_;
   std::string first_version_;
 };
-
-#define ASSERT_OK(expression)                                                                                        \
-  do {                                                                                                               \
-    const auto& vaultfs_result = (expression);                                                                       \
-    ASSERT_TRUE(vaultfs_result.ok()) << error_name(vaultfs_result.code()) << ": " << vaultfs_result.error().message; \
-  } while (false)
 
 // Bytes that no compressor shrinks and no other seed repeats.
 inline Bytes random_bytes(std::uint64_t seed, std::size_t size) {

@@ -9,11 +9,10 @@
 #include "fs/restore.h"
 #include "store/container.h"
 #include "tests/fs/session_fixture.h"
+#include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
-
-constexpr std::uint64_t kMiB = 1U << 20;
 
 class OpenedSessionTest : public SessionTest {
  protected:

@@ -8,11 +8,10 @@
 
 #include "tests/fs/fake_vault.h"
 #include "tests/support/scratch_directory.h"
+#include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
-
-constexpr std::uint64_t kMiB = 1U << 20;
 
 // Compacts as fs/compactor.cc does, with everything a candidate. Bytes removed.
 Result<std::uint64_t> compact(FakeVault& vault, WorkingTree& tree) {
@@ -43,8 +42,8 @@ TEST(TreeCompactionTest, WritersReadersAndCopiesGoOn) {
   options.frame_cache_bytes = 1 * kMiB;
   TreeUnderTest tree(posix_env(), options);
   tree.path = directory.path() / "vault";
-  VAULTFS_ASSERT_OK(FakeVault::create(posix_env(), tree.path));
-  VAULTFS_ASSERT_OK(tree.open());
+  ASSERT_OK(FakeVault::create(posix_env(), tree.path));
+  ASSERT_OK(tree.open());
   const InodeNumber item = tree->make_directory(kRootInode, "vm", 0755, {})->number;
   std::atomic<bool> stop{false};
   std::atomic<int> writers{3};
@@ -109,7 +108,7 @@ TEST(TreeCompactionTest, WritersReadersAndCopiesGoOn) {
   EXPECT_TRUE(tree.observer.failures().empty());
 
   // What is left is what the files hold, and it is all there after an opening.
-  VAULTFS_ASSERT_OK(tree->sync_all());
+  ASSERT_OK(tree->sync_all());
   ASSERT_TRUE(compact(tree.vault(), *tree).ok());
   EXPECT_LT(tree.vault().segments().stored_bytes(), 3 * 12 * kMiB + 8 * kMiB);
   std::vector<Bytes> before(3, Bytes(12 * kMiB));
@@ -117,7 +116,7 @@ TEST(TreeCompactionTest, WritersReadersAndCopiesGoOn) {
     const InodeNumber file = tree->lookup(item, "file-" + std::to_string(i + 1))->number;
     ASSERT_TRUE(tree->read(file, 0, before[i]).ok());
   }
-  VAULTFS_ASSERT_OK(tree.open());
+  ASSERT_OK(tree.open());
   for (std::uint64_t i = 0; i < 3; ++i) {
     const InodeNumber file = tree->lookup(item, "file-" + std::to_string(i + 1))->number;
     Bytes after(12 * kMiB);
@@ -128,16 +127,16 @@ TEST(TreeCompactionTest, WritersReadersAndCopiesGoOn) {
 
 TEST(TreeCompactionTest, AnOpenFileWithoutANameStaysReadable) {
   SimEnv env;
-  VAULTFS_ASSERT_OK(FakeVault::create(env));
+  ASSERT_OK(FakeVault::create(env));
   TreeUnderTest tree(env);
-  VAULTFS_ASSERT_OK(tree.open());
+  ASSERT_OK(tree.open());
   const InodeNumber item = tree->make_directory(kRootInode, "vm", 0755, {})->number;
   const InodeNumber file = tree->make_node(item, "file", InodeType::file, 0644, 0, {})->number;
   const Bytes content = pattern(1, 3 * kMiB);
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, content));
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->write(file, 0, 0, content));
+  ASSERT_OK(tree->fsync(file, 0));
   const std::uint64_t handle = *tree->open(file, false);
-  VAULTFS_ASSERT_OK(tree->unlink(item, "file"));
+  ASSERT_OK(tree->unlink(item, "file"));
   ASSERT_TRUE(compact(tree.vault(), *tree).ok());
   Bytes got(content.size());
   ASSERT_TRUE(tree->read(file, 0, got).ok());
@@ -153,30 +152,30 @@ TEST(TreeCompactionTest, ACrashAtAnyStepBringsBackTheTree) {
   constexpr std::uint64_t kSize = 10 * kMiB;
   for (std::uint64_t step = 0;; ++step) {
     SimEnv env(step + 1);
-    VAULTFS_ASSERT_OK(FakeVault::create(env));
+    ASSERT_OK(FakeVault::create(env));
     TreeUnderTest tree(env);
-    VAULTFS_ASSERT_OK(tree.open());
+    ASSERT_OK(tree.open());
     const InodeNumber item = tree->make_directory(kRootInode, "vm", 0755, {})->number;
     const InodeNumber file = tree->make_node(item, "file", InodeType::file, 0644, 0, {})->number;
     Bytes model = pattern(1, kSize);
-    VAULTFS_ASSERT_OK(tree->write(file, 0, 0, model));
-    VAULTFS_ASSERT_OK(tree->checkpoint());
+    ASSERT_OK(tree->write(file, 0, 0, model));
+    ASSERT_OK(tree->checkpoint());
     const auto overwrite = [&](std::uint64_t seed, std::uint64_t offset, std::size_t size) {
       const Bytes bytes = pattern(seed, size);
-      VAULTFS_ASSERT_OK(tree->write(file, 0, offset, bytes));
+      ASSERT_OK(tree->write(file, 0, offset, bytes));
       std::copy(bytes.begin(), bytes.end(), model.begin() + static_cast<std::ptrdiff_t>(offset));
     };
     overwrite(2, 0, 3 * kMiB);
     overwrite(3, 4 * kMiB + 8192, 4096);
-    VAULTFS_ASSERT_OK(tree->checkpoint());
+    ASSERT_OK(tree->checkpoint());
     overwrite(4, 6 * kMiB + 100, 5000);
-    VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+    ASSERT_OK(tree->fsync(file, 0));
     env.fail_after(step);
     const bool done = compact(tree.vault(), *tree).ok();
     const bool reached = env.failure_reached();
     tree.drop();
     env.crash(step);
-    VAULTFS_ASSERT_OK(tree.open());
+    ASSERT_OK(tree.open());
     Bytes got(kSize);
     const auto read = tree->read(tree->lookup(tree->lookup(kRootInode, "vm")->number, "file")->number, 0, got);
     ASSERT_TRUE(read.ok()) << "step " << step << ": " << error_name(read.code()) << ": " << read.error().message;

@@ -7,11 +7,11 @@
 
 #include "tests/fs/fake_vault.h"
 #include "tests/support/scratch_directory.h"
+#include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
 
-constexpr std::uint64_t kMiB = 1U << 20;
 constexpr std::size_t kBlock = 4096;
 
 // A block that says where it belongs and which version it is, in every word.
@@ -37,8 +37,8 @@ class TreeConcurrencyTest : public testing::Test {
  protected:
   void SetUp() override {
     tree.path = directory.path() / "vault";
-    VAULTFS_ASSERT_OK(FakeVault::create(posix_env(), tree.path));
-    VAULTFS_ASSERT_OK(tree.open());
+    ASSERT_OK(FakeVault::create(posix_env(), tree.path));
+    ASSERT_OK(tree.open());
     item = tree->make_directory(kRootInode, "vm", 0755, {})->number;
     first = tree->make_node(item, "first", InodeType::file, 0644, 0, {})->number;
     second = tree->make_node(item, "second", InodeType::file, 0644, 0, {})->number;
@@ -111,7 +111,7 @@ TEST_F(TreeConcurrencyTest, SnapshotsAreOneMoment) {
   syncer.join();
   reader.join();
   EXPECT_TRUE(sane.load());
-  VAULTFS_ASSERT_OK(tree.close());
+  ASSERT_OK(tree.close());
 }
 
 TEST_F(TreeConcurrencyTest, WritersTruncatersAndNamesDoNotDisturbEachOther) {
@@ -167,8 +167,8 @@ TEST_F(TreeConcurrencyTest, WritersTruncatersAndNamesDoNotDisturbEachOther) {
   EXPECT_EQ(failures.load(), 0U);
   const auto before = read_all(*tree, first);
   ASSERT_TRUE(before.ok());
-  VAULTFS_ASSERT_OK(tree.close());
-  VAULTFS_ASSERT_OK(tree.open());
+  ASSERT_OK(tree.close());
+  ASSERT_OK(tree.open());
   const auto after = read_all(*tree, first);
   ASSERT_TRUE(after.ok());
   EXPECT_EQ(*before, *after);

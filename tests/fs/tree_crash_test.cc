@@ -4,11 +4,10 @@
 #include <map>
 
 #include "tests/fs/fake_vault.h"
+#include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
-
-constexpr std::uint64_t kMiB = 1U << 20;
 
 // What each file was since it was last known to be durable, oldest first: a crash may leave any mixture of these.
 struct History {
@@ -178,7 +177,7 @@ INSTANTIATE_TEST_SUITE_P(Modes, TreeCrashTest,
 void crash_at_every_step(CrashMode mode, Status (Scenario::*scenario_of)()) {
   for (std::uint64_t n = 0;; ++n) {
     SimEnv env(n + 1);
-    VAULTFS_ASSERT_OK(FakeVault::create(env));
+    ASSERT_OK(FakeVault::create(env));
     TreeUnderTest tree(env);
     Scenario scenario(tree);
     env.fail_after(n);

@@ -6,17 +6,16 @@
 
 #include "fs/space_guard.h"
 #include "tests/fs/fake_vault.h"
+#include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
 
-constexpr std::uint64_t kMiB = 1U << 20;
-
 class TreeFailureTest : public testing::Test {
  protected:
   void SetUp() override {
-    VAULTFS_ASSERT_OK(FakeVault::create(env));
-    VAULTFS_ASSERT_OK(tree.open());
+    ASSERT_OK(FakeVault::create(env));
+    ASSERT_OK(tree.open());
     item = tree->make_directory(kRootInode, "vm", 0755, {})->number;
     file = tree->make_node(item, "disk.img", InodeType::file, 0644, 0, {})->number;
   }
@@ -38,11 +37,11 @@ TEST_F(TreeFailureTest, ALateErrorIsToldOncePerHandleAndTheDataIsKept) {
   const auto one = tree->open(file, true);
   const auto two = tree->open(file, true);
   // The segment exists, so that the failing write is the chunk's.
-  VAULTFS_ASSERT_OK(tree->write(file, *one, 0, noise(kMiB, 1)));
-  VAULTFS_ASSERT_OK(tree->fsync(file, *one));
+  ASSERT_OK(tree->write(file, *one, 0, noise(kMiB, 1)));
+  ASSERT_OK(tree->fsync(file, *one));
   env.fail_next_write(1);
   const Bytes data = noise(kMiB, 2);
-  VAULTFS_ASSERT_OK(tree->write(file, *one, kMiB, data));
+  ASSERT_OK(tree->write(file, *one, kMiB, data));
   wait_until_sealed();
   ASSERT_EQ(tree.observer.failures().size(), 1U);
   EXPECT_EQ(tree.observer.failures()[0].first, "vm");
@@ -54,10 +53,10 @@ TEST_F(TreeFailureTest, ALateErrorIsToldOncePerHandleAndTheDataIsKept) {
   EXPECT_EQ(tree->snapshot("vm").code(), ErrorCode::IoError);
   EXPECT_TRUE(tree->snapshot("vm").ok());
   // The bytes never left memory and reach the disk now.
-  VAULTFS_ASSERT_OK(tree->fsync(file, *one));
+  ASSERT_OK(tree->fsync(file, *one));
   tree.drop();
   env.crash(1, CrashMode::drop_all_unsynced);
-  VAULTFS_ASSERT_OK(tree.open());
+  ASSERT_OK(tree.open());
   Bytes out(kMiB);
   ASSERT_TRUE(tree->read(file, kMiB, out).ok());
   EXPECT_EQ(out, data);
@@ -65,7 +64,7 @@ TEST_F(TreeFailureTest, ALateErrorIsToldOncePerHandleAndTheDataIsKept) {
 
 TEST_F(TreeFailureTest, AFailedSyncFailsFsyncAndEverythingAfter) {
   const auto handle = tree->open(file, true);
-  VAULTFS_ASSERT_OK(tree->write(file, *handle, 0, noise(100, 1)));
+  ASSERT_OK(tree->write(file, *handle, 0, noise(100, 1)));
   env.fail_next_sync(1);
   EXPECT_FALSE(tree->fsync(file, *handle).ok());
   EXPECT_FALSE(tree->write(file, *handle, 0, noise(100, 1)).ok());
@@ -73,16 +72,16 @@ TEST_F(TreeFailureTest, AFailedSyncFailsFsyncAndEverythingAfter) {
 }
 
 TEST_F(TreeFailureTest, AFullDiskIsToldBeforeTheAcknowledgement) {
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, noise(2 * kMiB, 1)));
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->write(file, 0, 0, noise(2 * kMiB, 1)));
+  ASSERT_OK(tree->fsync(file, 0));
   env.set_free_bytes(kSpaceReserveBytes);
   env.sim_clock().advance_seconds(1);
   EXPECT_EQ(tree->write(file, 0, 0, noise(kMiB, 2)).code(), ErrorCode::NoSpace);
   // The reserve lets what frees space go on.
-  VAULTFS_ASSERT_OK(tree->truncate(file, kMiB));
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
-  VAULTFS_ASSERT_OK(tree->unlink(item, "disk.img"));
-  VAULTFS_ASSERT_OK(tree->sync_all());
+  ASSERT_OK(tree->truncate(file, kMiB));
+  ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->unlink(item, "disk.img"));
+  ASSERT_OK(tree->sync_all());
   env.set_unlimited_space();
   env.sim_clock().advance_seconds(1);
   const auto next = tree->make_node(item, "next", InodeType::file, 0600, 0, {});
@@ -93,18 +92,18 @@ TEST_F(TreeFailureTest, AFullDiskIsToldBeforeTheAcknowledgement) {
 TEST_F(TreeFailureTest, AJournalWithoutRoomIsToldByFsyncAndHealsWithoutARemount) {
   const auto handle = tree->open(file, true);
   const Bytes small = noise(3000, 7);
-  VAULTFS_ASSERT_OK(tree->write(file, *handle, 0, small));
+  ASSERT_OK(tree->write(file, *handle, 0, small));
   env.set_free_bytes(0);
   EXPECT_EQ(tree->fsync(file, *handle).code(), ErrorCode::NoSpace);
   EXPECT_EQ(tree->fsync(file, *handle).code(), ErrorCode::NoSpace);
   EXPECT_TRUE(tree.observer.failures().empty()) << "nothing is lost yet";
   env.set_unlimited_space();
   env.sim_clock().advance_seconds(1);
-  VAULTFS_ASSERT_OK(tree->write(file, *handle, 4096, small));
-  VAULTFS_ASSERT_OK(tree->fsync(file, *handle));
+  ASSERT_OK(tree->write(file, *handle, 4096, small));
+  ASSERT_OK(tree->fsync(file, *handle));
   tree.drop();
   env.crash(1, CrashMode::drop_all_unsynced);
-  VAULTFS_ASSERT_OK(tree.open());
+  ASSERT_OK(tree.open());
   for (const std::uint64_t offset : {0, 4096}) {
     Bytes out(small.size());
     ASSERT_TRUE(tree->read(file, offset, out).ok());
@@ -120,9 +119,9 @@ TEST_F(TreeFailureTest, TheWriteBufferStaysWithinItsBound) {
   });
   // Scattered over many chunks, so that nothing fills up by itself; then large writes.
   for (std::uint64_t i = 0; i < 1500; ++i) {
-    VAULTFS_ASSERT_OK(tree->write(file, 0, (i * 7919 % 64) * kMiB + (i * 31 % 250) * 4096, noise(4096, i)));
+    ASSERT_OK(tree->write(file, 0, (i * 7919 % 64) * kMiB + (i * 31 % 250) * 4096, noise(4096, i)));
   }
-  for (std::uint64_t i = 0; i < 40; ++i) VAULTFS_ASSERT_OK(tree->write(file, 0, i * kMiB + 77, noise(kMiB, i)));
+  for (std::uint64_t i = 0; i < 40; ++i) ASSERT_OK(tree->write(file, 0, i * kMiB + 77, noise(kMiB, i)));
   stop = true;
   watcher.join();
   EXPECT_LE(most, options().write_buffer_bytes + kMiB);
@@ -139,11 +138,11 @@ TEST_F(TreeFailureTest, RoomIsMadeByNoMoreSlotsThanNeeded) {
   // 63 slots with 31 pages each, and a bit more than fits: a few must go, and all others stay for more small writes.
   for (std::uint64_t page = 0; page < 31; ++page) {
     for (std::uint64_t chunk = 0; chunk < 63; ++chunk) {
-      VAULTFS_ASSERT_OK(tree->write(file, 0, chunk * kMiB + page * 4096, noise(4096, chunk * 100 + page)));
+      ASSERT_OK(tree->write(file, 0, chunk * kMiB + page * 4096, noise(4096, chunk * 100 + page)));
     }
   }
   for (std::uint64_t page = 0; page < 40; ++page) {
-    VAULTFS_ASSERT_OK(tree->write(file, 0, 62 * kMiB + (40 + page) * 4096, noise(4096, page)));
+    ASSERT_OK(tree->write(file, 0, 62 * kMiB + (40 + page) * 4096, noise(4096, page)));
   }
   for (int i = 0; i < 300 && tree.vault().segments().chunk_count() == 0; ++i) ::usleep(1000);
   EXPECT_GE(tree.vault().segments().chunk_count(), 1U);
@@ -152,7 +151,7 @@ TEST_F(TreeFailureTest, RoomIsMadeByNoMoreSlotsThanNeeded) {
 }
 
 TEST_F(TreeFailureTest, AFailingDiskEndsTheWaitForRoom) {
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->fsync(file, 0));
   env.fail_after(0);
   Status status = ok_status();
   for (std::uint64_t i = 0; i < 200 && status.ok(); ++i) status = tree->write(file, 0, i * kMiB, noise(kMiB, i));

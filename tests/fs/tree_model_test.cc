@@ -5,11 +5,10 @@
 #include <random>
 
 #include "tests/fs/fake_vault.h"
+#include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
-
-constexpr std::uint64_t kMiB = 1U << 20;
 
 // The content of a file as a snapshot has it.
 Result<Bytes> read_record(SegmentStore& store, const InodeRecord& record) {
@@ -52,10 +51,10 @@ class Model {
   }
 
   void run(int steps) {
-    VAULTFS_ASSERT_OK(FakeVault::create(env_));
-    VAULTFS_ASSERT_OK(tree_.open());
+    ASSERT_OK(FakeVault::create(env_));
+    ASSERT_OK(tree_.open());
     const auto made = tree_->make_directory(kRootInode, "vm", 0755, {});
-    VAULTFS_ASSERT_OK(made);
+    ASSERT_OK(made);
     item_ = made->number;
     for (int i = 0; i < steps; ++i) {
       step();
@@ -116,13 +115,13 @@ class Model {
     if (choice < 80) return read(name);
     if (choice < 88) {
       what_ = "fsync " + name;
-      VAULTFS_ASSERT_OK(tree_->fsync(number(name), 0));
+      ASSERT_OK(tree_->fsync(number(name), 0));
       return;
     }
     if (choice < 91) return snapshot();
     if (choice < 94) {
       what_ = "checkpoint";
-      VAULTFS_ASSERT_OK(tree_->checkpoint());
+      ASSERT_OK(tree_->checkpoint());
       return;
     }
     if (choice < 98) return crash();
@@ -139,10 +138,10 @@ class Model {
     what_ = "write " + name + " at " + std::to_string(offset) + " + " + std::to_string(data.size());
     if (append) {
       const auto at = tree_->append(inode, 0, data);
-      VAULTFS_ASSERT_OK(at);
+      ASSERT_OK(at);
       ASSERT_EQ(*at, offset);
     } else {
-      VAULTFS_ASSERT_OK(tree_->write(inode, 0, offset, data));
+      ASSERT_OK(tree_->write(inode, 0, offset, data));
     }
     if (model.size() < offset + data.size()) model.resize(offset + data.size());
     std::copy(data.begin(), data.end(), model.begin() + static_cast<std::ptrdiff_t>(offset));
@@ -151,7 +150,7 @@ class Model {
   void truncate(const std::string& name) {
     const std::uint64_t size = below(4) == 0 ? 0 : any_offset();
     what_ = "truncate " + name + " to " + std::to_string(size);
-    VAULTFS_ASSERT_OK(tree_->truncate(number(name), size));
+    ASSERT_OK(tree_->truncate(number(name), size));
     files_[name].resize(size);
   }
 
@@ -163,7 +162,7 @@ class Model {
     const std::uint64_t length = any_length();
     const bool extend = below(2) == 0;
     what_ = "zero " + name + " at " + std::to_string(offset) + " + " + std::to_string(length);
-    VAULTFS_ASSERT_OK(tree_->fallocate(inode, extend ? Mode::zero_range : Mode::punch_hole, offset, length));
+    ASSERT_OK(tree_->fallocate(inode, extend ? Mode::zero_range : Mode::punch_hole, offset, length));
     if (extend && model.size() < offset + length) model.resize(offset + length);
     for (std::uint64_t at = offset; at < std::min<std::uint64_t>(offset + length, model.size()); ++at) model[at] = {};
   }
@@ -172,7 +171,7 @@ class Model {
     const std::string to = any_name();
     what_ = "rename " + name + " to " + to;
     static_cast<void>(number(name));
-    VAULTFS_ASSERT_OK(tree_->rename(item_, name, item_, to, WorkingTree::RenameMode::replace));
+    ASSERT_OK(tree_->rename(item_, name, item_, to, WorkingTree::RenameMode::replace));
     if (to == name) return;
     files_[to] = std::move(files_[name]);
     files_.erase(name);
@@ -181,7 +180,7 @@ class Model {
   void unlink(const std::string& name) {
     what_ = "unlink " + name;
     static_cast<void>(number(name));
-    VAULTFS_ASSERT_OK(tree_->unlink(item_, name));
+    ASSERT_OK(tree_->unlink(item_, name));
     files_.erase(name);
   }
 
@@ -192,7 +191,7 @@ class Model {
     Bytes out(any_length());
     what_ = "read " + name + " at " + std::to_string(offset) + " + " + std::to_string(out.size());
     const auto got = tree_->read(inode, offset, out);
-    VAULTFS_ASSERT_OK(got);
+    ASSERT_OK(got);
     const std::uint64_t expected = offset < model.size() ? std::min(out.size(), model.size() - offset) : 0;
     ASSERT_EQ(*got, expected);
     ASSERT_TRUE(std::equal(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(expected),
@@ -213,7 +212,7 @@ class Model {
   void snapshot() {
     what_ = "snapshot";
     const auto snapshot = tree_->snapshot("vm");
-    VAULTFS_ASSERT_OK(snapshot);
+    ASSERT_OK(snapshot);
     ASSERT_FALSE(tree_->changed_since("vm", snapshot->cut));
     std::map<InodeNumber, const InodeRecord*> records;
     for (const InodeRecord& record : snapshot->inodes) records[record.number] = &record;
@@ -221,7 +220,7 @@ class Model {
     ASSERT_EQ(entries.size(), files_.size());
     for (const auto& [name, inode] : entries) {
       const auto content = read_record(tree_.vault().segments(), *records.at(inode));
-      VAULTFS_ASSERT_OK(content);
+      ASSERT_OK(content);
       ASSERT_EQ(*content, files_.at(name)) << name;
       count_patches(inode, content->size());
     }
@@ -230,38 +229,38 @@ class Model {
   void count_patches(InodeNumber inode, std::uint64_t size) {
     for (std::uint64_t index = 0; index * kMiB < size; ++index) {
       const auto id = tree_->chunk_at(inode, ChunkIndexInFile(index));
-      VAULTFS_ASSERT_OK(id);
+      ASSERT_OK(id);
       if (!id->has_value() || (*id)->is_zero()) continue;
       const auto patch = tree_.vault().segments().patch_of(**id);
-      VAULTFS_ASSERT_OK(patch);
+      ASSERT_OK(patch);
       patches_seen_ += patch->has_value() ? 1 : 0;
     }
   }
 
   void crash() {
     what_ = "crash";
-    VAULTFS_ASSERT_OK(tree_->sync_all());
+    ASSERT_OK(tree_->sync_all());
     tree_.drop();
     env_.crash(random_(), CrashMode::drop_all_unsynced);
-    VAULTFS_ASSERT_OK(tree_.open());
+    ASSERT_OK(tree_.open());
     compare_all();
   }
 
   void reopen() {
     what_ = "reopen";
-    if (below(2) == 0) VAULTFS_ASSERT_OK(tree_->checkpoint());
-    VAULTFS_ASSERT_OK(tree_.close());
-    VAULTFS_ASSERT_OK(tree_.open());
+    if (below(2) == 0) ASSERT_OK(tree_->checkpoint());
+    ASSERT_OK(tree_.close());
+    ASSERT_OK(tree_.open());
     compare_all();
   }
 
   void compare_all() {
     const auto entries = tree_->list(item_);
-    VAULTFS_ASSERT_OK(entries);
+    ASSERT_OK(entries);
     ASSERT_EQ(entries->size(), files_.size());
     for (const DirectoryEntry& entry : *entries) {
       const auto content = read_all(*tree_, entry.number);
-      VAULTFS_ASSERT_OK(content);
+      ASSERT_OK(content);
       ASSERT_EQ(content->size(), files_.at(entry.name).size()) << entry.name;
       const auto differs = std::mismatch(content->begin(), content->end(), files_.at(entry.name).begin());
       ASSERT_EQ(differs.first - content->begin(), static_cast<std::ptrdiff_t>(content->size())) << entry.name;

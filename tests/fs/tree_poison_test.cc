@@ -4,17 +4,16 @@
 #include <unistd.h>
 
 #include "tests/fs/fake_vault.h"
+#include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
 
-constexpr std::uint64_t kMiB = 1U << 20;
-
 class TreePoisonTest : public testing::Test {
  protected:
   void SetUp() override {
-    VAULTFS_ASSERT_OK(FakeVault::create(env));
-    VAULTFS_ASSERT_OK(tree.open());
+    ASSERT_OK(FakeVault::create(env));
+    ASSERT_OK(tree.open());
     item = tree->make_directory(kRootInode, "vm", 0755, {})->number;
     other_item = tree->make_directory(kRootInode, "other", 0755, {})->number;
     file = tree->make_node(item, "disk.img", InodeType::file, 0644, 0, {})->number;
@@ -37,18 +36,18 @@ class TreePoisonTest : public testing::Test {
     EXPECT_EQ(tree->checkpoint().code(), code) << "what it lacks would be lost for good";
     EXPECT_TRUE(tree->attributes(file).ok());
     EXPECT_EQ(*read(other, 0, kMiB), noise(kMiB, 2));
-    VAULTFS_ASSERT_OK(tree->write(other, 0, 2 * kMiB, noise(10, 3)));
-    VAULTFS_ASSERT_OK(tree->fsync(other, 0));
-    VAULTFS_ASSERT_OK(tree->snapshot("other"));
+    ASSERT_OK(tree->write(other, 0, 2 * kMiB, noise(10, 3)));
+    ASSERT_OK(tree->fsync(other, 0));
+    ASSERT_OK(tree->snapshot("other"));
   }
   void expect_gone_when_unlinked() {
-    VAULTFS_ASSERT_OK(tree->unlink(item, "disk.img"));
-    VAULTFS_ASSERT_OK(tree->snapshot("vm"));
-    VAULTFS_ASSERT_OK(tree->checkpoint());
+    ASSERT_OK(tree->unlink(item, "disk.img"));
+    ASSERT_OK(tree->snapshot("vm"));
+    ASSERT_OK(tree->checkpoint());
     const auto again = tree->make_node(item, "disk.img", InodeType::file, 0644, 0, {});
-    VAULTFS_ASSERT_OK(again);
-    VAULTFS_ASSERT_OK(tree->write(again->number, 0, 0, noise(100, 9)));
-    VAULTFS_ASSERT_OK(tree->fsync(again->number, 0));
+    ASSERT_OK(again);
+    ASSERT_OK(tree->write(again->number, 0, 0, noise(100, 9)));
+    ASSERT_OK(tree->fsync(again->number, 0));
   }
   SimEnv env;
   TreeUnderTest tree{env};
@@ -56,14 +55,14 @@ class TreePoisonTest : public testing::Test {
 };
 
 TEST_F(TreePoisonTest, WhatCouldNotBeSealedIsForgottenButNotLost) {
-  VAULTFS_ASSERT_OK(tree->write(other, 0, 0, noise(kMiB, 2)));
-  VAULTFS_ASSERT_OK(tree->fsync(other, 0));
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, noise(kMiB, 1)));
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->write(other, 0, 0, noise(kMiB, 2)));
+  ASSERT_OK(tree->fsync(other, 0));
+  ASSERT_OK(tree->write(file, 0, 0, noise(kMiB, 1)));
+  ASSERT_OK(tree->fsync(file, 0));
   // In the journal only, and the disk refuses the segment's write when the vault is sealed.
   const Bytes newer = noise(5000, 4);
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 300, newer));
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->write(file, 0, 300, newer));
+  ASSERT_OK(tree->fsync(file, 0));
   env.fail_next_write(1);
   tree->seal();
   EXPECT_EQ(tree->statistics().dirty_bytes, 0U) << "no plaintext stays";
@@ -73,19 +72,19 @@ TEST_F(TreePoisonTest, WhatCouldNotBeSealedIsForgottenButNotLost) {
   expect_refused(ErrorCode::KeyRevoked);
 
   tree.drop();
-  VAULTFS_ASSERT_OK(tree.open());
+  ASSERT_OK(tree.open());
   EXPECT_EQ(*read(file, 300, newer.size()), newer);
   EXPECT_EQ(*read(file, 0, 300), to_bytes(ByteView(noise(kMiB, 1)).first(300)));
-  VAULTFS_ASSERT_OK(tree->snapshot("vm"));
-  VAULTFS_ASSERT_OK(tree->checkpoint());
+  ASSERT_OK(tree->snapshot("vm"));
+  ASSERT_OK(tree->checkpoint());
 }
 
 TEST_F(TreePoisonTest, AnUnlinkEndsIt) {
-  VAULTFS_ASSERT_OK(tree->write(other, 0, 0, noise(kMiB, 2)));
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, noise(kMiB, 1)));
-  VAULTFS_ASSERT_OK(tree->sync_all());
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 300, noise(5000, 4)));
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->write(other, 0, 0, noise(kMiB, 2)));
+  ASSERT_OK(tree->write(file, 0, 0, noise(kMiB, 1)));
+  ASSERT_OK(tree->sync_all());
+  ASSERT_OK(tree->write(file, 0, 300, noise(5000, 4)));
+  ASSERT_OK(tree->fsync(file, 0));
   env.fail_next_write(1);
   tree->seal();
   tree->unseal();
@@ -95,39 +94,39 @@ TEST_F(TreePoisonTest, AnUnlinkEndsIt) {
 }
 
 TEST_F(TreePoisonTest, SealingWithoutFaultsPoisonsNothing) {
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, noise(kMiB, 1)));
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 300, noise(5000, 4)));
+  ASSERT_OK(tree->write(file, 0, 0, noise(kMiB, 1)));
+  ASSERT_OK(tree->write(file, 0, 300, noise(5000, 4)));
   tree->seal();
   EXPECT_EQ(tree->statistics().dirty_bytes, 0U);
   tree->unseal();
   EXPECT_EQ(*read(file, 300, 5000), noise(5000, 4));
-  VAULTFS_ASSERT_OK(tree->snapshot("vm"));
+  ASSERT_OK(tree->snapshot("vm"));
 }
 
 // A file of many chunks has its map in pages; the journal then has a change over one that is damaged.
 TEST_F(TreePoisonTest, AChangeOverADamagedMapPageIsRefusedAfterTheOpening) {
-  VAULTFS_ASSERT_OK(tree->write(other, 0, 0, noise(kMiB, 2)));
-  VAULTFS_ASSERT_OK(tree->fsync(other, 0));
-  VAULTFS_ASSERT_OK(tree.vault().segments().close_segment());
+  ASSERT_OK(tree->write(other, 0, 0, noise(kMiB, 2)));
+  ASSERT_OK(tree->fsync(other, 0));
+  ASSERT_OK(tree.vault().segments().close_segment());
   for (std::uint64_t index = 0; index < 12; ++index) {
-    VAULTFS_ASSERT_OK(tree->write(file, 0, index * kMiB, noise(kMiB, 100 + index)));
+    ASSERT_OK(tree->write(file, 0, index * kMiB, noise(kMiB, 100 + index)));
   }
-  VAULTFS_ASSERT_OK(tree->sync_all());
-  VAULTFS_ASSERT_OK(tree.vault().segments().close_segment());
-  VAULTFS_ASSERT_OK(tree->checkpoint());  // its segment begins with the page
-  VAULTFS_ASSERT_OK(tree.vault().segments().close_segment());
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 5 * kMiB + 7, noise(600, 5)));
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->sync_all());
+  ASSERT_OK(tree.vault().segments().close_segment());
+  ASSERT_OK(tree->checkpoint());  // its segment begins with the page
+  ASSERT_OK(tree.vault().segments().close_segment());
+  ASSERT_OK(tree->write(file, 0, 5 * kMiB + 7, noise(600, 5)));
+  ASSERT_OK(tree->fsync(file, 0));
   tree.drop();
   const auto segments = env.files(std::string(FakeVault::kPath) + "/segments");
   env.flip_bit(segments.back(), (160 + 120) * 8);
-  VAULTFS_ASSERT_OK(tree.open());
+  ASSERT_OK(tree.open());
   const ErrorCode code = read(file, 0, 100).code();
   EXPECT_TRUE(error_exit_code(code) == 10) << error_name(code);
   expect_refused(code);
   expect_gone_when_unlinked();
   tree.drop();
-  VAULTFS_ASSERT_OK(tree.open());
+  ASSERT_OK(tree.open());
   EXPECT_EQ(*read(other, 0, kMiB), noise(kMiB, 2));
 }
 
@@ -135,14 +134,14 @@ TEST_F(TreePoisonTest, AChangeOverADamagedMapPageIsRefusedAfterTheOpening) {
 TEST_F(TreePoisonTest, ACheckpointThatFailsLosesNothing) {
   for (std::uint64_t step = 0;; ++step) {
     ASSERT_LT(step, 200U) << "no checkpoint ends";
-    VAULTFS_ASSERT_OK(tree->write(file, 0, step * 5000, noise(5000, step)));
-    VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+    ASSERT_OK(tree->write(file, 0, step * 5000, noise(5000, step)));
+    ASSERT_OK(tree->fsync(file, 0));
     env.fail_after(step * 4);  // each opening leaves a journal more, and so more to do for a checkpoint
     const Status checkpoint = tree->checkpoint();
     const bool failed = !checkpoint.ok();
     tree.drop();
     env.crash(step, CrashMode::drop_all_unsynced);
-    VAULTFS_ASSERT_OK(tree.open());
+    ASSERT_OK(tree.open());
     for (std::uint64_t written = 0; written <= step; ++written) {
       ASSERT_EQ(*read(file, written * 5000, 5000), noise(5000, written)) << "failed at " << step;
     }

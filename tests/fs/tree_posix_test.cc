@@ -8,12 +8,12 @@
 #include "fs/posix_acl.h"
 #include "fs/working_tree.h"
 #include "tests/fs/fake_vault.h"
+#include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
 
-constexpr std::uint64_t kMiB = 1U << 20;
-using Mode = WorkingTree::ExtendedMode;
+using ExtendedMode = WorkingTree::ExtendedMode;
 
 struct AclEntry {
   std::uint16_t tag;
@@ -36,10 +36,10 @@ Bytes named_acl() { return acl({{1, 6}, {2, 6, 1000}, {4, 4}, {0x10, 6}, {0x20, 
 class TreePosixTest : public testing::Test {
  protected:
   void SetUp() override {
-    VAULTFS_ASSERT_OK(FakeVault::create(env));
-    VAULTFS_ASSERT_OK(tree.open());
+    ASSERT_OK(FakeVault::create(env));
+    ASSERT_OK(tree.open());
     const auto made = tree->make_directory(kRootInode, "vm", 0755, {});
-    VAULTFS_ASSERT_OK(made);
+    ASSERT_OK(made);
     item = made->number;
     file = make("file");
   }
@@ -54,7 +54,7 @@ class TreePosixTest : public testing::Test {
     const Status opened = tree.open();
     ASSERT_TRUE(opened.ok()) << message_of(opened);
   }
-  Status set(InodeNumber inode, const std::string& name, const Bytes& value, Mode mode = Mode::set) {
+  Status set(InodeNumber inode, const std::string& name, const Bytes& value, ExtendedMode mode = ExtendedMode::set) {
     return tree->set_extended(inode, name, value, mode);
   }
   ErrorCode code(const Status& status) { return status.ok() ? ErrorCode::Internal : status.code(); }
@@ -83,12 +83,12 @@ class TreePosixTest : public testing::Test {
 TEST_F(TreePosixTest, ExtendedAttributesSurviveCrashCheckpointAndSnapshot) {
   const Bytes small = noise(10, 1);
   const Bytes large = noise(65536, 2);
-  VAULTFS_ASSERT_OK(set(file, "user.small", small));
-  VAULTFS_ASSERT_OK(set(item, "trusted.large", large));
-  VAULTFS_ASSERT_OK(set(file, "user.empty", {}));
-  VAULTFS_ASSERT_OK(set(file, "user.gone", small));
-  VAULTFS_ASSERT_OK(tree->remove_extended(file, "user.gone"));
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(set(file, "user.small", small));
+  ASSERT_OK(set(item, "trusted.large", large));
+  ASSERT_OK(set(file, "user.empty", {}));
+  ASSERT_OK(set(file, "user.gone", small));
+  ASSERT_OK(tree->remove_extended(file, "user.gone"));
+  ASSERT_OK(tree->fsync(file, 0));
   for (int round = 0; round < 2; ++round) {
     crash();
     EXPECT_EQ(tree->extended_attribute(file, "user.small").value(), small);
@@ -96,10 +96,10 @@ TEST_F(TreePosixTest, ExtendedAttributesSurviveCrashCheckpointAndSnapshot) {
     EXPECT_EQ(tree->extended_attribute(file, "user.empty").value(), Bytes{});
     EXPECT_EQ(tree->extended_names(file).value(), (std::vector<std::string>{"user.empty", "user.small"}));
     EXPECT_EQ(tree->extended_attribute(file, "user.gone").code(), ErrorCode::NoData);
-    VAULTFS_ASSERT_OK(tree->checkpoint());
+    ASSERT_OK(tree->checkpoint());
   }
   const auto snapshot = tree->snapshot("vm");
-  VAULTFS_ASSERT_OK(snapshot);
+  ASSERT_OK(snapshot);
   for (const InodeRecord& record : snapshot->inodes) {
     if (record.number == file) {
       EXPECT_EQ(record.attributes.size(), 2U);
@@ -110,52 +110,52 @@ TEST_F(TreePosixTest, ExtendedAttributesSurviveCrashCheckpointAndSnapshot) {
 }
 
 TEST_F(TreePosixTest, ExtendedAttributesHaveRulesAndBounds) {
-  VAULTFS_ASSERT_OK(set(file, "user.a", noise(1, 1), Mode::create));
-  EXPECT_EQ(code(set(file, "user.a", noise(1, 1), Mode::create)), ErrorCode::AlreadyExists);
-  EXPECT_EQ(code(set(file, "user.b", noise(1, 1), Mode::replace)), ErrorCode::NoData);
+  ASSERT_OK(set(file, "user.a", noise(1, 1), ExtendedMode::create));
+  EXPECT_EQ(code(set(file, "user.a", noise(1, 1), ExtendedMode::create)), ErrorCode::AlreadyExists);
+  EXPECT_EQ(code(set(file, "user.b", noise(1, 1), ExtendedMode::replace)), ErrorCode::NoData);
   EXPECT_EQ(code(tree->remove_extended(file, "user.b")), ErrorCode::NoData);
   EXPECT_EQ(code(set(file, "system.other", {})), ErrorCode::NotSupported);
   EXPECT_EQ(tree->extended_attribute(file, "nonsense").code(), ErrorCode::NotSupported);
   EXPECT_EQ(code(set(file, "user.", {})), ErrorCode::InvalidArgument);
   EXPECT_EQ(code(set(file, "user.a", Bytes(65537))), ErrorCode::InvalidArgument);
-  for (int i = 0; i < 3; ++i) VAULTFS_ASSERT_OK(set(file, "user.big" + std::to_string(i), Bytes(65536)));
+  for (int i = 0; i < 3; ++i) ASSERT_OK(set(file, "user.big" + std::to_string(i), Bytes(65536)));
   EXPECT_EQ(code(set(file, "user.big3", Bytes(65536))), ErrorCode::NoSpace);
-  VAULTFS_ASSERT_OK(set(file, "user.big0", Bytes(1)));
-  VAULTFS_ASSERT_OK(set(file, "user.big3", Bytes(65000)));
+  ASSERT_OK(set(file, "user.big0", Bytes(1)));
+  ASSERT_OK(set(file, "user.big3", Bytes(65000)));
 }
 
 TEST_F(TreePosixTest, FileCapabilitiesGoWithEveryChangeOfContentAndOwner) {
   const Bytes capability = noise(20, 3);
   const auto has = [&] { return tree->extended_attribute(file, "security.capability").ok(); };
-  const auto give = [&] { VAULTFS_ASSERT_OK(set(file, "security.capability", capability)); };
+  const auto give = [&] { ASSERT_OK(set(file, "security.capability", capability)); };
   give();
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, noise(10, 4)));
+  ASSERT_OK(tree->write(file, 0, 0, noise(10, 4)));
   EXPECT_FALSE(has());
   give();
-  VAULTFS_ASSERT_OK(tree->truncate(file, 5));
+  ASSERT_OK(tree->truncate(file, 5));
   EXPECT_FALSE(has());
   give();
-  VAULTFS_ASSERT_OK(tree->fallocate(file, WorkingTree::FallocateMode::punch_hole, 0, 3));
+  ASSERT_OK(tree->fallocate(file, WorkingTree::FallocateMode::punch_hole, 0, 3));
   EXPECT_FALSE(has());
   give();
   AttributeChange owner;
   owner.uid = 7;
   ASSERT_TRUE(tree->set_attributes(file, owner).ok());
   EXPECT_FALSE(has());
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->fsync(file, 0));
   crash();
   EXPECT_FALSE(has());
 }
 
 TEST_F(TreePosixTest, AccessListAndModeSayTheSame) {
-  VAULTFS_ASSERT_OK(set(file, std::string(kAccessAcl), named_acl()));
+  ASSERT_OK(set(file, std::string(kAccessAcl), named_acl()));
   EXPECT_EQ(tree->attributes(file)->mode, 0664U) << "the mask stands for the group";
   AttributeChange mode;
   mode.mode = 0600;
   ASSERT_TRUE(tree->set_attributes(file, mode).ok());
   EXPECT_EQ(tree->extended_attribute(file, std::string(kAccessAcl)).value(),
             acl({{1, 6}, {2, 6, 1000}, {4, 4}, {0x10, 0}, {0x20, 0}}));
-  VAULTFS_ASSERT_OK(set(file, std::string(kAccessAcl), acl({{1, 7}, {4, 5}, {0x20, 1}})));
+  ASSERT_OK(set(file, std::string(kAccessAcl), acl({{1, 7}, {4, 5}, {0x20, 1}})));
   EXPECT_EQ(tree->attributes(file)->mode, 0751U);
   EXPECT_EQ(tree->extended_attribute(file, std::string(kAccessAcl)).code(), ErrorCode::NoData);
   EXPECT_EQ(code(set(file, std::string(kDefaultAcl), named_acl())), ErrorCode::PermissionDenied);
@@ -169,7 +169,7 @@ TEST_F(TreePosixTest, DefaultListTakesTheUmasksPlace) {
   const Creator who{1, 2, 027};
   const auto plain = tree->make_node(item, "plain", InodeType::file, 0666, 0, who);
   EXPECT_EQ(plain->mode, 0640U);
-  VAULTFS_ASSERT_OK(set(item, std::string(kDefaultAcl), named_acl()));
+  ASSERT_OK(set(item, std::string(kDefaultAcl), named_acl()));
   const auto inherits = tree->make_node(item, "inherits", InodeType::file, 0640, 0, who);
   EXPECT_EQ(inherits->mode, 0640U);
   EXPECT_EQ(tree->extended_attribute(inherits->number, std::string(kAccessAcl)).value(),
@@ -178,33 +178,33 @@ TEST_F(TreePosixTest, DefaultListTakesTheUmasksPlace) {
   EXPECT_EQ(below->mode, 0664U);
   EXPECT_EQ(tree->extended_attribute(below->number, std::string(kDefaultAcl)).value(), named_acl());
   EXPECT_TRUE(tree->extended_names(tree->make_symlink(item, "link", "x", who)->number)->empty());
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->fsync(file, 0));
   crash();
   EXPECT_EQ(tree->extended_names(below->number)->size(), 2U);
 }
 
 TEST_F(TreePosixTest, AFileWithoutANameMayGetOneAlsoAfterACheckpoint) {
   const auto unnamed = tree->make_unnamed(item, 0600, {});
-  VAULTFS_ASSERT_OK(unnamed);
+  ASSERT_OK(unnamed);
   EXPECT_EQ(unnamed->attributes.link_count, 0U);
   const InodeNumber number = unnamed->attributes.number;
   const Bytes data = noise(kMiB + 100, 5);
-  VAULTFS_ASSERT_OK(tree->write(number, unnamed->handle, 0, data));
-  VAULTFS_ASSERT_OK(tree->fsync(number, unnamed->handle));
-  VAULTFS_ASSERT_OK(tree->checkpoint());
+  ASSERT_OK(tree->write(number, unnamed->handle, 0, data));
+  ASSERT_OK(tree->fsync(number, unnamed->handle));
+  ASSERT_OK(tree->checkpoint());
   const auto linked = tree->make_link(number, item, "named");
-  VAULTFS_ASSERT_OK(linked);
+  ASSERT_OK(linked);
   EXPECT_EQ(linked->link_count, 1U);
-  VAULTFS_ASSERT_OK(tree->fsync(item, 0));
+  ASSERT_OK(tree->fsync(item, 0));
   crash();
   EXPECT_EQ(content(number), data);
   const auto lost = tree->make_unnamed(item, 0600, {});
-  VAULTFS_ASSERT_OK(lost);
+  ASSERT_OK(lost);
   tree->release(lost->handle);
   EXPECT_EQ(tree->attributes(lost->attributes.number).code(), ErrorCode::NotFound);
   const auto left = tree->make_unnamed(item, 0600, {});
-  VAULTFS_ASSERT_OK(left);
-  VAULTFS_ASSERT_OK(tree->checkpoint());
+  ASSERT_OK(left);
+  ASSERT_OK(tree->checkpoint());
   crash();
   EXPECT_EQ(tree->attributes(left->attributes.number).code(), ErrorCode::NotFound) << "nobody has it open any more";
   EXPECT_EQ(tree->make_unnamed(kRootInode, 0600, {}).code(), ErrorCode::NotPermitted);
@@ -212,7 +212,7 @@ TEST_F(TreePosixTest, AFileWithoutANameMayGetOneAlsoAfterACheckpoint) {
 
 TEST_F(TreePosixTest, CopiesShareChunksAndStandAlone) {
   const Bytes data = noise(3 * kMiB + 777, 6);
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, data));
+  ASSERT_OK(tree->write(file, 0, 0, data));
   const InodeNumber twin = make("twin");
   EXPECT_EQ(copy(file, 0, twin, 0, data.size()), data.size());
   EXPECT_EQ(content(twin), data);
@@ -221,23 +221,23 @@ TEST_F(TreePosixTest, CopiesShareChunksAndStandAlone) {
     ASSERT_TRUE(ours.ok() && ours->has_value());
     EXPECT_EQ(**ours, *tree->chunk_at(file, ChunkIndexInFile(i)).value());
   }
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 10, noise(5, 7)));
+  ASSERT_OK(tree->write(file, 0, 10, noise(5, 7)));
   EXPECT_EQ(content(twin), data) << "a later write to the source is none to the copy";
-  VAULTFS_ASSERT_OK(tree->truncate(twin, data.size() + 1000));
+  ASSERT_OK(tree->truncate(twin, data.size() + 1000));
   Bytes grown = data;
   grown.resize(data.size() + 1000);
   EXPECT_EQ(content(twin), grown) << "nothing shows behind a shared tail";
-  VAULTFS_ASSERT_OK(tree->fsync(twin, 0));
+  ASSERT_OK(tree->fsync(twin, 0));
   crash();
   EXPECT_EQ(content(twin), grown);
 }
 
 TEST_F(TreePosixTest, CopiesAtAnyOffsetAreExact) {
   const Bytes data = noise(2 * kMiB + 5000, 8);
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, data));
+  ASSERT_OK(tree->write(file, 0, 0, data));
   Bytes model = noise(4 * kMiB, 9);
   const InodeNumber other = make("other");
-  VAULTFS_ASSERT_OK(tree->write(other, 0, 0, model));
+  ASSERT_OK(tree->write(other, 0, 0, model));
   struct Case {
     std::uint64_t from, to, length;
   };
@@ -259,10 +259,10 @@ TEST_F(TreePosixTest, CopiesAtAnyOffsetAreExact) {
 }
 
 TEST_F(TreePosixTest, HolesAreCopiedAsHoles) {
-  VAULTFS_ASSERT_OK(tree->truncate(file, 600 * kMiB));
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 300 * kMiB, noise(100, 10)));
+  ASSERT_OK(tree->truncate(file, 600 * kMiB));
+  ASSERT_OK(tree->write(file, 0, 300 * kMiB, noise(100, 10)));
   const InodeNumber twin = make("twin");
-  VAULTFS_ASSERT_OK(tree->write(twin, 0, 0, noise(2 * kMiB, 11)));
+  ASSERT_OK(tree->write(twin, 0, 0, noise(2 * kMiB, 11)));
   EXPECT_EQ(copy(file, 0, twin, 0, 600 * kMiB), 600 * kMiB);
   EXPECT_EQ(tree->attributes(twin)->size, 600 * kMiB);
   EXPECT_EQ(tree->seek_data(twin, 0).value(), 300 * kMiB);

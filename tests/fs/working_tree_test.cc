@@ -4,19 +4,18 @@
 #include <sys/stat.h>
 
 #include "tests/fs/fake_vault.h"
+#include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
 
-constexpr std::uint64_t kMiB = 1U << 20;
-
 class WorkingTreeTest : public testing::Test {
  protected:
   void SetUp() override {
-    VAULTFS_ASSERT_OK(FakeVault::create(env));
-    VAULTFS_ASSERT_OK(tree.open());
+    ASSERT_OK(FakeVault::create(env));
+    ASSERT_OK(tree.open());
     const auto made = tree->make_directory(kRootInode, "vm", 0755, {});
-    VAULTFS_ASSERT_OK(made);
+    ASSERT_OK(made);
     item = made->number;
     file = make("disk.img");
   }
@@ -48,7 +47,7 @@ class WorkingTreeTest : public testing::Test {
 
 TEST_F(WorkingTreeTest, WhatWasWrittenIsReadAtOnce) {
   const Bytes data = noise(3 * kMiB + 12345, 1);
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 7, data));
+  ASSERT_OK(tree->write(file, 0, 7, data));
   Bytes expected(7);
   expected.insert(expected.end(), data.begin(), data.end());
   EXPECT_EQ(content(file), expected);
@@ -57,9 +56,9 @@ TEST_F(WorkingTreeTest, WhatWasWrittenIsReadAtOnce) {
 
 TEST_F(WorkingTreeTest, FsyncedDataSurvivesACrashWithoutSealing) {
   const Bytes data = noise(5000, 2);
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 100, data));
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 200, noise(50, 3)));
+  ASSERT_OK(tree->write(file, 0, 100, data));
+  ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->write(file, 0, 200, noise(50, 3)));
   crash();
   Bytes expected(100);
   expected.insert(expected.end(), data.begin(), data.end());
@@ -68,54 +67,54 @@ TEST_F(WorkingTreeTest, FsyncedDataSurvivesACrashWithoutSealing) {
 
 TEST_F(WorkingTreeTest, FsyncedDataSurvivesACrashAfterSealing) {
   const Bytes data = noise(4 * kMiB + 5, 4);
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, data));
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->write(file, 0, 0, data));
+  ASSERT_OK(tree->fsync(file, 0));
   crash();
   EXPECT_EQ(content(file), data);
 }
 
 TEST_F(WorkingTreeTest, ASmallWriteReadsNothingBack) {
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, noise(8 * kMiB, 5)));
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->write(file, 0, 0, noise(8 * kMiB, 5)));
+  ASSERT_OK(tree->fsync(file, 0));
   // Were anything read from the segments, it would fail now.
   for (const auto& path : env.files("/vault/segments")) env.fail_reads(path);
   for (std::uint64_t i = 0; i < 32; ++i) {
-    VAULTFS_ASSERT_OK(tree->write(file, 0, (i * 37 % 2000) * 4096, noise(4096, 100 + i)));
-    VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+    ASSERT_OK(tree->write(file, 0, (i * 37 % 2000) * 4096, noise(4096, 100 + i)));
+    ASSERT_OK(tree->fsync(file, 0));
   }
 }
 
 TEST_F(WorkingTreeTest, TruncationHidesOldBytesForGood) {
   const Bytes data = noise(2 * kMiB + 500, 6);
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, data));
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
-  VAULTFS_ASSERT_OK(tree->truncate(file, kMiB + 1000));
-  VAULTFS_ASSERT_OK(tree->truncate(file, 3 * kMiB));
+  ASSERT_OK(tree->write(file, 0, 0, data));
+  ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->truncate(file, kMiB + 1000));
+  ASSERT_OK(tree->truncate(file, 3 * kMiB));
   Bytes expected(data.begin(), data.begin() + kMiB + 1000);
   expected.resize(3 * kMiB);
   EXPECT_EQ(content(file), expected);
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->fsync(file, 0));
   crash();
   EXPECT_EQ(content(file), expected);
-  VAULTFS_ASSERT_OK(tree->checkpoint());
+  ASSERT_OK(tree->checkpoint());
   crash();
   EXPECT_EQ(content(file), expected);
 }
 
 TEST_F(WorkingTreeTest, ChunksBeyondALostGrowthDoNotShowUpLater) {
   // Full slots are sealed and journalled at once; the growth of the file is not, until it is synced.
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, noise(100, 7)));
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, noise(2 * kMiB, 8)));
+  ASSERT_OK(tree->write(file, 0, 0, noise(100, 7)));
+  ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->write(file, 0, 0, noise(2 * kMiB, 8)));
   for (int i = 0; i < 500 && tree->statistics().dirty_bytes > 0; ++i) ::usleep(2000);
-  VAULTFS_ASSERT_OK(tree.vault().journal().commit());
+  ASSERT_OK(tree.vault().journal().commit());
   crash();
   ASSERT_EQ(size_of(file), 100U);
-  VAULTFS_ASSERT_OK(tree->truncate(file, 2 * kMiB));
+  ASSERT_OK(tree->truncate(file, 2 * kMiB));
   Bytes rest(2 * kMiB - 100);
   ASSERT_TRUE(tree->read(file, 100, rest).ok());
   EXPECT_TRUE(is_all_zero(rest));
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->fsync(file, 0));
   crash();
   ASSERT_TRUE(tree->read(file, 100, rest).ok());
   EXPECT_TRUE(is_all_zero(rest));
@@ -123,19 +122,19 @@ TEST_F(WorkingTreeTest, ChunksBeyondALostGrowthDoNotShowUpLater) {
 
 TEST_F(WorkingTreeTest, PunchedHolesReadAsZeros) {
   Bytes data = noise(4 * kMiB, 9);
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, data));
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
-  VAULTFS_ASSERT_OK(tree->fallocate(file, WorkingTree::FallocateMode::punch_hole, kMiB - 10, 2 * kMiB + 20));
+  ASSERT_OK(tree->write(file, 0, 0, data));
+  ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->fallocate(file, WorkingTree::FallocateMode::punch_hole, kMiB - 10, 2 * kMiB + 20));
   std::fill(data.begin() + kMiB - 10, data.begin() + 3 * kMiB + 10, std::byte{0});
   EXPECT_EQ(content(file), data);
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->fsync(file, 0));
   crash();
   EXPECT_EQ(content(file), data);
   EXPECT_EQ(tree->seek_data(file, kMiB).value(), 3 * kMiB);
 }
 
 TEST_F(WorkingTreeTest, HolesAreFoundAndTakeNoSpace) {
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 5 * kMiB + 4096, noise(100, 10)));
+  ASSERT_OK(tree->write(file, 0, 5 * kMiB + 4096, noise(100, 10)));
   EXPECT_EQ(tree->seek_data(file, 0).value(), 5 * kMiB + 4096);
   EXPECT_EQ(tree->seek_hole(file, 5 * kMiB + 4096).value(), 5 * kMiB + 4196);
   EXPECT_EQ(tree->seek_hole(file, 10).value(), 10U);
@@ -143,8 +142,8 @@ TEST_F(WorkingTreeTest, HolesAreFoundAndTakeNoSpace) {
   EXPECT_EQ(tree->seek_hole(file, 6 * kMiB).code(), ErrorCode::OutOfRange);
   EXPECT_LE(tree->attributes(file)->allocated_bytes, 8192U);
   const Bytes zeros(4 * kMiB);
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, zeros));
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->write(file, 0, 0, zeros));
+  ASSERT_OK(tree->fsync(file, 0));
   EXPECT_EQ(tree->chunk_at(file, ChunkIndexInFile(1)).value(), std::optional<ChunkId>(ChunkId{}));
   EXPECT_EQ(tree.vault().segments().chunk_count(), 0U);
 }
@@ -166,8 +165,8 @@ TEST_F(WorkingTreeTest, NamesSurviveACrashOnceSynced) {
   ASSERT_TRUE(directory.ok());
   ASSERT_TRUE(tree->make_symlink(directory->number, "link", "../disk.img", {}).ok());
   ASSERT_TRUE(tree->make_link(file, directory->number, "hard").ok());
-  VAULTFS_ASSERT_OK(tree->rename(item, "disk.img", directory->number, "moved.img", WorkingTree::RenameMode::replace));
-  VAULTFS_ASSERT_OK(tree->fsync(item, 0));
+  ASSERT_OK(tree->rename(item, "disk.img", directory->number, "moved.img", WorkingTree::RenameMode::replace));
+  ASSERT_OK(tree->fsync(item, 0));
   ASSERT_TRUE(tree->make_node(item, "lost", InodeType::file, 0600, 0, {}).ok());
   crash();
   EXPECT_EQ(tree->lookup(item, "lost").code(), ErrorCode::NotFound);
@@ -214,26 +213,26 @@ TEST_F(WorkingTreeTest, RenameModesAndLoops) {
   EXPECT_EQ(code(tree->rename(item, "a", item, "disk.img", Mode::replace)), ErrorCode::NotADirectory);
   EXPECT_EQ(code(tree->rename(item, "disk.img", item, "a", Mode::replace)), ErrorCode::IsADirectory);
   EXPECT_EQ(code(tree->rename(item, "disk.img", item, "a", Mode::no_replace)), ErrorCode::AlreadyExists);
-  VAULTFS_ASSERT_OK(tree->rename(item, "disk.img", a->number, "b", Mode::exchange));
+  ASSERT_OK(tree->rename(item, "disk.img", a->number, "b", Mode::exchange));
   EXPECT_EQ(tree->lookup(item, "disk.img")->number, b->number);
   EXPECT_EQ(tree->lookup(a->number, "b")->number, file);
   EXPECT_EQ(tree->attributes(a->number)->link_count, 2U);
   EXPECT_EQ(tree->attributes(item)->link_count, 4U);
-  VAULTFS_ASSERT_OK(tree->fsync(item, 0));
+  ASSERT_OK(tree->fsync(item, 0));
   crash();
   EXPECT_EQ(tree->lookup(item, "disk.img")->number, b->number);
   EXPECT_EQ(tree->attributes(item)->link_count, 4U);
 }
 
 TEST_F(WorkingTreeTest, AReplacingRenameNeverLeavesAnEmptyFile) {
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, noise(9000, 30)));
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->write(file, 0, 0, noise(9000, 30)));
+  ASSERT_OK(tree->fsync(file, 0));
   const InodeNumber fresh = make("disk.new");
   const Bytes data = noise(kMiB + 9001, 31);
-  VAULTFS_ASSERT_OK(tree->write(fresh, 0, 0, data));
-  VAULTFS_ASSERT_OK(tree->rename(item, "disk.new", item, "disk.img", WorkingTree::RenameMode::replace));
+  ASSERT_OK(tree->write(fresh, 0, 0, data));
+  ASSERT_OK(tree->rename(item, "disk.new", item, "disk.img", WorkingTree::RenameMode::replace));
   // Another file's fsync carries the rename along.
-  VAULTFS_ASSERT_OK(tree->fsync(item, 0));
+  ASSERT_OK(tree->fsync(item, 0));
   crash();
   const auto found = tree->lookup(item, "disk.img");
   ASSERT_TRUE(found.ok());
@@ -244,15 +243,15 @@ TEST_F(WorkingTreeTest, AnUnlinkedFileLivesAsLongAsItIsOpen) {
   const auto handle = tree->open(file, true);
   ASSERT_TRUE(handle.ok());
   EXPECT_TRUE(tree->open_for_writing("vm"));
-  VAULTFS_ASSERT_OK(tree->unlink(item, "disk.img"));
+  ASSERT_OK(tree->unlink(item, "disk.img"));
   const Bytes data = noise(kMiB + 5, 40);
-  VAULTFS_ASSERT_OK(tree->write(file, *handle, 0, data));
+  ASSERT_OK(tree->write(file, *handle, 0, data));
   EXPECT_EQ(content(file), data);
   const auto snapshot = tree->snapshot("vm");
   ASSERT_TRUE(snapshot.ok());
   EXPECT_EQ(snapshot->inodes.size(), 1U);
   EXPECT_TRUE(snapshot->open_for_writing);
-  VAULTFS_ASSERT_OK(tree->fsync(file, *handle));
+  ASSERT_OK(tree->fsync(file, *handle));
   tree->release(*handle);
   EXPECT_EQ(tree->attributes(file).code(), ErrorCode::NotFound);
   EXPECT_EQ(tree->statistics().files, 0U);
@@ -269,13 +268,13 @@ TEST_F(WorkingTreeTest, SetIdBitsGoWhenAskedToAndWritingMovesTimes) {
   ASSERT_TRUE(tree->set_attributes(file, change).ok());
   EXPECT_EQ(tree->attributes(file)->mode, 06755U);
   env.sim_clock().advance_seconds(10);
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, noise(10, 50)));
+  ASSERT_OK(tree->write(file, 0, 0, noise(10, 50)));
   EXPECT_EQ(tree->attributes(file)->mode, 06755U) << "the kernel says whose writes take them";
-  VAULTFS_ASSERT_OK(tree->drop_set_id(file));
+  ASSERT_OK(tree->drop_set_id(file));
   const auto after = tree->attributes(file);
   EXPECT_EQ(after->mode, 0755U);
   EXPECT_EQ(after->mtime, env.clock().now());
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->fsync(file, 0));
   crash();
   EXPECT_EQ(tree->attributes(file)->mode, 0755U);
   EXPECT_EQ(tree->attributes(file)->mtime, after->mtime);
@@ -285,16 +284,16 @@ TEST_F(WorkingTreeTest, ReservedFilesTakeChunksAndNoWriters) {
   const auto handle = tree->open(file, true);
   EXPECT_EQ(code(tree->reserve(file)), ErrorCode::ItemBusy);
   tree->release(*handle);
-  VAULTFS_ASSERT_OK(tree->reserve(file));
+  ASSERT_OK(tree->reserve(file));
   EXPECT_EQ(tree->open(file, true).code(), ErrorCode::ItemBusy);
   const Bytes data = noise(kMiB, 60);
   const auto put = tree.vault().segments().put(RecordType::chunk, data);
   ASSERT_TRUE(put.ok());
-  VAULTFS_ASSERT_OK(tree->truncate(file, 2 * kMiB));
-  VAULTFS_ASSERT_OK(tree->set_chunk(file, ChunkIndexInFile(1), put->id));
+  ASSERT_OK(tree->truncate(file, 2 * kMiB));
+  ASSERT_OK(tree->set_chunk(file, ChunkIndexInFile(1), put->id));
   tree->unreserve(file);
   EXPECT_EQ(code(tree->set_chunk(file, ChunkIndexInFile(0), put->id)), ErrorCode::InvalidArgument);
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->fsync(file, 0));
   crash();
   Bytes expected(kMiB);
   expected.insert(expected.end(), data.begin(), data.end());
@@ -302,10 +301,10 @@ TEST_F(WorkingTreeTest, ReservedFilesTakeChunksAndNoWriters) {
 }
 
 TEST_F(WorkingTreeTest, AReadOnlyTreeShowsAndRefuses) {
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, noise(100'000, 70)));
-  VAULTFS_ASSERT_OK(tree->fsync(file, 0));
+  ASSERT_OK(tree->write(file, 0, 0, noise(100'000, 70)));
+  ASSERT_OK(tree->fsync(file, 0));
   tree.drop();
-  VAULTFS_ASSERT_OK(tree.open(true));
+  ASSERT_OK(tree.open(true));
   EXPECT_EQ(content(file), noise(100'000, 70));
   EXPECT_EQ(code(tree->write(file, 0, 0, noise(1, 1))), ErrorCode::ReadOnly);
   EXPECT_EQ(code(tree->unlink(item, "disk.img")), ErrorCode::ReadOnly);
@@ -322,8 +321,8 @@ TEST_F(WorkingTreeTest, ARefusingObserverStopsTheChange) {
 
 TEST_F(WorkingTreeTest, SealedTreesRefuseUntilTheyAreOpenedAgain) {
   const Bytes data = noise(kMiB + 300, 80);
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, data));
-  VAULTFS_ASSERT_OK(tree->sync_all());
+  ASSERT_OK(tree->write(file, 0, 0, data));
+  ASSERT_OK(tree->sync_all());
   tree->seal();
   EXPECT_EQ(code(tree->write(file, 0, 0, data)), ErrorCode::KeyRevoked);
   Bytes out(10);
@@ -331,7 +330,7 @@ TEST_F(WorkingTreeTest, SealedTreesRefuseUntilTheyAreOpenedAgain) {
   EXPECT_EQ(tree->statistics().dirty_bytes, 0U);
   tree->unseal();
   EXPECT_EQ(content(file), data);
-  VAULTFS_ASSERT_OK(tree->write(file, 0, 0, noise(5, 1)));
+  ASSERT_OK(tree->write(file, 0, 0, noise(5, 1)));
 }
 
 }  // namespace

@@ -10,7 +10,7 @@ namespace {
 
 const ProviderOptions kGood{{"address", "https://office.vault.azure.net"}};
 
-ProviderOptions with(ProviderOptions options, const ProviderOptions& more) {
+ProviderOptions azure_with(ProviderOptions options, const ProviderOptions& more) {
   for (const auto& [name, value] : more) options[name] = value;
   return options;
 }
@@ -26,7 +26,7 @@ TEST(AzureOptions, HaveSensibleDefaults) {
 
 TEST(AzureOptions, AreRefusedByName) {
   const auto refused = [](const ProviderOptions& more, std::string_view part) {
-    return fails(check_azure_options(with(kGood, more)), ErrorCode::InvalidArgument, part);
+    return fails(check_azure_options(azure_with(kGood, more)), ErrorCode::InvalidArgument, part);
   };
   EXPECT_TRUE(fails(check_azure_options({}), ErrorCode::InvalidArgument, "address"));
   EXPECT_TRUE(refused({{"color", "red"}}, "known ones: address, auth"));
@@ -49,12 +49,13 @@ TEST(AzureOptions, AreRefusedByName) {
   EXPECT_TRUE(refused({{"auth", "client-secret"}, {"client-id", "c"}, {"secret-file", "s"}}, "no absolute path"));
   EXPECT_TRUE(
       refused({{"auth", "client-certificate"}, {"client-id", "c"}, {"certificate-file", "./c"}}, "no absolute path"));
-  succeed(check_azure_options(with(kGood, {{"auth", "client-secret"}, {"client-id", "c"}, {"secret-file", "/s"}})));
+  succeed(
+      check_azure_options(azure_with(kGood, {{"auth", "client-secret"}, {"client-id", "c"}, {"secret-file", "/s"}})));
 }
 
 TEST(AzureOptions, AnIdentityGoesBeforeTheKeyVault) {
   const auto parse = [](const ProviderOptions& key_vault, const ProviderOptions& identity) {
-    return AzureOptions::parse(with(kGood, key_vault), {"backup", identity});
+    return AzureOptions::parse(azure_with(kGood, key_vault), {"backup", identity});
   };
   const AzureOptions selected = value_of(parse({}, {{"resource-id", "/subscriptions/1/rg(x)/id"}}));
   EXPECT_EQ(selected.selector, "msi_res_id");

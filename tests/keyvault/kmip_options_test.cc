@@ -18,13 +18,13 @@ ProviderOptions good() {
           {"client-key-file", "/etc/kmip/client.key"}};
 }
 
-ProviderOptions with(const std::string& name, const std::string& value) {
+ProviderOptions kmip_with(const std::string& name, const std::string& value) {
   ProviderOptions options = good();
   options[name] = value;
   return options;
 }
 
-ProviderOptions without(const std::string& name) {
+ProviderOptions kmip_without(const std::string& name) {
   ProviderOptions options = good();
   options.erase(name);
   return options;
@@ -41,7 +41,7 @@ TEST(KmipOptions, AreRead) {
   EXPECT_EQ(settings.timeout, std::chrono::seconds(30));
   EXPECT_EQ(settings.location(), "kmip://kms.example:5697");
 
-  ProviderOptions more = with("address", "[::1]");
+  ProviderOptions more = kmip_with("address", "[::1]");
   more["timeout"] = "7";
   more["server-name"] = "other.example";
   const KmipSettings others = value_of(kmip_settings(more, {}));
@@ -54,30 +54,36 @@ TEST(KmipOptions, AreRead) {
 
 TEST(KmipOptions, AddressesOfAllFormsAreTaken) {
   for (const char* address : {"localhost", "127.0.0.1:1", "h_1.example:65535", "[2001:db8::1]:5696"}) {
-    succeed(check_kmip_options(with("address", address)));
+    succeed(check_kmip_options(kmip_with("address", address)));
   }
   for (const char* address : {"", ":5696", "host:", "host:0", "host:65536", "host:05696", "host:+1", "host:1:2", "a b",
                               "[::1", "[::1]5696", "[host]:1", "::1", "-h", "kmip://host", "host/x", "user@host"}) {
-    EXPECT_TRUE(fails(check_kmip_options(with("address", address)), ErrorCode::InvalidArgument, "address")) << address;
+    EXPECT_TRUE(fails(check_kmip_options(kmip_with("address", address)), ErrorCode::InvalidArgument, "address"))
+        << address;
   }
 }
 
 TEST(KmipOptions, WrongOnesAreNamedWithTheKnown) {
-  EXPECT_TRUE(fails(check_kmip_options(with("pin-file", "/x")), ErrorCode::InvalidArgument, "pin-file"));
-  EXPECT_TRUE(fails(check_kmip_options(with("pin-file", "/x")), ErrorCode::InvalidArgument, "client-key-file=PATH"));
-  EXPECT_TRUE(fails(check_kmip_options(without("address")), ErrorCode::InvalidArgument, "address"));
-  EXPECT_TRUE(fails(check_kmip_options(without("ca-file")), ErrorCode::InvalidArgument, "ca-file"));
-  EXPECT_TRUE(fails(check_kmip_options(with("ca-file", "ca.pem")), ErrorCode::InvalidArgument, "absolute"));
-  EXPECT_TRUE(fails(check_kmip_options(with("client-key-file", "")), ErrorCode::InvalidArgument, "client-key-file"));
-  EXPECT_TRUE(fails(check_kmip_options(with("server-name", "a/b")), ErrorCode::InvalidArgument, "server-name"));
+  EXPECT_TRUE(fails(check_kmip_options(kmip_with("pin-file", "/x")), ErrorCode::InvalidArgument, "pin-file"));
+  EXPECT_TRUE(
+      fails(check_kmip_options(kmip_with("pin-file", "/x")), ErrorCode::InvalidArgument, "client-key-file=PATH"));
+  EXPECT_TRUE(fails(check_kmip_options(kmip_without("address")), ErrorCode::InvalidArgument, "address"));
+  EXPECT_TRUE(fails(check_kmip_options(kmip_without("ca-file")), ErrorCode::InvalidArgument, "ca-file"));
+  EXPECT_TRUE(fails(check_kmip_options(kmip_with("ca-file", "ca.pem")), ErrorCode::InvalidArgument, "absolute"));
+  EXPECT_TRUE(
+      fails(check_kmip_options(kmip_with("client-key-file", "")), ErrorCode::InvalidArgument, "client-key-file"));
+  EXPECT_TRUE(fails(check_kmip_options(kmip_with("server-name", "a/b")), ErrorCode::InvalidArgument, "server-name"));
   for (const char* timeout : {"", "0", "301", "-1", "1.5", "10s", "99999999999999999999"}) {
-    EXPECT_TRUE(fails(check_kmip_options(with("timeout", timeout)), ErrorCode::InvalidArgument, "timeout")) << timeout;
+    EXPECT_TRUE(fails(check_kmip_options(kmip_with("timeout", timeout)), ErrorCode::InvalidArgument, "timeout"))
+        << timeout;
   }
 }
 
 TEST(KmipOptions, TheClientMayComeWithAnIdentity) {
-  EXPECT_TRUE(fails(check_kmip_options(without("client-cert-file")), ErrorCode::InvalidArgument, "client-cert-file"));
-  EXPECT_TRUE(fails(check_kmip_options(without("client-key-file")), ErrorCode::InvalidArgument, "client-key-file"));
+  EXPECT_TRUE(
+      fails(check_kmip_options(kmip_without("client-cert-file")), ErrorCode::InvalidArgument, "client-cert-file"));
+  EXPECT_TRUE(
+      fails(check_kmip_options(kmip_without("client-key-file")), ErrorCode::InvalidArgument, "client-key-file"));
   const ProviderOptions server{{"address", "kms.example"}, {"ca-file", "/ca.pem"}};
   succeed(check_kmip_options(server));
   EXPECT_TRUE(fails(kmip_settings(server, {"backup", {}}), ErrorCode::InvalidArgument, "identity backup"));

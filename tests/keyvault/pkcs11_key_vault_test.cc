@@ -12,7 +12,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::int64_t kDay = 24 * 60 * 60;
+constexpr std::int64_t kDaySeconds = 24 * 60 * 60;
 
 // One token for all tests: making one, and RSA keys on it, takes long. Each test uses labels of its own.
 class Pkcs11KeyVaultTest : public ::testing::Test {
@@ -61,11 +61,11 @@ TEST_F(Pkcs11KeyVaultTest, OrderFirstSeenIsKeptAcrossProcessesAndNotSharedByMach
 TEST_F(Pkcs11KeyVaultTest, StartDatesAgreeOnAllMachines) {
   const std::string first = value_of(vault_->create_key("dated", small_pair())).id;
   const KeyVersionInfo later = value_of(vault_->rotate_key(
-      "dated", {.bits = 2048, .not_before = now() + 10 * kDay, .expires = now() + 20 * kDay}, false));
-  EXPECT_GE(later.not_before, now() + 10 * kDay);
-  EXPECT_LT(later.not_before, now() + 11 * kDay);
-  EXPECT_LE(later.expires, now() + 20 * kDay);
-  EXPECT_GT(later.expires, now() + 19 * kDay);
+      "dated", {.bits = 2048, .not_before = now() + 10 * kDaySeconds, .expires = now() + 20 * kDaySeconds}, false));
+  EXPECT_GE(later.not_before, now() + 10 * kDaySeconds);
+  EXPECT_LT(later.not_before, now() + 11 * kDaySeconds);
+  EXPECT_LE(later.expires, now() + 20 * kDaySeconds);
+  EXPECT_GT(later.expires, now() + 19 * kDaySeconds);
   EXPECT_EQ(later.created_unix_seconds, later.not_before);
   const auto other_machine = token_->open(token_->options(), "other");
   EXPECT_EQ(version_ids(*other_machine, "dated"), (std::vector<std::string>{first, later.id}));
@@ -81,11 +81,11 @@ TEST_F(Pkcs11KeyVaultTest, AnExpiryThatADayCannotExpressIsRefused) {
     return fails(vault_->rotate_key("pair", {.bits = 2048, .not_before = nbf, .expires = exp}, false),
                  ErrorCode::InvalidArgument, "keeps days");
   };
-  const std::int64_t midnight = now() / kDay * kDay + kDay;
+  const std::int64_t midnight = now() / kDaySeconds * kDaySeconds + kDaySeconds;
   EXPECT_TRUE(fails(vault_->rotate_key("pair", {.bits = 2048, .not_before = {}, .expires = midnight - 1}, false),
                     ErrorCode::InvalidArgument, "keeps days"));
   EXPECT_TRUE(refused(midnight + 3600, midnight + 7200));
-  EXPECT_TRUE(refused(midnight + 3600, midnight + 2 * kDay - 1));
+  EXPECT_TRUE(refused(midnight + 3600, midnight + 2 * kDaySeconds - 1));
   EXPECT_EQ(version_ids(*vault_, "pair"), std::vector<std::string>{pair_});
 }
 
@@ -153,7 +153,7 @@ TEST_F(Pkcs11KeyVaultTest, MakesPairsThatStayOnTheToken) {
   EXPECT_TRUE(fails(vault_->create_key("pair", small_pair()), ErrorCode::KeyExists, "hsm/pair"));
   EXPECT_TRUE(
       fails(vault_->create_key("odd", {.bits = 1024, .not_before = {}, .expires = {}}), ErrorCode::KeySizeUnsupported));
-  EXPECT_TRUE(fails(vault_->create_key("odd", {.bits = 2048, .not_before = now() + kDay, .expires = now()}),
+  EXPECT_TRUE(fails(vault_->create_key("odd", {.bits = 2048, .not_before = now() + kDaySeconds, .expires = now()}),
                     ErrorCode::InvalidArgument));
   EXPECT_TRUE(fails(vault_->create_key("no/name", small_pair()), ErrorCode::InvalidName));
   EXPECT_TRUE(fails(vault_->rotate_key("nosuch", {}, true), ErrorCode::KeyNotFound));

@@ -12,7 +12,7 @@ namespace {
 
 const ProviderOptions kPlain{{"module", "/m.so"}, {"token", "t1"}};
 
-ProviderOptions with(ProviderOptions options, const std::string& name, const std::string& value) {
+ProviderOptions pkcs11_with(ProviderOptions options, const std::string& name, const std::string& value) {
   options[name] = value;
   return options;
 }
@@ -38,17 +38,17 @@ TEST(Pkcs11OptionsTest, NamesTheOptionThatIsWrong) {
       {{}, "token"},
       {{{"token", "t1"}}, "module"},
       {{{"module", "/m.so"}}, "token and uri"},
-      {with(kPlain, "uri", "pkcs11:token=t1"), "token and uri"},
-      {with(kPlain, "token", std::string(33, 't')), "32 bytes"},
-      {with(kPlain, "token", ""), "token is empty"},
-      {with(kPlain, "module", "m.so"), "absolute"},
-      {with(kPlain, "pin-file", "pin"), "absolute"},
-      {with(kPlain, "pin", "1234"), "\"pin\" is unknown"},
-      {with(kPlain, "\x1b[2J", "1"), "\"?[2J\" is unknown"},
-      {with(kPlain, "timeout", "0"), "timeout"},
-      {with(kPlain, "timeout", "601"), "timeout"},
-      {with(kPlain, "timeout", "5m"), "timeout"},
-      {with(kPlain, "timeout", "s"), "timeout"},
+      {pkcs11_with(kPlain, "uri", "pkcs11:token=t1"), "token and uri"},
+      {pkcs11_with(kPlain, "token", std::string(33, 't')), "32 bytes"},
+      {pkcs11_with(kPlain, "token", ""), "token is empty"},
+      {pkcs11_with(kPlain, "module", "m.so"), "absolute"},
+      {pkcs11_with(kPlain, "pin-file", "pin"), "absolute"},
+      {pkcs11_with(kPlain, "pin", "1234"), "\"pin\" is unknown"},
+      {pkcs11_with(kPlain, "\x1b[2J", "1"), "\"?[2J\" is unknown"},
+      {pkcs11_with(kPlain, "timeout", "0"), "timeout"},
+      {pkcs11_with(kPlain, "timeout", "601"), "timeout"},
+      {pkcs11_with(kPlain, "timeout", "5m"), "timeout"},
+      {pkcs11_with(kPlain, "timeout", "s"), "timeout"},
       {{{"module", "/m.so"}, {"uri", "pkcs11:token=t?module-path=/m.so"}}, "names a module as well"},
   };
   for (const auto& [options, part] : wrong) {

@@ -11,7 +11,7 @@ namespace {
 
 const ProviderOptions kGood{{"address", "https://bao.example:8200"}, {"token-file", "/token"}};
 
-ProviderOptions with(ProviderOptions options, const std::string& name, const std::string& value) {
+ProviderOptions transit_with(ProviderOptions options, const std::string& name, const std::string& value) {
   options[name] = value;
   return options;
 }
@@ -30,28 +30,29 @@ TEST(TransitOptions, AreRefusedByName) {
   };
   EXPECT_TRUE(refused({}, "address"));
   EXPECT_TRUE(refused({{"address", "https://bao.example"}}, "token-file"));
-  EXPECT_TRUE(refused(with(kGood, "color", "red"), "known ones: address, mount"));
-  EXPECT_TRUE(refused(with(kGood, "mount", ""), "mount"));
-  EXPECT_TRUE(refused(with(kGood, "address", "http://bao.example"), "plain http"));
-  EXPECT_TRUE(refused(with(kGood, "address", "http://127.0.0.1:8200"), "allow-http=loopback"));
-  succeed(check_transit_options(with(with(kGood, "address", "http://127.0.0.1:8200"), "allow-http", "loopback")));
-  EXPECT_TRUE(refused(with(kGood, "address", "https://bao.example/v1"), "without a path"));
-  EXPECT_TRUE(refused(with(kGood, "allow-http", "always"), "allow-http"));
+  EXPECT_TRUE(refused(transit_with(kGood, "color", "red"), "known ones: address, mount"));
+  EXPECT_TRUE(refused(transit_with(kGood, "mount", ""), "mount"));
+  EXPECT_TRUE(refused(transit_with(kGood, "address", "http://bao.example"), "plain http"));
+  EXPECT_TRUE(refused(transit_with(kGood, "address", "http://127.0.0.1:8200"), "allow-http=loopback"));
+  succeed(check_transit_options(
+      transit_with(transit_with(kGood, "address", "http://127.0.0.1:8200"), "allow-http", "loopback")));
+  EXPECT_TRUE(refused(transit_with(kGood, "address", "https://bao.example/v1"), "without a path"));
+  EXPECT_TRUE(refused(transit_with(kGood, "allow-http", "always"), "allow-http"));
   for (const char* const mount : {"/transit", "transit/", "a//b", "a/../b", "a b", "a?b"}) {
-    EXPECT_TRUE(refused(with(kGood, "mount", mount), "mount")) << mount;
-    EXPECT_TRUE(refused(with(kGood, "namespace", mount), "namespace")) << mount;
+    EXPECT_TRUE(refused(transit_with(kGood, "mount", mount), "mount")) << mount;
+    EXPECT_TRUE(refused(transit_with(kGood, "namespace", mount), "namespace")) << mount;
   }
   for (const char* const timeout : {"0", "-1", "601", "soon", "3s", ""}) {
-    EXPECT_TRUE(refused(with(kGood, "timeout", timeout), "timeout")) << timeout;
+    EXPECT_TRUE(refused(transit_with(kGood, "timeout", timeout), "timeout")) << timeout;
   }
   for (const char* const file : {"token-file", "secret-id-file", "ca-file", "client-cert-file", "client-key-file"}) {
-    EXPECT_TRUE(refused(with(kGood, file, "in/the/callers/directory"), "no absolute path")) << file;
+    EXPECT_TRUE(refused(transit_with(kGood, file, "in/the/callers/directory"), "no absolute path")) << file;
   }
-  EXPECT_TRUE(refused(with(kGood, "role-id", "r"), "either token-file"));
+  EXPECT_TRUE(refused(transit_with(kGood, "role-id", "r"), "either token-file"));
   EXPECT_TRUE(refused({{"address", "https://b"}, {"role-id", "r"}}, "secret-id-file"));
   EXPECT_TRUE(refused({{"address", "https://b"}, {"role-id", "a b"}, {"secret-id-file", "/s"}}, "role-id"));
-  EXPECT_TRUE(refused(with(kGood, "client-cert-file", "/c"), "client-key-file"));
-  EXPECT_TRUE(refused(with(kGood, "client-key-file", "/k"), "client-cert-file"));
+  EXPECT_TRUE(refused(transit_with(kGood, "client-cert-file", "/c"), "client-key-file"));
+  EXPECT_TRUE(refused(transit_with(kGood, "client-key-file", "/k"), "client-cert-file"));
 }
 
 TEST(TransitOptions, AnIdentityBringsItsOwnCredentials) {

@@ -6,11 +6,11 @@
 #include "store/segment_verifier.h"
 #include "store/segment_writer.h"
 #include "tests/store/store_fixture.h"
+#include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
 
-constexpr std::uint32_t kMiB = 1 << 20;
 constexpr std::uint32_t kPage = kPatchPageBytes;
 
 PatchPages pages_of(std::initializer_list<std::uint32_t> pages) {
@@ -124,8 +124,11 @@ class PatchStoreTest : public testing::TestWithParam<Suite> {
   }
   void expect_content(const ChunkId& id, const Bytes& content) {
     ASSERT_EQ(*vault_.store->length(id), content.size());
-    for (const std::uint32_t offset : {0U, 1U, 4095U, 4096U, 12'300U, 65'535U, 300'001U, kMiB - 4096U, kMiB - 1U}) {
-      for (const std::uint32_t size : {1U, 4096U, 8193U, 70'000U, kMiB}) {
+    for (const std::uint64_t offset :
+         {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{4095}, std::uint64_t{4096}, std::uint64_t{12'300},
+          std::uint64_t{65'535}, std::uint64_t{300'001}, kMiB - 4096, kMiB - 1}) {
+      for (const std::uint64_t size :
+           {std::uint64_t{1}, std::uint64_t{4096}, std::uint64_t{8193}, std::uint64_t{70'000}, kMiB}) {
         if (offset >= content.size()) continue;
         Bytes out(std::min<std::size_t>(size, content.size() - offset), std::byte{0xee});
         const Status read = vault_.store->read(id, offset, out);

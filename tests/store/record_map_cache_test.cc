@@ -6,11 +6,10 @@
 
 #include "store/frame_compression.h"
 #include "tests/store/store_fixture.h"
+#include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
-
-constexpr std::size_t kMiB = std::size_t{1024} * 1024;
 
 std::shared_ptr<const RecordMap> map_of(std::uint64_t sequence, std::size_t frames) {
   RecordMap map;

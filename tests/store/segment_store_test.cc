@@ -5,11 +5,10 @@
 
 #include "store/segment_format.h"
 #include "tests/store/store_fixture.h"
+#include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
-
-constexpr std::size_t kMiB = 1 << 20;
 
 class SegmentStoreTest : public testing::TestWithParam<Suite> {
  protected:

@@ -2,11 +2,10 @@
 
 #include "store/record.h"
 #include "tests/store/store_fixture.h"
+#include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
-
-constexpr std::size_t kMiB = 1 << 20;
 
 class StreamTest : public testing::TestWithParam<Suite> {
  protected:

@@ -12,7 +12,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-const Env::Path kDirectory = "/activity";
+const Env::Path kVerifiedDirectory = "/activity";
 
 std::string name(int number) { return "activity/000000000000000" + std::to_string(number) + ".activity"; }
 Env::Path path(int number) { return "/" + name(number); }
@@ -21,7 +21,7 @@ Env::Path path(int number) { return "/" + name(number); }
 class ActivityVerifyTest : public testing::Test {
  protected:
   void write_log(const EpochKeys& keys, std::uint64_t entries = 6) {
-    auto log = ActivityLog::open(env_, kDirectory, keys, false, 0, {});
+    auto log = ActivityLog::open(env_, kVerifiedDirectory, keys, false, 0, {});
     ASSERT_TRUE(log.ok());
     for (std::uint64_t number = 1; number <= entries; ++number) {
       ActivityEntry entry;
@@ -38,7 +38,7 @@ class ActivityVerifyTest : public testing::Test {
   std::vector<ActivityDamage> damage(bool with_keys = true) {
     ActivityExpectation expected = known_;
     if (!with_keys) expected.chain.reset();
-    auto report = verify_activity_files(env_, kDirectory, with_keys ? keys_.get() : nullptr, expected);
+    auto report = verify_activity_files(env_, kVerifiedDirectory, with_keys ? keys_.get() : nullptr, expected);
     EXPECT_TRUE(report.ok());
     if (!report.ok()) return {};
     EXPECT_EQ(report->authenticated, with_keys);
@@ -68,7 +68,7 @@ class ActivityVerifyTest : public testing::Test {
 
  private:
   SimEnv::Snapshot written() {
-    env_.make_directories(kDirectory);
+    env_.make_directories(kVerifiedDirectory);
     write_log(*keys_);
     return env_.snapshot();
   }
@@ -193,7 +193,7 @@ TEST_F(ActivityVerifyTest, AnAbsurdNumberCostsNothing) {
 }
 
 TEST_F(ActivityVerifyTest, AnAppendThatFailedIsNoDamage) {
-  auto log = ActivityLog::open(env_, kDirectory, *keys_, false, known_.entries, *known_.chain);
+  auto log = ActivityLog::open(env_, kVerifiedDirectory, *keys_, false, known_.entries, *known_.chain);
   ASSERT_TRUE(log.ok());
   ActivityEntry entry;
   entry.operation = "test";
@@ -208,7 +208,7 @@ TEST_F(ActivityVerifyTest, AnAppendThatFailedIsNoDamage) {
 }
 
 TEST_F(ActivityVerifyTest, TheOwnerMissesWhatItHasWritten) {
-  auto log = ActivityLog::open(env_, kDirectory, *keys_, false, known_.entries, *known_.chain);
+  auto log = ActivityLog::open(env_, kVerifiedDirectory, *keys_, false, known_.entries, *known_.chain);
   ASSERT_TRUE(log.ok());
   ActivityEntry entry;
   entry.operation = "test";
@@ -223,13 +223,13 @@ TEST_F(ActivityVerifyTest, TheOwnerMissesWhatItHasWritten) {
 }
 
 TEST_F(ActivityVerifyTest, WhatAnOldKeyMadeIsFound) {
-  auto log = ActivityLog::open(env_, kDirectory, *keys_, false, known_.entries, *known_.chain);
+  auto log = ActivityLog::open(env_, kVerifiedDirectory, *keys_, false, known_.entries, *known_.chain);
   ASSERT_TRUE(log.ok());
   ActivityEntry entry;
   entry.operation = "forged";
   ASSERT_TRUE((*log)->append(entry).ok());
   keys_ = make_test_keys(Suite::aes_gcm, 2, 0, 1);
-  auto later = ActivityLog::open(env_, kDirectory, *keys_, true, known_.entries, *known_.chain, true);
+  auto later = ActivityLog::open(env_, kVerifiedDirectory, *keys_, true, known_.entries, *known_.chain, true);
   ASSERT_TRUE(later.ok());
   const auto report = (*later)->verify();
   ASSERT_TRUE(report.ok());

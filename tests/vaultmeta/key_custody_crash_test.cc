@@ -57,7 +57,7 @@ void backup(CustodyWorld& world) {
   static_cast<void>(completed);
 }
 
-void refresh(CustodyWorld& world) {
+void refresh_until_crash(CustodyWorld& world) {
   const auto outcome = world.custody->refresh();
   static_cast<void>(outcome);  // the crash may be in it; what it did is checked afterwards
 }
@@ -65,9 +65,9 @@ void refresh(CustodyWorld& world) {
 std::vector<Scenario> scenarios() {
   const auto nothing = [](CustodyWorld&) {};
   const auto rotated = [](CustodyWorld& world) {
-    refresh(world);
+    refresh_until_crash(world);
     world.kv->add_version("kek");
-    refresh(world);
+    refresh_until_crash(world);
   };
   const auto expect_count = [](std::size_t active, std::size_t retiring, std::size_t retired) {
     return [=](CustodyWorld& world) {
@@ -77,16 +77,16 @@ std::vector<Scenario> scenarios() {
     };
   };
   return {
-      {"take effect", [](CustodyWorld& world) { world.kv->add_version("kek"); }, refresh, refresh,
-       expect_count(1, 1, 0)},
+      {"take effect", [](CustodyWorld& world) { world.kv->add_version("kek"); }, refresh_until_crash,
+       refresh_until_crash, expect_count(1, 1, 0)},
       {"backup and retirement", rotated,
        [](CustodyWorld& world) {
          backup(world);
-         refresh(world);
+         refresh_until_crash(world);
        },
        [](CustodyWorld& world) {
          backup(world);
-         refresh(world);
+         refresh_until_crash(world);
        },
        [=](CustodyWorld& world) {
          expect_count(1, 0, 1)(world);
@@ -120,7 +120,7 @@ std::vector<Scenario> scenarios() {
        [](CustodyWorld& world) { EXPECT_TRUE(world.custody->item_attempted().ok()); },
        [](CustodyWorld& world) { EXPECT_TRUE(world.custody->status().settings.item_ever_attempted); }},
       {"new incarnation", nothing,
-       [](CustodyWorld& world) { static_cast<void>(world.custody->new_incarnation().ok()); }, refresh,
+       [](CustodyWorld& world) { static_cast<void>(world.custody->new_incarnation().ok()); }, refresh_until_crash,
        [](CustodyWorld& world) { EXPECT_GE(world.custody->incarnation(), 1U); }},
   };
 }
@@ -152,7 +152,7 @@ TEST_P(KeyCustodyCrashTest, LeavesAVaultThatOpensAtEveryStep) {
       EXPECT_TRUE(world.custody->check_descends_from(head.first, head.second).ok());
       expect_needed_versions_open(world);
       scenario.finish(world);
-      refresh(world);
+      refresh_until_crash(world);
       scenario.check(world);
       expect_needed_versions_open(world);
       ASSERT_TRUE(world.open().ok());
@@ -179,15 +179,15 @@ TEST(KeyCustodyDiskTest, GoesOnAfterADiskThatFailedForAWhile) {
     ASSERT_LT(steps, 400U);
     CustodyWorld world;
     world.create();
-    refresh(world);
+    refresh_until_crash(world);
     world.kv->add_version("kek");
     world.env.fail_after(steps);
-    refresh(world);
+    refresh_until_crash(world);
     backup(world);
-    refresh(world);
+    refresh_until_crash(world);
     failed = world.env.failure_reached();
     world.env.clear_faults();
-    refresh(world);
+    refresh_until_crash(world);
     backup(world);
     const auto healed = world.custody->refresh();
     ASSERT_TRUE(healed.ok()) << healed.error().message;

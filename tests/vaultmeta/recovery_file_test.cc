@@ -10,7 +10,7 @@ namespace {
 
 SecretBuffer secret(std::string_view text) { return std::move(SecretBuffer::copy_of(bytes_of(text))).value(); }
 
-RecoveryKeys sample() {
+RecoveryKeys sample_keys() {
   RecoveryKeys keys;
   keys.vault.data()[0] = std::byte{1};
   keys.root_fingerprint.data()[0] = std::byte{2};
@@ -25,7 +25,7 @@ RecoveryKeys sample() {
 
 TEST(RecoveryFileTest, GivesTheKeysBackToThePassphraseOnly) {
   SimEnv env;
-  const RecoveryKeys keys = sample();
+  const RecoveryKeys keys = sample_keys();
   const SecretBuffer passphrase = secret("correct horse");
   ASSERT_TRUE(write_recovery_file(env, "/vault.recovery", keys, passphrase).ok());
   const auto back = read_recovery_file(env, "/vault.recovery", passphrase);
@@ -47,7 +47,7 @@ TEST(RecoveryFileTest, GivesTheKeysBackToThePassphraseOnly) {
 TEST(RecoveryFileTest, DamageIsToldFromAWrongPassphrase) {
   SimEnv env;
   const SecretBuffer passphrase = secret("p");
-  ASSERT_TRUE(write_recovery_file(env, "/r", sample(), passphrase).ok());
+  ASSERT_TRUE(write_recovery_file(env, "/r", sample_keys(), passphrase).ok());
   const Bytes good = env.read("/r");
   for (std::size_t bit = 0; bit < good.size() * 8; ++bit) {
     env.flip_bit("/r", bit);
@@ -64,10 +64,10 @@ TEST(RecoveryFileTest, DamageIsToldFromAWrongPassphrase) {
 
 TEST(RecoveryFileTest, RefusesNonsenseAndLeavesNothing) {
   SimEnv env;
-  EXPECT_EQ(write_recovery_file(env, "/r", sample(), SecretBuffer()).code(), ErrorCode::PassphraseRequired);
+  EXPECT_EQ(write_recovery_file(env, "/r", sample_keys(), SecretBuffer()).code(), ErrorCode::PassphraseRequired);
   EXPECT_EQ(write_recovery_file(env, "/r", RecoveryKeys(), secret("p")).code(), ErrorCode::InvalidArgument);
   env.fail_next_sync(1);
-  EXPECT_EQ(write_recovery_file(env, "/r", sample(), secret("p")).code(), ErrorCode::IoError);
+  EXPECT_EQ(write_recovery_file(env, "/r", sample_keys(), secret("p")).code(), ErrorCode::IoError);
   EXPECT_FALSE(env.exists("/r"));
 }
 

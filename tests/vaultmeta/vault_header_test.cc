@@ -8,7 +8,7 @@
 namespace vaultfs {
 namespace {
 
-VaultHeader sample() {
+VaultHeader sample_header() {
   VaultHeader header;
   header.id.data()[0] = std::byte{1};
   header.created = UnixNanos{1'700'000'000'000'000'000};
@@ -20,7 +20,7 @@ VaultHeader sample() {
 }
 
 TEST(VaultHeaderTest, ComesBackAsWritten) {
-  const VaultHeader header = sample();
+  const VaultHeader header = sample_header();
   const auto back = VaultHeader::decode(header.encode());
   ASSERT_TRUE(back.ok());
   EXPECT_EQ(back->id, header.id);
@@ -32,7 +32,7 @@ TEST(VaultHeaderTest, ComesBackAsWritten) {
 }
 
 TEST(VaultHeaderTest, EveryFlippedBitAndCutIsFound) {
-  const Bytes good = sample().encode();
+  const Bytes good = sample_header().encode();
   for (std::size_t bit = 0; bit < good.size() * 8; ++bit) {
     Bytes bad = good;
     bad[bit / 8] ^= static_cast<std::byte>(1U << (bit % 8));
@@ -45,7 +45,7 @@ TEST(VaultHeaderTest, EveryFlippedBitAndCutIsFound) {
 }
 
 TEST(VaultHeaderTest, ANewerFormatIsNamedWithBothNumbers) {
-  Bytes bytes = sample().encode();
+  Bytes bytes = sample_header().encode();
   bytes.resize(bytes.size() - Digest::kSize);
   bytes[8] = std::byte{2};
   const Digest digest = sha256(bytes);
@@ -57,7 +57,7 @@ TEST(VaultHeaderTest, ANewerFormatIsNamedWithBothNumbers) {
 }
 
 TEST(VaultHeaderTest, SuiteAndInfrastructureKeyBelongTogether) {
-  VaultHeader header = sample();
+  VaultHeader header = sample_header();
   header.suite = Suite::aes_gcm;
   EXPECT_EQ(VaultHeader::decode(header.encode()).code(), ErrorCode::DamagedHeader);
   header.infrastructure_key_id = {};
@@ -86,7 +86,7 @@ TEST(VaultHeaderTest, FingerprintsAreForPeople) {
 TEST(VaultHeaderTest, TheFingerprintDependsOnKeyAndVault) {
   const SecretBuffer key = std::move(SecretBuffer::random(32)).value();
   const SecretBuffer other = std::move(SecretBuffer::random(32)).value();
-  const VaultId vault = sample().id;
+  const VaultId vault = sample_header().id;
   EXPECT_EQ(root_fingerprint(key, vault).value(), root_fingerprint(key, vault).value());
   EXPECT_NE(root_fingerprint(key, vault).value(), root_fingerprint(other, vault).value());
   EXPECT_NE(root_fingerprint(key, vault).value(), root_fingerprint(key, VaultId()).value());

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/assert_ok.h"
 #include "tests/support/fake_key_vault.h"
 #include "tests/support/sim_env.h"
 #include "vaultmeta/vault.h"
@@ -201,12 +202,5 @@ class VaultWorld {
   ListTree tree;
   std::unique_ptr<Vault> vault;
 };
-
-#define ASSERT_OK(expression)                                                               \
-  do {                                                                                      \
-    const auto& assert_ok_result = (expression);                                            \
-    ASSERT_TRUE(assert_ok_result.ok()) << error_name(assert_ok_result.error().code) << ": " \
-                                       << assert_ok_result.error().message;                 \
-  } while (false)
 
 }  // namespace vaultfs

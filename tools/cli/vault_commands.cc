@@ -17,7 +17,7 @@ using nlohmann::json;
 
 constexpr const char* kRecoveryPassphrase = "--recovery-passphrase";
 
-struct CreateArguments {
+struct CreateVaultArguments {
   std::string vault, key, identity = "system", region, recovery_file, passphrase_file, escrow_key;
   int passphrase_fd = -1;
   bool infrastructure = false, no_recovery = false;
@@ -40,7 +40,7 @@ void warn_of_same_disk(Machine& machine, const KeyRef& key, const std::filesyste
 }
 
 // The recovery file's passphrase. The general options name it too where no key vault could be meant by them.
-Result<SecretBuffer> recovery_passphrase(const CommandContext& context, const CreateArguments& arguments) {
+Result<SecretBuffer> recovery_passphrase(const CommandContext& context, const CreateVaultArguments& arguments) {
   const bool given = !arguments.passphrase_file.empty() || arguments.passphrase_fd >= 0;
   const MachineOptions& general = context.machine_options;
   if (!given && arguments.key.empty()) {
@@ -51,7 +51,7 @@ Result<SecretBuffer> recovery_passphrase(const CommandContext& context, const Cr
                            kRecoveryPassphrase);
 }
 
-Result<int> create_vault(CommandContext& context, const CreateArguments& arguments) {
+Result<int> create_vault(CommandContext& context, const CreateVaultArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VaultCreateOptions options;
   options.path = std::filesystem::absolute(arguments.vault).lexically_normal();
@@ -155,7 +155,7 @@ Result<int> trust(CommandContext& context, const std::string& vault, const std::
 void add_vault_commands(CLI::App& app, CommandContext& context) {
   CLI::App* group = app.add_subcommand("vault", "Vaults: directories that hold encrypted backups");
   group->require_subcommand(1);
-  const auto arguments = std::make_shared<CreateArguments>();
+  const auto arguments = std::make_shared<CreateVaultArguments>();
 
   CLI::App* create = group->add_subcommand("create", "Make a new vault");
   create->add_option("VAULT", arguments->vault, "directory to make")->required();
