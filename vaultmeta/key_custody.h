@@ -183,9 +183,10 @@ class KeyCustody {
     std::optional<std::string> identity;  // none: as it was
   };
   // The end of a disaster: a fresh keyring key under another key, without asking for the versions that the vault had,
-  // which are Retired at once; and a new DEK epoch, as at a retirement. REQUIRES: opened with the escrow key. The new
-  // key is held to what create() demands; InvalidArgument if a customer-managed vault is given no key,
-  // EncryptionNotChangeable as for set_key(). A failure has changed nothing.
+  // which are Retired at once; and a new DEK epoch, as at a retirement. REQUIRES: opened with the escrow key. The
+  // vault is introduced to the new key's key vault as at a creation (KeyVaultResolver::introduce). The new key is held
+  // to what create() demands; InvalidArgument if a customer-managed vault is given no key, EncryptionNotChangeable as
+  // for set_key(). A failure has changed nothing.
   [[nodiscard]] virtual Status recover(const RecoverRequest& request) = 0;
 
   // A new DEK for all data from now on (key new-epoch), after an unwrap by the Active version through the provider.

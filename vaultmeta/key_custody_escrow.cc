@@ -103,7 +103,7 @@ Status KeyringCustody::recover(const RecoverRequest& request) {
 }
 
 Result<WrappedKey> KeyringCustody::wrap_for_recovery(const Snapshot& now, const RecoverRequest& request,
-                                                     NewPlatformKey& platform) {
+                                                     NewPlatformKey& platform, Introduction& introduction) {
   const Generation next = now.generation.next();
   if (!request.key) {
     if (now.settings.customer_managed) {
@@ -115,6 +115,7 @@ Result<WrappedKey> KeyringCustody::wrap_for_recovery(const Snapshot& now, const 
   }
   VAULTFS_RETURN_IF_ERROR(check_key_may_be_set(now.settings));
   const std::string identity = request.identity.value_or(now.settings.identity);
+  VAULTFS_RETURN_IF_ERROR(introduction.make(context_.resolver, {header_.id, identity}, request.key->key_vault));
   VAULTFS_ASSIGN_OR_RETURN(const ExaminedKey key,
                            examine_key(context_, *request.key, header_.region, {header_.id, identity}));
   return wrap_fresh_key(header_.id, next, identity, *key.reached.key_vault, key.reached.key, key.version.id);
@@ -149,13 +150,15 @@ Status KeyringCustody::install_recovered(Keyring& next, const KeyringSlot& slot,
 
 Status KeyringCustody::recover_in_turn(const RecoverRequest& request, std::string& version) {
   NewPlatformKey platform(context_.platform_keys);
+  Introduction introduction;
   std::vector<VersionName> retired;
   for (int attempt = 1;; ++attempt) {
     const Snapshot now = snapshot();
-    VAULTFS_ASSIGN_OR_RETURN(const WrappedKey fresh, wrap_for_recovery(now, request, platform));
+    VAULTFS_ASSIGN_OR_RETURN(const WrappedKey fresh, wrap_for_recovery(now, request, platform, introduction));
     version = fresh.slot.version;
-    // What a failed write leaves may be the keyring that the next opening finds: its key stays.
+    // What a failed write leaves may be the keyring that the next opening finds: its key stays, and the way to it.
     platform.keep();
+    introduction.keep();
     Status committed = commit(
         [&](Keyring& next, const SecretBuffer&) { return install_recovered(next, fresh.slot, request, retired); },
         {&fresh.key, now.generation, true});

@@ -42,6 +42,26 @@ class NewPlatformKey {
   std::optional<PlatformKeyId> id_;
 };
 
+// The vault's introduction to a key vault (KeyVaultResolver::introduce), taken back unless what it was for comes about.
+class Introduction {
+ public:
+  Introduction() = default;
+  Introduction(const Introduction&) = delete;
+  Introduction& operator=(const Introduction&) = delete;
+  ~Introduction() {
+    if (take_back_) take_back_();
+  }
+  [[nodiscard]] Status make(KeyVaultResolver& resolver, const VaultIdentity& as, const std::string& key_vault) {
+    if (take_back_) return ok_status();
+    VAULTFS_ASSIGN_OR_RETURN(take_back_, resolver.introduce(as, key_vault));
+    return ok_status();
+  }
+  void keep() noexcept { take_back_ = nullptr; }
+
+ private:
+  KeyVaultResolver::TakeBack take_back_;
+};
+
 // The one implementation of KeyCustody, an implementation header of key_custody_*.cc:
 //   _open      creation, opening, what callers ask for        _write   the next keyring, the head after it, leftovers
 //   _refresh   the rule's conductor: access, following        _change  taking effect, set_key, rewrap
@@ -159,7 +179,7 @@ class KeyringCustody final : public KeyCustody {
   [[nodiscard]] Status change_escrow(const std::optional<EscrowRecipient>& recipient);
   [[nodiscard]] Status recover_in_turn(const RecoverRequest& request, std::string& version);
   [[nodiscard]] Result<WrappedKey> wrap_for_recovery(const Snapshot& now, const RecoverRequest& request,
-                                                     NewPlatformKey& platform);
+                                                     NewPlatformKey& platform, Introduction& introduction);
   [[nodiscard]] Status install_recovered(Keyring& next, const KeyringSlot& slot, const RecoverRequest& request,
                                          std::vector<VersionName>& retired) const;
 

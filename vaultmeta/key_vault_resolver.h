@@ -36,10 +36,11 @@ class KeyVaultResolver {
   // KeyVersionNotFound if nowhere.
   [[nodiscard]] virtual Result<Located> locate(const std::string& version, const VaultIdentity& as, Reach reach) = 0;
 
-  // What a creation that fails has to do with what was made for it.
+  // What a creation or recovery that fails has to do with what was made for it; what was there before stays.
   using TakeBack = std::function<void()>;
-  // For a vault that is being made: its system-assigned identity, and (with a key vault) access for `as` where this
-  // machine can grant it, which is at its local key vaults. IdentityNotFound for a user-assigned one that is not there.
+  // For a vault that is being made or recovered: its system-assigned identity unless it has one, and (with a key vault)
+  // access for `as` where this machine can grant it, which is at its local key vaults. IdentityNotFound for a
+  // user-assigned one that is not there.
   [[nodiscard]] virtual Result<TakeBack> introduce(const VaultIdentity& /*as*/, const std::string& /*key_vault*/) {
     return TakeBack([] {});
   }

@@ -117,8 +117,13 @@ Result<KeyVaultResolver::Located> MachineResolver::locate(const std::string& ver
 }
 
 Result<KeyVaultResolver::TakeBack> MachineResolver::introduce(const VaultIdentity& as, const std::string& key_vault) {
-  VAULTFS_ASSIGN_OR_RETURN(const Identity own, identities_.create_system(as.vault));
-  TakeBack take_back = [this, own] { static_cast<void>(identities_.remove(own)); };
+  TakeBack take_back = [] {};
+  auto own = identities_.create_system(as.vault);
+  if (own.ok()) {
+    take_back = [this, own = *own] { static_cast<void>(identities_.remove(own)); };
+  } else if (own.code() != ErrorCode::AlreadyExists) {  // a vault that is recovered on its own machine has one
+    return std::move(own).error();
+  }
   const auto authorise = [&]() -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const Identity identity, identities_.find(as));
     if (key_vault.empty()) return ok_status();
@@ -131,9 +136,9 @@ Result<KeyVaultResolver::TakeBack> MachineResolver::introduce(const VaultIdentit
     const auto known = [&](const AccessPolicy& policy) { return policy.identity == identity.id; };
     if (std::ranges::any_of(*policies, known)) return ok_status();
     VAULTFS_RETURN_IF_ERROR(local->allow({identity.id, identity.description(), KeyPermissions::backup()}, false));
-    take_back = [this, own, local, id = identity.id] {
+    take_back = [local, id = identity.id, before = std::move(take_back)] {
       static_cast<void>(local->deny(id));
-      static_cast<void>(identities_.remove(own));
+      before();
     };
     return ok_status();
   };

@@ -93,12 +93,17 @@ recover() { # KEYFILE ARGUMENTS…
 }
 keyrings >"$scratch/before"
 expect_error WrongKey 22 recover second --key spare/new
-expect_error KeyVaultDenied 21 recover escrow --key spare/new
+expect_error KeyNotFound 3 recover escrow --key spare/none
+assert_eq "$(jctl .access keyvault show spare | jq length)" 0 "a refused recovery let somebody in"
+identity=$(jctl '.identities[0].id' identity list)
+ctl keyvault allow spare --identity "$identity" --permissions get,list >/dev/null
+expect_error KeyVaultDenied 21 recover escrow --key spare/new # its owner has decided
+grep -q "keyvault allow spare --identity $identity" "$scratch/err" || fail "$(cat "$scratch/err")"
+ctl keyvault deny spare --identity "$identity" >/dev/null
 expect_error InvalidArgument 2 recover escrow
 expect_error Usage 2 "$vaultctl" vault recover "$vault"
 keyrings | cmp - "$scratch/before" || fail "a refused recovery changed a keyring"
-identity=$(jctl '.identities[0].id' identity list)
-ctl keyvault allow spare --identity "$identity" --template backup >/dev/null
+say "the vault lets itself in at a local key vault"
 recover escrow --key spare/new >"$scratch/out"
 grep -q spare/new "$scratch/out" || fail "$(cat "$scratch/out")"
 assert_eq "$(jctl .key_uri encryption show "$vault")" spare/new
@@ -121,9 +126,9 @@ ctl keyvault create third >/dev/null
 ctl key create third/key --bits 2048 >/dev/null
 expect_error VaultUnverified 12 recover escrow --key third/key
 expect_error FingerprintMismatch 12 recover escrow --key third/key --fingerprint "$(tr '0123456789abcdef' '123456789abcdef0' <<<"$root")"
-expect_error IdentityNotFound 21 recover escrow --key third/key --fingerprint "$root"
-identity=$(jctl .id identity create --vault "$vault")
-ctl keyvault allow third --identity "$identity" --template backup >/dev/null
+expect_error IdentityNotFound 21 recover escrow --key third/key --fingerprint "$root" --identity nosuch
+grep -q 'identity create nosuch' "$scratch/err" || fail "$(cat "$scratch/err")"
+assert_eq "$(jctl '.identities' identity list | jq length)" 0 "a refused recovery left an identity"
 recover escrow --key third/key --fingerprint "$root" >/dev/null
 ctl restore "$vault" vm --to "$scratch/back2" >/dev/null
 assert_same "$scratch/disk" "$scratch/back2"
@@ -133,8 +138,6 @@ vault=$scratch/older
 export VAULTFS_HOME=$scratch/home3
 ctl keyvault create fourth >/dev/null
 ctl key create fourth/key --bits 2048 >/dev/null
-identity=$(jctl .id identity create --vault "$vault")
-ctl keyvault allow fourth --identity "$identity" --template backup >/dev/null
 expect_error WrongKey 22 recover second --key fourth/key --fingerprint "$root"
 recover escrow --key fourth/key --fingerprint "$root" >/dev/null
 ctl verify "$vault" >/dev/null

@@ -115,6 +115,25 @@ TEST_F(MachineResolverTest, AnIntroductionThatFailsLeavesNothing) {
   EXPECT_TRUE(value_of(key_vault_->access())->empty());
 }
 
+// A vault that is recovered has an identity, and perhaps access: what was there before is not taken back.
+TEST_F(MachineResolverTest, AnIdentityThatIsThereIsIntroducedAsItIs) {
+  const Identity own = value_of(identities_.create_system(as_.vault));
+  value_of(resolver_.introduce(as_, "kv"))();
+  EXPECT_EQ(value_of(identities_.find(as_)).id, own.id);
+  EXPECT_TRUE(value_of(key_vault_->access())->empty());
+  value_of(resolver_.introduce(as_, "kv"));
+  EXPECT_TRUE(list().ok());
+  EXPECT_EQ(value_of(identities_.find(as_)).id, own.id);
+  value_of(resolver_.introduce(as_, "kv"))();
+  EXPECT_TRUE(list().ok());
+
+  KeyPermissions less;
+  less.add(KeyPermission::get);
+  succeed(key_vault_->allow({own.id, "own", less}, false));
+  value_of(resolver_.introduce(as_, "kv"));
+  EXPECT_EQ(value_of(key_vault_->access())->at(0).permissions, less) << "its owner's decision";
+}
+
 TEST_F(MachineResolverTest, DisabledDeniedAndMadeAgain) {
   value_of(resolver_.introduce(as_, "kv"));
   const Identity own = value_of(identities_.find(as_));

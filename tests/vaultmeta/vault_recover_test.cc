@@ -131,6 +131,37 @@ TEST_F(VaultRecoverTest, NothingChangesWithoutTheRightKeys) {
   EXPECT_EQ(recover_vault(world_.machine(), under("spare/new"), escrow_key()).code(), ErrorCode::VaultBusy);
 }
 
+// A key vault that lets in only whom the machine has introduced.
+class AskingResolver final : public KeyVaultResolver {
+ public:
+  explicit AskingResolver(FakeResolver& inner) : inner_(inner) {}
+  Result<std::shared_ptr<KeyVault>> open(const std::string& key_vault, const VaultIdentity& as) override {
+    if (key_vault == let_in_at) return inner_.open(key_vault, as);
+    return Error{ErrorCode::KeyVaultDenied, "not introduced"};
+  }
+  Result<Located> locate(const std::string& version, const VaultIdentity& as, Reach reach) override {
+    return inner_.locate(version, as, reach);
+  }
+  Result<TakeBack> introduce(const VaultIdentity&, const std::string& key_vault) override {
+    let_in_at = key_vault;
+    return TakeBack([this] { let_in_at.clear(); });
+  }
+  std::string let_in_at;
+
+ private:
+  FakeResolver& inner_;
+};
+
+TEST_F(VaultRecoverTest, TheVaultIsIntroducedToItsNewKeyVaultUnlessNothingComesOfIt) {
+  world_.resolver.forget("kv");
+  AskingResolver asking(world_.resolver);
+  const Vault::Machine machine{world_.env, *world_.machine_state, *world_.platform_keys, asking};
+  EXPECT_EQ(recover_vault(machine, under("spare/none"), escrow_key()).code(), ErrorCode::KeyNotFound);
+  EXPECT_EQ(asking.let_in_at, "");
+  ASSERT_OK(recover_vault(machine, under("spare/new"), escrow_key()));
+  EXPECT_EQ(asking.let_in_at, "spare");
+}
+
 TEST(VaultEscrowCreationTest, AnEscrowKeyIsARecoveryChoiceUnlessAKeyOfTheMachineIsNeededBesides) {
   VaultWorld world;
   VaultCreateOptions options = with_escrow(nullptr);
