@@ -8,8 +8,8 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::uint32_t kVersion = 2;
-constexpr std::size_t kEntryBytes = 8;
+constexpr std::uint32_t kAclVersion = 2;
+constexpr std::size_t kAclEntryBytes = 8;
 constexpr std::uint16_t kOwner = 0x01;
 constexpr std::uint16_t kNamedUser = 0x02;
 constexpr std::uint16_t kGroup = 0x04;
@@ -24,7 +24,7 @@ Error senseless() { return {ErrorCode::InvalidArgument, "that is no valid access
 
 Result<PosixAcl> PosixAcl::parse(ByteView value) {
   ByteReader in(value);
-  if (in.u32() != kVersion || in.failed() || in.remaining() % kEntryBytes != 0) return senseless();
+  if (in.u32() != kAclVersion || in.failed() || in.remaining() % kAclEntryBytes != 0) return senseless();
   PosixAcl acl;
   bool named = false;
   while (in.remaining() > 0) {
@@ -51,7 +51,7 @@ Result<PosixAcl> PosixAcl::parse(ByteView value) {
 
 Bytes PosixAcl::encode() const {
   ByteWriter out;
-  out.u32(kVersion);
+  out.u32(kAclVersion);
   for (const Entry& entry : entries_) {
     out.u16(entry.tag);
     out.u16(entry.permissions);

@@ -6,7 +6,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::uint8_t kVersion = 1;
+constexpr std::uint8_t kEntryVersion = 1;
 constexpr std::size_t kCountOffset = 1;
 constexpr std::size_t kMaxLinkTargetBytes = 4096;
 
@@ -172,7 +172,7 @@ std::optional<TreeChange> read_change(ByteReader& in) {
 }  // namespace
 
 TreeEntryWriter::TreeEntryWriter() {
-  bytes_.u8(kVersion);
+  bytes_.u8(kEntryVersion);
   bytes_.u32(0);
 }
 
@@ -190,7 +190,7 @@ Bytes TreeEntryWriter::take() && {
 
 Result<std::vector<TreeChange>> decode_tree_entry(ByteView entry) {
   ByteReader in(entry);
-  if (in.u8() != kVersion) in.fail();
+  if (in.u8() != kEntryVersion) in.fail();
   const std::uint32_t count = in.count(1);
   std::vector<TreeChange> changes;
   changes.reserve(count);

@@ -6,13 +6,13 @@
 namespace vaultfs {
 namespace {
 
-Error not_found() { return {ErrorCode::NotFound, "there is no such file"}; }
+Error no_such_file() { return {ErrorCode::NotFound, "there is no such file"}; }
 
 }  // namespace
 
 Result<InodePointer> TreeEngine::find_locked(InodeNumber number) const {
   const auto found = inodes_.find(number);
-  if (found == inodes_.end()) return not_found();
+  if (found == inodes_.end()) return no_such_file();
   return found->second;
 }
 
@@ -96,7 +96,7 @@ Result<Attributes> TreeEngine::lookup(InodeNumber parent, const std::string& nam
     const std::shared_lock lock(tree_mutex_);
     VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, directory_locked(parent));
     const auto entry = directory->entries->find(name);
-    if (entry == directory->entries->end()) return not_found();
+    if (entry == directory->entries->end()) return no_such_file();
     child = entry->second.number;
   }
   return attributes(child);

@@ -5,13 +5,13 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::uint8_t kVersion = 1;
+constexpr std::uint8_t kSectionVersion = 1;
 
 }  // namespace
 
 Bytes TreeSection::encode() const {
   ByteWriter out;
-  out.u8(kVersion);
+  out.u8(kSectionVersion);
   out.u64(next_inode.value);
   out.u32(static_cast<std::uint32_t>(items.size()));
   for (const ItemChange& item : items) {
@@ -35,7 +35,7 @@ Result<TreeSection> TreeSection::decode(ByteView bytes) {
   constexpr std::size_t kSmallestFragment = 8 + 8 + 4;
   ByteReader in(bytes);
   TreeSection section;
-  if (in.u8() != kVersion) in.fail();
+  if (in.u8() != kSectionVersion) in.fail();
   section.next_inode = InodeNumber(in.u64());
   const std::uint32_t items = in.count(kSmallestItem);
   for (std::uint32_t i = 0; i < items && !in.failed(); ++i) {

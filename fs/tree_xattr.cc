@@ -18,7 +18,7 @@ constexpr const char* kCapability = "security.capability";
 
 Error no_data() { return {ErrorCode::NoData, "there is no such extended attribute"}; }
 
-Status check_name(const std::string& name) {
+Status check_attribute_name(const std::string& name) {
   if (name == kAccessAcl || name == kDefaultAcl) return ok_status();
   if (name.size() > kMaxNameBytes) return Error{ErrorCode::OutOfRange, "an attribute's name has at most 255 bytes"};
   constexpr std::array<std::string_view, 3> kSpaces{"user.", "trusted.", "security."};
@@ -50,7 +50,7 @@ Result<Bytes> TreeEngine::extended_attribute(InodeNumber number, const std::stri
       if (const auto found = inode->extended->find(name); found != inode->extended->end()) return found->second;
     }
   }
-  VAULTFS_RETURN_IF_ERROR(check_name(name));
+  VAULTFS_RETURN_IF_ERROR(check_attribute_name(name));
   return no_data();
 }
 
@@ -94,7 +94,7 @@ Status TreeEngine::set_acl(Inode& inode, const std::string& name, ByteView value
 }
 
 Status TreeEngine::set_extended(InodeNumber number, const std::string& name, ByteView value, ExtendedMode mode) {
-  VAULTFS_RETURN_IF_ERROR(check_name(name));
+  VAULTFS_RETURN_IF_ERROR(check_attribute_name(name));
   if (value.size() > kMaxAttributeValueBytes)
     return Error{ErrorCode::InvalidArgument, "an attribute's value has at most 64 KiB"};
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
@@ -113,7 +113,7 @@ Status TreeEngine::set_extended(InodeNumber number, const std::string& name, Byt
 }
 
 Status TreeEngine::remove_extended(InodeNumber number, const std::string& name) {
-  VAULTFS_RETURN_IF_ERROR(check_name(name));
+  VAULTFS_RETURN_IF_ERROR(check_attribute_name(name));
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
   const std::shared_lock cut(cut_);

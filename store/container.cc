@@ -14,8 +14,8 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::string_view kMagic = "VAULTFSC";
-constexpr std::size_t kChecksumOffset = 144;
+constexpr std::string_view kContainerMagic = "VAULTFSC";
+constexpr std::size_t kHeaderChecksumOffset = 144;
 constexpr std::string_view kContainerKeyLabel = "vaultfs/1 container key";
 constexpr std::string_view kInfrastructureKeyLabel = "vaultfs/1 infrastructure key";
 // The longest AAD tail of the format: record bytes 0–71, frame number, frame table entry.
@@ -40,7 +40,7 @@ Status check_epoch_open_for(const EpochKeys::Epoch& epoch, ContainerKind kind, C
 
 Bytes ContainerHeader::encode() const {
   ByteWriter writer;
-  writer.raw(bytes_of(kMagic));
+  writer.raw(bytes_of(kContainerMagic));
   writer.u16(kFormatVersion);
   writer.u8(static_cast<std::uint8_t>(kind));
   writer.u8(static_cast<std::uint8_t>(suite));
@@ -65,13 +65,13 @@ std::array<std::byte, ContainerHeader::kContextBytes> ContainerHeader::context()
 Result<ContainerHeader> ContainerHeader::decode(ByteView bytes) {
   if (bytes.size() < kEncodedBytes) return damaged_container("the file is too short for a container header");
   bytes = bytes.first(kEncodedBytes);
-  if (!bytes_equal(bytes.first(kMagic.size()), bytes_of(kMagic)))
+  if (!bytes_equal(bytes.first(kContainerMagic.size()), bytes_of(kContainerMagic)))
     return damaged_container("the file is not a vaultfs container");
   // The checksum keeps its place in every version, so that a newer format can be told from damage.
-  if (!checksum128_matches(bytes.first(kChecksumOffset), bytes.subspan(kChecksumOffset))) {
+  if (!checksum128_matches(bytes.first(kHeaderChecksumOffset), bytes.subspan(kHeaderChecksumOffset))) {
     return damaged_container("the container header's checksum does not match");
   }
-  ByteReader reader(bytes.subspan(kMagic.size(), kChecksumOffset - kMagic.size()));
+  ByteReader reader(bytes.subspan(kContainerMagic.size(), kHeaderChecksumOffset - kContainerMagic.size()));
   const std::uint16_t version = reader.u16();
   if (version > kFormatVersion) {
     return Error{ErrorCode::UnsupportedFormat, "the file has format version " + std::to_string(version) +

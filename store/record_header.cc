@@ -10,8 +10,8 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::string_view kMagic = "VREC";
-constexpr std::size_t kChecksumOffset = 80;
+constexpr std::string_view kRecordMagic = "VREC";
+constexpr std::size_t kRecordChecksumOffset = 80;
 constexpr std::uint8_t kClearFlag = 1;
 
 Error damaged_header(const char* what) { return Error{ErrorCode::DamagedRecord, what}; }
@@ -76,7 +76,7 @@ void RecordHeader::encode(MutableByteView out) const {
   const auto integer = [&](std::uint64_t value, unsigned width) {
     for (unsigned i = 0; i < width; ++i) out[at++] = static_cast<std::byte>((value >> (8U * i)) & 0xffU);
   };
-  for (const std::byte b : bytes_of(kMagic)) out[at++] = b;
+  for (const std::byte b : bytes_of(kRecordMagic)) out[at++] = b;
   integer(static_cast<std::uint8_t>(type), 1);
   integer(clear ? kClearFlag : 0, 1);
   integer(frame_log2, 1);
@@ -89,14 +89,14 @@ void RecordHeader::encode(MutableByteView out) const {
   integer(frame_count, 4);
   integer(payload_bytes, 4);
   integer(0, 4);
-  integer(checksum64(ByteView(out).first(kChecksumOffset)), 8);
+  integer(checksum64(ByteView(out).first(kRecordChecksumOffset)), 8);
 }
 
 Result<RecordHeader> RecordHeader::decode(ByteView bytes) {
   if (bytes.size() < kEncodedBytes) return damaged_header("a record header is cut off");
   bytes = bytes.first(kEncodedBytes);
   ByteReader reader(bytes);
-  if (!bytes_equal(reader.raw(kMagic.size()), bytes_of(kMagic)))
+  if (!bytes_equal(reader.raw(kRecordMagic.size()), bytes_of(kRecordMagic)))
     return damaged_header("no record header where one should be");
   RecordHeader header;
   const std::uint8_t type = reader.u8();
@@ -113,7 +113,7 @@ Result<RecordHeader> RecordHeader::decode(ByteView bytes) {
   header.frame_count = reader.u32();
   header.payload_bytes = reader.u32();
   const std::uint32_t zero_at_end = reader.u32();
-  if (reader.u64() != checksum64(bytes.first(kChecksumOffset))) {
+  if (reader.u64() != checksum64(bytes.first(kRecordChecksumOffset))) {
     return damaged_header("a record header's checksum does not match");
   }
   VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedRecord, "record header"));

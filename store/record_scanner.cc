@@ -5,7 +5,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::size_t kWindowBytes = std::size_t{8} * 1024 * 1024;
+constexpr std::size_t kScanWindowBytes = std::size_t{8} * 1024 * 1024;
 constexpr std::size_t kAlignment = 8;
 
 }  // namespace
@@ -14,7 +14,7 @@ Result<ByteView> RecordScanner::view(std::uint64_t offset, std::size_t size) {
   const std::uint64_t window_end = window_offset_ + window_.size();
   if (offset < window_offset_ || offset > window_end || std::min(offset + size, end_) > window_end) {
     const std::uint64_t left = end_ - std::min(end_, offset);
-    window_.resize(static_cast<std::size_t>(std::min<std::uint64_t>(std::max(size, kWindowBytes), left)));
+    window_.resize(static_cast<std::size_t>(std::min<std::uint64_t>(std::max(size, kScanWindowBytes), left)));
     window_offset_ = offset;
     VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, file_.read_at(offset, window_));
     window_.resize(read);

@@ -12,7 +12,6 @@ namespace {
 
 constexpr std::string_view kPlatformLabel = "vaultfs/1 platform slot";
 constexpr std::string_view kPlatformAlgorithm = "platform";
-constexpr std::size_t kKeyringKeyBytes = 32;
 
 Result<ReachedKey> reach_in(std::shared_ptr<KeyVault> key_vault, const std::string& key, const std::string& version) {
   ReachedKey reached{std::move(key_vault), key, {}};

@@ -15,6 +15,7 @@
 
 namespace vaultfs {
 
+inline constexpr std::size_t kKeyringKeyBytes = 32;  // of each key that a keyring holds
 inline constexpr std::uint32_t kMaxRefreshMinutes = 60;
 
 // VAULT/keyrings/G.keyring (docs/format.md, section 7): clear slots that say who can unwrap the keyring key K, and the

@@ -11,7 +11,6 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::size_t kKeyringKeyBytes = 32;
 constexpr std::size_t kMaxAlgorithmBytes = 64;
 constexpr std::size_t kMaxWrappedBytes = 4096;
 constexpr std::size_t kMaxLinkBytes = 512;

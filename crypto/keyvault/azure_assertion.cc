@@ -17,7 +17,7 @@
 namespace vaultfs {
 namespace {
 
-using BioHandle = OpensslHandle<BIO, BIO_free_all>;
+using BioChainHandle = OpensslHandle<BIO, BIO_free_all>;
 using CertificateHandle = OpensslHandle<X509, X509_free>;
 using KeyHandle = OpensslHandle<EVP_PKEY, EVP_PKEY_free>;
 using SignHandle = OpensslHandle<EVP_MD_CTX, EVP_MD_CTX_free>;
@@ -28,11 +28,11 @@ constexpr std::int64_t kValiditySeconds = 600;
 Error unusable(const std::string& why) { return openssl_error(ErrorCode::InvalidArgument, why); }
 
 // OpenSSL would otherwise ask for a passphrase at the terminal.
-int no_passphrase(char* /*buffer*/, int /*size*/, int /*writing*/, void* /*context*/) { return 0; }
+int empty_passphrase(char* /*buffer*/, int /*size*/, int /*writing*/, void* /*context*/) { return 0; }
 
-Result<BioHandle> reader_of(ByteView pem) {
+Result<BioChainHandle> reader_of(ByteView pem) {
   if (pem.size() > static_cast<std::size_t>(std::numeric_limits<int>::max())) return unusable("the file is too long");
-  BioHandle bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  BioChainHandle bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   if (!bio) return unusable("the file can't be read");
   return bio;
 }
@@ -45,11 +45,11 @@ struct Credential {
 Result<Credential> read_credential(ByteView pem) {
   Credential credential;
   {
-    VAULTFS_ASSIGN_OR_RETURN(const BioHandle bio, reader_of(pem));
-    credential.certificate.reset(PEM_read_bio_X509(bio.get(), nullptr, no_passphrase, nullptr));
+    VAULTFS_ASSIGN_OR_RETURN(const BioChainHandle bio, reader_of(pem));
+    credential.certificate.reset(PEM_read_bio_X509(bio.get(), nullptr, empty_passphrase, nullptr));
   }
-  VAULTFS_ASSIGN_OR_RETURN(const BioHandle bio, reader_of(pem));
-  credential.key.reset(PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, nullptr));
+  VAULTFS_ASSIGN_OR_RETURN(const BioChainHandle bio, reader_of(pem));
+  credential.key.reset(PEM_read_bio_PrivateKey(bio.get(), nullptr, empty_passphrase, nullptr));
   if (!credential.certificate || !credential.key) {
     return unusable("it is to hold a certificate and its private key, not encrypted, in PEM");
   }

@@ -15,9 +15,8 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::string_view kAlgorithm = "RSA-OAEP-256";
+constexpr std::string_view kAzureAlgorithm = "RSA-OAEP-256";
 // What RSA-OAEP-256 holds under 2048 bits (RFC 8017 section 7.1.1).
-constexpr std::size_t kWrapLimitBytes = 190;
 constexpr std::array<unsigned, 3> kSizes{2048, 3072, 4096};
 
 class AzureKeyVault final : public AdministeredKeyVault {
@@ -127,7 +126,7 @@ Result<std::string> AzureKeyVault::wrap_algorithm(const std::string& key, const 
   return without_bad_alloc([&]() -> Result<std::string> {
     HttpCall call = connection_.begin();
     VAULTFS_RETURN_IF_ERROR(find_usable(call, key, version));
-    return std::string(kAlgorithm);
+    return std::string(kAzureAlgorithm);
   });
 }
 
@@ -149,7 +148,7 @@ Status AzureKeyVault::check_may_wrap(const std::string& key, const KeyVersionInf
 Result<SecretBuffer> AzureKeyVault::transform(HttpCall& call, const std::string& verb, const std::string& key,
                                               const std::string& version, ByteView value) {
   HttpRequest request = connection_.request("POST", "keys", key, version, verb);
-  request.body.append(R"({"alg":")").append(kAlgorithm).append(R"(","value":")");
+  request.body.append(R"({"alg":")").append(kAzureAlgorithm).append(R"(","value":")");
   request.body.append(locked_base64(value, Base64::url_unpadded)).append("\"}");
   VAULTFS_ASSIGN_OR_RETURN(const HttpAnswer answer,
                            connection_.send(call, std::move(request), kServiceRetries, verb == "unwrapkey"));
@@ -175,9 +174,9 @@ Result<Bytes> AzureKeyVault::wrap(const std::string& key, const std::string& ver
 
 Result<SecretBuffer> AzureKeyVault::unwrap(const std::string& key, const std::string& version,
                                            std::string_view algorithm, ByteView wrapped) {
-  if (algorithm != kAlgorithm) {
+  if (algorithm != kAzureAlgorithm) {
     return Error{ErrorCode::NotSupportedByProvider, "the key vault " + name_ + " (azure) unwraps " +
-                                                        std::string(kAlgorithm) +
+                                                        std::string(kAzureAlgorithm) +
                                                         " only; this was wrapped by another key vault"};
   }
   return without_bad_alloc([&]() -> Result<SecretBuffer> {

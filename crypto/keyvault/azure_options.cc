@@ -8,7 +8,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::array<std::string_view, 12> kKnown{
+constexpr std::array<std::string_view, 12> kAzureOptions{
     "address",           "auth",         "tenant",  "client-id", "secret-file", "certificate-file", "region",
     "authority-address", "imds-address", "ca-file", "timeout",   "allow-http"};
 // What of an identity's options concerns this provider. "tenant" may come from either.
@@ -21,9 +21,9 @@ struct Selector {
 constexpr std::array<Selector, 3> kSelectors{
     {{"client-id", "client_id"}, {"object-id", "object_id"}, {"resource-id", "msi_res_id"}}};
 constexpr std::string_view kPublicAuthority = "https://login.microsoftonline.com";
-constexpr std::string_view kMetadataService = "http://169.254.169.254";
-constexpr std::size_t kRegionLimit = 64;
-constexpr std::size_t kValueLimit = 512;
+constexpr std::string_view kMetadataUrl = "http://169.254.169.254";
+constexpr std::size_t kAzureRegionLimit = 64;
+constexpr std::size_t kAzureValueLimit = 512;
 
 Error invalid_azure_option(std::string_view option, const std::string& why) {
   return {ErrorCode::InvalidArgument, "the option " + std::string(option) + ": " + why};
@@ -31,7 +31,7 @@ Error invalid_azure_option(std::string_view option, const std::string& why) {
 
 // Ids and paths of resources: what neither ends a URL's part nor a line.
 bool is_id(std::string_view text) noexcept {
-  return text.size() <= kValueLimit && std::ranges::all_of(text, [](char c) {
+  return text.size() <= kAzureValueLimit && std::ranges::all_of(text, [](char c) {
            return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
                   c == '_' || c == '/' || c == '(' || c == ')';
          });
@@ -125,7 +125,7 @@ Result<HttpUrl> parse_server(const ProviderOptions& options, std::string_view na
 }  // namespace
 
 Result<AzureOptions> AzureOptions::parse(const ProviderOptions& key_vault, const ProviderIdentity& identity) {
-  VAULTFS_RETURN_IF_ERROR(check_known_options(key_vault, kKnown, "azure"));
+  VAULTFS_RETURN_IF_ERROR(check_known_options(key_vault, kAzureOptions, "azure"));
   AzureOptions parsed;
   VAULTFS_ASSIGN_OR_RETURN(const PlainHttp plain, plain_http_option(key_vault));
   VAULTFS_ASSIGN_OR_RETURN(const std::string address, required_option(key_vault, "address"));
@@ -133,7 +133,7 @@ Result<AzureOptions> AzureOptions::parse(const ProviderOptions& key_vault, const
   VAULTFS_ASSIGN_OR_RETURN(parsed.authority, parse_server(key_vault, "authority-address", kPublicAuthority, plain));
   // The real metadata service has no https; a double on loopback needs the same leave as everything else there.
   const bool default_metadata = !is_given(key_vault, "imds-address");
-  VAULTFS_ASSIGN_OR_RETURN(parsed.metadata, parse_server(key_vault, "imds-address", kMetadataService,
+  VAULTFS_ASSIGN_OR_RETURN(parsed.metadata, parse_server(key_vault, "imds-address", kMetadataUrl,
                                                          default_metadata ? PlainHttp::link_local : plain));
   const ProviderOptions login = login_options(key_vault, identity);
   VAULTFS_RETURN_IF_ERROR(parse_login(login, parsed));
@@ -143,7 +143,7 @@ Result<AzureOptions> AzureOptions::parse(const ProviderOptions& key_vault, const
                                 "a user-assigned identity is made with: vaultctl identity create NAME --option ...");
   }
   parsed.region = option_value(key_vault, "region").value_or("");
-  if (parsed.region.size() > kRegionLimit ||
+  if (parsed.region.size() > kAzureRegionLimit ||
       !std::ranges::all_of(parsed.region, [](char c) { return c >= 0x20 && c < 0x7f; })) {
     return invalid_azure_option("region", "a label of up to 64 printable ASCII characters");
   }

@@ -4,6 +4,8 @@
 #include <array>
 #include <charconv>
 
+#include "base/clock.h"
+
 namespace vaultfs {
 namespace {
 
@@ -13,7 +15,6 @@ constexpr std::array<milliseconds, 3> kServicePauses{milliseconds(800), millisec
 constexpr std::array<milliseconds, 5> kMetadataPauses{milliseconds(0), milliseconds(2000), milliseconds(6000),
                                                       milliseconds(14000), milliseconds(30000)};
 constexpr milliseconds kLongestPause{60000};
-constexpr std::int64_t kSecondsPerDay = 86400;
 constexpr std::array<std::string_view, 12> kMonths{"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                                    "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 

@@ -15,7 +15,7 @@ constexpr std::size_t kHostLimit = 253;
 constexpr std::size_t kPrintableLimit = 200;
 constexpr std::uint16_t kHttpsPort = 443;
 constexpr std::uint16_t kHttpPort = 80;
-constexpr std::string_view kMetadataService = "169.254.169.254";
+constexpr std::string_view kMetadataHost = "169.254.169.254";
 
 bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 bool is_letter(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
@@ -118,7 +118,7 @@ bool parse_authority(std::string_view text, HttpUrl& url) {
 // Why plain http may not go there; nothing if it may.
 std::optional<std::string> forbidden(const HttpUrl& url, PlainHttp plain) {
   if (url.secure || (plain != PlainHttp::never && url.is_loopback())) return std::nullopt;
-  if (plain == PlainHttp::link_local && url.host == kMetadataService) return std::nullopt;
+  if (plain == PlainHttp::link_local && url.host == kMetadataHost) return std::nullopt;
   if (url.is_loopback()) return "plain http is refused; use https, or for loopback the option allow-http=loopback";
   return "plain http is refused; use https";
 }

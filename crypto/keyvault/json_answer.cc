@@ -12,7 +12,7 @@ namespace vaultfs {
 namespace {
 
 constexpr std::size_t kDepthLimit = 32;
-constexpr std::size_t kValueLimit = 50'000;
+constexpr std::size_t kAnswerValueLimit = 50'000;
 
 Error malformed(const char* why) {
   return {ErrorCode::KeyVaultUnavailable, std::string("the answer is no key vault's: ") + why};
@@ -22,7 +22,7 @@ Error malformed(const char* why) {
 
 Result<AnswerJson> parse_answer(std::string_view text) {
   try {
-    auto parsed = JsonReader(text, kDepthLimit, kValueLimit).read();
+    auto parsed = JsonReader(text, kDepthLimit, kAnswerValueLimit).read();
     if (!parsed) return malformed("it is not JSON, was cut short, is nested too deeply or has too many values");
     if (!parsed->is_object()) return malformed("it is no JSON object");
     return *std::move(parsed);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,6 +12,12 @@
 #include "crypto/secret_buffer.h"
 
 namespace vaultfs {
+
+// Bound to every wrap by providers whose cipher takes associated data.
+inline constexpr std::string_view kKekWrapAssociatedData = "vaultfs/1 kek wrap";
+// What RSA-OAEP-256 takes with the smallest modulus, of 2048 bits (RFC 8017 section 7.1.1): no provider takes more, so
+// that a vault can move from any to any.
+inline constexpr std::size_t kWrapLimitBytes = 190;
 
 // What a key vault says of one version of a key.
 struct KeyVersionInfo {

@@ -11,9 +11,9 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::string_view kLockFile = "lock";
+constexpr std::string_view kRegistryLock = "lock";
 // What an `add` that was killed leaves in a new directory. Anything else there belongs to somebody.
-constexpr std::array<std::string_view, 2> kUnfinished{kLockFile, "provider.json.tmp"};
+constexpr std::array<std::string_view, 2> kUnfinished{kRegistryLock, "provider.json.tmp"};
 // No key vault can have such a name.
 constexpr std::string_view kRemovedPrefix = ".removed-";
 
@@ -72,7 +72,7 @@ Status KeyVaultRegistry::add(const std::string& name, const std::string& provide
     if (!free) return exists;
   }
   // From here on by one process at a time, local key vaults' creation included.
-  VAULTFS_ASSIGN_OR_RETURN(const auto lock, wait_for_lock(env_, directory / kLockFile));
+  VAULTFS_ASSIGN_OR_RETURN(const auto lock, wait_for_lock(env_, directory / kRegistryLock));
   VAULTFS_ASSIGN_OR_RETURN(const bool free, is_free(env_, directory));
   if (!free) return exists;
   VAULTFS_RETURN_IF_ERROR(env_.sync_directory(directory_));
@@ -94,7 +94,7 @@ Status KeyVaultRegistry::remove(const std::string& name) {
   VAULTFS_RETURN_IF_ERROR(check_key_name("key vault", name));
   VAULTFS_ASSIGN_OR_RETURN(const bool external, is_external(name));
   if (external) {
-    VAULTFS_ASSIGN_OR_RETURN(const auto lock, wait_for_lock(env_, directory_ / name / kLockFile));
+    VAULTFS_ASSIGN_OR_RETURN(const auto lock, wait_for_lock(env_, directory_ / name / kRegistryLock));
     VAULTFS_RETURN_IF_ERROR(remove_directory(name));
     const std::lock_guard guard(mutex_);
     std::erase_if(opened_, [&name](const auto& entry) { return entry.first.first == name; });

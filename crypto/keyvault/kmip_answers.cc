@@ -6,15 +6,12 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::int32_t kMajor = 1;
-constexpr std::int32_t kMinor = 4;
 constexpr std::uint32_t kSuccess = 0;
 constexpr std::uint32_t kOperationFailed = 1;
-constexpr std::uint32_t kTextName = 1;
 constexpr std::size_t kMessageLimit = 200;
 
 // A server's words, made safe to print.
-std::string printable(std::string_view text) {
+std::string printable_text(std::string_view text) {
   std::string out(text.substr(0, kMessageLimit));
   std::ranges::replace_if(
       out, [](char c) { return c < 0x20 || c > 0x7e; }, '?');
@@ -25,7 +22,7 @@ Result<std::string> identifier(const TtlvItem& item) {
   VAULTFS_ASSIGN_OR_RETURN(const std::string_view text, item.text());
   if (is_kmip_identifier(text)) return std::string(text);
   return Error{ErrorCode::NotSupportedByProvider,
-               "the KMIP server names an object \"" + printable(text) +
+               "the KMIP server names an object \"" + printable_text(text) +
                    "\"; vaultfs takes identifiers of up to 128 letters, digits and . _ : - only"};
 }
 
@@ -41,7 +38,7 @@ Result<KmipRefusal> decode_refusal(const TtlvStructure& item) {
   refusal.reason = static_cast<KmipReason>(reason);
   if (item.has(KmipTag::result_message)) {
     VAULTFS_ASSIGN_OR_RETURN(const std::string_view message, item.text(KmipTag::result_message));
-    refusal.message = printable(message);
+    refusal.message = printable_text(message);
   }
   return refusal;
 }
@@ -50,7 +47,7 @@ Status check_version(const TtlvStructure& header) {
   VAULTFS_ASSIGN_OR_RETURN(const TtlvStructure version, header.structure(KmipTag::protocol_version));
   VAULTFS_ASSIGN_OR_RETURN(const std::int32_t major, version.integer(KmipTag::protocol_version_major));
   VAULTFS_ASSIGN_OR_RETURN(const std::int32_t minor, version.integer(KmipTag::protocol_version_minor));
-  if (major == kMajor && minor == kMinor) return ok_status();
+  if (major == kKmipMajor && minor == kKmipMinor) return ok_status();
   return Error{ErrorCode::NotSupportedByProvider,
                "the KMIP server answers in KMIP " + std::to_string(major) + "." + std::to_string(minor) +
                    ", but vaultfs needs 1.4, because older ones lose the tag of what they encrypt; let the server "
@@ -61,7 +58,7 @@ Status add_name(const TtlvItem& value, KmipAttributes& out) {
   VAULTFS_ASSIGN_OR_RETURN(const TtlvStructure name, TtlvStructure::decode_items(value));
   VAULTFS_ASSIGN_OR_RETURN(const std::uint32_t type, name.enumeration(KmipTag::name_type));
   VAULTFS_ASSIGN_OR_RETURN(const std::string_view text, name.text(KmipTag::name_value));
-  if (type == kTextName) out.names.emplace_back(text);
+  if (type == kKmipTextName) out.names.emplace_back(text);
   return ok_status();
 }
 

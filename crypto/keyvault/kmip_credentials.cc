@@ -20,7 +20,7 @@ using Certificate = OpensslHandle<X509, X509_free>;
 using PrivateKey = OpensslHandle<EVP_PKEY, EVP_PKEY_free>;
 using BioHandle = OpensslHandle<BIO, BIO_free>;
 
-constexpr std::uint64_t kPemLimitBytes = std::uint64_t{1024} * 1024;
+constexpr std::uint64_t kKmipPemLimitBytes = std::uint64_t{1024} * 1024;
 constexpr std::size_t kKeyLimitBytes = std::size_t{64} * 1024;
 
 Error bad_file(const char* option, const Env::Path& path, const std::string& why) {
@@ -59,7 +59,7 @@ Result<std::vector<Certificate>> parse_certificates(const char* option, const En
 Status load_ca(Env& env, const KmipSettings& settings, SSL_CTX* context) {
   // Whom to believe that he is the key vault: from a file that only its owner can change.
   const auto text =
-      read_trusted_file(env, settings.ca_file, kPemLimitBytes, "say whom vaultfs takes for the key vault");
+      read_trusted_file(env, settings.ca_file, kKmipPemLimitBytes, "say whom vaultfs takes for the key vault");
   VAULTFS_ASSIGN_OR_RETURN(const auto certificates, parse_certificates("ca-file", settings.ca_file, text));
   X509_STORE* const store = SSL_CTX_get_cert_store(context);
   for (const Certificate& certificate : certificates) {
@@ -71,8 +71,9 @@ Status load_ca(Env& env, const KmipSettings& settings, SSL_CTX* context) {
 }
 
 Status load_client(Env& env, const KmipSettings& settings, SSL_CTX* context) {
-  VAULTFS_ASSIGN_OR_RETURN(auto chain, parse_certificates("client-cert-file", settings.client_cert_file,
-                                                          read_file(env, settings.client_cert_file, kPemLimitBytes)));
+  VAULTFS_ASSIGN_OR_RETURN(auto chain,
+                           parse_certificates("client-cert-file", settings.client_cert_file,
+                                              read_file(env, settings.client_cert_file, kKmipPemLimitBytes)));
   if (SSL_CTX_use_certificate(context, chain.front().get()) != 1) {
     return openssl_error(ErrorCode::KeyVaultUnavailable, "the client-cert-file can't be used");
   }

@@ -12,9 +12,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::string_view kAlgorithm = "A256GCM";
-constexpr std::string_view kAssociatedData = "vaultfs/1 kek wrap";
-constexpr int kKeyBits = 256;
+constexpr std::string_view kKmipAlgorithm = "A256GCM";
 constexpr std::size_t kProbeBytes = 32;
 // For taking back what a call began: the call's own time may be over.
 constexpr std::chrono::seconds kCleanupTime{5};
@@ -151,14 +149,14 @@ Result<std::vector<std::string>> KmipKeyVault::list_keys() {
 
 Result<std::string> KmipKeyVault::wrap_algorithm(const std::string& key, const std::string& version) {
   VAULTFS_RETURN_IF_ERROR(find(key, version, client_.deadline()));
-  return std::string(kAlgorithm);
+  return std::string(kKmipAlgorithm);
 }
 
 Status KmipKeyVault::check_may_wrap(const std::string& key, const KmipVersion& version) const {
   const KmipAttributes& attributes = version.attributes;
   const std::string what = named(key, version.id);
   const std::string rotate = "; make a new version with: vaultctl key rotate " + name_ + "/" + key;
-  if (attributes.algorithm != kKmipAes || attributes.bits != kKeyBits) {
+  if (attributes.algorithm != kKmipAes || attributes.bits != kKmipKeyBits) {
     return Error{ErrorCode::KeySizeUnsupported, what + " is no AES-256 key" + rotate};
   }
   if (attributes.state == KmipState::pre_active) {
@@ -185,22 +183,22 @@ Status KmipKeyVault::check_may_wrap(const std::string& key, const KmipVersion& v
 }
 
 Result<Bytes> KmipKeyVault::wrap(const std::string& key, const std::string& version, ByteView plaintext) {
-  if (plaintext.size() > kKmipWrapLimitBytes) {
-    return Error{ErrorCode::InvalidArgument, "a wrap holds at most " + std::to_string(kKmipWrapLimitBytes) +
+  if (plaintext.size() > kWrapLimitBytes) {
+    return Error{ErrorCode::InvalidArgument, "a wrap holds at most " + std::to_string(kWrapLimitBytes) +
                                                  " bytes, not " + std::to_string(plaintext.size())};
   }
   const KmipDeadline deadline = client_.deadline();
   VAULTFS_ASSIGN_OR_RETURN(const KmipVersion found, find(key, version, deadline));
   VAULTFS_RETURN_IF_ERROR(check_may_wrap(key, found));
   VAULTFS_ASSIGN_OR_RETURN(const KmipSealed sealed,
-                           client_.encrypt(version, bytes_of(kAssociatedData), plaintext, deadline));
+                           client_.encrypt(version, bytes_of(kKekWrapAssociatedData), plaintext, deadline));
   return encode_kmip_wrap(sealed);
 }
 
 Result<SecretBuffer> KmipKeyVault::unwrap(const std::string& key, const std::string& version,
                                           std::string_view algorithm, ByteView wrapped) {
-  if (algorithm != kAlgorithm) {
-    return Error{ErrorCode::NotSupportedByProvider, "a KMIP key vault unwraps " + std::string(kAlgorithm) +
+  if (algorithm != kKmipAlgorithm) {
+    return Error{ErrorCode::NotSupportedByProvider, "a KMIP key vault unwraps " + std::string(kKmipAlgorithm) +
                                                         " only; this was wrapped by another key vault"};
   }
   const KmipDeadline deadline = client_.deadline();
@@ -212,12 +210,12 @@ Result<SecretBuffer> KmipKeyVault::unwrap(const std::string& key, const std::str
 Result<SecretBuffer> KmipKeyVault::decrypt(const std::string& key, const KmipVersion& version, const KmipSealed& sealed,
                                            const KmipDeadline& deadline) {
   VAULTFS_ASSIGN_OR_RETURN(KmipDecrypted answer,
-                           client_.decrypt(version.id, bytes_of(kAssociatedData), sealed, deadline));
+                           client_.decrypt(version.id, bytes_of(kKekWrapAssociatedData), sealed, deadline));
   if (!answer.refusal) return std::move(answer.plaintext);
   const Error refused = refused_to_decrypt(key, version, *answer.refusal, deadline);
   if (refused.code != ErrorCode::AuthenticationFailed) return refused;
   // The server works, so it is the bytes, unless it has only just begun to work again: once more, to be certain.
-  VAULTFS_ASSIGN_OR_RETURN(answer, client_.decrypt(version.id, bytes_of(kAssociatedData), sealed, deadline));
+  VAULTFS_ASSIGN_OR_RETURN(answer, client_.decrypt(version.id, bytes_of(kKekWrapAssociatedData), sealed, deadline));
   if (!answer.refusal) return std::move(answer.plaintext);
   return refused_to_decrypt(key, version, *answer.refusal, deadline);
 }
@@ -264,9 +262,9 @@ Error KmipKeyVault::refused_to_decrypt(const std::string& key, const KmipVersion
 bool KmipKeyVault::decrypts_what_it_encrypts(const std::string& id, const KmipDeadline& deadline) {
   Bytes probe(kProbeBytes);
   env_.fill_random(probe);
-  const auto sealed = client_.encrypt(id, bytes_of(kAssociatedData), probe, deadline);
+  const auto sealed = client_.encrypt(id, bytes_of(kKekWrapAssociatedData), probe, deadline);
   if (!sealed.ok()) return false;
-  const auto opened = client_.decrypt(id, bytes_of(kAssociatedData), *sealed, deadline);
+  const auto opened = client_.decrypt(id, bytes_of(kKekWrapAssociatedData), *sealed, deadline);
   return opened.ok() && !opened->refusal && constant_time_equal(opened->plaintext.view(), probe);
 }
 

@@ -18,6 +18,11 @@ namespace vaultfs {
 // The requests of KMIP 1.4 that vaultfs makes, and the answers to them, without I/O. Each request is one message with
 // one batch item: a batch's items may be refused one by one, and servers differ in what then becomes of the rest.
 
+inline constexpr std::int32_t kKmipMajor = 1;
+inline constexpr std::int32_t kKmipMinor = 4;
+inline constexpr std::uint32_t kKmipTextName = 1;  // name type: uninterpreted text string
+inline constexpr std::int32_t kKmipKeyBits = 256;
+
 enum class KmipOperation : std::uint32_t {
   create = 0x01,
   locate = 0x08,

@@ -18,9 +18,9 @@ constexpr std::string_view kClientCert = "client-cert-file";
 constexpr std::string_view kClientKey = "client-key-file";
 constexpr std::string_view kServerName = "server-name";
 constexpr std::string_view kTimeout = "timeout";
-constexpr std::array kKnown{kAddress, kCaFile, kClientCert, kClientKey, kServerName, kTimeout};
-constexpr std::size_t kHostLimit = 253;  // RFC 1035 section 2.3.4, as text
-constexpr std::int64_t kTimeoutLimitSeconds = 300;
+constexpr std::array kKmipOptions{kAddress, kCaFile, kClientCert, kClientKey, kServerName, kTimeout};
+constexpr std::size_t kServerNameLimit = 253;  // RFC 1035 section 2.3.4, as text
+constexpr std::int64_t kKmipTimeoutLimitSeconds = 300;
 
 Error wrong_option(std::string_view option, std::string_view why) {
   return {ErrorCode::InvalidArgument,
@@ -34,8 +34,8 @@ const std::string* find(const ProviderOptions& options, std::string_view name) {
   return it == options.end() ? nullptr : &it->second;
 }
 
-// A whole decimal number without sign or leading zero.
-std::optional<std::int64_t> number(std::string_view text) {
+// A whole decimal kmip_number without sign or leading zero.
+std::optional<std::int64_t> kmip_number(std::string_view text) {
   if (text.empty() || text.front() < '1' || text.front() > '9') return std::nullopt;
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -53,11 +53,11 @@ bool is_host(std::string_view text) {
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '.' || c == '-' ||
            c == '_';
   };
-  return !text.empty() && text.size() <= kHostLimit && text.front() != '-' && std::ranges::all_of(text, allowed);
+  return !text.empty() && text.size() <= kServerNameLimit && text.front() != '-' && std::ranges::all_of(text, allowed);
 }
 
 Status parse_port(std::string_view text, KmipSettings& out) {
-  const auto port = number(text);
+  const auto port = kmip_number(text);
   if (!port || *port > 65535) return wrong_option(kAddress, "has no port from 1 to 65535 after its colon");
   out.port = static_cast<std::uint16_t>(*port);
   return ok_status();
@@ -97,8 +97,9 @@ Status set_optional(const ProviderOptions& options, KmipSettings& out) {
     out.server_name = *name;
   }
   if (const std::string* text = find(options, kTimeout)) {
-    const auto seconds = number(*text);
-    if (!seconds || *seconds > kTimeoutLimitSeconds) return wrong_option(kTimeout, "is no number from 1 to 300");
+    const auto seconds = kmip_number(*text);
+    if (!seconds || *seconds > kKmipTimeoutLimitSeconds)
+      return wrong_option(kTimeout, "is no kmip_number from 1 to 300");
     out.timeout = std::chrono::seconds(*seconds);
   }
   return ok_status();
@@ -107,7 +108,7 @@ Status set_optional(const ProviderOptions& options, KmipSettings& out) {
 // Everything but the client's files.
 Result<KmipSettings> parse_server(const ProviderOptions& options) {
   for (const auto& [name, value] : options) {
-    if (std::ranges::find(kKnown, name) == kKnown.end()) return wrong_option(name, "is unknown");
+    if (std::ranges::find(kKmipOptions, name) == kKmipOptions.end()) return wrong_option(name, "is unknown");
   }
   KmipSettings settings;
   const std::string* address = find(options, kAddress);

@@ -6,11 +6,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::int32_t kMajor = 1;
-constexpr std::int32_t kMinor = 4;
-constexpr std::uint32_t kTextName = 1;  // name type: uninterpreted text string
-constexpr std::uint32_t kGcm = 9;       // block cipher mode
-constexpr std::int32_t kKeyBits = 256;
+constexpr std::uint32_t kGcm = 9;  // block cipher mode
 
 // A request message around the payload that `body` writes.
 template <typename Body>
@@ -19,8 +15,8 @@ Result<TtlvWriter> request(KmipOperation operation, Body&& body) {
   out.structure(KmipTag::request_message, [&] {
     out.structure(KmipTag::request_header, [&] {
       out.structure(KmipTag::protocol_version, [&] {
-        out.integer(KmipTag::protocol_version_major, kMajor);
-        out.integer(KmipTag::protocol_version_minor, kMinor);
+        out.integer(KmipTag::protocol_version_major, kKmipMajor);
+        out.integer(KmipTag::protocol_version_minor, kKmipMinor);
       });
       out.integer(KmipTag::batch_count, 1);
     });
@@ -44,7 +40,7 @@ void name_attribute(TtlvWriter& out, std::string_view name) {
   attribute(out, "Name", [&] {
     out.structure(KmipTag::attribute_value, [&] {
       out.text(KmipTag::name_value, name);
-      out.enumeration(KmipTag::name_type, kTextName);
+      out.enumeration(KmipTag::name_type, kKmipTextName);
     });
   });
 }
@@ -114,7 +110,7 @@ Result<TtlvWriter> kmip_create_request(std::string_view name) {
     out.enumeration(KmipTag::object_type, kKmipSymmetricKey);
     out.structure(KmipTag::template_attribute, [&] {
       attribute(out, "Cryptographic Algorithm", [&] { out.enumeration(KmipTag::attribute_value, kKmipAes); });
-      attribute(out, "Cryptographic Length", [&] { out.integer(KmipTag::attribute_value, kKeyBits); });
+      attribute(out, "Cryptographic Length", [&] { out.integer(KmipTag::attribute_value, kKmipKeyBits); });
       attribute(out, "Cryptographic Usage Mask",
                 [&] { out.integer(KmipTag::attribute_value, kKmipEncrypt | kKmipDecrypt); });
       name_attribute(out, name);

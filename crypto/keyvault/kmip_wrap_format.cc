@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/byte_codec.h"
+#include "crypto/keyvault/key_vault.h"
 
 namespace vaultfs {
 namespace {
@@ -28,7 +29,7 @@ Result<KmipSealed> decode_kmip_wrap(ByteView wrapped) {
   if (reader.u8() != kVersion) return none;
   const ByteView iv = reader.raw(kKmipIvBytes);
   const ByteView tag = reader.raw(kKmipTagBytes);
-  if (reader.failed() || reader.remaining() > kKmipWrapLimitBytes) return none;
+  if (reader.failed() || reader.remaining() > kWrapLimitBytes) return none;
   KmipSealed sealed;
   std::ranges::copy(iv, sealed.iv.begin());
   std::ranges::copy(tag, sealed.tag.begin());

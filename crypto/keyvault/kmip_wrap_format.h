@@ -6,9 +6,6 @@
 
 namespace vaultfs {
 
-// What the longest wrap holds: KeyVault's bound, which is RSA's.
-inline constexpr std::size_t kKmipWrapLimitBytes = 190;
-
 // The bytes that wrap() of a KMIP key vault gives: version u8 = 1 ‖ IV 12 ‖ tag 16 ‖ ciphertext (0 to 190).
 [[nodiscard]] Bytes encode_kmip_wrap(const KmipSealed& sealed);
 // AuthenticationFailed if the bytes are none.

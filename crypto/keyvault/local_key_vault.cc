@@ -8,11 +8,10 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::string_view kAlgorithm = "RSA-OAEP-256";
+constexpr std::string_view kLocalAlgorithm = "RSA-OAEP-256";
 constexpr std::string_view kPrivateKeyLabel = "vaultfs/1 local-key-vault private key";
 // What RSA-OAEP-256 holds under 2048 bits (RFC 8017 section 7.1.1): the same for every size, so that a rotation to
 // another size never makes a wrap impossible.
-constexpr std::size_t kWrapLimitBytes = 190;
 constexpr std::string_view kKeyFileSuffix = ".json";
 
 }  // namespace
@@ -122,7 +121,7 @@ Result<std::vector<std::string>> DirectoryKeyVault::list_keys() {
 
 Result<std::string> DirectoryKeyVault::wrap_algorithm(const std::string& key, const std::string& version) {
   VAULTFS_RETURN_IF_ERROR(read_version(key, version));
-  return std::string(kAlgorithm);
+  return std::string(kLocalAlgorithm);
 }
 
 Result<Bytes> DirectoryKeyVault::wrap(const std::string& key, const std::string& version, ByteView plaintext) {
@@ -188,8 +187,8 @@ Result<LocalKeyVersion> DirectoryKeyVault::seal_version(const std::string& key, 
 
 Result<SecretBuffer> DirectoryKeyVault::unwrap(const std::string& key, const std::string& version,
                                                std::string_view algorithm, ByteView wrapped) {
-  if (algorithm != kAlgorithm) {
-    return Error{ErrorCode::NotSupportedByProvider, "a local key vault unwraps " + std::string(kAlgorithm) +
+  if (algorithm != kLocalAlgorithm) {
+    return Error{ErrorCode::NotSupportedByProvider, "a local key vault unwraps " + std::string(kLocalAlgorithm) +
                                                         " only; this was wrapped by another key vault"};
   }
   VAULTFS_ASSIGN_OR_RETURN(const LocalKeyVersion stored, read_version(key, version));

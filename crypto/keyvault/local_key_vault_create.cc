@@ -12,15 +12,15 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::size_t kRegionLimit = 64;
+constexpr std::size_t kLocalRegionLimit = 64;
 // All that create writes, the file that makes it a key vault first, and what KeyVaultRegistry::add leaves when it is
 // killed. A temporary file may stand for each JSON or key file.
-constexpr std::string_view kLockFile = "lock";
+constexpr std::string_view kCreationLock = "lock";
 constexpr std::array<std::string_view, 6> kFiles{"vault.json",      "vault.json.tmp",    "machine.key",
-                                                 "machine.key.tmp", "provider.json.tmp", kLockFile};
+                                                 "machine.key.tmp", "provider.json.tmp", kCreationLock};
 
 Status check_region(const std::string& region) {
-  if (region.size() <= kRegionLimit && std::ranges::all_of(region, [](char c) { return c >= 0x20 && c < 0x7f; })) {
+  if (region.size() <= kLocalRegionLimit && std::ranges::all_of(region, [](char c) { return c >= 0x20 && c < 0x7f; })) {
     return ok_status();
   }
   return Error{ErrorCode::InvalidArgument, "a region is a label of up to 64 printable ASCII characters"};
@@ -33,7 +33,7 @@ Result<bool> is_unfinished(Env& env, const Env::Path& directory) {
   bool locked = names.empty();
   for (const std::string& name : names) {
     if (name == "vault.json") return false;
-    if (name == kLockFile) locked = true;
+    if (name == kCreationLock) locked = true;
     if (name == "keys") {
       VAULTFS_ASSIGN_OR_RETURN(const auto keys, env.list(directory / name));
       if (!keys.empty()) return false;
@@ -47,11 +47,11 @@ Result<bool> is_unfinished(Env& env, const Env::Path& directory) {
 // Removes all that create makes. Errors are ignored: the failure that led here is the one to report.
 void discard(Env& env, const Env::Path& directory) {
   for (const std::string_view name : kFiles) {
-    if (name != kLockFile && !env.remove_file(directory / name).ok()) continue;
+    if (name != kCreationLock && !env.remove_file(directory / name).ok()) continue;
   }
   if (!env.remove_directory(local_keys_directory(directory)).ok()) return;
   // The mark of an unfinished key vault goes last, so that a crash in here leaves one too.
-  if (!env.remove_file(directory / kLockFile).ok()) return;
+  if (!env.remove_file(directory / kCreationLock).ok()) return;
   if (!env.remove_directory(directory).ok()) return;
   if (!env.sync_directory(directory.parent_path()).ok()) return;
 }
@@ -91,7 +91,7 @@ Status LocalKeyVault::create(Env& env, const std::filesystem::path& directory, c
     if (!unfinished) return exists;
   }
   // From here on by one process at a time; one that waited finds what the other has made.
-  auto lock = wait_for_lock(env, directory / kLockFile);
+  auto lock = wait_for_lock(env, directory / kCreationLock);
   if (!lock.ok()) {
     if (made.ok()) discard(env, directory);
     return lock.error();

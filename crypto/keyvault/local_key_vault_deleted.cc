@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/clock.h"
 #include "crypto/keyvault/key_ref.h"
 #include "crypto/keyvault/local_key_vault_impl.h"
 
@@ -8,11 +9,7 @@
 // half.
 
 namespace vaultfs {
-namespace {
-
-constexpr std::int64_t kDaySeconds = std::int64_t{24} * 60 * 60;
-
-}  // namespace
+namespace {}  // namespace
 
 Status DirectoryKeyVault::remove_key_file(const std::string& key) {
   VAULTFS_RETURN_IF_ERROR(env_.remove_file(local_key_file_path(directory_, key)));
@@ -25,7 +22,7 @@ Status DirectoryKeyVault::delete_key(const std::string& key) {
     VAULTFS_ASSIGN_OR_RETURN(const LocalVaultFile vault, read_vault());
     if (!vault.keeps_deleted_keys()) return remove_key_file(key);
     const std::int64_t at = now();
-    file.deleted = LocalKeyDeletion{at, at + kDaySeconds * std::int64_t{vault.options.retention_days}};
+    file.deleted = LocalKeyDeletion{at, at + kSecondsPerDay * std::int64_t{vault.options.retention_days}};
     return write_local_key_file(env_, directory_, file);
   });
 }

@@ -1,14 +1,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/clock.h"
 #include "crypto/keyvault/local_key_vault_impl.h"
 
 // Rotation policies of keys, access policies and protection of the key vault.
 
 namespace vaultfs {
 namespace {
-
-constexpr std::int64_t kDaySeconds = std::int64_t{24} * 60 * 60;
 
 bool is_due(const LocalKeyFile& file, std::int64_t now) {
   return file.rotation_policy && file.rotation_policy->due(file.oldest_first().back()->info, now);
@@ -42,7 +41,7 @@ Result<std::optional<KeyVersionInfo>> DirectoryKeyVault::rotate_if_due(const std
   VAULTFS_ASSIGN_OR_RETURN(const auto pair, RsaKey::generate(before.oldest_first().back()->info.bits));
   VAULTFS_ASSIGN_OR_RETURN(LocalKeyVersion version, seal_version(key, *pair));
   if (before.rotation_policy->expiry_days) {
-    version.info.expires = version.info.created_unix_seconds + kDaySeconds * *before.rotation_policy->expiry_days;
+    version.info.expires = version.info.created_unix_seconds + kSecondsPerDay * *before.rotation_policy->expiry_days;
   }
   // Generating took its time: under the lock only the first of several processes still finds it due.
   return add_version(key, std::move(version), [this](const LocalKeyFile& file) { return is_due(file, now()); });

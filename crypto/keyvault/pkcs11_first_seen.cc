@@ -10,7 +10,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::int64_t kFormat = 1;
+constexpr std::int64_t kFirstSeenFormat = 1;
 constexpr std::uint64_t kFileLimitBytes = std::uint64_t{16} * 1024 * 1024;
 
 }  // namespace
@@ -38,11 +38,11 @@ std::string Pkcs11SightingList::encode() const {
   for (const Pkcs11Sighting& entry : entries) {
     list.push_back({{"key", entry.key}, {"version", entry.version}, {"first_seen", entry.unix_seconds}});
   }
-  return json_state_text({{"format", kFormat}, {"versions", std::move(list)}});
+  return json_state_text({{"format", kFirstSeenFormat}, {"versions", std::move(list)}});
 }
 
 Result<Pkcs11SightingList> Pkcs11SightingList::decode(std::string_view json, const std::string& path) {
-  VAULTFS_ASSIGN_OR_RETURN(const nlohmann::json parsed, parse_json_state(json, kFormat, path));
+  VAULTFS_ASSIGN_OR_RETURN(const nlohmann::json parsed, parse_json_state(json, kFirstSeenFormat, path));
   JsonMembers members(parsed, path);
   const nlohmann::json* const list = members.array("versions");
   VAULTFS_RETURN_IF_ERROR(members.finish());

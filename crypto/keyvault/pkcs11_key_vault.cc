@@ -220,8 +220,8 @@ Result<std::string> Pkcs11KeyVault::wrap_algorithm(const std::string& key, const
 
 Result<Bytes> Pkcs11KeyVault::wrap(const std::string& key, const std::string& version, ByteView plaintext) {
   VAULTFS_RETURN_IF_ERROR(check_key_name("key", key));
-  if (plaintext.size() > kPkcs11WrapLimitBytes) {
-    return Error{ErrorCode::InvalidArgument, "a wrap holds at most " + std::to_string(kPkcs11WrapLimitBytes) +
+  if (plaintext.size() > kWrapLimitBytes) {
+    return Error{ErrorCode::InvalidArgument, "a wrap holds at most " + std::to_string(kWrapLimitBytes) +
                                                  " bytes, not " + std::to_string(plaintext.size())};
   }
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer copy, SecretBuffer::copy_of(plaintext));

@@ -7,7 +7,6 @@ namespace vaultfs {
 namespace {
 
 constexpr std::size_t kMessageLimitBytes = 1024;  // more than any of these messages has
-constexpr CK_ULONG kBitsPerByte = 8;
 
 Status note(Pkcs11Session& session, const char* call, CK_RV& answer, CK_RV given) {
   answer = given;

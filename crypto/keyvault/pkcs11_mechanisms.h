@@ -10,6 +10,8 @@
 
 namespace vaultfs {
 
+inline constexpr CK_ULONG kBitsPerByte = 8;
+
 // The token's side of each way to wrap, one call each. All leave the module's answer in `answer` (CKR_OK if the failure
 // was not the module's); their errors are Pkcs11Session::check's. Used on the module's thread only.
 

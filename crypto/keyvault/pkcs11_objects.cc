@@ -9,12 +9,12 @@
 #include <set>
 
 #include "crypto/keyvault/pkcs11_error.h"
+#include "crypto/keyvault/pkcs11_mechanisms.h"
 
 namespace vaultfs {
 namespace {
 
 constexpr std::array<CK_OBJECT_CLASS, 2> kKeyClasses{CKO_PRIVATE_KEY, CKO_SECRET_KEY};
-constexpr CK_ULONG kBitsPerByte = 8;
 constexpr CK_KEY_TYPE kUnknownType = 1UL << 31U;  // CKK_VENDOR_DEFINED
 
 // A date as the token gives it.

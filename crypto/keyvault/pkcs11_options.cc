@@ -17,8 +17,8 @@ namespace {
 constexpr std::size_t kUriLimitBytes = 4096;
 constexpr std::size_t kLabelLimitBytes = 32;   // CK_TOKEN_INFO.label
 constexpr std::size_t kSerialLimitBytes = 16;  // CK_TOKEN_INFO.serialNumber
-constexpr std::size_t kQuoteLimit = 80;
-constexpr int kTimeoutLimitSeconds = 600;
+constexpr std::size_t kOptionQuoteLimit = 80;
+constexpr int kPkcs11TimeoutLimitSeconds = 600;
 constexpr std::array<std::string_view, 5> kKnownOptions{"module", "token", "uri", "pin-file", "timeout"};
 
 struct UriFree {
@@ -34,8 +34,8 @@ Error invalid_option(const std::string& what) {
 
 std::string shown_text(std::string_view text) {
   std::string out = "\"";
-  for (const char c : text.substr(0, kQuoteLimit)) out += (c >= 0x20 && c < 0x7f && c != '"') ? c : '?';
-  return out + (text.size() > kQuoteLimit ? "...\"" : "\"");
+  for (const char c : text.substr(0, kOptionQuoteLimit)) out += (c >= 0x20 && c < 0x7f && c != '"') ? c : '?';
+  return out + (text.size() > kOptionQuoteLimit ? "...\"" : "\"");
 }
 
 // p11-kit leaves a field that the URI does not name all zero, and pads the others with blanks.
@@ -85,7 +85,8 @@ Result<std::chrono::seconds> parse_timeout(std::string_view text) {
   int seconds = 0;
   const std::string_view digits = text.ends_with('s') ? text.substr(0, text.size() - 1) : text;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), seconds);
-  if (error != std::errc{} || end != digits.data() + digits.size() || seconds < 1 || seconds > kTimeoutLimitSeconds) {
+  if (error != std::errc{} || end != digits.data() + digits.size() || seconds < 1 ||
+      seconds > kPkcs11TimeoutLimitSeconds) {
     return invalid_option("option timeout: " + shown_text(text) + " is not a number of seconds from 1 to 600");
   }
   return std::chrono::seconds(seconds);

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t kPinLimitBytes = 255;
 constexpr std::uint64_t kRefusedLimitBytes = 4096;
-constexpr std::int64_t kFormat = 1;
+constexpr std::int64_t kRefusedPinFormat = 1;
 constexpr std::size_t kStretchedBytes = 32;
 constexpr Argon2Cost kStretch{.memory_kib = 64 * 1024, .passes = 3};  // RFC 9106 section 4, but for the lanes
 
@@ -46,12 +46,14 @@ Result<bool> Pkcs11RefusedPin::is(const SecretBuffer& pin) const {
 }
 
 std::string Pkcs11RefusedPin::encode() const {
-  return json_state_text(
-      {{"format", kFormat}, {"salt", to_base64(salt)}, {"argon2id", to_base64(stretched)}, {"counted", counted}});
+  return json_state_text({{"format", kRefusedPinFormat},
+                          {"salt", to_base64(salt)},
+                          {"argon2id", to_base64(stretched)},
+                          {"counted", counted}});
 }
 
 Result<Pkcs11RefusedPin> Pkcs11RefusedPin::decode(std::string_view json, const std::string& path) {
-  VAULTFS_ASSIGN_OR_RETURN(const nlohmann::json parsed, parse_json_state(json, kFormat, path));
+  VAULTFS_ASSIGN_OR_RETURN(const nlohmann::json parsed, parse_json_state(json, kRefusedPinFormat, path));
   JsonMembers members(parsed, path);
   Pkcs11RefusedPin refused;
   refused.salt = members.base64("salt");

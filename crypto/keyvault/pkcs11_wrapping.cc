@@ -116,12 +116,12 @@ Result<SecretBuffer> Pkcs11Wrapping::unwrap_by(Scheme scheme, Pkcs11Session& ses
     }
     case Scheme::gcm: {
       constexpr std::size_t kOverhead = kPkcs11GcmNonceBytes + kPkcs11GcmTagBytes;
-      if (wrapped.size() < kOverhead || wrapped.size() > kOverhead + kPkcs11WrapLimitBytes) return does_not_open(key);
+      if (wrapped.size() < kOverhead || wrapped.size() > kOverhead + kWrapLimitBytes) return does_not_open(key);
       return pkcs11_gcm_decrypt(session, key.handle, wrapped.first(kPkcs11GcmNonceBytes), bytes_of(kAssociated),
                                 wrapped.subspan(kPkcs11GcmNonceBytes), answer);
     }
     case Scheme::kwp: {
-      constexpr std::size_t kLongest = kKwpHeadBytes + kPkcs11WrapLimitBytes + 2 * kKwpBlockBytes;
+      constexpr std::size_t kLongest = kKwpHeadBytes + kWrapLimitBytes + 2 * kKwpBlockBytes;
       if (wrapped.size() % kKwpBlockBytes != 0 || wrapped.size() < kKwpHeadBytes || wrapped.size() > kLongest) {
         return does_not_open(key);
       }
@@ -196,7 +196,7 @@ Result<SecretBuffer> Pkcs11Wrapping::unwrap(Pkcs11Session& session, const Pkcs11
   CK_RV answer = CKR_OK;
   auto content = unwrap_by(scheme, session, key, wrapped, answer);
   if (content.ok()) {
-    if (content->size() <= kPkcs11WrapLimitBytes) return content;
+    if (content->size() <= kWrapLimitBytes) return content;
     return does_not_open(key);
   }
   if (session.lost()) return content;
@@ -208,7 +208,7 @@ Result<SecretBuffer> Pkcs11Wrapping::unwrap(Pkcs11Session& session, const Pkcs11
   if (!trial.ok()) return session.lose("C_Decrypt", answer);
   // The token works. What it refuses a second time, it refuses for what it is.
   content = unwrap_by(scheme, session, key, wrapped, answer);
-  if (session.lost() || (content.ok() && content->size() <= kPkcs11WrapLimitBytes)) return content;
+  if (session.lost() || (content.ok() && content->size() <= kWrapLimitBytes)) return content;
   return does_not_open(key);
 }
 

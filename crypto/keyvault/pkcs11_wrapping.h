@@ -7,14 +7,13 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "crypto/keyvault/key_vault.h"
 #include "crypto/keyvault/pkcs11_oaep.h"
 #include "crypto/keyvault/pkcs11_objects.h"
 #include "crypto/keyvault/pkcs11_session.h"
 #include "crypto/secret_buffer.h"
 
 namespace vaultfs {
-
-inline constexpr std::size_t kPkcs11WrapLimitBytes = 190;  // what RSA-OAEP-256 holds under 2048 bits
 
 // Random bytes for one call, drawn before it: the wrap's nonce, and one for a trial on the same key.
 struct Pkcs11Nonces {
@@ -48,7 +47,7 @@ class Pkcs11Wrapping {
   // or the version a flaw (pkcs11_objects.h). The same for wrap; unwrap looks at no flaw.
   [[nodiscard]] Result<std::string> algorithm(Pkcs11Session& session, const Pkcs11KeyObject& key,
                                               const Pkcs11Nonces& nonces);
-  // REQUIRES: plaintext is at most kPkcs11WrapLimitBytes.
+  // REQUIRES: plaintext is at most kWrapLimitBytes.
   [[nodiscard]] Result<Bytes> wrap(Pkcs11Session& session, const Pkcs11KeyObject& key, ByteView plaintext,
                                    const Pkcs11Nonces& nonces);
   // AuthenticationFailed for bytes that this key did not wrap: where the module's answer may mean a fault as well, a

@@ -3,15 +3,16 @@
 #include <charconv>
 #include <string>
 
+#include "base/clock.h"
+
 namespace vaultfs {
 namespace {
 
 constexpr std::uint32_t kMinRotationDays = 7;
 constexpr std::uint32_t kMinExpiryDays = 28;
 constexpr std::uint32_t kMaxDays = 36'500;
-constexpr std::int64_t kDaySeconds = std::int64_t{24} * 60 * 60;
 
-std::int64_t days(std::uint32_t count) noexcept { return kDaySeconds * count; }
+std::int64_t days(std::uint32_t count) noexcept { return kSecondsPerDay * count; }
 
 }  // namespace
 

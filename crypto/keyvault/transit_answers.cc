@@ -13,7 +13,7 @@ namespace vaultfs {
 namespace {
 
 constexpr std::string_view kCiphertextPrefix = "vault:v";
-constexpr std::size_t kVersionDigits = 9;
+constexpr std::size_t kTransitVersionDigits = 9;
 constexpr std::size_t kNamesLimit = 10'000;
 constexpr std::size_t kErrorsLimit = 8;
 
@@ -176,7 +176,7 @@ std::optional<std::vector<std::string>> parse_transit_errors(std::string_view bo
 }
 
 std::optional<std::int64_t> transit_version(std::string_view id) noexcept {
-  if (id.empty() || id.size() > kVersionDigits || id.front() < '1' || id.front() > '9') return std::nullopt;
+  if (id.empty() || id.size() > kTransitVersionDigits || id.front() < '1' || id.front() > '9') return std::nullopt;
   std::int64_t version = 0;
   const auto [end, error] = std::from_chars(id.data(), id.data() + id.size(), version);
   if (error != std::errc() || end != id.data() + id.size()) return std::nullopt;

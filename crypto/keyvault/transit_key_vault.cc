@@ -15,10 +15,8 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::size_t kWrapLimitBytes = 190;
 // The length of what the engine makes of 190 bytes under RSA-4096, and much more.
 constexpr std::size_t kWrappedLimitBytes = 4096;
-constexpr std::string_view kAssociatedData = "vaultfs/1 kek wrap";
 constexpr std::string_view kAesAlgorithm = "transit-aes256-gcm96";
 constexpr std::string_view kRsaAlgorithm = "transit-rsa-oaep-256";
 constexpr std::string_view kNewKeyType = "aes256-gcm96";
@@ -82,7 +80,8 @@ std::string_view algorithm_of(const TransitKey& key) noexcept {
 // Without it an AES key's answers could be used for another purpose of the same key. RSA keys take none.
 void append_associated_data(LockedText& body, std::string_view algorithm) {
   if (algorithm != kAesAlgorithm) return;
-  body.append(R"(,"associated_data":")").append(locked_base64(bytes_of(kAssociatedData), Base64::standard_padded));
+  body.append(R"(,"associated_data":")")
+      .append(locked_base64(bytes_of(kKekWrapAssociatedData), Base64::standard_padded));
   body += '"';
 }
 

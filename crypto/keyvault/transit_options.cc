@@ -8,9 +8,9 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::array<std::string_view, 11> kKnown{"address",         "mount",          "namespace", "token-file",
-                                                  "role-id",         "secret-id-file", "ca-file",   "client-cert-file",
-                                                  "client-key-file", "timeout",        "allow-http"};
+constexpr std::array<std::string_view, 11> kTransitOptions{
+    "address",          "mount",           "namespace", "token-file", "role-id", "secret-id-file", "ca-file",
+    "client-cert-file", "client-key-file", "timeout",   "allow-http"};
 constexpr std::array<std::string_view, 3> kCredentials{"token-file", "role-id", "secret-id-file"};
 constexpr std::size_t kPathLimit = 256;
 constexpr std::size_t kRoleLimit = 4096;
@@ -43,7 +43,7 @@ Status check_path(std::string_view option, std::string_view path) {
 }  // namespace
 
 Result<TransitOptions> TransitOptions::parse(const ProviderOptions& options) {
-  VAULTFS_RETURN_IF_ERROR(check_known_options(options, kKnown, "transit"));
+  VAULTFS_RETURN_IF_ERROR(check_known_options(options, kTransitOptions, "transit"));
   TransitOptions parsed;
   VAULTFS_ASSIGN_OR_RETURN(const PlainHttp plain, plain_http_option(options));
   VAULTFS_ASSIGN_OR_RETURN(const std::string address, required_option(options, "address"));

@@ -13,6 +13,7 @@
 #include "crypto/hash.h"
 #include "crypto/keyvault/local_key_vaults.h"
 #include "fs/session.h"
+#include "tests/support/assert_ok.h"
 #include "tests/support/scratch_directory.h"
 #include "vaultmeta/machine_resolver.h"
 #include "vaultmeta/recovery_file.h"
@@ -28,12 +29,6 @@ using nlohmann::json;
 
 constexpr const char* kKeyVault = "office";
 constexpr const char* kKey = "backup";
-
-#define ASSERT_OK(expression)                                                                                        \
-  do {                                                                                                               \
-    const auto& vaultfs_result = (expression);                                                                       \
-    ASSERT_TRUE(vaultfs_result.ok()) << error_name(vaultfs_result.code()) << ": " << vaultfs_result.error().message; \
-  } while (false)
 
 std::string contents(const stdfs::path& path) {
   std::ifstream file(path, std::ios::binary);

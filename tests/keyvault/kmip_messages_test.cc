@@ -73,7 +73,7 @@ TEST(KmipRequests, HoldWhatPykmipsClientAskedFor) {
 TEST(KmipRequests, StayWithinTheirBoundAtTheLongest) {
   const std::string id(kKmipIdLimit, 'i');
   KmipSealed sealed = golden_sealed();
-  sealed.ciphertext.resize(kKmipWrapLimitBytes);
+  sealed.ciphertext.resize(kWrapLimitBytes);
   EXPECT_LT(value_of(kmip_decrypt_request(id, sealed, bytes_of("vaultfs/1 kek wrap"))).view().size(),
             TtlvWriter::kLimitBytes);
   EXPECT_LT(value_of(kmip_create_request(std::string(127, 'n'))).view().size(), TtlvWriter::kLimitBytes);
@@ -196,7 +196,7 @@ TEST(KmipWrapFormat, OtherBytesAreNone) {
   newer[0] = std::byte{2};
   EXPECT_TRUE(fails(decode_kmip_wrap(newer), ErrorCode::AuthenticationFailed));
   Bytes longest = wrapped;
-  longest.resize(29 + kKmipWrapLimitBytes);
+  longest.resize(29 + kWrapLimitBytes);
   succeed(decode_kmip_wrap(longest).ok() ? ok_status() : Error{});
   longest.push_back(std::byte{0});
   EXPECT_TRUE(fails(decode_kmip_wrap(longest), ErrorCode::AuthenticationFailed));

@@ -10,7 +10,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::string_view kContent = "a data encryption key, to be kept secret";
+constexpr std::string_view kTransitContent = "a data encryption key, to be kept secret";
 
 class TransitServerTest : public ::testing::Test {
  protected:
@@ -23,7 +23,7 @@ class TransitServerTest : public ::testing::Test {
   // The key vault's answer to a wrap while a fault lasts.
   Result<Bytes> wrap_during(nlohmann::json fault) {
     world_.engine().fault(std::move(fault));
-    auto result = vault_->wrap("kek", "1", bytes_of(kContent));
+    auto result = vault_->wrap("kek", "1", bytes_of(kTransitContent));
     world_.engine().heal();
     return result;
   }
@@ -72,7 +72,7 @@ TEST_F(TransitServerTest, DisablingIsAFloorAndNothingElse) {
   world_.create("kek");
   for (int i = 0; i < 3; ++i) world_.rotate("kek");
   const std::string algorithm = value_of(vault_->wrap_algorithm("kek", "1"));
-  const Bytes wrapped = value_of(vault_->wrap("kek", "1", bytes_of(kContent)));
+  const Bytes wrapped = value_of(vault_->wrap("kek", "1", bytes_of(kTransitContent)));
 
   EXPECT_TRUE(fails(vault_->set_enabled("kek", "2", false), ErrorCode::NotSupportedByProvider, "disable the older"));
   EXPECT_TRUE(fails(vault_->set_enabled("kek", "4", false), ErrorCode::NotSupportedByProvider, "it is the latest"));
@@ -92,7 +92,7 @@ TEST_F(TransitServerTest, DisablingIsAFloorAndNothingElse) {
   EXPECT_TRUE(fails(vault_->set_enabled("kek", "1", true), ErrorCode::NotSupportedByProvider, "newer ones first"));
   succeed(vault_->set_enabled("kek", "2", true));
   succeed(vault_->set_enabled("kek", "1", true));
-  EXPECT_EQ(text_of(value_of(vault_->unwrap("kek", "1", algorithm, wrapped))), kContent);
+  EXPECT_EQ(text_of(value_of(vault_->unwrap("kek", "1", algorithm, wrapped))), kTransitContent);
   world_.engine().requests();
 }
 
@@ -100,10 +100,10 @@ TEST_F(TransitServerTest, MinEncryptionVersionStopsWrapsAndTheFloorTakesItAlong)
   world_.create("kek");
   for (int i = 0; i < 2; ++i) world_.rotate("kek");
   const std::string algorithm = value_of(vault_->wrap_algorithm("kek", "1"));
-  const Bytes wrapped = value_of(vault_->wrap("kek", "1", bytes_of(kContent)));
+  const Bytes wrapped = value_of(vault_->wrap("kek", "1", bytes_of(kTransitContent)));
   config("kek", {{"min_encryption_version", 2}});
   EXPECT_TRUE(fails(vault_->wrap("kek", "1", bytes_of("x")), ErrorCode::KeyVersionExpired, "min_encryption_version"));
-  EXPECT_EQ(text_of(value_of(vault_->unwrap("kek", "1", algorithm, wrapped))), kContent);
+  EXPECT_EQ(text_of(value_of(vault_->unwrap("kek", "1", algorithm, wrapped))), kTransitContent);
   // The engine refuses a floor above min_encryption_version.
   succeed(vault_->set_enabled("kek", "1", false));
   succeed(vault_->set_enabled("kek", "2", false));
@@ -122,7 +122,7 @@ TEST_F(TransitServerTest, WrapsOpenInTheirOwnFormOnly) {
   world_.create("kek");
   world_.rotate("kek");
   const std::string algorithm = value_of(vault_->wrap_algorithm("kek", "1"));
-  const std::string wrapped(text_of(ByteView(value_of(vault_->wrap("kek", "1", bytes_of(kContent))))));
+  const std::string wrapped(text_of(ByteView(value_of(vault_->wrap("kek", "1", bytes_of(kTransitContent))))));
   ASSERT_TRUE(wrapped.starts_with("vault:v1:"));
   const std::string sealed = wrapped.substr(9);
   // The engine would take all but the last two: it skips line breaks, reads v01 as v1, v0 too.
@@ -144,16 +144,16 @@ TEST_F(TransitServerTest, NothingUnwrappedStaysInTheHeap) {
   options["role-id"] = "role";
   options["secret-id-file"] = "/secret-id";
   const std::string algorithm = value_of(vault_->wrap_algorithm("kek", "1"));
-  const Bytes wrapped = value_of(vault_->wrap("kek", "1", bytes_of(kContent)));
-  const std::string encoded = to_base64(bytes_of(kContent));
+  const Bytes wrapped = value_of(vault_->wrap("kek", "1", bytes_of(kTransitContent)));
+  const std::string encoded = to_base64(bytes_of(kTransitContent));
   // The end of it: a parser's buffer gets the next word on top of the beginning.
   for (const std::string& text :
-       {std::string(kContent.substr(0, 20)), encoded.substr(encoded.size() - 20), std::string("hvs.")}) {
+       {std::string(kTransitContent.substr(0, 20)), encoded.substr(encoded.size() - 20), std::string("hvs.")}) {
     const FreedHeapWatch watch(text);
     const auto vault = world_.open(options);
     const SecretBuffer opened = value_of(vault->unwrap("kek", "1", algorithm, wrapped));
-    EXPECT_TRUE(bytes_equal(opened.view(), bytes_of(kContent)));  // without a text of it
-    value_of(vault->wrap("kek", "1", bytes_of(kContent)));
+    EXPECT_TRUE(bytes_equal(opened.view(), bytes_of(kTransitContent)));  // without a text of it
+    value_of(vault->wrap("kek", "1", bytes_of(kTransitContent)));
     EXPECT_EQ(FreedHeapWatch::sightings(), 0) << text;
   }
 }
@@ -188,25 +188,25 @@ TEST_F(TransitServerTest, ACutOffOrMisledLoginIsNoRefusal) {
 TEST_F(TransitServerTest, AServerThatIgnoresAssociatedDataWrapsNothing) {
   world_.create("kek");
   world_.engine().ask({{"do", "server"}, {"ignores_associated_data", true}});
-  EXPECT_TRUE(fails(vault_->wrap("kek", "1", bytes_of(kContent)), ErrorCode::NotSupportedByProvider, "1.13"));
-  EXPECT_TRUE(fails(vault_->wrap("kek", "1", bytes_of(kContent)), ErrorCode::NotSupportedByProvider, "1.13"));
+  EXPECT_TRUE(fails(vault_->wrap("kek", "1", bytes_of(kTransitContent)), ErrorCode::NotSupportedByProvider, "1.13"));
+  EXPECT_TRUE(fails(vault_->wrap("kek", "1", bytes_of(kTransitContent)), ErrorCode::NotSupportedByProvider, "1.13"));
   // Updated.
   world_.engine().ask({{"do", "server"}});
-  const Bytes wrapped = value_of(vault_->wrap("kek", "1", bytes_of(kContent)));
+  const Bytes wrapped = value_of(vault_->wrap("kek", "1", bytes_of(kTransitContent)));
   EXPECT_EQ(text_of(value_of(vault_->unwrap("kek", "1", value_of(vault_->wrap_algorithm("kek", "1")), wrapped))),
-            kContent);
+            kTransitContent);
   // It is asked once.
   world_.engine().requests();
-  value_of(vault_->wrap("kek", "1", bytes_of(kContent)));
+  value_of(vault_->wrap("kek", "1", bytes_of(kTransitContent)));
   EXPECT_EQ(world_.engine().requests().size(), 2U);
   world_.create("pair", "rsa-2048");
-  value_of(vault_->wrap("pair", "1", bytes_of(kContent)));
+  value_of(vault_->wrap("pair", "1", bytes_of(kTransitContent)));
 }
 
 TEST_F(TransitServerTest, TroubleInsideTheServerIsNoDamage) {
   world_.create("kek");
   const std::string algorithm = value_of(vault_->wrap_algorithm("kek", "1"));
-  const Bytes wrapped = value_of(vault_->wrap("kek", "1", bytes_of(kContent)));
+  const Bytes wrapped = value_of(vault_->wrap("kek", "1", bytes_of(kTransitContent)));
   const nlohmann::json body{
       {"errors", {"1 error occurred: * decryption failed: cipher: message authentication failed"}}};
   world_.engine().fault({{"kind", "status"}, {"status", 500}, {"body", body}, {"path", "/decrypt/"}});
@@ -225,7 +225,7 @@ TEST_F(TransitServerTest, AppRoleLogsInOnceAndAgainWhenItMust) {
   options["secret-id-file"] = "/secret-id";
   const auto vault = world_.open(options);
   EXPECT_EQ(logins(), 0);
-  const Bytes wrapped = value_of(vault->wrap("kek", "1", bytes_of(kContent)));
+  const Bytes wrapped = value_of(vault->wrap("kek", "1", bytes_of(kTransitContent)));
   succeed(vault->set_enabled("kek", "1", true));
   EXPECT_EQ(logins(), 1);
   world_.engine().ask({{"do", "expire-logins"}});
@@ -341,7 +341,7 @@ TEST_F(TransitServerTest, AWrapThatWasNotDoneAsAskedIsRefused) {
 
 TEST_F(TransitServerTest, NoErrorRepeatsASecretThatTheServerSendsBack) {
   world_.create("kek");
-  const std::string plaintext = to_base64(bytes_of(kContent));
+  const std::string plaintext = to_base64(bytes_of(kTransitContent));
   for (const std::string& secret : {std::string(kTransitToken), plaintext}) {
     const nlohmann::json body{{"errors", {"cannot do this with " + secret}}};
     for (const int status : {400, 403, 500}) {

@@ -9,7 +9,7 @@
 namespace vaultfs {
 namespace {
 
-const ProviderOptions kGood{{"address", "https://bao.example:8200"}, {"token-file", "/token"}};
+const ProviderOptions kGoodTransit{{"address", "https://bao.example:8200"}, {"token-file", "/token"}};
 
 ProviderOptions transit_with(ProviderOptions options, const std::string& name, const std::string& value) {
   options[name] = value;
@@ -17,11 +17,11 @@ ProviderOptions transit_with(ProviderOptions options, const std::string& name, c
 }
 
 TEST(TransitOptions, HaveSensibleDefaults) {
-  const TransitOptions options = value_of(TransitOptions::parse(kGood));
+  const TransitOptions options = value_of(TransitOptions::parse(kGoodTransit));
   EXPECT_EQ(options.mount, "transit");
   EXPECT_EQ(options.timeout, std::chrono::seconds(30));
   EXPECT_EQ(options.name_space, "");
-  succeed(check_transit_options(kGood));
+  succeed(check_transit_options(kGoodTransit));
 }
 
 TEST(TransitOptions, AreRefusedByName) {
@@ -30,40 +30,40 @@ TEST(TransitOptions, AreRefusedByName) {
   };
   EXPECT_TRUE(refused({}, "address"));
   EXPECT_TRUE(refused({{"address", "https://bao.example"}}, "token-file"));
-  EXPECT_TRUE(refused(transit_with(kGood, "color", "red"), "known ones: address, mount"));
-  EXPECT_TRUE(refused(transit_with(kGood, "mount", ""), "mount"));
-  EXPECT_TRUE(refused(transit_with(kGood, "address", "http://bao.example"), "plain http"));
-  EXPECT_TRUE(refused(transit_with(kGood, "address", "http://127.0.0.1:8200"), "allow-http=loopback"));
+  EXPECT_TRUE(refused(transit_with(kGoodTransit, "color", "red"), "known ones: address, mount"));
+  EXPECT_TRUE(refused(transit_with(kGoodTransit, "mount", ""), "mount"));
+  EXPECT_TRUE(refused(transit_with(kGoodTransit, "address", "http://bao.example"), "plain http"));
+  EXPECT_TRUE(refused(transit_with(kGoodTransit, "address", "http://127.0.0.1:8200"), "allow-http=loopback"));
   succeed(check_transit_options(
-      transit_with(transit_with(kGood, "address", "http://127.0.0.1:8200"), "allow-http", "loopback")));
-  EXPECT_TRUE(refused(transit_with(kGood, "address", "https://bao.example/v1"), "without a path"));
-  EXPECT_TRUE(refused(transit_with(kGood, "allow-http", "always"), "allow-http"));
+      transit_with(transit_with(kGoodTransit, "address", "http://127.0.0.1:8200"), "allow-http", "loopback")));
+  EXPECT_TRUE(refused(transit_with(kGoodTransit, "address", "https://bao.example/v1"), "without a path"));
+  EXPECT_TRUE(refused(transit_with(kGoodTransit, "allow-http", "always"), "allow-http"));
   for (const char* const mount : {"/transit", "transit/", "a//b", "a/../b", "a b", "a?b"}) {
-    EXPECT_TRUE(refused(transit_with(kGood, "mount", mount), "mount")) << mount;
-    EXPECT_TRUE(refused(transit_with(kGood, "namespace", mount), "namespace")) << mount;
+    EXPECT_TRUE(refused(transit_with(kGoodTransit, "mount", mount), "mount")) << mount;
+    EXPECT_TRUE(refused(transit_with(kGoodTransit, "namespace", mount), "namespace")) << mount;
   }
   for (const char* const timeout : {"0", "-1", "601", "soon", "3s", ""}) {
-    EXPECT_TRUE(refused(transit_with(kGood, "timeout", timeout), "timeout")) << timeout;
+    EXPECT_TRUE(refused(transit_with(kGoodTransit, "timeout", timeout), "timeout")) << timeout;
   }
   for (const char* const file : {"token-file", "secret-id-file", "ca-file", "client-cert-file", "client-key-file"}) {
-    EXPECT_TRUE(refused(transit_with(kGood, file, "in/the/callers/directory"), "no absolute path")) << file;
+    EXPECT_TRUE(refused(transit_with(kGoodTransit, file, "in/the/callers/directory"), "no absolute path")) << file;
   }
-  EXPECT_TRUE(refused(transit_with(kGood, "role-id", "r"), "either token-file"));
+  EXPECT_TRUE(refused(transit_with(kGoodTransit, "role-id", "r"), "either token-file"));
   EXPECT_TRUE(refused({{"address", "https://b"}, {"role-id", "r"}}, "secret-id-file"));
   EXPECT_TRUE(refused({{"address", "https://b"}, {"role-id", "a b"}, {"secret-id-file", "/s"}}, "role-id"));
-  EXPECT_TRUE(refused(transit_with(kGood, "client-cert-file", "/c"), "client-key-file"));
-  EXPECT_TRUE(refused(transit_with(kGood, "client-key-file", "/k"), "client-cert-file"));
+  EXPECT_TRUE(refused(transit_with(kGoodTransit, "client-cert-file", "/c"), "client-key-file"));
+  EXPECT_TRUE(refused(transit_with(kGoodTransit, "client-key-file", "/k"), "client-cert-file"));
 }
 
 TEST(TransitOptions, AnIdentityBringsItsOwnCredentials) {
   SimEnv env;
-  ProviderContext context{env, "/kv", "bao", kGood, {"backup", {{"role-id", "r"}, {"secret-id-file", "/s"}}}};
+  ProviderContext context{env, "/kv", "bao", kGoodTransit, {"backup", {{"role-id", "r"}, {"secret-id-file", "/s"}}}};
   const TransitOptions options = value_of(TransitOptions::parse(transit_options_of(context)));
   EXPECT_EQ(options.role_id, "r");
   EXPECT_EQ(options.token_file, std::nullopt);
   // What belongs to other providers, or is not the identity's business, stays out.
   context.identity.options = {{"client-id", "azure"}, {"address", "https://evil.example"}};
-  EXPECT_EQ(transit_options_of(context), kGood);
+  EXPECT_EQ(transit_options_of(context), kGoodTransit);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "crypto/hash.h"
+#include "tests/support/assert_ok.h"
 #include "tests/vaultmeta/custody_steps.h"
 #include "vaultmeta/kek_access.h"
 
@@ -17,13 +18,6 @@ namespace {
 
 using ::testing::Contains;
 using ::testing::HasSubstr;
-
-#define ASSERT_OK(expression)                                                                              \
-  do {                                                                                                     \
-    const auto& assert_ok_result = (expression);                                                           \
-    ASSERT_TRUE(assert_ok_result.ok()) << error_name(assert_ok_result.code()) << ": "                      \
-                                       << (assert_ok_result.ok() ? "" : assert_ok_result.error().message); \
-  } while (false)
 
 // Two owners' keys for the whole process: making one takes long.
 const RsaKey& escrow_key(int which = 0) {

@@ -10,7 +10,7 @@ namespace {
 
 using ::testing::ElementsAre;
 
-const RsaKey& escrow_key() {
+const RsaKey& vault_escrow_key() {
   static const std::unique_ptr<RsaKey> kKey = std::move(RsaKey::generate(2048)).value();
   return *kKey;
 }
@@ -19,7 +19,7 @@ VaultCreateOptions with_escrow(const char* key) {
   VaultCreateOptions options = VaultWorld::create_options();
   options.no_recovery = false;
   if (key != nullptr) options.key = KeyRef::parse(key).value();
-  options.escrow_key = escrow_key().public_der().value();
+  options.escrow_key = vault_escrow_key().public_der().value();
   return options;
 }
 
@@ -54,7 +54,7 @@ class VaultRecoverTest : public ::testing::Test {
 TEST_F(VaultRecoverTest, TheDrillProvesItWithoutAKeyVaultAndTouchesNothing) {
   world_.resolver.forget("kv");
   const VaultWorld::Files before = world_.files();
-  EXPECT_TRUE(drill_escrow(world_.machine(), "/vault", escrow_key()).ok());
+  EXPECT_TRUE(drill_escrow(world_.machine(), "/vault", vault_escrow_key()).ok());
   EXPECT_EQ(world_.files(), before);
   const auto other = RsaKey::generate(2048);
   ASSERT_OK(other);
@@ -68,13 +68,13 @@ TEST_F(VaultRecoverTest, TheDrillHoldsAgainstThePin) {
   ASSERT_OK(world_.back_up("vm", "more"));
   ASSERT_OK(world_.close());
   world_.put_back(older);
-  EXPECT_EQ(drill_escrow(world_.machine(), "/vault", escrow_key()).code(), ErrorCode::RollbackDetected);
+  EXPECT_EQ(drill_escrow(world_.machine(), "/vault", vault_escrow_key()).code(), ErrorCode::RollbackDetected);
 }
 
 TEST_F(VaultRecoverTest, ANewKeyVaultTakesThePlaceOfTheLostOne) {
   world_.resolver.forget("kv");
   EXPECT_EQ(world_.open().code(), ErrorCode::KeyVaultUnavailable);
-  const auto status = recover_vault(world_.machine(), under("spare/new"), escrow_key());
+  const auto status = recover_vault(world_.machine(), under("spare/new"), vault_escrow_key());
   ASSERT_OK(status);
   EXPECT_EQ(status->settings.key_vault, "spare");
   ASSERT_OK(world_.open());
@@ -107,13 +107,13 @@ TEST_F(VaultRecoverTest, ANewKeyVaultTakesThePlaceOfTheLostOne) {
 TEST_F(VaultRecoverTest, AMachineThatDoesNotKnowTheVaultWantsItsFingerprint) {
   world_.resolver.forget("kv");
   world_.start_machine("/elsewhere");
-  EXPECT_EQ(drill_escrow(world_.machine(), "/vault", escrow_key()).code(), ErrorCode::VaultUnverified);
-  EXPECT_EQ(recover_vault(world_.machine(), under("spare/new"), escrow_key()).code(), ErrorCode::VaultUnverified);
+  EXPECT_EQ(drill_escrow(world_.machine(), "/vault", vault_escrow_key()).code(), ErrorCode::VaultUnverified);
+  EXPECT_EQ(recover_vault(world_.machine(), under("spare/new"), vault_escrow_key()).code(), ErrorCode::VaultUnverified);
   RecoverOptions options = under("spare/new");
   options.fingerprint = Digest{};
-  EXPECT_EQ(recover_vault(world_.machine(), options, escrow_key()).code(), ErrorCode::FingerprintMismatch);
+  EXPECT_EQ(recover_vault(world_.machine(), options, vault_escrow_key()).code(), ErrorCode::FingerprintMismatch);
   options.fingerprint = fingerprint_;
-  ASSERT_OK(recover_vault(world_.machine(), options, escrow_key()));
+  ASSERT_OK(recover_vault(world_.machine(), options, vault_escrow_key()));
   ASSERT_OK(world_.open());
   EXPECT_THAT(world_.points(), ElementsAre("vm=content"));
   EXPECT_EQ(world_.machine_state->registrations()->size(), 1U);
@@ -125,10 +125,10 @@ TEST_F(VaultRecoverTest, NothingChangesWithoutTheRightKeys) {
   ASSERT_OK(other);
   EXPECT_EQ(recover_vault(world_.machine(), under("spare/new"), **other).code(), ErrorCode::WrongKey);
   EXPECT_EQ(world_.files(), before);
-  EXPECT_EQ(recover_vault(world_.machine(), under("spare/none"), escrow_key()).code(), ErrorCode::KeyNotFound);
+  EXPECT_EQ(recover_vault(world_.machine(), under("spare/none"), vault_escrow_key()).code(), ErrorCode::KeyNotFound);
   ASSERT_OK(world_.open());
   EXPECT_EQ(world_.vault->custody().status().settings.key_vault, "kv");
-  EXPECT_EQ(recover_vault(world_.machine(), under("spare/new"), escrow_key()).code(), ErrorCode::VaultBusy);
+  EXPECT_EQ(recover_vault(world_.machine(), under("spare/new"), vault_escrow_key()).code(), ErrorCode::VaultBusy);
 }
 
 // A key vault that lets in only whom the machine has introduced.
@@ -176,7 +176,7 @@ TEST(VaultEscrowCreationTest, AnEscrowKeyIsARecoveryChoiceUnlessAKeyOfTheMachine
   // The machine is lost.
   for (const auto& file : world.env.files("/home/platform-keys")) world.env.remove(file);
   EXPECT_EQ(world.open().code(), ErrorCode::PlatformKeyMissing);
-  ASSERT_OK(recover_vault(world.machine(), under(nullptr), escrow_key()));
+  ASSERT_OK(recover_vault(world.machine(), under(nullptr), vault_escrow_key()));
   ASSERT_OK(world.open());
   EXPECT_THAT(world.points(), ElementsAre("vm=content"));
 }

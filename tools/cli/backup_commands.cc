@@ -16,7 +16,7 @@ namespace {
 
 using nlohmann::json;
 
-struct Arguments {
+struct BackupArguments {
   std::string vault, item, disk, to, compression;
   std::vector<std::string> disks;
   bool force = false, unverified = false;
@@ -43,7 +43,7 @@ void print_commit(const json& form) {
   for (const json& retired : form["retired_versions"]) std::printf("Key version retired: %s\n", plain(retired).c_str());
 }
 
-Result<int> backup_run(CommandContext& context, const Arguments& arguments) {
+Result<int> backup_run(CommandContext& context, const BackupArguments& arguments) {
   VaultRequest wanted{arguments.vault, "backup.run"};
   json disks = json::array();
   for (const std::string& disk : arguments.disks) {
@@ -71,7 +71,7 @@ Result<int> backup_run(CommandContext& context, const Arguments& arguments) {
   return 0;
 }
 
-Result<int> backup_commit(CommandContext& context, const Arguments& arguments) {
+Result<int> backup_commit(CommandContext& context, const BackupArguments& arguments) {
   VaultRequest wanted{arguments.vault, "backup.commit"};
   wanted.arguments = {{"item", arguments.item}};
   VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
@@ -79,7 +79,7 @@ Result<int> backup_commit(CommandContext& context, const Arguments& arguments) {
   return 0;
 }
 
-Result<int> list_points(CommandContext& context, const Arguments& arguments) {
+Result<int> list_points(CommandContext& context, const BackupArguments& arguments) {
   VaultRequest wanted{arguments.vault, "recovery-point.list"};
   wanted.arguments = {{"item", arguments.item}};
   VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
@@ -96,7 +96,7 @@ Result<int> list_points(CommandContext& context, const Arguments& arguments) {
   return 0;
 }
 
-Result<int> restore(CommandContext& context, const Arguments& arguments) {
+Result<int> restore(CommandContext& context, const BackupArguments& arguments) {
   VaultRequest wanted{arguments.vault, "restore"};
   wanted.allow_unverified = arguments.unverified;
   const std::size_t at = arguments.item.find('@');
@@ -123,7 +123,7 @@ Result<int> restore(CommandContext& context, const Arguments& arguments) {
 }  // namespace
 
 void add_backup_commands(CLI::App& app, CommandContext& context) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<BackupArguments>();
   CLI::App* group = app.add_subcommand("backup", "Make recovery points");
   group->require_subcommand(1);
 

@@ -56,7 +56,7 @@ Result<int> create(CommandContext& context, const IdentityArguments& arguments) 
   return 0;
 }
 
-Result<int> list(CommandContext& context) {
+Result<int> list_identities(CommandContext& context) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<Identity> identities, machine->identities().list());
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> vaults, machine->state().registrations());
@@ -160,7 +160,7 @@ void add_identity_commands(CLI::App& app, CommandContext& context) {
   on_run(*created, context, [&context, arguments] { return create(context, *arguments); });
 
   CLI::App* listed = group->add_subcommand("list", "The identities of this machine");
-  on_run(*listed, context, [&context] { return list(context); });
+  on_run(*listed, context, [&context] { return list_identities(context); });
 
   const auto add = [&](const char* name, const char* what, std::function<Result<int>()> body) {
     CLI::App* command = group->add_subcommand(name, what);

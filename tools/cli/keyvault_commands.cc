@@ -82,7 +82,7 @@ void note(const std::string& name, const Error& error) {
                                  std::string(error_name(error.code)).c_str(), error.message.c_str()));
 }
 
-Result<int> list(CommandContext& context) {
+Result<int> list_key_vaults(CommandContext& context) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<KeyVaultRegistry::Entry> entries, machine->registry().list());
   json key_vaults = json::array();
@@ -254,7 +254,7 @@ void add_keyvault_commands(CLI::App& app, CommandContext& context) {
   on_run(*created, context, [&context, arguments] { return create(context, *arguments); });
 
   CLI::App* listed = group->add_subcommand("list", "The key vaults of this machine");
-  on_run(*listed, context, [&context] { return list(context); });
+  on_run(*listed, context, [&context] { return list_key_vaults(context); });
 
   CLI::App* shown = group->add_subcommand("show", "One key vault");
   shown->add_option("NAME", arguments->name)->required();

@@ -11,7 +11,7 @@ namespace {
 
 using nlohmann::json;
 
-struct Arguments {
+struct ReencryptArguments {
   std::string vault, rate;
   bool new_epoch = false, no_grace = false;
 };
@@ -59,7 +59,7 @@ void print_outcome(const json& form) {
       "data keys.\n");
 }
 
-Result<int> reencrypt(CommandContext& context, const Arguments& arguments) {
+Result<int> reencrypt(CommandContext& context, const ReencryptArguments& arguments) {
   VaultRequest wanted{arguments.vault, "reencrypt"};
   std::uint64_t rate = 0;
   if (!arguments.rate.empty() && (!parse_byte_size(arguments.rate, rate) || rate == 0)) {
@@ -78,7 +78,7 @@ Result<int> reencrypt(CommandContext& context, const Arguments& arguments) {
 }  // namespace
 
 void add_reencrypt_command(CLI::App& app, CommandContext& context) {
-  const auto arguments = std::make_shared<Arguments>();
+  const auto arguments = std::make_shared<ReencryptArguments>();
   CLI::App* command = app.add_subcommand(
       "reencrypt", "Bring what is stored under older data keys to the newest one; backups go on meanwhile");
   command->add_option("VAULT", arguments->vault)->required();
