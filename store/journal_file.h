@@ -38,8 +38,16 @@ struct JournalContinues {
 };
 
 // One journal file being written. Not thread-safe: the journal's leader has it for himself.
+//
+// Small batches find their place already written, with zeros: an append would make the file longer, which the file
+// system below has to record in a journal of its own at every sync. Replay takes the zeros for an unsynced tail.
 class JournalFile {
  public:
+  JournalFile(const JournalFile&) = delete;
+  JournalFile& operator=(const JournalFile&) = delete;
+  // Takes the zeros away.
+  ~JournalFile();
+
   // A durable new file that holds the header and the *continues* entry (LSN replayed_to + 1) and nothing else. It gets
   // its name only when it is whole, so that a journal without them is always damage. AlreadyExists.
   [[nodiscard]] static Result<std::unique_ptr<JournalFile>> create(Env& env, const Env::Path& directory,
@@ -65,6 +73,8 @@ class JournalFile {
   Status seal(RecordType type, ByteView plaintext, Lsn sequence, Lsn synced);
   Status seal_entries(std::span<const JournalEntry> entries, Lsn first, Lsn synced);
   Status write_sealed();
+  void write_zeros_ahead();
+  Status take_zeros_back();
   Status sync_or_take_back(Status status);
 
   const std::unique_ptr<ContainerCipher> cipher_;
@@ -73,6 +83,7 @@ class JournalFile {
   std::uint64_t next_nonce_ = 0;
   std::uint64_t offset_ = 0;         // where the next write goes
   std::uint64_t synced_offset_ = 0;  // all before is durable
+  std::uint64_t zeros_to_ = 0;       // the file's length if zeros lie beyond offset_, else at most offset_
   Bytes sealed_;                     // records not written yet
   Lsn sealed_to_;                    // of the last entry that was sealed
   bool waits_for_room_ = false;

@@ -131,7 +131,7 @@ Status JournalReader::finish_clean(const Record& record) {
   const Status form = content.finish(ErrorCode::JournalDamaged, "a clean end");
   if (!form.ok() || last != reached_) return damaged("its clean end does not fit what precedes it");
   offset_ += record.header.stored_bytes();
-  if (tail_bytes() != 0) return damaged("bytes after its clean end");
+  if (offset_ != window_.file_bytes()) return damaged("bytes after its clean end");
   clean_end_ = true;
   return ok_status();
 }
@@ -154,10 +154,14 @@ Status JournalReader::read_entries(const Apply& apply) {
 
 Status JournalReader::search_for_proof_of_loss() {
   std::uint64_t budget = kSearchBudgetBytes;
-  std::uint64_t at = offset_ + kRecordAlignment;
-  while (at + RecordHeader::kEncodedBytes <= window_.file_bytes()) {
+  std::uint64_t at = offset_;
+  // The record at offset_ itself is known not to be one.
+  while (at < window_.file_bytes()) {
     VAULTFS_ASSIGN_OR_RETURN(const ByteView start, window_.read(at, RecordHeader::kEncodedBytes));
-    if (!starts_a_record(start)) {
+    if (start.empty()) break;
+    const std::size_t step = std::min(kRecordAlignment, start.size());
+    if (!is_all_zero(start.first(step))) tail_end_ = at + step;
+    if (at == offset_ || !starts_a_record(start)) {
       at += kRecordAlignment;
       continue;
     }
@@ -171,6 +175,7 @@ Status JournalReader::search_for_proof_of_loss() {
         return damaged("entries from LSN " + std::to_string(reached_.value + 1) + " on were synced and are lost");
       }
       at += record->header.stored_bytes();  // part of the same unsynced tail
+      tail_end_ = at;
       budget = kSearchBudgetBytes;
       continue;
     }

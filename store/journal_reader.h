@@ -43,8 +43,8 @@ class JournalReader {
   // Highest LSN read so far.
   [[nodiscard]] Lsn reached() const noexcept { return reached_; }
   [[nodiscard]] bool clean_end() const noexcept { return clean_end_; }
-  // Bytes after the last valid record, once read_entries has returned.
-  [[nodiscard]] std::uint64_t tail_bytes() const noexcept { return window_.file_bytes() - offset_; }
+  // Bytes after the last valid record, without the zeros that the file ends in, once read_entries has returned.
+  [[nodiscard]] std::uint64_t tail_bytes() const noexcept { return tail_end_ <= offset_ ? 0 : tail_end_ - offset_; }
 
   // Calls `apply` with each entry that follows. Ends at the clean end or before the first record that is not valid;
   // JournalDamaged if a later record proves that more was synced.
@@ -77,7 +77,8 @@ class JournalReader {
   EpochNumber epoch_;
   JournalContinues continues_;
   Lsn reached_;
-  std::uint64_t offset_ = 0;  // of the next record
+  std::uint64_t offset_ = 0;    // of the next record
+  std::uint64_t tail_end_ = 0;  // of what a crash left behind the last one
   std::uint64_t next_nonce_ = 0;
   bool clean_end_ = false;
 };

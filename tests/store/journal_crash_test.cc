@@ -147,6 +147,55 @@ TEST(JournalCrash, WhatAReplayBelievesIsDurable) {
   EXPECT_EQ(after.contents(), std::vector<std::string>{"one"});
 }
 
+// What was written ahead of small records is no part of the journal: not counted as lost, gone when the file ends.
+TEST(JournalCrash, ZerosAheadAreNoTail) {
+  const auto keys = make_test_keys();
+  SimEnv env;
+  env.make_directories(kJournalDirectory);
+  auto journal = start_journal(env, *keys);
+  ASSERT_TRUE(journal.ok());
+  ASSERT_TRUE((*journal)->append(JournalRoom::tree, entry_of("one")).ok());
+  ASSERT_TRUE((*journal)->commit().ok());
+  const std::uint64_t file_bytes = (*journal)->file_bytes();
+  const Bytes bytes = env.read(journal_path(1));
+  ASSERT_GT(bytes.size(), file_bytes);
+  EXPECT_TRUE(is_all_zero(ByteView(bytes).subspan(file_bytes)));
+  // The second finds its place written: no step but its own.
+  const std::uint64_t steps = env.steps();
+  ASSERT_TRUE((*journal)->append(JournalRoom::tree, entry_of("two")).ok());
+  ASSERT_TRUE((*journal)->commit().ok());
+  EXPECT_EQ(env.steps(), steps + 2);
+  EXPECT_EQ(env.read(journal_path(1)).size(), bytes.size());
+  // Killed.
+  const ReplayedLog log = replay(env, *keys);
+  ASSERT_TRUE(log.outcome.ok()) << log.outcome.error().message;
+  EXPECT_EQ(log.contents(), (std::vector<std::string>{"one", "two"}));
+  EXPECT_EQ(log.outcome->dropped_tail_bytes, 0U);
+  // Left for a next one, and closed.
+  ASSERT_TRUE((*journal)->rotate(ContainerNumber(1)).ok());
+  EXPECT_LT(env.read(journal_path(1)).size(), bytes.size());
+  ASSERT_TRUE((*journal)->append(JournalRoom::tree, entry_of("three")).ok());
+  ASSERT_TRUE((*journal)->commit().ok());
+  const std::uint64_t before_end = (*journal)->file_bytes();
+  ASSERT_TRUE((*journal)->close_cleanly().ok());
+  EXPECT_GT(env.read(journal_path(2)).size(), before_end);
+  EXPECT_LT(env.read(journal_path(2)).size(), before_end + 4096);
+}
+
+// A disk that has room for a record but not for the zeros takes the record.
+TEST(JournalCrash, ARecordNeedsNoRoomForZeros) {
+  const auto keys = make_test_keys();
+  SimEnv env;
+  env.make_directories(kJournalDirectory);
+  auto journal = start_journal(env, *keys);
+  ASSERT_TRUE(journal.ok());
+  env.set_free_bytes(64 * 1024);
+  ASSERT_TRUE((*journal)->append(JournalRoom::tree, entry_of("one")).ok());
+  ASSERT_TRUE((*journal)->commit().ok());
+  EXPECT_EQ(env.read(journal_path(1)).size(), (*journal)->file_bytes());
+  EXPECT_EQ(replay(env, *keys).contents(), std::vector<std::string>{"one"});
+}
+
 TEST(JournalCrash, ATornTailIsDroppedAndCounted) {
   const auto keys = make_test_keys();
   SimEnv env;
@@ -163,7 +212,14 @@ TEST(JournalCrash, ATornTailIsDroppedAndCounted) {
     const ReplayedLog log = replay(env, *keys);
     ASSERT_TRUE(log.outcome.ok()) << size;
     ASSERT_EQ(log.contents(), std::vector<std::string>{"one"});
-    ASSERT_EQ(log.outcome->dropped_tail_bytes, size - good);
+    // Counted in steps of a record's alignment, up to the last one that is not zero.
+    const Bytes bytes = env.read(journal_path(1));
+    std::uint64_t end = good;
+    for (std::uint64_t at = good; at < size; at += 8) {
+      const std::uint64_t next = std::min(at + 8, size);
+      if (!is_all_zero(ByteView(bytes).subspan(at, next - at))) end = next;
+    }
+    ASSERT_EQ(log.outcome->dropped_tail_bytes, end - good);
   }
 }
 
