@@ -24,6 +24,7 @@ struct Attributes {
   std::uint64_t size = 0;
   std::uint64_t allocated_bytes = 0;  // content that is not a hole, in whole 4 KiB pages or chunks
   UnixNanos atime, mtime, ctime;
+  bool open_for_writing = false;
   bool settled = true;  // nothing of this changes without a call that changes the inode: no content waits for sealing
 };
 

@@ -1,6 +1,7 @@
 #include "fs/backup_run.h"
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <set>
 #include <shared_mutex>
@@ -162,10 +163,16 @@ class BackupRun {
   Status remove_leftovers(InodeNumber directory) {
     VAULTFS_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> entries, tree_.list(directory));
     for (const DirectoryEntry& entry : entries) {
-      if (entry.name.starts_with(kImportPrefix)) VAULTFS_RETURN_IF_ERROR(tree_.unlink(directory, entry.name));
+      if (!entry.name.starts_with(kImportPrefix)) continue;
+      VAULTFS_RETURN_IF_ERROR(tree_.unlink(directory, entry.name));
+      forget(entry.number);
     }
     return ok_status();
   }
+
+  // The kernel did not remove that name itself: it would keep an inode that nobody uses in its cache for as long as it
+  // has memory to spare, and with it all that the old disk takes.
+  void forget(InodeNumber removed) { tree_.forget(removed, std::numeric_limits<std::uint64_t>::max()); }
 
   // True if the disk in the working tree has just what was read.
   Result<bool> unchanged(const Disk& disk) {
@@ -202,8 +209,10 @@ class BackupRun {
     if (!renamed.ok() && renamed.code() == ErrorCode::AlreadyExists) {
       return Error{ErrorCode::ItemBusy, "a file of that disk's name was made while the backup ran; it was left alone"};
     }
-    if (renamed.ok()) disk.reservation.release();
-    return renamed;
+    if (!renamed.ok()) return renamed;
+    disk.reservation.release();
+    if (disk.existing) forget(disk.existing->number);
+    return ok_status();
   }
 
   Vault& vault_;

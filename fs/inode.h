@@ -14,6 +14,7 @@
 #include "base/bytes.h"
 #include "base/ids.h"
 #include "fs/attributes.h"
+#include "fs/byte_ranges.h"
 #include "fs/extent_map.h"
 #include "fs/seal_job.h"
 #include "fs/slot.h"
@@ -54,9 +55,12 @@ struct DiskImage {
   ExtentMap extents;
   std::map<std::uint64_t, DirtyChunk> dirty;  // by chunk index; never both members empty
   std::unique_ptr<ReadStreams> streams;       // made at the first read of a large file, then never replaced
-  // Holes for which fallocate has set space aside: first chunk index → behind the last. Gone at the next mount.
+  // Chunks for which fallocate has set space aside: first index → behind the last. One is counted until all that was
+  // asked for in it has been written, since an eviction before that makes it take space once more. Gone at the next
+  // mount.
   std::map<std::uint64_t, std::uint64_t> set_aside;
-  std::unique_ptr<Error> poison;  // the content can't be known: reads, writes and cuts give this
+  std::map<std::uint64_t, ByteRanges> set_aside_rest;  // what is still to be written, of chunks where that is not all
+  std::unique_ptr<Error> poison;                       // the content can't be known: reads, writes and cuts give this
 };
 
 // Errors that came after an acknowledged write: like Linux's errseq_t, each open file sees each once.
@@ -71,6 +75,10 @@ struct Inode {
 
   const InodeNumber number;
   const InodeType type;
+
+  // The kernel's references. Counted up under the tree mutex, shared or not, so that who holds it alone can rely on
+  // zero.
+  std::atomic<std::uint64_t> known{0};
 
   // --- Guarded by the tree mutex.
   std::uint32_t links = 0;  // names; a directory: 2 + subdirectories

@@ -10,9 +10,9 @@ constexpr std::uint64_t kComfortBytes = 1ULL << 30;
 
 }  // namespace
 
-Status SpaceGuard::check(std::uint64_t promised, std::uint64_t bytes) {
+Status SpaceGuard::check(std::uint64_t promised, std::uint64_t bytes, std::uint64_t reserve) {
   const std::lock_guard lock(mutex_);
-  const std::uint64_t needed = promised + bytes + kSpaceReserveBytes;
+  const std::uint64_t needed = promised + bytes + reserve;
   const std::int64_t now = env_.clock().monotonic_nanos();
   accepted_since_ += bytes;
   if (!asked_ || now - asked_at_ > kAskAgainNanos || accepted_since_ > kAskAgainBytes ||

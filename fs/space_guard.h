@@ -16,7 +16,7 @@ class SpaceGuard {
  public:
   SpaceGuard(Env& env, Env::Path path) : env_(env), path_(std::move(path)) {}
   // NoSpace unless `promised` (the worst case of what is in memory already) plus `bytes` fit above the reserve.
-  [[nodiscard]] Status check(std::uint64_t promised, std::uint64_t bytes);
+  [[nodiscard]] Status check(std::uint64_t promised, std::uint64_t bytes, std::uint64_t reserve = kSpaceReserveBytes);
 
  private:
   Env& env_;

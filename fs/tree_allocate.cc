@@ -25,6 +25,7 @@ void TreeEngine::set_aside(DiskImage& image, std::uint64_t begin, std::uint64_t 
 
 void TreeEngine::use_set_aside(DiskImage& image, std::uint64_t begin, std::uint64_t end) {
   if (image.set_aside.empty() || begin >= end) return;
+  image.set_aside_rest.erase(image.set_aside_rest.lower_bound(begin), image.set_aside_rest.lower_bound(end));
   auto range = image.set_aside.upper_bound(begin);
   if (range != image.set_aside.begin()) --range;
   while (range != image.set_aside.end() && range->first < end) {
@@ -38,6 +39,36 @@ void TreeEngine::use_set_aside(DiskImage& image, std::uint64_t begin, std::uint6
     if (last > end) image.set_aside.emplace(end, last);
     set_aside_chunks_ -= std::min(last, end) - std::max(first, begin);
   }
+}
+
+void TreeEngine::use_set_aside_part(DiskImage& image, std::uint64_t index, std::uint32_t begin, std::uint32_t end) {
+  if (image.set_aside.empty() || count_set_aside(image, index, index + 1) == 0) return;
+  const auto [rest, added] = image.set_aside_rest.try_emplace(index);
+  if (added) rest->second.add(0, kChunkBytes);
+  rest->second.remove(begin, end);
+  if (rest->second.empty()) use_set_aside(image, index, index + 1);
+}
+
+ByteRanges TreeEngine::set_aside_rest(const DiskImage& image, std::uint64_t index, std::uint64_t offset,
+                                      std::uint64_t end) {
+  const std::uint64_t start = index * kChunkBytes;
+  ByteRanges rest;
+  if (const auto known = image.set_aside_rest.find(index); known != image.set_aside_rest.end()) {
+    rest = known->second;
+  } else if (count_set_aside(image, index, index + 1) > 0) {
+    rest.add(0, kChunkBytes);
+  }
+  rest.add(static_cast<std::uint32_t>(std::max(offset, start) - start),
+           static_cast<std::uint32_t>(std::min<std::uint64_t>(end - start, kChunkBytes)));
+  return rest;
+}
+
+TreeEngine::Promise TreeEngine::promise_for(const Inode& inode, std::uint64_t offset, std::uint64_t length) {
+  if (inode.content == nullptr) return {};
+  const std::uint64_t first = offset / kChunkBytes;
+  const std::uint64_t end = (offset + length - 1) / kChunkBytes + 1;
+  const std::uint64_t chunks = count_set_aside(*inode.content, first, end);
+  return {chunks, chunks == end - first};
 }
 
 std::uint64_t TreeEngine::count_set_aside(const DiskImage& image, std::uint64_t begin, std::uint64_t end) {
@@ -79,10 +110,23 @@ Status TreeEngine::allocate(const InodePointer& inode, std::uint64_t offset, std
     ++index;
   }
   VAULTFS_RETURN_IF_ERROR(space_->check(promised_bytes(), chunks * (kChunkBytes + kSlotPageBytes)));
+  // Of the first and the last chunk the range may have a part only.
+  std::map<std::uint64_t, ByteRanges> edges;
+  for (const std::uint64_t edge : {begin, end - 1}) edges[edge] = set_aside_rest(image, edge, offset, offset + length);
   for (const auto& [first, last] : holes) set_aside(image, first, last);
-  // Those that have a slot are counted by it.
+  for (auto& [edge, rest] : edges) {
+    const bool counted = count_set_aside(image, edge, edge + 1) > 0;
+    if (counted && !rest.covers(0, kChunkBytes)) image.set_aside_rest[edge] = std::move(rest);
+  }
+  // What is in memory is accepted already.
   for (auto chunk = image.dirty.lower_bound(begin); chunk != image.dirty.end() && chunk->first < end; ++chunk) {
-    use_set_aside(image, chunk->first, chunk->first + 1);
+    const auto accepted = [&](const Slot& slot) {
+      for (const ByteRanges::Range& range : slot.dirty().ranges()) {
+        use_set_aside_part(image, chunk->first, range.begin, range.end);
+      }
+    };
+    for (const JobPointer& job : chunk->second.sealing) accepted(*job->slot);
+    if (chunk->second.active != nullptr) accepted(*chunk->second.active);
   }
   if (!extend || offset + length <= inode->size) return ok_status();
   inode->changed = stamp(*inode);
@@ -105,9 +149,14 @@ Status TreeEngine::fallocate(InodeNumber number, FallocateMode mode, std::uint64
     case FallocateMode::zero_range:
       return zero_range(inode, offset, length, true);
     case FallocateMode::allocate:
-      return allocate(inode, offset, length, true);
-    case FallocateMode::allocate_keep_size:
-      return allocate(inode, offset, length, false);
+    case FallocateMode::allocate_keep_size: {
+      const bool extend = mode == FallocateMode::allocate;
+      const Status allocated = allocate(inode, offset, length, extend);
+      if (allocated.ok() || allocated.code() != ErrorCode::NoSpace || buffer_.slots() == 0) return allocated;
+      // As for a write: what is in memory may take far less than its worst case.
+      seal_everything();
+      return allocate(inode, offset, length, extend);
+    }
   }
   return Error{ErrorCode::InvalidArgument, "unknown mode"};
 }

@@ -199,7 +199,12 @@ WorkingTree::Statistics TreeEngine::statistics() {
     const std::shared_lock lock(tree_mutex_);
     inodes = inodes_.size();
   }
-  return {files_.load(), inodes, logical_bytes_.load(), buffer_.used_bytes(), written_bytes_.load()};
+  return {.files = files_.load(),
+          .inodes = inodes,
+          .logical_bytes = logical_bytes_.load(),
+          .dirty_bytes = buffer_.used_bytes(),
+          .set_aside_bytes = set_aside_bytes(),
+          .written_bytes = written_bytes_.load()};
 }
 
 void TreeEngine::seal() {

@@ -56,6 +56,8 @@ class TreeEngine final : public WorkingTree {
 
   // tree_lookup.cc
   Result<Attributes> lookup(InodeNumber parent, const std::string& name) override;
+  Result<Attributes> lookup_known(InodeNumber parent, const std::string& name) override;
+  bool remember(InodeNumber number) override;
   Result<Attributes> attributes(InodeNumber number) override;
   Result<std::vector<DirectoryEntry>> list(InodeNumber directory) override;
   std::vector<InodeNumber> inode_numbers() override;
@@ -93,6 +95,7 @@ class TreeEngine final : public WorkingTree {
   Result<std::uint64_t> open(InodeNumber number, bool writing) override;
   void release(std::uint64_t handle_number) override;
   Status take_error(std::uint64_t handle_number) override;
+  void forget(InodeNumber number, std::uint64_t count) override;
   Status reserve(InodeNumber number) override;
   void unreserve(InodeNumber number) override;
 
@@ -145,8 +148,11 @@ class TreeEngine final : public WorkingTree {
   [[nodiscard]] Result<InodePointer> find(InodeNumber number) const;         // takes tree_mutex_ shared
   [[nodiscard]] Result<InodePointer> find_locked(InodeNumber number) const;  // REQUIRES: tree_mutex_
   [[nodiscard]] Result<InodePointer> find_file(InodeNumber number) const;    // IsADirectory, InvalidArgument
-  [[nodiscard]] static Attributes attributes_locked(const Inode& inode);     // REQUIRES: tree_mutex_, inode's mutex
+  [[nodiscard]] Attributes attributes_locked(const Inode& inode);            // REQUIRES: tree_mutex_, inode's mutex
   [[nodiscard]] Result<Inode*> directory_locked(InodeNumber number) const;   // REQUIRES: tree_mutex_
+  // Counts a reference of the kernel if `known`.
+  [[nodiscard]] Result<InodePointer> find_child(InodeNumber parent, const std::string& name, bool known);
+  [[nodiscard]] Attributes attributes_of(const InodePointer& inode);  // without locks
   // Loads what attributes_locked needs to count a file's chunks. Without locks.
   void count_pages(const InodePointer& inode);
 
@@ -162,9 +168,10 @@ class TreeEngine final : public WorkingTree {
   // An empty name: a file that has none. REQUIRES: cut_ shared, tree_mutex_ exclusive.
   [[nodiscard]] Result<Attributes> add_inode(Inode& directory, const std::string& name, const NewInode& what);
   [[nodiscard]] Status remove(InodeNumber parent, const std::string& name, bool directory_wanted);
-  // One name less; gone with the last handle. REQUIRES: tree_mutex_ exclusive, inode's mutex not held.
+  // One name less; gone with the last handle and reference. REQUIRES: tree_mutex_ exclusive, inode's mutex not held.
   void drop_name(const InodePointer& inode);
-  void destroy(const InodePointer& inode);  // REQUIRES: tree_mutex_ exclusive
+  void destroy(const InodePointer& inode);            // REQUIRES: tree_mutex_ exclusive
+  void destroy_if_unused(const InodePointer& inode);  // no name, handle or reference left. Without locks
   // --- tree_xattr.cc
   using ExtendedChanges = std::vector<std::pair<std::string, std::optional<Bytes>>>;  // no value: removed
   // Logs and applies one change, with the mode that goes with it. REQUIRES: cut_ shared, the inode's mutex (all below).
@@ -248,14 +255,24 @@ class TreeEngine final : public WorkingTree {
   // --- tree_write.cc
   [[nodiscard]] Result<std::uint64_t> write_at(InodeNumber number, std::uint64_t handle,
                                                std::optional<std::uint64_t> offset, ByteView bytes);
-  // `promised_before`: of the worst case, what fallocate has set aside already.
-  [[nodiscard]] Result<WriteBuffer::Reservation> admit_bytes(std::uint64_t bytes, std::uint64_t promised_before);
+  // How much of a write fallocate has set space aside for: the chunks, and whether that is all of them.
+  struct Promise {
+    std::uint64_t chunks = 0;
+    bool whole = false;
+  };
+  // REQUIRES: inode's mutex.
+  [[nodiscard]] static Promise promise_for(const Inode& inode, std::uint64_t offset, std::uint64_t length);
+  [[nodiscard]] Status check_space(std::uint64_t bytes, const Promise& promise);
+  [[nodiscard]] Result<WriteBuffer::Reservation> admit_bytes(std::uint64_t bytes, const Promise& promise);
   // REQUIRES: inode's mutex (all below).
   // The slot to write to. Where one is made: streaming writes take recycled memory, which saves page faults but counts
   // as a whole chunk; others take memory page by page.
   Slot& active_slot(const InodePointer& inode, std::uint64_t index, bool streaming = false);
   [[nodiscard]] Lsn last_appended() const { return journal_ == nullptr ? Lsn{} : journal_->last_appended(); }
-  [[nodiscard]] std::uint64_t promised_bytes() const;
+  // The worst case of what is in memory, and that with what fallocate has set aside.
+  [[nodiscard]] std::uint64_t accepted_bytes() const;
+  [[nodiscard]] std::uint64_t set_aside_bytes() const;
+  [[nodiscard]] std::uint64_t promised_bytes() const { return accepted_bytes() + set_aside_bytes(); }
   void write_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, ByteView piece,
                    WriteBuffer::Reservation& room, Lsn changed);
   void list_for_flush(const InodePointer& inode);
@@ -268,6 +285,11 @@ class TreeEngine final : public WorkingTree {
   // --- tree_allocate.cc. REQUIRES: inode's mutex.
   void set_aside(DiskImage& image, std::uint64_t begin, std::uint64_t end);  // chunk indexes
   void use_set_aside(DiskImage& image, std::uint64_t begin, std::uint64_t end);
+  // These bytes of a chunk have been written, or are wanted no more.
+  void use_set_aside_part(DiskImage& image, std::uint64_t index, std::uint32_t begin, std::uint32_t end);
+  // What is still to be written of a chunk, if bytes [offset, end) of the file are wanted too.
+  [[nodiscard]] static ByteRanges set_aside_rest(const DiskImage& image, std::uint64_t index, std::uint64_t offset,
+                                                 std::uint64_t end);
   [[nodiscard]] static std::uint64_t count_set_aside(const DiskImage& image, std::uint64_t begin, std::uint64_t end);
   [[nodiscard]] Status allocate(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend);
   // Loads the map pages of these chunk indexes. Without locks.

@@ -1,4 +1,5 @@
 // Open files: they keep unlinked inodes alive, count writers, and each hears of a late error once.
+#include <algorithm>
 #include <mutex>
 
 #include "fs/tree_engine.h"
@@ -40,6 +41,24 @@ void TreeEngine::release(std::uint64_t handle_number) {
     handles_.erase(found);
     if (inode->handles > 0) return;
   }
+  destroy_if_unused(inode);
+}
+
+void TreeEngine::forget(InodeNumber number, std::uint64_t count) {
+  InodePointer inode;
+  {
+    const std::shared_lock lock(tree_mutex_);
+    const auto found = inodes_.find(number);
+    if (found == inodes_.end()) return;
+    inode = found->second;
+  }
+  std::uint64_t known = inode->known.load();
+  while (!inode->known.compare_exchange_weak(known, known - std::min(known, count))) {
+  }
+  if (known <= count) destroy_if_unused(inode);
+}
+
+void TreeEngine::destroy_if_unused(const InodePointer& inode) {
   {
     const std::shared_lock lock(tree_mutex_);
     if (inode->links > 0) return;
@@ -50,7 +69,7 @@ void TreeEngine::release(std::uint64_t handle_number) {
     const std::lock_guard handle_lock(handle_mutex_);
     if (inode->handles > 0) return;
   }
-  if (inode->links == 0 && inodes_.contains(inode->number)) destroy(inode);
+  if (inode->links == 0 && inode->known.load() == 0 && inodes_.contains(inode->number)) destroy(inode);
 }
 
 Status TreeEngine::take_error(std::uint64_t handle_number) {

@@ -47,6 +47,10 @@ Attributes TreeEngine::attributes_locked(const Inode& inode) {
   a.atime = inode.atime;
   a.mtime = inode.mtime;
   a.ctime = inode.ctime;
+  {
+    const std::lock_guard handle_lock(handle_mutex_);
+    a.open_for_writing = inode.writers > 0;
+  }
   if (inode.content == nullptr) return a;
   const DiskImage& image = *inode.content;
   a.settled = image.dirty.empty();
@@ -81,25 +85,45 @@ void TreeEngine::count_pages(const InodePointer& inode) {
   }
 }
 
-Result<Attributes> TreeEngine::attributes(InodeNumber number) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
+Attributes TreeEngine::attributes_of(const InodePointer& inode) {
   if (inode->type == InodeType::file) count_pages(inode);
   const std::shared_lock lock(tree_mutex_);
   const std::shared_lock inode_lock(inode->mutex);
   return attributes_locked(*inode);
 }
 
-Result<Attributes> TreeEngine::lookup(InodeNumber parent, const std::string& name) {
+Result<Attributes> TreeEngine::attributes(InodeNumber number) {
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
+  return attributes_of(inode);
+}
+
+Result<InodePointer> TreeEngine::find_child(InodeNumber parent, const std::string& name, bool known) {
   if (name.size() > kMaxNameBytes) return Error{ErrorCode::NameTooLong, "a name has at most 255 bytes"};
-  InodeNumber child;
-  {
-    const std::shared_lock lock(tree_mutex_);
-    VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, directory_locked(parent));
-    const auto entry = directory->entries->find(name);
-    if (entry == directory->entries->end()) return no_such_file();
-    child = entry->second.number;
-  }
-  return attributes(child);
+  const std::shared_lock lock(tree_mutex_);
+  VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, directory_locked(parent));
+  const auto entry = directory->entries->find(name);
+  if (entry == directory->entries->end()) return no_such_file();
+  VAULTFS_ASSIGN_OR_RETURN(InodePointer inode, find_locked(entry->second.number));
+  if (known) ++inode->known;
+  return inode;
+}
+
+// Both tell of what the name meant when it was looked up, even if it means something else by now.
+Result<Attributes> TreeEngine::lookup(InodeNumber parent, const std::string& name) {
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_child(parent, name, false));
+  return attributes_of(inode);
+}
+
+Result<Attributes> TreeEngine::lookup_known(InodeNumber parent, const std::string& name) {
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_child(parent, name, true));
+  return attributes_of(inode);
+}
+
+bool TreeEngine::remember(InodeNumber number) {
+  const std::shared_lock lock(tree_mutex_);
+  const Result<InodePointer> inode = find_locked(number);
+  if (inode.ok()) ++(*inode)->known;
+  return inode.ok();
 }
 
 Result<std::vector<DirectoryEntry>> TreeEngine::list(InodeNumber directory) {

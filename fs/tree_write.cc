@@ -12,25 +12,37 @@ namespace {
 // A slot with more scattered ranges than this is merged with its chunk: lists stay short.
 constexpr std::size_t kMaxRanges = 2048;
 
+// The worst case of a chunk on disk.
+constexpr std::uint64_t kStoredChunkBytes = kChunkBytes + kSlotPageBytes;
+
 // A write from this size on belongs to a stream, as a rule, that fills its chunk.
 constexpr std::size_t kStreamingBytes = std::size_t{64} * 1024;
 
 }  // namespace
 
-std::uint64_t TreeEngine::promised_bytes() const {
+std::uint64_t TreeEngine::accepted_bytes() const {
   // Each slot may become a whole new chunk, and its bytes may go through the journal before.
-  // So may each hole that fallocate has set space aside for.
-  return (buffer_.slots() + set_aside_chunks_.load()) * (kChunkBytes + kSlotPageBytes) + buffer_.used_bytes();
+  return buffer_.slots() * kStoredChunkBytes + buffer_.used_bytes();
 }
 
-Result<WriteBuffer::Reservation> TreeEngine::admit_bytes(std::uint64_t bytes, std::uint64_t promised_before) {
-  const std::uint64_t most = (bytes / kChunkBytes + 2) * (kChunkBytes + kSlotPageBytes) + bytes;
-  const std::uint64_t worst_case = most - std::min(most, promised_before);
-  Status space = space_->check(promised_bytes(), worst_case);
+std::uint64_t TreeEngine::set_aside_bytes() const { return set_aside_chunks_.load() * kStoredChunkBytes; }
+
+Status TreeEngine::check_space(std::uint64_t bytes, const Promise& promise) {
+  if (promise.whole) {
+    // Others have been refused for the sake of this write, down to the last byte above the reserve: what it takes
+    // besides its chunks (small synced writes go through the journal first) comes out of one half of the reserve.
+    return space_->check(accepted_bytes(), promise.chunks * kStoredChunkBytes + bytes, kSpaceReserveBytes / 2);
+  }
+  const std::uint64_t most = (bytes / kChunkBytes + 2) * kStoredChunkBytes + bytes;
+  return space_->check(promised_bytes(), most - std::min(most, promise.chunks * kStoredChunkBytes));
+}
+
+Result<WriteBuffer::Reservation> TreeEngine::admit_bytes(std::uint64_t bytes, const Promise& promise) {
+  Status space = check_space(bytes, promise);
   if (!space.ok() && space.code() == ErrorCode::NoSpace && buffer_.slots() > 0) {
     // The worst case of what is in memory is far from what it takes in the end: settle it, then look again.
     seal_everything();
-    space = space_->check(promised_bytes(), worst_case);
+    space = check_space(bytes, promise);
   }
   VAULTFS_RETURN_IF_ERROR(space);
   const std::uint64_t pages = bytes / kSlotPageBytes + 2;
@@ -45,7 +57,6 @@ Slot& TreeEngine::active_slot(const InodePointer& inode, std::uint64_t index, bo
                                        last_appended(), vault_->env().clock().monotonic_nanos());
     buffer_.add_slot(inode, index, slot.get());
     buffer_.add_bytes(std::uint64_t{slot->resident_pages()} * kSlotPageBytes);
-    use_set_aside(inode->image(), index, index + 1);
     chunk.active = std::shared_ptr<Slot>(slot.release(), [this](Slot* gone) {
       buffer_.release_slot(gone, gone->resident_pages());
       delete gone;
@@ -58,6 +69,7 @@ void TreeEngine::write_piece(const InodePointer& inode, std::uint64_t index, std
                              WriteBuffer::Reservation& room, Lsn changed) {
   Slot& slot = active_slot(inode, index, piece.size() >= kStreamingBytes);
   room.use(std::uint64_t{slot.write(begin, piece)} * kSlotPageBytes);
+  use_set_aside_part(inode->image(), index, begin, begin + static_cast<std::uint32_t>(piece.size()));
   slot.set_changed(changed);
   if (slot.full() || slot.dirty().ranges().size() > kMaxRanges) freeze(inode, index);
 }
@@ -77,17 +89,12 @@ Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t han
   VAULTFS_RETURN_IF_ERROR(check_write_access(*inode, handle));
   if (bytes.size() > kMaxFileBytes || offset.value_or(0) > kMaxFileBytes - bytes.size()) return file_too_large();
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
-  std::uint64_t promised_before = 0;
-  if (set_aside_chunks_.load() > 0 && offset.has_value() && !bytes.empty()) {
+  Promise promise;
+  if (set_aside_chunks_.load() > 0 && !bytes.empty()) {
     const std::shared_lock lock(inode->mutex);
-    const std::uint64_t last = (*offset + bytes.size() - 1) / kChunkBytes;
-    if (inode->content != nullptr) {
-      // A chunk that the write covers in part counts too: it has no slot yet.
-      promised_before =
-          count_set_aside(*inode->content, *offset / kChunkBytes, last + 1) * (kChunkBytes + kSlotPageBytes);
-    }
+    promise = promise_for(*inode, offset.value_or(inode->size), bytes.size());
   }
-  VAULTFS_ASSIGN_OR_RETURN(WriteBuffer::Reservation room, admit_bytes(bytes.size(), promised_before));
+  VAULTFS_ASSIGN_OR_RETURN(WriteBuffer::Reservation room, admit_bytes(bytes.size(), promise));
 
   const std::shared_lock cut(cut_);
   const std::unique_lock lock(inode->mutex);

@@ -79,6 +79,7 @@ void TreeEngine::zero_content(const InodePointer& inode, std::uint64_t begin, st
   const auto piece = [&](std::uint64_t from, std::uint64_t to) {
     const std::uint64_t index = from / kChunkBytes;
     const std::uint64_t start = index * kChunkBytes;
+    use_set_aside_part(image, index, static_cast<std::uint32_t>(from - start), static_cast<std::uint32_t>(to - start));
     const std::uint64_t stop = std::max(from, std::min(to, live_end));
     zero_piece(inode, index, static_cast<std::uint32_t>(from - start), static_cast<std::uint32_t>(stop - start), lsn);
   };

@@ -78,6 +78,16 @@ class WorkingTree : public FileTree, public TreeReplay {
                                       const std::string& new_name, RenameMode mode) = 0;
   [[nodiscard]] virtual Result<Attributes> set_attributes(InodeNumber inode, const AttributeChange& change) = 0;
 
+  // --- The kernel's references, one for each time that it was told of an inode. One that has any stays after its last
+  // name and handle: the working directory of a process, or a file that was looked up and is about to be opened while
+  // another one is renamed over it.
+  // lookup(), and counts one.
+  [[nodiscard]] virtual Result<Attributes> lookup_known(InodeNumber parent, const std::string& name) = 0;
+  // Counts one. False if the inode is gone.
+  [[nodiscard]] virtual bool remember(InodeNumber inode) = 0;
+  // Takes back so many. The inode may be gone, or have fewer.
+  virtual void forget(InodeNumber inode, std::uint64_t count) = 0;
+
   // --- Extended attributes: names of user.*, trusted.*, security.*, of 255 bytes at most, values of up to 64 KiB, 256
   // KiB for one inode (NoSpace beyond). A POSIX ACL (system.posix_acl_access, system.posix_acl_default) sets the mode's
   // bits, and set_attributes of a mode changes the ACL; one that says no more than the mode is not kept.
@@ -161,7 +171,8 @@ class WorkingTree : public FileTree, public TreeReplay {
     std::uint64_t inodes = 0;  // of all kinds
     std::uint64_t logical_bytes = 0;
     std::uint64_t dirty_bytes = 0;
-    std::uint64_t written_bytes = 0;  // accepted since start
+    std::uint64_t set_aside_bytes = 0;  // by fallocate, and not written yet
+    std::uint64_t written_bytes = 0;    // accepted since start
   };
   [[nodiscard]] virtual Statistics statistics() = 0;
   // Wipes slots and cached frames and refuses writes until keys are back (rule 7). sync_all() was called before.

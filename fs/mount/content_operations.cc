@@ -12,6 +12,7 @@
 #include "crypto/plaintext_memory.h"
 #include "fs/mount/fuse_request.h"
 #include "fs/mount/kernel_channel.h"
+#include "fs/space_guard.h"
 
 namespace vaultfs {
 namespace {
@@ -54,6 +55,11 @@ void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
       }
     }
     set_caching(context, *file);
+    if (writing && context.writeback_cache) {
+      // The kernel may know for long how many blocks it takes: see working_attributes().
+      constexpr off_t kAttributesOnly = -1;
+      static_cast<void>(fuse_lowlevel_notify_inval_inode(context.fuse, number, kAttributesOnly, 0));
+    }
     if (fuse_reply_open(request, file) != 0 && file->fh != 0) context.session.tree().release(file->fh);
     return ok_status();
   });
@@ -76,8 +82,13 @@ void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode
       VAULTFS_ASSIGN_OR_RETURN(file->fh, tree.open(made.number, opened_for_writing(file->flags)));
     }
     set_caching(context, *file);
-    const fuse_entry_param entry = entry_of(working_attributes(made));
-    if (fuse_reply_create(request, &entry, file) != 0) tree.release(file->fh);
+    made.open_for_writing = opened_for_writing(file->flags);
+    const fuse_entry_param entry = entry_of(working_attributes(context, made));
+    static_cast<void>(tree.remember(made.number));
+    if (fuse_reply_create(request, &entry, file) != 0) {
+      tree.release(file->fh);
+      tree.forget(made.number, 1);
+    }
     return ok_status();
   });
 }
@@ -95,21 +106,43 @@ void read(fuse_req_t request, fuse_ino_t number, size_t size, off_t offset, fuse
   });
 }
 
+struct WriteRequest {
+  fuse_ino_t number;
+  off_t offset;
+  fuse_file_info file;
+  bool drops_set_id;
+};
+
+Status write_now(fuse_req_t request, MountContext& context, const WriteRequest& wanted, ByteView bytes) {
+  WorkingTree& tree = context.session.tree();
+  const fuse_file_info& file = wanted.file;
+  VAULTFS_ASSIGN_OR_RETURN(const InodeNumber inode, writable_inode(context, wanted.number));
+  if (wanted.drops_set_id) VAULTFS_RETURN_IF_ERROR(tree.drop_set_id(inode));
+  // With the writeback cache the kernel has resolved the position of an append already.
+  if (has_flag(file.flags, O_APPEND) && !context.writeback_cache) {
+    VAULTFS_RETURN_IF_ERROR(tree.append(inode, file.fh, bytes));
+  } else {
+    VAULTFS_RETURN_IF_ERROR(tree.write(inode, file.fh, static_cast<std::uint64_t>(wanted.offset), bytes));
+  }
+  // Direct I/O brings O_SYNC and O_DSYNC with the write only; no fsync follows.
+  if (has_flag(file.flags, O_DSYNC)) VAULTFS_RETURN_IF_ERROR(tree.fsync(inode, file.fh));
+  fuse_reply_write(request, bytes.size());
+  return ok_status();
+}
+
 void write(fuse_req_t request, fuse_ino_t number, const char* data, size_t size, off_t offset, fuse_file_info* file) {
+  // serve_in_turn() with a copy of the bytes only where one is needed: they lie in the thread's memory.
   serve(request, [&](MountContext& context) -> Status {
-    WorkingTree& tree = context.session.tree();
-    VAULTFS_ASSIGN_OR_RETURN(const InodeNumber inode, writable_inode(context, number));
+    const WriteRequest wanted{number, offset, *file, request_drops_set_id()};
     const ByteView bytes = std::as_bytes(std::span(data, size));
-    if (request_drops_set_id()) VAULTFS_RETURN_IF_ERROR(tree.drop_set_id(inode));
-    // With the writeback cache the kernel has resolved the position of an append already.
-    if (has_flag(file->flags, O_APPEND) && !context.writeback_cache) {
-      VAULTFS_RETURN_IF_ERROR(tree.append(inode, file->fh, bytes));
-    } else {
-      VAULTFS_RETURN_IF_ERROR(tree.write(inode, file->fh, static_cast<std::uint64_t>(offset), bytes));
+    WaitingRoom& room = *context.waiting_room;
+    if (!room.enter()) {
+      const auto kept = std::make_shared<const Bytes>(to_bytes(bytes));
+      const auto later = [request, wanted, kept](MountContext& c) { return write_now(request, c, wanted, *kept); };
+      if (room.keep([request, later] { serve(request, later); }, size)) return ok_status();
     }
-    // Direct I/O brings O_SYNC and O_DSYNC with the write only; no fsync follows.
-    if (has_flag(file->flags, O_DSYNC)) VAULTFS_RETURN_IF_ERROR(tree.fsync(inode, file->fh));
-    fuse_reply_write(request, size);
+    serve(request, [&](MountContext& c) { return write_now(request, c, wanted, bytes); });
+    room.leave();
     return ok_status();
   });
 }
@@ -131,10 +164,11 @@ void release(fuse_req_t request, fuse_ino_t /*number*/, fuse_file_info* file) {
 }
 
 void fsync(fuse_req_t request, fuse_ino_t number, int /*datasync*/, fuse_file_info* file) {
-  serve(request, [&](MountContext& context) -> Status {
+  const std::uint64_t handle = file == nullptr ? 0 : file->fh;
+  serve_in_turn(request, [request, number, handle](MountContext& context) -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const TreeInode inode, tree_inode(context, number));
     if (inode.working && !context.read_only) {
-      VAULTFS_RETURN_IF_ERROR(context.session.tree().fsync(inode.inode, file == nullptr ? 0 : file->fh));
+      VAULTFS_RETURN_IF_ERROR(context.session.tree().fsync(inode.inode, handle));
     }
     fuse_reply_err(request, 0);
     return ok_status();
@@ -142,7 +176,7 @@ void fsync(fuse_req_t request, fuse_ino_t number, int /*datasync*/, fuse_file_in
 }
 
 void fallocate(fuse_req_t request, fuse_ino_t number, int mode, off_t offset, off_t length, fuse_file_info* /*file*/) {
-  serve(request, [&](MountContext& context) -> Status {
+  serve_in_turn(request, [=](MountContext& context) -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber inode, writable_inode(context, number));
     WorkingTree::FallocateMode wanted = WorkingTree::FallocateMode::allocate;
     switch (static_cast<unsigned>(mode)) {
@@ -197,7 +231,8 @@ void lseek(fuse_req_t request, fuse_ino_t number, off_t offset, int whence, fuse
 
 void copy_file_range(fuse_req_t request, fuse_ino_t in, off_t offset_in, fuse_file_info* /*file_in*/, fuse_ino_t out,
                      off_t offset_out, fuse_file_info* file_out, size_t length, int flags) {
-  serve(request, [&](MountContext& context) -> Status {
+  const std::uint64_t handle = file_out->fh;
+  serve_in_turn(request, [=](MountContext& context) -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const TreeInode source, tree_inode(context, in));
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber target, writable_inode(context, out));
     if (flags != 0 || offset_in < 0 || offset_out < 0) return Error{ErrorCode::InvalidArgument, "unknown flags"};
@@ -207,7 +242,7 @@ void copy_file_range(fuse_req_t request, fuse_ino_t in, off_t offset_in, fuse_fi
     VAULTFS_ASSIGN_OR_RETURN(
         const std::uint64_t copied,
         context.session.tree().copy_range(*source.tree, {source.inode, static_cast<std::uint64_t>(offset_in)},
-                                          {target, static_cast<std::uint64_t>(offset_out)}, file_out->fh,
+                                          {target, static_cast<std::uint64_t>(offset_out)}, handle,
                                           std::min<std::uint64_t>(length, kMost)));
     fuse_reply_write(request, copied);
     return ok_status();
@@ -225,10 +260,9 @@ void statfs(fuse_req_t request, fuse_ino_t /*number*/) {
     if (::statvfs(context.vault_path.c_str(), &below) != 0)
       return Error{error_from_errno(errno), "cannot ask for the free space"};
     constexpr std::uint64_t kBlock = 4096;
-    constexpr std::uint64_t kReserveBytes = 64ULL << 20;
-    const std::uint64_t dirty = context.session.tree().statistics().dirty_bytes;
+    const WorkingTree::Statistics statistics = context.session.tree().statistics();
     const std::uint64_t available = static_cast<std::uint64_t>(below.f_bavail) * below.f_frsize;
-    const std::uint64_t kept = kReserveBytes + dirty;
+    const std::uint64_t kept = kSpaceReserveBytes + statistics.dirty_bytes + statistics.set_aside_bytes;
     const std::uint64_t usable = available > kept ? available - kept : 0;
     struct statvfs st {};
     st.f_bsize = kBlock;
@@ -240,7 +274,7 @@ void statfs(fuse_req_t request, fuse_ino_t /*number*/) {
     constexpr std::uint64_t kFileBytes = 512;
     st.f_ffree = usable / kFileBytes;
     st.f_favail = st.f_ffree;
-    st.f_files = st.f_ffree + context.session.tree().statistics().inodes;
+    st.f_files = st.f_ffree + statistics.inodes;
     st.f_namemax = kMaxNameBytes;
     fuse_reply_statfs(request, &st);
     return ok_status();

@@ -98,6 +98,7 @@ void readdir_any(fuse_req_t request, fuse_ino_t number, size_t size, off_t offse
     Listing& listing = listing_of(file);
     VAULTFS_RETURN_IF_ERROR(rewind_listing(context, number, offset, listing));
     std::vector<char> buffer(size);
+    std::vector<fuse_ino_t> told;  // each counts one reference of the kernel
     std::size_t used = 0;
     for (auto i = static_cast<std::size_t>(offset); i < listing.entries.size(); ++i) {
       const ListedEntry& entry = listing.entries[i];
@@ -123,9 +124,17 @@ void readdir_any(fuse_req_t request, fuse_ino_t number, size_t size, off_t offse
         needed = fuse_add_direntry(request, buffer.data() + used, size - used, entry.name.c_str(), &st, next);
       }
       if (needed > size - used) break;
+      const bool counts =
+          plus && entry.number < InodeRouting::kPointsDirectory && entry.name != "." && entry.name != "..";
+      if (counts) {
+        if (!context.session.tree().remember(InodeNumber(entry.number))) continue;  // removed since
+        told.push_back(entry.number);
+      }
       used += needed;
     }
-    fuse_reply_buf(request, buffer.data(), used);
+    if (fuse_reply_buf(request, buffer.data(), used) != 0) {
+      for (const fuse_ino_t inode : told) forget_number(context, inode, 1);
+    }
     return ok_status();
   });
 }
@@ -147,7 +156,7 @@ void releasedir(fuse_req_t request, fuse_ino_t /*number*/, fuse_file_info* file)
 }
 
 void fsyncdir(fuse_req_t request, fuse_ino_t number, int /*datasync*/, fuse_file_info* /*file*/) {
-  serve(request, [&](MountContext& context) -> Status {
+  serve_in_turn(request, [request, number](MountContext& context) -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const InodeRouting::Route route, context.routing.route(number));
     if (route.kind == InodeRouting::Kind::working && !context.read_only) {
       VAULTFS_RETURN_IF_ERROR(context.session.tree().fsync(route.inode, 0));

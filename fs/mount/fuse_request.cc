@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 
 namespace vaultfs {
@@ -70,6 +71,13 @@ void reply_error(fuse_req_t request, const Error& error) noexcept {
   fuse_reply_err(request, error_errno(error.code));
 }
 
+void forget_number(MountContext& context, fuse_ino_t number, std::uint64_t count) {
+  // Others are not counted: what the points hold stays, and the root too.
+  if (number != FUSE_ROOT_ID && number < InodeRouting::kPointsDirectory) {
+    context.session.tree().forget(InodeNumber(number), count);
+  }
+}
+
 Result<TreeInode> tree_inode(MountContext& context, fuse_ino_t number) {
   VAULTFS_ASSIGN_OR_RETURN(InodeRouting::Route route, context.routing.route(number));
   TreeInode result;
@@ -114,9 +122,20 @@ struct stat stat_of(const Attributes& attributes, fuse_ino_t number) {
   return st;
 }
 
-KernelAttributes working_attributes(const Attributes& attributes) {
+KernelAttributes working_attributes(const MountContext& context, const Attributes& attributes) {
   constexpr std::uint32_t kSetId = S_ISUID | S_ISGID;
   KernelAttributes result{.stat = stat_of(attributes, attributes.number.value)};
+  if (context.writeback_cache && attributes.open_for_writing) {
+    // What the kernel has and we have not yet must not look like a hole to programs that go by st_blocks (tar): all of
+    // the file counts, and some in any case, because we may not know its size either. What it takes shows when the last
+    // writer has closed it.
+    constexpr blkcnt_t kOnePage = 8;
+    const auto whole = static_cast<blkcnt_t>((attributes.size + 511) / 512);
+    result.stat.st_blocks = std::max({result.stat.st_blocks, whole, kOnePage});
+    result.attribute_seconds = 0;
+    result.entry_seconds = kKeptSeconds;
+    return result;
+  }
   const bool keeps = attributes.settled && attributes.number != kRootInode &&
                      (attributes.type != InodeType::file || (attributes.mode & kSetId) == 0);
   result.attribute_seconds = keeps ? kKeptSeconds : kShortSeconds;
@@ -132,7 +151,7 @@ Result<KernelAttributes> attributes_of_number(MountContext& context, fuse_ino_t 
       return KernelAttributes{.stat = virtual_directory_stat(context, number)};
     case InodeRouting::Kind::working: {
       VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, context.session.tree().attributes(route.inode));
-      return working_attributes(attributes);
+      return working_attributes(context, attributes);
     }
     case InodeRouting::Kind::point: {
       // Modes as they were, so that a copy out of a point keeps them; what tries to write gets EROFS.

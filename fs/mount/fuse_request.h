@@ -4,11 +4,13 @@
 
 #include <exception>
 #include <functional>
+#include <memory>
 #include <utility>
 
 #include "base/result.h"
 #include "fs/attributes.h"
 #include "fs/mount/inode_routing.h"
+#include "fs/mount/waiting_room.h"
 #include "fs/session.h"
 
 namespace vaultfs {
@@ -29,6 +31,8 @@ struct MountContext {
   bool writeback_cache = false;
   std::string vault_path;
   std::function<void()> on_ready;
+  std::unique_ptr<WaitingRoom> waiting_room;  // for requests that may wait for the disk
+  fuse_session* fuse = nullptr;
 };
 
 [[nodiscard]] inline MountContext& context_of(fuse_req_t request) {
@@ -50,6 +54,21 @@ void serve(fuse_req_t request, Body&& body) noexcept {
   }
 }
 
+// serve() for what may have to wait for the disk: at once or later, so `body` owns all that it needs.
+template <typename Body>
+void serve_in_turn(fuse_req_t request, Body body) noexcept {
+  serve(request, [&](MountContext& context) -> Status {
+    WaitingRoom& room = *context.waiting_room;
+    if (!room.enter() && room.keep([request, body] { serve(request, body); }, 0)) return ok_status();
+    serve(request, body);
+    room.leave();
+    return ok_status();
+  });
+}
+
+// The kernel has not got the answer that told it of an inode, or has forgotten it.
+void forget_number(MountContext& context, fuse_ino_t number, std::uint64_t count);
+
 // Routes for reading: the tree and the inode in it. NotFound / IsADirectory for the virtual directories.
 struct TreeInode {
   FileTree* tree = nullptr;
@@ -68,7 +87,7 @@ struct KernelAttributes {
   double entry_seconds = kShortSeconds;
 };
 [[nodiscard]] struct stat stat_of(const Attributes& attributes, fuse_ino_t number);
-[[nodiscard]] KernelAttributes working_attributes(const Attributes& attributes);
+[[nodiscard]] KernelAttributes working_attributes(const MountContext& context, const Attributes& attributes);
 // Attributes of any number, the virtual directories included.
 [[nodiscard]] Result<KernelAttributes> attributes_of_number(MountContext& context, fuse_ino_t number);
 [[nodiscard]] fuse_entry_param entry_of(const KernelAttributes& attributes);

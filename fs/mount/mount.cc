@@ -93,12 +93,15 @@ constexpr const char* kUnmountHelper = "/sbin/umount.fuse.vaultfs";
 class FuseMount final : public Mount, private SessionObserver {
  public:
   FuseMount(Session& session, MountOptions options)
-      : options_(std::move(options)), routing_(session), context_{session,
-                                                                  routing_,
-                                                                  options_.read_only,
-                                                                  options_.writeback_cache,
-                                                                  session.vault().path().string(),
-                                                                  {}} {}
+      : options_(std::move(options)),
+        routing_(session),
+        context_{session,
+                 routing_,
+                 options_.read_only,
+                 options_.writeback_cache,
+                 session.vault().path().string(),
+                 {},
+                 std::make_unique<WaitingRoom>(options_.max_threads / 2)} {}
   FuseMount(const FuseMount&) = delete;
   FuseMount& operator=(const FuseMount&) = delete;
   ~FuseMount() override { context_.session.observe(nullptr); }
@@ -116,6 +119,7 @@ class FuseMount final : public Mount, private SessionObserver {
     static const fuse_lowlevel_ops operations = make_operations();
     fuse_.reset(fuse_session_new(&args, &operations, sizeof operations, &context_));
     fuse_opt_free_args(&args);
+    context_.fuse = fuse_.get();
     if (!fuse_) return Error{ErrorCode::InvalidArgument, "libfuse refused the mount options " + list};
     if (fuse_session_mount(fuse_.get(), options_.mount_point.c_str()) != 0) {
       return Error{ErrorCode::IoError, "cannot mount on " + options_.mount_point.string() +

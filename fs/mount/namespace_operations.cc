@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <cstdio>
+#include <span>
 #include <string>
 
 #include "fs/mount/fuse_request.h"
@@ -35,12 +36,16 @@ Result<InodeType> type_of_mode(mode_t mode) {
   }
 }
 
-Status reply_new_entry(fuse_req_t request, const Attributes& attributes) {
-  const fuse_entry_param entry = entry_of(working_attributes(attributes));
-  fuse_reply_entry(request, &entry);
+// Each answer with an inode in it counts one reference of the kernel.
+Status reply_new_entry(fuse_req_t request, MountContext& context, const Attributes& attributes) {
+  const fuse_entry_param entry = entry_of(working_attributes(context, attributes));
+  // If it is gone by now, the kernel will be told so when it asks.
+  static_cast<void>(context.session.tree().remember(attributes.number));
+  if (fuse_reply_entry(request, &entry) != 0) forget_number(context, entry.ino, 1);
   return ok_status();
 }
 
+// Counts a reference, if it is an inode of the working tree.
 Result<KernelAttributes> lookup_attributes(MountContext& context, fuse_ino_t parent, const std::string& name) {
   if (parent == FUSE_ROOT_ID && name == InodeRouting::kPointsName)
     return attributes_of_number(context, InodeRouting::kPointsDirectory);
@@ -65,8 +70,8 @@ Result<KernelAttributes> lookup_attributes(MountContext& context, fuse_ino_t par
       return attributes_of_number(context, child_number(route, found.number));
     }
     case InodeRouting::Kind::working: {
-      VAULTFS_ASSIGN_OR_RETURN(const Attributes found, context.session.tree().lookup(route.inode, name));
-      return working_attributes(found);
+      VAULTFS_ASSIGN_OR_RETURN(const Attributes found, context.session.tree().lookup_known(route.inode, name));
+      return working_attributes(context, found);
     }
   }
   return Error{ErrorCode::Internal, "unknown route"};
@@ -77,7 +82,7 @@ void lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
     auto found = lookup_attributes(context, parent, name);
     if (!found.ok()) return std::move(found).error();
     const fuse_entry_param entry = entry_of(found.value());
-    fuse_reply_entry(request, &entry);
+    if (fuse_reply_entry(request, &entry) != 0) forget_number(context, entry.ino, 1);
     return ok_status();
   });
 }
@@ -124,7 +129,7 @@ void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int wha
     }
     const AttributeChange change = change_of(*wanted, what, context.session.vault().env().clock().now());
     VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, context.session.tree().set_attributes(inode, change));
-    const KernelAttributes answer = working_attributes(attributes);
+    const KernelAttributes answer = working_attributes(context, attributes);
     fuse_reply_attr(request, &answer.stat, answer.attribute_seconds);
     return ok_status();
   });
@@ -146,7 +151,7 @@ void mknod(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode,
     VAULTFS_ASSIGN_OR_RETURN(
         const Attributes made,
         context.session.tree().make_node(directory, name, type, mode & 07777U, rdev, creator_of(request)));
-    return reply_new_entry(request, made);
+    return reply_new_entry(request, context, made);
   });
 }
 
@@ -155,7 +160,7 @@ void mkdir(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode)
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, parent));
     VAULTFS_ASSIGN_OR_RETURN(const Attributes made, context.session.tree().make_directory(
                                                         directory, name, mode & 07777U, creator_of(request)));
-    return reply_new_entry(request, made);
+    return reply_new_entry(request, context, made);
   });
 }
 
@@ -164,7 +169,7 @@ void symlink(fuse_req_t request, const char* target, fuse_ino_t parent, const ch
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, parent));
     VAULTFS_ASSIGN_OR_RETURN(const Attributes made,
                              context.session.tree().make_symlink(directory, name, target, creator_of(request)));
-    return reply_new_entry(request, made);
+    return reply_new_entry(request, context, made);
   });
 }
 
@@ -173,7 +178,7 @@ void link(fuse_req_t request, fuse_ino_t number, fuse_ino_t new_parent, const ch
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber inode, writable_inode(context, number));
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, new_parent));
     VAULTFS_ASSIGN_OR_RETURN(const Attributes linked, context.session.tree().make_link(inode, directory, new_name));
-    return reply_new_entry(request, linked);
+    return reply_new_entry(request, context, linked);
   });
 }
 
@@ -197,21 +202,23 @@ void rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) {
 
 void rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent, const char* new_name,
             unsigned flags) {
-  serve(request, [&](MountContext& context) -> Status {
-    VAULTFS_ASSIGN_OR_RETURN(const InodeNumber from, writable_inode(context, parent));
-    VAULTFS_ASSIGN_OR_RETURN(const InodeNumber to, writable_inode(context, new_parent));
-    WorkingTree::RenameMode mode = WorkingTree::RenameMode::replace;
-    if (flags == RENAME_NOREPLACE) {
-      mode = WorkingTree::RenameMode::no_replace;
-    } else if (flags == RENAME_EXCHANGE) {
-      mode = WorkingTree::RenameMode::exchange;
-    } else if (flags != 0) {
-      return Error{ErrorCode::InvalidArgument, "unknown rename flags"};
-    }
-    VAULTFS_RETURN_IF_ERROR(context.session.tree().rename(from, name, to, new_name, mode));
-    fuse_reply_err(request, 0);
-    return ok_status();
-  });
+  // Replacing a file waits for the data of the new one.
+  serve_in_turn(request,
+                [=, old_text = std::string(name), new_text = std::string(new_name)](MountContext& context) -> Status {
+                  VAULTFS_ASSIGN_OR_RETURN(const InodeNumber from, writable_inode(context, parent));
+                  VAULTFS_ASSIGN_OR_RETURN(const InodeNumber to, writable_inode(context, new_parent));
+                  WorkingTree::RenameMode mode = WorkingTree::RenameMode::replace;
+                  if (flags == RENAME_NOREPLACE) {
+                    mode = WorkingTree::RenameMode::no_replace;
+                  } else if (flags == RENAME_EXCHANGE) {
+                    mode = WorkingTree::RenameMode::exchange;
+                  } else if (flags != 0) {
+                    return Error{ErrorCode::InvalidArgument, "unknown rename flags"};
+                  }
+                  VAULTFS_RETURN_IF_ERROR(context.session.tree().rename(from, old_text, to, new_text, mode));
+                  fuse_reply_err(request, 0);
+                  return ok_status();
+                });
 }
 
 void access(fuse_req_t request, fuse_ino_t number, int mask) {
@@ -228,9 +235,17 @@ void access(fuse_req_t request, fuse_ino_t number, int mask) {
   });
 }
 
-// The daemon keeps no count of the kernel's references: numbers are never reused, and open handles keep unlinked files.
-void forget(fuse_req_t request, fuse_ino_t /*number*/, std::uint64_t /*count*/) { fuse_reply_none(request); }
-void forget_multi(fuse_req_t request, size_t /*count*/, fuse_forget_data* /*forgets*/) { fuse_reply_none(request); }
+void forget(fuse_req_t request, fuse_ino_t number, std::uint64_t count) {
+  forget_number(context_of(request), number, count);
+  fuse_reply_none(request);
+}
+
+void forget_multi(fuse_req_t request, size_t count, fuse_forget_data* forgets) {
+  for (const fuse_forget_data& each : std::span(forgets, count)) {
+    forget_number(context_of(request), each.ino, each.nlookup);
+  }
+  fuse_reply_none(request);
+}
 
 }  // namespace
 

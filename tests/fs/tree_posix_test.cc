@@ -1,4 +1,4 @@
-// Extended attributes, access lists, files without a name, copies by reference.
+// Extended attributes, access lists, files without a name, space set aside, copies by reference.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -181,6 +181,88 @@ TEST_F(TreePosixTest, DefaultListTakesTheUmasksPlace) {
   ASSERT_OK(tree->fsync(file, 0));
   crash();
   EXPECT_EQ(tree->extended_names(below->number)->size(), 2U);
+}
+
+TEST_F(TreePosixTest, WhatTheKernelKnowsStaysUntilItForgets) {
+  const std::uint64_t inodes = tree->statistics().inodes;
+  const InodeNumber other = make("other");
+  ASSERT_OK(tree->write(file, 0, 0, Bytes(5000, std::byte{7})));
+  const auto known = tree->lookup_known(item, "file");
+  ASSERT_OK(known);
+  EXPECT_EQ(known->number, file);
+  ASSERT_TRUE(tree->remember(file));
+  ASSERT_OK(tree->rename(item, "other", item, "file", WorkingTree::RenameMode::replace));
+  EXPECT_EQ(tree->lookup(item, "file")->number, other);
+
+  // Looked up before: it can still be used, as any open file without a name.
+  const auto handle = tree->open(file, true);
+  ASSERT_OK(handle);
+  EXPECT_EQ(tree->attributes(file)->link_count, 0U);
+  EXPECT_EQ(read_all(*tree, file).value(), Bytes(5000, std::byte{7}));
+  EXPECT_EQ(tree->make_link(file, item, "back").code(), ErrorCode::NotFound);
+  tree->release(*handle);
+  tree->forget(file, 1);
+  EXPECT_TRUE(tree->attributes(file).ok());
+  EXPECT_EQ(tree->statistics().inodes, inodes + 1);
+  tree->forget(file, 1);
+  EXPECT_EQ(tree->attributes(file).code(), ErrorCode::NotFound);
+  EXPECT_FALSE(tree->remember(file));
+  EXPECT_EQ(tree->statistics().inodes, inodes);
+  EXPECT_EQ(tree->statistics().files, 1U);
+
+  // One with a name loses its count only; one count too many does no harm.
+  ASSERT_TRUE(tree->remember(other));
+  tree->forget(other, 5);
+  EXPECT_TRUE(tree->attributes(other).ok());
+  const auto directory = tree->make_directory(item, "directory", 0755, {});
+  ASSERT_OK(directory);
+  ASSERT_TRUE(tree->remember(directory->number));
+  ASSERT_OK(tree->remove_directory(item, "directory"));
+  EXPECT_TRUE(tree->list(directory->number)->empty());
+  EXPECT_EQ(tree->make_directory(directory->number, "late", 0755, {}).code(), ErrorCode::NotFound);
+  tree->forget(directory->number, 1);
+  EXPECT_EQ(tree->statistics().inodes, inodes);
+  // Of what a crash leaves without a name nothing is left.
+  ASSERT_TRUE(tree->remember(other));
+  ASSERT_OK(tree->unlink(item, "file"));
+  ASSERT_OK(tree->sync_all());
+  crash();
+  EXPECT_EQ(tree->statistics().inodes, inodes - 1);
+}
+
+TEST_F(TreePosixTest, SpaceIsSetAsideUntilAllOfItIsWritten) {
+  constexpr std::uint64_t kOne = kMiB + 4096;  // of a chunk, in the worst case
+  const auto set_aside = [&] { return tree->statistics().set_aside_bytes; };
+  using Mode = WorkingTree::FallocateMode;
+  ASSERT_OK(tree->fallocate(file, Mode::allocate, 100, 3 * kMiB));
+  EXPECT_EQ(tree->attributes(file)->size, 3 * kMiB + 100);
+  EXPECT_EQ(set_aside(), 4 * kOne);
+  ASSERT_OK(tree->fallocate(file, Mode::allocate, 0, 2 * kMiB));
+  EXPECT_EQ(set_aside(), 4 * kOne) << "twice is once";
+
+  ASSERT_OK(tree->write(file, 0, kMiB, Bytes(kMiB / 2, std::byte{1})));
+  ASSERT_OK(tree->snapshot("vm"));
+  EXPECT_EQ(set_aside(), 4 * kOne) << "half a chunk that is stored: the other half needs room once more";
+  ASSERT_OK(tree->write(file, 0, kMiB + kMiB / 2, Bytes(kMiB / 2, std::byte{1})));
+  EXPECT_EQ(set_aside(), 3 * kOne);
+  ASSERT_OK(tree->write(file, 0, 3 * kMiB, Bytes(100, std::byte{2})));
+  EXPECT_EQ(set_aside(), 2 * kOne) << "of the last chunk only this was asked for";
+  ASSERT_OK(tree->fallocate(file, Mode::punch_hole, 0, kMiB));
+  EXPECT_EQ(set_aside(), kOne);
+  ASSERT_OK(tree->truncate(file, 2 * kMiB));
+  EXPECT_EQ(set_aside(), 0U);
+
+  // Beyond the end, for who appends; what is in memory already is not set aside again.
+  ASSERT_OK(tree->write(file, 0, 2 * kMiB, Bytes(1000, std::byte{3})));
+  ASSERT_OK(tree->fallocate(file, Mode::allocate_keep_size, 2 * kMiB, 5000));
+  EXPECT_EQ(tree->attributes(file)->size, 2 * kMiB + 1000);
+  EXPECT_EQ(set_aside(), kOne);
+  ASSERT_OK(tree->append(file, 0, Bytes(4000, std::byte{3})));
+  EXPECT_EQ(set_aside(), 0U);
+  ASSERT_OK(tree->fallocate(file, Mode::allocate, 0, 10 * kMiB));
+  EXPECT_GT(set_aside(), 5 * kOne);
+  ASSERT_OK(tree->unlink(item, "file"));
+  EXPECT_EQ(set_aside(), 0U);
 }
 
 TEST_F(TreePosixTest, AFileWithoutANameMayGetOneAlsoAfterACheckpoint) {

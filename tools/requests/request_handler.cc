@@ -42,6 +42,7 @@ Result<json> vault_show(const RequestContext& context, const json& /*arguments*/
               {"files", statistics.files},
               {"logical_bytes", statistics.logical_bytes},
               {"dirty_bytes", statistics.dirty_bytes},
+              {"set_aside_bytes", statistics.set_aside_bytes},
               {"items", items},
               {"encryption", to_json(encryption_status(vault))},
               {"notes", vault.opening_notes()}};

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <mutex>
+
+namespace vaultfs {
+
+// For requests that may have to wait for the vault's disk: only so many of them hold a thread at once, the others are
+// kept here, so that there are always threads for requests that need no disk. Thread-safe.
+class WaitingRoom {
+ public:
+  using Task = std::function<void()>;  // must not throw
+
+  explicit WaitingRoom(unsigned turns) : free_turns_(turns > 0 ? turns : 1) {}
+  WaitingRoom(const WaitingRoom&) = delete;
+  WaitingRoom& operator=(const WaitingRoom&) = delete;
+  ~WaitingRoom() = default;
+
+  // Takes a turn if one is free.
+  [[nodiscard]] bool enter();
+  // Keeps a task, which holds so many bytes, until somebody has a turn for it. False if the caller has got a turn and
+  // is to do the task itself: one became free, or all room is taken and the caller has waited for one.
+  [[nodiscard]] bool keep(Task task, std::size_t bytes);
+  // Does what was kept, then gives the turn back. REQUIRES: the caller has a turn.
+  void leave();
+
+ private:
+  struct Kept {
+    Task task;
+    std::size_t bytes;
+  };
+
+  std::mutex mutex_;  // guards all below; a leaf
+  std::condition_variable turn_free_;
+  unsigned free_turns_;
+  unsigned waiting_threads_ = 0;
+  std::deque<Kept> kept_;  // not empty: all turns are taken, or about to be
+  std::size_t kept_bytes_ = 0;
+};
+
+}  // namespace vaultfs
