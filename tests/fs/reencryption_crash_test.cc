@@ -10,7 +10,7 @@
 namespace vaultfs {
 namespace {
 
-Bytes noise(std::uint64_t seed, std::size_t size) {
+Bytes seeded_bytes(std::uint64_t seed, std::size_t size) {
   std::mt19937_64 random(seed);
   Bytes out(size);
   for (std::byte& byte : out) byte = static_cast<std::byte>(random());
@@ -49,13 +49,13 @@ class Machine {
 
   // Two points and a working tree that differs from both, all under the first epoch; then the second begins.
   Status fill() {
-    VAULTFS_RETURN_IF_ERROR(write("disk", 0, noise(1, 300 * kKiB)));
-    VAULTFS_RETURN_IF_ERROR(write("small", 0, noise(2, 300)));
-    VAULTFS_RETURN_IF_ERROR(write("large", 9 * 1024 * kKiB, noise(3, 40 * kKiB)));  // has a map page
+    VAULTFS_RETURN_IF_ERROR(write("disk", 0, seeded_bytes(1, 300 * kKiB)));
+    VAULTFS_RETURN_IF_ERROR(write("small", 0, seeded_bytes(2, 300)));
+    VAULTFS_RETURN_IF_ERROR(write("large", 9 * 1024 * kKiB, seeded_bytes(3, 40 * kKiB)));  // has a map page
     VAULTFS_RETURN_IF_ERROR(session->commit("vm"));
-    VAULTFS_RETURN_IF_ERROR(write("disk", 100 * kKiB, noise(4, 4 * kKiB)));
+    VAULTFS_RETURN_IF_ERROR(write("disk", 100 * kKiB, seeded_bytes(4, 4 * kKiB)));
     VAULTFS_RETURN_IF_ERROR(session->commit("vm"));
-    VAULTFS_RETURN_IF_ERROR(write("small", 0, noise(5, 400)));
+    VAULTFS_RETURN_IF_ERROR(write("small", 0, seeded_bytes(5, 400)));
     VAULTFS_RETURN_IF_ERROR(session->tree().sync_all());
     return session->vault().custody().new_epoch();
   }
@@ -216,7 +216,7 @@ TEST(ReencryptionFailureTest, AFullDiskStopsItBeforeWritersFeelIt) {
   const auto full = machine.session->reencrypt({}, nullptr);
   EXPECT_EQ(full.code(), ErrorCode::NoSpace);
   EXPECT_EQ(machine.session->vault().catalogue().jobs().back().state, JobState::failed);
-  ASSERT_OK(machine.write("disk", 0, noise(7, 4096)));
+  ASSERT_OK(machine.write("disk", 0, seeded_bytes(7, 4096)));
   ASSERT_OK(machine.session->commit("vm"));
   machine.world.env.set_unlimited_space();
   ASSERT_OK(machine.session->reencrypt({}, nullptr));
