@@ -51,6 +51,36 @@ if (echo x >"$points/vm/$one/notes") 2>/dev/null; then fail "a point's file was 
 assert_eq "$(cat "$points/vm/$one/notes")" first
 expect_errno EEXIST mkdir "$points"
 
+say "copied back by reference: no time, no space, equal bytes"
+random_file "$scratch/image" 41234567
+cp "$scratch/image" "$mnt/vm/image"
+ctl backup commit "$vault" vm >/dev/null
+source=$points/vm/$(newest_point vm)/image
+before=$(allocated "$vault")
+python3 - "$source" "$mnt/mail/image" <<'PYTHON'
+import os, sys
+source, target = os.open(sys.argv[1], os.O_RDONLY), os.open(sys.argv[2], os.O_CREAT | os.O_WRONLY, 0o600)
+size, done = os.fstat(source).st_size, 0
+while done < size:
+    got = os.copy_file_range(source, target, size - done, done, done)
+    assert got > 0, "copy_file_range stopped"
+    done += got
+os.fsync(target)
+PYTHON
+assert_same "$scratch/image" "$mnt/mail/image"
+rm "$mnt/vm/image"
+cp --reflink=auto "$source" "$mnt/vm/image"
+assert_same "$scratch/image" "$mnt/vm/image"
+for item in vm mail; do ctl backup commit "$vault" "$item" >/dev/null; done
+grown=$(($(allocated "$vault") - before))
+[[ $grown -lt 2000000 ]] || fail "two copies of what a point has made the vault grow by $grown bytes"
+assert_same "$scratch/image" "$points/mail/$(newest_point mail)/image"
+say "written to, a copy leaves the point as it was; from it into it is refused"
+dd if=/dev/urandom of="$mnt/vm/image" bs=4k seek=3000 count=2 conv=notrunc,fsync status=none
+assert_same "$scratch/image" "$source"
+expect_errno EROFS cp --reflink=auto "$mnt/vm/image" "$points/vm/$one/new"
+expect_errno EOPNOTSUPP cp --reflink=always "$source" "$mnt/vm/cloned"
+
 say "names that are not there"
 expect_errno ENOENT ls "$points/nobody"
 expect_errno ENOENT ls "$points/vm/0000000099"
