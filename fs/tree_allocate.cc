@@ -86,7 +86,7 @@ std::uint64_t TreeEngine::count_set_aside(const DiskImage& image, std::uint64_t 
 Status TreeEngine::allocate(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend) {
   const std::uint64_t begin = offset / kChunkBytes;
   const std::uint64_t end = (offset + length + kChunkBytes - 1) / kChunkBytes;
-  const std::shared_lock cut(cut_);
+  const std::shared_lock cut = lock_for_change(*inode);
   const std::unique_lock lock(inode->mutex);
   if (inode->dead) return file_removed();
   VAULTFS_RETURN_IF_ERROR(readable(*inode));

@@ -82,7 +82,7 @@ Result<std::uint64_t> TreeEngine::share_chunks(const InodePointer& from, std::ui
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(from, {first_from, first_from + count - 1}));
     VAULTFS_RETURN_IF_ERROR(load_pages(share.to, {share.first, share.first + count - 1}));
-    const std::shared_lock cut(cut_);
+    const std::shared_lock cut(change_cut_);
     const InodeLocks locks{from.get(), share.to.get()};
     if (from->dead || share.to->dead) return file_removed();
     VAULTFS_RETURN_IF_ERROR(readable(*from));
@@ -115,7 +115,7 @@ Result<std::uint64_t> TreeEngine::share_point_chunks(FileTree& point, InodeNumbe
   if (ids.empty()) return std::uint64_t{0};
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(share.to, {share.first, share.first + count - 1}));
-    const std::shared_lock cut(cut_);
+    const std::shared_lock cut(change_cut_);
     const std::unique_lock lock(share.to->mutex);
     if (share.to->dead) return file_removed();
     VAULTFS_RETURN_IF_ERROR(readable(*share.to));

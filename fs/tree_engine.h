@@ -30,9 +30,11 @@ namespace vaultfs {
 
 // The working tree. How data travels, and why no interleaving loses a byte: docs/decisions/0002-write-path.md.
 //
-// Lock order: snapshot_mutex_ → cut_ → tree_mutex_ → inode mutexes (lower number first) → the leaves (write buffer,
-// worker pool, handle_mutex_, flush_mutex_, seal_mutex_, journal). Every change holds cut_ shared while it happens in
-// memory and is appended to the journal, and lets go of it before it waits for anything.
+// Lock order: snapshot_mutex_ → change_cut_ → cut_ → tree_mutex_ → inode mutexes (lower number first) → the leaves
+// (write buffer, worker pool, handle_mutex_, flush_mutex_, seal_mutex_, journal). Every change holds change_cut_ shared
+// while it happens in memory and is appended to the journal, and lets go of it before it waits for anything. What
+// changes nothing that a cut sees (journalling) holds cut_ instead, and so does a change of a file's content where
+// lock_for_change() says so.
 class TreeEngine final : public WorkingTree {
  public:
   explicit TreeEngine(const Options& options);
@@ -133,7 +135,7 @@ class TreeEngine final : public WorkingTree {
   [[nodiscard]] Status before_change(const Item* item);
   [[nodiscard]] Item& item_named(const std::string& name);  // REQUIRES: tree_mutex_ exclusive
   [[nodiscard]] UnixNanos now() const { return vault_->env().clock().now(); }
-  // See Inode::changed; also moves the item's. REQUIRES: cut_ shared.
+  // See Inode::changed; also moves the item's. REQUIRES: change_cut_ or cut_ shared (so all below that say cut_).
   Lsn stamp(const Inode& inode);
   static void stamp(Item* item, Lsn lsn);
   // Appends an entry. An error means that the journal is dead: nothing was changed, and nothing can be any more.
@@ -345,6 +347,13 @@ class TreeEngine final : public WorkingTree {
     std::optional<Error> failure;
   };
   [[nodiscard]] static InodeRecord record_of(const Inode& inode);
+  // A cut has two parts. In the first nothing else happens; it takes the files that are open for writing, so that it is
+  // short. In the second, content of what the cut has already may change, and the rest of the tree is taken: that takes
+  // as long as there are files.
+  class CutInTwo;
+  // For a change of this file's content: cut_ if no cut is under way or it has the file, else change_cut_.
+  [[nodiscard]] std::shared_lock<CutLock> lock_for_change(const Inode& inode);
+  void cut_open_files(const Item* item, Cut& cut, bool keep_small_slots);
   void cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_slots);
   void cut_tree(const InodePointer& top, Cut& cut, bool keep_small_slots);
   // Waits for the cut's seals, stores its map pages, fills its records. Without locks.
@@ -391,7 +400,12 @@ class TreeEngine final : public WorkingTree {
   std::unique_ptr<ChunkReader> reader_;
 
   std::mutex snapshot_mutex_;  // one snapshot or checkpoint at a time
+  CutLock change_cut_;
   CutLock cut_;
+  // Guarded by cut_: the number of the last cut, and the item it is about (null: all of them).
+  std::uint32_t cut_number_ = 0;
+  const Item* cut_item_ = nullptr;
+  std::atomic<bool> cutting_{false};      // in its second part; set under cut_
   mutable std::shared_mutex tree_mutex_;  // guards the next five and what Inode says
   InodeTable inodes_;
   std::set<InodeNumber> unnamed_;             // of inodes_, those that never had a name: make_link may give them one

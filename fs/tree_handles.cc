@@ -63,7 +63,7 @@ void TreeEngine::destroy_if_unused(const InodePointer& inode) {
     const std::shared_lock lock(tree_mutex_);
     if (inode->links > 0) return;
   }
-  const std::shared_lock cut(cut_);
+  const std::shared_lock cut(change_cut_);
   const std::unique_lock lock(tree_mutex_);
   {
     const std::lock_guard handle_lock(handle_mutex_);

@@ -168,7 +168,7 @@ Status TreeEngine::apply_seal(const JobPointer& job) {
   Inode& inode = *job->inode;
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(job->inode, {job->index}));
-    const std::shared_lock cut(cut_);
+    const std::shared_lock cut = lock_for_change(inode);
     const std::unique_lock lock(inode.mutex);
     if (job->cancelled) {
       job->result = id;

@@ -1,7 +1,6 @@
 // One atomic cut over an item, or over everything.
 #include <algorithm>
 #include <mutex>
-#include <set>
 
 #include "fs/tree_engine.h"
 
@@ -13,6 +12,57 @@ constexpr std::uint32_t kSmallSlotBytes = 128 * 1024;
 constexpr std::uint64_t kSmallSlotsBytes = 16ULL << 20;
 
 }  // namespace
+
+// Holds change_cut_ all the time, cut_ in the first part only, and tree_mutex_ shared.
+class TreeEngine::CutInTwo {
+ public:
+  explicit CutInTwo(TreeEngine& tree)
+      : tree_(tree), changes_(tree.change_cut_), rest_(tree.cut_), names_(tree.tree_mutex_) {
+    ++tree_.cut_number_;
+  }
+  CutInTwo(const CutInTwo&) = delete;
+  CutInTwo& operator=(const CutInTwo&) = delete;
+  ~CutInTwo() { tree_.cutting_ = false; }
+  void begin_second_part(const Item* item) {
+    tree_.cut_item_ = item;
+    tree_.cutting_ = true;
+    rest_.unlock();
+  }
+
+ private:
+  TreeEngine& tree_;
+  std::unique_lock<CutLock> changes_;
+  std::unique_lock<CutLock> rest_;
+  std::shared_lock<std::shared_mutex> names_;
+};
+
+std::shared_lock<CutLock> TreeEngine::lock_for_change(const Inode& inode) {
+  {
+    std::shared_lock content(cut_);
+    const bool other_item = cut_item_ != nullptr && inode.item != cut_item_;
+    if (!cutting_.load() || other_item || inode.cut_number.load() == cut_number_) return content;
+  }
+  return std::shared_lock(change_cut_);
+}
+
+void TreeEngine::cut_open_files(const Item* item, Cut& cut, bool keep_small_slots) {
+  std::vector<InodePointer> written;
+  {
+    const std::lock_guard lock(handle_mutex_);
+    for (const auto& [number, handle] : handles_) {
+      if (handle.writing && (item == nullptr || handle.inode->item == item)) written.push_back(handle.inode);
+    }
+  }
+  for (const InodePointer& inode : written) {
+    if (inode->cut_number.load() == cut_number_) continue;
+    // One that has no name any more is in no cut.
+    if (inode->links > 0) {
+      cut_inode(inode, cut, keep_small_slots);
+    } else {
+      inode->cut_number = cut_number_;
+    }
+  }
+}
 
 InodeRecord TreeEngine::record_of(const Inode& inode) {
   InodeRecord record;
@@ -38,6 +88,7 @@ InodeRecord TreeEngine::record_of(const Inode& inode) {
 
 void TreeEngine::cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_slots) {
   const std::unique_lock lock(inode->mutex);
+  inode->cut_number = cut_number_;
   // A file whose content is not known here would lose in the cut what the journal may still have of it.
   if (const Status known = readable(*inode); !known.ok()) cut.failure = known.error();
   cut.records.push_back(record_of(*inode));
@@ -68,7 +119,6 @@ void TreeEngine::cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_
 
 void TreeEngine::cut_tree(const InodePointer& top, Cut& cut, bool keep_small_slots) {
   std::vector<InodePointer> directories{top};
-  std::set<InodeNumber> linked;
   while (!directories.empty()) {
     const InodePointer directory = std::move(directories.back());
     directories.pop_back();
@@ -77,7 +127,7 @@ void TreeEngine::cut_tree(const InodePointer& top, Cut& cut, bool keep_small_slo
       const InodePointer& child = inodes_.at(entry.number);
       if (entry.type == InodeType::directory) {
         directories.push_back(child);
-      } else if (child->links == 1 || linked.insert(entry.number).second) {
+      } else if (child->cut_number.load() != cut_number_) {
         cut_inode(child, cut, keep_small_slots);
       }
     }
@@ -119,8 +169,7 @@ Result<TreeSnapshot> TreeEngine::snapshot(const std::string& item_name) {
   TreeSnapshot snapshot;
   Cut cut;
   {
-    const std::unique_lock cut_lock(cut_);
-    const std::shared_lock lock(tree_mutex_);
+    CutInTwo parts(*this);
     const Inode& root = *inodes_.at(kRootInode);
     const auto entry = root.entries->find(item_name);
     if (entry == root.entries->end()) return Error{ErrorCode::ItemNotFound, "the vault has no such item"};
@@ -138,6 +187,8 @@ Result<TreeSnapshot> TreeEngine::snapshot(const std::string& item_name) {
     snapshot.root = directory->number;
     snapshot.cut = lsn.next();
     snapshot.open_for_writing = directory->item->open_writers.load() > 0;
+    cut_open_files(directory->item, cut, false);
+    parts.begin_second_part(directory->item);
     cut_tree(directory, cut, false);
   }
   VAULTFS_RETURN_IF_ERROR(settle(cut));
@@ -150,14 +201,15 @@ Result<Bytes> TreeEngine::encode_section(const std::function<void()>& cut_made) 
   TreeSection section;
   Cut cut;
   {
-    const std::unique_lock cut_lock(cut_);
-    const std::shared_lock lock(tree_mutex_);
+    CutInTwo parts(*this);
     cut_made();
-    cut_tree(inodes_.at(kRootInode), cut, true);
     // A name given later stands in the journal only.
     for (const InodeNumber number : unnamed_) cut_inode(inodes_.at(number), cut, true);
+    cut_open_files(nullptr, cut, true);
     section.next_inode = next_inode_;
     for (const auto& item : items_) section.items.push_back({item->name, Lsn(item->last_change.load())});
+    parts.begin_second_part(nullptr);
+    cut_tree(inodes_.at(kRootInode), cut, true);
   }
   VAULTFS_RETURN_IF_ERROR(settle(cut));
   // Of a chunk with several slots on their way, the section has the last result. A replay over it must not find only

@@ -96,7 +96,7 @@ Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t han
   }
   VAULTFS_ASSIGN_OR_RETURN(WriteBuffer::Reservation room, admit_bytes(bytes.size(), promise));
 
-  const std::shared_lock cut(cut_);
+  const std::shared_lock cut = lock_for_change(*inode);
   const std::unique_lock lock(inode->mutex);
   if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
   VAULTFS_RETURN_IF_ERROR(readable(*inode));
@@ -141,7 +141,7 @@ Status TreeEngine::set_chunk(InodeNumber number, ChunkIndexInFile index, const C
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(inode, {index.value}));
-    const std::shared_lock cut(cut_);
+    const std::shared_lock cut = lock_for_change(*inode);
     const std::unique_lock lock(inode->mutex);
     if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
     VAULTFS_RETURN_IF_ERROR(readable(*inode));

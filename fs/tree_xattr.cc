@@ -100,7 +100,7 @@ Status TreeEngine::set_extended(InodeNumber number, const std::string& name, Byt
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
   VAULTFS_RETURN_IF_ERROR(space_->check(promised_bytes(), name.size() + value.size()));
-  const std::shared_lock cut(cut_);
+  const std::shared_lock cut(change_cut_);
   const std::unique_lock lock(inode->mutex);
   if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
   const bool there = inode->extended != nullptr && inode->extended->contains(name);
@@ -116,7 +116,7 @@ Status TreeEngine::remove_extended(InodeNumber number, const std::string& name) 
   VAULTFS_RETURN_IF_ERROR(check_attribute_name(name));
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
-  const std::shared_lock cut(cut_);
+  const std::shared_lock cut(change_cut_);
   const std::unique_lock lock(inode->mutex);
   if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
   const bool there = inode->extended != nullptr && inode->extended->contains(name);
@@ -194,7 +194,7 @@ Status TreeEngine::drop_set_id(InodeNumber number) {
     if ((inode->mode & kSetIdBits) == 0) return ok_status();
   }
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
-  const std::shared_lock cut(cut_);
+  const std::shared_lock cut(change_cut_);
   const std::unique_lock lock(inode->mutex);
   if (inode->dead) return ok_status();
   SetAttributes record = attributes_record(*inode);

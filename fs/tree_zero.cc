@@ -100,7 +100,7 @@ Status TreeEngine::truncate(InodeNumber number, std::uint64_t size) {
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(inode, {size / kChunkBytes}));
-    const std::shared_lock cut(cut_);
+    const std::shared_lock cut = lock_for_change(*inode);
     const std::unique_lock lock(inode->mutex);
     if (inode->dead) return file_removed();
     VAULTFS_RETURN_IF_ERROR(readable(*inode));
@@ -134,7 +134,7 @@ Status TreeEngine::truncate(InodeNumber number, std::uint64_t size) {
 Status TreeEngine::zero_range(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend) {
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(inode, {offset / kChunkBytes, (offset + length - 1) / kChunkBytes}));
-    const std::shared_lock cut(cut_);
+    const std::shared_lock cut = lock_for_change(*inode);
     const std::unique_lock lock(inode->mutex);
     if (inode->dead) return file_removed();
     VAULTFS_RETURN_IF_ERROR(readable(*inode));
