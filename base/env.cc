@@ -3,14 +3,18 @@
 namespace vaultfs {
 
 Result<Bytes> read_file(Env& env, const Env::Path& path, std::uint64_t limit) {
-  VAULTFS_ASSIGN_OR_RETURN(auto file, env.open(path, OpenMode::read_only));
-  VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t size, file->size());
+  VAULTFS_ASSIGN_OR_RETURN(const auto file, env.open(path, OpenMode::read_only));
+  return read_file(*file, path, limit);
+}
+
+Result<Bytes> read_file(File& file, const Env::Path& path, std::uint64_t limit) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t size, file.size());
   if (size > limit) {
     return Error{ErrorCode::InvalidArgument,
                  path.string() + " is larger than the " + std::to_string(limit) + " bytes it may have"};
   }
   Bytes bytes(size);
-  VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, file->read_at(0, bytes));
+  VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, file.read_at(0, bytes));
   bytes.resize(read);
   return bytes;
 }

@@ -12,6 +12,15 @@
 
 namespace vaultfs {
 
+enum class FileKind : std::uint8_t { missing, file, directory, other };
+
+struct FileInfo {
+  FileKind kind = FileKind::missing;
+  std::uint64_t size = 0;
+  std::uint32_t mode = 0;   // permission bits
+  std::uint32_t owner = 0;  // user id
+};
+
 // An open file with positional I/O. Thread-safe: calls from several threads may overlap.
 class File {
  public:
@@ -24,21 +33,14 @@ class File {
   [[nodiscard]] virtual Status sync() = 0;
   [[nodiscard]] virtual Status truncate(std::uint64_t size) = 0;
   [[nodiscard]] virtual Result<std::uint64_t> size() = 0;
+  // Of the file that is open, whatever has its name by now.
+  [[nodiscard]] virtual Result<FileInfo> info() = 0;
 };
 
 enum class OpenMode : std::uint8_t {
   read_only,
   read_write,        // must exist
   create_exclusive,  // must not exist; mode 0600
-};
-
-enum class FileKind : std::uint8_t { missing, file, directory, other };
-
-struct FileInfo {
-  FileKind kind = FileKind::missing;
-  std::uint64_t size = 0;
-  std::uint32_t mode = 0;   // permission bits
-  std::uint32_t owner = 0;  // user id
 };
 
 // A held advisory lock on a file; released by destruction or by the end of the process.
@@ -80,6 +82,8 @@ class Env {
 
 // Reads a whole file of at most `limit` bytes (InvalidArgument beyond).
 [[nodiscard]] Result<Bytes> read_file(Env& env, const Env::Path& path, std::uint64_t limit);
+// The same of a file that is open; `path` is for the message.
+[[nodiscard]] Result<Bytes> read_file(File& file, const Env::Path& path, std::uint64_t limit);
 
 // Writes a new file so that after success it is durable under `path` with all its bytes, and after a crash it is either
 // whole or absent: PATH.tmp (gone after a failure), sync, rename, sync of the directory. `path` is replaced as a whole.

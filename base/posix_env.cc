@@ -38,6 +38,15 @@ class UniqueFd {
   int fd_;
 };
 
+FileInfo info_of(const struct stat& st) {
+  FileInfo info;
+  info.kind = S_ISREG(st.st_mode) ? FileKind::file : S_ISDIR(st.st_mode) ? FileKind::directory : FileKind::other;
+  info.size = static_cast<std::uint64_t>(st.st_size);
+  info.mode = st.st_mode & 07777U;
+  info.owner = st.st_uid;
+  return info;
+}
+
 class PosixFile final : public File {
  public:
   PosixFile(UniqueFd fd, std::filesystem::path path) : fd_(std::move(fd)), path_(std::move(path)) {}
@@ -85,6 +94,12 @@ class PosixFile final : public File {
     struct stat st {};
     if (::fstat(fd_.get(), &st) != 0) return system_error(errno, "cannot stat", path_);
     return static_cast<std::uint64_t>(st.st_size);
+  }
+
+  Result<FileInfo> info() override {
+    struct stat st {};
+    if (::fstat(fd_.get(), &st) != 0) return system_error(errno, "cannot stat", path_);
+    return info_of(st);
   }
 
  private:
@@ -155,12 +170,7 @@ class PosixEnv final : public Env {
       if (errno == ENOENT || errno == ENOTDIR) return FileInfo{};
       return system_error(errno, "cannot stat", path);
     }
-    FileInfo info;
-    info.kind = S_ISREG(st.st_mode) ? FileKind::file : S_ISDIR(st.st_mode) ? FileKind::directory : FileKind::other;
-    info.size = static_cast<std::uint64_t>(st.st_size);
-    info.mode = st.st_mode & 07777U;
-    info.owner = st.st_uid;
-    return info;
+    return info_of(st);
   }
 
   Result<std::vector<std::string>> list(const Path& directory) override {

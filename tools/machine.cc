@@ -9,7 +9,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "crypto/keyvault/private_file.h"
+#include "crypto/keyvault/trusted_file.h"
 #include "crypto/passphrase.h"
 #include "tools/control/unique_fd.h"
 #include "vaultmeta/machine_resolver.h"

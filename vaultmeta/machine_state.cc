@@ -10,6 +10,7 @@
 
 #include "crypto/keyvault/json_members.h"
 #include "crypto/keyvault/private_file.h"
+#include "crypto/keyvault/trusted_file.h"
 #include "vaultmeta/audit_log.h"
 #include "vaultmeta/pin_file.h"
 
@@ -88,17 +89,10 @@ class MachineDirectory final : public MachineState {
 
   Result<std::optional<Pin>> pin(const VaultId& vault) override {
     const Env::Path path = pin_path(vault);
-    VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env_.info(path));
-    if (info.kind == FileKind::missing) return std::optional<Pin>{};
-    if ((info.mode & kOthersMayWrite) != 0) {
-      return Error{ErrorCode::PermissionDenied,
-                   path.string() +
-                       " can be written by others, who could forge what this machine trusts; look at it, "
-                       "then chmod 600 it"};
-    }
-    VAULTFS_RETURN_IF_ERROR(check_trusted_owner(path, info.owner));
-    VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, read_state(path, kPinFileBytes));
-    VAULTFS_ASSIGN_OR_RETURN(Pin pin, decode_pin(bytes, vault, path.string()));
+    const auto bytes = read_trusted_file(env_, path, kPinFileBytes, "forge what this machine trusts");
+    if (!bytes.ok() && bytes.code() == ErrorCode::NotFound) return std::optional<Pin>{};
+    VAULTFS_RETURN_IF_ERROR(bytes);
+    VAULTFS_ASSIGN_OR_RETURN(Pin pin, decode_pin(*bytes, vault, path.string()));
     return std::optional<Pin>(pin);
   }
 

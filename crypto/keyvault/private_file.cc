@@ -1,7 +1,5 @@
 #include "crypto/keyvault/private_file.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -11,6 +9,7 @@
 
 #include "base/byte_codec.h"
 #include "crypto/hash.h"
+#include "crypto/keyvault/trusted_file.h"
 
 namespace vaultfs {
 namespace {
@@ -25,29 +24,11 @@ Error damaged(const Env::Path& path, const char* why) {
   return Error{ErrorCode::DamagedMachineState, path.string() + " " + why + "; put back a copy of it"};
 }
 
-Status check_private(Env& env, const Env::Path& path) {
-  VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env.info(path));
-  if (info.kind == FileKind::missing) return Error{ErrorCode::NotFound, path.string() + " does not exist"};
-  if (info.kind != FileKind::file) return damaged(path, "is not a regular file");
-  if ((info.mode & kGroupAndWorld) != 0) {
-    return Error{ErrorCode::PermissionDenied,
-                 path.string() +
-                     " holds a key and others than its owner may use it; see who has read it, "
-                     "then: chmod 600 " +
-                     path.string()};
-  }
-  return check_trusted_owner(path, info.owner);
+Result<std::unique_ptr<File>> open_private(Env& env, const Env::Path& path) {
+  return open_demanding(env, path, {kGroupAndWorld, "holds a secret and others than its owner may use it"});
 }
 
 }  // namespace
-
-Status check_trusted_owner(const Env::Path& path, std::uint32_t owner) {
-  const std::uint32_t user = ::geteuid();
-  if (owner == user || owner == 0) return ok_status();
-  return Error{ErrorCode::PermissionDenied, path.string() + " belongs to user " + std::to_string(owner) +
-                                                ", who can read and replace it; it must belong to user " +
-                                                std::to_string(user) + " or to root"};
-}
 
 Result<SecretBuffer> encode_key_file(const KeyFileMagic& magic, ByteView id, const SecretBuffer& key) {
   if (id.size() != kKeyFileIdBytes || key.size() != kKeyFileKeyBytes) std::abort();
@@ -67,8 +48,7 @@ Result<SecretBuffer> encode_key_file(const KeyFileMagic& magic, ByteView id, con
 
 Result<SecretBuffer> read_key_file(Env& env, const Env::Path& path, const KeyFileMagic& magic,
                                    std::optional<ByteView> id) {
-  VAULTFS_RETURN_IF_ERROR(check_private(env, path));
-  VAULTFS_ASSIGN_OR_RETURN(const auto file, env.open(path, OpenMode::read_only));
+  VAULTFS_ASSIGN_OR_RETURN(const auto file, open_private(env, path));
   VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t size, file->size());
   if (size != kKeyFileBytes) return damaged(path, "has not the length of a key file");
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer content, SecretBuffer::allocate(kKeyFileBytes));
@@ -92,8 +72,7 @@ Result<SecretBuffer> read_key_file(Env& env, const Env::Path& path, const KeyFil
 }
 
 Result<SecretBuffer> read_private_file(Env& env, const Env::Path& path, std::size_t limit_bytes) {
-  VAULTFS_RETURN_IF_ERROR(check_private(env, path));
-  VAULTFS_ASSIGN_OR_RETURN(const auto file, env.open(path, OpenMode::read_only));
+  VAULTFS_ASSIGN_OR_RETURN(const auto file, open_private(env, path));
   VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t size, file->size());
   if (size == 0 || size > limit_bytes) {
     return Error{ErrorCode::InvalidArgument, path.string() + " is to hold a secret of 1 to " +

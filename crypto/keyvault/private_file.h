@@ -23,10 +23,6 @@ inline constexpr std::size_t kKeyFileBytes = 4 + 2 + kKeyFileIdBytes + kKeyFileK
 // The file's content. REQUIRES: id is 16 bytes, key is 32 bytes.
 [[nodiscard]] Result<SecretBuffer> encode_key_file(const KeyFileMagic& magic, ByteView id, const SecretBuffer& key);
 
-// PermissionDenied unless the owner of a file that is to be trusted is this process's effective user or root: anybody
-// else could read or replace it, whatever its mode says.
-[[nodiscard]] Status check_trusted_owner(const Env::Path& path, std::uint32_t owner);
-
 // The key in the file. NotFound if it is missing; PermissionDenied if anyone but the owner may use it, or if the owner
 // is neither this user nor root;
 // UnsupportedFormat for a newer version; DamagedMachineState for anything else, also for an id other than `id`, if

@@ -13,6 +13,7 @@
 #include "crypto/keyvault/local_key_vaults.h"
 #include "fs/session.h"
 #include "tests/support/assert_ok.h"
+#include "tests/support/env_wrapper.h"
 #include "tests/support/scratch_directory.h"
 #include "tests/support/sim_env.h"
 #include "vaultmeta/machine_resolver.h"
@@ -21,25 +22,13 @@
 namespace vaultfs {
 
 // The real disk with a clock that moves only when a test says so.
-class ClockedEnv final : public Env {
+class ClockedEnv final : public EnvWrapper {
  public:
-  Result<std::unique_ptr<File>> open(const Path& path, OpenMode mode) override { return real_.open(path, mode); }
-  Status rename(const Path& from, const Path& to) override { return real_.rename(from, to); }
-  Status remove_file(const Path& path) override { return real_.remove_file(path); }
-  Status remove_directory(const Path& path) override { return real_.remove_directory(path); }
-  Status make_directory(const Path& path) override { return real_.make_directory(path); }
-  Result<FileInfo> info(const Path& path) override { return real_.info(path); }
-  Result<std::vector<std::string>> list(const Path& directory) override { return real_.list(directory); }
-  Status sync_directory(const Path& directory) override { return real_.sync_directory(directory); }
-  Result<std::uint64_t> free_bytes(const Path& path) override { return real_.free_bytes(path); }
-  Result<std::unique_ptr<FileLock>> lock(const Path& path) override { return real_.lock(path); }
-  Result<std::unique_ptr<FileLock>> lock_shared(const Path& path) override { return real_.lock_shared(path); }
-  void fill_random(MutableByteView out) override { real_.fill_random(out); }
+  ClockedEnv() : EnvWrapper(posix_env()) {}
   const Clock& clock() const override { return clock_; }
   SimClock& sim_clock() { return clock_; }
 
  private:
-  Env& real_ = posix_env();
   SimClock clock_;
 };
 

@@ -1,12 +1,17 @@
 #include "crypto/keyvault/machine_key_store.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/byte_codec.h"
 #include "crypto/hash.h"
+#include "crypto/keyvault/pkcs11_pin.h"
+#include "crypto/keyvault/private_file.h"
+#include "crypto/keyvault/trusted_file.h"
 #include "tests/keyvault/outcome.h"
+#include "tests/support/env_wrapper.h"
 #include "tests/support/scratch_directory.h"
 #include "tests/support/sim_env.h"
 
@@ -174,6 +179,58 @@ TEST(MachineKeyStoreOnDisk, FilesOfOthersAreRefused) {
   EXPECT_TRUE(fails(store.load(id), ErrorCode::PermissionDenied, "belongs to user 65534"));
   ASSERT_EQ(::chown(path.c_str(), 0, 65534), 0);
   EXPECT_TRUE(store.load(id).ok());
+}
+
+// Who may write the directory swaps another file in for the moment in which a file is opened.
+class SwappingEnv final : public EnvWrapper {
+ public:
+  SwappingEnv(const ScratchDirectory& scratch, Path target)
+      : EnvWrapper(posix_env()), target_(std::move(target)), other_(scratch / "other"), aside_(scratch / "aside") {}
+  Result<std::unique_ptr<File>> open(const Path& path, OpenMode mode) override {
+    if (path != target_) return EnvWrapper::open(path, mode);
+    std::filesystem::rename(target_, aside_);
+    std::filesystem::rename(other_, target_);
+    auto file = EnvWrapper::open(path, mode);
+    std::filesystem::rename(target_, other_);
+    std::filesystem::rename(aside_, target_);
+    return file;
+  }
+
+ private:
+  const Path target_, other_, aside_;
+};
+
+TEST(FilesOnDisk, WhatIsCheckedIsTheFileThatWasOpened) {
+  const ScratchDirectory scratch;
+  const auto target = scratch / "target";
+  const auto write = [](const std::filesystem::path& path, std::string_view text, unsigned mode) {
+    succeed(write_file_durably(posix_env(), path, bytes_of(text)));
+    std::filesystem::permissions(path, static_cast<std::filesystem::perms>(mode));
+  };
+  write(target, "the owner's", 0600);
+  write(scratch / "other", "somebody else's", 0666);
+  SwappingEnv env(scratch, target);
+  EXPECT_TRUE(fails(read_private_file(env, target, 100), ErrorCode::PermissionDenied, "chmod 600"));
+  EXPECT_TRUE(fails(read_trusted_file(env, target, 100, "do harm"), ErrorCode::PermissionDenied, "do harm"));
+  EXPECT_TRUE(fails(read_pkcs11_pin(env, target), ErrorCode::PermissionDenied, "the PIN file"));
+  EXPECT_TRUE(fails(read_key_file(env, target, {'a', 'b', 'c', 'd'}, std::nullopt), ErrorCode::PermissionDenied));
+  // The other way round: an honest file is opened, and looking at its name afterwards tells of another one.
+  write(scratch / "other", "the owner's", 0600);
+  write(target, "somebody else's", 0666);
+  EXPECT_EQ(text_of(value_of(read_private_file(env, target, 100)).view()), "the owner's");
+  EXPECT_EQ(text_of(ByteView(value_of(read_trusted_file(env, target, 100, "do harm")))), "the owner's");
+}
+
+TEST(FilesOnDisk, WhatIsNoRegularFileIsRefused) {
+  const ScratchDirectory scratch;
+  ASSERT_EQ(::mkfifo((scratch / "fifo").c_str(), 0600), 0);
+  ASSERT_EQ(::mkdir((scratch / "directory").c_str(), 0700), 0);
+  for (const char* const name : {"fifo", "directory"}) {
+    EXPECT_TRUE(fails(read_private_file(posix_env(), scratch / name, 100), ErrorCode::DamagedMachineState, name));
+    EXPECT_TRUE(fails(read_trusted_file(posix_env(), scratch / name, 100, "do harm"), ErrorCode::DamagedMachineState));
+  }
+  EXPECT_TRUE(fails(read_private_file(posix_env(), scratch / "none", 100), ErrorCode::NotFound, "does not exist"));
+  EXPECT_TRUE(fails(read_private_file(posix_env(), scratch / "fifo/x", 100), ErrorCode::NotFound));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "store/segment_format.h"
 #include "store/segment_writer.h"
 #include "tests/store/store_fixture.h"
+#include "tests/support/env_wrapper.h"
 
 namespace vaultfs {
 namespace {
@@ -23,28 +24,13 @@ SecretBuffer counting_secret(std::uint8_t first) {
 }
 
 // A disk whose next random bytes are the example's salt.
-class SaltEnv final : public Env {
+class SaltEnv final : public EnvWrapper {
  public:
-  explicit SaltEnv(Env& disk) : disk_(disk) {}
-  Result<std::unique_ptr<File>> open(const Path& path, OpenMode mode) override { return disk_.open(path, mode); }
-  Status rename(const Path& from, const Path& to) override { return disk_.rename(from, to); }
-  Status remove_file(const Path& path) override { return disk_.remove_file(path); }
-  Status remove_directory(const Path& path) override { return disk_.remove_directory(path); }
-  Status make_directory(const Path& path) override { return disk_.make_directory(path); }
-  Result<FileInfo> info(const Path& path) override { return disk_.info(path); }
-  Result<std::vector<std::string>> list(const Path& directory) override { return disk_.list(directory); }
-  Status sync_directory(const Path& directory) override { return disk_.sync_directory(directory); }
-  Result<std::uint64_t> free_bytes(const Path& path) override { return disk_.free_bytes(path); }
-  Result<std::unique_ptr<FileLock>> lock(const Path& path) override { return disk_.lock(path); }
-  Result<std::unique_ptr<FileLock>> lock_shared(const Path& path) override { return disk_.lock_shared(path); }
+  explicit SaltEnv(Env& disk) : EnvWrapper(disk) {}
   void fill_random(MutableByteView out) override {
     const Bytes salt = counting_from(0x40, out.size());
     std::copy(salt.begin(), salt.end(), out.begin());
   }
-  [[nodiscard]] const Clock& clock() const override { return disk_.clock(); }
-
- private:
-  Env& disk_;
 };
 
 class FormatExampleTest : public testing::Test {

@@ -69,6 +69,12 @@ class SimFile final : public File {
     return std::uint64_t{node_->current.size()};
   }
 
+  Result<FileInfo> info() override {
+    const std::lock_guard lock(env_.mutex_);
+    if (boot_ != env_.boot_) return dead_handle();
+    return FileInfo{FileKind::file, node_->current.size(), 0600};
+  }
+
  private:
   SimEnv& env_;
   const SimNode::Pointer node_;

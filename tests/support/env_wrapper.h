@@ -1,0 +1,33 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/env.h"
+
+namespace vaultfs {
+
+// Another Env as it is: a test overrides what is to be otherwise.
+class EnvWrapper : public Env {
+ public:
+  explicit EnvWrapper(Env& inner) : inner_(inner) {}
+  Result<std::unique_ptr<File>> open(const Path& path, OpenMode mode) override { return inner_.open(path, mode); }
+  Status rename(const Path& from, const Path& to) override { return inner_.rename(from, to); }
+  Status remove_file(const Path& path) override { return inner_.remove_file(path); }
+  Status remove_directory(const Path& path) override { return inner_.remove_directory(path); }
+  Status make_directory(const Path& path) override { return inner_.make_directory(path); }
+  Result<FileInfo> info(const Path& path) override { return inner_.info(path); }
+  Result<std::vector<std::string>> list(const Path& directory) override { return inner_.list(directory); }
+  Status sync_directory(const Path& directory) override { return inner_.sync_directory(directory); }
+  Result<std::uint64_t> free_bytes(const Path& path) override { return inner_.free_bytes(path); }
+  Result<std::unique_ptr<FileLock>> lock(const Path& path) override { return inner_.lock(path); }
+  Result<std::unique_ptr<FileLock>> lock_shared(const Path& path) override { return inner_.lock_shared(path); }
+  void fill_random(MutableByteView out) override { inner_.fill_random(out); }
+  [[nodiscard]] const Clock& clock() const override { return inner_.clock(); }
+
+ private:
+  Env& inner_;
+};
+
+}  // namespace vaultfs
