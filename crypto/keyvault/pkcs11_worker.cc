@@ -1,5 +1,6 @@
 #include "crypto/keyvault/pkcs11_worker.h"
 
+#include <algorithm>
 #include <csignal>
 #include <thread>
 #include <utility>
@@ -24,12 +25,14 @@ void Pkcs11Worker::serve(const std::shared_ptr<Shared>& shared) {
     shared->queue.pop_front();
     if (job->phase == Phase::dropped) continue;
     job->phase = Phase::running;
+    job->began = std::chrono::steady_clock::now();
+    shared->running = job;
     lock.unlock();
     job->work();
     job->work = nullptr;  // what it holds goes on this thread, and before anybody is told that it is done
     lock.lock();
     job->phase = Phase::done;
-    shared->stuck = false;
+    shared->running = nullptr;
     shared->changed.notify_all();
   }
 }
@@ -38,23 +41,27 @@ Pkcs11Worker::Outcome Pkcs11Worker::run(std::function<void()> job, std::chrono::
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   const auto mine = std::make_shared<Job>();
   mine->work = std::move(job);
+  mine->timeout = timeout;
   std::unique_lock lock(shared_->mutex);
-  if (shared_->stuck) return Outcome::stuck;
+  if (shared_->stuck()) return Outcome::stuck;
   shared_->queue.push_back(mine);
   shared_->changed.notify_all();
-  shared_->changed.wait_until(
-      lock, deadline, [&] { return mine->phase == Phase::done || (mine->phase == Phase::queued && shared_->stuck); });
-  switch (mine->phase) {
-    case Phase::done:
-      return Outcome::done;
-    case Phase::running:
-      shared_->stuck = true;
-      shared_->changed.notify_all();
-      return Outcome::timed_out;
-    default:
+  while (mine->phase != Phase::done) {
+    const bool queued = mine->phase == Phase::queued;
+    const bool late = std::chrono::steady_clock::now() >= deadline;
+    if (queued && (late || shared_->stuck())) {
       mine->phase = Phase::dropped;
-      return shared_->stuck ? Outcome::stuck : Outcome::timed_out;
+      return shared_->stuck() ? Outcome::stuck : Outcome::timed_out;
+    }
+    if (late) {
+      mine->given_up = true;
+      shared_->changed.notify_all();  // who waits behind it now knows when to stop
+      return Outcome::timed_out;
+    }
+    const bool behind = queued && shared_->running && shared_->running->given_up;
+    shared_->changed.wait_until(lock, behind ? std::min(deadline, shared_->running->hangs_from()) : deadline);
   }
+  return Outcome::done;
 }
 
 void Pkcs11Worker::post(std::function<void()> job) {

@@ -11,8 +11,9 @@
 namespace vaultfs {
 
 // A thread for calls that may never return. Jobs run one after another; who waits for one waits no longer than it wants
-// to. A running job that was given up makes the worker *stuck*: every run() fails at once until that job has returned.
-// The thread lives as long as the process, and blocks all signals. Thread-safe.
+// to. A job that was given up and has been running for as long as was meant for it makes the worker *stuck*: every
+// run() fails at once until that job has returned. How long it had waited for its turn before does not count against
+// it. The thread lives as long as the process, and blocks all signals. Thread-safe.
 class Pkcs11Worker {
  public:
   enum class Outcome : std::uint8_t {
@@ -35,6 +36,11 @@ class Pkcs11Worker {
   struct Job {
     std::function<void()> work;
     Phase phase = Phase::queued;
+    std::chrono::nanoseconds timeout{};
+    std::chrono::steady_clock::time_point began;  // unless queued
+    bool given_up = false;
+    // When it stops being slow and begins to hang. REQUIRES: running, given up.
+    [[nodiscard]] std::chrono::steady_clock::time_point hangs_from() const { return began + timeout; }
   };
   // Shared with the thread, which may outlive the worker.
   struct Shared {
@@ -42,7 +48,10 @@ class Pkcs11Worker {
     std::mutex mutex;
     std::condition_variable changed;
     std::deque<std::shared_ptr<Job>> queue;
-    bool stuck = false;
+    std::shared_ptr<Job> running;
+    [[nodiscard]] bool stuck() const {
+      return running && running->given_up && std::chrono::steady_clock::now() >= running->hangs_from();
+    }
   };
   static void serve(const std::shared_ptr<Shared>& shared);
 

@@ -151,5 +151,45 @@ TEST(Pkcs11WorkerTest, StopsWaitingForAJobThatHangs) {
   EXPECT_EQ(done, 2);
 }
 
+// A job that got its turn when its caller had nearly given up is slow, not stuck: who comes next waits for it.
+TEST(Pkcs11WorkerTest, WaitingForATurnIsNotHanging) {
+  using std::chrono::milliseconds;
+  using Outcome = Pkcs11Worker::Outcome;
+  Pkcs11Worker worker;
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool first_may_end = false, second_runs = false, second_may_end = false;
+  const auto wait_for = [&](bool& flag) {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return flag; });
+  };
+  const auto set = [&](bool& flag) {
+    const std::lock_guard lock(mutex);
+    flag = true;
+    changed.notify_all();
+  };
+  worker.post([&] { wait_for(first_may_end); });
+  Outcome second = Outcome::done;
+  std::thread caller([&] {
+    second = worker.run(
+        [&] {
+          set(second_runs);
+          wait_for(second_may_end);
+        },
+        std::chrono::seconds(3));
+  });
+  std::this_thread::sleep_for(milliseconds(1500));
+  set(first_may_end);
+  wait_for(second_runs);
+  caller.join();
+  ASSERT_EQ(second, Outcome::timed_out);
+  std::thread ends_it([&] {
+    std::this_thread::sleep_for(milliseconds(200));
+    set(second_may_end);
+  });
+  EXPECT_EQ(worker.run([] {}, std::chrono::minutes(1)), Outcome::done);
+  ends_it.join();
+}
+
 }  // namespace
 }  // namespace vaultfs
