@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <utility>
 
 #include "base/clock.h"
@@ -74,6 +75,9 @@ std::string said_by(const HttpAnswer& answer, const HttpRequest& request) {
   return said;
 }
 
+// For all tokens together: whoever ends a connection does not wait for a server that is gone.
+constexpr std::chrono::milliseconds kRevocationTime{2000};
+
 bool is_success(int status) noexcept { return status == 200 || status == 204; }
 
 LockedText locked(ByteView secret) {
@@ -85,6 +89,36 @@ LockedText locked(ByteView secret) {
 
 TransitConnection::TransitConnection(Env& env, std::string key_vault, TransitOptions options, HttpMeans means)
     : env_(env), key_vault_(std::move(key_vault)), options_(std::move(options)), means_(std::move(means)) {}
+
+TransitConnection::~TransitConnection() {
+  try {
+    revoke_logins();
+  } catch (...) {  // of memory: the lease ends without us
+  }
+}
+
+// A token that nobody holds any more would be good for the rest of its lease, and count against the server's quota.
+void TransitConnection::revoke_logins() {
+  std::vector<std::shared_ptr<const Token>> tokens;
+  {
+    const std::lock_guard lock(mutex_);
+    login_.reset();
+    tokens.swap(valid_);
+  }
+  std::erase_if(tokens, [this](const auto& token) { return !is_usable(*token); });
+  if (tokens.empty()) return;
+  HttpCall call(env_, means_, kRevocationTime);
+  for (const auto& token : tokens) {
+    HttpRequest request;
+    request.method = "POST";
+    request.url = options_.address;
+    request.url.path = "/v1/auth/token/revoke-self";
+    add_namespace(request);
+    request.headers.emplace_back("X-Vault-Token", locked(token->text.view()));
+    const auto ignored = call.send(request, kNoRetries);
+    if (!ignored.ok()) return;  // nor will the next one get there
+  }
+}
 
 HttpRequest TransitConnection::request(std::string method, std::string_view kind, std::string_view name,
                                        std::string_view verb) const {
@@ -117,7 +151,8 @@ Result<std::shared_ptr<const TransitConnection::Token>> TransitConnection::log_i
   append_json_string(request.body, text_of(secret_id.view()));
   request.body += "}";
   const std::int64_t asked_nanos = env_.clock().monotonic_nanos();
-  VAULTFS_ASSIGN_OR_RETURN(const HttpAnswer answer, call.send(request));
+  // A secret id may be good for a few logins only, and one whose answer was lost has used it.
+  VAULTFS_ASSIGN_OR_RETURN(const HttpAnswer answer, call.send(request, kUnrepeatable));
   if (refuses_login(answer)) {
     return Error{ErrorCode::KeyVaultDenied,
                  "the AppRole login was refused" + said_by(answer, request) + "; check role-id and secret-id-file"};
@@ -131,8 +166,7 @@ Result<std::shared_ptr<const TransitConnection::Token>> TransitConnection::log_i
     const std::int64_t seconds = std::min<std::int64_t>(login.lease_seconds, std::int64_t{365} * 86400);
     token->expires_nanos = asked_nanos + seconds * kNanosPerSecond / 10 * 9;
   }
-  const std::lock_guard lock(mutex_);
-  login_ = token;
+  keep(token);
   return std::shared_ptr<const Token>(token);
 }
 
@@ -147,14 +181,25 @@ Result<TransitConnection::Held> TransitConnection::token(HttpCall& call) {
     const std::lock_guard lock(mutex_);
     kept = login_;
   }
-  const bool usable = kept && (!kept->expires_nanos || env_.clock().monotonic_nanos() < *kept->expires_nanos);
-  if (usable) return Held{kept, false};
+  if (kept && is_usable(*kept)) return Held{kept, false};
   VAULTFS_ASSIGN_OR_RETURN(kept, log_in(call));
   return Held{kept, true};
 }
 
+bool TransitConnection::is_usable(const Token& token) const {
+  return !token.expires_nanos || env_.clock().monotonic_nanos() < *token.expires_nanos;
+}
+
+void TransitConnection::keep(const std::shared_ptr<const Token>& token) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(valid_, [this](const auto& older) { return !is_usable(*older); });
+  valid_.push_back(token);
+  login_ = token;
+}
+
 void TransitConnection::drop(const std::shared_ptr<const Token>& token) {
   const std::lock_guard lock(mutex_);
+  std::erase(valid_, token);
   if (login_ == token) login_.reset();
 }
 

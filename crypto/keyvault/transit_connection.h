@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/env.h"
 #include "base/result.h"
@@ -16,10 +17,14 @@
 namespace vaultfs {
 
 // Requests to one Transit engine as one client, with its token: from a file, read anew for each, or by an AppRole login
-// that is kept for its lease and repeated once when the server refuses it. Thread-safe; no lock is held across I/O.
+// that is kept for its lease and repeated once when the server refuses it. What logins have got is revoked at the end,
+// as far as the server can be reached within 2 s. Thread-safe; no lock is held across I/O.
 class TransitConnection {
  public:
   TransitConnection(Env& env, std::string key_vault, TransitOptions options, HttpMeans means);
+  TransitConnection(const TransitConnection&) = delete;
+  TransitConnection& operator=(const TransitConnection&) = delete;
+  ~TransitConnection();
 
   // A call, whose requests share one time limit.
   [[nodiscard]] HttpCall begin() const { return {env_, means_, options_.timeout}; }
@@ -51,6 +56,9 @@ class TransitConnection {
   [[nodiscard]] Result<Held> token(HttpCall& call);
   [[nodiscard]] Result<std::shared_ptr<const Token>> log_in(HttpCall& call);
   void drop(const std::shared_ptr<const Token>& token);
+  void keep(const std::shared_ptr<const Token>& token);
+  void revoke_logins();
+  [[nodiscard]] bool is_usable(const Token& token) const;
   void add_namespace(HttpRequest& request) const;
   [[nodiscard]] Error refusal(HttpCall& call, const HttpRequest& request, const HttpAnswer& answer) const;
   [[nodiscard]] std::string state_of_server(HttpCall& call) const;
@@ -59,8 +67,9 @@ class TransitConnection {
   const std::string key_vault_;
   const TransitOptions options_;
   const HttpMeans means_;
-  std::mutex mutex_;  // Guards login_. A leaf in the lock order.
+  std::mutex mutex_;  // Guards all below. A leaf in the lock order.
   std::shared_ptr<const Token> login_;
+  std::vector<std::shared_ptr<const Token>> valid_;  // login_, and what logins at the same time have got
 };
 
 }  // namespace vaultfs

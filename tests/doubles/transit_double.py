@@ -10,9 +10,10 @@ not open is an internal error (500). Beyond rest_double.py's, its commands are:
   {"do": "config", "name": N, "min_decryption_version": …, "min_encryption_version": …, "min_available_version": …}
   {"do": "server", "sealed": …, "standby": …, "initialized": …}
   {"do": "deny", "on": …}                              every token's policies deny everything
-  {"do": "credentials", "token": …, "role_id": …, "secret_id": …, "lease": SECONDS, "namespace": …}
+  {"do": "credentials", "token": …, "role_id": …, "secret_id": …, "lease": SECONDS, "namespace": …,
+   "uses": logins left to the secret id}
   {"do": "expire-logins"}                              no token of a login is known any more
-  {"do": "state"}                                      {"keys": {NAME: latest version}, "logins": number so far}
+  {"do": "state"}                                      {"keys": {NAME: latest version}, "logins": number so far, "tokens": of logins, not revoked}
 """
 import base64
 import datetime
@@ -108,7 +109,7 @@ class Transit(rest_double.Service):
         super().reset()
         self.keys = {}
         self.token, self.role_id, self.secret_id = "hvs.the-root-token-of-the-double", None, None
-        self.namespace, self.lease = None, 3600
+        self.namespace, self.lease, self.uses = None, 3600, None
         self.logins = {}  # token → time of expiry
         self.login_count = 0
         self.sealed = self.standby = self.denied = self.ignores_associated_data = False
@@ -132,6 +133,8 @@ class Transit(rest_double.Service):
             raise refuse(404, f'no handler for route "{request.path[4:]}". route entry not found.')
         if request.path == "/v1/auth/approle/login":
             return self.log_in(request)
+        if request.path == "/v1/auth/token/revoke-self":
+            return self.revoke(request)
         if not request.path.startswith("/v1/transit/"):
             raise refuse(404, f'no handler for route "{request.path[4:]}". route entry not found.')
         self.check_token(request)
@@ -172,6 +175,10 @@ class Transit(rest_double.Service):
         body = request.json(["role_id", "secret_id"])
         if self.role_id is None or (body["role_id"], body["secret_id"]) != (self.role_id, self.secret_id):
             raise refuse(400, "invalid role or secret ID")
+        if self.uses is not None:
+            if self.uses == 0:
+                raise refuse(400, "invalid secret id")
+            self.uses -= 1
         token = "hvs." + secrets.token_urlsafe(24)
         self.login_count += 1
         self.logins[token] = self.now() + self.lease
@@ -183,6 +190,17 @@ class Transit(rest_double.Service):
             "renewable": True,
         }
         return 200, {}, {"request_id": secrets.token_hex(16), "data": None, "auth": auth}
+
+    def revoke(self, request):
+        token = request.headers.get("x-vault-token")
+        if request.method != "POST" or not token:
+            raise Violation("a token is revoked by a POST with it")
+        request.no_body()
+        if token == self.token:
+            raise Violation("the owner's token was revoked")
+        if self.logins.pop(token, 0) <= self.now():
+            raise refuse(403, "permission denied")
+        return 204, {}, None
 
     def success(self, data):
         envelope = {"request_id": secrets.token_hex(16), "lease_id": "", "renewable": False, "lease_duration": 0}
@@ -339,13 +357,17 @@ class Transit(rest_double.Service):
         elif what == "deny":
             self.denied = command["on"]
         elif what == "credentials":
-            for name in ("token", "role_id", "secret_id", "lease", "namespace"):
+            for name in ("token", "role_id", "secret_id", "lease", "namespace", "uses"):
                 if name in command:
                     setattr(self, name, command[name])
         elif what == "expire-logins":
             self.logins.clear()
         elif what == "state":
-            return {"keys": {name: key.latest for name, key in self.keys.items()}, "logins": self.login_count}
+            return {
+                "keys": {name: key.latest for name, key in self.keys.items()},
+                "logins": self.login_count,
+                "tokens": len(self.logins),
+            }
         else:
             raise ValueError(what)
         return {}

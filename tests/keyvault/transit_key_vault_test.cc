@@ -19,7 +19,6 @@ class TransitServerTest : public ::testing::Test {
     values["name"] = key;
     world_.engine().ask(values);
   }
-  int logins() { return world_.engine().ask({{"do", "state"}})["logins"].get<int>(); }
   // The key vault's answer to a wrap while a fault lasts.
   Result<Bytes> wrap_during(nlohmann::json fault) {
     world_.engine().fault(std::move(fault));
@@ -158,33 +157,6 @@ TEST_F(TransitServerTest, NothingUnwrappedStaysInTheHeap) {
   }
 }
 
-TEST_F(TransitServerTest, ACutOffOrMisledLoginIsNoRefusal) {
-  world_.create("kek");
-  ProviderOptions options = world_.options();
-  options.erase("token-file");
-  options["role-id"] = "role";
-  options["secret-id-file"] = "/secret-id";
-  world_.machine().write_secret("/secret-id", "the-secret-id-of-the-role");
-  const auto login_answers = [&](int status, const char* text) {
-    world_.engine().fault(
-        {{"kind", "status"}, {"status", status}, {"body", {{"errors", {text}}}}, {"path", "/auth/approle/login"}});
-    const auto listed = world_.open(options)->list_versions("kek");
-    world_.engine().heal();
-    return listed;
-  };
-  // A cluster that became a secondary of disaster recovery, and paths that are not mounted.
-  for (const char* const text : {"path disabled in replication DR secondary mode", "missing client token"}) {
-    EXPECT_TRUE(fails(login_answers(400, text), ErrorCode::KeyVaultUnavailable, text));
-  }
-  for (const char* const text :
-       {"invalid role or secret ID", "invalid role ID", "invalid secret id", "missing secret_id",
-        "failed to validate secret_id: invalid secret_id",
-        "source address \"10.0.0.1\" unauthorized through CIDR restrictions on the secret ID"}) {
-    EXPECT_TRUE(fails(login_answers(400, text), ErrorCode::KeyVaultDenied, "AppRole"));
-  }
-  EXPECT_TRUE(fails(login_answers(403, "permission denied"), ErrorCode::KeyVaultDenied));
-}
-
 TEST_F(TransitServerTest, AServerThatIgnoresAssociatedDataWrapsNothing) {
   world_.create("kek");
   world_.engine().ask({{"do", "server"}, {"ignores_associated_data", true}});
@@ -213,39 +185,6 @@ TEST_F(TransitServerTest, TroubleInsideTheServerIsNoDamage) {
   EXPECT_TRUE(fails(vault_->unwrap("kek", "1", algorithm, wrapped), ErrorCode::KeyVaultUnavailable));
   world_.engine().fault({{"kind", "status"}, {"status", 400}, {"body", body}, {"path", "/decrypt/"}});
   EXPECT_TRUE(fails(vault_->unwrap("kek", "1", algorithm, wrapped), ErrorCode::AuthenticationFailed));
-}
-
-TEST_F(TransitServerTest, AppRoleLogsInOnceAndAgainWhenItMust) {
-  world_.create("kek");
-  world_.engine().ask({{"do", "credentials"}, {"role_id", "role"}, {"secret_id", "sec\"ret\\id"}, {"lease", 1000}});
-  world_.machine().write_secret("/secret-id", "sec\"ret\\id\n");
-  ProviderOptions options = world_.options();
-  options.erase("token-file");
-  options["role-id"] = "role";
-  options["secret-id-file"] = "/secret-id";
-  const auto vault = world_.open(options);
-  EXPECT_EQ(logins(), 0);
-  const Bytes wrapped = value_of(vault->wrap("kek", "1", bytes_of(kTransitContent)));
-  succeed(vault->set_enabled("kek", "1", true));
-  EXPECT_EQ(logins(), 1);
-  world_.engine().ask({{"do", "expire-logins"}});
-  EXPECT_EQ(value_of(vault->list_versions("kek")).size(), 1U);
-  EXPECT_EQ(logins(), 2);
-  // Shortly before the end of its lease.
-  world_.machine().env().sim_clock().advance_seconds(950);
-  EXPECT_EQ(value_of(vault->list_versions("kek")).size(), 1U);
-  EXPECT_EQ(logins(), 3);
-  // A denial stays one after a single new login.
-  world_.engine().ask({{"do", "deny"}, {"on", true}});
-  EXPECT_TRUE(fails(vault->list_versions("kek"), ErrorCode::KeyVaultDenied, "permission denied"));
-  EXPECT_EQ(logins(), 4);
-  world_.engine().ask({{"do", "deny"}, {"on", false}});
-  world_.engine().ask({{"do", "expire-logins"}});
-  world_.machine().write_secret("/secret-id", "another-secret-id");
-  const auto refused = vault->list_versions("kek");
-  EXPECT_TRUE(fails(refused, ErrorCode::KeyVaultDenied, "AppRole"));
-  EXPECT_EQ(refused.error().message.find("another-secret-id"), std::string::npos);
-  world_.engine().requests();
 }
 
 TEST_F(TransitServerTest, TheTokenFileIsReadAtEachCallAndGuarded) {
