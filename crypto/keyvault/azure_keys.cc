@@ -1,6 +1,7 @@
 #include "crypto/keyvault/azure_keys.h"
 
 #include <algorithm>
+#include <chrono>
 #include <set>
 #include <tuple>
 
@@ -12,6 +13,8 @@ namespace {
 constexpr std::size_t kItemLimit = 10'000;
 constexpr std::size_t kPagesLimit = 1000;
 constexpr std::size_t kKindsLimit = 10'000;
+// For a list of versions: a page of 25 and each version that was not seen before is a request.
+constexpr std::chrono::minutes kListTime{5};
 
 KeyVersionInfo info_from(const std::string& id, const AzureAttributes& attributes, std::string type, unsigned bits) {
   KeyVersionInfo info;
@@ -74,6 +77,7 @@ Result<std::vector<AzurePage::Item>> AzureKeys::list(HttpCall& call, HttpRequest
   std::set<std::string> seen;
   for (;;) {
     seen.insert(request.url.to_string());
+    call.renew(kListTime);
     VAULTFS_ASSIGN_OR_RETURN(const HttpAnswer answer, connection_.send(call, request));
     auto page = parse_azure_page(answer.body, connection_.options().address);
     if (!page.ok()) return with_context(page.error(), "the key vault " + key_vault_);
@@ -93,6 +97,7 @@ Result<AzureKeys::Kind> AzureKeys::kind_of(HttpCall& call, const AzureKeyId& id)
     const auto it = kinds_.find(name);
     if (it != kinds_.end()) return Kind(it->second);
   }
+  call.renew(kListTime);
   VAULTFS_ASSIGN_OR_RETURN(const AzureKey key, read(call, id.name, id.version));
   Kind kind{key.type, key.bits};
   const std::lock_guard lock(mutex_);

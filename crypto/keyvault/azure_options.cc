@@ -148,6 +148,9 @@ Result<AzureOptions> AzureOptions::parse(const ProviderOptions& key_vault, const
     return invalid_azure_option("region", "a label of up to 64 printable ASCII characters");
   }
   VAULTFS_ASSIGN_OR_RETURN(parsed.tls, tls_options(key_vault));
+  // A private authority vouches for what is the owner's own, not for the public login service.
+  parsed.tls.authorities_for = {parsed.address.origin()};
+  if (is_given(key_vault, "authority-address")) parsed.tls.authorities_for.push_back(parsed.authority.origin());
   VAULTFS_ASSIGN_OR_RETURN(parsed.timeout, timeout_option(key_vault));
   return parsed;
 }

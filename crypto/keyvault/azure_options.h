@@ -26,7 +26,8 @@ enum class AzureAuth : std::uint8_t {
 //   region           a label to compare with a vault's
 //   authority-address   where applications log in, by default https://login.microsoftonline.com
 //   imds-address        the metadata service, by default http://169.254.169.254
-//   ca-file, timeout, allow-http    see http_options.h
+//   ca-file, timeout, allow-http    see http_options.h; ca-file counts for `address`, and for authority-address if
+//   given
 // A user-assigned identity has, as its own options, what of these concerns the login, or for a managed identity one of
 // client-id, object-id, resource-id, which select it; without one, the machine's system-assigned identity is asked for.
 struct AzureOptions {

@@ -47,11 +47,21 @@ std::string quotable(std::string_view foreign, const HttpRequest& request) {
 }
 
 HttpCall::HttpCall(Env& env, const HttpMeans& means, milliseconds timeout)
-    : env_(env), means_(means), timeout_(timeout), started_nanos_(env.clock().monotonic_nanos()) {}
+    : env_(env),
+      means_(means),
+      timeout_(timeout),
+      started_nanos_(env.clock().monotonic_nanos()),
+      ends_nanos_(started_nanos_ + std::chrono::nanoseconds(timeout).count()) {}
 
 milliseconds HttpCall::remaining() const {
-  const milliseconds spent((env_.clock().monotonic_nanos() - started_nanos_) / kNanosPerMilli);
-  return std::max(milliseconds(0), timeout_ - spent);
+  const std::int64_t left_nanos = ends_nanos_ - env_.clock().monotonic_nanos();
+  return milliseconds(std::max<std::int64_t>(0, (left_nanos + kNanosPerMilli - 1) / kNanosPerMilli));
+}
+
+void HttpCall::renew(milliseconds whole) {
+  const auto after = [](std::int64_t from, milliseconds time) { return from + std::chrono::nanoseconds(time).count(); };
+  const std::int64_t anew = after(env_.clock().monotonic_nanos(), timeout_);
+  ends_nanos_ = std::max(ends_nanos_, std::min(anew, after(started_nanos_, whole)));
 }
 
 Result<HttpAnswer> HttpCall::attempt(const HttpRequest& request) {

@@ -38,6 +38,9 @@ class HttpCall {
 
   // What is left of the time; not negative.
   [[nodiscard]] std::chrono::milliseconds remaining() const;
+  // The time limit begins anew, but all of the call takes no longer than `whole`: for a sequence of requests whose
+  // number is the server's to say.
+  void renew(std::chrono::milliseconds whole);
 
  private:
   [[nodiscard]] Result<HttpAnswer> attempt(const HttpRequest& request);
@@ -48,6 +51,7 @@ class HttpCall {
   const HttpMeans& means_;
   const std::chrono::milliseconds timeout_;
   const std::int64_t started_nanos_;
+  std::int64_t ends_nanos_;  // of the time limit
   std::unique_ptr<HttpSession> session_;
 };
 

@@ -8,6 +8,7 @@
 #include <new>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "crypto/keyvault/private_file.h"
 #include "crypto/keyvault/trusted_file.h"
@@ -55,6 +56,7 @@ using HeaderList = std::unique_ptr<curl_slist, ListFree>;
 
 struct TlsMaterial {
   Bytes authorities;
+  std::vector<std::string> authorities_for;
   Bytes client_certificate;
   SecretBuffer client_key;
 };
@@ -161,10 +163,10 @@ class CurlSession final : public HttpSession {
     Incoming incoming;
     std::array<char, CURL_ERROR_SIZE> reason{};
     const std::string url = request.url.to_string();
-    const bool set = set_options(request, url, timeout) && set_tls() && option(CURLOPT_HTTPHEADER, headers.get()) &&
-                     option(CURLOPT_ERRORBUFFER, reason.data()) && option(CURLOPT_HEADERFUNCTION, take_header) &&
-                     option(CURLOPT_HEADERDATA, &incoming) && option(CURLOPT_WRITEFUNCTION, take_body) &&
-                     option(CURLOPT_WRITEDATA, &incoming);
+    const bool set = set_options(request, url, timeout) && set_tls(request.url) &&
+                     option(CURLOPT_HTTPHEADER, headers.get()) && option(CURLOPT_ERRORBUFFER, reason.data()) &&
+                     option(CURLOPT_HEADERFUNCTION, take_header) && option(CURLOPT_HEADERDATA, &incoming) &&
+                     option(CURLOPT_WRITEFUNCTION, take_body) && option(CURLOPT_WRITEDATA, &incoming);
     if (!set) return no_memory();
     const CURLcode code = curl_easy_perform(easy_.get());
     if (code != CURLE_OK) return failure(code, incoming, request, reason.data());
@@ -197,10 +199,12 @@ class CurlSession final : public HttpSession {
     return set && option(CURLOPT_CUSTOMREQUEST, request.method.c_str());
   }
 
-  bool set_tls() {
+  bool set_tls(const HttpUrl& server) {
     bool set = option(CURLOPT_SSL_VERIFYPEER, 1L) && option(CURLOPT_SSL_VERIFYHOST, 2L) &&
                option(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2)) && option(CURLOPT_KEYPASSWD, "");
-    if (!tls_.authorities.empty()) {
+    const auto& theirs = tls_.authorities_for;
+    const bool meant = theirs.empty() || std::ranges::find(theirs, server.origin()) != theirs.end();
+    if (!tls_.authorities.empty() && meant) {
       set = set && blob(CURLOPT_CAINFO_BLOB, tls_.authorities) && option(CURLOPT_CAPATH, nullptr);
     }
     if (!tls_.client_certificate.empty()) {
@@ -268,6 +272,7 @@ class CurlTransport final : public HttpTransport {
     TlsMaterial tls;
     if (files_.authorities) {
       VAULTFS_ASSIGN_OR_RETURN(tls.authorities, read_authorities(*files_.authorities));
+      tls.authorities_for = files_.authorities_for;
     }
     if (files_.client_certificate && files_.client_key) {
       VAULTFS_ASSIGN_OR_RETURN(tls.client_certificate, read_certificates(*files_.client_certificate));

@@ -2,6 +2,8 @@
 
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "base/env.h"
 #include "crypto/keyvault/http_exchange.h"
@@ -13,6 +15,8 @@ struct HttpTlsFiles {
   std::optional<Env::Path> authorities;         // trusted instead of the system's
   std::optional<Env::Path> client_certificate;  // with its chain
   std::optional<Env::Path> client_key;          // nobody but its owner may read it
+  // The servers (HttpUrl::origin) for which `authorities` stand in the place of the system's; empty: for all.
+  std::vector<std::string> authorities_for = {};
 };
 
 // libcurl, HTTP/1.1 over TLS 1.2 or newer, server certificates and names always checked. All its memory is locked and

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
+#include <memory>
+#include <utility>
 
 #include "tests/keyvault/azure_fixture.h"
 #include "tests/keyvault/freed_heap.h"
@@ -72,6 +75,53 @@ TEST_F(AzureServerTest, ListsOfManyPagesAreReadWholeAndWithoutAsksForWhatIsKnown
     // The types are asked for once: no version ever changes its own.
     EXPECT_EQ(world_.azure().requests().size(), expected);
   }
+}
+
+// Servers whose every answer takes a while.
+class SlowTransport final : public HttpTransport {
+ public:
+  SlowTransport(RestMachine& machine, std::int64_t seconds)
+      : machine_(machine),
+        seconds_(seconds),
+        real_(make_curl_transport(machine.env(), HttpTlsFiles{"/ca.pem", {}, {}})) {}
+  Result<std::unique_ptr<HttpSession>> open_session() override {
+    VAULTFS_ASSIGN_OR_RETURN(auto session, real_->open_session());
+    return std::unique_ptr<HttpSession>(std::make_unique<Session>(*this, std::move(session)));
+  }
+
+ private:
+  class Session final : public HttpSession {
+   public:
+    Session(SlowTransport& transport, std::unique_ptr<HttpSession> real)
+        : transport_(transport), real_(std::move(real)) {}
+    Result<HttpAnswer> exchange(const HttpRequest& request, std::chrono::milliseconds timeout) override {
+      transport_.machine_.env().sim_clock().advance_seconds(transport_.seconds_);
+      return real_->exchange(request, timeout);
+    }
+
+   private:
+    SlowTransport& transport_;
+    std::unique_ptr<HttpSession> real_;
+  };
+
+  RestMachine& machine_;
+  const std::int64_t seconds_;
+  std::shared_ptr<HttpTransport> real_;
+};
+
+TEST_F(AzureServerTest, AListOfManyVersionsHasTimeForEachButNotForEver) {
+  for (int i = 0; i < 8; ++i) world_.create("kek");
+  const auto list = [&](std::int64_t seconds) {
+    const ProviderContext context{world_.machine().env(), "/keyvaults/office", "office", world_.options(), {}};
+    const auto means = world_.machine().means(std::make_shared<SlowTransport>(world_.machine(), seconds));
+    const auto versions = value_of(open_azure_key_vault(context, means))->list_versions("kek");
+    world_.pass(0);  // the double's clock follows
+    return versions;
+  };
+  EXPECT_EQ(value_of(list(10)).size(), 8U);  // in all longer than a single call's 30 s
+  EXPECT_TRUE(fails(list(29 * 2), ErrorCode::KeyVaultUnavailable)) << "a request that takes too long by itself";
+  for (int i = 0; i < 30; ++i) world_.create("kek");
+  EXPECT_TRUE(fails(list(10), ErrorCode::KeyVaultUnavailable)) << "five minutes are over";
 }
 
 TEST_F(AzureServerTest, KeysThatAreNoKekAreListedAndRefused) {

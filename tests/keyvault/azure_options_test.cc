@@ -24,6 +24,16 @@ TEST(AzureOptions, HaveSensibleDefaults) {
   EXPECT_EQ(options.timeout, std::chrono::seconds(30));
 }
 
+TEST(AzureOptions, APrivateAuthorityVouchesForTheOwnersServersOnly) {
+  const auto servers = [](const ProviderOptions& more) {
+    return value_of(AzureOptions::parse(azure_with(kGood, more), {})).tls.authorities_for;
+  };
+  const std::string key_vault = "https://office.vault.azure.net";
+  EXPECT_EQ(servers({{"ca-file", "/ca.pem"}}), std::vector<std::string>{key_vault});
+  EXPECT_EQ(servers({{"ca-file", "/ca.pem"}, {"authority-address", "https://login.example:8443"}}),
+            (std::vector<std::string>{key_vault, "https://login.example:8443"}));
+}
+
 TEST(AzureOptions, AreRefusedByName) {
   const auto refused = [](const ProviderOptions& more, std::string_view part) {
     return fails(check_azure_options(azure_with(kGood, more)), ErrorCode::InvalidArgument, part);

@@ -56,6 +56,20 @@ TEST_F(TransitServerHttp, ServersThatNobodyVouchesForGetNoRequest) {
   EXPECT_TRUE(server_.requests().empty());
 }
 
+// A private authority says nothing of the servers for which it was not named, and the system's says nothing of this
+// one.
+TEST_F(TransitServerHttp, AuthoritiesCountForTheServersTheyAreFor) {
+  const std::string here = request().url.origin();
+  HttpTlsFiles files{"/ca.pem", {}, {}};
+  for (const std::vector<std::string>& origins :
+       {std::vector<std::string>{"https://login.example"}, {"https://localhost"}, {here + "0"}}) {
+    files.authorities_for = origins;
+    EXPECT_TRUE(fails(exchange(request(), files), ErrorCode::KeyVaultUnavailable, "not trusted")) << origins[0];
+  }
+  files.authorities_for = {"https://login.example", here};
+  EXPECT_EQ(value_of(exchange(request(), files)).status, 200);
+}
+
 TEST_F(TransitServerHttp, FilesOfTheConfigurationThatAreNoGoodAreNamed) {
   EXPECT_TRUE(fails(exchange(request(), {"/none.pem", {}, {}}), ErrorCode::KeyVaultUnavailable, "/none.pem"));
   machine_.write_secret("/text.pem", "no certificate");
