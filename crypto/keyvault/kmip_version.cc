@@ -6,6 +6,8 @@
 #include <optional>
 #include <system_error>
 
+#include "crypto/keyvault/key_ref.h"
+
 namespace vaultfs {
 namespace {
 
@@ -47,6 +49,8 @@ KeyVersionInfo kmip_version_info(const KmipVersion& version) {
   info.id = version.id;
   info.created_unix_seconds = attributes.initial_date;
   info.key_type = attributes.algorithm == kKmipAes ? "AES" : "a symmetric key other than AES";
+  // Nobody could pin, disable or ask after it: not to be followed, though what it has wrapped still opens.
+  if (!is_pinnable_version(version.id)) info.key_type += " (no KEYREF can name its identifier)";
   info.bits = static_cast<unsigned>(std::max(attributes.bits.value_or(0), 0));
   info.not_before = attributes.activation_date;
   info.expires = earlier(attributes.protect_stop_date, attributes.deactivation_date);

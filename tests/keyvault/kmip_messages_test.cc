@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "crypto/keyvault/key_ref.h"
+#include "crypto/keyvault/kmip_version.h"
 #include "crypto/keyvault/kmip_wrap_format.h"
 #include "tests/keyvault/kmip_golden.h"
 #include "tests/keyvault/outcome.h"
@@ -171,6 +173,19 @@ TEST(KmipIdentifiers, AreWhatAMessageAndAReferenceMayHold) {
   for (const char* id : {"", "a b", "a/b", "\x1b[2J", "ä"}) EXPECT_FALSE(is_kmip_identifier(id)) << id;
   EXPECT_TRUE(is_kmip_identifier(std::string(128, 'x')));
   EXPECT_FALSE(is_kmip_identifier(std::string(129, 'x')));
+}
+
+TEST(KmipIdentifiers, ThatNoReferenceCanNameAreListedAsNoKek) {
+  KmipVersion version{"1a2b-3c", {}};
+  version.attributes.algorithm = kKmipAes;
+  version.attributes.bits = 256;
+  EXPECT_EQ(kmip_version_info(version).key_type, "AES");
+  for (const std::string& id : {std::string("urn:uuid:0.1_2"), std::string("-1"), std::string(128, 'x')}) {
+    version.id = id;
+    ASSERT_TRUE(is_kmip_identifier(id));
+    EXPECT_EQ(kmip_version_info(version).key_type, "AES (no KEYREF can name its identifier)") << id;
+    EXPECT_EQ(KeyRef::parse("kv/key/" + id).code(), ErrorCode::InvalidKeyRef) << id;
+  }
 }
 
 TEST(KmipWrapFormat, IsVersionIvTagCiphertext) {
