@@ -90,11 +90,12 @@ Status KeyVaultRegistry::remove_directory(const std::string& name) {
   return env_.sync_directory(directory_);
 }
 
-Status KeyVaultRegistry::remove(const std::string& name) {
+Status KeyVaultRegistry::remove(const std::string& name, const std::function<Status()>& still_right) {
   VAULTFS_RETURN_IF_ERROR(check_key_name("key vault", name));
   VAULTFS_ASSIGN_OR_RETURN(const bool external, is_external(name));
   if (external) {
     VAULTFS_ASSIGN_OR_RETURN(const auto lock, wait_for_lock(env_, directory_ / name / kRegistryLock));
+    if (still_right) VAULTFS_RETURN_IF_ERROR(still_right());
     VAULTFS_RETURN_IF_ERROR(remove_directory(name));
     const std::lock_guard guard(mutex_);
     std::erase_if(opened_, [&name](const auto& entry) { return entry.first.first == name; });
@@ -116,6 +117,7 @@ Status KeyVaultRegistry::remove(const std::string& name) {
                        "), which would be destroyed; delete and purge them first (with purge protection a "
                        "deleted key goes when its retention ends)"};
     }
+    if (still_right) VAULTFS_RETURN_IF_ERROR(still_right());
     return remove_directory(name);
   });
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -39,8 +40,9 @@ class KeyVaultRegistry {
   // it returns; nothing is asked of the key vault itself.
   [[nodiscard]] Status add(const std::string& name, const std::string& provider, const ProviderOptions& options);
   // Drops a registration with the files that the provider kept for it; the key vault itself is not touched. A local key
-  // vault goes only when it holds no key (KeyVaultInUse). KeyVaultNotFound. Which vaults need it is the caller's check.
-  [[nodiscard]] Status remove(const std::string& name);
+  // vault goes only when it holds no key (KeyVaultInUse). KeyVaultNotFound. Which vaults need it is the caller's check;
+  // `still_right` is called once nobody can change it any more, and its error keeps it.
+  [[nodiscard]] Status remove(const std::string& name, const std::function<Status()>& still_right = {});
   // Sorted by name. No key vault is asked.
   [[nodiscard]] Result<std::vector<Entry>> list();
   // KeyVaultUnavailable if there is none of that name; InvalidName.

@@ -77,3 +77,20 @@ expect_error KeyVaultUnavailable 20 "$vaultctl" restore "$vault" vm --to "$scrat
 ctl keyvault add hsm --provider pkcs11 --option "module=$module" --option token=vaultfs --option "pin-file=$scratch/pin" \
   >/dev/null
 ctl restore "$vault" vm --to "$scratch/back2" >/dev/null
+
+say "a vault that finds its version there under another name keeps the registration, too"
+token_key 4711471147114711471147114711471147114711
+second=$scratch/second
+ctl vault create "$second" --key hsm/kek >/dev/null
+ctl backup run "$second" vm --disk "d=$scratch/disk" >/dev/null
+ctl keyvault add other --provider pkcs11 --option "module=$module" --option token=vaultfs --option "pin-file=$scratch/pin" \
+  >/dev/null
+ctl keyvault remove other >/dev/null # its own name serves it
+ctl keyvault add other --provider pkcs11 --option "module=$module" --option token=vaultfs --option "pin-file=$scratch/pin" \
+  >/dev/null
+ctl vault forget "$(jctl .id vault show "$vault")" --override "$(jctl .id vault show "$vault")" >/dev/null
+ctl keyvault remove hsm --override hsm >/dev/null
+ctl restore "$second" vm --to "$scratch/back3" >/dev/null
+assert_same "$scratch/disk" "$scratch/back3"
+expect_error KeyVaultInUse 8 "$vaultctl" keyvault remove other
+grep -q "$second" "$scratch/err" || fail "the vault is not named"

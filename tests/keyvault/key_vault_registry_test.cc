@@ -64,6 +64,20 @@ TEST_F(KeyVaultRegistryTest, ALocalOneIsOpenedOnceAndItsGoingIsSeen) {
   EXPECT_TRUE(fails(registry_.open("office"), ErrorCode::KeyVaultUnavailable));
 }
 
+TEST_F(KeyVaultRegistryTest, WhatIsNoLongerRightIsNotRemoved) {
+  write_registration("hsm", "pkcs11", {});
+  succeed(local_.create("empty", {}, nullptr));
+  for (const char* const name : {"hsm", "empty"}) {
+    const auto refuse = [&]() -> Status {
+      EXPECT_EQ(env_.lock(std::string("/home/keyvaults/") + name + "/lock").code(), ErrorCode::VaultBusy) << name;
+      return Error{ErrorCode::TryAgain, "a vault needs it by now"};
+    };
+    EXPECT_TRUE(fails(registry_.remove(name, refuse), ErrorCode::TryAgain)) << name;
+  }
+  EXPECT_EQ(names(), (std::vector<std::string>{"empty:local", "hsm:pkcs11"}));
+  succeed(registry_.remove("hsm", [] { return ok_status(); }));
+}
+
 TEST_F(KeyVaultRegistryTest, RemoveTakesTheRegistrationAndNeverKeys) {
   write_registration("hsm", "pkcs11", {});
   env_.write("/home/keyvaults/hsm/versions.json", bytes_of("{}"));

@@ -1,6 +1,7 @@
 #include "tools/cli/key_impact.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "vaultmeta/vault.h"
 
@@ -105,10 +106,59 @@ Result<std::vector<VaultImpact>> find_impact(CommandContext& context, const KeyR
 
 namespace {
 
-bool may_need_key_vault(const Registration& registration, const std::string& name) {
+// A key vault that is to go, and what of other names is found in there: a vault looks for a version of its own
+// everywhere when the place it knows does not have it.
+class GoingKeyVault {
+ public:
+  GoingKeyVault(Machine& machine, const std::string& name) : machine_(machine), name_(name) {}
+
+  // Whether a vault that knows the version under that name would miss it.
+  [[nodiscard]] bool holds(const std::string& key_vault, const std::string& key, const std::string& version) {
+    if (key_vault == name_) return true;
+    if (key_vault.empty() || !is_unique_version(version) || has(key_vault, key, version)) return false;
+    if (!versions_) versions_ = list();
+    if (versions_->ok()) return std::ranges::find(**versions_, version) != (*versions_)->end();
+    // It can't be asked. A vault whose own key vault this machine has will rather wait for that one.
+    return !machine_.registry().find(key_vault).ok();
+  }
+
+ private:
+  [[nodiscard]] bool has(const std::string& key_vault, const std::string& key, const std::string& version) {
+    const auto opened = machine_.registry().open(key_vault);
+    if (!opened.ok()) return false;
+    const auto versions = (*opened)->list_versions(key);
+    const auto is_it = [&version](const KeyVersionInfo& info) { return info.id == version; };
+    return versions.ok() && std::ranges::any_of(*versions, is_it);
+  }
+  [[nodiscard]] Result<std::vector<std::string>> list() {
+    VAULTFS_ASSIGN_OR_RETURN(const auto opened, machine_.registry().open(name_));
+    VAULTFS_ASSIGN_OR_RETURN(const auto keys, opened->list_keys());
+    std::vector<std::string> ids;
+    for (const std::string& key : keys) {
+      VAULTFS_ASSIGN_OR_RETURN(const auto versions, opened->list_versions(key));
+      for (const KeyVersionInfo& info : versions) ids.push_back(info.id);
+    }
+    return ids;
+  }
+
+  Machine& machine_;
+  const std::string& name_;
+  std::optional<Result<std::vector<std::string>>> versions_;  // all that it has, once asked
+};
+
+bool may_need_key_vault(const Registration& registration, const std::string& name, GoingKeyVault& going) {
   if (registration.key_vault == name || !registration.needed) return true;
-  return std::any_of(registration.needed->begin(), registration.needed->end(),
-                     [&name](const RegisteredKey& key) { return key.key_vault == name; });
+  return std::ranges::any_of(*registration.needed, [&going](const RegisteredKey& needed) {
+    return going.holds(needed.key_vault, needed.key, needed.version);
+  });
+}
+
+// KEYVAULT/KEY, as usage tells it.
+bool holds_record(GoingKeyVault& going, const json& record) {
+  const std::string key = record.value("key", "");
+  const std::size_t slash = key.find('/');
+  if (slash == std::string::npos) return false;
+  return going.holds(key.substr(0, slash), key.substr(slash + 1), record.value("version", ""));
 }
 
 }  // namespace
@@ -116,6 +166,7 @@ bool may_need_key_vault(const Registration& registration, const std::string& nam
 Result<std::vector<VaultImpact>> find_key_vault_impact(CommandContext& context, const std::string& name) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> registrations, machine->state().registrations());
+  GoingKeyVault going(*machine, name);
   std::vector<VaultImpact> impacts;
   for (const Registration& registration : registrations) {
     VaultImpact impact;
@@ -123,7 +174,7 @@ Result<std::vector<VaultImpact>> find_key_vault_impact(CommandContext& context, 
     impact.path = registration.path.string();
     auto usage = request(context, {impact.path, "key.usage"});
     if (!usage.ok() || usage->value("vault", "") != impact.vault) {
-      if (!may_need_key_vault(registration, name)) continue;
+      if (!may_need_key_vault(registration, name, going)) continue;
       impact.reachable = false;
       impact.problem = usage.ok() ? Error{ErrorCode::VaultNotFound, impact.path + " is another vault now"}
                                   : std::move(usage).error();
@@ -134,7 +185,7 @@ Result<std::vector<VaultImpact>> find_key_vault_impact(CommandContext& context, 
     for (const json& record : (*usage)["versions"]) {
       const std::string role = record.value("role", "");
       const bool needed = role == "Active" || role == "Retiring";
-      if (needed && record.value("key", "").starts_with(name + "/")) impact.versions.push_back(record);
+      if (needed && holds_record(going, record)) impact.versions.push_back(record);
     }
     if (!impact.versions.empty()) impacts.push_back(std::move(impact));
   }

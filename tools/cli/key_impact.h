@@ -43,7 +43,7 @@ struct VaultImpact {
                                                            const std::vector<std::string>& versions = {});
 
 // The vaults of this machine that need a key (Active or Retiring) of the key vault of that name, or can't be asked and
-// may need one.
+// may need one; also those that know a version under another name, and would find it only there.
 [[nodiscard]] Result<std::vector<VaultImpact>> find_key_vault_impact(CommandContext& context, const std::string& name);
 
 }  // namespace vaultfs

@@ -202,6 +202,7 @@ Result<int> remove(CommandContext& context, const AddArguments& arguments) {
   }
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VAULTFS_RETURN_IF_ERROR(check_key_name("key vault", arguments.name));
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> registrations, machine->state().registrations());
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<VaultImpact> needing, find_key_vault_impact(context, arguments.name));
   const bool overridden = !arguments.override_name.empty() && !needing.empty();
   if (!needing.empty() && !overridden) {
@@ -209,7 +210,13 @@ Result<int> remove(CommandContext& context, const AddArguments& arguments) {
   }
   VAULTFS_ASSIGN_OR_RETURN(const KeyVaultRegistry::Entry entry, machine->registry().find(arguments.name));
   if (overridden) VAULTFS_RETURN_IF_ERROR(machine->state().audit("keyvault.remove.override", arguments.name));
-  VAULTFS_RETURN_IF_ERROR(machine->registry().remove(arguments.name));
+  // A vault that takes a key up puts it on the list before it proves that it can use it.
+  VAULTFS_RETURN_IF_ERROR(machine->registry().remove(arguments.name, [&]() -> Status {
+    if (overridden) return ok_status();
+    VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> now, machine->state().registrations());
+    if (now == registrations) return ok_status();
+    return Error{ErrorCode::TryAgain, "the machine's list of vaults changed meanwhile; nothing was removed, try again"};
+  }));
   if (!overridden) note_audit(*machine, "keyvault.remove", arguments.name);
   print(context, {{"name", arguments.name}, {"overridden", overridden}}, [&] {
     std::printf(entry.provider == kLocalProvider ? "Deleted the empty local key vault %s.\n"
