@@ -183,10 +183,6 @@ class KeyringCustody final : public KeyCustody {
   [[nodiscard]] Status install_recovered(Keyring& next, const KeyringSlot& slot, const RecoverRequest& request,
                                          std::vector<VersionName>& retired) const;
 
-  // --- _verbs
-  // Success if that keyring file opens by that slot of it alone, through the slot's provider, and is this vault's.
-  [[nodiscard]] Status opens_by(ByteView file, const ClosedKeyring& closed, const KeyringSlot& slot) const;
-
   // --- _access
   [[nodiscard]] Snapshot snapshot() const;
   [[nodiscard]] bool sealed() const;

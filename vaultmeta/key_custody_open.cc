@@ -1,54 +1,13 @@
-#include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "crypto/hash.h"
 #include "vaultmeta/key_custody_impl.h"
+#include "vaultmeta/newest_keyring.h"
 
 // Opening: the newest keyring, unwrapped through a provider, checked against the vault's header.
 
 namespace vaultfs {
 namespace {
-
-constexpr int kListAttempts = 5;
-// Of custodies that never open a keyring: a keyring's generation is at least 1.
-constexpr std::uint64_t kNone = 0;
-
-struct NewestFile {
-  std::string name;
-  Bytes bytes;
-  ClosedKeyring closed;
-};
-
-Result<NewestFile> read_newest(BlobStore& blobs) {
-  // The owner of a live vault may replace and delete keyrings between our listing and our reading.
-  for (int attempt = 1;; ++attempt) {
-    VAULTFS_ASSIGN_OR_RETURN(const auto names, blobs.list(kKeyringFolder));
-    std::uint64_t newest = kNone;
-    for (const std::string& name : names) newest = std::max(newest, number_of(name, kKeyringExtension).value_or(kNone));
-    if (newest == kNone) {
-      return Error{ErrorCode::KeyringMissing, "the vault has no keyring; put back keyrings/ from a copy of the vault"};
-    }
-    NewestFile file{keyring_blob_name(Generation(newest)), {}, {}};
-    auto bytes = blobs.get(file.name, kMaxKeyringBytes);
-    if (!bytes.ok()) {
-      if (bytes.code() == ErrorCode::NotFound && attempt < kListAttempts) continue;
-      if (bytes.code() == ErrorCode::InvalidArgument || bytes.code() == ErrorCode::NotFound) {
-        return Error{ErrorCode::DamagedKeyring, file.name + " can't be read: " + bytes.error().message};
-      }
-      return std::move(bytes).error();
-    }
-    file.bytes = std::move(bytes).value();
-    auto closed = ClosedKeyring::decode(file.bytes);
-    // A put is whole or absent, so a damaged newest keyring is rot or an attack and never an older one's turn.
-    if (!closed.ok()) return with_context(std::move(closed).error(), file.name);
-    file.closed = std::move(closed).value();
-    if (file.closed.generation != Generation(newest)) {
-      return Error{ErrorCode::DamagedKeyring, file.name + " holds another generation than its name says"};
-    }
-    return file;
-  }
-}
 
 // K through a Retiring slot: its older keyring key opens the link.
 Result<SecretBuffer> unwrap_by_retiring(const KeyCustody::Context& context, const ClosedKeyring& closed,
@@ -86,13 +45,7 @@ KeyringCustody::KeyringCustody(const Context& context, const VaultHeader& header
 
 Result<KeyringCustody::Opened> KeyringCustody::load_newest(const Context& context, const VaultHeader& header,
                                                            const Digest& header_digest, const RsaKey* escrow_key) {
-  VAULTFS_ASSIGN_OR_RETURN(const NewestFile file, read_newest(context.blobs));
-  if (file.closed.vault != header.id) {
-    return Error{ErrorCode::DamagedKeyring, file.name + " belongs to another vault"};
-  }
-  if (file.closed.header_digest != header_digest) {
-    return Error{ErrorCode::DamagedHeader, "vault.header is not the one that " + file.name + " was made with"};
-  }
+  VAULTFS_ASSIGN_OR_RETURN(const NewestKeyring file, read_newest_keyring(context.blobs, header.id, header_digest));
   Opened opened;
   if (escrow_key != nullptr) {
     VAULTFS_ASSIGN_OR_RETURN(opened.key, unwrap_by_escrow(header.id, file.closed.escrow, *escrow_key));

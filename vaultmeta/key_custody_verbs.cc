@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "vaultmeta/key_custody_impl.h"
+#include "vaultmeta/key_drill.h"
 
 // What an owner asks for by name beside a change of keys: a new DEK epoch, other limits, a drill.
 
@@ -61,31 +62,6 @@ Status KeyringCustody::set_limits(const AccessLimits& limits) {
   return delete_superseded();
 }
 
-Status KeyringCustody::opens_by(ByteView file, const ClosedKeyring& closed, const KeyringSlot& slot) const {
-  ReachedKey reached;
-  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key,
-                           unwrap_slot(context_.resolver, context_.platform_keys, header_.id, slot, reached));
-  if (slot.role == VersionRole::retiring) {
-    VAULTFS_ASSIGN_OR_RETURN(key, open_link(closed.vault, closed.generation, slot, key));
-  }
-  VAULTFS_ASSIGN_OR_RETURN(const Keyring keyring, open_keyring(file, key));
-  VAULTFS_ASSIGN_OR_RETURN(const Digest fingerprint, root_fingerprint(keyring.secrets.root_key, header_.id));
-  if (fingerprint == header_.root_fingerprint) return ok_status();
-  return Error{ErrorCode::ForeignRootKey, "the keyring holds another root key than the vault was created with"};
-}
-
-Result<std::vector<KeyDrill>> KeyringCustody::drill() {
-  const std::string name = keyring_blob_name(generation());
-  VAULTFS_ASSIGN_OR_RETURN(const Bytes file, context_.blobs.get(name, kMaxKeyringBytes));
-  VAULTFS_ASSIGN_OR_RETURN(const ClosedKeyring closed, ClosedKeyring::decode(file));
-  std::vector<KeyDrill> drills;
-  for (const KeyringSlot& slot : closed.slots) {
-    KeyDrill drill{slot.role, slot.key_vault, slot.key, slot.version, std::nullopt};
-    const Status opened = opens_by(file, closed, slot);
-    if (!opened.ok()) drill.failure = opened.error();
-    drills.push_back(std::move(drill));
-  }
-  return drills;
-}
+Result<std::vector<KeyDrill>> KeyringCustody::drill() { return drill_keyring(context_, header_, header_digest_); }
 
 }  // namespace vaultfs

@@ -36,6 +36,25 @@ assert_eq "$(jq -r --arg v "$v2" '.slots[] | select(.version == $v) | .opens' "$
 ctl key enable "office/backup/$v1" >/dev/null
 ctl key drill "$vault" >/dev/null
 
+say "a drill tells of a vault that can't be opened, too: the Active version is disabled, then gone"
+drilled() { # WANTED CODE
+  local code=0
+  "$vaultctl" --json key drill "$vault" >"$scratch/drill" 2>"$scratch/err" || code=$?
+  assert_eq "$code" "$2" "$(cat "$scratch/err")"
+  assert_eq "$(jq -r '[.slots[] | "\(.role) \(.opens) \(.problem.name // "-")"] | join(", ")' "$scratch/drill")" "$1"
+}
+ctl key disable "office/backup/$v2" --override backup >/dev/null
+expect_error KeyRevoked 21 "$vaultctl" restore "$vault" vm --to "$scratch/no"
+(cd "$vault" && find . -type f -exec sha256sum {} + | sort) >"$scratch/before"
+drilled "Active false KeyVersionDisabled, Retiring true -" 21
+mv "$VAULTFS_HOME/keyvaults/office/keys/backup.json" "$scratch/gone"
+drilled "Active false KeyNotFound, Retiring false KeyNotFound" 3
+mv "$scratch/gone" "$VAULTFS_HOME/keyvaults/office/keys/backup.json"
+(cd "$vault" && find . -type f -exec sha256sum {} + | sort) | cmp - "$scratch/before" || fail "a drill changed the vault"
+expect_error VaultUnverified 12 env VAULTFS_HOME="$scratch/elsewhere" "$vaultctl" key drill "$vault"
+ctl key enable "office/backup/$v2" >/dev/null
+drilled "Active true -, Retiring true -" 0
+
 say "limits are checked and kept"
 expect_error InvalidArgument 2 "$vaultctl" encryption set "$vault" --refresh-minutes 61
 expect_error InvalidArgument 2 "$vaultctl" encryption set "$vault" --refresh-minutes 0

@@ -1,5 +1,6 @@
 // vaultctl key new-epoch|drill
 
+#include <algorithm>
 #include <memory>
 
 #include "tools/cli/command_context.h"
@@ -7,6 +8,7 @@
 #include "tools/cli/text_output.h"
 #include "tools/control/message.h"
 #include "tools/requests/json_forms.h"
+#include "vaultmeta/key_drill.h"
 #include "vaultmeta/vault_recover.h"
 
 namespace vaultfs {
@@ -30,20 +32,15 @@ struct DrillArguments {
   int passphrase_fd = -1;
 };
 
-// A vault that can't be opened by its key vaults has nobody who could test the slots one by one: what is told of them
-// is why. Then the escrow key is all that is left to test.
-Result<json> slots_of_unopened(const std::filesystem::path& vault, const Error& why) {
-  VAULTFS_ASSIGN_OR_RETURN(const VaultGlance glance, glance_at_vault(posix_env(), vault));
-  json slots = json::array();
-  for (const KeyringSlot& slot : glance.slots) {
-    if (slot.role != VersionRole::active) continue;
-    slots.push_back({{"role", "Active"},
-                     {"key", slot.key_vault.empty() ? "platform-managed" : slot.key_vault + "/" + slot.key},
-                     {"version", slot.version},
-                     {"opens", false},
-                     {"problem", error_to_json_form(why)}});
-  }
-  return slots;
+// What opens a vault that can't be opened now: one whose Active version is disabled or missing, above all. The reason
+// for which it can't be opened if the slots are not it.
+Result<json> slots_of_unopened(CommandContext& context, const std::filesystem::path& vault, const Error& why,
+                               bool beside_escrow) {
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  const auto drills = drill_vault(machine->for_vault(), vault);
+  const auto failed = [](const KeyDrill& drill) { return drill.failure.has_value(); };
+  if (drills.ok() && (beside_escrow || std::ranges::any_of(*drills, failed))) return to_json(*drills);
+  return why;
 }
 
 // In this process, so that the private key is nowhere else.
@@ -69,13 +66,8 @@ Result<int> drill(CommandContext& context, const DrillArguments& arguments) {
     VAULTFS_ASSIGN_OR_RETURN(escrow, drill_escrow_slot(context, path, arguments));
   }
   auto asked = request(context, {arguments.vault, "key.drill"});
-  if (!asked.ok() && escrow.is_null()) return std::move(asked).error();
-  json form;
-  if (asked.ok()) {
-    form = std::move(asked).value();
-  } else {
-    VAULTFS_ASSIGN_OR_RETURN(form["slots"], slots_of_unopened(path, asked.error()));
-  }
+  if (!asked.ok()) asked = slots_of_unopened(context, path, asked.error(), !escrow.is_null());
+  VAULTFS_ASSIGN_OR_RETURN(json form, std::move(asked));
   if (!escrow.is_null()) form["slots"].push_back(escrow);
   print(context, form, [&form] {
     std::vector<std::vector<std::string>> rows;

@@ -141,6 +141,18 @@ json to_json(const VersionRecord& version) {
   return form;
 }
 
+json to_json(const std::vector<KeyDrill>& drills) {
+  json slots = json::array();
+  for (const KeyDrill& drill : drills) {
+    slots.push_back({{"role", drill.role == VersionRole::active ? "Active" : "Retiring"},
+                     {"key", drill.key_vault.empty() ? "platform-managed" : drill.key_vault + "/" + drill.key},
+                     {"version", drill.version},
+                     {"opens", !drill.failure.has_value()},
+                     {"problem", drill.failure ? error_to_json_form(*drill.failure) : json(nullptr)}});
+  }
+  return {{"slots", std::move(slots)}};
+}
+
 json to_json(const EncryptionStatus& status) {
   json versions = json::array();
   for (const VersionRecord& version : status.versions) versions.push_back(to_json(version));

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "fs/restore.h"
@@ -21,6 +22,7 @@ namespace vaultfs {
 [[nodiscard]] nlohmann::json to_json(const PointInfo& point);
 [[nodiscard]] nlohmann::json to_json(const VersionRecord& version);
 [[nodiscard]] nlohmann::json to_json(const EncryptionStatus& status);
+[[nodiscard]] nlohmann::json to_json(const std::vector<KeyDrill>& drills);  // {"slots"}
 [[nodiscard]] nlohmann::json to_json(const ActivityEntry& entry);
 [[nodiscard]] nlohmann::json to_json(const ActivityReport& report);
 [[nodiscard]] nlohmann::json to_json(const CommitOutcome& outcome);

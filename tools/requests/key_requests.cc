@@ -47,15 +47,7 @@ Result<json> key_new_epoch(const RequestContext& context, const json& /*argument
 
 Result<json> key_drill(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<KeyDrill> drills, context.session.vault().custody().drill());
-  json slots = json::array();
-  for (const KeyDrill& drill : drills) {
-    slots.push_back({{"role", drill.role == VersionRole::active ? "Active" : "Retiring"},
-                     {"key", drill.key_vault.empty() ? "platform-managed" : drill.key_vault + "/" + drill.key},
-                     {"version", drill.version},
-                     {"opens", !drill.failure.has_value()},
-                     {"problem", drill.failure ? error_to_json_form(*drill.failure) : json(nullptr)}});
-  }
-  return json{{"slots", slots}};
+  return to_json(drills);
 }
 
 Result<json> encryption_set_limits(const RequestContext& context, const json& arguments,

@@ -1,0 +1,65 @@
+#include "vaultmeta/key_drill.h"
+
+#include <optional>
+#include <utility>
+
+#include "vaultmeta/kek_access.h"
+#include "vaultmeta/newest_keyring.h"
+#include "vaultmeta/vault_opening.h"
+
+namespace vaultfs {
+namespace {
+
+// With infrastructure encryption the keyring alone opens no data.
+Status check_second_layer(const KeyCustody::Context& context, const VaultHeader& header) {
+  if (header.suite != Suite::aes_gcm_in_xchacha) return ok_status();
+  const auto key = context.platform_keys.load(PlatformKeyId(header.infrastructure_key_id));
+  return key.ok() ? ok_status() : Status(key.error());
+}
+
+}  // namespace
+
+Status opens_by(const KeyCustody::Context& context, const VaultHeader& header, ByteView file,
+                const ClosedKeyring& closed, const KeyringSlot& slot) {
+  ReachedKey reached;
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key,
+                           unwrap_slot(context.resolver, context.platform_keys, header.id, slot, reached));
+  if (slot.role == VersionRole::retiring) {
+    VAULTFS_ASSIGN_OR_RETURN(key, open_link(closed.vault, closed.generation, slot, key));
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const Keyring keyring, open_keyring(file, key));
+  VAULTFS_ASSIGN_OR_RETURN(const Digest fingerprint, root_fingerprint(keyring.secrets.root_key, header.id));
+  if (fingerprint == header.root_fingerprint) return ok_status();
+  return Error{ErrorCode::ForeignRootKey, "the keyring holds another root key than the vault was created with"};
+}
+
+Result<std::vector<KeyDrill>> drill_keyring(const KeyCustody::Context& context, const VaultHeader& header,
+                                            const Digest& header_digest) {
+  VAULTFS_ASSIGN_OR_RETURN(const NewestKeyring file, read_newest_keyring(context.blobs, header.id, header_digest));
+  std::vector<KeyDrill> drills;
+  for (const KeyringSlot& slot : file.closed.slots) {
+    KeyDrill drill{slot.role, slot.key_vault, slot.key, slot.version, std::nullopt};
+    Status opened = opens_by(context, header, file.bytes, file.closed, slot);
+    if (opened.ok()) opened = check_second_layer(context, header);
+    if (!opened.ok()) drill.failure = opened.error();
+    drills.push_back(std::move(drill));
+  }
+  return drills;
+}
+
+Result<std::vector<KeyDrill>> drill_vault(const Vault::Machine& machine, const std::filesystem::path& path) {
+  Digest header_digest;
+  VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, read_vault_header(machine.env, path, header_digest));
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(header.id));
+  if (!pin) {
+    return Error{ErrorCode::VaultUnverified, "this machine does not know the vault's root key"};
+  }
+  if (pin->root_fingerprint != header.root_fingerprint) {
+    return Error{ErrorCode::ForeignRootKey, "the vault has another root key than the one this machine trusts"};
+  }
+  const auto blobs = make_directory_blob_store(machine.env, path);
+  const KeyCustody::Context context{machine.env, *blobs, machine.state, machine.platform_keys, machine.resolver};
+  return drill_keyring(context, header, header_digest);
+}
+
+}  // namespace vaultfs
