@@ -156,9 +156,9 @@ TEST_F(VaultRecoverTest, TheVaultIsIntroducedToItsNewKeyVaultUnlessNothingComesO
   world_.resolver.forget("kv");
   AskingResolver asking(world_.resolver);
   const Vault::Machine machine{world_.env, *world_.machine_state, *world_.platform_keys, asking};
-  EXPECT_EQ(recover_vault(machine, under("spare/none"), escrow_key()).code(), ErrorCode::KeyNotFound);
+  EXPECT_EQ(recover_vault(machine, under("spare/none"), vault_escrow_key()).code(), ErrorCode::KeyNotFound);
   EXPECT_EQ(asking.let_in_at, "");
-  ASSERT_OK(recover_vault(machine, under("spare/new"), escrow_key()));
+  ASSERT_OK(recover_vault(machine, under("spare/new"), vault_escrow_key()));
   EXPECT_EQ(asking.let_in_at, "spare");
 }
 
