@@ -21,7 +21,7 @@ Status check_name(const std::string& name) {
   return ok_status();
 }
 
-Error taken() { return {ErrorCode::AlreadyExists, "the name is taken"}; }
+Error name_taken() { return {ErrorCode::AlreadyExists, "the name is taken"}; }
 Error gone() { return {ErrorCode::NotFound, "there is no such file"}; }
 
 }  // namespace
@@ -32,7 +32,7 @@ Result<Attributes> TreeEngine::make(InodeNumber parent, const std::string& name,
   {
     const std::shared_lock lock(tree_mutex_);
     VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, directory_locked(parent));
-    if (directory->entries->contains(name)) return taken();
+    if (directory->entries->contains(name)) return name_taken();
     item = directory->item;
     if (parent == kRootInode) {
       if (what.type != InodeType::directory) {
@@ -46,7 +46,7 @@ Result<Attributes> TreeEngine::make(InodeNumber parent, const std::string& name,
   const std::shared_lock cut(change_cut_);
   const std::unique_lock lock(tree_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(parent));
-  if (directory->entries->contains(name)) return taken();
+  if (directory->entries->contains(name)) return name_taken();
   // A directory that was removed while it is open takes no new names.
   if (directory->links == 0) return gone();
   return add_inode(*directory, name, what);
@@ -160,7 +160,7 @@ Result<Attributes> TreeEngine::make_link(InodeNumber number, InodeNumber new_par
   const std::unique_lock lock(tree_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(new_parent));
   if (directory->item != inode->item) return Error{ErrorCode::CrossItem, "a file belongs to one item"};
-  if (directory->entries->contains(name)) return taken();
+  if (directory->entries->contains(name)) return name_taken();
   if ((inode->links == 0 && !unnamed_.contains(number)) || directory->links == 0) return gone();
   const InodeLocks locks{directory, inode.get()};
   const UnixNanos time = now();

@@ -7,7 +7,7 @@
 namespace vaultfs {
 namespace {
 
-std::string name_of(const std::optional<EscrowRecipient>& recipient) {
+std::string slot_name_of(const std::optional<EscrowRecipient>& recipient) {
   return recipient ? to_hex(escrow_fingerprint(recipient->public_key).view()) : std::string("none");
 }
 
@@ -48,13 +48,13 @@ Status KeyringCustody::set_escrow(const std::optional<Bytes>& public_key) {
   VAULTFS_RETURN_IF_ERROR(check_changeable());
   std::optional<EscrowRecipient> recipient;
   if (public_key) recipient = EscrowRecipient{*public_key, context_.env.clock().now()};
-  if (name_of(snapshot().escrow) == name_of(recipient)) return ok_status();
+  if (slot_name_of(snapshot().escrow) == slot_name_of(recipient)) return ok_status();
   const Generation before = generation();
   Status changed = change_escrow(recipient);
   // A change that is durable is a success whatever failed after it.
-  if (!changed.ok() && name_of(snapshot().escrow) != name_of(recipient) && generation() == before) {
+  if (!changed.ok() && slot_name_of(snapshot().escrow) != slot_name_of(recipient) && generation() == before) {
     last_failure_.clear();
-    record_failure("encryption.set-escrow", name_of(recipient), changed.error());
+    record_failure("encryption.set-escrow", slot_name_of(recipient), changed.error());
   }
   return changed;
 }
@@ -82,7 +82,7 @@ Status KeyringCustody::change_escrow(const std::optional<EscrowRecipient>& recip
     if (committed.code() != ErrorCode::TryAgain || attempt == kCommitAttempts) return committed;
   }
   const Status headed = settle_head();
-  record_success("encryption.set-escrow", name_of(recipient));
+  record_success("encryption.set-escrow", slot_name_of(recipient));
   VAULTFS_RETURN_IF_ERROR(headed);
   VAULTFS_RETURN_IF_ERROR(finish_epochs());
   return delete_superseded();

@@ -19,7 +19,7 @@ namespace {
 
 using BioChainHandle = OpensslHandle<BIO, BIO_free_all>;
 using CertificateHandle = OpensslHandle<X509, X509_free>;
-using KeyHandle = OpensslHandle<EVP_PKEY, EVP_PKEY_free>;
+using SigningKeyHandle = OpensslHandle<EVP_PKEY, EVP_PKEY_free>;
 using SignHandle = OpensslHandle<EVP_MD_CTX, EVP_MD_CTX_free>;
 
 constexpr int kLeastBits = 2048;
@@ -39,7 +39,7 @@ Result<BioChainHandle> reader_of(ByteView pem) {
 
 struct Credential {
   CertificateHandle certificate;
-  KeyHandle key;
+  SigningKeyHandle key;
 };
 
 Result<Credential> read_credential(ByteView pem) {

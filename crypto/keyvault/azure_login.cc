@@ -54,9 +54,9 @@ bool names_any(const AzureLoginError& error, const std::array<std::int64_t, N>& 
                              [&](auto number) { return std::ranges::find(numbers, number) != numbers.end(); });
 }
 
-// A refusal by the login or the metadata service; only in their own form and with a code that says so, since a proxy's
-// answer decides nothing.
-Error refusal(const std::string& service, const HttpRequest& request, const HttpAnswer& answer) {
+// A refusal by the login or the metadata service; only in their own form and with a code that says so, since a
+// proxy's answer decides nothing.
+Error login_refusal(const std::string& service, const HttpRequest& request, const HttpAnswer& answer) {
   const auto error = parse_azure_login_error(answer.body);
   const std::string status = "status " + std::to_string(answer.status);
   const bool in_its_form = error && (answer.status == kHttpBadRequest || answer.status == kHttpUnauthorized ||
@@ -117,7 +117,7 @@ Result<AzureToken> AzureLogin::ask_metadata(HttpCall& call, const AzureChallenge
   request.use_proxy = false;
   request.connect_timeout = kMetadataConnectTimeout;
   VAULTFS_ASSIGN_OR_RETURN(const HttpAnswer answer, call.send(request, kMetadataRetries));
-  if (answer.status != kOk) return refusal("the machine's metadata service", request, answer);
+  if (answer.status != kOk) return login_refusal("the machine's metadata service", request, answer);
   return parse_azure_token(answer.body);
 }
 
@@ -169,7 +169,7 @@ Result<AzureToken> AzureLogin::ask_authority(HttpCall& call, const AzureChalleng
   append_form(request.body, "grant_type", "client_credentials");
   VAULTFS_RETURN_IF_ERROR(append_credential(request.body, request.url.to_string()));
   VAULTFS_ASSIGN_OR_RETURN(const HttpAnswer answer, call.send(request));
-  if (answer.status != kOk) return refusal("the login service", request, answer);
+  if (answer.status != kOk) return login_refusal("the login service", request, answer);
   return parse_azure_token(answer.body);
 }
 

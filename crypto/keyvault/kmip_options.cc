@@ -43,7 +43,7 @@ std::optional<std::int64_t> kmip_number(std::string_view text) {
   return value;
 }
 
-bool is_ipv6(const std::string& text) {
+bool is_ipv6_literal(const std::string& text) {
   in6_addr address{};
   return ::inet_pton(AF_INET6, text.c_str(), &address) == 1;
 }
@@ -71,7 +71,7 @@ Status parse_address(std::string_view text, KmipSettings& out) {
     if (end == std::string_view::npos) return wrong_option(kAddress, kForm);
     out.host = text.substr(1, end - 1);
     rest = text.substr(end + 1);
-    if (!is_ipv6(out.host)) return wrong_option(kAddress, kForm);
+    if (!is_ipv6_literal(out.host)) return wrong_option(kAddress, kForm);
   } else {
     const std::size_t end = std::min(text.find(':'), text.size());
     out.host = text.substr(0, end);
@@ -93,7 +93,7 @@ Result<std::filesystem::path> file_option(std::string_view option, const std::st
 Status set_optional(const ProviderOptions& options, KmipSettings& out) {
   out.server_name = out.host;
   if (const std::string* name = find(options, kServerName)) {
-    if (!is_host(*name) && !is_ipv6(*name)) return wrong_option(kServerName, "is no host's name or address");
+    if (!is_host(*name) && !is_ipv6_literal(*name)) return wrong_option(kServerName, "is no host's name or address");
     out.server_name = *name;
   }
   if (const std::string* text = find(options, kTimeout)) {
@@ -106,7 +106,7 @@ Status set_optional(const ProviderOptions& options, KmipSettings& out) {
 }
 
 // Everything but the client's files.
-Result<KmipSettings> parse_server(const ProviderOptions& options) {
+Result<KmipSettings> parse_kmip_server(const ProviderOptions& options) {
   for (const auto& [name, value] : options) {
     if (std::ranges::find(kKmipOptions, name) == kKmipOptions.end()) return wrong_option(name, "is unknown");
   }
@@ -140,12 +140,12 @@ std::string KmipSettings::location() const {
 }
 
 Status check_kmip_options(const ProviderOptions& options) {
-  VAULTFS_ASSIGN_OR_RETURN(KmipSettings settings, parse_server(options));
+  VAULTFS_ASSIGN_OR_RETURN(KmipSettings settings, parse_kmip_server(options));
   return set_client(options, settings);
 }
 
 Result<KmipSettings> kmip_settings(const ProviderOptions& options, const ProviderIdentity& identity) {
-  VAULTFS_ASSIGN_OR_RETURN(KmipSettings settings, parse_server(options));
+  VAULTFS_ASSIGN_OR_RETURN(KmipSettings settings, parse_kmip_server(options));
   VAULTFS_RETURN_IF_ERROR(set_client(options, settings));
   VAULTFS_RETURN_IF_ERROR(set_client(identity.options, settings));
   if (settings.client_cert_file.empty()) {

@@ -45,7 +45,7 @@ void name_attribute(TtlvWriter& out, std::string_view name) {
   });
 }
 
-void gcm_parameters(TtlvWriter& out) {
+void kmip_gcm_parameters(TtlvWriter& out) {
   out.structure(KmipTag::cryptographic_parameters, [&] {
     out.enumeration(KmipTag::block_cipher_mode, kGcm);
     out.enumeration(KmipTag::cryptographic_algorithm, kKmipAes);
@@ -126,7 +126,7 @@ Result<TtlvWriter> kmip_encrypt_request(std::string_view id, const KmipIv& iv, B
                                         ByteView plaintext) {
   return request(KmipOperation::encrypt, [&](TtlvWriter& out) {
     out.text(KmipTag::unique_identifier, id);
-    gcm_parameters(out);
+    kmip_gcm_parameters(out);
     out.bytes(KmipTag::data, plaintext);
     out.bytes(KmipTag::iv_counter_nonce, iv);
     out.bytes(KmipTag::additional_data, additional_data);
@@ -136,7 +136,7 @@ Result<TtlvWriter> kmip_encrypt_request(std::string_view id, const KmipIv& iv, B
 Result<TtlvWriter> kmip_decrypt_request(std::string_view id, const KmipSealed& sealed, ByteView additional_data) {
   return request(KmipOperation::decrypt, [&](TtlvWriter& out) {
     out.text(KmipTag::unique_identifier, id);
-    gcm_parameters(out);
+    kmip_gcm_parameters(out);
     out.bytes(KmipTag::data, sealed.ciphertext);
     out.bytes(KmipTag::iv_counter_nonce, sealed.iv);
     out.bytes(KmipTag::additional_data, additional_data);

@@ -20,7 +20,7 @@ using Params = OpensslHandle<OSSL_PARAM, OSSL_PARAM_free>;
 
 constexpr std::size_t kExponentLimitBytes = 8;
 
-Number number(ByteView bytes) {
+Number big_number(ByteView bytes) {
   return Number(BN_bin2bn(unsigned_chars(bytes), static_cast<int>(bytes.size()), nullptr));
 }
 
@@ -28,8 +28,8 @@ Result<KeyHandle> public_key(ByteView modulus, ByteView exponent) {
   const auto no_key = [] { return openssl_error(ErrorCode::InvalidArgument, "the token gives no RSA public key"); };
   constexpr std::size_t kLongestModulusBytes = 512;
   if (modulus.size() > kLongestModulusBytes + 1 || exponent.size() > kExponentLimitBytes) return no_key();
-  const Number n = number(modulus);
-  const Number e = number(exponent);
+  const Number n = big_number(modulus);
+  const Number e = big_number(exponent);
   if (n == nullptr || e == nullptr || !BN_is_odd(n.get()) || !BN_is_odd(e.get()) || BN_is_one(e.get())) return no_key();
   if (const int bits = BN_num_bits(n.get()); bits != 2048 && bits != 3072 && bits != 4096) {
     return Error{ErrorCode::KeySizeUnsupported,

@@ -42,7 +42,7 @@ Status scenario(TestVault& vault, Ledger& ledger) {
   return ok_status();
 }
 
-void check(TestVault& vault, const Ledger& ledger, const std::string& where) {
+void check_segments(TestVault& vault, const Ledger& ledger, const std::string& where) {
   const Status opened = vault.open();
   ASSERT_TRUE(opened.ok()) << where << message(opened);
   for (const auto& [file, error] : vault.recovery.damaged) {
@@ -76,12 +76,12 @@ TEST_P(SegmentCrashTest, WhatWasSyncedSurvivesACrashAtEveryStep) {
       vault.store.reset();
       vault.env.crash(seed * 1000 + n, GetParam());
       const std::string where = "step " + std::to_string(n) + " seed " + std::to_string(seed) + ": ";
-      check(vault, ledger, where);
+      check_segments(vault, ledger, where);
       if (testing::Test::HasFatalFailure()) return;
       // What the recovery left must be as good as any.
       vault.store.reset();
       vault.env.crash(n, CrashMode::drop_all_unsynced);
-      check(vault, ledger, where + "again: ");
+      check_segments(vault, ledger, where + "again: ");
       if (testing::Test::HasFailure()) return;
     }
     if (completed) {
@@ -110,7 +110,7 @@ TEST_P(SegmentCrashTest, RecoveryMayCrashAtEveryStep) {
     const bool reached = vault.env.failure_reached();
     vault.store.reset();
     vault.env.crash(n, GetParam());
-    check(vault, ledger, "recovery step " + std::to_string(n) + ": ");
+    check_segments(vault, ledger, "recovery step " + std::to_string(n) + ": ");
     if (testing::Test::HasFailure()) return;
     if (!reached) {
       EXPECT_GT(n, 3U);

@@ -7,7 +7,7 @@
 namespace vaultfs {
 namespace {
 
-InodeRecord an_inode(std::uint64_t number, InodeType type) {
+InodeRecord a_manifest_inode(std::uint64_t number, InodeType type) {
   InodeRecord inode;
   inode.number = InodeNumber(number);
   inode.type = type;
@@ -23,15 +23,15 @@ Manifest a_manifest() {
   manifest.created = UnixNanos{12345};
   manifest.cut = Lsn(99);
   manifest.root = InodeNumber(2);
-  InodeRecord root = an_inode(2, InodeType::directory);
+  InodeRecord root = a_manifest_inode(2, InodeType::directory);
   root.entries = {{"disk.img", InodeNumber(3)}, {"hard", InodeNumber(3)}, {"sub", InodeNumber(4)}};
-  InodeRecord disk = an_inode(3, InodeType::file);
+  InodeRecord disk = a_manifest_inode(3, InodeType::file);
   disk.link_count = 2;
   disk.size = 5;
   disk.chunks.resize(1);
-  InodeRecord sub = an_inode(4, InodeType::directory);
+  InodeRecord sub = a_manifest_inode(4, InodeType::directory);
   sub.entries = {{"pipe", InodeNumber(5)}};
-  manifest.inodes = {root, disk, sub, an_inode(5, InodeType::fifo)};
+  manifest.inodes = {root, disk, sub, a_manifest_inode(5, InodeType::fifo)};
   manifest.inventory = {{ContainerNumber(1), 4096}, {ContainerNumber(3), 777}};
   return manifest;
 }
@@ -109,7 +109,7 @@ TEST(Manifest, RefusesWhatIsNoTree) {
   EXPECT_EQ(outcome(manifest), ErrorCode::DamagedManifest);
 
   manifest = a_manifest();
-  manifest.inodes.push_back(an_inode(7, InodeType::fifo));  // an inode without a name
+  manifest.inodes.push_back(a_manifest_inode(7, InodeType::fifo));  // an inode without a name
   EXPECT_EQ(outcome(manifest), ErrorCode::DamagedManifest);
 
   manifest = a_manifest();
@@ -117,8 +117,8 @@ TEST(Manifest, RefusesWhatIsNoTree) {
   EXPECT_EQ(outcome(manifest), ErrorCode::DamagedManifest);
 
   manifest = a_manifest();
-  InodeRecord first = an_inode(7, InodeType::directory);
-  InodeRecord second = an_inode(8, InodeType::directory);
+  InodeRecord first = a_manifest_inode(7, InodeType::directory);
+  InodeRecord second = a_manifest_inode(8, InodeType::directory);
   first.entries = {{"x", InodeNumber(8)}};
   second.entries = {{"x", InodeNumber(7)}};
   manifest.inodes.push_back(first);  // a ring beside the tree: each directory has one name

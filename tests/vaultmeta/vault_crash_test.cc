@@ -7,7 +7,7 @@
 namespace vaultfs {
 namespace {
 
-using Texts = std::vector<std::string>;
+using CrashTexts = std::vector<std::string>;
 
 enum class After : std::uint8_t {
   drop_all,
@@ -20,8 +20,8 @@ constexpr After kAll[] = {After::drop_all, After::keep_all, After::random, After
 
 // What a scenario was promised.
 struct Promised {
-  Texts points;
-  Texts texts;
+  CrashTexts points;
+  CrashTexts texts;
   std::string attempted_point;  // a backup that may or may not have made its point
 };
 
@@ -47,11 +47,11 @@ Status scenario(VaultWorld& world, Promised& promised) {
 
 void check(VaultWorld& world, const Promised& promised) {
   ASSERT_OK(world.open());
-  const Texts points = world.points();
-  Texts allowed = promised.points;
+  const CrashTexts points = world.points();
+  CrashTexts allowed = promised.points;
   if (points.size() > allowed.size()) allowed.push_back(promised.attempted_point);
   EXPECT_EQ(points, allowed);
-  const Texts& texts = world.tree.texts;
+  const CrashTexts& texts = world.tree.texts;
   ASSERT_GE(texts.size(), promised.texts.size());
   EXPECT_TRUE(std::equal(promised.texts.begin(), promised.texts.end(), texts.begin()));
   EXPECT_LE(texts.size(), promised.texts.size() + 1);

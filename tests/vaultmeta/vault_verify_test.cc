@@ -8,7 +8,7 @@
 namespace vaultfs {
 namespace {
 
-using Texts = std::vector<std::string>;
+using VerifyTexts = std::vector<std::string>;
 
 // Files that hold nothing: their locks count.
 bool is_lock(const std::filesystem::path& path) {
@@ -162,8 +162,8 @@ TEST_F(VaultVerify, KeylessFindsChangedBitsInEveryFile) {
 // The promise: a changed byte gives an error with a name, or no difference at all, never wrong data.
 TEST_F(VaultVerify, AChangedBitNeverGivesWrongData) {
   std::mt19937_64 random(11);
-  const Texts right{"vm1=one", "vm2=two"};
-  const Texts right_tree = [&] {
+  const VerifyTexts right{"vm1=one", "vm2=two"};
+  const VerifyTexts right_tree = [&] {
     EXPECT_TRUE(world_.open_read_only().ok());
     return world_.tree.texts;
   }();

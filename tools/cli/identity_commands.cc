@@ -31,7 +31,7 @@ json identity_to_json(const Identity& identity) {
   return form;
 }
 
-Result<int> create(CommandContext& context, const IdentityArguments& arguments) {
+Result<int> create_identity(CommandContext& context, const IdentityArguments& arguments) {
   if (arguments.name.empty() == arguments.vault.empty()) {
     return Error{ErrorCode::Usage, "give a NAME for a user-assigned identity, or --vault VAULT for that vault's own"};
   }
@@ -121,7 +121,7 @@ Result<std::vector<std::string>> vaults_using(CommandContext& context, const Ide
   return users;
 }
 
-Result<int> remove(CommandContext& context, const IdentityArguments& arguments) {
+Result<int> remove_identity(CommandContext& context, const IdentityArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VAULTFS_ASSIGN_OR_RETURN(const Identity identity, machine->identities().find(arguments.name));
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<std::string> users, vaults_using(context, identity));
@@ -157,7 +157,7 @@ void add_identity_commands(CLI::App& app, CommandContext& context) {
   created->add_option("--vault", arguments->vault, "the system-assigned identity of this vault");
   created->add_option("--option", arguments->options, "NAME=VALUE, for the key vault's provider")
       ->allow_extra_args(false);
-  on_run(*created, context, [&context, arguments] { return create(context, *arguments); });
+  on_run(*created, context, [&context, arguments] { return create_identity(context, *arguments); });
 
   CLI::App* listed = group->add_subcommand("list", "The identities of this machine");
   on_run(*listed, context, [&context] { return list_identities(context); });
@@ -172,7 +172,7 @@ void add_identity_commands(CLI::App& app, CommandContext& context) {
   add("disable", "Disable an identity, reversibly",
       [&context, arguments] { return set_enabled(context, *arguments, false); });
   add("delete", "Delete an identity, unless a vault uses it", [&context, arguments] {
-    return remove(context, *arguments);
+    return remove_identity(context, *arguments);
   })->add_option("--override", arguments->override_name, "as IDENTITY: delete although a vault uses it");
 }
 

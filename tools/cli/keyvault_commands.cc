@@ -23,7 +23,7 @@ struct CreateArguments {
   bool with_passphrase = false, no_purge_protection = false, no_soft_delete = false;
 };
 
-Result<int> create(CommandContext& context, const CreateArguments& arguments) {
+Result<int> create_key_vault(CommandContext& context, const CreateArguments& arguments) {
   LocalKeyVaultOptions options;
   options.region = arguments.region;
   options.soft_delete = !arguments.no_soft_delete;
@@ -151,7 +151,7 @@ Result<KeyVaultRegistry::Entry> find_key_vault(Machine& machine, const std::stri
 }
 
 // Tries the connection. What is known without it is shown in any case.
-Result<int> show(CommandContext& context, const std::string& name) {
+Result<int> show_key_vault(CommandContext& context, const std::string& name) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VAULTFS_ASSIGN_OR_RETURN(const KeyVaultRegistry::Entry entry, find_key_vault(*machine, name));
   auto described = describe(*machine, entry);
@@ -195,7 +195,7 @@ std::string needing_text(const std::string& name, const std::vector<VaultImpact>
   return text + "\nThis machine could not open them any more. To do it all the same: --override " + name;
 }
 
-Result<int> remove(CommandContext& context, const AddArguments& arguments) {
+Result<int> remove_key_vault(CommandContext& context, const AddArguments& arguments) {
   if (!arguments.override_name.empty() && arguments.override_name != arguments.name) {
     return Error{ErrorCode::Usage,
                  "--override wants the key vault's name, " + arguments.name + ", so that it is not given by mistake"};
@@ -258,14 +258,14 @@ void add_keyvault_commands(CLI::App& app, CommandContext& context) {
                     "protect the private keys by a passphrase, asked for on the terminal");
   created->add_option("--new-passphrase-file", arguments->passphrase_file, "the same, read from a file");
   created->add_option("--new-passphrase-fd", arguments->passphrase_fd, "the same, read from an open descriptor");
-  on_run(*created, context, [&context, arguments] { return create(context, *arguments); });
+  on_run(*created, context, [&context, arguments] { return create_key_vault(context, *arguments); });
 
   CLI::App* listed = group->add_subcommand("list", "The key vaults of this machine");
   on_run(*listed, context, [&context] { return list_key_vaults(context); });
 
   CLI::App* shown = group->add_subcommand("show", "One key vault");
   shown->add_option("NAME", arguments->name)->required();
-  on_run(*shown, context, [&context, arguments] { return show(context, arguments->name); });
+  on_run(*shown, context, [&context, arguments] { return show_key_vault(context, arguments->name); });
 
   add_keyvault_access_commands(*group, context);
 
@@ -280,7 +280,7 @@ void add_keyvault_commands(CLI::App& app, CommandContext& context) {
   CLI::App* removed = group->add_subcommand("remove", "Drop a registration, unless a vault needs a key in there");
   removed->add_option("NAME", added->name)->required();
   removed->add_option("--override", added->override_name, "the key vault's name: although a vault needs it");
-  on_run(*removed, context, [&context, added] { return remove(context, *added); });
+  on_run(*removed, context, [&context, added] { return remove_key_vault(context, *added); });
 }
 
 }  // namespace vaultfs
