@@ -31,6 +31,8 @@ class ByteWriter {
   void id(const ByteId<Tag, N>& value) {
     raw(value.view());
   }
+  // Takes the memory for so many bytes at once, instead of ever larger pieces of it.
+  void reserve(std::size_t bytes) { buffer_.reserve(bytes); }
   [[nodiscard]] std::size_t size() const noexcept { return buffer_.size(); }
   [[nodiscard]] ByteView view() const noexcept { return buffer_; }
   [[nodiscard]] Bytes take() && { return std::move(buffer_); }

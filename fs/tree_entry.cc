@@ -171,7 +171,9 @@ std::optional<TreeChange> read_change(ByteReader& in) {
 
 }  // namespace
 
-TreeEntryWriter::TreeEntryWriter() {
+TreeEntryWriter::TreeEntryWriter(std::size_t expected_bytes) {
+  if (expected_bytes > 0)
+    bytes_.reserve(expected_bytes + expected_bytes / 64 + 256);  // what frames 4 KiB is less than 64 bytes
   bytes_.u8(kEntryVersion);
   bytes_.u32(0);
 }

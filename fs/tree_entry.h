@@ -92,7 +92,8 @@ using TreeChange = std::variant<CreateInode, SetAttributes, LinkName, UnlinkName
 
 class TreeEntryWriter {
  public:
-  TreeEntryWriter();
+  // `expected_bytes`: of the values of what will be added, if they are large.
+  explicit TreeEntryWriter(std::size_t expected_bytes = 0);
   void add(const TreeChange& change);
   [[nodiscard]] bool empty() const noexcept { return count_ == 0; }
   [[nodiscard]] std::size_t size() const noexcept { return bytes_.size(); }

@@ -16,6 +16,14 @@ constexpr std::size_t kEntryBytes = kChunkBytes;
 constexpr std::uint64_t kJournalBufferBytes = 8ULL << 20;
 constexpr auto kFlusherPeriod = std::chrono::milliseconds(500);
 
+// Of a chunk's slot, if it has one. REQUIRES: the inode's mutex.
+std::size_t unjournalled_bytes(const InodePointer& inode, std::uint64_t index) {
+  if (inode->content == nullptr) return 0;
+  const auto chunk = inode->content->dirty.find(index);
+  if (chunk == inode->content->dirty.end() || chunk->second.active == nullptr) return 0;
+  return chunk->second.active->unjournalled().total_bytes();
+}
+
 }  // namespace
 
 TreeEngine::FlushPlan TreeEngine::plan_flush(const InodePointer& inode) {
@@ -43,7 +51,11 @@ Status TreeEngine::journal_fragments(const InodePointer& inode, FlushPlan& plan)
     {
       const std::shared_lock cut(cut_);
       const std::unique_lock lock(inode->mutex);
-      TreeEntryWriter entry;
+      std::size_t bytes = 0;
+      for (std::size_t i = next; i < plan.fragments.size() && bytes < kEntryBytes; ++i) {
+        bytes += unjournalled_bytes(inode, plan.fragments[i]);
+      }
+      TreeEntryWriter entry(bytes);
       std::vector<Slot*> slots;
       for (; next < plan.fragments.size() && entry.size() < kEntryBytes; ++next) {
         const std::uint64_t index = plan.fragments[next];

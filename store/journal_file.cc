@@ -67,7 +67,10 @@ Status JournalFile::seal(RecordType type, ByteView plaintext, Lsn sequence, Lsn 
 }
 
 Status JournalFile::seal_entries(std::span<const JournalEntry> entries, Lsn first, Lsn synced) {
+  std::size_t bytes = 4;
+  for (const JournalEntry& entry : entries) bytes += kJournalEntryFramingBytes + entry.content.size();
   ByteWriter writer;
+  writer.reserve(bytes);
   writer.u32(static_cast<std::uint32_t>(entries.size()));
   for (const JournalEntry& entry : entries) {
     writer.u8(static_cast<std::uint8_t>(entry.room));
