@@ -5,7 +5,7 @@
 namespace vaultfs {
 
 inline constexpr std::int64_t kNanosPerSecond = 1'000'000'000;
-inline constexpr std::int64_t kSecondsPerDay = 24 * 60 * 60;
+inline constexpr std::int64_t kSecondsPerDay = 86'400;
 
 // Nanoseconds since 1970-01-01 UTC.
 struct UnixNanos {

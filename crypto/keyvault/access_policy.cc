@@ -31,7 +31,7 @@ Result<KeyPermissions> KeyPermissions::parse(std::string_view names) {
   for (std::size_t begin = 0; begin <= names.size();) {
     const std::size_t end = std::min(names.find(',', begin), names.size());
     const std::string_view name = names.substr(begin, end - begin);
-    const auto found =
+    const auto* const found =
         std::ranges::find_if(kAll, [name](KeyPermission permission) { return permission_name(permission) == name; });
     if (found == kAll.end()) {
       return Error{ErrorCode::InvalidArgument,

@@ -167,7 +167,7 @@ Result<Bytes> AzureKeyVault::wrap(const std::string& key, const std::string& ver
     VAULTFS_ASSIGN_OR_RETURN(const AzureKey found, find_usable(call, key, version));
     VAULTFS_RETURN_IF_ERROR(check_may_wrap(key, AzureKeys::info_of(found)));
     VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer wrapped, transform(call, "wrapkey", key, version, plaintext));
-    if (wrapped.size() * 8 == (found.bits + 7) / 8 * 8) return to_bytes(wrapped.view());
+    if (wrapped.size() == (std::size_t{found.bits} + 7) / 8) return to_bytes(wrapped.view());
     return Error{ErrorCode::KeyVaultUnavailable, "the key vault " + name_ + " gave a wrap of a wrong length"};
   });
 }

@@ -38,7 +38,7 @@ struct CivilTime {
                                            std::chrono::day(static_cast<unsigned>(*day))};
     // 60 is a leap second.
     if (*year < 1970 || *year > 9999 || !date.ok() || *hour > 23 || *minute > 59 || *second > 60) return std::nullopt;
-    return std::chrono::sys_days(date).time_since_epoch().count() * kSecondsPerDay + *hour * 3600 + *minute * 60 +
+    return std::chrono::sys_days{date}.time_since_epoch().count() * kSecondsPerDay + *hour * 3600 + *minute * 60 +
            *second;
   }
 };

@@ -225,7 +225,7 @@ Result<SecretBuffer> KmipKeyVault::decrypt(const std::string& key, const KmipVer
 // proves that it is about the bytes.
 Error KmipKeyVault::refused_to_decrypt(const std::string& key, const KmipVersion& version, const KmipRefusal& refusal,
                                        const KmipDeadline& deadline) {
-  const Error plain = KmipClient::refusal_error(KmipOperation::decrypt, refusal);
+  Error plain = KmipClient::refusal_error(KmipOperation::decrypt, refusal);
   if (refusal.reason == KmipReason::item_not_found) return version_not_found(key, version.id);
   if (refusal.reason == KmipReason::authentication_not_successful) return plain;
 

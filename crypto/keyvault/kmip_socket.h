@@ -15,6 +15,8 @@ class KmipSocket {
  public:
   KmipSocket() = default;
   explicit KmipSocket(int descriptor) : descriptor_(descriptor) {}
+  KmipSocket(const KmipSocket&) = delete;
+  KmipSocket& operator=(const KmipSocket&) = delete;
   KmipSocket(KmipSocket&& other) noexcept;
   KmipSocket& operator=(KmipSocket&& other) noexcept;
   ~KmipSocket();
