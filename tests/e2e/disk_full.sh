@@ -6,11 +6,7 @@ need_loop
 need mkfs.ext4
 rounds=2
 [[ ${VAULTFS_TEST_LONG:-} == 1 ]] && rounds=20
-mkdir "$scratch/disk"
-truncate -s 400M "$scratch/disk.img"
-mkfs.ext4 -q -F -m 0 -O ^has_journal "$scratch/disk.img"
-mount -o loop "$scratch/disk.img" "$scratch/disk"
-vault=$scratch/disk/vault
+small_disk 400M -O ^has_journal
 new_vault
 mount_vault commit=manual write-buffer=16M
 mkdir "$mnt/vm"

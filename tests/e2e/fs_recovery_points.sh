@@ -57,16 +57,7 @@ cp "$scratch/image" "$mnt/vm/image"
 ctl backup commit "$vault" vm >/dev/null
 source=$points/vm/$(newest_point vm)/image
 before=$(allocated "$vault")
-python3 - "$source" "$mnt/mail/image" <<'PYTHON'
-import os, sys
-source, target = os.open(sys.argv[1], os.O_RDONLY), os.open(sys.argv[2], os.O_CREAT | os.O_WRONLY, 0o600)
-size, done = os.fstat(source).st_size, 0
-while done < size:
-    got = os.copy_file_range(source, target, size - done, done, done)
-    assert got > 0, "copy_file_range stopped"
-    done += got
-os.fsync(target)
-PYTHON
+copy_range "$source" "$mnt/mail/image"
 assert_same "$scratch/image" "$mnt/mail/image"
 rm "$mnt/vm/image"
 cp --reflink=auto "$source" "$mnt/vm/image"

@@ -205,4 +205,25 @@ daemon_pid() { # the daemon that serves $vault on $mnt
   done
   fail "no daemon serves $mnt"
 }
+# A small ext4 of its own at $scratch/disk, which may run full or stand still, with $vault on it.
+small_disk() { # SIZE [MKFS OPTION…]
+  mkdir "$scratch/disk"
+  truncate -s "$1" "$scratch/disk.img"
+  mkfs.ext4 -q -F -m 0 "${@:2}" "$scratch/disk.img"
+  mount -o loop,noatime "$scratch/disk.img" "$scratch/disk"
+  vault=$scratch/disk/vault
+}
+# All of a file by copy_file_range, and its sync.
+copy_range() { # SOURCE TARGET
+  python3 - "$@" <<'PYTHON'
+import os, sys
+source, target = os.open(sys.argv[1], os.O_RDONLY), os.open(sys.argv[2], os.O_CREAT | os.O_WRONLY, 0o600)
+done, size = 0, os.fstat(source).st_size
+while done < size:
+    got = os.copy_file_range(source, target, size - done, done, done)
+    assert got > 0, "copy_file_range stopped"
+    done += got
+os.fsync(target)
+PYTHON
+}
 random_file() { head -c "$2" /dev/urandom >"$1"; } # FILE BYTES (suffixes of head)

@@ -4,11 +4,7 @@
 need_fuse
 need_loop
 need mkfs.ext4 fsfreeze python3
-mkdir "$scratch/disk"
-truncate -s 1500M "$scratch/disk.img"
-mkfs.ext4 -q -F -m 0 "$scratch/disk.img"
-mount -o loop,noatime "$scratch/disk.img" "$scratch/disk"
-vault=$scratch/disk/vault
+small_disk 1500M
 new_vault
 mount_vault commit=manual write-buffer=16M
 mkdir "$mnt/vm" "$mnt/vm/names"

@@ -4,11 +4,7 @@
 need_fuse
 need_loop
 need mkfs.ext4
-mkdir "$scratch/disk"
-truncate -s 600M "$scratch/disk.img"
-mkfs.ext4 -q -F -m 0 -O ^has_journal "$scratch/disk.img"
-mount -o loop "$scratch/disk.img" "$scratch/disk"
-vault=$scratch/disk/vault
+small_disk 600M -O ^has_journal
 new_vault
 mount_vault commit=manual write-buffer=16M
 mkdir "$mnt/vm"

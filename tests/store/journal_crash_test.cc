@@ -147,23 +147,28 @@ TEST(JournalCrash, WhatAReplayBelievesIsDurable) {
   EXPECT_EQ(after.contents(), std::vector<std::string>{"one"});
 }
 
+// A journal in which the entry "one" is committed.
+std::unique_ptr<Journal> journal_with_one(SimEnv& env, const EpochKeys& keys) {
+  env.make_directories(kJournalDirectory);
+  auto journal = start_journal(env, keys).value();
+  EXPECT_TRUE(journal->append(JournalRoom::tree, entry_of("one")).ok());
+  EXPECT_TRUE(journal->commit().ok());
+  return journal;
+}
+
 // What was written ahead of small records is no part of the journal: not counted as lost, gone when the file ends.
 TEST(JournalCrash, ZerosAheadAreNoTail) {
   const auto keys = make_test_keys();
   SimEnv env;
-  env.make_directories(kJournalDirectory);
-  auto journal = start_journal(env, *keys);
-  ASSERT_TRUE(journal.ok());
-  ASSERT_TRUE((*journal)->append(JournalRoom::tree, entry_of("one")).ok());
-  ASSERT_TRUE((*journal)->commit().ok());
-  const std::uint64_t file_bytes = (*journal)->file_bytes();
+  const auto journal = journal_with_one(env, *keys);
+  const std::uint64_t file_bytes = journal->file_bytes();
   const Bytes bytes = env.read(journal_path(1));
   ASSERT_GT(bytes.size(), file_bytes);
   EXPECT_TRUE(is_all_zero(ByteView(bytes).subspan(file_bytes)));
   // The second finds its place written: no step but its own.
   const std::uint64_t steps = env.steps();
-  ASSERT_TRUE((*journal)->append(JournalRoom::tree, entry_of("two")).ok());
-  ASSERT_TRUE((*journal)->commit().ok());
+  ASSERT_TRUE(journal->append(JournalRoom::tree, entry_of("two")).ok());
+  ASSERT_TRUE(journal->commit().ok());
   EXPECT_EQ(env.steps(), steps + 2);
   EXPECT_EQ(env.read(journal_path(1)).size(), bytes.size());
   // Killed.
@@ -172,12 +177,12 @@ TEST(JournalCrash, ZerosAheadAreNoTail) {
   EXPECT_EQ(log.contents(), (std::vector<std::string>{"one", "two"}));
   EXPECT_EQ(log.outcome->dropped_tail_bytes, 0U);
   // Left for a next one, and closed.
-  ASSERT_TRUE((*journal)->rotate(ContainerNumber(1)).ok());
+  ASSERT_TRUE(journal->rotate(ContainerNumber(1)).ok());
   EXPECT_LT(env.read(journal_path(1)).size(), bytes.size());
-  ASSERT_TRUE((*journal)->append(JournalRoom::tree, entry_of("three")).ok());
-  ASSERT_TRUE((*journal)->commit().ok());
-  const std::uint64_t before_end = (*journal)->file_bytes();
-  ASSERT_TRUE((*journal)->close_cleanly().ok());
+  ASSERT_TRUE(journal->append(JournalRoom::tree, entry_of("three")).ok());
+  ASSERT_TRUE(journal->commit().ok());
+  const std::uint64_t before_end = journal->file_bytes();
+  ASSERT_TRUE(journal->close_cleanly().ok());
   EXPECT_GT(env.read(journal_path(2)).size(), before_end);
   EXPECT_LT(env.read(journal_path(2)).size(), before_end + 4096);
 }
@@ -199,15 +204,11 @@ TEST(JournalCrash, ARecordNeedsNoRoomForZeros) {
 TEST(JournalCrash, ATornTailIsDroppedAndCounted) {
   const auto keys = make_test_keys();
   SimEnv env;
-  env.make_directories(kJournalDirectory);
-  auto journal = start_journal(env, *keys);
-  ASSERT_TRUE(journal.ok());
-  ASSERT_TRUE((*journal)->append(JournalRoom::tree, entry_of("one")).ok());
-  ASSERT_TRUE((*journal)->commit().ok());
-  const std::uint64_t good = (*journal)->file_bytes();
-  ASSERT_TRUE((*journal)->append(JournalRoom::tree, Bytes(3000, std::byte{1})).ok());
-  ASSERT_TRUE((*journal)->commit().ok());
-  for (std::uint64_t size = (*journal)->file_bytes() - 1; size >= good; --size) {
+  const auto journal = journal_with_one(env, *keys);
+  const std::uint64_t good = journal->file_bytes();
+  ASSERT_TRUE(journal->append(JournalRoom::tree, Bytes(3000, std::byte{1})).ok());
+  ASSERT_TRUE(journal->commit().ok());
+  for (std::uint64_t size = journal->file_bytes() - 1; size >= good; --size) {
     env.cut(journal_path(1), size);
     const ReplayedLog log = replay(env, *keys);
     ASSERT_TRUE(log.outcome.ok()) << size;
