@@ -8,7 +8,7 @@ namespace vaultfs {
 namespace {
 
 constexpr int kListAttempts = 5;
-// Of custodies that never open a keyring: a keyring's generation is at least 1.
+// No keyring has been found: a generation is at least 1.
 constexpr std::uint64_t kNone = 0;
 
 Result<NewestKeyring> read_newest(BlobStore& blobs) {
