@@ -16,11 +16,12 @@ namespace {
 class GroupCommitJournal final : public Journal {
  public:
   GroupCommitJournal(Env& env, Env::Path directory, const EpochKeys& keys, std::unique_ptr<JournalFile> file, Lsn first,
-                     ContainerNumber checkpoint, BeforeWrite before_write)
+                     ContainerNumber checkpoint, BeforeWrite before_write, Bytes no_change)
       : env_(env),
         directory_(std::move(directory)),
         keys_(keys),
         before_write_(std::move(before_write)),
+        no_change_(std::move(no_change)),
         appended_(first),
         synced_(first),
         number_(file->number()),
@@ -88,12 +89,14 @@ class GroupCommitJournal final : public Journal {
       return std::move(status).error();
     }
     if (!written && continues && may_go_on(status)) {
-      // The LSN of the new file's first entry can be given back as long as it is the last.
-      if (appended_ != durable) {
-        stop_leading(status, synced_);
-        return std::move(status).error();
+      // No file begins with the LSN of the new one's first entry: it is given back or, where later ones have been given
+      // away meanwhile, filled.
+      if (appended_ == durable) {
+        appended_ = batch.last;
+      } else {
+        buffered_bytes_ += no_change_.size();
+        buffer_.insert(buffer_.begin(), {JournalRoom::catalogue, no_change_});
       }
-      appended_ = batch.last;
     }
     finish(std::move(batch), status, durable);
     VAULTFS_RETURN_IF_ERROR(std::move(status));
@@ -279,6 +282,7 @@ class GroupCommitJournal final : public Journal {
   const Env::Path directory_;
   const EpochKeys& keys_;
   const BeforeWrite before_write_;
+  const Bytes no_change_;  // an entry that fills an LSN
 
   mutable std::mutex mutex_;         // guards all below but file_; a leaf: not held during I/O and before_write_
   std::condition_variable changed_;  // leading_ became false
@@ -304,10 +308,11 @@ class GroupCommitJournal final : public Journal {
 
 Result<std::unique_ptr<Journal>> Journal::create(Env& env, Env::Path directory, const EpochKeys& keys,
                                                  ContainerNumber number, Lsn replayed_to, ContainerNumber checkpoint,
-                                                 BeforeWrite before_write) {
+                                                 BeforeWrite before_write, Bytes no_change) {
   VAULTFS_ASSIGN_OR_RETURN(auto file, JournalFile::create(env, directory, keys, number, {replayed_to, checkpoint}));
-  return std::unique_ptr<Journal>(std::make_unique<GroupCommitJournal>(
-      env, std::move(directory), keys, std::move(file), replayed_to.next(), checkpoint, std::move(before_write)));
+  return std::unique_ptr<Journal>(std::make_unique<GroupCommitJournal>(env, std::move(directory), keys, std::move(file),
+                                                                       replayed_to.next(), checkpoint,
+                                                                       std::move(before_write), std::move(no_change)));
 }
 
 }  // namespace vaultfs

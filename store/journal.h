@@ -41,10 +41,12 @@ class Journal {
 
   // Starts the new journal file `number`, durable on return. `replayed_to` (the highest LSN of all journals before) and
   // `checkpoint` go into its first entry, which takes LSN replayed_to + 1. AlreadyExists if the number is taken.
-  // `env` and `keys` must outlive the journal.
+  // `no_change` is an entry of the catalogue that changes nothing: it fills an LSN that was meant for the first entry
+  // of a file that could not be started. `env` and `keys` must outlive the journal.
   [[nodiscard]] static Result<std::unique_ptr<Journal>> create(Env& env, Env::Path directory, const EpochKeys& keys,
                                                                ContainerNumber number, Lsn replayed_to,
-                                                               ContainerNumber checkpoint, BeforeWrite before_write);
+                                                               ContainerNumber checkpoint, BeforeWrite before_write,
+                                                               Bytes no_change);
   virtual ~Journal() = default;
 
   // Buffers an entry of at most kMaxJournalEntryBytes for room catalogue or tree; its LSN. LSNs grow, but not always by

@@ -324,6 +324,12 @@ Bytes Catalogue::remove_point(PointNumber number) {
   return std::move(writer).take();
 }
 
+Bytes Catalogue::no_change() {
+  ByteWriter writer = begin(ChangeKind::removed_point);
+  writer.u64(0);
+  return std::move(writer).take();
+}
+
 Bytes Catalogue::put(const SupersededManifest& manifest) {
   const std::lock_guard lock(mutex_);
   state_.put(manifest);

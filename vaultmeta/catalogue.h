@@ -106,6 +106,8 @@ class Catalogue {
   [[nodiscard]] Bytes put(const SupersededManifest& manifest);
   [[nodiscard]] Bytes remove_superseded(PointNumber file);
   [[nodiscard]] Bytes set_renewing(bool renewing);
+  // An entry that changes nothing, by any reader: the removal of point 0, which there never is.
+  [[nodiscard]] static Bytes no_change();
 
   [[nodiscard]] Status apply(ByteView entry);   // JournalDamaged; then nothing of the entry is applied
   [[nodiscard]] Bytes encode() const;           // for the checkpoint

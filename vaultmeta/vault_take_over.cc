@@ -75,9 +75,10 @@ Status VaultOpening::start_journal() {
   ContainerNumber number = std::max(head.journal, replay_.last_journal);
   if (!journals.empty()) number = std::max(number, ContainerNumber(journals.back()));
   SegmentStore* segments = parts_.segments.get();
-  VAULTFS_ASSIGN_OR_RETURN(parts_.journal, Journal::create(parts_.machine.env, parts_.path / kJournalFiles.name,
-                                                           parts_.custody->keys(), number.next(), replay_.last,
-                                                           head.checkpoint, [segments] { return segments->sync(); }));
+  VAULTFS_ASSIGN_OR_RETURN(parts_.journal, Journal::create(
+                                               parts_.machine.env, parts_.path / kJournalFiles.name,
+                                               parts_.custody->keys(), number.next(), replay_.last, head.checkpoint,
+                                               [segments] { return segments->sync(); }, Catalogue::no_change()));
   return ok_status();
 }
 

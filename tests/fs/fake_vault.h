@@ -143,7 +143,7 @@ class FakeVault final : public Vault {
     VAULTFS_ASSIGN_OR_RETURN(
         journal_, Journal::create(env_, path_ / "journal", *keys_,
                                   std::max(replay.last_journal, ContainerNumber(replay_from.value)).next(), replay.last,
-                                  ContainerNumber(last_checkpoint_), [this] { return segments_->sync(); }));
+                                  ContainerNumber(last_checkpoint_), [this] { return segments_->sync(); }, {}));
     return ok_status();
   }
 

@@ -24,7 +24,7 @@ const vaultfs::Bytes& authentic_start() {
     vaultfs::SimEnv env(1);
     env.make_directories(kDirectory);
     auto journal = vaultfs::Journal::create(env, kDirectory, keys(), vaultfs::ContainerNumber(1), vaultfs::Lsn(),
-                                            vaultfs::ContainerNumber(), {});
+                                            vaultfs::ContainerNumber(), {}, {});
     if (!journal.ok()) std::abort();
     for (const char* text : {"one", "two"}) {
       if (!(*journal)->append(vaultfs::JournalRoom::tree, vaultfs::to_bytes(vaultfs::bytes_of(text))).ok())

@@ -54,11 +54,13 @@ struct ReplayedLog {
 
 [[nodiscard]] inline Bytes entry_of(std::string_view text) { return to_bytes(bytes_of(text)); }
 
+inline constexpr const char* kNoChange = "(no change)";  // what fills an LSN in these tests
+
 [[nodiscard]] inline Result<std::unique_ptr<Journal>> start_journal(Env& env, const EpochKeys& keys,
                                                                     std::uint64_t number = 1, Lsn replayed_to = {},
                                                                     Journal::BeforeWrite before_write = {}) {
   return Journal::create(env, kJournalDirectory, keys, ContainerNumber(number), replayed_to, ContainerNumber(0),
-                         std::move(before_write));
+                         std::move(before_write), entry_of(kNoChange));
 }
 
 }  // namespace vaultfs

@@ -454,6 +454,45 @@ TEST_P(JournalTest, AFullDiskDelaysARotationAndAnEnd) {
   EXPECT_EQ(log.contents(), (std::vector<std::string>{"one", "two", "three", "four"}));
 }
 
+TEST_P(JournalTest, AFullDiskDelaysARotationThatOthersAppendDuring) {
+  // The new file's first entry has its LSN by then, and no file to begin.
+  for (const bool crash : {false, true}) {
+    SimEnv env;
+    env.make_directories(kJournalDirectory);
+    Journal* self = nullptr;
+    Lsn during;
+    auto journal = start_journal(env, *keys_, 1, {}, [&]() -> Status {
+      if (self != nullptr) during = append(*std::exchange(self, nullptr), "during");
+      return ok_status();
+    });
+    ASSERT_TRUE(journal.ok());
+    append(**journal, "before");
+    self = journal->get();
+    env.set_free_bytes(0);
+    EXPECT_EQ((*journal)->rotate(ContainerNumber(3)).code(), ErrorCode::NoSpace);
+    ASSERT_FALSE((*journal)->dead());
+    append(**journal, "after");
+    EXPECT_EQ((*journal)->commit().code(), ErrorCode::NoSpace);
+    env.set_unlimited_space();
+    ASSERT_TRUE((*journal)->commit_up_to(during).ok());
+    EXPECT_EQ((*journal)->buffered_bytes(), 0U);
+    std::vector<std::string> expected{"before", kNoChange, "during", "after"};
+    if (!crash) {
+      ASSERT_TRUE((*journal)->rotate(ContainerNumber(4)).ok());
+      append(**journal, "in the new file");
+      expected.emplace_back("in the new file");
+      ASSERT_TRUE((*journal)->close_cleanly().ok());
+    }
+    const Lsn synced = (*journal)->last_synced();
+    env.crash(1, CrashMode::drop_all_unsynced);
+    const ReplayedLog log = replay(env, *keys_, 1, {}, synced);
+    ASSERT_TRUE(log.outcome.ok()) << log.outcome.error().message;
+    EXPECT_EQ(log.contents(), expected);
+    EXPECT_EQ(log.entries.at(1).room, JournalRoom::catalogue);
+    EXPECT_EQ(log.entries.at(2).lsn, during);
+  }
+}
+
 TEST_P(JournalTest, WithoutItsKeysItKeepsWhatIsAppendedAndContinuesInANewFile) {
   auto journal = start();
   append(*journal, "one");

@@ -146,6 +146,16 @@ TEST(Catalogue, ABadEntryChangesNothing) {
   EXPECT_EQ(catalogue.points().size(), 1U);
 }
 
+TEST(Catalogue, AnEntryMayChangeNothing) {
+  Catalogue catalogue;
+  ASSERT_TRUE(catalogue.apply(Catalogue::no_change()).ok());
+  EXPECT_EQ(catalogue.encode(), Catalogue().encode());
+  (void)catalogue.put(a_point(7, "vm1"));
+  const Bytes before = catalogue.encode();
+  ASSERT_TRUE(catalogue.apply(Catalogue::no_change()).ok());
+  EXPECT_EQ(catalogue.encode(), before);
+}
+
 TEST(Catalogue, StoredFormOfEachChange) {
   Catalogue source;
   const std::vector<Bytes> entries{source.put(ItemInfo{"vm1", UnixNanos{5}, true}),
