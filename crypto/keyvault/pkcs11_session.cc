@@ -51,7 +51,12 @@ Result<std::vector<CK_OBJECT_HANDLE>> Pkcs11Session::find(std::vector<CK_ATTRIBU
     if (!status.ok() || count == 0) break;
     objects.insert(objects.end(), found.begin(), found.begin() + static_cast<std::ptrdiff_t>(count));
     if (objects.size() > kObjectLimit) {
-      status = Error{ErrorCode::NotSupportedByProvider, "the token has more than 4096 objects of one kind"};
+      // Never a part of them, in which the newest version may be missing.
+      status =
+          Error{ErrorCode::NotSupportedByProvider,
+                "the token has more than 4096 objects that fit a search for keys, and a part of them is no answer; "
+                "delete those that nobody needs (see pkcs11-tool --list-objects), or use a token that others put "
+                "nothing on"};
       break;
     }
   }

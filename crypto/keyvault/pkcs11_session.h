@@ -53,9 +53,9 @@ class Pkcs11Session {
   // An answer shows that the session is of no use, though no code of the module said so.
   [[nodiscard]] Error lose(const char* call, CK_RV answer);
 
-  // All objects that match. "None" is believed only of a token that still answers and in a session that is still logged
-  // in: SoftHSM finds nothing, without an error, when its directory is gone, and nobody sees private objects after a
-  // logout.
+  // All objects that match; NotSupportedByProvider if they are more than 4096. "None" is believed only of a token that
+  // still answers and in a session that is still logged in: SoftHSM finds nothing, without an error, when its directory
+  // is gone, and nobody sees private objects after a logout.
   [[nodiscard]] Result<std::vector<CK_OBJECT_HANDLE>> find(std::vector<CK_ATTRIBUTE> wanted);
 
   // An attribute's value; empty if the object has no such attribute or does not reveal it.

@@ -10,6 +10,7 @@ namespace vaultfs {
 namespace {
 
 constexpr CK_FLAGS kFailureCounted = CKF_USER_PIN_COUNT_LOW | CKF_USER_PIN_FINAL_TRY | CKF_USER_PIN_LOCKED;
+constexpr CK_ULONG kSlotLimit = 4096;
 constexpr int kSlotListAttempts = 3;
 
 // Fields are padded with blanks; some modules end them by a zero byte.
@@ -35,7 +36,13 @@ Result<std::vector<CK_SLOT_ID>> slots_with_token(const CK_FUNCTION_LIST& functio
     // Asking for the number makes modules look for new tokens (PKCS#11 v2.40 section 5.5).
     answer = functions.C_GetSlotList(CK_TRUE, nullptr, &count);
     if (answer != CKR_OK) break;
-    slots.resize(std::min<CK_ULONG>(count, 4096));
+    // Not a part of them: a second token of the same label must not go unseen.
+    if (count > kSlotLimit) {
+      return Error{ErrorCode::NotSupportedByProvider, "the PKCS#11 module has " + std::to_string(count) +
+                                                          " slots with a token; 4096 are the most: give it fewer in "
+                                                          "its own configuration"};
+    }
+    slots.resize(count);
     if (slots.empty()) return slots;
     count = slots.size();
     answer = functions.C_GetSlotList(CK_TRUE, slots.data(), &count);

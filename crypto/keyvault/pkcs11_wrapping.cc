@@ -34,6 +34,26 @@ Status check_kek(const Pkcs11KeyObject& key) {
                "key version " + key.id + " is an AES key of " + std::to_string(key.bits) + " bits; 256 are needed"};
 }
 
+// What an error of a trial with an RSA key says, where the key itself may be the reason.
+Error public_half_in_doubt(const Pkcs11KeyObject& key, Error tried, CK_RV answer) {
+  const std::string look =
+      "see which public keys and certificates have its CKA_ID with: pkcs11-tool --module MODULE "
+      "--list-objects --id " +
+      key.id + "; delete those that are not of this pair, or rotate the key";
+  if (answer == CKR_OK || pkcs11_data_refused(answer)) {
+    return {ErrorCode::NotSupportedByProvider,
+            "key version " + key.id +
+                " wraps nothing: its private key does not open what is encrypted under the public key that the token "
+                "tells of it, which somebody else may have put there; " +
+                look};
+  }
+  if (pkcs11_ambiguous(answer)) {
+    tried.message += "; if it stays so, the token may tell another public key of key version " + key.id +
+                     " than its private key's: " + look;
+  }
+  return tried;
+}
+
 Result<SecretBuffer> kwp_message(ByteView nonce, ByteView content) {
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer message, SecretBuffer::allocate(kKwpHeadBytes + content.size()));
   auto at = std::ranges::copy(nonce, message.mutable_view().begin()).out;
@@ -158,17 +178,46 @@ Result<Pkcs11Wrapping::Scheme> Pkcs11Wrapping::scheme_for(Pkcs11Session& session
     }
     if (tried.ok()) {
       known = candidate;
+      if (key.is_rsa()) remember_public_half(key);
       return candidate;
     }
     const bool without =
         tried.code() == ErrorCode::NotSupportedByProvider || pkcs11_unsupported(answer) || pkcs11_ambiguous(answer);
-    if (session.lost() || !without) return tried.error();
+    const auto error = [&] {
+      const bool about_key = key.is_rsa() && !session.lost() && answer != CKR_OK;
+      return about_key ? public_half_in_doubt(key, tried.error(), answer) : tried.error();
+    };
+    if (session.lost() || !without) return error();
     // Both refused in the same doubtful way is a fault of the token, not a lack.
-    if (candidate == candidates.back() && !pkcs11_unsupported(answer) && answer != CKR_OK) return tried.error();
+    if (candidate == candidates.back() && !pkcs11_unsupported(answer) && answer != CKR_OK) return error();
   }
   return Error{ErrorCode::NotSupportedByProvider, key.is_rsa()
                                                       ? "the token has RSA-OAEP neither with SHA-256 nor with SHA-1"
                                                       : "the token has neither AES-GCM nor AES key wrap with padding"};
+}
+
+void Pkcs11Wrapping::remember_public_half(const Pkcs11KeyObject& key) {
+  shown_[key.id] = {key.handle, key.modulus, key.exponent};
+}
+
+Status Pkcs11Wrapping::check_public_half(Scheme scheme, Pkcs11Session& session, const Pkcs11KeyObject& key,
+                                         const Pkcs11Nonces& nonces) {
+  if (!key.is_rsa()) return ok_status();  // an AES key wraps by itself
+  const auto shown = shown_.find(key.id);
+  if (shown != shown_.end() && shown->second == PublicHalf{key.handle, key.modulus, key.exponent}) return ok_status();
+  CK_RV answer = CKR_OK;
+  Status tried = try_out(scheme, session, key, nonces, answer);
+  if (!tried.ok() && !session.lost() && pkcs11_ambiguous(answer)) {
+    tried = try_out(scheme, session, key, nonces, answer);
+  }
+  if (tried.ok()) {
+    remember_public_half(key);
+    return ok_status();
+  }
+  // Without an answer of the token it is our own side that refuses the numbers, unless it opened to something else.
+  const bool opened = tried.code() == ErrorCode::NotSupportedByProvider;
+  if (session.lost() || (answer == CKR_OK && !opened)) return tried;
+  return public_half_in_doubt(key, tried.error(), answer);
 }
 
 Result<std::string> Pkcs11Wrapping::algorithm(Pkcs11Session& session, const Pkcs11KeyObject& key,
@@ -180,6 +229,7 @@ Result<std::string> Pkcs11Wrapping::algorithm(Pkcs11Session& session, const Pkcs
 Result<Bytes> Pkcs11Wrapping::wrap(Pkcs11Session& session, const Pkcs11KeyObject& key, ByteView plaintext,
                                    const Pkcs11Nonces& nonces) {
   VAULTFS_ASSIGN_OR_RETURN(const Scheme scheme, scheme_for(session, key, nonces));
+  VAULTFS_RETURN_IF_ERROR(check_public_half(scheme, session, key, nonces));
   CK_RV answer = CKR_OK;
   return wrap_by(scheme, session, key, plaintext, nonces.wrap, answer);
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -40,11 +41,17 @@ struct Pkcs11Nonces {
 // returns the padding as content. The message goes to and from the token as a session object of an extractable generic
 // secret, since wrapping functions take objects only.
 //
+// Nothing is wrapped under an RSA version before its private key has opened, in this session, what was encrypted under
+// the modulus and exponent that the token tells of it. To compare those numbers with the private key's own is not
+// enough: modules whose cards keep none with the private key (OpenSC) tell those of a public key or certificate of its
+// CKA_ID, which anybody who may put public objects on the token can have made; he would read what is wrapped.
+//
 // Used on the module's thread only.
 class Pkcs11Wrapping {
  public:
   // KeyNotRsa, KeySizeUnsupported; KeyVersionDisabled; NotSupportedByProvider if the token has none of the algorithms,
-  // or the version a flaw (pkcs11_objects.h). The same for wrap; unwrap looks at no flaw.
+  // or the version a flaw (pkcs11_objects.h). The same for wrap, and NotSupportedByProvider for an RSA version whose
+  // private key does not belong to the public key that the token tells; unwrap looks at neither.
   [[nodiscard]] Result<std::string> algorithm(Pkcs11Session& session, const Pkcs11KeyObject& key,
                                               const Pkcs11Nonces& nonces);
   // REQUIRES: plaintext is at most kWrapLimitBytes.
@@ -69,8 +76,22 @@ class Pkcs11Wrapping {
   [[nodiscard]] static Status try_out(Scheme scheme, Pkcs11Session& session, const Pkcs11KeyObject& key,
                                       const Pkcs11Nonces& nonces, CK_RV& answer);
 
+  // Success if the private key of an RSA version has shown that it is the other half of what `key` says of it.
+  [[nodiscard]] Status check_public_half(Scheme scheme, Pkcs11Session& session, const Pkcs11KeyObject& key,
+                                         const Pkcs11Nonces& nonces);
+  void remember_public_half(const Pkcs11KeyObject& key);
+
+  // What a private key has shown to be its other half. The handle changes with the session, and with it what it names.
+  struct PublicHalf {
+    CK_OBJECT_HANDLE private_key = 0;
+    Bytes modulus;
+    Bytes exponent;
+    bool operator==(const PublicHalf&) const = default;
+  };
+
   std::optional<Scheme> for_rsa_;
   std::optional<Scheme> for_aes_;
+  std::map<std::string, PublicHalf> shown_;  // by version
 };
 
 }  // namespace vaultfs

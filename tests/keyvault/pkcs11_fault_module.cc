@@ -7,8 +7,10 @@
 #include <openssl/rsa.h>
 #include <p11-kit/pkcs11.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <string>
@@ -35,8 +37,11 @@ struct State {
   bool oaep_sha256 = false;
   bool gcm = true;
   CK_FLAGS token_flags = 0;
-  CK_SESSION_HANDLE session = 0;  // the newest
-  bool unpad = false;             // the decryption that has begun is OAEP with SHA-256
+  bool foreign_modulus = false;
+  int copies = 1;
+  std::deque<CK_OBJECT_HANDLE> left;  // of the objects found, still to be told
+  CK_SESSION_HANDLE session = 0;      // the newest
+  bool unpad = false;                 // the decryption that has begun is OAEP with SHA-256
 };
 
 State& state() {
@@ -107,9 +112,73 @@ CK_RV find_objects_init(CK_SESSION_HANDLE session, CK_ATTRIBUTE* wanted, CK_ULON
 // A fault with CKR_OK is a module that claims to have found more than there was room for.
 CK_RV find_objects(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE* found, CK_ULONG room, CK_ULONG* count) {
   CK_RV answer = CKR_OK;
-  if (!intercept("C_FindObjects", answer)) return real()->C_FindObjects(session, found, room, count);
-  *count = room + 1;
-  return answer;
+  if (intercept("C_FindObjects", answer)) {
+    *count = room + 1;
+    return answer;
+  }
+  const std::lock_guard lock(state().mutex);
+  std::deque<CK_OBJECT_HANDLE>& left = state().left;
+  if (left.empty()) {
+    answer = real()->C_FindObjects(session, found, room, count);
+    if (answer != CKR_OK) return answer;
+    for (CK_ULONG i = 0; i < *count; ++i) {
+      left.insert(left.end(), static_cast<std::size_t>(state().copies), found[i]);
+    }
+  }
+  *count = std::min<CK_ULONG>(room, left.size());
+  std::copy_n(left.begin(), *count, found);
+  left.erase(left.begin(), left.begin() + static_cast<std::ptrdiff_t>(*count));
+  return CKR_OK;
+}
+CK_RV find_objects_final(CK_SESSION_HANDLE session) {
+  {
+    const std::lock_guard lock(state().mutex);
+    state().left.clear();
+  }
+  return real()->C_FindObjectsFinal(session);
+}
+
+std::string value_of_attribute(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE_TYPE type) {
+  std::string value(1024, '\0');
+  CK_ATTRIBUTE attribute{type, value.data(), value.size()};
+  if (real()->C_GetAttributeValue(session, object, &attribute, 1) != CKR_OK) return {};
+  value.resize(attribute.ulValueLen);
+  return value;
+}
+
+// The modulus of a public key with the CKA_ID of a private one; another than its own if there is one.
+std::string modulus_of_a_stranger(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE private_key) {
+  const std::string own = value_of_attribute(session, private_key, CKA_MODULUS);
+  std::string id = value_of_attribute(session, private_key, CKA_ID);
+  CK_OBJECT_CLASS object_class = CKO_PUBLIC_KEY;
+  std::vector<CK_ATTRIBUTE> wanted{{CKA_CLASS, &object_class, sizeof(object_class)}, {CKA_ID, id.data(), id.size()}};
+  std::vector<CK_OBJECT_HANDLE> found(16);
+  CK_ULONG count = 0;
+  if (real()->C_FindObjectsInit(session, wanted.data(), wanted.size()) != CKR_OK) std::abort();
+  if (real()->C_FindObjects(session, found.data(), found.size(), &count) != CKR_OK) std::abort();
+  if (real()->C_FindObjectsFinal(session) != CKR_OK) std::abort();
+  for (CK_ULONG i = 0; i < count; ++i) {
+    std::string modulus = value_of_attribute(session, found[i], CKA_MODULUS);
+    if (modulus != own) return modulus;
+  }
+  return own;
+}
+
+CK_RV get_attribute_value(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE object, CK_ATTRIBUTE* values, CK_ULONG count) {
+  bool foreign = false;
+  {
+    const std::lock_guard lock(state().mutex);
+    foreign = state().foreign_modulus && count == 1 && values[0].type == CKA_MODULUS;
+  }
+  CK_OBJECT_CLASS object_class = 0;
+  CK_ATTRIBUTE asked{CKA_CLASS, &object_class, sizeof(object_class)};
+  if (foreign) foreign = real()->C_GetAttributeValue(session, object, &asked, 1) == CKR_OK;
+  if (!foreign || object_class != CKO_PRIVATE_KEY) return real()->C_GetAttributeValue(session, object, values, count);
+  const std::string modulus = modulus_of_a_stranger(session, object);
+  const bool fits = values[0].pValue == nullptr || values[0].ulValueLen >= modulus.size();
+  if (values[0].pValue != nullptr && fits) std::memcpy(values[0].pValue, modulus.data(), modulus.size());
+  values[0].ulValueLen = modulus.size();
+  return fits ? CKR_OK : CKR_BUFFER_TOO_SMALL;
 }
 CK_RV encrypt_init(CK_SESSION_HANDLE session, CK_MECHANISM* mechanism, CK_OBJECT_HANDLE key) {
   CK_RV answer = CKR_OK;
@@ -186,6 +255,14 @@ void control_token_flags(unsigned long flags) {
   const std::lock_guard lock(state().mutex);
   state().token_flags = flags;
 }
+void control_foreign_modulus(bool told) {
+  const std::lock_guard lock(state().mutex);
+  state().foreign_modulus = told;
+}
+void control_copies(int copies) {
+  const std::lock_guard lock(state().mutex);
+  state().copies = copies;
+}
 void control_log_out() {
   const std::lock_guard lock(state().mutex);
   if (real()->C_Logout(state().session) != CKR_OK) std::abort();
@@ -202,6 +279,8 @@ void control_reset() {
   state().oaep_sha256 = false;
   state().gcm = true;
   state().token_flags = 0;
+  state().foreign_modulus = false;
+  state().copies = 1;
 }
 
 }  // namespace
@@ -209,9 +288,17 @@ void control_reset() {
 extern "C" {
 
 extern const Pkcs11FaultControl vaultfs_fault_control;
-const Pkcs11FaultControl vaultfs_fault_control{control_fail,        control_hang,  control_release,
-                                               control_oaep_sha256, control_gcm,   control_token_flags,
-                                               control_log_out,     control_calls, control_reset};
+const Pkcs11FaultControl vaultfs_fault_control{control_fail,
+                                               control_hang,
+                                               control_release,
+                                               control_oaep_sha256,
+                                               control_gcm,
+                                               control_token_flags,
+                                               control_foreign_modulus,
+                                               control_copies,
+                                               control_log_out,
+                                               control_calls,
+                                               control_reset};
 
 CK_RV C_GetFunctionList(CK_FUNCTION_LIST** list) {
   static CK_FUNCTION_LIST functions = [] {
@@ -223,6 +310,8 @@ CK_RV C_GetFunctionList(CK_FUNCTION_LIST** list) {
     copy.C_Login = login;
     copy.C_FindObjectsInit = find_objects_init;
     copy.C_FindObjects = find_objects;
+    copy.C_FindObjectsFinal = find_objects_final;
+    copy.C_GetAttributeValue = get_attribute_value;
     copy.C_EncryptInit = encrypt_init;
     copy.C_DecryptInit = decrypt_init;
     copy.C_Decrypt = decrypt;

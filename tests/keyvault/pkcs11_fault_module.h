@@ -11,7 +11,11 @@ struct Pkcs11FaultControl {
   void (*set_oaep_sha256)(bool present);
   void (*set_gcm)(bool present);
   void (*set_token_flags)(unsigned long flags);  // added to CK_TOKEN_INFO.flags
-  void (*log_out)();                             // as another part of the process could; REQUIRES: a session is open
-  int (*calls)(const char* function);            // how often it was called since reset()
+  // Private keys tell the modulus of a public key of their CKA_ID, a stranger's rather than their own: as modules do
+  // whose cards keep no public numbers with a private key.
+  void (*set_foreign_modulus)(bool told);
+  void (*set_copies)(int copies);      // of each object that is found
+  void (*log_out)();                   // as another part of the process could; REQUIRES: a session is open
+  int (*calls)(const char* function);  // how often it was called since reset()
   void (*reset)();
 };

@@ -65,6 +65,11 @@ class SoftToken {
     if (!id.empty()) command.insert(command.end(), {"--id", id});
     run(command);
   }
+  // A stranger's public key (DER), likewise put there without the PIN.
+  void plant_public_key(const std::string& label, const std::string& id, const std::string& file) {
+    run({"pkcs11-tool", "--module", kSoftHsmModule, "--token-label", "t1", "--write-object", file, "--type", "pubkey",
+         "--label", label, "--id", id});
+  }
   // All slots and tokens, without a login.
   std::string list_slots() { return run({"pkcs11-tool", "--module", kSoftHsmModule, "--list-slots"}); }
   void take_away() { std::filesystem::rename(tokens(), scratch_ / "away"); }

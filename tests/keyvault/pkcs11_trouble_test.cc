@@ -228,6 +228,63 @@ TEST_F(Pkcs11TroubleTest, ASearchThatFindsTooMuchIsNoAnswer) {
   EXPECT_EQ(version_ids(*vault_, "kek").size(), 1U);
 }
 
+TEST_F(Pkcs11TroubleTest, ManyObjectsAreListedWholeOrNotAtAll) {
+  module_->set_copies(4096);
+  const auto listed = value_of(vault_->list_versions("kek"));
+  ASSERT_EQ(listed.size(), 1U);
+  EXPECT_EQ(listed[0].key_type, "RSA (two objects of one CKA_ID)");
+  // One more might be a newer version: no list, no answer to anything that needs one.
+  module_->set_copies(4097);
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::NotSupportedByProvider, "more than 4096 objects"));
+  EXPECT_TRUE(fails(vault_->list_keys(), ErrorCode::NotSupportedByProvider, "delete those that nobody needs"));
+  EXPECT_TRUE(fails(vault_->wrap("kek", version_, bytes_of("x")), ErrorCode::NotSupportedByProvider, "4096"));
+  EXPECT_TRUE(fails(vault_->create_key("kek", small_pair()), ErrorCode::NotSupportedByProvider, "4096"));
+  // The search was ended: the session goes on.
+  module_->set_copies(1);
+  EXPECT_EQ(version_ids(*vault_, "kek"), std::vector<std::string>{version_});
+}
+
+TEST_F(Pkcs11TroubleTest, APublicKeyThatIsNotThePrivateKeysWrapsNothing) {
+  const std::string label = "planted-half";
+  const std::string id = "a1";
+  token_->tool({"--keypairgen", "--key-type", "rsa:2048", "--label", label, "--id", id});  // without dates
+  const Bytes before = value_of(vault_->wrap(label, id, bytes_of("content")));
+  // What anybody can do who may put public objects on the token.
+  token_->tool({"--keypairgen", "--key-type", "rsa:2048", "--label", "stranger", "--id", "5a"});
+  const std::string file = token_->path("stranger.der").string();
+  token_->tool({"--read-object", "--type", "pubkey", "--label", "stranger", "--output-file", file});
+  token_->plant_public_key(label, id, file);
+  const auto wrap = [&] { return vault_->wrap(label, id, bytes_of("content")); };
+  module_->set_foreign_modulus(true);
+  for (const bool says_why : {true, false}) {
+    // A token that says what is wrong with a ciphertext, and one that says to everything that it failed.
+    module_->set_oaep_sha256(says_why);
+    const ErrorCode wanted = says_why ? ErrorCode::NotSupportedByProvider : ErrorCode::KeyVaultUnavailable;
+    vault_ = open();  // the first use of all
+    EXPECT_TRUE(fails(wrap(), wanted, "--list-objects --id " + id));
+    EXPECT_TRUE(fails(vault_->wrap_algorithm(label, id), wanted, "pkcs11-tool"));
+    value_of(vault_->wrap("kek", version_, bytes_of("x")));  // another version is no reason to trust this one
+    EXPECT_TRUE(fails(wrap(), wanted, "--list-objects --id " + id));
+  }
+  // The key vault that has wrapped under the true half before sees the change too.
+  module_->set_foreign_modulus(false);
+  vault_ = open();
+  value_of(wrap());
+  module_->set_foreign_modulus(true);
+  EXPECT_TRUE(fails(wrap(), ErrorCode::KeyVaultUnavailable, "another public key"));
+  // What was wrapped before still opens, and the true half wraps again.
+  EXPECT_EQ(text_of(value_of(vault_->unwrap(label, id, kSha1, before))), "content");
+  module_->set_foreign_modulus(false);
+  EXPECT_EQ(text_of(value_of(vault_->unwrap(label, id, kSha1, value_of(wrap())))), "content");
+}
+
+TEST_F(Pkcs11TroubleTest, AVersionIsTriedOnceBeforeItWraps) {
+  expect_content(wrap());
+  const int before = module_->calls("C_Decrypt");
+  for (int i = 0; i < 3; ++i) EXPECT_FALSE(wrap().empty());
+  EXPECT_EQ(module_->calls("C_Decrypt"), before);
+}
+
 TEST_F(Pkcs11TroubleTest, ALostWritingSessionIsOpenedAnewToo) {
   for (const CK_RV answer : {CKR_SESSION_HANDLE_INVALID, CKR_DEVICE_REMOVED, CKR_USER_NOT_LOGGED_IN}) {
     module_->fail("C_SetAttributeValue", answer, 1);
