@@ -1,5 +1,5 @@
 # Programs that people use, at work in the mount: rsync -aHAX there and back, git, a build, sqlite, many writers, a large directory.
-# VAULTFS_LONG=1 takes the whole of /usr.
+# VAULTFS_TEST_LONG=1 takes the whole of /usr.
 . "$(dirname "$0")/lib.sh"
 need_fuse
 need_root
@@ -46,11 +46,11 @@ same "$tree" "$mnt/vm/copy"
 [[ $(allocated "$mnt/vm/tree/sparse") -lt 1000000 ]] || fail "a hole takes space"
 
 large=/usr/share/doc
-[[ ${VAULTFS_LONG:-} == 1 ]] && large=/usr
+[[ ${VAULTFS_TEST_LONG:-} == 1 ]] && large=/usr
 say "rsync -aHAX of $large and back"
 rsync -aHAX "$large/" "$mnt/vm/large/"
 same "$large" "$mnt/vm/large"
-if [[ ${VAULTFS_LONG:-} == 1 ]]; then
+if [[ ${VAULTFS_TEST_LONG:-} == 1 ]]; then
   rsync -aHAX "$mnt/vm/large/" "$scratch/large/"
   same "$large" "$scratch/large"
 fi
