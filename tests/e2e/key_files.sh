@@ -34,6 +34,43 @@ expect_error AlreadyExists 4 "$vaultctl" --passphrase-file "$scratch/kv-pass" ke
 expect_error PassphraseRequired 22 "$vaultctl" --passphrase-file "$scratch/kv-pass" key export safe/k --to "$scratch/k2.pem"
 grep -q -- ' --file-passphrase-file FILE' "$scratch/err" || fail "the option is not named: $(cat "$scratch/err")"
 
+say "an export that cannot be written whole leaves nothing, and nothing in the way of the next one"
+mkdir "$scratch/exports"
+export_key() {
+  "$vaultctl" --passphrase-file "$scratch/kv-pass" key export safe/k --to "$1" --file-passphrase-file "$scratch/file-pass"
+}
+assert_nothing() {
+  [[ -z $(ls -A "$scratch/exports") ]] || fail "$1 left $(ls -A "$scratch/exports")"
+  left=$(grep -rl 'BEGIN ENCRYPTED PRIVATE KEY' "$scratch" "$VAULTFS_HOME" | grep -vx "$scratch/k.pem" || true)
+  [[ -z $left ]] || fail "$1 left a private key in $left"
+}
+expect_error NotFound 3 export_key "$scratch/exports/none/k.pem"
+expect_error NotADirectory '' export_key "$scratch/k.pem/k.pem"
+expect_error AlreadyExists 4 export_key /dev/full # a device takes a key as little as a file does
+ln -s nowhere "$scratch/link"
+expect_error AlreadyExists 4 export_key "$scratch/link"
+# The write stops within the key: a limit of 1 KiB for each file, without the signal that comes with it.
+expect_error FileTooLarge '' bash -c 'trap "" XFSZ; ulimit -f 1; exec "$@"' limited "$vaultctl" --passphrase-file \
+  "$scratch/kv-pass" key export safe/k --to "$scratch/exports/k.pem" --file-passphrase-file "$scratch/file-pass"
+assert_nothing "a write that stopped in the middle"
+if [[ $EUID == 0 ]] && unshare -m true 2>/dev/null; then
+  # A disk without a free block, and one that is read-only; what is there afterwards is looked at where they are mounted.
+  on_disk() {
+    unshare -m bash -c 'mount -t tmpfs -o size=4k none "$1" && head -c 4096 /dev/zero >"$1/full" || exit 99
+      [[ $2 == full ]] || mount -o remount,ro "$1" || exit 99
+      "${@:3}"; code=$?; [[ $(ls -A "$1") == full ]] || { echo "left: $(ls -A "$1")" >&2; exit 99; }; exit $code' \
+      disk "$scratch/exports" "$1" "$vaultctl" --passphrase-file "$scratch/kv-pass" key export safe/k \
+      --to "$scratch/exports/k.pem" --file-passphrase-file "$scratch/file-pass"
+  }
+  expect_error NoSpace 30 on_disk full
+  expect_error ReadOnly 32 on_disk read-only
+fi
+assert_nothing "a full or read-only disk"
+export_key "$scratch/exports/k.pem" </dev/null >/dev/null
+cmp -s "$scratch/k.pem" "$scratch/exports/k.pem" && fail "two exports share their salt"
+openssl pkey -in "$scratch/exports/k.pem" -passin "file:$scratch/file-pass" -noout -check >/dev/null
+rm -r "$scratch/exports" "$scratch/link"
+
 say "import into another key vault: the same version id, and it opens the vault"
 id=$(ctl --passphrase-file "$scratch/kv-pass" --json key list safe/k | jq -r '.versions[0].version')
 ctl keyvault create other >/dev/null
