@@ -1,0 +1,205 @@
+#include "vaultmeta/point_segments.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/store/store_fixture.h"
+#include "tests/support/assert_ok.h"
+#include "tests/support/env_wrapper.h"
+
+namespace vaultfs {
+namespace {
+
+// Counts the reads of each file.
+class ReadCountingEnv final : public EnvWrapper {
+ public:
+  explicit ReadCountingEnv(Env& disk) : EnvWrapper(disk) {}
+  Result<std::unique_ptr<File>> open(const Path& path, OpenMode mode) override {
+    VAULTFS_ASSIGN_OR_RETURN(std::unique_ptr<File> file, EnvWrapper::open(path, mode));
+    return std::unique_ptr<File>(std::make_unique<Counted>(std::move(file), reads[path.string()]));
+  }
+
+  std::map<std::string, int> reads;
+
+ private:
+  class Counted final : public File {
+   public:
+    Counted(std::unique_ptr<File> file, int& reads) : file_(std::move(file)), reads_(reads) {}
+    Result<std::size_t> read_at(std::uint64_t offset, MutableByteView out) override {
+      ++reads_;
+      return file_->read_at(offset, out);
+    }
+    Status write_at(std::uint64_t offset, ByteView bytes) override { return file_->write_at(offset, bytes); }
+    Status sync() override { return file_->sync(); }
+    Status truncate(std::uint64_t size) override { return file_->truncate(size); }
+    Result<std::uint64_t> size() override { return file_->size(); }
+    Result<FileInfo> info() override { return file_->info(); }
+
+   private:
+    std::unique_ptr<File> file_;
+    int& reads_;
+  };
+};
+
+// A store with bases, patches over them and map pages, each kind in segments of its own. Its own caches are emptied
+// before each point, as those of an image with more patches than they hold would be: what a point reads of the patches'
+// segment is what PointSegments does not remember.
+class PointSegmentsTest : public ::testing::Test {
+ protected:
+  static constexpr std::uint32_t kPatches = 40;
+  static constexpr std::uint32_t kBytes = 20'000;
+
+  void SetUp() override {
+    ASSERT_OK(open());
+    for (std::uint32_t i = 0; i < kPatches; ++i) {
+      bases_.push_back(vault_.must_put(random_content(kBytes, i)));
+    }
+    base_segment_ = next_kind(bases_.front());
+    for (std::uint32_t i = 0; i < kPatches; ++i) {
+      const Bytes changed = random_content(kBytes, 1000 + i);
+      const auto patch = store().put_patch({bases_[i], kBytes, patch_pages_of(4096, 8192), changed});
+      ASSERT_OK(patch);
+      ASSERT_TRUE(patch->has_value());
+      patches_.push_back((*patch)->id);
+    }
+    patch_segment_ = next_kind(patches_.front());
+  }
+
+  Status open() {
+    vault_.blobs = make_directory_blob_store(env_, "/vault");
+    VAULTFS_ASSIGN_OR_RETURN(
+        vault_.store, SegmentStore::open(env_, "/vault", *vault_.blobs, vault_.keys, vault_.options, vault_.recovery));
+    return ok_status();
+  }
+  SegmentStore& store() { return *vault_.store; }
+  // Closes the segment in which `of` lies, so that what comes next lies in another one.
+  ContainerNumber next_kind(const ChunkId& of) {
+    EXPECT_TRUE(store().close_segment().ok());
+    const auto segment = store().segment_of(of);
+    EXPECT_TRUE(segment.ok());
+    return segment.ok() ? *segment : ContainerNumber(0);
+  }
+  // A file of all patches and, so that no two of its pages are alike, one chunk more.
+  InodeRecord image(std::uint64_t version) {
+    MapPage page;
+    page.entries = patches_;
+    page.entries.push_back(vault_.must_put(random_content(100, 5000 + version)));
+    const ChunkId id = vault_.must_put(page.encode(), RecordType::map_page);
+    page_segment_ = next_kind(id);
+    InodeRecord file;
+    file.number = InodeNumber(3);
+    file.pages = {id};
+    return file;
+  }
+  static InodeRecord small_file(const ChunkId& chunk) {
+    InodeRecord file;
+    file.number = InodeNumber(4);
+    file.chunks = {chunk};
+    return file;
+  }
+  [[nodiscard]] int reads_of(ContainerNumber segment) { return env_.reads["/vault/" + closed_segment_name(segment)]; }
+  // The segments that a point needs, and how often it read of the patches'.
+  struct Found {
+    std::set<ContainerNumber> segments;
+    int patch_reads = 0;
+    bool operator==(const Found&) const = default;
+  };
+  Found find(PointSegments& segments, const InodeRecord& inode) {
+    store().drop_ciphers();
+    const int before = reads_of(patch_segment_);
+    const auto inventory = segments.of({inode});
+    EXPECT_TRUE(inventory.ok());
+    Found found;
+    if (!inventory.ok()) return found;
+    for (const auto& needed : *inventory) found.segments.insert(needed.number);
+    found.patch_reads = reads_of(patch_segment_) - before;
+    return found;
+  }
+
+  TestVault vault_;
+  ReadCountingEnv env_{vault_.env};
+  std::vector<ChunkId> bases_;
+  std::vector<ChunkId> patches_;
+  ContainerNumber base_segment_;
+  ContainerNumber patch_segment_;
+  ContainerNumber page_segment_;
+};
+
+TEST_F(PointSegmentsTest, RemembersWhereTheBasesOfPatchesLie) {
+  PointSegments segments(store());
+  const InodeRecord first = image(1);
+  const Found read = find(segments, first);
+  EXPECT_EQ(read.segments, (std::set<ContainerNumber>{base_segment_, patch_segment_, page_segment_}));
+  EXPECT_GE(read.patch_reads, static_cast<int>(kPatches)) << "each header was read once";
+
+  // A page that has changed, whose patches have not.
+  const InodeRecord second = image(2);
+  const Found remembered = find(segments, second);
+  EXPECT_EQ(remembered.segments, (std::set<ContainerNumber>{base_segment_, patch_segment_, page_segment_}));
+  EXPECT_EQ(remembered.patch_reads, 0);
+
+  // A small file lists its chunks itself.
+  const Found small = find(segments, small_file(patches_[7]));
+  EXPECT_EQ(small, (Found{{base_segment_, patch_segment_}, 0}));
+
+  // Another one remembers nothing of it: it is this one's memory, not a cache below.
+  PointSegments other(store());
+  EXPECT_GE(find(other, second).patch_reads, static_cast<int>(kPatches));
+}
+
+TEST_F(PointSegmentsTest, RemembersWholePages) {
+  PointSegments segments(store());
+  const InodeRecord inode = image(1);
+  const Found read = find(segments, inode);
+  const int before = reads_of(page_segment_);
+  EXPECT_EQ(find(segments, inode), (Found{read.segments, 0}));
+  EXPECT_EQ(reads_of(page_segment_), before);
+}
+
+TEST_F(PointSegmentsTest, ForgetsAfterChunksHaveMoved) {
+  PointSegments segments(store());
+  const InodeRecord inode = image(1);
+  const Found read = find(segments, inode);
+  const InodeRecord small = small_file(patches_[0]);
+  EXPECT_EQ(find(segments, small).segments, (std::set<ContainerNumber>{base_segment_, patch_segment_}));
+
+  // Compaction takes the bases elsewhere, and their segment away.
+  store().begin_collection();
+  for (const ChunkId& id : inode.pages) ASSERT_OK(store().retain(id));
+  for (const ChunkId& id : patches_) ASSERT_OK(store().retain(id));
+  CompactionLimits limits;
+  limits.least_dead_percent = 0;
+  ASSERT_OK(store().compact({patch_segment_, page_segment_}, limits));
+  ASSERT_OK(store().close_segment());
+  const ContainerNumber moved = *store().segment_of(bases_[0]);
+  ASSERT_NE(moved, base_segment_) << "nothing was moved, so nothing is shown";
+  segments.forget();
+  const Found anew = find(segments, small);
+  EXPECT_EQ(anew.segments, (std::set<ContainerNumber>{moved, patch_segment_}));
+  EXPECT_GT(anew.patch_reads, 0);
+}
+
+TEST_F(PointSegmentsTest, WhatWasSkippedIsNotRemembered) {
+  const InodeRecord inode = image(1);
+  const std::string page_file = "/vault/" + closed_segment_name(page_segment_);
+  const Bytes whole = vault_.env.read(page_file);
+  store().drop_ciphers();
+  vault_.env.write(page_file, Bytes(whole.size(), std::byte{0}));
+  PointSegments segments(store(), PointSegments::Damage::skipped);
+  ASSERT_OK(segments.of({inode}));
+  EXPECT_TRUE(segments.take_skipped());
+  EXPECT_FALSE(segments.take_skipped()) << "told once";
+  ASSERT_OK(segments.of({inode}));
+  EXPECT_TRUE(segments.take_skipped()) << "each point that has this page is to be told";
+  PointSegments strict(store());
+  EXPECT_FALSE(strict.of({inode}).ok());
+}
+
+}  // namespace
+}  // namespace vaultfs
