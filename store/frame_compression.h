@@ -12,13 +12,10 @@ namespace vaultfs {
 // Compression of single frames by zstd (RFC 8878), each frame for itself. All functions are thread-safe: contexts are
 // per thread.
 
-// zstd's levels. docs/format.md leaves them open, so they can change without a change of format. Why these, and the
-// frame sizes below: docs/decisions/0009-frames.md.
-inline constexpr int kZstdLevel = 3;
-inline constexpr int kFastZstdLevel = -1;
-
 // Frame sizes of new records, as powers of two. A large frame compresses better; where nothing is gained by that, a
-// small one lets a random read open less.
+// small one lets a random read open less. docs/format.md leaves sizes and how zstd is set open, so both can change
+// without a change of format. Why these: docs/decisions/0009-frames.md and 0012-backups-in-order.md.
+inline constexpr std::uint8_t kOrderedFrameLog2 = 20;
 inline constexpr std::uint8_t kCompressibleFrameLog2 = 19;
 inline constexpr std::uint8_t kFastFrameLog2 = 18;
 inline constexpr std::uint8_t kPlainFrameLog2 = 13;

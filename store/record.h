@@ -53,8 +53,9 @@ struct RecordHeader {
 };
 
 // How new frames are compressed: not at all; by zstd so that little space is taken; or quicker, in frames of which a
-// random read opens less, for about a sixth more space. Readers need not know.
-enum class Compression : std::uint8_t { off, automatic, fast };
+// random read opens less, for about a sixth more space. The ordered ones are for what is mostly read from its beginning
+// to its end, as backups are: larger frames. Readers need not know.
+enum class Compression : std::uint8_t { off, automatic, fast, ordered, ordered_fast };
 
 // What to seal. The nonce base must be fresh: `frame_count_of(...)` numbers from it are burnt, whatever happens.
 struct RecordDraft {

@@ -1,5 +1,7 @@
 #include "store/record.h"
 
+#include <map>
+
 #include "store/frame_compression.h"
 #include "tests/store/store_fixture.h"
 
@@ -95,9 +97,35 @@ TEST(FrameSizeTest, IsLargeWhereSomethingCompressesAndSmallWhereNothingDoes) {
   for (std::size_t at = 0; at < content.size(); at += 2) content[at] &= std::byte{0x7f};
   EXPECT_EQ(frame_log2_for(content, Compression::automatic), kCompressibleFrameLog2);
   EXPECT_EQ(frame_log2_for(content, Compression::fast), kFastFrameLog2);
-  EXPECT_EQ(frame_log2_for(random_content(1 << 20, 3), Compression::fast), kPlainFrameLog2);
+  EXPECT_EQ(frame_log2_for(content, Compression::ordered), kOrderedFrameLog2);
+  EXPECT_EQ(frame_log2_for(content, Compression::ordered_fast), kOrderedFrameLog2);
+  for (const Compression any : {Compression::fast, Compression::ordered, Compression::ordered_fast}) {
+    EXPECT_EQ(frame_log2_for(random_content(1 << 20, 3), any), kPlainFrameLog2);
+  }
   EXPECT_EQ(frame_log2_for(text_content(1 << 16, 5), Compression::automatic), kDefaultFrameLog2);
   EXPECT_EQ(frame_log2_for(random_content(20, 6), Compression::automatic), kDefaultFrameLog2);
+}
+
+TEST(FrameCompressionTest, EveryWayAndSizeInTurnGivesBackTheFrame) {
+  // One context of zstd does all of them, one after another.
+  const Bytes text = text_content(1 << 20, 8);
+  std::map<Compression, std::size_t> sizes;
+  for (const std::size_t size : {std::size_t{100}, std::size_t{4096}, std::size_t{128} << 10U,
+                                 (std::size_t{128} << 10U) + 1, std::size_t{512} << 10U, std::size_t{1} << 20U}) {
+    for (const Compression way :
+         {Compression::automatic, Compression::ordered_fast, Compression::ordered, Compression::fast}) {
+      const ByteView frame = ByteView(text).first(size);
+      Bytes out(size);
+      const std::size_t compressed = compress_frame(frame, out, way);
+      ASSERT_GT(compressed, 0U) << size;
+      Bytes back(size);
+      ASSERT_TRUE(decompress_frame(ByteView(out).first(compressed), back).ok()) << size;
+      EXPECT_TRUE(std::equal(back.begin(), back.end(), frame.begin())) << size;
+      sizes[way] = compressed;
+    }
+  }
+  EXPECT_LT(sizes[Compression::automatic], sizes[Compression::fast]);
+  EXPECT_EQ(sizes[Compression::automatic], sizes[Compression::ordered]);
 }
 
 TEST_P(RecordTest, EveryBitFlipIsAnErrorNeverOtherBytes) {

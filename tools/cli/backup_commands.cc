@@ -57,9 +57,9 @@ Result<int> backup_run(CommandContext& context, const BackupArguments& arguments
     wanted.descriptors.push_back(std::move(source));
   }
   wanted.arguments = {{"item", arguments.item}, {"disks", disks}};
-  if (!arguments.compression.empty()) {
-    wanted.compression = arguments.compression == "fast" ? Compression::fast : Compression::automatic;
-  }
+  // What is backed up at once is restored at once.
+  wanted.compression = arguments.compression == "fast" ? Compression::ordered_fast : Compression::ordered;
+  wanted.compression_is_wanted = !arguments.compression.empty();
   VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
   print(context, form, [&form] {
     print_commit(form);

@@ -37,8 +37,10 @@ struct VaultRequest {
   nlohmann::json arguments = nlohmann::json::object();
   std::vector<UniqueFd> descriptors = {};
   bool allow_unverified = false;
-  // For a verb that stores. A mounted vault compresses as its mount was told: then there is a note if this is set.
+  // For a verb that stores. A mounted vault compresses as its mount was told: then there is a note if somebody wants
+  // it.
   std::optional<Compression> compression = {};
+  bool compression_is_wanted = false;
   std::function<bool()> go_on = {};  // empty: always. Asked now and then; false: the work stops (Interrupted)
 };
 [[nodiscard]] Result<nlohmann::json> request(CommandContext& context, VaultRequest request);

@@ -85,7 +85,7 @@ Result<nlohmann::json> request(CommandContext& context, VaultRequest request) {
   VAULTFS_ASSIGN_OR_RETURN(const auto owner, connect_to_owner(vault));
   ProgressLine line;
   if (!owner) return run_here(context, vault, request, access, line);
-  if (request.compression) {
+  if (request.compression_is_wanted) {
     static_cast<void>(
         std::fprintf(stderr, "vaultctl: note: the vault is mounted, so the mount's option compression= counts\n"));
   }
