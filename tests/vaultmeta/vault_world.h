@@ -15,6 +15,18 @@
 
 namespace vaultfs {
 
+using Texts = std::vector<std::string>;
+
+// The error of what should fail; Internal for what did not.
+inline ErrorCode code_of(const Status& status) { return status.ok() ? ErrorCode::Internal : status.code(); }
+
+inline bool mentions(const std::vector<std::string>& lines, const std::string& what) {
+  for (const std::string& line : lines) {
+    if (line.find(what) != std::string::npos) return true;
+  }
+  return false;
+}
+
 // A working tree that is a list of texts: each entry appends one.
 class ListTree final : public TreeReplay {
  public:

@@ -1,0 +1,251 @@
+#include <gtest/gtest.h>
+
+#include "tests/vaultmeta/vault_world.h"
+#include "vaultmeta/vault.h"
+
+namespace vaultfs {
+namespace {
+
+TEST(VaultTrust, AMachineWithoutThePinReadsOnlyWhenAskedTo) {
+  VaultWorld world;
+  const auto created = world.create();
+  ASSERT_OK(created);
+  ASSERT_OK(world.open());
+  ASSERT_OK(world.back_up("vm1", "a"));
+  ASSERT_OK(world.close());
+  // Another machine that has the platform key (from a recovery file), but no pin.
+  for (const Env::Path& path : world.env.files("/home/platform-keys")) {
+    world.env.copy(path, Env::Path("/home2/platform-keys") / path.filename());
+  }
+  world.start_machine("/home2");
+  EXPECT_EQ(code_of(world.open()), ErrorCode::VaultUnverified);
+  EXPECT_EQ(code_of(world.open_read_only()), ErrorCode::VaultUnverified);
+  ASSERT_OK(world.open_read_only(false, true));
+  EXPECT_TRUE(mentions(world.vault->opening_notes(), "unverified"));
+  EXPECT_EQ(world.points(), Texts{"vm1=a"});
+  world.close_without_a_word();
+  Digest wrong = created->root_fingerprint;
+  wrong.mutable_view()[5] ^= std::byte{1};
+  EXPECT_EQ(trust_vault(world.machine(), "/vault", wrong, false).code(), ErrorCode::FingerprintMismatch);
+  const auto pin = trust_vault(world.machine(), "/vault", created->root_fingerprint, false);
+  ASSERT_OK(pin);
+  ASSERT_OK(world.open());
+  EXPECT_EQ(world.points(), Texts{"vm1=a"});
+  EXPECT_EQ(world.tree.texts, Texts{"vm1=a"});
+  const auto entries = world.vault->activity().entries();
+  ASSERT_OK(entries);
+  EXPECT_EQ(entries->back().operation, "vault.trust");
+  EXPECT_EQ(world.machine_state->registrations()->size(), 1U);
+}
+
+TEST(VaultTrust, AnotherVaultInItsPlaceIsForeign) {
+  VaultWorld world;
+  const auto created = world.create();
+  ASSERT_OK(created);
+  const Bytes good = world.env.read("/vault/vault.header");
+  VaultHeader header = *VaultHeader::decode(good);
+  header.root_fingerprint.mutable_view()[0] ^= std::byte{1};
+  world.env.write("/vault/vault.header", header.encode());
+  EXPECT_EQ(code_of(world.open()), ErrorCode::ForeignRootKey);
+  EXPECT_EQ(code_of(world.open_read_only(true)), ErrorCode::ForeignRootKey);
+}
+
+TEST(VaultOpen, SaysWhatIsNoVault) {
+  VaultWorld world;
+  EXPECT_EQ(code_of(world.open()), ErrorCode::VaultNotFound);
+  world.env.make_directories("/vault");
+  EXPECT_EQ(code_of(world.open()), ErrorCode::NotAVault);
+  world.env.write("/vault/vault.header", bytes_of("something else altogether, and long enough to be a header"));
+  EXPECT_EQ(code_of(world.open()), ErrorCode::NotAVault);
+}
+
+class Rollback : public testing::Test {
+ protected:
+  // Two states of the vault: after the first and after the second backup, both cleanly closed.
+  Rollback() {
+    auto created = world_.create();
+    if (!created.ok() || !world_.open().ok() || !world_.back_up("vm1", "old").ok() || !world_.close().ok())
+      std::abort();
+    fingerprint_ = created->root_fingerprint;
+    older_ = world_.files();
+    if (!world_.open().ok() || !world_.back_up("vm1", "new").ok() || !world_.vault->custody().rewrap(false).ok())
+      std::abort();
+    if (!world_.close().ok()) std::abort();
+    newest_ = world_.files();
+  }
+
+  VaultWorld world_;
+  Digest fingerprint_;
+  VaultWorld::Files older_;
+  VaultWorld::Files newest_;
+};
+
+TEST_F(Rollback, OfTheWholeVaultIsFound) {
+  world_.put_back(older_);
+  EXPECT_EQ(code_of(world_.open()), ErrorCode::RollbackDetected);
+  EXPECT_EQ(code_of(world_.open_read_only()), ErrorCode::RollbackDetected);
+  // Read-only it can be looked at, without moving the pin.
+  const auto pins = world_.files("/home/pins");
+  ASSERT_OK(world_.open_read_only(true));
+  EXPECT_EQ(world_.points(), Texts{"vm1=old"});
+  EXPECT_TRUE(mentions(world_.vault->opening_notes(), "older state"));
+  world_.close_without_a_word();
+  EXPECT_EQ(world_.files("/home/pins"), pins);
+}
+
+TEST_F(Rollback, OfSingleFoldersIsFound) {
+  for (const char* folder : {"/vault/heads", "/vault/keyrings", "/vault/checkpoints", "/vault/journal"}) {
+    world_.put_back(newest_);
+    world_.put_back(older_, folder);
+    const Status opened = world_.open();
+    if (opened.ok()) {
+      // The newest checkpoint holds all that the journals held.
+      EXPECT_STREQ(folder, "/vault/journal");
+      EXPECT_EQ(world_.points(), (Texts{"vm1=old", "vm1=new"}));
+      EXPECT_EQ(world_.tree.texts, (Texts{"vm1=old", "vm1=new"}));
+    } else {
+      EXPECT_TRUE(is_integrity_error(opened.code())) << folder << " " << error_name(opened.code());
+    }
+  }
+  world_.put_back(newest_);
+  world_.put_back(older_, "/vault/points");
+  ASSERT_OK(world_.open());
+  EXPECT_EQ(world_.points(), (Texts{"vm1=old", "vm1=ManifestMissing"}));
+  world_.put_back(newest_);
+  world_.put_back(older_, "/vault/activity");
+  ASSERT_OK(world_.open());
+  EXPECT_EQ(world_.vault->activity().entries().code(), ErrorCode::DamagedActivityLog);
+  EXPECT_EQ(world_.points(), (Texts{"vm1=old", "vm1=new"}));
+}
+
+TEST_F(Rollback, OfAJournalThatNoCheckpointHoldsIsFound) {
+  ASSERT_OK(world_.open());
+  ASSERT_OK(world_.write("t1"));
+  ASSERT_OK(world_.vault->journal().commit());
+  const auto shorter = world_.files();
+  ASSERT_OK(world_.back_up("vm1", "third"));
+  ASSERT_OK(world_.vault->close());
+  world_.put_back(shorter, "/vault/journal");
+  EXPECT_EQ(code_of(world_.open()), ErrorCode::JournalDamaged);
+  for (const Env::Path& path : world_.env.files("/vault/journal")) world_.env.remove(path);
+  EXPECT_EQ(code_of(world_.open()), ErrorCode::JournalDamaged);
+}
+
+TEST_F(Rollback, AManifestOfAnotherPointIsFound) {
+  world_.env.copy("/vault/points/0000000000000001.point", "/vault/points/0000000000000002.point");
+  ASSERT_OK(world_.open());
+  EXPECT_EQ(world_.points(), (Texts{"vm1=old", "vm1=DamagedManifest"}));
+}
+
+TEST_F(Rollback, AnOlderCopyAcceptedByNameStartsANewIncarnation) {
+  world_.put_back(older_);
+  EXPECT_EQ(trust_vault(world_.machine(), "/vault", fingerprint_, false).code(), ErrorCode::RollbackDetected);
+  const auto pin = trust_vault(world_.machine(), "/vault", fingerprint_, true);
+  ASSERT_OK(pin);
+  EXPECT_EQ(pin->incarnation, 2U);
+  ASSERT_OK(world_.open());
+  EXPECT_EQ(world_.points(), Texts{"vm1=old"});
+  EXPECT_EQ(world_.tree.texts, Texts{"vm1=old"});
+  ASSERT_OK(world_.back_up("vm1", "other"));
+  ASSERT_OK(world_.close());
+  // The future that was given up is no continuation any more.
+  world_.put_back(newest_);
+  const Status opened = world_.open();
+  ASSERT_FALSE(opened.ok());
+  EXPECT_EQ(opened.code(), ErrorCode::RollbackDetected);
+}
+
+TEST_F(Rollback, AFailedAcceptanceKeepsThePin) {
+  world_.put_back(older_);
+  const auto pins = world_.files("/home/pins");
+  {
+    const auto busy = world_.env.lock("/vault/vault.lock");
+    ASSERT_OK(busy);
+    EXPECT_EQ(trust_vault(world_.machine(), "/vault", fingerprint_, true).code(), ErrorCode::VaultBusy);
+  }
+  EXPECT_EQ(world_.files("/home/pins"), pins);
+  EXPECT_EQ(code_of(world_.open()), ErrorCode::RollbackDetected);
+  ASSERT_OK(trust_vault(world_.machine(), "/vault", fingerprint_, true));
+  ASSERT_OK(world_.open());
+}
+
+TEST_F(Rollback, ADamagedHeadIsNamedAsSuch) {
+  const auto heads = world_.env.files("/vault/heads");
+  world_.env.flip_bit(heads.back(), 300);
+  EXPECT_EQ(code_of(world_.open()), ErrorCode::DamagedHead);
+  world_.put_back(newest_);
+  constexpr std::uint64_t kVersionBit = 70;  // damage that looks like a newer format
+  world_.env.flip_bit(heads.back(), kVersionBit);
+  EXPECT_EQ(code_of(world_.open()), ErrorCode::DamagedHead);
+  for (const std::uint64_t bit : {std::uint64_t{300}, kVersionBit}) {
+    world_.put_back(newest_);
+    world_.env.flip_bit(heads.front(), bit);  // the history gets shorter, nothing else
+    ASSERT_OK(world_.open());
+    EXPECT_TRUE(mentions(world_.vault->opening_notes(), "older head is damaged"));
+    world_.close_without_a_word();
+  }
+}
+
+TEST_F(Rollback, ACopyThatLacksItsNewestPartsOpensReadOnlyAtItsNewestCompletePoint) {
+  for (const Env::Path& path : world_.env.files("/vault/checkpoints")) world_.env.remove(path);
+  EXPECT_EQ(code_of(world_.open()), ErrorCode::CheckpointMissing);
+  EXPECT_EQ(code_of(world_.open_read_only()), ErrorCode::CheckpointMissing);
+  ASSERT_OK(world_.open_read_only(true));
+  EXPECT_EQ(world_.points(), (Texts{"vm1=old", "vm1=new"}));
+  EXPECT_TRUE(mentions(world_.vault->opening_notes(), "checkpoint"));
+  // And without the newest segment the newest point is left out and named.
+  world_.env.remove("/vault/segments/0000000000000002.seg");
+  ASSERT_OK(world_.open_read_only(true));
+  EXPECT_EQ(world_.points(), Texts{"vm1=old"});
+  EXPECT_TRUE(mentions(world_.vault->opening_notes(), "0000000000000002.seg is missing"));
+}
+
+TEST(Vault, APinOlderThanTheHeadsThatAreKeptIsNoRollbackAndTrustMovesIt) {
+  VaultWorld world;
+  const auto created = world.create();
+  ASSERT_OK(created);
+  ASSERT_OK(world.open());
+  ASSERT_OK(world.back_up("vm1", "a"));
+  const auto home = world.files("/home");
+  const auto old_vault = world.files();
+  for (int i = 0; i < 1030; ++i) ASSERT_OK(world.vault->write_head());
+  ASSERT_OK(world.back_up("vm1", "b"));
+  world.close_without_a_word();
+  const auto newest_home = world.files("/home");
+  world.put_back(home, "/home");
+  const Status outdated = world.open();
+  ASSERT_EQ(outdated.code(), ErrorCode::PinOutdated);
+  EXPECT_NE(outdated.error().message.find("vault trust VAULT --fingerprint"), std::string::npos);
+  EXPECT_EQ(world.open_read_only().code(), ErrorCode::PinOutdated);
+  EXPECT_EQ(trust_vault(world.machine(), "/vault", Digest{}, false).code(), ErrorCode::FingerprintMismatch);
+  EXPECT_EQ(world.open().code(), ErrorCode::PinOutdated);
+  ASSERT_OK(trust_vault(world.machine(), "/vault", created->root_fingerprint, false));
+  ASSERT_OK(world.open());
+  EXPECT_EQ(world.points(), (std::vector<std::string>{"vm1=a", "vm1=b"}));
+  EXPECT_EQ(world.vault->custody().incarnation(), 1U) << "a plain trust starts none";
+  world.close_without_a_word();
+  // What really is older stays a rollback, and a plain trust does not help.
+  world.put_back(newest_home, "/home");
+  world.put_back(old_vault);
+  EXPECT_EQ(world.open().code(), ErrorCode::RollbackDetected);
+  EXPECT_EQ(trust_vault(world.machine(), "/vault", created->root_fingerprint, false).code(),
+            ErrorCode::RollbackDetected);
+}
+
+TEST(Vault, HeadsThatWereTakenAwayInTheMidstAreARollback) {
+  VaultWorld world;
+  const auto created = world.create();
+  ASSERT_OK(created);
+  ASSERT_OK(world.open());
+  const auto home = world.files("/home");
+  for (int i = 0; i < 9; ++i) ASSERT_OK(world.vault->write_head());
+  world.close_without_a_word();
+  world.put_back(home, "/home");
+  world.env.remove("/vault/heads/0000000000000005.head");
+  EXPECT_EQ(world.open().code(), ErrorCode::RollbackDetected);
+  EXPECT_EQ(trust_vault(world.machine(), "/vault", created->root_fingerprint, false).code(),
+            ErrorCode::RollbackDetected);
+}
+
+}  // namespace
+}  // namespace vaultfs
