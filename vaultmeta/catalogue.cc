@@ -7,143 +7,10 @@
 #include <ctime>
 #include <utility>
 
+#include "vaultmeta/catalogue_change.h"
+
 namespace vaultfs {
 namespace {
-
-constexpr std::size_t kMaxItemNameBytes = 255;
-constexpr std::size_t kMaxDetailBytes = 1024;
-
-// What a change is (docs/format.md, section 9.1).
-enum class ChangeKind : std::uint8_t {
-  item = 1,
-  point = 2,
-  job = 3,
-  removed_point = 4,
-  point_file = 5,
-  superseded = 6,
-  renewing = 7,
-};
-
-constexpr std::uint8_t kAutomatic = 1;
-constexpr std::uint8_t kAfterInterruption = 2;
-constexpr std::uint8_t kCrashConsistent = 4;
-
-ByteWriter begin(ChangeKind kind) {
-  ByteWriter writer;
-  writer.u8(static_cast<std::uint8_t>(kind));
-  return writer;
-}
-
-Bytes encode_item(const ItemInfo& item) {
-  ByteWriter writer = begin(ChangeKind::item);
-  writer.text(item.name);
-  writer.i64(item.first_seen.value);
-  writer.boolean(item.interrupted);
-  return std::move(writer).take();
-}
-
-Bytes encode_point(const PointInfo& point) {
-  ByteWriter writer = begin(ChangeKind::point);
-  writer.u64(point.number.value);
-  writer.text(point.item);
-  writer.i64(point.created.value);
-  writer.u64(point.cut.value);
-  writer.id(point.manifest);
-  writer.u64(point.manifest_bytes);
-  writer.u8(static_cast<std::uint8_t>((point.automatic ? kAutomatic : 0) |
-                                      (point.after_interruption ? kAfterInterruption : 0) |
-                                      (point.crash_consistent ? kCrashConsistent : 0)));
-  writer.u64(point.logical_bytes);
-  writer.u64(point.files);
-  if (point.manifest_file() != point.number) {
-    writer.u8(static_cast<std::uint8_t>(ChangeKind::point_file));
-    writer.u64(point.number.value);
-    writer.u64(point.file.value);
-  }
-  return std::move(writer).take();
-}
-
-Bytes encode_job(const JobInfo& job) {
-  ByteWriter writer = begin(ChangeKind::job);
-  writer.u64(job.number.value);
-  writer.u8(static_cast<std::uint8_t>(job.kind));
-  writer.u8(static_cast<std::uint8_t>(job.state));
-  writer.text(job.item);
-  writer.u64(job.begun.value);
-  writer.i64(job.started.value);
-  writer.i64(job.ended.value);
-  writer.u64(job.point.value);
-  writer.u64(job.logical_bytes);
-  writer.u64(job.stored_bytes);
-  writer.text(std::string_view{job.detail}.substr(0, kMaxDetailBytes));
-  return std::move(writer).take();
-}
-
-// Time 0: it is gone.
-Bytes encode_superseded(const SupersededManifest& manifest) {
-  ByteWriter writer = begin(ChangeKind::superseded);
-  writer.u64(manifest.file.value);
-  writer.u64(manifest.point.value);
-  writer.i64(manifest.since.value);
-  return std::move(writer).take();
-}
-
-Bytes encode_renewing(bool renewing) {
-  ByteWriter writer = begin(ChangeKind::renewing);
-  writer.boolean(renewing);
-  return std::move(writer).take();
-}
-
-ItemInfo decode_item(ByteReader& reader) {
-  ItemInfo item;
-  item.name = reader.text(kMaxItemNameBytes);
-  item.first_seen.value = reader.i64();
-  item.interrupted = reader.boolean();
-  if (item.name.empty()) reader.fail();
-  return item;
-}
-
-PointInfo decode_point(ByteReader& reader) {
-  PointInfo point;
-  point.number = PointNumber(reader.u64());
-  point.item = reader.text(kMaxItemNameBytes);
-  point.created.value = reader.i64();
-  point.cut = Lsn(reader.u64());
-  point.manifest = reader.id<Digest>();
-  point.manifest_bytes = reader.u64();
-  const std::uint8_t flags = reader.u8();
-  point.automatic = (flags & kAutomatic) != 0;
-  point.after_interruption = (flags & kAfterInterruption) != 0;
-  point.crash_consistent = (flags & kCrashConsistent) != 0;
-  point.logical_bytes = reader.u64();
-  point.files = reader.u64();
-  if (point.number.value == 0 || point.item.empty() || flags > (kAutomatic | kAfterInterruption | kCrashConsistent)) {
-    reader.fail();
-  }
-  return point;
-}
-
-JobInfo decode_job(ByteReader& reader) {
-  JobInfo job;
-  job.number = JobNumber(reader.u64());
-  const std::uint8_t kind = reader.u8();
-  const std::uint8_t state = reader.u8();
-  job.item = reader.text(kMaxItemNameBytes);
-  job.begun = Lsn(reader.u64());
-  job.started.value = reader.i64();
-  job.ended.value = reader.i64();
-  job.point = PointNumber(reader.u64());
-  job.logical_bytes = reader.u64();
-  job.stored_bytes = reader.u64();
-  job.detail = reader.text(kMaxDetailBytes);
-  if (job.number.value == 0 || kind < 1 || kind > 4 || state < 1 || state > 5) {
-    reader.fail();
-    return job;
-  }
-  job.kind = static_cast<JobKind>(kind);
-  job.state = static_cast<JobState>(state);
-  return job;
-}
 
 bool same_point(const PointInfo& point, const std::string& text) {
   if (point.id() == text) return true;
@@ -301,39 +168,33 @@ void Catalogue::reserve_point_number(PointNumber at_least) {
 Bytes Catalogue::put(const ItemInfo& item) {
   const std::lock_guard lock(mutex_);
   state_.put(item);
-  return encode_item(item);
+  return encode_change(item);
 }
 
 Bytes Catalogue::put(const PointInfo& point) {
   const std::lock_guard lock(mutex_);
   state_.put(point);
-  return encode_point(point);
+  return encode_change(point);
 }
 
 Bytes Catalogue::put(const JobInfo& job) {
   const std::lock_guard lock(mutex_);
   state_.put(job);
-  return encode_job(job);
+  return encode_change(job);
 }
 
 Bytes Catalogue::remove_point(PointNumber number) {
   const std::lock_guard lock(mutex_);
   state_.points.erase(number);
-  ByteWriter writer = begin(ChangeKind::removed_point);
-  writer.u64(number.value);
-  return std::move(writer).take();
+  return encode_removed_point(number);
 }
 
-Bytes Catalogue::no_change() {
-  ByteWriter writer = begin(ChangeKind::removed_point);
-  writer.u64(0);
-  return std::move(writer).take();
-}
+Bytes Catalogue::no_change() { return encode_removed_point(PointNumber(0)); }
 
 Bytes Catalogue::put(const SupersededManifest& manifest) {
   const std::lock_guard lock(mutex_);
   state_.put(manifest);
-  return encode_superseded(manifest);
+  return encode_change(manifest);
 }
 
 Bytes Catalogue::remove_superseded(PointNumber file) { return put(SupersededManifest{file, file, UnixNanos{0}}); }
@@ -346,38 +207,32 @@ Bytes Catalogue::set_renewing(bool renewing) {
 
 void Catalogue::read_change(ByteReader& reader, std::vector<Change>& changes) {
   switch (reader.u8()) {
-    case static_cast<std::uint8_t>(ChangeKind::item):
-      changes.emplace_back([item = decode_item(reader)](State& state) { state.put(item); });
+    case static_cast<std::uint8_t>(CatalogueChange::item):
+      changes.emplace_back([item = decode_item_change(reader)](State& state) { state.put(item); });
       return;
-    case static_cast<std::uint8_t>(ChangeKind::point):
-      changes.emplace_back([point = decode_point(reader)](State& state) { state.put(point); });
+    case static_cast<std::uint8_t>(CatalogueChange::point):
+      changes.emplace_back([point = decode_point_change(reader)](State& state) { state.put(point); });
       return;
-    case static_cast<std::uint8_t>(ChangeKind::job):
-      changes.emplace_back([job = decode_job(reader)](State& state) { state.put(job); });
+    case static_cast<std::uint8_t>(CatalogueChange::job):
+      changes.emplace_back([job = decode_job_change(reader)](State& state) { state.put(job); });
       return;
-    case static_cast<std::uint8_t>(ChangeKind::removed_point):
+    case static_cast<std::uint8_t>(CatalogueChange::removed_point):
       changes.emplace_back([number = PointNumber(reader.u64())](State& state) {
         state.points.erase(number);
         state.next_point = std::max(state.next_point, number.next());
       });
       return;
-    case static_cast<std::uint8_t>(ChangeKind::point_file): {
+    case static_cast<std::uint8_t>(CatalogueChange::point_file): {
       const PointNumber point(reader.u64());
       const PointNumber file(reader.u64());
       if (file <= point) reader.fail();
       changes.emplace_back([point, file](State& state) { state.set_file(point, file); });
       return;
     }
-    case static_cast<std::uint8_t>(ChangeKind::superseded): {
-      SupersededManifest manifest;
-      manifest.file = PointNumber(reader.u64());
-      manifest.point = PointNumber(reader.u64());
-      manifest.since.value = reader.i64();
-      if (manifest.point.value == 0 || manifest.file < manifest.point) reader.fail();
-      changes.emplace_back([manifest](State& state) { state.put(manifest); });
+    case static_cast<std::uint8_t>(CatalogueChange::superseded):
+      changes.emplace_back([manifest = decode_superseded_change(reader)](State& state) { state.put(manifest); });
       return;
-    }
-    case static_cast<std::uint8_t>(ChangeKind::renewing):
+    case static_cast<std::uint8_t>(CatalogueChange::renewing):
       changes.emplace_back([renewing = reader.boolean()](State& state) { state.renewing = renewing; });
       return;
     default:
@@ -401,10 +256,10 @@ Bytes Catalogue::encode() const {
   ByteWriter writer;
   writer.u64(state_.next_job.value);
   writer.u64(state_.next_point.value);
-  for (const auto& [name, item] : state_.items) writer.raw(encode_item(item));
-  for (const auto& [number, point] : state_.points) writer.raw(encode_point(point));
-  for (const auto& [number, job] : state_.jobs) writer.raw(encode_job(job));
-  for (const auto& [file, manifest] : state_.superseded) writer.raw(encode_superseded(manifest));
+  for (const auto& [name, item] : state_.items) writer.raw(encode_change(item));
+  for (const auto& [number, point] : state_.points) writer.raw(encode_change(point));
+  for (const auto& [number, job] : state_.jobs) writer.raw(encode_change(job));
+  for (const auto& [file, manifest] : state_.superseded) writer.raw(encode_change(manifest));
   if (state_.renewing) writer.raw(encode_renewing(true));
   return std::move(writer).take();
 }

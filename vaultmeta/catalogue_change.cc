@@ -1,0 +1,148 @@
+#include "vaultmeta/catalogue_change.h"
+
+#include <utility>
+
+namespace vaultfs {
+namespace {
+
+constexpr std::size_t kMaxItemNameBytes = 255;
+constexpr std::size_t kMaxDetailBytes = 1024;
+
+constexpr std::uint8_t kAutomatic = 1;
+constexpr std::uint8_t kAfterInterruption = 2;
+constexpr std::uint8_t kCrashConsistent = 4;
+
+ByteWriter begin_change(CatalogueChange kind) {
+  ByteWriter writer;
+  writer.u8(static_cast<std::uint8_t>(kind));
+  return writer;
+}
+
+}  // namespace
+
+Bytes encode_change(const ItemInfo& item) {
+  ByteWriter writer = begin_change(CatalogueChange::item);
+  writer.text(item.name);
+  writer.i64(item.first_seen.value);
+  writer.boolean(item.interrupted);
+  return std::move(writer).take();
+}
+
+Bytes encode_change(const PointInfo& point) {
+  ByteWriter writer = begin_change(CatalogueChange::point);
+  writer.u64(point.number.value);
+  writer.text(point.item);
+  writer.i64(point.created.value);
+  writer.u64(point.cut.value);
+  writer.id(point.manifest);
+  writer.u64(point.manifest_bytes);
+  writer.u8(static_cast<std::uint8_t>((point.automatic ? kAutomatic : 0) |
+                                      (point.after_interruption ? kAfterInterruption : 0) |
+                                      (point.crash_consistent ? kCrashConsistent : 0)));
+  writer.u64(point.logical_bytes);
+  writer.u64(point.files);
+  if (point.manifest_file() != point.number) {
+    writer.u8(static_cast<std::uint8_t>(CatalogueChange::point_file));
+    writer.u64(point.number.value);
+    writer.u64(point.file.value);
+  }
+  return std::move(writer).take();
+}
+
+Bytes encode_change(const JobInfo& job) {
+  ByteWriter writer = begin_change(CatalogueChange::job);
+  writer.u64(job.number.value);
+  writer.u8(static_cast<std::uint8_t>(job.kind));
+  writer.u8(static_cast<std::uint8_t>(job.state));
+  writer.text(job.item);
+  writer.u64(job.begun.value);
+  writer.i64(job.started.value);
+  writer.i64(job.ended.value);
+  writer.u64(job.point.value);
+  writer.u64(job.logical_bytes);
+  writer.u64(job.stored_bytes);
+  writer.text(std::string_view{job.detail}.substr(0, kMaxDetailBytes));
+  return std::move(writer).take();
+}
+
+Bytes encode_change(const SupersededManifest& manifest) {
+  ByteWriter writer = begin_change(CatalogueChange::superseded);
+  writer.u64(manifest.file.value);
+  writer.u64(manifest.point.value);
+  writer.i64(manifest.since.value);
+  return std::move(writer).take();
+}
+
+Bytes encode_renewing(bool renewing) {
+  ByteWriter writer = begin_change(CatalogueChange::renewing);
+  writer.boolean(renewing);
+  return std::move(writer).take();
+}
+
+Bytes encode_removed_point(PointNumber number) {
+  ByteWriter writer = begin_change(CatalogueChange::removed_point);
+  writer.u64(number.value);
+  return std::move(writer).take();
+}
+
+ItemInfo decode_item_change(ByteReader& reader) {
+  ItemInfo item;
+  item.name = reader.text(kMaxItemNameBytes);
+  item.first_seen.value = reader.i64();
+  item.interrupted = reader.boolean();
+  if (item.name.empty()) reader.fail();
+  return item;
+}
+
+PointInfo decode_point_change(ByteReader& reader) {
+  PointInfo point;
+  point.number = PointNumber(reader.u64());
+  point.item = reader.text(kMaxItemNameBytes);
+  point.created.value = reader.i64();
+  point.cut = Lsn(reader.u64());
+  point.manifest = reader.id<Digest>();
+  point.manifest_bytes = reader.u64();
+  const std::uint8_t flags = reader.u8();
+  point.automatic = (flags & kAutomatic) != 0;
+  point.after_interruption = (flags & kAfterInterruption) != 0;
+  point.crash_consistent = (flags & kCrashConsistent) != 0;
+  point.logical_bytes = reader.u64();
+  point.files = reader.u64();
+  if (point.number.value == 0 || point.item.empty() || flags > (kAutomatic | kAfterInterruption | kCrashConsistent)) {
+    reader.fail();
+  }
+  return point;
+}
+
+JobInfo decode_job_change(ByteReader& reader) {
+  JobInfo job;
+  job.number = JobNumber(reader.u64());
+  const std::uint8_t kind = reader.u8();
+  const std::uint8_t state = reader.u8();
+  job.item = reader.text(kMaxItemNameBytes);
+  job.begun = Lsn(reader.u64());
+  job.started.value = reader.i64();
+  job.ended.value = reader.i64();
+  job.point = PointNumber(reader.u64());
+  job.logical_bytes = reader.u64();
+  job.stored_bytes = reader.u64();
+  job.detail = reader.text(kMaxDetailBytes);
+  if (job.number.value == 0 || kind < 1 || kind > 4 || state < 1 || state > 5) {
+    reader.fail();
+    return job;
+  }
+  job.kind = static_cast<JobKind>(kind);
+  job.state = static_cast<JobState>(state);
+  return job;
+}
+
+SupersededManifest decode_superseded_change(ByteReader& reader) {
+  SupersededManifest manifest;
+  manifest.file = PointNumber(reader.u64());
+  manifest.point = PointNumber(reader.u64());
+  manifest.since.value = reader.i64();
+  if (manifest.point.value == 0 || manifest.file < manifest.point) reader.fail();
+  return manifest;
+}
+
+}  // namespace vaultfs
