@@ -5,7 +5,7 @@ import tarfile
 import time
 
 from measure import MIB, run, turns
-from stores import Gocryptfs, Vault
+from stores import Gocryptfs, NullFs, Vault
 
 TITLE = "loop"
 
@@ -36,7 +36,11 @@ def await_detachment(image):
 def measure(report, bench):
     archive = bench.directory / "tree.tar"
     make_archive(archive, bench.loop_mib * MIB)
-    makers = {"vaultfs": lambda place: Vault(place, bench.binaries), "gocryptfs": Gocryptfs}
+    makers = {
+        "vaultfs": lambda place: Vault(place, bench.binaries),
+        "gocryptfs": Gocryptfs,
+        "null": lambda place: NullFs(place, bench.null_fs),
+    }
     took = {name: [] for name in makers}
     for turn, order in turns(makers, bench.rounds):
         for name in order:
@@ -56,6 +60,8 @@ def measure(report, bench):
                 finally:
                     run("umount", inside)
                     await_detachment(place.disk)
+            store.close()
             shutil.rmtree(directory)
     archive.unlink()
-    report.compare(f"unpack {bench.loop_mib} MiB of files on loop-mounted ext4", "s", took["vaultfs"], {"gocryptfs": (took["gocryptfs"], 2)}, "less")
+    report.compare(f"unpack {bench.loop_mib} MiB of files on loop-mounted ext4", "s", took["vaultfs"],
+                   {"gocryptfs": (took["gocryptfs"], 2), "null": (took["null"], None)}, "less")
