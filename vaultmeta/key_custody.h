@@ -51,6 +51,9 @@ enum class KeyAccess : std::uint8_t {
 struct EscrowStatus {
   Digest fingerprint;  // SHA-256 of the public key (escrow_fingerprint)
   UnixNanos since;
+  // With infrastructure encryption: whether its slot holds the infrastructure key, so that no recovery file is needed.
+  // It does after the next change of the keyring.
+  std::optional<bool> has_infrastructure_key;
 };
 
 struct EncryptionStatus {
@@ -127,7 +130,8 @@ class KeyCustody {
   // is the pinned one is Vault's check. Leftovers of an interrupted key change are told from damage by the chain of
   // predecessors. `read_only` writes nothing. With `escrow_key`, a private key that is needed during the call only, the
   // keyring is opened by it alone and no key vault is asked (KeyNotFound, WrongKey: unwrap_by_escrow): for recover(),
-  // and to prove that it can.
+  // and to prove that it can. The infrastructure key then comes out of the escrow slot, and where the machine has one
+  // of that id it is compared (WrongKey); this installs nothing. Otherwise it is the machine's (PlatformKeyMissing).
   [[nodiscard]] static Result<std::unique_ptr<KeyCustody>> open(const Context& context, const VaultHeader& header,
                                                                 const Digest& header_digest, bool read_only,
                                                                 const RsaKey* escrow_key = nullptr);
@@ -186,7 +190,8 @@ class KeyCustody {
   // which are Retired at once; and a new DEK epoch, as at a retirement. REQUIRES: opened with the escrow key. The
   // vault is introduced to the new key's key vault as at a creation (KeyVaultResolver::introduce). The new key is held
   // to what create() demands; InvalidArgument if a customer-managed vault is given no key, EncryptionNotChangeable as
-  // for set_key(). A failure has changed nothing.
+  // for set_key(). An infrastructure key that came out of the escrow slot is installed on the machine first. A failure
+  // has changed nothing of the vault.
   [[nodiscard]] virtual Status recover(const RecoverRequest& request) = 0;
 
   // A new DEK for all data from now on (key new-epoch), after an unwrap by the Active version through the provider.

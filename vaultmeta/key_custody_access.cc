@@ -53,7 +53,10 @@ EncryptionStatus KeyringCustody::status() const {
                   " is disabled or gone before a backup has completed; until then, bring it back at its key vault"};
   }
   if (const auto& escrow = current_.secrets.escrow; escrow) {
-    status.escrow = EscrowStatus{escrow_fingerprint(escrow->public_key), escrow->since};
+    status.escrow = EscrowStatus{escrow_fingerprint(escrow->public_key), escrow->since, std::nullopt};
+    if (header_.suite == Suite::aes_gcm_in_xchacha) {
+      status.escrow->has_infrastructure_key = !current_.escrow->wrapped_infrastructure_key.empty();
+    }
   }
   status.last_update_status = last_update_status_;
   status.suite = header_.suite;

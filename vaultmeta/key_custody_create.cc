@@ -105,8 +105,12 @@ Result<std::unique_ptr<KeyCustody>> KeyCustody::create(
   keyring.slots.push_back(std::move(wrapped.slot));
   if (request.escrow_key) {
     keyring.secrets.escrow = EscrowRecipient{*request.escrow_key, now};
-    VAULTFS_ASSIGN_OR_RETURN(keyring.escrow,
-                             wrap_for_escrow(header.id, keyring.generation, *keyring.secrets.escrow, wrapped.key));
+    InfrastructureKey infrastructure{PlatformKeyId(header.infrastructure_key_id), {}};
+    if (header.suite == Suite::aes_gcm_in_xchacha) {
+      VAULTFS_ASSIGN_OR_RETURN(infrastructure.key, context.platform_keys.load(infrastructure.id));
+    }
+    VAULTFS_ASSIGN_OR_RETURN(keyring.escrow, wrap_for_escrow(header.id, keyring.generation, *keyring.secrets.escrow,
+                                                             wrapped.key, infrastructure));
   }
 
   VAULTFS_ASSIGN_OR_RETURN(header.root_fingerprint, root_fingerprint(keyring.secrets.root_key, header.id));

@@ -28,19 +28,54 @@ Status check_none_retiring(const RotationRule& rule) {
 }  // namespace
 
 // Every keyring passes here before it is sealed: no change of keys can forget the recipient. What it is wrapped for is
-// the key inside the keyring that was opened, never one that storage names.
-Status KeyringCustody::renew_escrow_slot(Keyring& next, const SecretBuffer& key, bool fresh_key) {
+// the key inside the keyring that was opened, never one that storage names. A slot of before the infrastructure key had
+// a place in it is made anew.
+Status KeyringCustody::renew_escrow_slot(Keyring& next, const SecretBuffer& key, bool fresh_key,
+                                         const InfrastructureKey& infrastructure) {
   const auto& recipient = next.secrets.escrow;
   if (!recipient) {
     next.escrow.reset();
     return ok_status();
   }
   const bool same = next.escrow && next.escrow->fingerprint == escrow_fingerprint(recipient->public_key);
-  if (same && !fresh_key) return ok_status();
-  auto slot = wrap_for_escrow(next.vault, next.generation, *recipient, key);
+  const bool whole = next.escrow && next.escrow->wrapped_infrastructure_key.empty() == infrastructure.key.empty();
+  if (same && whole && !fresh_key) return ok_status();
+  auto slot = wrap_for_escrow(next.vault, next.generation, *recipient, key, infrastructure);
   if (!slot.ok()) return with_context(std::move(slot).error(), "wrapping for the escrow key");
   next.escrow = std::move(slot).value();
   return ok_status();
+}
+
+// The infrastructure key as the escrow key gives it. REQUIRES: the keyring of `slot` is open and of this vault.
+Result<SecretBuffer> KeyringCustody::escrowed_infrastructure_key(const Context& context, const VaultHeader& header,
+                                                                 const EscrowSlot& slot, const RsaKey& escrow_key) {
+  const PlatformKeyId id(header.infrastructure_key_id);
+  auto here = context.platform_keys.load(id);
+  if (slot.wrapped_infrastructure_key.empty()) {
+    if (here.ok() || here.code() != ErrorCode::PlatformKeyMissing) return here;
+    return Error{ErrorCode::PlatformKeyMissing,
+                 here.error().message +
+                     ". It is the infrastructure key, which the vault's keyring does not hold for the escrow key yet: "
+                     "do that first, then recover by the escrow key. Where the vault still opens, 'vaultctl key "
+                     "rewrap VAULT' gives it to the escrow key"};
+  }
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key, unwrap_infrastructure_key(header.id, slot, id, escrow_key));
+  if (!here.ok()) return here.code() == ErrorCode::PlatformKeyMissing ? Result(std::move(key)) : std::move(here);
+  if (constant_time_equal(here->view(), key.view())) return key;
+  return Error{ErrorCode::WrongKey, "the platform key " + to_hex(id.view()) +
+                                        " of this machine is not the infrastructure key that the vault's escrow slot "
+                                        "holds; the vault's data opens by the latter"};
+}
+
+// A keyring of this machine's own is about to be written: whoever opens it wants that key too.
+Status KeyringCustody::install_infrastructure_key() {
+  if (header_.suite != Suite::aes_gcm_in_xchacha) return ok_status();
+  SecretBuffer key;
+  {
+    const std::lock_guard lock(state_mutex_);
+    VAULTFS_ASSIGN_OR_RETURN(key, infrastructure_key_.clone());
+  }
+  return context_.platform_keys.install(PlatformKeyId(header_.infrastructure_key_id), key);
 }
 
 Status KeyringCustody::set_escrow(const std::optional<Bytes>& public_key) {
@@ -156,6 +191,7 @@ Status KeyringCustody::recover_in_turn(const RecoverRequest& request, std::strin
     const Snapshot now = snapshot();
     VAULTFS_ASSIGN_OR_RETURN(const WrappedKey fresh, wrap_for_recovery(now, request, platform, introduction));
     version = fresh.slot.version;
+    VAULTFS_RETURN_IF_ERROR(install_infrastructure_key());
     // What a failed write leaves may be the keyring that the next opening finds: its key stays, and the way to it.
     platform.keep();
     introduction.keep();

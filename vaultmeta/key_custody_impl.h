@@ -102,6 +102,7 @@ class KeyringCustody final : public KeyCustody {
     Digest digest;
     ReachedKey active;                    // empty if `active_trouble`
     std::optional<Error> active_trouble;  // an outage of the Active version: a Retiring one opened it
+    SecretBuffer infrastructure_key;      // as far as the escrow key has given it; else empty
   };
   [[nodiscard]] static Result<Opened> load_newest(const Context& context, const VaultHeader& header,
                                                   const Digest& header_digest, const RsaKey* escrow_key = nullptr);
@@ -175,7 +176,13 @@ class KeyringCustody final : public KeyCustody {
   void set_waiting_for(const std::vector<VersionName>& versions, const std::string& reason);
 
   // --- _escrow
-  [[nodiscard]] static Status renew_escrow_slot(Keyring& next, const SecretBuffer& key, bool fresh_key);
+  [[nodiscard]] static Status renew_escrow_slot(Keyring& next, const SecretBuffer& key, bool fresh_key,
+                                                const InfrastructureKey& infrastructure);
+  [[nodiscard]] static Result<SecretBuffer> escrowed_infrastructure_key(const Context& context,
+                                                                        const VaultHeader& header,
+                                                                        const EscrowSlot& slot,
+                                                                        const RsaKey& escrow_key);
+  [[nodiscard]] Status install_infrastructure_key();
   [[nodiscard]] Status change_escrow(const std::optional<EscrowRecipient>& recipient);
   [[nodiscard]] Status recover_in_turn(const RecoverRequest& request, std::string& version);
   [[nodiscard]] Result<WrappedKey> wrap_for_recovery(const Snapshot& now, const RecoverRequest& request,

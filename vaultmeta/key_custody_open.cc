@@ -33,6 +33,13 @@ Result<SecretBuffer> unwrap_keyring_key(const KeyCustody::Context& context, cons
   return describe_trouble(key.error(), closed.active_slot());
 }
 
+// Why the machine's infrastructure key can't be had, with what else brings it back.
+Error missing_infrastructure_key(Error why, const std::optional<EscrowSlot>& escrow) {
+  if (why.code != ErrorCode::PlatformKeyMissing || !escrow || escrow->wrapped_infrastructure_key.empty()) return why;
+  why.message += ", or from its escrow key: vaultctl vault recover VAULT --escrow-key-file FILE --key KEYREF";
+  return why;
+}
+
 }  // namespace
 
 KeyringCustody::KeyringCustody(const Context& context, const VaultHeader& header, const Digest& header_digest,
@@ -63,16 +70,28 @@ Result<KeyringCustody::Opened> KeyringCustody::load_newest(const Context& contex
                                                 " holds another root key than the vault was created with: it was "
                                                 "not written by this vault"};
   }
+  const std::optional<EscrowSlot>& escrow = opened.keyring.escrow;
+  const bool two_layers = header.suite == Suite::aes_gcm_in_xchacha;
+  if (escrow && !escrow->wrapped_infrastructure_key.empty() && !two_layers) {
+    return Error{ErrorCode::DamagedKeyring, file.name + " holds an infrastructure key, of which the vault has none"};
+  }
+  if (escrow_key != nullptr && two_layers) {
+    VAULTFS_ASSIGN_OR_RETURN(opened.infrastructure_key,
+                             escrowed_infrastructure_key(context, header, *escrow, *escrow_key));
+  }
   opened.digest = sha256(file.bytes);
   return opened;
 }
 
 Status KeyringCustody::adopt(Opened opened) {
-  SecretBuffer infrastructure_key;
+  SecretBuffer infrastructure_key = std::move(opened.infrastructure_key);
   SecretBuffer infrastructure_copy;
   if (header_.suite == Suite::aes_gcm_in_xchacha) {
-    const PlatformKeyId id(header_.infrastructure_key_id);
-    VAULTFS_ASSIGN_OR_RETURN(infrastructure_key, context_.platform_keys.load(id));
+    if (infrastructure_key.empty()) {
+      auto here = context_.platform_keys.load(PlatformKeyId(header_.infrastructure_key_id));
+      if (!here.ok()) return missing_infrastructure_key(std::move(here).error(), opened.keyring.escrow);
+      infrastructure_key = std::move(here).value();
+    }
     VAULTFS_ASSIGN_OR_RETURN(infrastructure_copy, infrastructure_key.clone());
   }
   VAULTFS_ASSIGN_OR_RETURN(EpochMap epochs, epoch_material(opened.keyring.secrets));

@@ -74,7 +74,7 @@ Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how) {
   const std::lock_guard write_lock(write_mutex_);
   Keyring next;
   SecretBuffer current_key;
-  SecretBuffer infrastructure_key;
+  InfrastructureKey infrastructure{PlatformKeyId(header_.infrastructure_key_id), {}};
   {
     const std::lock_guard lock(state_mutex_);
     if (keyring_key_.empty()) return Error{ErrorCode::KeyRevoked, "the vault is sealed: its keys can't be changed"};
@@ -85,7 +85,7 @@ Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how) {
     VAULTFS_ASSIGN_OR_RETURN(next, current_.clone());
     VAULTFS_ASSIGN_OR_RETURN(current_key, keyring_key_.clone());
     if (!infrastructure_key_.empty()) {
-      VAULTFS_ASSIGN_OR_RETURN(infrastructure_key, infrastructure_key_.clone());
+      VAULTFS_ASSIGN_OR_RETURN(infrastructure.key, infrastructure_key_.clone());
     }
     next.predecessor = digest_;
   }
@@ -102,7 +102,7 @@ Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how) {
     if (older == next.secrets.retiring_keys.end()) std::abort();  // an edit forgot it
     VAULTFS_ASSIGN_OR_RETURN(slot.link, seal_link(next.vault, next.generation, slot, older->second, key));
   }
-  VAULTFS_RETURN_IF_ERROR(renew_escrow_slot(next, key, how.new_key != nullptr));
+  VAULTFS_RETURN_IF_ERROR(renew_escrow_slot(next, key, how.new_key != nullptr, infrastructure));
   VAULTFS_ASSIGN_OR_RETURN(const Bytes file, next.seal(key));
   // Everything that may fail is done before the write: what is durable has to be taken over.
   VAULTFS_ASSIGN_OR_RETURN(EpochMap epochs, epoch_material(next.secrets));
@@ -117,7 +117,7 @@ Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how) {
     digest_ = sha256(file);
     rule_dirty_ = false;
     leftovers_possible_ = true;
-    keys_.set(std::move(epochs), std::move(id_key), std::move(infrastructure_key));
+    keys_.set(std::move(epochs), std::move(id_key), std::move(infrastructure.key));
   }
   // Too long a list protects too much, which the next opening corrects.
   if (other_keys) static_cast<void>(update_registration());

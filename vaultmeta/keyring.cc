@@ -114,7 +114,7 @@ Result<Bytes> Keyring::seal(const SecretBuffer& keyring_key) const {
   if (escrow.has_value() != secrets.escrow.has_value()) std::abort();  // whoever changes one has to change the other
   ByteWriter writer;
   writer.raw(bytes_of(kKeyringMagic));
-  writer.u16(escrow ? kKeyringFormatWithEscrow : kKeyringFormatVersion);
+  writer.u16(keyring_format(escrow));
   writer.id(vault);
   writer.u64(generation.value);
   writer.id(predecessor);

@@ -20,12 +20,13 @@ inline constexpr std::uint32_t kMaxRefreshMinutes = 60;
 
 // VAULT/keyrings/G.keyring (docs/format.md, section 7): clear slots that say who can unwrap the keyring key K, and the
 // secrets, sealed under K and authenticated by the root key. A keyring with an escrow recipient is of format version 2,
-// which programs that know of none refuse by name instead of losing it at the next change of keys.
+// and of version 3 if its slot holds the infrastructure key too: programs that know of none refuse it by name instead
+// of losing it at the next change of keys.
 
 enum class SlotKind : std::uint8_t {
   key_vault = 1,  // K in an envelope, wrapped by a KEK version
   platform = 2,   // K in a sealed box under a platform key of the machine
-  // 3 is the escrow key's in the contexts of wraps; its slot has a form and a place of its own (escrow.h).
+  // 3 and 4 are the escrow key's in the contexts of wraps; its slot has a form and a place of its own (escrow.h).
 };
 
 inline constexpr const char* kKeyringFolder = "keyrings";

@@ -58,12 +58,15 @@ std::vector<KeyringSlot> decode_slots(ByteReader& reader) {
   return slots;
 }
 
-EscrowSlot decode_escrow_slot(ByteReader& reader) {
+EscrowSlot decode_escrow_slot(ByteReader& reader, std::uint16_t version) {
   EscrowSlot slot;
   slot.fingerprint = reader.id<Digest>();
   slot.wrapped_in = Generation(reader.u64());
   slot.wrapped = to_bytes(reader.blob(kMaxEscrowWrappedBytes));
   if (slot.wrapped.empty()) reader.fail();
+  if (version != kKeyringFormatWithInfrastructure) return slot;
+  slot.wrapped_infrastructure_key = to_bytes(reader.blob(kMaxEscrowWrappedBytes));
+  if (slot.wrapped_infrastructure_key.empty()) reader.fail();
   return slot;
 }
 
@@ -222,6 +225,11 @@ bool tells_one_story(KeyringSecrets& secrets, const std::vector<KeyringSlot>& sl
 
 }  // namespace
 
+std::uint16_t keyring_format(const std::optional<EscrowSlot>& escrow) {
+  if (!escrow) return kKeyringFormatVersion;
+  return escrow->wrapped_infrastructure_key.empty() ? kKeyringFormatWithEscrow : kKeyringFormatWithInfrastructure;
+}
+
 void encode_slots(ByteWriter& writer, const std::vector<KeyringSlot>& slots, const std::optional<EscrowSlot>& escrow) {
   writer.u32(static_cast<std::uint32_t>(slots.size()));
   for (const KeyringSlot& slot : slots) {
@@ -240,6 +248,7 @@ void encode_slots(ByteWriter& writer, const std::vector<KeyringSlot>& slots, con
   writer.id(escrow->fingerprint);
   writer.u64(escrow->wrapped_in.value);
   writer.blob(escrow->wrapped);
+  if (!escrow->wrapped_infrastructure_key.empty()) writer.blob(escrow->wrapped_infrastructure_key);
 }
 
 Result<KeyringFileParts> split_keyring(ByteView file) {
@@ -253,10 +262,10 @@ Result<KeyringFileParts> split_keyring(ByteView file) {
   if (!bytes_equal(sha256(body).view(), file.last(Digest::kSize))) return damaged_keyring("its digest does not match");
   ByteReader reader(body.subspan(kKeyringMagic.size()));
   const std::uint16_t version = reader.u16();
-  if (version != kKeyringFormatVersion && version != kKeyringFormatWithEscrow) {
-    return Error{ErrorCode::UnsupportedFormat, "the keyring has format version " + std::to_string(version) +
-                                                   ", this program reads versions up to " +
-                                                   std::to_string(kKeyringFormatWithEscrow) + "; use a newer vaultfs"};
+  if (version < kKeyringFormatVersion || version > kKeyringFormatWithInfrastructure) {
+    return Error{ErrorCode::UnsupportedFormat,
+                 "the keyring has format version " + std::to_string(version) + ", this program reads versions up to " +
+                     std::to_string(kKeyringFormatWithInfrastructure) + "; use a newer vaultfs"};
   }
   KeyringFileParts parts;
   parts.closed.vault = reader.id<VaultId>();
@@ -265,7 +274,7 @@ Result<KeyringFileParts> split_keyring(ByteView file) {
   parts.closed.header_digest = reader.id<Digest>();
   const std::size_t slots_begin = body.size() - reader.remaining();
   parts.closed.slots = decode_slots(reader);
-  if (version == kKeyringFormatWithEscrow) parts.closed.escrow = decode_escrow_slot(reader);
+  if (version != kKeyringFormatVersion) parts.closed.escrow = decode_escrow_slot(reader, version);
   const std::size_t slots_end = body.size() - reader.remaining();
   parts.salt = reader.raw(kKeyringSaltBytes);
   parts.commitment = reader.id<Digest>();

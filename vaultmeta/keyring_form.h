@@ -10,8 +10,9 @@ namespace vaultfs {
 // of keyring.cc.
 
 inline constexpr std::string_view kKeyringMagic = "VAULTFSK";
-inline constexpr std::uint16_t kKeyringFormatVersion = 1;     // without an escrow recipient
-inline constexpr std::uint16_t kKeyringFormatWithEscrow = 2;  // with one
+inline constexpr std::uint16_t kKeyringFormatVersion = 1;             // without an escrow recipient
+inline constexpr std::uint16_t kKeyringFormatWithEscrow = 2;          // with one
+inline constexpr std::uint16_t kKeyringFormatWithInfrastructure = 3;  // with one whose slot has the infrastructure key
 inline constexpr std::size_t kKeyringSaltBytes = 32;
 
 struct KeyringFileParts {
@@ -28,7 +29,10 @@ struct KeyringFileParts {
 // DamagedKeyring, UnsupportedFormat. The views point into `file`.
 [[nodiscard]] Result<KeyringFileParts> split_keyring(ByteView file);
 
-// With `escrow` its slot follows the others: format version 2.
+// The version of a keyring with that escrow slot.
+[[nodiscard]] std::uint16_t keyring_format(const std::optional<EscrowSlot>& escrow);
+
+// With `escrow` its slot follows the others: format versions 2 and 3.
 void encode_slots(ByteWriter& writer, const std::vector<KeyringSlot>& slots, const std::optional<EscrowSlot>& escrow);
 
 // The sealed part, in locked memory. `slots` is the digest of the encoded slots.

@@ -40,8 +40,8 @@ struct VaultCreateOptions {
   std::string region;
   bool infrastructure_encryption = false;
   std::optional<Bytes> escrow_key;  // DER SubjectPublicKeyInfo, RSA: whose private half opens the vault too
-  // Platform-bound keys (no --key and no escrow key, or infrastructure encryption) want one of both, else
-  // RecoveryChoiceRequired.
+  // Platform-bound keys (no --key, or infrastructure encryption) want one of both, else RecoveryChoiceRequired; unless
+  // there is an escrow key, which opens the vault without them.
   std::optional<std::filesystem::path> recovery_file;
   const SecretBuffer* recovery_passphrase = nullptr;
   bool no_recovery = false;

@@ -56,7 +56,7 @@ class VaultCreation {
         path_(options.path.is_absolute() ? options.path.lexically_normal()
                                          : std::filesystem::absolute(options.path).lexically_normal()),
         platform_bound_(!options.key.has_value() || options.infrastructure_encryption),
-        lost_with_machine_(platform_bound_ && (options.infrastructure_encryption || !options.escrow_key.has_value())) {}
+        lost_with_machine_(platform_bound_ && !options.escrow_key.has_value()) {}
 
   Result<VaultCreated> run() {
     VAULTFS_RETURN_IF_ERROR(check_options());
@@ -89,7 +89,8 @@ class VaultCreation {
     }
     if (lost_with_machine_ && !options_.recovery_file.has_value() && !options_.no_recovery) {
       return Error{ErrorCode::RecoveryChoiceRequired,
-                   "this vault needs keys that exist on this machine only: name a recovery file, or say --no-recovery"};
+                   "this vault needs keys that exist on this machine only: name a recovery file or an escrow key, or "
+                   "say --no-recovery"};
     }
     if (options_.recovery_file.has_value() && options_.recovery_passphrase == nullptr) {
       return Error{ErrorCode::PassphraseRequired, "a recovery file needs a passphrase"};

@@ -56,15 +56,18 @@ Result<EncryptionStatus> recover_vault(const Vault::Machine& machine, const Reco
   return status;
 }
 
-Status drill_escrow(const Vault::Machine& machine, const std::filesystem::path& path, const RsaKey& escrow_key) {
+Result<EscrowStatus> drill_escrow(const Vault::Machine& machine, const std::filesystem::path& path,
+                                  const RsaKey& escrow_key) {
   VaultOpenOptions open;
   open.path = path;
   open.read_only = true;
   const std::optional<Pin> by_the_machine;
   TreeLeftAlone tree;
   VaultOpening opening(machine, open, by_the_machine, tree, &escrow_key);
-  const auto vault = opening.run();
-  return vault.ok() ? ok_status() : Status(vault.error());
+  VAULTFS_ASSIGN_OR_RETURN(const auto vault, opening.run());
+  std::optional<EscrowStatus> escrow = vault->custody().status().escrow;
+  if (!escrow) return Error{ErrorCode::Internal, "the vault was opened by an escrow key that it does not have"};
+  return *std::move(escrow);
 }
 
 }  // namespace vaultfs

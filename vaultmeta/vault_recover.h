@@ -20,15 +20,16 @@ struct RecoverOptions {
   std::int64_t lock_wait_seconds = 0;
 };
 
-// Opens the vault as its owner by the escrow key alone, gives it a new key (KeyCustody::recover), registers it on this
-// machine and closes it. VaultUnverified without a pin and a fingerprint; the errors of trust_vault(), Vault::open(),
-// unwrap_by_escrow() and KeyCustody::recover().
+// Opens the vault as its owner by the escrow key alone, gives it a new key (KeyCustody::recover; with infrastructure
+// encryption the machine gets that key too), registers it on this machine and closes it. VaultUnverified without a pin
+// and a fingerprint; the errors of trust_vault(), Vault::open(), unwrap_by_escrow() and KeyCustody::recover().
 [[nodiscard]] Result<EncryptionStatus> recover_vault(const Vault::Machine& machine, const RecoverOptions& options,
                                                      const RsaKey& escrow_key);
 
 // Proves that the vault can be opened by the escrow key alone now: everything that an opening reads and authenticates
-// is, against this machine's pin. Takes no lock and changes nothing.
-[[nodiscard]] Status drill_escrow(const Vault::Machine& machine, const std::filesystem::path& path,
-                                  const RsaKey& escrow_key);
+// is, against this machine's pin. Takes no lock and changes nothing. The recipient that it is; where its slot has no
+// infrastructure key yet, another machine would need the recovery file besides.
+[[nodiscard]] Result<EscrowStatus> drill_escrow(const Vault::Machine& machine, const std::filesystem::path& path,
+                                                const RsaKey& escrow_key);
 
 }  // namespace vaultfs

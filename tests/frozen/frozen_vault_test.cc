@@ -148,6 +148,7 @@ class FrozenVault : public testing::TestWithParam<std::string> {
     const char* folder = "v1";
     if (std::string_view(GetParam()).starts_with("patches")) folder = "v1-patches";
     if (GetParam() == "escrow") folder = "v1-escrow";
+    if (std::string_view(GetParam()).starts_with("escrow-")) folder = "v1-escrow-double";
     return stdfs::path(VAULTFS_SOURCE_DIR) / "tests/frozen" / folder;
   }
   [[nodiscard]] stdfs::path home() const { return scratch_ / "example/home"; }
@@ -270,7 +271,7 @@ TEST_P(FrozenVault, DoesNotOpenWithoutItsKeys) {
 
 INSTANTIATE_TEST_SUITE_P(Version1, FrozenVault,
                          testing::Values("vault", "vault-double", "vault-unclean", "patches", "patches-unclean",
-                                         "escrow"),
+                                         "escrow", "escrow-double", "escrow-before"),
                          [](const testing::TestParamInfo<std::string>& instance) {
                            std::string name = instance.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -320,22 +321,55 @@ TEST_P(FrozenDoubleVault, OpensByItsRecoveryFile) {
 
 INSTANTIATE_TEST_SUITE_P(Version1, FrozenDoubleVault, testing::Values("vault-double"));
 
-// The vault with an escrow key.
-class FrozenEscrowVault : public FrozenVault {};
+// The vaults with an escrow key.
+class FrozenEscrowVault : public FrozenVault {
+ protected:
+  void SetUp() override {
+    FrozenVault::SetUp();
+    auto passphrase = SecretBuffer::copy_of(bytes_of("protects nothing"));
+    ASSERT_OK(passphrase);
+    auto key = RsaKey::from_pem(bytes_of(contents(example() / "escrow.pem")), &*passphrase);
+    ASSERT_OK(key);
+    escrow_key_ = std::move(*key);
+  }
+  std::unique_ptr<RsaKey> escrow_key_;
+};
 
 TEST_P(FrozenEscrowVault, OpensByItsEscrowKeyAlone) {
   stdfs::remove_all(home() / "keyvaults");
-  auto passphrase = SecretBuffer::copy_of(bytes_of("protects nothing"));
-  ASSERT_OK(passphrase);
-  const auto key = RsaKey::from_pem(bytes_of(contents(example() / "escrow.pem")), &*passphrase);
-  ASSERT_OK(key);
+  stdfs::remove_all(home() / "platform-keys");
   const auto before = file_digests(vault_path());
-  const Status opened = drill_escrow(machine(), vault_path(), **key);
-  EXPECT_TRUE(opened.ok()) << opened.error().message;
+  ASSERT_OK(drill_escrow(machine(), vault_path(), *escrow_key_));
   EXPECT_EQ(file_digests(vault_path()), before);
 }
 
-INSTANTIATE_TEST_SUITE_P(Version1, FrozenEscrowVault, testing::Values("escrow"));
+INSTANTIATE_TEST_SUITE_P(Version1, FrozenEscrowVault, testing::Values("escrow", "escrow-double"),
+                         [](const auto& vault) { return vault.param == "escrow" ? "escrow" : "escrow_double"; });
+
+// The one on two layers whose escrow slot was written before the infrastructure key had a place in it.
+class FrozenEscrowBeforeVault : public FrozenEscrowVault {};
+
+TEST_P(FrozenEscrowBeforeVault, WantsTheMachinesKeyUntilItsKeyringIsWrittenAnew) {
+  auto drilled = drill_escrow(machine(), vault_path(), *escrow_key_);
+  ASSERT_OK(drilled);
+  EXPECT_EQ(drilled->has_infrastructure_key, false);
+  stdfs::rename(home() / "platform-keys", home() / "away");
+  EXPECT_EQ(drill_escrow(machine(), vault_path(), *escrow_key_).code(), ErrorCode::PlatformKeyMissing);
+  stdfs::rename(home() / "away", home() / "platform-keys");
+  {
+    const auto session = open(false);
+    ASSERT_OK(session);
+    ASSERT_OK((*session)->vault().custody().rewrap(false));
+    ASSERT_OK((*session)->close());
+  }
+  stdfs::remove_all(home() / "platform-keys");
+  stdfs::remove_all(home() / "keyvaults");
+  drilled = drill_escrow(machine(), vault_path(), *escrow_key_);
+  ASSERT_OK(drilled);
+  EXPECT_EQ(drilled->has_infrastructure_key, true);
+}
+
+INSTANTIATE_TEST_SUITE_P(Version1, FrozenEscrowBeforeVault, testing::Values("escrow-before"));
 
 }  // namespace
 }  // namespace vaultfs

@@ -3,10 +3,11 @@
 
     reader.py VAULT --key KEY.pem --passphrase-file F [--recovery-file R] [--escrow-key KEY.pem]
 
-KEY.pem is the exported private key of a version that has a slot, F the passphrase of it (and of the recovery file, which
-a vault with suite 2 wants). Prints JSON: {"points": point -> path -> type, size and SHA-256 of each file, "tree": the same
-of the working tree}. Any byte that is not as the page says ends it with an exception. Written from the page, not from the
-code (section 9.2 came into the page together with its reader).
+KEY.pem is the exported private key of a version that has a slot, F the passphrase of it, of the escrow key and of the
+recovery file. A vault with suite 2 wants the recovery file, or the escrow key if its escrow slot holds the infrastructure
+key. Prints JSON: {"points": point -> path -> type, size and SHA-256 of each file, "tree": the same of the working tree}.
+Any byte that is not as the page says ends it with an exception. Written from the page, not from the code (section 9.2 came
+into the page together with its reader).
 """
 
 import argparse

@@ -47,12 +47,22 @@ class Keyring:
         header = Reader(self.header[:-32])
         need(header.take(8) == b"VAULTFSH" and header.u16() == 1, "vault header")
         self.id, _, self.suite, _, self.fingerprint = header.take(16), header.i64(), header.u8(), header.text(), header.take(32)
-        infrastructure_id = header.take(16)
+        self.infrastructure_id = header.take(16)
         header.end()
-        if self.suite == 2:
-            passphrase = pathlib.Path(options.passphrase_file).read_bytes().rstrip(b"\n")
-            self.infrastructure_key = recovery_keys(pathlib.Path(options.recovery_file), passphrase, self.id, self.fingerprint)[infrastructure_id]
         self.open_keyring()
+        if self.suite == 2:
+            self.find_infrastructure_key()
+
+    def find_infrastructure_key(self):
+        """Out of the recovery file, or the escrow slot: both, if both are there."""
+        found = []
+        if getattr(self.options, "recovery_file", None):
+            passphrase = pathlib.Path(self.options.passphrase_file).read_bytes().rstrip(b"\n")
+            found.append(recovery_keys(pathlib.Path(self.options.recovery_file), passphrase, self.id, self.fingerprint)[self.infrastructure_id])
+        if getattr(self.options, "escrow_key", None) and "infrastructure_key" in self.escrow_slot:
+            found.append(self.unwrap_for_escrow("infrastructure_key", 4, self.infrastructure_id.hex().encode()))
+        need(found and len(set(found)) == 1, "no infrastructure key, or two")
+        self.infrastructure_key = found[0]
 
     def numbered(self, folder, ending):
         """(number, path) of a kind's files, ascending."""
@@ -66,13 +76,18 @@ class Keyring:
         clear = Reader(data[:-64])
         need(clear.take(8) == b"VAULTFSK", "keyring")
         version = clear.u16()
-        need(version in (1, 2) and clear.take(16) == self.id, "keyring")
+        need(version in (1, 2, 3) and clear.take(16) == self.id, "keyring")
         generation = clear.u64()
         self.keyring_predecessor, header_digest = clear.take(32), clear.take(32)
         need(generation == self.keyring_generation and header_digest == sha256(self.header), "keyring: generation or header")
         slots_at = clear.at
         slots = [self.read_slot(clear) for _ in range(clear.u32())]
-        self.escrow_slot = {"fingerprint": clear.take(32), "wrapped_in": clear.u64(), "wrapped": clear.blob()} if version == 2 else None
+        self.escrow_slot = None
+        if version >= 2:
+            self.escrow_slot = {"fingerprint": clear.take(32), "wrapped_in": clear.u64(), "wrapped": clear.blob()}
+        if version == 3:
+            need(self.suite == 2, "keyring: an infrastructure key with suite 1")
+            self.escrow_slot["infrastructure_key"] = clear.blob()
         clear_bytes, slots_bytes = data[: clear.at], data[slots_at : clear.at]
         self.salt, commitment, sealed = clear.take(32), clear.take(32), clear.take(clear.left())
         if getattr(self.options, "escrow_key", None):
@@ -109,9 +124,12 @@ class Keyring:
 
     def unwrap_by_escrow(self):
         need(self.escrow_slot, "the vault has no escrow key")
+        return self.unwrap_for_escrow("wrapped", 3, b"")
+
+    def unwrap_for_escrow(self, name, kind, key):
         slot = self.escrow_slot
-        context = self.id + struct.pack("<QB", slot["wrapped_in"], 3) + blob(b"") + blob(b"") + blob(slot["fingerprint"].hex().encode())
-        content = rsa_oaep_open(self.options.escrow_key, self.options.passphrase_file, slot["wrapped"])
+        context = self.id + struct.pack("<QB", slot["wrapped_in"], kind) + blob(b"") + blob(key) + blob(slot["fingerprint"].hex().encode())
+        content = rsa_oaep_open(self.options.escrow_key, self.options.passphrase_file, slot[name])
         need(content and len(content) == 65 and content[0] == 1 and content[33:] == sha256(context), "escrow: another context")
         return content[1:33]
 

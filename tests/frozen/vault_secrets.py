@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Derives the secrets of a vault, so that a test can look for them where they must not be.
 
-    vault_secrets.py VAULT --key KEY.pem --passphrase-file F [--recovery-file R]
+    vault_secrets.py VAULT --key KEY.pem --passphrase-file F [--recovery-file R] [--escrow-key KEY.pem]
 
 KEY.pem and F as for reader.py, whose reading of docs/format.md this uses. Prints JSON {name: hex}: the root key, the
 chunk-id key, the DEK of each epoch, the key of the newest keyring and what it is sealed under, the infrastructure key
@@ -40,6 +40,10 @@ class Secrets(Keyring):
         self.keyring_key = key or getattr(self, "keyring_key", None)
         return key
 
+    def unwrap_by_escrow(self):
+        self.keyring_key = super().unwrap_by_escrow()
+        return self.keyring_key
+
     def add_sealing_key(self):
         """Section 7: what the sealed part of the newest keyring is encrypted under."""
         info = b"vaultfs/1 keyring key\0" + self.id + struct.pack("<Q", self.keyring_generation)
@@ -61,6 +65,7 @@ def main():
     parser.add_argument("--key", required=True)
     parser.add_argument("--passphrase-file", required=True)
     parser.add_argument("--recovery-file")
+    parser.add_argument("--escrow-key")
     options = parser.parse_args()
     json.dump({name: secret.hex() for name, secret in Secrets(options.vault, options).found.items()}, sys.stdout, indent=1)
     print()

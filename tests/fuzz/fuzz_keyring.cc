@@ -12,6 +12,7 @@
 //   2  u32 length of the slots, the encoded slots, the sealed part's plaintext without the digest of the slots at its
 //   end
 //   3  the same of a keyring with an escrow recipient: its slot belongs to the slots
+//   4  the same with the infrastructure key in that slot
 namespace {
 
 using namespace vaultfs;
@@ -111,6 +112,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     case 3:
       read_secrets(kKeyringFormatWithEscrow, input);
+      break;
+    case 4:
+      read_secrets(kKeyringFormatWithInfrastructure, input);
       break;
     default:
       break;

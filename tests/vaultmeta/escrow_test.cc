@@ -4,40 +4,16 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <array>
-#include <optional>
 #include <set>
 
-#include "crypto/hash.h"
 #include "tests/support/assert_ok.h"
-#include "tests/vaultmeta/custody_steps.h"
-#include "vaultmeta/kek_access.h"
+#include "tests/vaultmeta/escrow_steps.h"
 
 namespace vaultfs {
 namespace {
 
 using ::testing::Contains;
 using ::testing::HasSubstr;
-
-// Two owners' keys for the whole process: making one takes long.
-const RsaKey& escrow_key(int which = 0) {
-  static const std::array<std::unique_ptr<RsaKey>, 2> kKeys{std::move(RsaKey::generate(2048)).value(),
-                                                            std::move(RsaKey::generate(2048)).value()};
-  return *kKeys.at(static_cast<std::size_t>(which));
-}
-Bytes public_of(const RsaKey& key) { return key.public_der().value(); }
-
-ClosedKeyring newest(const CustodyWorld& world) {
-  return std::move(ClosedKeyring::decode(world.env.read(world.keyring_files().back()))).value();
-}
-
-using Refusal = std::optional<ErrorCode>;
-constexpr Refusal kOpens = std::nullopt;
-
-template <typename T>
-Refusal refusal(const Result<T>& result) {
-  return result.ok() ? std::nullopt : Refusal(result.code());
-}
 
 // What opening by the escrow key alone ends with. No key vault answers meanwhile.
 Refusal open_by_escrow(CustodyWorld& world, const RsaKey& key = escrow_key()) {
@@ -53,18 +29,12 @@ Refusal open_by_escrow(CustodyWorld& world, const RsaKey& key = escrow_key()) {
   return kOpens;
 }
 
-void with_repaired_digest(CustodyWorld& world, const Env::Path& file, Bytes bytes) {
-  const Digest digest = sha256(ByteView(bytes).first(bytes.size() - Digest::kSize));
-  std::copy(digest.view().begin(), digest.view().end(), bytes.end() - static_cast<std::ptrdiff_t>(Digest::kSize));
-  world.env.write(file, bytes);
-}
-
 TEST(EscrowSlotTest, OpensForThePrivateKeyInItsPlaceOnly) {
   SimEnv env;
   const VaultId vault = random_id<VaultId>(env);
   const EscrowRecipient recipient{public_of(escrow_key()), UnixNanos{5}};
   const SecretBuffer key = std::move(SecretBuffer::random(32)).value();
-  const auto slot = wrap_for_escrow(vault, Generation(3), recipient, key);
+  const auto slot = wrap_for_escrow(vault, Generation(3), recipient, key, {});
   ASSERT_OK(slot);
   const auto opened = unwrap_by_escrow(vault, *slot, escrow_key());
   ASSERT_OK(opened);
@@ -86,7 +56,7 @@ TEST(EscrowTest, ARecipientThatIsSetOpensTheVault) {
   const auto status = world.custody->status();
   ASSERT_TRUE(status.escrow);
   EXPECT_EQ(status.escrow->fingerprint, sha256(public_of(escrow_key())));
-  EXPECT_EQ(newest(world).escrow->fingerprint, status.escrow->fingerprint);
+  EXPECT_EQ(newest_closed(world).escrow->fingerprint, status.escrow->fingerprint);
   EXPECT_EQ(open_by_escrow(world), kOpens);
   EXPECT_EQ(open_by_escrow(world, escrow_key(1)), ErrorCode::WrongKey);
   EXPECT_THAT(world.host->changes,
@@ -114,11 +84,11 @@ TEST(EscrowTest, EveryChangeOfKeysKeepsIt) {
   CustodyWorld world;
   world.create();
   ASSERT_OK(world.custody->set_escrow(public_of(escrow_key())));
-  Bytes wrapped = newest(world).escrow->wrapped;
+  Bytes wrapped = newest_closed(world).escrow->wrapped;
   const auto expect_kept = [&](const char* after, bool fresh_key) {
     SCOPED_TRACE(after);
     EXPECT_EQ(open_by_escrow(world), kOpens);
-    const Bytes now = newest(world).escrow->wrapped;
+    const Bytes now = newest_closed(world).escrow->wrapped;
     EXPECT_EQ(now != wrapped, fresh_key);
     wrapped = now;
   };
@@ -155,7 +125,7 @@ TEST(EscrowTest, ARemovedRecipientOpensNoKeyringFromThenOn) {
   world.create();
   ASSERT_OK(world.custody->set_escrow(public_of(escrow_key())));
   const Bytes old_copy = world.env.read(world.keyring_files().back());
-  const auto old_key = unwrap_by_escrow(world.header.id, newest(world).escrow, escrow_key());
+  const auto old_key = unwrap_by_escrow(world.header.id, newest_closed(world).escrow, escrow_key());
   ASSERT_OK(old_key);
   const EpochNumber epoch = world.custody->status().current_epoch;
 
@@ -191,11 +161,11 @@ TEST(EscrowTest, NoneIsTakenAwayWhileAVersionIsRetiring) {
   CustodyWorld world;
   world.create();
   ASSERT_OK(world.custody->set_escrow(public_of(escrow_key())));
-  const auto old_key = unwrap_by_escrow(world.header.id, newest(world).escrow, escrow_key());
+  const auto old_key = unwrap_by_escrow(world.header.id, newest_closed(world).escrow, escrow_key());
   ASSERT_OK(old_key);
   world.kv->add_version("kek");
   refresh(world);
-  const ClosedKeyring closed = newest(world);
+  const ClosedKeyring closed = newest_closed(world);
   const auto retiring = std::find_if(closed.slots.begin(), closed.slots.end(),
                                      [](const KeyringSlot& slot) { return slot.role == VersionRole::retiring; });
   ASSERT_NE(retiring, closed.slots.end());
@@ -254,10 +224,10 @@ TEST(EscrowTest, WhoCanWriteStorageAddsNoRecipient) {
   world.close();
   const Env::Path file = world.keyring_files().back();
   const Bytes good = world.env.read(file);
-  const ClosedKeyring closed = newest(world);
+  const ClosedKeyring closed = newest_closed(world);
   // A slot of the attacker's own key for a key of his, in the place of the true one.
   const auto his = wrap_for_escrow(closed.vault, closed.generation, {public_of(escrow_key(1)), {}},
-                                   std::move(SecretBuffer::random(32)).value());
+                                   std::move(SecretBuffer::random(32)).value(), {});
   ASSERT_OK(his);
   const auto at = [&](ByteView part) {
     return std::search(good.begin(), good.end(), part.begin(), part.end()) - good.begin();
@@ -288,7 +258,7 @@ TEST(EscrowTest, EveryFlippedBitOfItsSlotIsFound) {
   world.close();
   const Env::Path file = world.keyring_files().back();
   const Bytes good = world.env.read(file);
-  const ClosedKeyring closed = newest(world);
+  const ClosedKeyring closed = newest_closed(world);
   const auto begin =
       static_cast<std::size_t>(std::search(good.begin(), good.end(), closed.escrow->fingerprint.view().begin(),
                                            closed.escrow->fingerprint.view().end()) -
@@ -314,7 +284,7 @@ TEST(EscrowTest, AKeyringMintedForTheEscrowKeyIsForeign) {
   ASSERT_OK(world.custody->set_escrow(public_of(escrow_key())));
   world.close();
   // The attacker has the public key, all clear parts, and secrets of his own.
-  const ClosedKeyring closed = newest(world);
+  const ClosedKeyring closed = newest_closed(world);
   const SecretBuffer his_key = std::move(SecretBuffer::random(32)).value();
   Keyring forged;
   forged.vault = closed.vault;
@@ -329,28 +299,18 @@ TEST(EscrowTest, AKeyringMintedForTheEscrowKeyIsForeign) {
   record.version = closed.active_slot().version;
   forged.secrets.rule.start(record);
   forged.secrets.escrow = EscrowRecipient{public_of(escrow_key()), {}};
-  forged.escrow = wrap_for_escrow(forged.vault, forged.generation, *forged.secrets.escrow, his_key).value();
+  forged.escrow = wrap_for_escrow(forged.vault, forged.generation, *forged.secrets.escrow, his_key, {}).value();
   const auto bytes = forged.seal(his_key);
   ASSERT_OK(bytes);
   world.env.write("/vault/" + keyring_blob_name(forged.generation), *bytes);
   EXPECT_EQ(KeyCustody::open(world.context(), world.header, world.header_digest, true, &escrow_key()).code(),
             ErrorCode::ForeignRootKey);
   // A slot for another key than the sealed recipient is refused where it would be made.
-  forged.escrow = wrap_for_escrow(forged.vault, forged.generation, {public_of(escrow_key(1)), {}}, his_key).value();
+  forged.escrow = wrap_for_escrow(forged.vault, forged.generation, {public_of(escrow_key(1)), {}}, his_key, {}).value();
   EXPECT_EQ(forged.seal(his_key).code(), ErrorCode::InvalidArgument);
 }
 
 // --- recovering
-
-// Opened by its owner with the escrow key, as recover_vault() does.
-Status open_to_recover(CustodyWorld& world) {
-  world.close();
-  VAULTFS_ASSIGN_OR_RETURN(world.custody,
-                           KeyCustody::open(world.context(), world.header, world.header_digest, false, &escrow_key()));
-  world.host = std::make_unique<FakeHost>(world.env, *world.custody);
-  world.custody->attach(*world.host);
-  return ok_status();
-}
 
 // A vault whose key vault is gone after two rotations, and another key vault "spare" with the key "new".
 void lose_the_key_vault(CustodyWorld& world) {
@@ -388,7 +348,7 @@ TEST(RecoverTest, AVaultWhoseKeyVaultIsGoneGetsANewKey) {
   EXPECT_EQ(world.versions_with(VersionRole::retiring).size(), 0U);
   EXPECT_EQ(world.versions_with(VersionRole::retired).size(), 3U);
   EXPECT_GT(status.current_epoch, epoch);
-  EXPECT_EQ(newest(world).slots.size(), 1U);
+  EXPECT_EQ(newest_closed(world).slots.size(), 1U);
   for (const Env::Path& file : world.keyring_files()) {
     const auto closed = ClosedKeyring::decode(world.env.read(file));
     ASSERT_OK(closed);

@@ -59,6 +59,24 @@ TEST(KeyringTest, ComesBackAsItWasSealed) {
   EXPECT_NE(*sealed, bytes);
 }
 
+// Damage is never taken for a newer version, nor a newer version for damage.
+TEST(KeyringTest, AVersionThatIsNotKnownIsRefusedByName) {
+  CustodyWorld world;
+  Bytes bytes = world.env.read(rotated(world));
+  for (const int version : {0, 4, 255}) {
+    bytes[8] = static_cast<std::byte>(version);
+    EXPECT_EQ(ClosedKeyring::decode(bytes).code(), ErrorCode::DamagedKeyring) << version;
+    const Digest digest = sha256(ByteView(bytes).first(bytes.size() - Digest::kSize));
+    Bytes repaired = bytes;
+    std::copy(digest.view().begin(), digest.view().end(), repaired.end() - static_cast<std::ptrdiff_t>(Digest::kSize));
+    const auto closed = ClosedKeyring::decode(repaired);
+    ASSERT_FALSE(closed.ok());
+    EXPECT_EQ(closed.code(), ErrorCode::UnsupportedFormat);
+    EXPECT_THAT(closed.error().message, ::testing::HasSubstr("version " + std::to_string(version)));
+    EXPECT_THAT(closed.error().message, ::testing::HasSubstr("up to 3"));
+  }
+}
+
 TEST(KeyringTest, HoldsNoSecretInTheClear) {
   CustodyWorld world;
   const Bytes bytes = world.env.read(rotated(world));

@@ -13,6 +13,14 @@ namespace {
 
 using nlohmann::json;
 
+std::string escrow_in_words(const json& escrow) {
+  if (escrow.is_null()) return "none";
+  std::string words = plain(escrow["fingerprint"]);
+  if (escrow["infrastructure_key"] == "Escrowed") words += ", with the infrastructure key";
+  if (escrow["infrastructure_key"] == "NotEscrowed") words += ", without the infrastructure key (vaultctl key rewrap)";
+  return words;
+}
+
 void print_encryption(const json& form) {
   print_pairs(
       {{"Encryption at rest", plain(form["encryption_at_rest_type"])},
@@ -21,7 +29,7 @@ void print_encryption(const json& form) {
        {"Identity", plain(form["identity"])},
        {"Last update", plain(form["last_update_status"])},
        {"Infrastructure encryption", plain(form["infrastructure_encryption_state"])},
-       {"Escrow key", form["escrow"].is_null() ? "none" : plain(form["escrow"]["fingerprint"])},
+       {"Escrow key", escrow_in_words(form["escrow"])},
        {"Key access", plain(form["key_access"])},
        {"Refreshed every", plain(form["refresh_minutes"]) + " min"},
        {"Works on after a revocation", plain(form["revocation_grace_seconds"]) + " s"},

@@ -50,12 +50,23 @@ Result<json> drill_escrow_slot(CommandContext& context, const std::filesystem::p
                                                                    arguments.passphrase_fd));
   VAULTFS_ASSIGN_OR_RETURN(const Bytes public_key, key->public_der());
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  const Status opened = drill_escrow(machine->for_vault(), vault, *key);
+  const auto opened = drill_escrow(machine->for_vault(), vault, *key);
   return json{{"role", "Escrow"},
               {"key", "escrow"},
               {"version", to_hex(escrow_fingerprint(public_key).view())},
               {"opens", opened.ok()},
+              {"infrastructure_key", opened.ok() ? escrowed_infrastructure_to_json(*opened) : json(nullptr)},
               {"problem", opened.ok() ? json(nullptr) : error_to_json_form(opened.error())}};
+}
+
+// What the escrow key is not worth on another machine, which has no infrastructure key of its own.
+void warn_of_infrastructure_key(const std::string& vault) {
+  static_cast<void>(std::fprintf(
+      stderr,
+      "vaultctl: note: the vault opened by the infrastructure key of this machine, which its keyring does not hold for "
+      "the escrow key yet: another machine would need the recovery file besides (vault recover --recovery-file). To "
+      "give it to the escrow key: vaultctl key rewrap %s\n",
+      vault.c_str()));
 }
 
 // The exit code is that of the first slot that does not open.
@@ -69,14 +80,18 @@ Result<int> drill(CommandContext& context, const DrillArguments& arguments) {
   if (!asked.ok()) asked = slots_of_unopened(context, path, asked.error(), !escrow.is_null());
   VAULTFS_ASSIGN_OR_RETURN(json form, std::move(asked));
   if (!escrow.is_null()) form["slots"].push_back(escrow);
-  print(context, form, [&form] {
+  print(context, form, [&form, &escrow] {
     std::vector<std::vector<std::string>> rows;
     for (const json& slot : form["slots"]) {
       rows.push_back({plain(slot["role"]), plain(slot["key"]), plain(slot["version"]), plain(slot["opens"]),
                       slot["problem"].is_null() ? "-" : plain(slot["problem"]["name"])});
     }
     print_table({"ROLE", "KEY", "KEY VERSION", "OPENS THE VAULT", "PROBLEM"}, rows);
+    if (!escrow.is_null() && escrow["infrastructure_key"] == "Escrowed") {
+      std::printf("The escrow key brings back the infrastructure key as well.\n");
+    }
   });
+  if (!escrow.is_null() && escrow["infrastructure_key"] == "NotEscrowed") warn_of_infrastructure_key(arguments.vault);
   const auto glance = glance_at_vault(posix_env(), path);
   if (escrow.is_null() && glance.ok() && glance->escrow) {
     static_cast<void>(

@@ -70,6 +70,9 @@ Result<int> recover_by_escrow(CommandContext& context, const RecoverArguments& a
     std::printf("%s opens by %s now, and by no key version of before. Recovery points are as they were.\n",
                 options.path.c_str(),
                 options.keys.key ? options.keys.key->to_string().c_str() : "a new key of this machine");
+    if (status.suite == Suite::aes_gcm_in_xchacha) {
+      std::printf("Its infrastructure key is on this machine.\n");
+    }
     std::printf(
         "Copies of the vault still open by its old key versions and by the escrow key. Put the private key back to "
         "where it is safe, or name another one: vaultctl encryption set %s --escrow-key FILE\n",

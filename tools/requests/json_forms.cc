@@ -153,6 +153,11 @@ json to_json(const std::vector<KeyDrill>& drills) {
   return {{"slots", std::move(slots)}};
 }
 
+json escrowed_infrastructure_to_json(const EscrowStatus& escrow) {
+  if (!escrow.has_infrastructure_key) return nullptr;
+  return *escrow.has_infrastructure_key ? "Escrowed" : "NotEscrowed";
+}
+
 json to_json(const EncryptionStatus& status) {
   json versions = json::array();
   for (const VersionRecord& version : status.versions) versions.push_back(to_json(version));
@@ -178,7 +183,8 @@ json to_json(const EncryptionStatus& status) {
   form["escrow"] = nullptr;
   if (status.escrow) {
     form["escrow"] = {{"fingerprint", to_hex(status.escrow->fingerprint.view())},
-                      {"since", time_to_json(status.escrow->since)}};
+                      {"since", time_to_json(status.escrow->since)},
+                      {"infrastructure_key", escrowed_infrastructure_to_json(*status.escrow)}};
   }
   form["problem"] = nullptr;
   if (status.problem) form["problem"] = error_to_json_form(*status.problem);

@@ -22,6 +22,8 @@ namespace vaultfs {
 [[nodiscard]] nlohmann::json to_json(const PointInfo& point);
 [[nodiscard]] nlohmann::json to_json(const VersionRecord& version);
 [[nodiscard]] nlohmann::json to_json(const EncryptionStatus& status);
+// "Escrowed", "NotEscrowed"; null without infrastructure encryption.
+[[nodiscard]] nlohmann::json escrowed_infrastructure_to_json(const EscrowStatus& escrow);
 [[nodiscard]] nlohmann::json to_json(const std::vector<KeyDrill>& drills);  // {"slots"}
 [[nodiscard]] nlohmann::json to_json(const ActivityEntry& entry);
 [[nodiscard]] nlohmann::json to_json(const ActivityReport& report);
