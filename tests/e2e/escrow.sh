@@ -153,3 +153,129 @@ expect_error EncryptionNotChangeable 8 recover escrow --key third/key
 recover escrow >/dev/null
 ctl restore "$vault" vm --to "$scratch/back3" >/dev/null
 assert_same "$scratch/disk" "$scratch/back3"
+
+say "two layers: the escrow key is choice enough, and is given the infrastructure key"
+vault=$scratch/double
+root=$(jctl .root_fingerprint vault create "$vault" --key third/key --infrastructure-encryption --escrow-key "$scratch/escrow.pub" 2>/dev/null)
+infrastructure_of() { jctl .escrow.infrastructure_key encryption show "$vault"; }
+assert_eq "$(infrastructure_of)" Escrowed
+ctl encryption show "$vault" | grep -q 'with the infrastructure key' || fail "not in words"
+ctl backup run "$vault" vm --disk "d=$scratch/disk" >/dev/null
+ctl key rotate third/key --bits 2048 >/dev/null
+ctl encryption refresh "$vault" >/dev/null
+head -c 100K /dev/urandom >>"$scratch/disk"
+ctl backup run "$vault" vm --disk "d=$scratch/disk" >/dev/null
+assert_eq "$(drill escrow | jq -r '[.slots[] | "\(.role) \(.opens) \(.infrastructure_key)"] | join(", ")')" "Active true null, Escrow true Escrowed"
+ctl key drill "$vault" --escrow-key-file "$scratch/escrow.pem" --passphrase-file "$scratch/pass" >"$scratch/out"
+grep -q 'brings back the infrastructure key' "$scratch/out" || fail "$(cat "$scratch/out")"
+mv "$VAULTFS_HOME/platform-keys" "$scratch/platform-keys" # the drill needs nothing of the machine but its pin
+code=0
+drill escrow >"$scratch/drill" || code=$?
+assert_eq "$code" 22
+assert_eq "$(jq -r '[.slots[] | "\(.role) \(.opens)"] | join(", ")' "$scratch/drill")" "Active false, Escrow true"
+expect_error PlatformKeyMissing 22 "$vaultctl" restore "$vault" vm --to "$scratch/no"
+grep -q -- --escrow-key-file "$scratch/err" || fail "the way back is not named: $(cat "$scratch/err")"
+mv "$scratch/platform-keys" "$VAULTFS_HOME/platform-keys"
+
+say "a second machine: the escrow key alone recovers both layers; what is refused, or was changed, installs nothing"
+cp -a "$vault" "$scratch/double-copy"
+cp -a "$vault" "$scratch/double-forged"
+export VAULTFS_HOME=$scratch/home5 VAULTFS_RUNTIME_DIR=$scratch/run5
+installed() { find "$VAULTFS_HOME" -path '*/platform-keys/*.key' | wc -l; }
+ctl keyvault create fifth >/dev/null
+ctl key create fifth/key --bits 2048 >/dev/null
+vault=$scratch/double-forged
+forge_wrap() { # flips a bit of the infrastructure key's wrap, and makes the file's plain digest match
+  python3 - "$(printf '%s\n' "$vault/keyrings"/*.keyring | tail -n 1)" "$(fingerprint_of escrow)" <<'PYTHON'
+import hashlib, pathlib, struct, sys
+path = pathlib.Path(sys.argv[1])
+data = bytearray(path.read_bytes()[:-32])
+at = data.index(bytes.fromhex(sys.argv[2])) + 32 + 8
+at += 4 + struct.unpack_from("<I", data, at)[0]
+assert data[8] == 3 and struct.unpack_from("<I", data, at)[0] == 256
+data[at + 4 + 100] ^= 1
+path.write_bytes(bytes(data) + hashlib.sha256(data).digest())
+PYTHON
+}
+forge_wrap
+keyrings >"$scratch/before"
+expect_error AuthenticationFailed 10 recover escrow --key fifth/key --fingerprint "$root"
+keyrings | cmp - "$scratch/before" || fail "a refused recovery changed a keyring"
+vault=$scratch/double-copy
+expect_error VaultUnverified 12 recover escrow --key fifth/key
+expect_error WrongKey 22 recover second --key fifth/key --fingerprint "$root"
+expect_error KeyNotFound 3 recover escrow --key fifth/none --fingerprint "$root"
+assert_eq "$(installed)" 0
+recover escrow --key fifth/key --fingerprint "$root" >"$scratch/out"
+grep -q 'infrastructure key is on this machine' "$scratch/out" || fail "$(cat "$scratch/out")"
+assert_eq "$(installed)" 1
+ctl restore "$vault" vm --to "$scratch/back4" >/dev/null
+assert_same "$scratch/disk" "$scratch/back4"
+ctl verify "$vault" >/dev/null
+head -c 100K /dev/urandom >>"$scratch/disk"
+ctl backup run "$vault" vm --disk "d=$scratch/disk" >/dev/null
+assert_eq "$(drill escrow | jq -r '.slots[] | select(.role == "Escrow") | .infrastructure_key')" Escrowed
+# On a machine that has the key it is compared: another one is told, and stays.
+cp -a "$vault" "$scratch/double-other"
+key_file=$(find "$VAULTFS_HOME" -path '*/platform-keys/*.key')
+export VAULTFS_HOME=$scratch/home6 VAULTFS_RUNTIME_DIR=$scratch/run6
+mkdir -p -m 0700 "$VAULTFS_HOME/platform-keys"
+python3 - "$key_file" "$VAULTFS_HOME/platform-keys" <<'PYTHON'
+import hashlib, os, pathlib, sys
+source = pathlib.Path(sys.argv[1])
+data = bytearray(source.read_bytes()[:-32])
+data[-1] ^= 1
+target = pathlib.Path(sys.argv[2]) / source.name
+target.write_bytes(bytes(data) + hashlib.sha256(data).digest())
+os.chmod(target, 0o600)
+PYTHON
+vault=$scratch/double-other
+ctl keyvault create sixth >/dev/null
+ctl key create sixth/key --bits 2048 >/dev/null
+(cd "$VAULTFS_HOME/platform-keys" && sha256sum -- *.key) >"$scratch/before"
+expect_error WrongKey 22 recover escrow --key sixth/key --fingerprint "$root"
+(cd "$VAULTFS_HOME/platform-keys" && sha256sum -- *.key) | cmp - "$scratch/before" || fail "the machine's key was replaced"
+
+say "a platform-managed vault on two layers: both keys of the lost machine"
+vault=$scratch/platform-double
+root=$(jctl .root_fingerprint vault create "$vault" --infrastructure-encryption --escrow-key "$scratch/escrow.pub" 2>/dev/null)
+ctl backup run "$vault" vm --disk "d=$scratch/disk" >/dev/null
+export VAULTFS_HOME=$scratch/home7 VAULTFS_RUNTIME_DIR=$scratch/run7
+recover escrow --fingerprint "$root" >/dev/null
+assert_eq "$(installed)" 2
+ctl restore "$vault" vm --to "$scratch/back5" >/dev/null
+assert_same "$scratch/disk" "$scratch/back5"
+
+say "a keyring of before: the drill says what is missing and how to mend it, and a rewrap does"
+example=$source_dir/tests/frozen/v1-escrow-double
+cp -r "$example" "$scratch/older-programs"
+chmod -R u=rwX,go= "$scratch/older-programs"
+vault=$scratch/older-programs/escrow-before
+mkdir -p "$vault"/{checkpoints,index,activity,journal,heads,keyrings,points,segments}
+cp "$scratch/older-programs/escrow.pem" "$scratch/older.pem"
+cp "$scratch/older-programs/passphrase" "$scratch/pass"
+export VAULTFS_HOME=$scratch/older-programs/home VAULTFS_RUNTIME_DIR=$scratch/run8
+keyrings >"$scratch/before"
+drill older >"$scratch/drill" 2>"$scratch/err"
+assert_eq "$(jq -r '.slots[] | select(.role == "Escrow") | "\(.opens) \(.infrastructure_key)"' "$scratch/drill")" "true NotEscrowed"
+grep -q "recovery file.*vaultctl key rewrap $vault" "$scratch/err" || fail "$(cat "$scratch/err")"
+keyrings | cmp - "$scratch/before" || fail "the drill changed a keyring"
+root=$(jctl .root_fingerprint vault show "$vault")
+cp -a "$vault" "$scratch/older-copy"
+elsewhere() { # VAULT WORDS…: runs a command on another machine
+  local vault=$1 VAULTFS_HOME=$scratch/home9 VAULTFS_RUNTIME_DIR=$scratch/run9
+  export VAULTFS_HOME VAULTFS_RUNTIME_DIR
+  shift
+  "$@"
+}
+elsewhere none ctl keyvault create ninth >/dev/null
+elsewhere none ctl key create ninth/key --bits 2048 >/dev/null
+expect_error PlatformKeyMissing 22 elsewhere "$scratch/older-copy" recover older --key ninth/key --fingerprint "$root"
+grep -q -- '--recovery-file.*key rewrap' "$scratch/err" || fail "$(cat "$scratch/err")"
+ctl key rewrap "$vault" >/dev/null
+assert_eq "$(infrastructure_of)" Escrowed
+assert_eq "$(drill older | jq -r '.slots[] | select(.role == "Escrow") | .infrastructure_key')" Escrowed
+ctl restore "$vault" vm --to "$scratch/older-disk" >/dev/null
+elsewhere "$vault" recover older --key ninth/key --fingerprint "$root" >/dev/null
+elsewhere "$vault" ctl restore "$vault" vm --to "$scratch/back6" >/dev/null
+assert_same "$scratch/older-disk" "$scratch/back6"
