@@ -4,7 +4,7 @@
 need_fuse
 exerciser=${1:?the file_exerciser program}
 rounds=6 operations=2500
-[[ ${VAULTFS_TEST_LONG:-} == 1 ]] && rounds=50 operations=20000
+[[ ${VAULTFS_TEST_LONG:-} == 1 ]] && rounds=25 operations=20000
 new_vault
 mkdir "$scratch/model"
 seed=${VAULTFS_TEST_SEED:-$(date +%s)}
