@@ -33,7 +33,12 @@ void* operator new(std::size_t size) {
   if (block == nullptr) throw std::bad_alloc();
   return std::memset(block, 0, ::malloc_usable_size(block));
 }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  void* const block = std::malloc(size == 0 ? 1 : size);
+  return block == nullptr ? nullptr : std::memset(block, 0, ::malloc_usable_size(block));
+}
 void operator delete(void* block) noexcept { look_and_free(block); }
+void operator delete(void* block, const std::nothrow_t&) noexcept { look_and_free(block); }
 void operator delete(void* block, std::size_t) noexcept { look_and_free(block); }
 
 namespace vaultfs {

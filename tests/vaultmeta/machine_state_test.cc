@@ -189,7 +189,7 @@ TEST_F(MachineStateTest, ARegistrationListsTheVersionsThatAreNeeded) {
 
 TEST_F(MachineStateTest, OneRegistrationIsReadWhateverHasBecomeOfTheOthers) {
   Registration one{pin(1).vault, "/vault", "kv", "kek"};
-  one.identity = "backup";
+  one.identity.emplace("backup");
   auto other = one;
   other.vault.mutable_view()[0] ^= std::byte{1};
   ASSERT_TRUE(state->register_vault(one).ok());
