@@ -26,14 +26,14 @@ for round in $(seq "$rounds"); do
   python3 "$crash_writer" write "$mnt/vm/disk-$round" "$scratch/notes-$round" "$round" 2>/dev/null &
   writer=$!
   # Besides, a stream of new data that nobody syncs.
-  dd if=/dev/urandom of="$mnt/vm/stream" bs=1M count=100 status=none 2>/dev/null &
+  dd if=/dev/urandom of="$mnt/vm/stream" bs=1M count=24 status=none 2>/dev/null &
   stream=$!
   # Without a sync there is nothing to check; a slow machine needs its time to get there.
   wait_until 60 grep -q synced "$scratch/notes-$round"
   # A commit in the middle of it now and then, which may be what is killed.
   if [[ $((round % 4)) == 0 ]]; then ctl backup commit "$vault" vm >/dev/null; fi
   if [[ $((round % 4)) == 2 ]]; then "$vaultctl" backup commit "$vault" vm >/dev/null 2>&1 </dev/null & fi
-  sleep "0.$((RANDOM % 900 + 100))"
+  sleep "0.$((RANDOM % 400 + 100))"
   kill -KILL "$(daemon_pid)"
   wait
   umount -l "$mnt"
