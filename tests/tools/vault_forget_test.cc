@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <string>
 
@@ -33,10 +34,11 @@ class VaultForgetTest : public testing::Test {
   [[nodiscard]] Result<ForgetChoice> choose(const std::string& name) {
     return choose_vault_to_forget(machine_->state(), machine_->env(), name);
   }
-  // Another vault that was registered at the same path and is gone.
-  VaultId register_gone(std::byte mark) {
+  // Another vault that was registered at the same path and is gone. Its id is that byte throughout: it comes before or
+  // after every random one.
+  VaultId register_gone(std::byte every) {
     Registration gone = *machine_->state().registration(id_).value();
-    gone.vault.mutable_view()[0] = mark;
+    std::ranges::fill(gone.vault.mutable_view(), every);
     EXPECT_TRUE(machine_->state().register_vault(gone).ok());
     return gone.vault;
   }
@@ -59,8 +61,8 @@ TEST_F(VaultForgetTest, AVaultThatIsThereIsForgottenByOverrideOnly) {
 
 // Whichever id comes first in the list: the one that is gone is meant.
 TEST_F(VaultForgetTest, TheOneThatIsGoneIsMeantThoughAnotherLiesThereNow) {
-  for (const std::byte mark : {std::byte{0}, std::byte{0xff}}) {
-    const VaultId gone = register_gone(mark);
+  for (const std::byte every : {std::byte{0}, std::byte{0xff}}) {
+    const VaultId gone = register_gone(every);
     ASSERT_NE(gone, id_);
     const auto choice = choose(vault());
     ASSERT_TRUE(choice.ok()) << choice.error().message;
