@@ -103,12 +103,18 @@ if [[ $EUID == 0 && -c /dev/loop-control ]] && losetup -f >/dev/null 2>&1; then
 fi
 
 say "--compression fast: the same content in more space, readable beside the other; a mount compresses as it was told"
+assert_frames() { # VAULT SIZES: of all chunks in it
+  assert_eq "$(python3 "$source_dir/tests/e2e/chunk_frames.py" "$1")" "$2" "frames in $1"
+}
 seq 1 2000000 >"$scratch/numbers" # some 15 MB that compress
 "$vaultctl" vault create "$scratch/small" --key office/backup 2>/dev/null >/dev/null
 "$vaultctl" vault create "$scratch/quick" --key office/backup 2>/dev/null >/dev/null
 small=$(jctl .stored_bytes backup run "$scratch/small" vm --disk "d=$scratch/numbers")
 quick=$(jctl .stored_bytes backup run "$scratch/quick" vm --disk "d=$scratch/numbers" --compression fast)
 [[ $quick -gt $small && $quick -lt 15000000 ]] || fail "fast takes $quick bytes, the default $small"
+# What is stored without a mount is restored as a whole: one frame a chunk.
+assert_frames "$scratch/small" 1048576
+assert_frames "$scratch/quick" 1048576
 ctl restore "$scratch/quick" vm --to "$scratch/numbers.back" >/dev/null
 assert_same "$scratch/numbers" "$scratch/numbers.back"
 assert_eq "$(jctl .new_chunks backup run "$scratch/quick" again --disk "d=$scratch/numbers")" 0 "known content was stored anew"
@@ -121,7 +127,12 @@ grep -q '^vaultctl: note: .*compression=' "$scratch/err" || fail "it said: $(cat
 [[ $others -gt $((small * 102 / 100)) ]] || fail "the mount stored $others bytes, the default takes $small"
 assert_same "$scratch/others" "$scratch/quick.mnt/more/d"
 "$umounter" "$scratch/quick.mnt"
+assert_frames "$scratch/quick" "262144 1048576"
 ctl verify "$scratch/quick" >/dev/null
+"$vaultfs" "$scratch/small" "$scratch/quick.mnt" -o "log=$log"
+ctl backup run "$scratch/small" more --disk "d=$scratch/others" >/dev/null
+"$umounter" "$scratch/quick.mnt"
+assert_frames "$scratch/small" "524288 1048576"
 
 say "a mount of another user: descriptors are read as they were given, by root and by that user"
 if [[ $(id -u) == 0 ]] && command -v setpriv fusermount3 >/dev/null; then
