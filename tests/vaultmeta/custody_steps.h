@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 
+#include "tests/support/assert_ok.h"
 #include "tests/support/custody_world.h"
 
 namespace vaultfs {
@@ -34,6 +37,29 @@ inline void expect_locked_out(CustodyWorld& world, const std::string& version) {
       EXPECT_FALSE(rsa->decrypt(slot.wrapped).ok()) << file << " slot of " << slot.version;
     }
   }
+}
+
+// Power loss at each durable step of `change`, in a vault that `prepare` has made anew each time. `check` finds it
+// closed. A change of fewer steps than `least_steps` is not what the test means to cut.
+inline void crash_at_each_step(std::uint64_t least_steps, const std::function<void(CustodyWorld&)>& prepare,
+                               const std::function<Status(CustodyWorld&)>& change,
+                               const std::function<void(CustodyWorld&)>& check) {
+  bool crashed = true;
+  std::uint64_t steps = 0;
+  for (; crashed; ++steps) {
+    SCOPED_TRACE(steps);
+    ASSERT_LT(steps, 400U);
+    CustodyWorld world;
+    ASSERT_NO_FATAL_FAILURE(prepare(world));
+    world.env.fail_after(steps);
+    const bool whole = change(world).ok();
+    crashed = world.env.failure_reached();
+    EXPECT_TRUE(whole || crashed);
+    world.close();
+    world.env.crash(steps + 1, CrashMode::random);
+    ASSERT_NO_FATAL_FAILURE(check(world));
+  }
+  EXPECT_GE(steps, least_steps);
 }
 
 }  // namespace vaultfs

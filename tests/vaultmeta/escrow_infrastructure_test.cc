@@ -237,21 +237,13 @@ TEST(EscrowInfrastructureTest, TheNextKeyringHoldsItWhateverItIsWrittenFor) {
 }
 
 TEST(EscrowInfrastructureTest, ACrashAtAnyStepOfThatLeavesOneOrTheOther) {
-  bool crashed = true;
-  std::uint64_t steps = 0;
-  for (; crashed; ++steps) {
-    SCOPED_TRACE(steps);
-    ASSERT_LT(steps, 400U);
-    CustodyWorld world;
+  const auto prepare = [](CustodyWorld& world) {
     ASSERT_NO_FATAL_FAILURE(create_with_escrow(world));
     ASSERT_NO_FATAL_FAILURE(make_version_2(world.env));
     ASSERT_OK(world.open());
-    world.env.fail_after(steps);
-    const bool whole = world.custody->rewrap(false).ok();
-    crashed = world.env.failure_reached();
-    EXPECT_TRUE(whole || crashed);
-    world.close();
-    world.env.crash(steps + 1, CrashMode::random);
+  };
+  const auto change = [](CustodyWorld& world) { return world.custody->rewrap(false); };
+  crash_at_each_step(6, prepare, change, [&](CustodyWorld& world) {
     ASSERT_OK(world.open());
     const int format = format_of(world);
     EXPECT_TRUE(format == 2 || format == 3) << format;
@@ -260,11 +252,10 @@ TEST(EscrowInfrastructureTest, ACrashAtAnyStepOfThatLeavesOneOrTheOther) {
     } else {
       expect_opens_elsewhere(world);
     }
-    ASSERT_OK(world.custody->rewrap(false));
+    ASSERT_OK(change(world));
     EXPECT_EQ(format_of(world), 3);
     expect_opens_elsewhere(world);
-  }
-  EXPECT_GT(steps, 5U);
+  });
 }
 
 // --- what somebody has changed
@@ -390,29 +381,19 @@ TEST(EscrowInfrastructureTest, APlatformManagedVaultGetsBothItsKeys) {
 }
 
 TEST(EscrowInfrastructureTest, ACrashAtAnyStepOfARecoveryLosesNothing) {
-  bool crashed = true;
-  std::uint64_t steps = 0;
-  for (; crashed; ++steps) {
-    SCOPED_TRACE(steps);
-    ASSERT_LT(steps, 400U);
-    CustodyWorld world;
+  const auto prepare = [](CustodyWorld& world) {
     ASSERT_NO_FATAL_FAILURE(create_with_escrow(world));
     ASSERT_NO_FATAL_FAILURE(move_elsewhere(world));
     ASSERT_OK(open_to_recover(world));
-    world.env.fail_after(steps);
-    const bool whole = world.custody->recover({KeyRef::parse("spare/new").value(), std::nullopt}).ok();
-    crashed = world.env.failure_reached();
-    EXPECT_TRUE(whole || crashed);
-    world.close();
-    world.env.crash(steps + 1, CrashMode::random);
+  };
+  crash_at_each_step(11, prepare, recover_under_a_new_key, [](CustodyWorld& world) {
     // A keyring under the new key is never there without the second layer's key.
     if (newest_closed(world).active_slot().key_vault == "spare") ASSERT_OK(world.open());
     ASSERT_OK(open_to_recover(world));
-    ASSERT_OK(world.custody->recover({KeyRef::parse("spare/new").value(), std::nullopt}));
+    ASSERT_OK(recover_under_a_new_key(world));
     ASSERT_OK(world.open());
     EXPECT_EQ(world.versions_with(VersionRole::active).size(), 1U);
-  }
-  EXPECT_GT(steps, 10U);
+  });
 }
 
 TEST(EscrowInfrastructureTest, TheRefusalWithoutTheKeyNamesBothWaysBack) {

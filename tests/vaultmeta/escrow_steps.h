@@ -51,6 +51,11 @@ inline Status open_to_recover(CustodyWorld& world) {
   return ok_status();
 }
 
+// REQUIRES: the key vault "spare" has the key "new".
+inline Status recover_under_a_new_key(CustodyWorld& world) {
+  return world.custody->recover({KeyRef::parse("spare/new").value(), std::nullopt});
+}
+
 // The newest keyring of /vault once more, changed by somebody who has its key: as the direct successor, which counts as
 // an interrupted change. REQUIRES: escrow_key() is its recipient, and no version is Retiring.
 inline void rewrite_newest(SimEnv& env, const std::function<void(Keyring&)>& edit) {

@@ -188,33 +188,24 @@ TEST(EscrowTest, NoneIsTakenAwayWhileAVersionIsRetiring) {
 // Power loss at each durable step of a change: the vault opens by its key vault, and by the one recipient that it
 // names.
 TEST(EscrowTest, ACrashAtAnyStepOfAChangeLeavesOneRecipient) {
-  bool crashed = true;
-  std::uint64_t steps = 0;
-  for (; crashed; ++steps) {
-    SCOPED_TRACE(steps);
-    ASSERT_LT(steps, 400U);
-    CustodyWorld world;
+  const auto prepare = [](CustodyWorld& world) {
     world.create();
     ASSERT_OK(world.custody->set_escrow(public_of(escrow_key())));
-    world.env.fail_after(steps);
-    const bool whole = world.custody->set_escrow(public_of(escrow_key(1))).ok();
-    crashed = world.env.failure_reached();
-    EXPECT_TRUE(whole || crashed);
-    world.close();
-    world.env.crash(steps + 1, CrashMode::random);
+  };
+  const auto change = [](CustodyWorld& world) { return world.custody->set_escrow(public_of(escrow_key(1))); };
+  crash_at_each_step(11, prepare, change, [&](CustodyWorld& world) {
     ASSERT_OK(world.open());
     ASSERT_TRUE(world.custody->status().escrow);
     const bool changed = world.custody->status().escrow->fingerprint == escrow_fingerprint(public_of(escrow_key(1)));
     EXPECT_EQ(open_by_escrow(world, escrow_key(changed ? 1 : 0)), kOpens);
     EXPECT_EQ(open_by_escrow(world, escrow_key(changed ? 0 : 1)), Refusal(ErrorCode::WrongKey));
-    ASSERT_OK(world.custody->set_escrow(public_of(escrow_key(1))));
+    ASSERT_OK(change(world));
     refresh(world);
     for (const Env::Path& file : world.keyring_files()) {
       const auto closed = ClosedKeyring::decode(world.env.read(file));
       EXPECT_EQ(unwrap_by_escrow(world.header.id, closed->escrow, escrow_key()).code(), ErrorCode::WrongKey) << file;
     }
-  }
-  EXPECT_GT(steps, 10U);
+  });
 }
 
 TEST(EscrowTest, WhoCanWriteStorageAddsNoRecipient) {
@@ -399,28 +390,18 @@ TEST(RecoverTest, APlatformManagedVaultGetsAKeyOfThisMachine) {
 
 // Power loss at each durable step: the vault opens by the escrow key still, and the recovery can be made or is done.
 TEST(RecoverTest, ACrashAtAnyStepLeavesWhatTheEscrowKeyOpens) {
-  bool crashed = true;
-  std::uint64_t steps = 0;
-  for (; crashed; ++steps) {
-    SCOPED_TRACE(steps);
-    ASSERT_LT(steps, 400U);
-    CustodyWorld world;
+  const auto prepare = [](CustodyWorld& world) {
     ASSERT_NO_FATAL_FAILURE(lose_the_key_vault(world));
     ASSERT_OK(open_to_recover(world));
-    world.env.fail_after(steps);
-    const bool whole = world.custody->recover({KeyRef::parse("spare/new").value(), std::nullopt}).ok();
-    crashed = world.env.failure_reached();
-    EXPECT_TRUE(whole || crashed);
-    world.close();
-    world.env.crash(steps + 1, CrashMode::random);
+  };
+  crash_at_each_step(11, prepare, recover_under_a_new_key, [](CustodyWorld& world) {
     ASSERT_OK(open_to_recover(world));
-    ASSERT_OK(world.custody->recover({KeyRef::parse("spare/new").value(), std::nullopt}));
+    ASSERT_OK(recover_under_a_new_key(world));
     ASSERT_OK(world.open());
     EXPECT_EQ(world.versions_with(VersionRole::active).size(), 1U);
     EXPECT_EQ(world.versions_with(VersionRole::retiring).size(), 0U);
     EXPECT_EQ(open_by_escrow(world), kOpens);
-  }
-  EXPECT_GT(steps, 10U);
+  });
 }
 
 }  // namespace
