@@ -32,10 +32,7 @@ TEST(VaultCreate, MakesAVaultThatOpens) {
 TEST(VaultCreate, RegistersTheKeyOfACustomerManagedVault) {
   VaultWorld world;
   world.kv->add_version("kek");
-  VaultCreateOptions options = VaultWorld::create_options();
-  options.no_recovery = false;  // nothing of this vault is bound to the machine
-  options.key = KeyRef{"kv", "kek", std::nullopt};
-  ASSERT_OK(world.create(options));
+  ASSERT_OK(world.create(VaultWorld::customer_managed_options()));
   const auto registrations = world.machine_state->registrations();
   ASSERT_OK(registrations);
   EXPECT_EQ(registrations->front().key_vault, "kv");
@@ -48,9 +45,6 @@ TEST(VaultCreate, RegistersTheKeyOfACustomerManagedVault) {
 TEST(VaultCreate, IsOnTheMachinesListBeforeItsKeyIsProven) {
   VaultWorld world;
   const std::string version = world.kv->add_version("kek");
-  VaultCreateOptions options = VaultWorld::create_options();
-  options.no_recovery = false;
-  options.key = KeyRef{"kv", "kek", std::nullopt};
   int calls = 0;
   world.kv->on_call = [&] {
     ++calls;
@@ -60,7 +54,7 @@ TEST(VaultCreate, IsOnTheMachinesListBeforeItsKeyIsProven) {
     EXPECT_EQ(known->front().key, "kek");
     EXPECT_FALSE(known->front().needed.has_value()) << "any version may be among them";
   };
-  ASSERT_OK(world.create(options));
+  ASSERT_OK(world.create(VaultWorld::customer_managed_options()));
   EXPECT_GT(calls, 0);
   world.kv->on_call = nullptr;
   const auto known = world.machine_state->registrations();
@@ -70,7 +64,7 @@ TEST(VaultCreate, IsOnTheMachinesListBeforeItsKeyIsProven) {
   VaultWorld failing;
   failing.kv->add_version("kek");
   failing.kv->unwrap_other = true;
-  EXPECT_FALSE(failing.create(options).ok());
+  EXPECT_FALSE(failing.create(VaultWorld::customer_managed_options()).ok());
   EXPECT_TRUE(failing.machine_state->registrations()->empty()) << "a failed creation leaves nothing";
 }
 
@@ -93,10 +87,7 @@ TEST(VaultCreate, RefusesARegionThatItCouldNotReadBack) {
 TEST(VaultOpen, TheOwnerPutsTheVaultOnTheMachinesList) {
   VaultWorld world;
   const std::string version = world.kv->add_version("kek");
-  VaultCreateOptions options = VaultWorld::create_options();
-  options.no_recovery = false;
-  options.key = KeyRef{"kv", "kek", std::nullopt};
-  ASSERT_OK(world.create(options));
+  ASSERT_OK(world.create(VaultWorld::customer_managed_options()));
   const Registration created = world.machine_state->registrations()->front();
   Registration elsewhere = created;
   elsewhere.path = "/where/it/was";

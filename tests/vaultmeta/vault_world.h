@@ -79,6 +79,14 @@ class VaultWorld {
     return options;
   }
 
+  // Of a vault under kv/kek: nothing of it is bound to the machine. REQUIRES: the key has a version.
+  [[nodiscard]] static VaultCreateOptions customer_managed_options() {
+    VaultCreateOptions options = create_options();
+    options.no_recovery = false;
+    options.key = KeyRef{"kv", "kek", std::nullopt};
+    return options;
+  }
+
   Result<VaultCreated> create(const VaultCreateOptions& options = create_options()) {
     return Vault::create(machine(), options);
   }
