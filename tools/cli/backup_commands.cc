@@ -23,7 +23,8 @@ struct BackupArguments {
 };
 
 Result<UniqueFd> open_source(const std::string& path) {
-  UniqueFd file = open_or_duplicate(path);
+  // A pipe, which is refused later, is opened without waiting for its writer. It means nothing for files and devices.
+  UniqueFd file = open_or_duplicate(path, O_NONBLOCK);
   if (!file.valid())
     return Error{error_from_errno(errno), "cannot open the disk " + path + ": " + std::strerror(errno)};
   struct stat st {};

@@ -40,8 +40,9 @@ class UniqueFd {
 
 // Opens a file for reading as a command line names it. "/dev/fd/N", "/proc/self/fd/N" and "/dev/stdin" mean a
 // descriptor that was inherited: that one is duplicated, because opening such a name asks for permission anew, which
-// the giver may have and this process not. Invalid with errno on failure.
-[[nodiscard]] inline UniqueFd open_or_duplicate(const std::string& path) {
+// the giver may have and this process not. `flags` are more of open(2)'s, for what is opened. Invalid with errno on
+// failure.
+[[nodiscard]] inline UniqueFd open_or_duplicate(const std::string& path, int flags = 0) {
   int number = path == "/dev/stdin" ? STDIN_FILENO : -1;
   for (const std::string_view prefix : {"/dev/fd/", "/proc/self/fd/"}) {
     if (!path.starts_with(prefix)) continue;
@@ -50,7 +51,7 @@ class UniqueFd {
     if (error != std::errc{} || rest != end) number = -1;
   }
   if (number >= 0) return UniqueFd(::fcntl(number, F_DUPFD_CLOEXEC, 0));
-  return UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  return UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags));
 }
 
 }  // namespace vaultfs
