@@ -13,6 +13,7 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -39,6 +40,7 @@ struct State {
   CK_FLAGS token_flags = 0;
   bool foreign_modulus = false;
   int copies = 1;
+  CK_ULONG slots = 0;                 // as many as are there, if that is more
   std::deque<CK_OBJECT_HANDLE> left;  // of the objects found, still to be told
   CK_SESSION_HANDLE session = 0;      // the newest
   bool unpad = false;                 // the decryption that has begun is OAEP with SHA-256
@@ -84,6 +86,23 @@ CK_RV initialize(void* arguments) {
 CK_RV finalize(void* reserved) {
   CK_RV answer = CKR_OK;
   return intercept("C_Finalize", answer) ? answer : real()->C_Finalize(reserved);
+}
+CK_RV get_slot_list(CK_BBOOL with_token, CK_SLOT_ID* slots, CK_ULONG* count) {
+  CK_RV answer = CKR_OK;
+  if (intercept("C_GetSlotList", answer)) return answer;
+  CK_ULONG there = 0;
+  answer = real()->C_GetSlotList(with_token, nullptr, &there);
+  if (answer != CKR_OK) return answer;
+  const CK_ULONG room = *count;
+  {
+    const std::lock_guard lock(state().mutex);
+    *count = std::max(there, state().slots);
+  }
+  if (slots == nullptr) return CKR_OK;
+  if (room < *count) return CKR_BUFFER_TOO_SMALL;
+  constexpr CK_SLOT_ID kNobodys = CK_SLOT_ID{1} << 40;
+  std::iota(slots, slots + *count - there, kNobodys);
+  return real()->C_GetSlotList(with_token, slots + *count - there, &there);
 }
 CK_RV get_token_info(CK_SLOT_ID slot, CK_TOKEN_INFO* info) {
   CK_RV answer = CKR_OK;
@@ -263,6 +282,10 @@ void control_copies(int copies) {
   const std::lock_guard lock(state().mutex);
   state().copies = copies;
 }
+void control_slots(unsigned long slots) {
+  const std::lock_guard lock(state().mutex);
+  state().slots = slots;
+}
 void control_log_out() {
   const std::lock_guard lock(state().mutex);
   if (real()->C_Logout(state().session) != CKR_OK) std::abort();
@@ -281,6 +304,7 @@ void control_reset() {
   state().token_flags = 0;
   state().foreign_modulus = false;
   state().copies = 1;
+  state().slots = 0;
 }
 
 }  // namespace
@@ -288,23 +312,17 @@ void control_reset() {
 extern "C" {
 
 extern const Pkcs11FaultControl vaultfs_fault_control;
-const Pkcs11FaultControl vaultfs_fault_control{control_fail,
-                                               control_hang,
-                                               control_release,
-                                               control_oaep_sha256,
-                                               control_gcm,
-                                               control_token_flags,
-                                               control_foreign_modulus,
-                                               control_copies,
-                                               control_log_out,
-                                               control_calls,
-                                               control_reset};
+const Pkcs11FaultControl vaultfs_fault_control{
+    control_fail,  control_hang,        control_release,         control_oaep_sha256,
+    control_gcm,   control_token_flags, control_foreign_modulus, control_copies,
+    control_slots, control_log_out,     control_calls,           control_reset};
 
 CK_RV C_GetFunctionList(CK_FUNCTION_LIST** list) {
   static CK_FUNCTION_LIST functions = [] {
     CK_FUNCTION_LIST copy = *real();
     copy.C_Initialize = initialize;
     copy.C_Finalize = finalize;
+    copy.C_GetSlotList = get_slot_list;
     copy.C_GetTokenInfo = get_token_info;
     copy.C_OpenSession = open_session;
     copy.C_Login = login;

@@ -14,7 +14,10 @@ struct Pkcs11FaultControl {
   // Private keys tell the modulus of a public key of their CKA_ID, a stranger's rather than their own: as modules do
   // whose cards keep no public numbers with a private key.
   void (*set_foreign_modulus)(bool told);
-  void (*set_copies)(int copies);      // of each object that is found
+  void (*set_copies)(int copies);  // of each object that is found
+  // The module tells of so many slots with a token, its true ones last; the others' tokens are gone when they are
+  // asked.
+  void (*set_slots)(unsigned long slots);
   void (*log_out)();                   // as another part of the process could; REQUIRES: a session is open
   int (*calls)(const char* function);  // how often it was called since reset()
   void (*reset)();

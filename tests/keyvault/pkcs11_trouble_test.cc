@@ -244,6 +244,18 @@ TEST_F(Pkcs11TroubleTest, ManyObjectsAreListedWholeOrNotAtAll) {
   EXPECT_EQ(version_ids(*vault_, "kek"), std::vector<std::string>{version_});
 }
 
+TEST_F(Pkcs11TroubleTest, ManySlotsAreLookedAtAllOrNotAtAll) {
+  module_->set_slots(4096);
+  EXPECT_EQ(version_ids(*vault_, "kek"), std::vector<std::string>{version_});
+  // In one more there might be a second token of that label.
+  module_->set_slots(4097);
+  vault_ = open();
+  EXPECT_TRUE(fails(vault_->list_versions("kek"), ErrorCode::NotSupportedByProvider, "has 4097 slots"));
+  EXPECT_TRUE(fails(vault_->wrap("kek", version_, bytes_of("x")), ErrorCode::NotSupportedByProvider, "4096"));
+  module_->set_slots(0);
+  EXPECT_EQ(version_ids(*vault_, "kek"), std::vector<std::string>{version_});
+}
+
 TEST_F(Pkcs11TroubleTest, APublicKeyThatIsNotThePrivateKeysWrapsNothing) {
   const std::string label = "planted-half";
   const std::string id = "a1";
