@@ -163,8 +163,7 @@ ChunkIndex::Key ChunkIndex::key_of(const ChunkId& id) {
 
 ChunkIndex::Shard& ChunkIndex::shard(const Key& key) const { return (*shards_)[std::to_integer<std::size_t>(key[0])]; }
 
-std::optional<ChunkPlace> ChunkIndex::find(const ChunkId& id) const {
-  const Key key = key_of(id);
+std::optional<ChunkPlace> ChunkIndex::find(const Key& key) const {
   const Shard& s = shard(key);
   const std::lock_guard lock(s.mutex);
   const ChunkIndexSlot* slot = s.find(key);
@@ -212,8 +211,7 @@ void ChunkIndex::mark_damaged(const ChunkId& id, const ChunkPlace& place) {
 
 void ChunkIndex::begin_generation() { ++generation_; }
 
-std::optional<ChunkPlace> ChunkIndex::touch(const ChunkId& id) {
-  const Key key = key_of(id);
+std::optional<ChunkPlace> ChunkIndex::touch(const Key& key) {
   Shard& s = shard(key);
   const std::lock_guard lock(s.mutex);
   ChunkIndexSlot* slot = s.find(key);

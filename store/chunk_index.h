@@ -44,7 +44,8 @@ class ChunkIndex {
   ChunkIndex& operator=(const ChunkIndex&) = delete;
 
   [[nodiscard]] static Key key_of(const ChunkId& id);
-  [[nodiscard]] std::optional<ChunkPlace> find(const ChunkId& id) const;
+  [[nodiscard]] std::optional<ChunkPlace> find(const ChunkId& id) const { return find(key_of(id)); }
+  [[nodiscard]] std::optional<ChunkPlace> find(const Key& key) const;
   // Adds the chunk or replaces its place.
   void insert(const ChunkId& id, const ChunkPlace& place) { insert(key_of(id), place); }
   void insert(const Key& key, const ChunkPlace& place);
@@ -58,7 +59,8 @@ class ChunkIndex {
   // --- What is live, for compaction. A chunk is, if it was inserted or touched since the newest generation began.
   void begin_generation();
   // find(), and the chunk is live.
-  std::optional<ChunkPlace> touch(const ChunkId& id);
+  std::optional<ChunkPlace> touch(const ChunkId& id) { return touch(key_of(id)); }
+  std::optional<ChunkPlace> touch(const Key& key);
   // Removes the chunk if it is still at `place` and not live; false if it is live there.
   bool erase_if_dead_at(const ChunkId& id, const ChunkPlace& place);
   // Like for_each, with whether the chunk is live.

@@ -24,12 +24,35 @@ bool can_be_true(const ChunkPlace& place, const ChunkIndexFile::Segments& segmen
          place.stored_bytes <= max_stored_bytes(place.plaintext_bytes, kMinFrameLog2, 2 * kAeadTagBytes);
 }
 
+ChunkIndex::Key decode_key(ByteReader& reader) {
+  ChunkIndex::Key key{};
+  const ByteView bytes = reader.raw(key.size());
+  if (bytes.size() == key.size()) std::ranges::copy(bytes, key.begin());
+  return key;
+}
+
+std::vector<ChunkIndexFile::Base> decode_bases(ByteReader& reader) {
+  std::vector<ChunkIndexFile::Base> bases;
+  const std::uint64_t count = reader.u64();
+  if (count == 0 || count > reader.remaining() / ChunkIndexFile::Base::kEncodedBytes) reader.fail();
+  if (!reader.failed()) bases.reserve(static_cast<std::size_t>(count));
+  for (std::uint64_t i = 0; i < count && !reader.failed(); ++i) {
+    ChunkIndexFile::Base base;
+    base.patch = decode_key(reader);
+    base.base = decode_key(reader);
+    bases.push_back(base);
+  }
+  return bases;
+}
+
 }  // namespace
 
 Bytes ChunkIndexFile::encode(const Segments& segments, const std::set<ContainerNumber>& missing,
-                             const ChunkIndex& index) {
+                             const ChunkIndex& index, const PatchBases& bases) {
   ByteWriter entries;
+  ByteWriter known_bases;
   std::uint64_t count = 0;
+  std::uint64_t base_count = 0;
   index.for_each([&](const ChunkIndex::Key& key, const ChunkPlace& place) {
     if (!segments.contains(place.segment)) return;
     const bool damaged = place.damaged && !missing.contains(place.segment);
@@ -40,6 +63,12 @@ Bytes ChunkIndexFile::encode(const Segments& segments, const std::set<ContainerN
     entries.u32(place.plaintext_bytes);
     entries.u8(static_cast<std::uint8_t>(static_cast<std::uint8_t>(place.type) | (damaged ? kDamagedFlag : 0U)));
     ++count;
+    if (place.type != RecordType::patch) return;
+    if (const auto base = bases.find(key)) {
+      known_bases.raw(key);
+      known_bases.raw(*base);
+      ++base_count;
+    }
   });
   ByteWriter writer;
   writer.u32(static_cast<std::uint32_t>(segments.size()));
@@ -48,9 +77,12 @@ Bytes ChunkIndexFile::encode(const Segments& segments, const std::set<ContainerN
     writer.u64(file_bytes);
   }
   writer.u64(count);
-  Bytes content = std::move(writer).take();
-  content.insert(content.end(), entries.view().begin(), entries.view().end());
-  return content;
+  writer.raw(entries.view());
+  if (base_count > 0) {
+    writer.u64(base_count);
+    writer.raw(known_bases.view());
+  }
+  return std::move(writer).take();
 }
 
 Result<ChunkIndexFile> ChunkIndexFile::decode(ByteView content) {
@@ -69,8 +101,7 @@ Result<ChunkIndexFile> ChunkIndexFile::decode(ByteView content) {
   if (!reader.failed()) file.entries.reserve(static_cast<std::size_t>(count));
   for (std::uint64_t i = 0; i < count && !reader.failed(); ++i) {
     Entry entry;
-    const ByteView key = reader.raw(entry.key.size());
-    if (key.size() == entry.key.size()) std::copy(key.begin(), key.end(), entry.key.begin());
+    entry.key = decode_key(reader);
     entry.place.segment = ContainerNumber(reader.u64());
     entry.place.offset = reader.u64();
     entry.place.stored_bytes = reader.u32();
@@ -81,6 +112,7 @@ Result<ChunkIndexFile> ChunkIndexFile::decode(ByteView content) {
     if (!reader.failed() && !can_be_true(entry.place, file.segments)) reader.fail();
     file.entries.push_back(entry);
   }
+  if (!reader.failed() && reader.remaining() > 0) file.bases = decode_bases(reader);
   VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedSegment, "chunk index"));
   return file;
 }

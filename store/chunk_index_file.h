@@ -8,6 +8,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "store/chunk_index.h"
+#include "store/patch_bases.h"
 
 namespace vaultfs {
 
@@ -18,15 +19,22 @@ struct ChunkIndexFile {
     ChunkIndex::Key key{};
     ChunkPlace place;
   };
+  struct Base {  // of a patch; all zero: a hole
+    static constexpr std::size_t kEncodedBytes = 32;
+    ChunkIndex::Key patch{};
+    ChunkIndex::Key base{};
+  };
   using Segments = std::map<ContainerNumber, std::uint64_t>;  // number, file length
 
   Segments segments;
   std::vector<Entry> entries;
+  std::vector<Base> bases;
 
-  // The stream's content: all chunks of `index` that lie in one of `segments`. What is damaged only because its segment
-  // is `missing` is not stored as damaged: the file may come back.
+  // The stream's content: all chunks of `index` that lie in one of `segments`, and of the patches among them the bases
+  // that are known. What is damaged only because its segment is `missing` is not stored as damaged: the file may come
+  // back.
   [[nodiscard]] static Bytes encode(const Segments& segments, const std::set<ContainerNumber>& missing,
-                                    const ChunkIndex& index);
+                                    const ChunkIndex& index, const PatchBases& bases);
   // DamagedSegment unless every entry can be true.
   [[nodiscard]] static Result<ChunkIndexFile> decode(ByteView content);
 };

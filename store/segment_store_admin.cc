@@ -20,7 +20,7 @@ Status SegmentStoreImpl::save_index() {
   }
   const ContainerNumber number(last_index_ + 1);
   VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, seal_stream(env_, keys_, ContainerKind::index, number,
-                                                          ChunkIndexFile::encode(closed, missing, index_)));
+                                                          ChunkIndexFile::encode(closed, missing, index_, bases_)));
   const std::string name = numbered_name(number.value, "index");
   VAULTFS_RETURN_IF_ERROR(blobs_.put("index/" + name, bytes));
   last_index_ = number.value;

@@ -24,8 +24,8 @@ Status SegmentStoreImpl::retain(const ChunkId& id) {
   if (id.is_zero()) return ok_status();
   const auto place = index_.touch(id);
   if (!place || place->type != RecordType::patch) return ok_status();
-  VAULTFS_ASSIGN_OR_RETURN(const PatchHeader header, patch_header(id, *place));
-  if (!header.base.is_zero()) index_.touch(header.base);
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<ChunkIndex::Key> base, base_of(id, *place));
+  if (base) index_.touch(*base);
   return ok_status();
 }
 

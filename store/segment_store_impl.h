@@ -13,6 +13,7 @@
 
 #include "store/chunk_index.h"
 #include "store/chunk_index_file.h"
+#include "store/patch_bases.h"
 #include "store/patch_cache.h"
 #include "store/record_map_cache.h"
 #include "store/segment_reader.h"
@@ -36,6 +37,7 @@ class SegmentStoreImpl final : public SegmentStore {
   [[nodiscard]] bool contains(const ChunkId& id) const override;
   [[nodiscard]] Result<std::uint32_t> length(const ChunkId& id) override;
   [[nodiscard]] Result<std::optional<PatchHeader>> patch_of(const ChunkId& id) override;
+  [[nodiscard]] Result<std::optional<ContainerNumber>> base_segment_of(const ChunkId& id) override;
   Status read(const ChunkId& id, std::uint32_t offset, MutableByteView out) override;
   Result<std::uint32_t> read_piece(const ChunkId& id, std::uint32_t offset, MutableByteView out) override;
   Result<Bytes> read_verified(RecordType type, const ChunkId& id) override;
@@ -99,6 +101,8 @@ class SegmentStoreImpl final : public SegmentStore {
 
   // ---- patches (segment_store_patch.cc) ----
   [[nodiscard]] Result<PatchHeader> patch_header(const ChunkId& id, const ChunkPlace& place);
+  // The key of what a patch lies over; nothing if that is a hole.
+  [[nodiscard]] Result<std::optional<ChunkIndex::Key>> base_of(const ChunkId& id, const ChunkPlace& place);
   // A hole, or the place of a chunk. ChunkMissing, ChunkMismatch.
   [[nodiscard]] Result<std::optional<ChunkPlace>> base_place(const ChunkId& base) const;
   [[nodiscard]] Status read_patched(const ChunkId& id, const ChunkPlace& place, std::uint32_t offset,
@@ -133,6 +137,7 @@ class SegmentStoreImpl final : public SegmentStore {
   RecordMapCache maps_;  // of the readers
   SegmentReaderCache readers_;
   PatchCache patches_;
+  PatchBases bases_;
   UseGate uses_;
   mutable std::mutex unused_mutex_;  // guards unused_; a leaf
   mutable std::map<ContainerNumber, std::uint64_t> unused_;

@@ -126,6 +126,7 @@ Status SegmentStoreImpl::load_index(const Found& found, SegmentRecovery& recover
     index_.insert(entry.key, place);
     ++recovery.index_entries;
   }
+  for (const ChunkIndexFile::Base& base : file->bases) bases_.insert(base.patch, base.base);
   recovery.index_rebuilt = false;
   return ok_status();
 }

@@ -76,7 +76,32 @@ Result<PatchHeader> SegmentStoreImpl::patch_header(const ChunkId& id, const Chun
     return with_context(std::move(header).error(), closed_segment_name(place.segment));
   }
   patches_.insert(id, *header);
+  bases_.insert(ChunkIndex::key_of(id), ChunkIndex::key_of(header->base));
   return header;
+}
+
+Result<std::optional<ChunkIndex::Key>> SegmentStoreImpl::base_of(const ChunkId& id, const ChunkPlace& place) {
+  const ChunkIndex::Key patch = ChunkIndex::key_of(id);
+  // Where the record is known to be damaged, nobody counts on what it was.
+  std::optional<ChunkIndex::Key> base = place.damaged ? std::nullopt : bases_.find(patch);
+  if (!base) {
+    VAULTFS_ASSIGN_OR_RETURN(const PatchHeader header, patch_header(id, place));
+    base = ChunkIndex::key_of(header.base);
+    bases_.insert(patch, *base);  // a header from the cache may be of before they were too many
+  }
+  if (*base == ChunkIndex::Key{}) base.reset();
+  return base;
+}
+
+Result<std::optional<ContainerNumber>> SegmentStoreImpl::base_segment_of(const ChunkId& id) {
+  const auto place = index_.find(id);
+  if (!place) return Error{ErrorCode::ChunkMissing, "no segment holds a chunk that is referred to"};
+  if (place->type != RecordType::patch) return std::optional<ContainerNumber>();
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<ChunkIndex::Key> base, base_of(id, *place));
+  if (!base) return std::optional<ContainerNumber>();
+  const auto below = index_.find(*base);
+  if (!below) return Error{ErrorCode::ChunkMissing, "no segment holds the chunk that a patch lies over"};
+  return std::optional(below->segment);
 }
 
 Result<std::optional<PatchHeader>> SegmentStoreImpl::patch_of(const ChunkId& id) {
@@ -256,6 +281,7 @@ Result<std::optional<PutOutcome>> SegmentStoreImpl::put_patch(const PatchDraft& 
   VAULTFS_ASSIGN_OR_RETURN(const ChunkId id, id_of(RecordType::patch, plaintext));
   VAULTFS_ASSIGN_OR_RETURN(const PutOutcome outcome, put_content(RecordType::patch, id, plaintext));
   patches_.insert(id, header);
+  bases_.insert(ChunkIndex::key_of(id), ChunkIndex::key_of(header.base));
   return std::optional<PutOutcome>(outcome);
 }
 

@@ -19,26 +19,9 @@ Status PointSegments::add_strictly(const ChunkId& chunk, std::map<ContainerNumbe
   if (chunk.is_zero()) return ok_status();
   VAULTFS_ASSIGN_OR_RETURN(const ContainerNumber segment, segments_.segment_of(chunk));
   needed.emplace(segment, 0);
-  VAULTFS_ASSIGN_OR_RETURN(const std::optional<ContainerNumber> base, base_segment(chunk));
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<ContainerNumber> base, segments_.base_segment_of(chunk));
   if (base) needed.emplace(*base, 0);
   return ok_status();
-}
-
-Result<std::optional<ContainerNumber>> PointSegments::base_segment(const ChunkId& chunk) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (const auto known = patches_.find(chunk); known != patches_.end()) return known->second;
-  }
-  VAULTFS_ASSIGN_OR_RETURN(const std::optional<PatchHeader> patch, segments_.patch_of(chunk));
-  std::optional<ContainerNumber> segment;
-  if (!patch) return segment;
-  if (!patch->base.is_zero()) {
-    VAULTFS_ASSIGN_OR_RETURN(segment, segments_.segment_of(patch->base));
-  }
-  const std::lock_guard lock(mutex_);
-  if (patches_.size() >= kMaxPatches) patches_.clear();
-  patches_.emplace(chunk, segment);
-  return segment;
 }
 
 Result<PointSegments::Numbers> PointSegments::segments_of_page(const ChunkId& page) {
@@ -94,7 +77,6 @@ Result<std::vector<Manifest::SegmentNeeded>> PointSegments::of(const std::vector
 void PointSegments::forget() {
   const std::lock_guard lock(mutex_);
   pages_.clear();
-  patches_.clear();
 }
 
 }  // namespace vaultfs

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
-#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -16,10 +15,9 @@
 namespace vaultfs {
 
 // Works out which segments a point needs. Map pages are immutable, so what was found for one is remembered: the next
-// point of a large image reads only the pages that changed. In those it looks up every entry again, so it also
-// remembers where the base of each patch lies, which only the patch's record on the disk tells. Thread-safe.
+// point of a large image reads only the pages that changed, and looks up what these refer to. Thread-safe.
 //
-// Memory: at most 72 bytes for each of kMaxPatches patches (18 MiB), and 100 bytes or so a page.
+// Memory: 100 bytes or so a page.
 class PointSegments {
  public:
   // What cannot be found or read is an error, or it is left out and told by take_skipped(): then from one thread only.
@@ -39,24 +37,20 @@ class PointSegments {
 
  private:
   static constexpr std::size_t kMaxPages = 1U << 17;  // 32 TiB of images
-  static constexpr std::size_t kMaxPatches = 1U << 18;
   using Numbers = std::vector<ContainerNumber>;
 
   [[nodiscard]] Result<Numbers> segments_of_page(const ChunkId& page);
   // The segment of a chunk or map page; of a patch also that of its base.
   [[nodiscard]] Status add(const ChunkId& chunk, std::map<ContainerNumber, std::uint64_t>& needed);
   [[nodiscard]] Status add_strictly(const ChunkId& chunk, std::map<ContainerNumber, std::uint64_t>& needed);
-  // Where the base of a patch lies; none if the chunk is no patch, or one over a hole.
-  [[nodiscard]] Result<std::optional<ContainerNumber>> base_segment(const ChunkId& chunk);
   // True: the error is one to pass over, and was noted.
   [[nodiscard]] bool skip(const Error& error);
 
   SegmentStore& segments_;
   const Damage damage_;
   std::atomic<bool> skipped_{false};
-  std::mutex mutex_;  // guards both below; a leaf
+  std::mutex mutex_;  // guards pages_; a leaf
   std::unordered_map<ChunkId, Numbers> pages_;
-  std::unordered_map<ChunkId, std::optional<ContainerNumber>> patches_;  // with the segment of the base
 };
 
 }  // namespace vaultfs

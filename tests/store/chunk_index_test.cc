@@ -97,7 +97,7 @@ TEST(ChunkIndexTest, StoredFormRoundTripsAndRefusesWhatCannotBe) {
   index.mark_damaged(numbered_id(3), place_at(3));
   ChunkIndexFile::Segments segments;
   for (std::uint64_t s = 1; s <= 4; ++s) segments[ContainerNumber(s)] = 100'000;
-  const Bytes content = ChunkIndexFile::encode(segments, {}, index);
+  const Bytes content = ChunkIndexFile::encode(segments, {}, index, {});
   const auto decoded = ChunkIndexFile::decode(content);
   ASSERT_TRUE(decoded.ok()) << decoded.error().message;
   EXPECT_EQ(decoded->segments, segments);
@@ -105,9 +105,30 @@ TEST(ChunkIndexTest, StoredFormRoundTripsAndRefusesWhatCannotBe) {
   for (const auto& entry : decoded->entries) {
     EXPECT_EQ(entry.place.damaged, entry.place.offset == place_at(3).offset);
   }
-  EXPECT_EQ(ChunkIndexFile::encode(segments, {ContainerNumber(4)}, index).size(), content.size());
+  EXPECT_EQ(ChunkIndexFile::encode(segments, {ContainerNumber(4)}, index, {}).size(), content.size());
   for (std::size_t size = 0; size < content.size(); ++size) {
     ASSERT_EQ(ChunkIndexFile::decode(ByteView(content).first(size)).code(), ErrorCode::DamagedSegment);
+  }
+  // Of the patches among the entries, what is known of their bases.
+  PatchBases bases;
+  const auto key = [](std::uint64_t n) { return ChunkIndex::key_of(numbered_id(n)); };
+  ChunkPlace patch = place_at(0);
+  patch.type = RecordType::patch;
+  for (const std::uint64_t n : {101, 102, 103}) index.insert(key(n), patch);
+  bases.insert(key(101), key(1));
+  bases.insert(key(102), ChunkIndex::Key{});  // over a hole
+  bases.insert(key(2), key(1));               // a patch once; what lies there now is none
+  bases.insert(key(104), key(1));             // is gone
+  const Bytes with_bases = ChunkIndexFile::encode(segments, {}, index, bases);
+  const auto told = ChunkIndexFile::decode(with_bases);
+  ASSERT_TRUE(told.ok()) << told.error().message;
+  std::map<ChunkIndex::Key, ChunkIndex::Key> found;
+  for (const auto& base : told->bases) found[base.patch] = base.base;
+  EXPECT_EQ(found, (std::map<ChunkIndex::Key, ChunkIndex::Key>{{key(101), key(1)}, {key(102), {}}}));
+  // Cut off, they are refused; without them the content is whole, as it was before they were told.
+  const std::size_t without = with_bases.size() - 8 - 2 * ChunkIndexFile::Base::kEncodedBytes;
+  for (std::size_t size = without; size < with_bases.size(); ++size) {
+    ASSERT_EQ(ChunkIndexFile::decode(ByteView(with_bases).first(size)).ok(), size == without);
   }
   // Not authenticated here, so that some changes decode; none may crash, and what decodes must fit the index.
   for (std::size_t bit = 0; bit < content.size() * 8; ++bit) {

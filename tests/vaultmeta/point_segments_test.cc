@@ -47,9 +47,9 @@ class ReadCountingEnv final : public EnvWrapper {
   };
 };
 
-// A store with bases, patches over them and map pages, each kind in segments of its own. Its own caches are emptied
-// before each point, as those of an image with more patches than they hold would be: what a point reads of the patches'
-// segment is what PointSegments does not remember.
+// A store with bases, patches over them and map pages, each kind in segments of its own. Its caches are emptied before
+// each point, as those of an image with more patches than they hold would be: what a point reads of the patches'
+// segment is what nobody remembers.
 class PointSegmentsTest : public ::testing::Test {
  protected:
   static constexpr std::uint32_t kPatches = 40;
@@ -131,26 +131,50 @@ class PointSegmentsTest : public ::testing::Test {
   ContainerNumber page_segment_;
 };
 
-TEST_F(PointSegmentsTest, RemembersWhereTheBasesOfPatchesLie) {
-  PointSegments segments(store());
+// What the patches lie over is known to the store: from putting them, from a first look at their headers, and from the
+// index file.
+TEST_F(PointSegmentsTest, ReadsTheHeadersOfPatchesOnceAtMost) {
   const InodeRecord first = image(1);
-  const Found read = find(segments, first);
-  EXPECT_EQ(read.segments, (std::set<ContainerNumber>{base_segment_, patch_segment_, page_segment_}));
-  EXPECT_GE(read.patch_reads, static_cast<int>(kPatches)) << "each header was read once";
+  const InodeRecord second = image(2);  // a page that has changed, whose patches have not
+  const std::set<ContainerNumber> needed{base_segment_, patch_segment_, page_segment_};
+  const auto with_page = [&](const InodeRecord& inode) {
+    return std::set<ContainerNumber>{base_segment_, patch_segment_, *store().segment_of(inode.pages[0])};
+  };
+  {
+    PointSegments segments(store());
+    EXPECT_EQ(find(segments, first), (Found{with_page(first), 0})) << "who put them knows";
+  }
 
-  // A page that has changed, whose patches have not.
-  const InodeRecord second = image(2);
-  const Found remembered = find(segments, second);
-  EXPECT_EQ(remembered.segments, (std::set<ContainerNumber>{base_segment_, patch_segment_, page_segment_}));
-  EXPECT_EQ(remembered.patch_reads, 0);
+  ASSERT_OK(open());
+  ASSERT_TRUE(vault_.recovery.index_rebuilt);
+  {
+    PointSegments segments(store());
+    const Found read = find(segments, first);
+    EXPECT_EQ(read.segments, with_page(first));
+    EXPECT_GE(read.patch_reads, static_cast<int>(kPatches)) << "the footers do not tell";
+    EXPECT_EQ(find(segments, second), (Found{needed, 0}));
+    PointSegments other(store());
+    EXPECT_EQ(find(other, second), (Found{needed, 0})) << "it is the store's memory";
+  }
 
-  // A small file lists its chunks itself.
-  const Found small = find(segments, small_file(patches_[7]));
-  EXPECT_EQ(small, (Found{{base_segment_, patch_segment_}, 0}));
+  ASSERT_OK(store().save_index());
+  ASSERT_OK(open());
+  ASSERT_FALSE(vault_.recovery.index_rebuilt);
+  PointSegments segments(store());
+  EXPECT_EQ(find(segments, second), (Found{needed, 0})) << "the index file tells";
+  EXPECT_EQ(find(segments, small_file(patches_[7])), (Found{{base_segment_, patch_segment_}, 0}));
+}
 
-  // Another one remembers nothing of it: it is this one's memory, not a cache below.
-  PointSegments other(store());
-  EXPECT_GE(find(other, second).patch_reads, static_cast<int>(kPatches));
+// A patch whose record is known to be damaged is no better for what was known of it.
+TEST_F(PointSegmentsTest, ADamagedPatchIsNotCountedOn) {
+  const std::string file = "/vault/" + closed_segment_name(patch_segment_);
+  const Bytes whole = vault_.env.read(file);
+  store().drop_ciphers();
+  vault_.env.write(file, Bytes(whole.size(), std::byte{0}));
+  Bytes out(16);
+  ASSERT_FALSE(store().read(patches_[0], 0, out).ok());
+  PointSegments strict(store());
+  EXPECT_FALSE(strict.of({small_file(patches_[0])}).ok());
 }
 
 TEST_F(PointSegmentsTest, RemembersWholePages) {
@@ -165,9 +189,7 @@ TEST_F(PointSegmentsTest, RemembersWholePages) {
 TEST_F(PointSegmentsTest, ForgetsAfterChunksHaveMoved) {
   PointSegments segments(store());
   const InodeRecord inode = image(1);
-  const Found read = find(segments, inode);
-  const InodeRecord small = small_file(patches_[0]);
-  EXPECT_EQ(find(segments, small).segments, (std::set<ContainerNumber>{base_segment_, patch_segment_}));
+  EXPECT_EQ(find(segments, inode).segments, (std::set<ContainerNumber>{base_segment_, patch_segment_, page_segment_}));
 
   // Compaction takes the bases elsewhere, and their segment away.
   store().begin_collection();
@@ -180,9 +202,8 @@ TEST_F(PointSegmentsTest, ForgetsAfterChunksHaveMoved) {
   const ContainerNumber moved = *store().segment_of(bases_[0]);
   ASSERT_NE(moved, base_segment_) << "nothing was moved, so nothing is shown";
   segments.forget();
-  const Found anew = find(segments, small);
-  EXPECT_EQ(anew.segments, (std::set<ContainerNumber>{moved, patch_segment_}));
-  EXPECT_GT(anew.patch_reads, 0);
+  const std::set<ContainerNumber> needed{moved, patch_segment_, page_segment_};
+  EXPECT_EQ(find(segments, inode), (Found{needed, 0})) << "where a base lies is not what is remembered of it";
 }
 
 TEST_F(PointSegmentsTest, WhatWasSkippedIsNotRemembered) {
