@@ -15,7 +15,7 @@ say "$seconds seconds of random writes of 4 KiB over $size_mib MiB"
 fio --name=random --filename="$mnt/vm/disk" --rw=randwrite --bs=4k --size="${size_mib}m" --ioengine=psync --fsync=64 \
   --time_based --runtime="$seconds" --output="$scratch/fio" || fail "$(cat "$scratch/fio")"
 # Recycled buffers that are resident as a whole were once counted by the pages written: 1 GiB instead of 160 MiB.
-if [[ -z ${VAULTFS_TIME_FACTOR:-} || $VAULTFS_TIME_FACTOR == 1 ]]; then # sanitizers have memory of their own
+if ! sanitized; then
   memory=$(awk '/^VmHWM/ {print $2}' "/proc/$daemon/status")
   say "the daemon's memory: $((memory / 1024)) MiB at most"
   [[ $memory -lt $((300 * 1024)) ]] || fail "the daemon took $((memory / 1024)) MiB"

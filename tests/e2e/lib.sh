@@ -116,6 +116,8 @@ need_fuse() {
   [[ $EUID == 0 ]] || command -v fusermount3 >/dev/null || skip "mounting wants root or fusermount3"
 }
 need_root() { [[ $EUID == 0 ]] || skip "this test wants root"; }
+# The runtime of a sanitizer keeps what was freed and has memory of its own.
+sanitized() { ldd "$vaultfs" | grep -Eq 'lib(asan|tsan)'; }
 need_loop() {
   need_root
   [[ -c /dev/loop-control ]] && losetup -f >/dev/null 2>&1 || skip "there are no loop devices here"
