@@ -16,7 +16,7 @@ struct ChunkIndexSlot {
   std::array<std::byte, 4> offset;   // in units of 8 bytes
   std::array<std::byte, 6> sizes;    // 22 bits stored bytes / 8, 24 bits plaintext bytes - 1, map page, damaged;
                                      // unless it is a map page, the highest plaintext bit says patch
-  std::uint8_t generation;           // in which it was last known to be live
+  std::uint8_t life;                 // 7 bits: the generation in which it was last known to be live; healed
 };
 static_assert(sizeof(ChunkIndexSlot) == 30 && alignof(ChunkIndexSlot) == 1);
 
@@ -30,6 +30,8 @@ constexpr unsigned kPlaintextShift = 22;
 constexpr unsigned kPatchBit = 45;
 constexpr unsigned kMapPageBit = 46;
 constexpr unsigned kDamagedBit = 47;
+constexpr std::uint8_t kHealedLife = 0x80;  // of ChunkIndexSlot::life
+constexpr std::uint8_t kGenerationMask = 0x7f;
 
 template <std::size_t N>
 std::uint64_t load(const std::array<std::byte, N>& bytes) {
@@ -58,7 +60,7 @@ ChunkIndexSlot pack(const ChunkIndex::Key& key, const ChunkPlace& place, std::ui
   ChunkIndexSlot slot{};
   std::copy(key.begin() + 1, key.end(), slot.rest_of_key.begin());
   store(slot.segment, place.segment.value);
-  slot.generation = generation;
+  slot.life = static_cast<std::uint8_t>(generation | (place.healed ? kHealedLife : 0U));
   store(slot.offset, place.offset / 8);
   store(slot.sizes, place.stored_bytes / 8 | std::uint64_t{place.plaintext_bytes - 1} << kPlaintextShift |
                         std::uint64_t{place.type == RecordType::patch ? 1U : 0U} << kPatchBit |
@@ -79,11 +81,21 @@ ChunkPlace unpack(const ChunkIndexSlot& slot) {
   place.plaintext_bytes = static_cast<std::uint32_t>((sizes >> kPlaintextShift) & plaintext_bits) + 1;
   place.type = map_page ? RecordType::map_page : patch ? RecordType::patch : RecordType::chunk;
   place.damaged = ((sizes >> kDamagedBit) & 1U) != 0;
+  place.healed = (slot.life & kHealedLife) != 0;
   return place;
 }
 
+std::uint8_t generation_of(const ChunkIndexSlot& slot) { return slot.life & kGenerationMask; }
+
+void set_generation(ChunkIndexSlot& slot, std::uint8_t generation) {
+  slot.life = static_cast<std::uint8_t>((slot.life & kHealedLife) | generation);
+}
+
+void mark_slot_damaged(ChunkIndexSlot& slot) { store(slot.sizes, load(slot.sizes) | std::uint64_t{1} << kDamagedBit); }
+
 bool same_place(ChunkPlace a, const ChunkPlace& b) {
   a.damaged = b.damaged;
+  a.healed = b.healed;
   return a == b;
 }
 
@@ -115,8 +127,10 @@ struct ChunkIndex::Shard {
     ChunkIndexSlot& slot = locate(key);
     return is_empty(slot) ? nullptr : &slot;
   }
-  void insert(const Key& key, const ChunkPlace& place, std::uint8_t generation) {
+  void insert(const Key& key, ChunkPlace place, std::uint8_t generation) {
     if (ChunkIndexSlot* known = find(key); known != nullptr) {
+      const ChunkPlace before = unpack(*known);
+      place.healed |= before.healed || (before.damaged && before.segment != place.segment);
       *known = pack(key, place, generation);
       return;
     }
@@ -174,19 +188,19 @@ std::optional<ChunkPlace> ChunkIndex::find(const Key& key) const {
 void ChunkIndex::insert(const Key& key, const ChunkPlace& place) {
   Shard& s = shard(key);
   const std::lock_guard lock(s.mutex);
-  s.insert(key, place, generation_.load());
+  s.insert(key, place, generation());
 }
 
 void ChunkIndex::insert_if_better(const ChunkId& id, const ChunkPlace& place) {
   const Key key = key_of(id);
   Shard& s = shard(key);
   const std::lock_guard lock(s.mutex);
-  const ChunkIndexSlot* slot = s.find(key);
-  if (slot != nullptr) {
+  if (ChunkIndexSlot* slot = s.find(key); slot != nullptr) {
     const ChunkPlace known = unpack(*slot);
+    if (known.segment != place.segment) slot->life |= kHealedLife;  // whichever of the two it is from here on
     if (!known.damaged && known.segment >= place.segment) return;
   }
-  s.insert(key, place, generation_.load());
+  s.insert(key, place, generation());
 }
 
 void ChunkIndex::erase_if_at(const ChunkId& id, const ChunkPlace& place) {
@@ -194,7 +208,14 @@ void ChunkIndex::erase_if_at(const ChunkId& id, const ChunkPlace& place) {
   Shard& s = shard(key);
   const std::lock_guard lock(s.mutex);
   ChunkIndexSlot* slot = s.find(key);
-  if (slot != nullptr && same_place(unpack(*slot), place)) s.erase(*slot);
+  if (slot == nullptr) return;
+  const ChunkPlace known = unpack(*slot);
+  if (!same_place(known, place)) return;
+  if (known.healed) {
+    mark_slot_damaged(*slot);
+  } else {
+    s.erase(*slot);
+  }
 }
 
 void ChunkIndex::mark_damaged(const ChunkId& id, const ChunkPlace& place) {
@@ -202,21 +223,19 @@ void ChunkIndex::mark_damaged(const ChunkId& id, const ChunkPlace& place) {
   Shard& s = shard(key);
   const std::lock_guard lock(s.mutex);
   ChunkIndexSlot* slot = s.find(key);
-  if (slot == nullptr) return;
-  ChunkPlace known = unpack(*slot);
-  if (!same_place(known, place)) return;
-  known.damaged = true;
-  *slot = pack(key, known, slot->generation);
+  if (slot != nullptr && same_place(unpack(*slot), place)) mark_slot_damaged(*slot);
 }
 
 void ChunkIndex::begin_generation() { ++generation_; }
+
+std::uint8_t ChunkIndex::generation() const { return generation_.load() & kGenerationMask; }
 
 std::optional<ChunkPlace> ChunkIndex::touch(const Key& key) {
   Shard& s = shard(key);
   const std::lock_guard lock(s.mutex);
   ChunkIndexSlot* slot = s.find(key);
   if (slot == nullptr) return std::nullopt;
-  slot->generation = generation_.load();
+  set_generation(*slot, generation());
   return unpack(*slot);
 }
 
@@ -226,18 +245,9 @@ bool ChunkIndex::erase_if_dead_at(const ChunkId& id, const ChunkPlace& place) {
   const std::lock_guard lock(s.mutex);
   ChunkIndexSlot* slot = s.find(key);
   if (slot == nullptr || !same_place(unpack(*slot), place)) return true;
-  if (slot->generation == generation_.load()) return false;
+  if (generation_of(*slot) == generation()) return false;
   s.erase(*slot);
   return true;
-}
-
-void ChunkIndex::for_each_with_life(const std::function<void(const ChunkPlace&, bool live)>& visit) const {
-  for (const Shard& s : *shards_) {
-    const std::lock_guard lock(s.mutex);
-    for (std::size_t j = 0; j < s.capacity; ++j) {
-      if (!is_empty(s.slots[j])) visit(unpack(s.slots[j]), s.slots[j].generation == generation_.load());
-    }
-  }
 }
 
 std::uint64_t ChunkIndex::size() const {
@@ -259,15 +269,20 @@ std::uint64_t ChunkIndex::memory_bytes() const {
 }
 
 void ChunkIndex::for_each(const std::function<void(const Key&, const ChunkPlace&)>& visit) const {
+  for_each_with_life([&](const Key& key, const ChunkPlace& place, bool) { visit(key, place); });
+}
+
+void ChunkIndex::for_each_with_life(const std::function<void(const Key&, const ChunkPlace&, bool live)>& visit) const {
   for (std::size_t i = 0; i < kShards; ++i) {
     const Shard& s = (*shards_)[i];
     const std::lock_guard lock(s.mutex);
     Key key{};
     key[0] = static_cast<std::byte>(i);
     for (std::size_t j = 0; j < s.capacity; ++j) {
-      if (is_empty(s.slots[j])) continue;
-      std::copy(s.slots[j].rest_of_key.begin(), s.slots[j].rest_of_key.end(), key.begin() + 1);
-      visit(key, unpack(s.slots[j]));
+      const ChunkIndexSlot& slot = s.slots[j];
+      if (is_empty(slot)) continue;
+      std::copy(slot.rest_of_key.begin(), slot.rest_of_key.end(), key.begin() + 1);
+      visit(key, unpack(slot), generation_of(slot) == generation());
     }
   }
 }

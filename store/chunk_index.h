@@ -22,6 +22,7 @@ struct ChunkPlace {
   std::uint32_t plaintext_bytes = 0;
   RecordType type = RecordType::chunk;
   bool damaged = false;  // reading it failed: it no longer counts as stored
+  bool healed = false;   // another segment may have a worse record of the same id, which this one stands in for
   bool operator==(const ChunkPlace&) const = default;
 };
 
@@ -46,13 +47,15 @@ class ChunkIndex {
   [[nodiscard]] static Key key_of(const ChunkId& id);
   [[nodiscard]] std::optional<ChunkPlace> find(const ChunkId& id) const { return find(key_of(id)); }
   [[nodiscard]] std::optional<ChunkPlace> find(const Key& key) const;
-  // Adds the chunk or replaces its place.
+  // Adds the chunk or replaces its place. What replaces a damaged place in another segment is healed, and what replaces
+  // a healed one.
   void insert(const ChunkId& id, const ChunkPlace& place) { insert(key_of(id), place); }
   void insert(const Key& key, const ChunkPlace& place);
   // Adds the chunk unless an undamaged place in the same segment or a newer one is known: of two places the newer one
-  // was chosen by somebody who knew the older.
+  // was chosen by somebody who knew the older. Why there are two is not known here: what stays is healed.
   void insert_if_better(const ChunkId& id, const ChunkPlace& place);
-  // Both only if the chunk is still at `place`, apart from its damaged mark.
+  // Both only if the chunk is still at `place`, apart from its marks. Erasing a healed one only marks it as damaged, so
+  // that what is stored in its stead is healed, too.
   void erase_if_at(const ChunkId& id, const ChunkPlace& place);
   void mark_damaged(const ChunkId& id, const ChunkPlace& place);
 
@@ -64,7 +67,7 @@ class ChunkIndex {
   // Removes the chunk if it is still at `place` and not live; false if it is live there.
   bool erase_if_dead_at(const ChunkId& id, const ChunkPlace& place);
   // Like for_each, with whether the chunk is live.
-  void for_each_with_life(const std::function<void(const ChunkPlace&, bool live)>& visit) const;
+  void for_each_with_life(const std::function<void(const Key&, const ChunkPlace&, bool live)>& visit) const;
 
   [[nodiscard]] std::uint64_t size() const;
   [[nodiscard]] std::uint64_t memory_bytes() const;
@@ -75,8 +78,10 @@ class ChunkIndex {
   static constexpr std::size_t kShards = 256;
   struct Shard;
   [[nodiscard]] Shard& shard(const Key& key) const;
+  [[nodiscard]] std::uint8_t generation() const;
   std::unique_ptr<std::array<Shard, kShards>> shards_;
-  std::atomic<std::uint8_t> generation_{1};  // wraps around: a chunk of long ago then counts as live for one generation
+  // Its lower 7 bits count. Wraps around: a chunk that was last live 128 generations ago counts as live for one.
+  std::atomic<std::uint8_t> generation_{1};
 };
 
 }  // namespace vaultfs

@@ -11,7 +11,9 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::uint8_t kDamagedFlag = 0x80;
+constexpr std::uint8_t kDamagedFlag = 0x80;  // both in the byte that has the type
+constexpr std::uint8_t kHealedFlag = 0x40;
+constexpr std::uint8_t kTypeMask = 0x3f;
 constexpr std::size_t kSegmentBytes = 16;
 
 bool can_be_true(const ChunkPlace& place, const ChunkIndexFile::Segments& segments) {
@@ -54,14 +56,16 @@ Bytes ChunkIndexFile::encode(const Segments& segments, const std::set<ContainerN
   std::uint64_t count = 0;
   std::uint64_t base_count = 0;
   index.for_each([&](const ChunkIndex::Key& key, const ChunkPlace& place) {
-    if (!segments.contains(place.segment)) return;
+    // What lay behind the end of a file that turned out shorter would make the whole index unbelievable.
+    if (!can_be_true(place, segments)) return;
     const bool damaged = place.damaged && !missing.contains(place.segment);
     entries.raw(key);
     entries.u64(place.segment.value);
     entries.u64(place.offset);
     entries.u32(place.stored_bytes);
     entries.u32(place.plaintext_bytes);
-    entries.u8(static_cast<std::uint8_t>(static_cast<std::uint8_t>(place.type) | (damaged ? kDamagedFlag : 0U)));
+    entries.u8(static_cast<std::uint8_t>(static_cast<std::uint8_t>(place.type) | (damaged ? kDamagedFlag : 0U) |
+                                         (place.healed ? kHealedFlag : 0U)));
     ++count;
     if (place.type != RecordType::patch) return;
     if (const auto base = bases.find(key)) {
@@ -107,8 +111,9 @@ Result<ChunkIndexFile> ChunkIndexFile::decode(ByteView content) {
     entry.place.stored_bytes = reader.u32();
     entry.place.plaintext_bytes = reader.u32();
     const std::uint8_t type = reader.u8();
-    entry.place.type = static_cast<RecordType>(type & ~kDamagedFlag);
+    entry.place.type = static_cast<RecordType>(type & kTypeMask);
     entry.place.damaged = (type & kDamagedFlag) != 0;
+    entry.place.healed = (type & kHealedFlag) != 0;
     if (!reader.failed() && !can_be_true(entry.place, file.segments)) reader.fail();
     file.entries.push_back(entry);
   }

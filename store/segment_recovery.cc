@@ -160,6 +160,12 @@ Result<SegmentContents> load_closed_segment(File& file, const EpochKeys& keys, C
   return load_by_walking(file, **cipher, std::move(contents));
 }
 
+Result<std::vector<SegmentEntry>> load_segment_footer(File& file, const EpochKeys& keys, ContainerNumber number) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t file_bytes, file.size());
+  VAULTFS_ASSIGN_OR_RETURN(const auto cipher, open_cipher(file, keys, number));
+  return read_footer(file, *cipher, file_bytes);
+}
+
 Result<SegmentContents> load_open_segment(File& file, const EpochKeys& keys, ContainerNumber number) {
   SegmentContents contents;
   const auto size = file.size();

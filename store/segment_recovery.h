@@ -29,6 +29,10 @@ struct SegmentContents {
 // MemoryLockFailed; all else is in `damage`.
 [[nodiscard]] Result<SegmentContents> load_closed_segment(File& file, const EpochKeys& keys, ContainerNumber number);
 
+// What the footer of a closed segment lists, without looking for records where it can't be read.
+[[nodiscard]] Result<std::vector<SegmentEntry>> load_segment_footer(File& file, const EpochKeys& keys,
+                                                                    ContainerNumber number);
+
 // An open segment where it lies, without writing: its valid records.
 [[nodiscard]] Result<SegmentContents> load_open_segment(File& file, const EpochKeys& keys, ContainerNumber number);
 

@@ -173,8 +173,9 @@ class SegmentStore {
   // The record is needed, and what it lies over if it is a patch. Not to be found: nothing to retain. The errors of
   // reading a patch's header: what it needs can't be told, so nothing may be removed.
   [[nodiscard]] virtual Status retain(const ChunkId& id) = 0;
-  // Removes closed segments that are not in `kept`, moving what is needed of them. A segment with damage stays. The
-  // first error ends it; nothing needed is lost.
+  // Removes closed segments that are not in `kept`, moving what is needed of them: also what was stored anew for a
+  // damaged record, as long as a kept segment has that. A segment with damage stays. The first error ends it; nothing
+  // needed is lost.
   [[nodiscard]] virtual Result<CompactionOutcome> compact(const std::set<ContainerNumber>& kept,
                                                           const CompactionLimits& limits) = 0;
 

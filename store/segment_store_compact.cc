@@ -46,17 +46,59 @@ void SegmentStoreImpl::set_unused(ContainerNumber number, std::uint64_t bytes) c
   }
 }
 
-std::vector<SegmentStoreImpl::Candidate> SegmentStoreImpl::candidates(const std::set<ContainerNumber>& kept,
-                                                                      const CompactionLimits& limits) const {
-  std::map<ContainerNumber, std::uint64_t> live;
-  index_.for_each_with_life([&](const ChunkPlace& place, bool needed) {
-    if (needed) live[place.segment] += place.stored_bytes;
-  });
-  std::vector<Candidate> found;
+SegmentStoreImpl::FileSizes SegmentStoreImpl::removable(const std::set<ContainerNumber>& kept) const {
+  FileSizes sizes;
   const std::lock_guard lock(mutex_);
   for (const auto& [number, segment] : segments_) {
     if (!segment.closed || segment.missing || segment.file_bytes == 0 || kept.contains(number)) continue;
-    const Candidate candidate{number, segment.file_bytes, live[number]};
+    sizes[number] = segment.file_bytes;
+  }
+  return sizes;
+}
+
+Status SegmentStoreImpl::retain_healed(const FileSizes& removable, const std::set<ContainerNumber>& kept) {
+  // Nobody adds to these meanwhile: within a generation nothing dies, and what heals something is live.
+  std::vector<ChunkIndex::Key> dead;
+  index_.for_each_with_life([&](const ChunkIndex::Key& key, const ChunkPlace& place, bool needed) {
+    if (place.healed && !needed && removable.contains(place.segment)) dead.push_back(key);
+  });
+  std::ranges::sort(dead);
+  std::vector<bool> found(dead.size());
+  std::size_t left = dead.size();
+  // A patch found takes no base along: where the points' own record of that is worse, it is healed itself.
+  const auto take = [&](std::size_t i) {
+    if (found[i]) return;
+    found[i] = true;
+    --left;
+    index_.touch(dead[i]);
+  };
+  for (auto number = kept.begin(); left > 0 && number != kept.end(); ++number) {
+    const auto footer = [&]() -> Result<std::vector<SegmentEntry>> {
+      VAULTFS_ASSIGN_OR_RETURN(const auto file, blobs_.open(closed_segment_name(*number)));
+      return load_segment_footer(*file, keys_, *number);
+    }();
+    if (!footer.ok()) {
+      if (ends_the_opening(footer.code())) return footer.error();
+      for (std::size_t i = 0; i < dead.size(); ++i) take(i);  // it may list any of them
+      return ok_status();
+    }
+    for (const SegmentEntry& entry : *footer) {
+      const auto at = std::ranges::lower_bound(dead, ChunkIndex::key_of(entry.id));
+      if (at != dead.end() && *at == ChunkIndex::key_of(entry.id)) take(static_cast<std::size_t>(at - dead.begin()));
+    }
+  }
+  return ok_status();
+}
+
+std::vector<SegmentStoreImpl::Candidate> SegmentStoreImpl::candidates(const FileSizes& removable,
+                                                                      const CompactionLimits& limits) const {
+  std::map<ContainerNumber, std::uint64_t> live;
+  index_.for_each_with_life([&](const ChunkIndex::Key&, const ChunkPlace& place, bool needed) {
+    if (needed) live[place.segment] += place.stored_bytes;
+  });
+  std::vector<Candidate> found;
+  for (const auto& [number, file_bytes] : removable) {
+    const Candidate candidate{number, file_bytes, live[number]};
     if (candidate.live_bytes * 100 <= candidate.file_bytes * (100 - std::min(limits.least_dead_percent, 100U))) {
       found.push_back(candidate);
     }
@@ -119,8 +161,10 @@ Result<CompactionOutcome> SegmentStoreImpl::compact(const std::set<ContainerNumb
   if (options_.read_only) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};
   // Uses that began before everything needed was retained may hold what was not.
   uses_.wait_for_earlier();
+  const FileSizes sizes = removable(kept);
+  VAULTFS_RETURN_IF_ERROR(retain_healed(sizes, kept));
   CompactionOutcome outcome;
-  const std::vector<Candidate> found = candidates(kept, limits);
+  const std::vector<Candidate> found = candidates(sizes, limits);
   std::vector<Candidate> emptied;
   const auto settle = [&]() -> Status {
     const std::vector<Candidate> batch = std::exchange(emptied, {});

@@ -117,8 +117,11 @@ class SegmentStoreImpl final : public SegmentStore {
 
   // ---- compaction (segment_store_compact.cc) ----
   struct Candidate;
-  [[nodiscard]] std::vector<Candidate> candidates(const std::set<ContainerNumber>& kept,
-                                                  const CompactionLimits& limits) const;
+  using FileSizes = std::map<ContainerNumber, std::uint64_t>;
+  [[nodiscard]] FileSizes removable(const std::set<ContainerNumber>& kept) const;
+  // What stands in for worse records in `kept` segments counts as needed.
+  [[nodiscard]] Status retain_healed(const FileSizes& removable, const std::set<ContainerNumber>& kept);
+  [[nodiscard]] std::vector<Candidate> candidates(const FileSizes& removable, const CompactionLimits& limits) const;
   void set_unused(ContainerNumber number, std::uint64_t bytes) const;
   // Moves what is needed of a segment. False if it has to stay. Adds the stored bytes to `moved`.
   [[nodiscard]] Result<bool> empty_out(const Candidate& candidate, std::uint64_t& moved);

@@ -120,9 +120,11 @@ Status SegmentStoreImpl::load_index(const Found& found, SegmentRecovery& recover
   }
   for (const ChunkIndexFile::Entry& entry : file->entries) {
     const bool missing = !found.closed.contains(entry.place.segment);
-    if (!missing && !loaded.contains(entry.place.segment)) continue;
+    const bool changed = !missing && !loaded.contains(entry.place.segment);
+    // The segment itself says what it has; only of what it replaced it knows nothing.
+    if (changed && !entry.place.healed) continue;
     ChunkPlace place = entry.place;
-    place.damaged = place.damaged || missing;  // so that the content is stored anew when it comes again
+    place.damaged = place.damaged || missing || changed;  // so that the content is stored anew when it comes again
     index_.insert(entry.key, place);
     ++recovery.index_entries;
   }

@@ -105,7 +105,8 @@ Status SegmentStoreImpl::settle_renewed() {
   // What a failed sync took out of the index, whoever's sync that was, still stands where it stood. This is after the
   // sync: what that found written is either durable or out of the index by now.
   for (const Renewed& record : renewed) {
-    if (!index_.find(record.id)) index_.insert_if_better(record.id, record.before);
+    const auto now = index_.find(record.id);
+    if (!now || (now->damaged && now->healed)) index_.insert_if_better(record.id, record.before);
   }
   return synced;
 }

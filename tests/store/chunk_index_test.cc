@@ -23,6 +23,11 @@ ChunkPlace place_at(std::uint64_t n) {
   return place;
 }
 
+ChunkPlace healed(ChunkPlace place) {
+  place.healed = true;
+  return place;
+}
+
 TEST(ChunkIndexTest, DoesWhatAMapDoes) {
   ChunkIndex index;
   std::map<std::uint64_t, ChunkPlace> oracle;
@@ -65,14 +70,85 @@ TEST(ChunkIndexTest, KeepsEveryFieldAtItsLimits) {
   index.mark_damaged(numbered_id(1), place);
   EXPECT_TRUE(index.find(numbered_id(1))->damaged);
   index.insert_if_better(numbered_id(1), place_at(7));
-  EXPECT_EQ(index.find(numbered_id(1)), place_at(7));
+  EXPECT_EQ(index.find(numbered_id(1)), healed(place_at(7)));
   index.insert_if_better(numbered_id(1), place_at(6));
-  EXPECT_EQ(index.find(numbered_id(1)), place_at(7));
+  EXPECT_EQ(index.find(numbered_id(1)), healed(place_at(7)));
   // Somebody stored it anew, and knew why.
   index.insert_if_better(numbered_id(1), place_at(8));
-  EXPECT_EQ(index.find(numbered_id(1)), place_at(8));
+  EXPECT_EQ(index.find(numbered_id(1)), healed(place_at(8)));
   index.erase_if_at(numbered_id(1), place_at(7));
   EXPECT_EQ(index.size(), 1U);
+}
+
+TEST(ChunkIndexTest, WhatStandsInForADamagedRecordIsMarkedWhereverItGoes) {
+  ChunkIndex index;
+  const ChunkId id = numbered_id(1);
+  index.insert(id, place_at(5));
+  index.insert(id, place_at(6));
+  EXPECT_EQ(index.find(id), place_at(6)) << "moved, nothing was wrong with it";
+  index.mark_damaged(id, place_at(6));
+  index.insert(id, place_at(11));
+  EXPECT_EQ(index.find(id), place_at(11)) << "both lie in one segment, which is kept or not";
+  index.mark_damaged(id, place_at(11));
+  index.insert(id, place_at(7));
+  EXPECT_EQ(index.find(id), healed(place_at(7)));
+  index.insert(id, place_at(8));
+  EXPECT_EQ(index.find(id), healed(place_at(8)));
+  index.mark_damaged(id, place_at(8));
+  EXPECT_TRUE(index.find(id)->damaged && index.find(id)->healed);
+  index.insert(id, place_at(9));
+  EXPECT_EQ(index.find(id), healed(place_at(9)));
+  // What a failed sync takes back is stored again as what it was.
+  index.erase_if_at(id, place_at(9));
+  EXPECT_TRUE(index.find(id)->damaged);
+  index.insert(id, place_at(14));
+  EXPECT_EQ(index.find(id), healed(place_at(14)));
+  // A decision to let it go holds.
+  index.begin_generation();
+  EXPECT_TRUE(index.erase_if_dead_at(id, place_at(14)));
+  EXPECT_FALSE(index.find(id).has_value());
+  index.insert(id, place_at(15));
+  EXPECT_EQ(index.find(id), place_at(15));
+}
+
+TEST(ChunkIndexTest, OfTwoPlacesFoundTheOneThatStaysIsMarked) {
+  for (const auto& [first, second] : {std::pair<std::uint64_t, std::uint64_t>{5, 6}, {6, 5}}) {
+    ChunkIndex index;
+    index.insert_if_better(numbered_id(1), place_at(first));
+    EXPECT_EQ(index.find(numbered_id(1)), place_at(first));
+    index.insert_if_better(numbered_id(1), place_at(second));
+    EXPECT_EQ(index.find(numbered_id(1)), healed(place_at(6)));
+  }
+  ChunkIndex index;
+  index.insert_if_better(numbered_id(1), place_at(5));
+  index.insert_if_better(numbered_id(1), place_at(10));
+  EXPECT_EQ(index.find(numbered_id(1)), place_at(5)) << "in the same segment";
+}
+
+TEST(ChunkIndexTest, TheMarkAndTheGenerationLeaveEachOtherAlone) {
+  ChunkIndex index;
+  const ChunkPlace marked = healed(place_at(5));
+  index.insert(numbered_id(1), marked);
+  index.insert(numbered_id(2), place_at(6));
+  const auto live = [&index] {
+    std::size_t count = 0;
+    index.for_each_with_life([&](const ChunkIndex::Key&, const ChunkPlace&, bool is_live) { count += is_live; });
+    return count;
+  };
+  EXPECT_EQ(live(), 2U);
+  for (int generation = 1; generation < 128; ++generation) {
+    index.begin_generation();
+    ASSERT_EQ(live(), 0U) << generation;
+  }
+  index.begin_generation();
+  EXPECT_EQ(live(), 2U) << "for one generation";
+  index.begin_generation();
+  EXPECT_EQ(live(), 0U);
+  EXPECT_EQ(index.touch(numbered_id(1)), marked);
+  EXPECT_EQ(live(), 1U);
+  EXPECT_FALSE(index.erase_if_dead_at(numbered_id(1), place_at(5)));
+  EXPECT_TRUE(index.erase_if_dead_at(numbered_id(2), place_at(6)));
+  EXPECT_EQ(index.find(numbered_id(1)), marked);
 }
 
 TEST(ChunkIndexTest, StaysBelowFortyBytesAChunk) {
@@ -95,6 +171,7 @@ TEST(ChunkIndexTest, StoredFormRoundTripsAndRefusesWhatCannotBe) {
   ChunkIndex index;
   for (std::uint64_t n = 0; n < 30; ++n) index.insert(numbered_id(n), place_at(n));
   index.mark_damaged(numbered_id(3), place_at(3));
+  index.insert(numbered_id(6), healed(place_at(6)));
   ChunkIndexFile::Segments segments;
   for (std::uint64_t s = 1; s <= 4; ++s) segments[ContainerNumber(s)] = 100'000;
   const Bytes content = ChunkIndexFile::encode(segments, {}, index, {});
@@ -104,8 +181,16 @@ TEST(ChunkIndexTest, StoredFormRoundTripsAndRefusesWhatCannotBe) {
   EXPECT_EQ(decoded->entries.size(), 24U) << "segment 5 is not among those to be stored";
   for (const auto& entry : decoded->entries) {
     EXPECT_EQ(entry.place.damaged, entry.place.offset == place_at(3).offset);
+    EXPECT_EQ(entry.place.healed, entry.place.offset == place_at(6).offset);
+    // Those who don't know the mark find a type that does not exist: they build the index anew.
+    EXPECT_EQ(max_content_bytes(static_cast<RecordType>(static_cast<std::uint8_t>(entry.place.type) | 0x40U)), 0U);
   }
   EXPECT_EQ(ChunkIndexFile::encode(segments, {ContainerNumber(4)}, index, {}).size(), content.size());
+  // What lies beyond a segment's end would make all of it unbelievable.
+  segments[ContainerNumber(4)] = place_at(23).offset + place_at(23).stored_bytes;
+  const auto shorter = ChunkIndexFile::decode(ChunkIndexFile::encode(segments, {}, index, {}));
+  ASSERT_TRUE(shorter.ok()) << shorter.error().message;
+  EXPECT_EQ(shorter->entries.size(), 23U);
   for (std::size_t size = 0; size < content.size(); ++size) {
     ASSERT_EQ(ChunkIndexFile::decode(ByteView(content).first(size)).code(), ErrorCode::DamagedSegment);
   }
