@@ -35,10 +35,14 @@ Status Compactor::learn_points() {
   for (const SupersededManifest& old : superseded) there.insert(old.file);
   if (!std::ranges::includes(there, learnt_)) {
     kept_.clear();
+    listed_bytes_.clear();
     learnt_.clear();
   }
   const auto keep = [this](PointNumber file, const std::vector<Manifest::SegmentNeeded>& inventory) {
-    for (const Manifest::SegmentNeeded& segment : inventory) kept_.insert(segment.number);
+    for (const Manifest::SegmentNeeded& segment : inventory) {
+      kept_.insert(segment.number);
+      listed_bytes_[segment.number] = segment.file_bytes;
+    }
     learnt_.insert(file);
   };
   for (const PointInfo& point : points) {
@@ -129,9 +133,15 @@ Result<bool> Compactor::carry_out(const Plan& plan) {
   return true;
 }
 
+bool Compactor::listed_segments_are_there() const {
+  std::map<ContainerNumber, std::uint64_t> there;
+  for (const SegmentInfo& segment : vault_.segments().segments()) there[segment.number] = segment.file_bytes;
+  return std::ranges::includes(there, listed_bytes_);
+}
+
 Status Compactor::retain_points() {
   // Otherwise they have it all in segments of their own, which are not looked at.
-  if (!vault_.catalogue().renewing()) return ok_status();
+  if (!vault_.catalogue().renewing() && listed_segments_are_there()) return ok_status();
   SegmentStore& segments = vault_.segments();
   // What can't be read leads nowhere: what lies behind it is as lost as it is.
   const auto retain = [&segments](const ChunkId& id) -> Status {

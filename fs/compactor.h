@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -46,15 +47,19 @@ class Compactor {
   [[nodiscard]] bool grace_is_over() const;
   // Learns the segments of manifests that are new since the last call.
   [[nodiscard]] Status learn_points();
-  // Also what lies outside the points' own segments is needed.
+  // With the lengths that the inventories tell.
+  [[nodiscard]] bool listed_segments_are_there() const;
+  // Also what lies outside the points' own segments is needed: they are being renewed, or what one of their segments
+  // had may have been stored anew.
   [[nodiscard]] Status retain_points();
 
   Vault& vault_;
   WorkingTree& tree_;
   std::mutex mutex_;                // one at a time; guards all below
   std::set<ContainerNumber> kept_;  // segments in the inventory of a manifest, superseded ones included
-  std::set<PointNumber> learnt_;    // files of manifests
-  bool measured_ = false;           // what is unused is known: a compaction was made since the opening
+  std::map<ContainerNumber, std::uint64_t> listed_bytes_;  // of these segments
+  std::set<PointNumber> learnt_;                           // files of manifests
+  bool measured_ = false;  // what is unused is known: a compaction was made since the opening
 };
 
 }  // namespace vaultfs
