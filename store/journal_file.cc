@@ -62,6 +62,7 @@ Status JournalFile::seal(RecordType type, ByteView plaintext, Lsn sequence, Lsn 
   draft.nonce_base = next_nonce_;
   draft.sequence = sequence.value;
   draft.synced_lsn = synced.value;
+  draft.compression = Compression::off;  // somebody waits for it, and it is soon gone
   next_nonce_ += frame_count_of(plaintext.size(), draft.frame_log2);
   return seal_record(*cipher_, draft, plaintext, sealed_);
 }

@@ -14,7 +14,7 @@
 
 namespace vaultfs {
 
-// Records are compressed where that pays.
+// Content that stays as long as it is, whatever is done to it.
 inline std::string incompressible(std::size_t size) {
   std::mt19937_64 random(size);
   std::string text;
