@@ -30,7 +30,8 @@ void initialise(void* userdata, fuse_conn_info* connection) {
   want(FUSE_CAP_PARALLEL_DIROPS);
   want(FUSE_CAP_ASYNC_DIO);
   want(FUSE_CAP_READDIRPLUS);
-  want(FUSE_CAP_READDIRPLUS_AUTO);
+  // Always with attributes: who lists a directory nearly always asks for them, and du took five times as long without.
+  refuse(FUSE_CAP_READDIRPLUS_AUTO);
   // Every byte is hashed and encrypted, so splicing pages past the daemon brings nothing.
   refuse(FUSE_CAP_SPLICE_READ);
   refuse(FUSE_CAP_SPLICE_WRITE);
