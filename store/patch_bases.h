@@ -17,13 +17,13 @@ namespace vaultfs {
 class PatchBases {
  public:
   using Key = ChunkIndex::Key;
+  static constexpr std::size_t kMost = 1U << 19;  // one more, and all are forgotten
 
   // The base; all zero for a patch over a hole. Nothing: not known.
   [[nodiscard]] std::optional<Key> find(const Key& patch) const;
   void insert(const Key& patch, const Key& base);
 
  private:
-  static constexpr std::size_t kMost = 1U << 19;
   // Ids are keyed hashes: a part of one is as good as a hash of it.
   struct Hash {
     std::size_t operator()(const Key& key) const noexcept;

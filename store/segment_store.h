@@ -122,7 +122,8 @@ class SegmentStore {
   // Which pages of what a patch replaces; nothing for a chunk or map page. ChunkMissing, errors of read().
   [[nodiscard]] virtual Result<std::optional<PatchHeader>> patch_of(const ChunkId& id) = 0;
   // Where the base of a patch is stored; nothing for a chunk, a map page or a patch over a hole. Reads the patch's
-  // header only if nobody has since the last index file. ChunkMissing, of base or patch; errors of read().
+  // header unless the base is known from putting the patch, from an earlier call or from the index file. ChunkMissing,
+  // of base or patch; errors of read().
   [[nodiscard]] virtual Result<std::optional<ContainerNumber>> base_segment_of(const ChunkId& id) = 0;
 
   // Reads plaintext bytes [offset, offset + out.size()), opening only the frames they lie in. ChunkMissing,

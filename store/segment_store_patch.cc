@@ -76,7 +76,6 @@ Result<PatchHeader> SegmentStoreImpl::patch_header(const ChunkId& id, const Chun
     return with_context(std::move(header).error(), closed_segment_name(place.segment));
   }
   patches_.insert(id, *header);
-  bases_.insert(ChunkIndex::key_of(id), ChunkIndex::key_of(header->base));
   return header;
 }
 
@@ -87,7 +86,7 @@ Result<std::optional<ChunkIndex::Key>> SegmentStoreImpl::base_of(const ChunkId& 
   if (!base) {
     VAULTFS_ASSIGN_OR_RETURN(const PatchHeader header, patch_header(id, place));
     base = ChunkIndex::key_of(header.base);
-    bases_.insert(patch, *base);  // a header from the cache may be of before they were too many
+    bases_.insert(patch, *base);
   }
   if (*base == ChunkIndex::Key{}) base.reset();
   return base;

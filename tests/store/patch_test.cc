@@ -1,5 +1,6 @@
 #include "store/patch.h"
 
+#include "store/patch_bases.h"
 #include "store/patch_cache.h"
 #include "tests/store/patch_fixture.h"
 
@@ -71,6 +72,21 @@ TEST(PatchCache, StaysBoundedAndKeepsWhatIsUsed) {
   EXPECT_EQ(cache.find(id(39'999))->length, 39'999U);
   cache.clear();
   EXPECT_FALSE(cache.find(id(1)).has_value());
+}
+
+TEST(PatchBases, StaysBounded) {
+  PatchBases bases;
+  const auto key = [](std::uint64_t n) {
+    PatchBases::Key out{};
+    std::memcpy(out.data(), &n, sizeof n);
+    return out;
+  };
+  for (std::uint64_t n = 1; n <= PatchBases::kMost; ++n) bases.insert(key(n), key(n + 1));
+  EXPECT_EQ(bases.find(key(1)), key(2));
+  EXPECT_EQ(bases.find(key(PatchBases::kMost)), key(PatchBases::kMost + 1));
+  bases.insert(key(PatchBases::kMost + 1), PatchBases::Key{});
+  EXPECT_EQ(bases.find(key(1)), std::nullopt) << "more than is promised is kept";
+  EXPECT_EQ(bases.find(key(PatchBases::kMost + 1)), PatchBases::Key{});
 }
 
 INSTANTIATE_TEST_SUITE_P(Suites, PatchStoreTest, testing::Values(Suite::aes_gcm, Suite::aes_gcm_in_xchacha));
