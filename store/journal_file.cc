@@ -9,12 +9,15 @@
 namespace vaultfs {
 namespace {
 
-// Sealed bytes are written when so many have come together, which bounds the memory of a great batch.
-constexpr std::size_t kWriteBytes = std::size_t{4} * 1024 * 1024;
+// So many bytes of a great batch are sealed and written at a time, unless one entry has more: that is all the memory it
+// takes, and what was just sealed is still in the processor's cache when the file takes it.
+constexpr std::size_t kWriteBytes = std::size_t{1024} * 1024;
 // So much is written ahead at a time: fewer than one sync in a hundred pays for it, and it is soon read through at a
 // replay. A batch that is not small beside it gains nothing.
 constexpr std::size_t kZerosAhead = std::size_t{1024} * 1024;
 constexpr std::size_t kSmallBatch = kZerosAhead / 8;
+
+constexpr std::size_t kEntryCountBytes = 4;  // at the begin of a record's plaintext
 
 }  // namespace
 
@@ -44,47 +47,60 @@ Result<std::unique_ptr<JournalFile>> JournalFile::create(Env& env, const Env::Pa
   ContainerHeader header;
   VAULTFS_ASSIGN_OR_RETURN(auto cipher, ContainerCipher::create(env, keys, ContainerKind::journal, number, header));
   std::unique_ptr<JournalFile> journal(new JournalFile(std::move(cipher), number));
-  journal->sealed_ = header.encode();
+  journal->sealed_memory_ = header.encode();
+  journal->sealed_bytes_ = journal->sealed_memory_.size();
   const JournalEntry first{JournalRoom::journal, continues.encode()};
   VAULTFS_RETURN_IF_ERROR(journal->seal_entries({&first, 1}, continues.replayed_to.next(), continues.replayed_to));
-  VAULTFS_RETURN_IF_ERROR(write_file_durably(env, path, journal->sealed_));
+  VAULTFS_RETURN_IF_ERROR(write_file_durably(env, path, journal->sealed()));
   journal->sealed_to_ = continues.replayed_to.next();
-  journal->offset_ = journal->sealed_.size();
+  journal->offset_ = std::exchange(journal->sealed_bytes_, 0);
   journal->synced_offset_ = journal->offset_;
-  journal->sealed_.clear();
   VAULTFS_ASSIGN_OR_RETURN(journal->file_, env.open(path, OpenMode::read_write));
   return journal;
 }
 
-Status JournalFile::seal(RecordType type, ByteView plaintext, Lsn sequence, Lsn synced) {
+Status JournalFile::seal(RecordType type, std::span<const ByteView> plaintext, Lsn sequence, Lsn synced) {
   RecordDraft draft;
   draft.type = type;
   draft.nonce_base = next_nonce_;
   draft.sequence = sequence.value;
   draft.synced_lsn = synced.value;
   draft.compression = Compression::off;  // somebody waits for it, and it is soon gone
-  next_nonce_ += frame_count_of(plaintext.size(), draft.frame_log2);
-  return seal_record(*cipher_, draft, plaintext, sealed_);
+  std::size_t bytes = 0;
+  for (const ByteView piece : plaintext) bytes += piece.size();
+  next_nonce_ += frame_count_of(bytes, draft.frame_log2);
+  const std::size_t most = sealed_bytes_ + max_stored_bytes(bytes, draft.frame_log2, cipher_->overhead_bytes());
+  if (sealed_memory_.size() < most) sealed_memory_.resize(most);
+  const MutableByteView room = MutableByteView(sealed_memory_).subspan(sealed_bytes_);
+  VAULTFS_ASSIGN_OR_RETURN(const std::size_t size, seal_pieces_into(*cipher_, draft, plaintext, room));
+  sealed_bytes_ += size;
+  return ok_status();
 }
 
 Status JournalFile::seal_entries(std::span<const JournalEntry> entries, Lsn first, Lsn synced) {
-  std::size_t bytes = 4;
-  for (const JournalEntry& entry : entries) bytes += kJournalEntryFramingBytes + entry.content.size();
-  ByteWriter writer;
-  writer.reserve(bytes);
-  writer.u32(static_cast<std::uint32_t>(entries.size()));
+  // The contents stay where they are; what stands before each is made here, all of it before any is looked at.
+  ByteWriter framing;
+  framing.reserve(kEntryCountBytes + kJournalEntryFramingBytes * entries.size());
+  framing.u32(static_cast<std::uint32_t>(entries.size()));
   for (const JournalEntry& entry : entries) {
-    writer.u8(static_cast<std::uint8_t>(entry.room));
-    writer.blob(entry.content);
+    framing.u8(static_cast<std::uint8_t>(entry.room));
+    framing.u32(static_cast<std::uint32_t>(entry.content.size()));
   }
-  return seal(RecordType::journal_entries, writer.view(), first, synced);
+  std::vector<ByteView> pieces{framing.view().first(kEntryCountBytes)};
+  pieces.reserve(1 + 2 * entries.size());
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const std::size_t place = kEntryCountBytes + i * kJournalEntryFramingBytes;
+    pieces.push_back(framing.view().subspan(place, kJournalEntryFramingBytes));
+    pieces.push_back(entries[i].content);
+  }
+  return seal(RecordType::journal_entries, pieces, first, synced);
 }
 
 JournalFile::~JournalFile() { static_cast<void>(take_zeros_back()); }
 
 void JournalFile::write_zeros_ahead() {
-  const std::uint64_t end = offset_ + sealed_.size();
-  if (end <= zeros_to_ || sealed_.size() > kSmallBatch) return;
+  const std::uint64_t end = offset_ + sealed_bytes_;
+  if (end <= zeros_to_ || sealed_bytes_ > kSmallBatch) return;
   static const Bytes zeros(kZerosAhead);
   // Only for speed. Where there is no room for it, there may be for the records.
   if (file_->write_at(end, zeros).ok()) {
@@ -101,7 +117,7 @@ Status JournalFile::take_zeros_back() {
 }
 
 Status JournalFile::write_sealed() {
-  Status written = file_->write_at(offset_, sealed_);
+  Status written = file_->write_at(offset_, sealed());
   waits_for_room_ = !written.ok() && written.code() == ErrorCode::NoSpace;
   if (!written.ok()) {
     // The part that did fit. If this fails too, the same bytes will come to the same place.
@@ -109,8 +125,7 @@ Status JournalFile::write_sealed() {
     zeros_to_ = 0;
     return written;
   }
-  offset_ += sealed_.size();
-  sealed_.clear();
+  offset_ += std::exchange(sealed_bytes_, 0);
   return ok_status();
 }
 
@@ -132,17 +147,17 @@ Status JournalFile::write_durably(std::span<const JournalEntry> entries, Lsn fir
   const auto write_all = [&]() -> Status {
     while (!entries.empty()) {
       std::size_t count = 0;
-      for (std::size_t plaintext = 4; count < entries.size(); ++count) {
+      for (std::size_t plaintext = kEntryCountBytes; count < entries.size(); ++count) {
         plaintext += kJournalEntryFramingBytes + entries[count].content.size();
-        if (count > 0 && plaintext > kMaxJournalPlaintextBytes) break;
+        if (count > 0 && plaintext > kWriteBytes) break;
       }
       VAULTFS_RETURN_IF_ERROR(seal_entries(entries.first(count), first, synced));
       sealed_to_ = Lsn(first.value + count - 1);
       first = Lsn(first.value + count);
       entries = entries.subspan(count);
-      if (sealed_.size() >= kWriteBytes) VAULTFS_RETURN_IF_ERROR(write_sealed());
+      if (!entries.empty()) VAULTFS_RETURN_IF_ERROR(write_sealed());
     }
-    if (sealed_.empty()) return ok_status();
+    if (sealed_bytes_ == 0) return ok_status();
     write_zeros_ahead();
     return write_sealed();
   };
@@ -156,11 +171,12 @@ Status JournalFile::write_end(Lsn last) {
   const bool zeros = zeros_to_ > offset_;
   Status status = take_zeros_back();
   if (status.ok() && zeros) status = file_->sync();
-  if (status.ok()) status = seal(RecordType::journal_end, writer.view(), last, last);
+  const ByteView plaintext = writer.view();
+  if (status.ok()) status = seal(RecordType::journal_end, {&plaintext, 1}, last, last);
   if (status.ok()) status = write_sealed();
   if (!status.ok()) {
     // Nothing may follow an end, so this one is not to be written later; its nonce is burnt.
-    sealed_.clear();
+    sealed_bytes_ = 0;
     waits_for_room_ = false;
   }
   return sync_or_take_back(std::move(status));

@@ -55,7 +55,7 @@ class JournalFile {
                                                                    const JournalContinues& continues);
 
   // Seals and writes entries, the first with LSN `first`, and makes them durable: one write and one sync for a batch of
-  // up to 4 MiB. After a failure what was written is taken back as far as possible, and the file is not to be used any
+  // up to 1 MiB. After a failure what was written is taken back as far as possible, and the file is not to be used any
   // more; except after NoSpace of a write (waits_for_room): entries up to sealed_to() belong to the file then, and the
   // next call, which brings those that follow, writes them first. What is sealed is never sealed again.
   [[nodiscard]] Status write_durably(std::span<const JournalEntry> entries, Lsn first, Lsn synced);
@@ -70,7 +70,7 @@ class JournalFile {
  private:
   JournalFile(std::unique_ptr<ContainerCipher> cipher, ContainerNumber number)
       : cipher_(std::move(cipher)), number_(number) {}
-  Status seal(RecordType type, ByteView plaintext, Lsn sequence, Lsn synced);
+  Status seal(RecordType type, std::span<const ByteView> plaintext, Lsn sequence, Lsn synced);
   Status seal_entries(std::span<const JournalEntry> entries, Lsn first, Lsn synced);
   Status write_sealed();
   void write_zeros_ahead();
@@ -84,8 +84,10 @@ class JournalFile {
   std::uint64_t offset_ = 0;         // where the next write goes
   std::uint64_t synced_offset_ = 0;  // all before is durable
   std::uint64_t zeros_to_ = 0;       // the file's length if zeros lie beyond offset_, else at most offset_
-  Bytes sealed_;                     // records not written yet
-  Lsn sealed_to_;                    // of the last entry that was sealed
+  [[nodiscard]] ByteView sealed() const { return ByteView(sealed_memory_).first(sealed_bytes_); }
+  Bytes sealed_memory_;  // begins with the records that are not written yet; never gets smaller
+  std::size_t sealed_bytes_ = 0;
+  Lsn sealed_to_;  // of the last entry that was sealed
   bool waits_for_room_ = false;
 };
 

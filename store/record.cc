@@ -60,8 +60,45 @@ RecordHeader header_of(const RecordDraft& draft, std::size_t plaintext_bytes) {
   return header;
 }
 
-Status check_size(ByteView plaintext) {
-  if (plaintext.empty() || plaintext.size() > kMaxRecordBytes) {
+// Gives the plaintext frame by frame.
+class FrameSource {
+ public:
+  explicit FrameSource(std::span<const ByteView> pieces) : pieces_(pieces) {}
+
+  // The next `size` bytes; there are as many. Valid until the next call.
+  [[nodiscard]] ByteView next(std::size_t size) {
+    gathered_.reset();
+    while (left_.empty()) advance();
+    if (left_.size() >= size) return take(size);
+    thread_local PlaintextScratch scratch;
+    gathered_.emplace(scratch.use(size));
+    for (std::size_t at = 0; at < size;) {
+      while (left_.empty()) advance();
+      const ByteView part = take(std::min(size - at, left_.size()));
+      std::copy(part.begin(), part.end(), gathered_->bytes().begin() + static_cast<std::ptrdiff_t>(at));
+      at += part.size();
+    }
+    return gathered_->bytes();
+  }
+
+ private:
+  void advance() {
+    left_ = pieces_.front();
+    pieces_ = pieces_.subspan(1);
+  }
+  ByteView take(std::size_t size) {
+    const ByteView taken = left_.first(size);
+    left_ = left_.subspan(size);
+    return taken;
+  }
+
+  std::span<const ByteView> pieces_;
+  ByteView left_;  // of the piece before them
+  std::optional<PlaintextScratch::Use> gathered_;
+};
+
+Status check_size(std::size_t plaintext_bytes) {
+  if (plaintext_bytes == 0 || plaintext_bytes > kMaxRecordBytes) {
     return Error{ErrorCode::InvalidArgument, "a record holds 1 byte to 16 MiB"};
   }
   return ok_status();
@@ -81,16 +118,19 @@ std::size_t finish_record(const RecordHeader& header, MutableByteView out) {
 
 }  // namespace
 
-Result<std::size_t> seal_record_into(const ContainerCipher& cipher, const RecordDraft& draft, ByteView plaintext,
-                                     MutableByteView out) {
-  VAULTFS_RETURN_IF_ERROR(check_size(plaintext));
-  if (out.size() < max_stored_bytes(plaintext.size(), draft.frame_log2, cipher.overhead_bytes())) std::abort();
-  RecordHeader header = header_of(draft, plaintext.size());
+Result<std::size_t> seal_pieces_into(const ContainerCipher& cipher, const RecordDraft& draft,
+                                     std::span<const ByteView> pieces, MutableByteView out) {
+  std::size_t plaintext_bytes = 0;
+  for (const ByteView piece : pieces) plaintext_bytes += piece.size();
+  VAULTFS_RETURN_IF_ERROR(check_size(plaintext_bytes));
+  if (out.size() < max_stored_bytes(plaintext_bytes, draft.frame_log2, cipher.overhead_bytes())) std::abort();
+  RecordHeader header = header_of(draft, plaintext_bytes);
+  FrameSource source(pieces);
   FrameAad aad(header);
   MutableByteView table = out.subspan(RecordHeader::kEncodedBytes, std::size_t{4} * header.frame_count);
   std::size_t at = RecordHeader::kEncodedBytes + table.size();
   for (std::uint32_t i = 0; i < header.frame_count; ++i) {
-    ByteView content = plaintext.subspan(std::size_t{i} << header.frame_log2, header.plaintext_bytes_of(i));
+    ByteView content = source.next(header.plaintext_bytes_of(i));
     auto entry = static_cast<std::uint32_t>(content.size());
     std::optional<PlaintextScratch::Use> scratch;
     if (draft.compression != Compression::off && may_compress(content)) {
@@ -110,8 +150,13 @@ Result<std::size_t> seal_record_into(const ContainerCipher& cipher, const Record
   return finish_record(header, out);
 }
 
+Result<std::size_t> seal_record_into(const ContainerCipher& cipher, const RecordDraft& draft, ByteView plaintext,
+                                     MutableByteView out) {
+  return seal_pieces_into(cipher, draft, {&plaintext, 1}, out);
+}
+
 Status seal_record(const ContainerCipher& cipher, const RecordDraft& draft, ByteView plaintext, Bytes& out) {
-  VAULTFS_RETURN_IF_ERROR(check_size(plaintext));
+  VAULTFS_RETURN_IF_ERROR(check_size(plaintext.size()));
   const std::size_t start = out.size();
   out.resize(start + max_stored_bytes(plaintext.size(), draft.frame_log2, cipher.overhead_bytes()));
   const auto size = seal_record_into(cipher, draft, plaintext, MutableByteView(out).subspan(start));
@@ -121,7 +166,7 @@ Status seal_record(const ContainerCipher& cipher, const RecordDraft& draft, Byte
 }
 
 Status encode_clear_record(const RecordDraft& draft, ByteView plaintext, Bytes& out) {
-  VAULTFS_RETURN_IF_ERROR(check_size(plaintext));
+  VAULTFS_RETURN_IF_ERROR(check_size(plaintext.size()));
   RecordHeader header = header_of(draft, plaintext.size());
   header.clear = true;
   header.nonce_base = 0;  // it burns none

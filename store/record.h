@@ -79,7 +79,10 @@ struct RecordDraft {
 // REQUIRES: out.size() >= max_stored_bytes(…), out does not overlap plaintext.
 [[nodiscard]] Result<std::size_t> seal_record_into(const ContainerCipher& cipher, const RecordDraft& draft,
                                                    ByteView plaintext, MutableByteView out);
-// The same, appended to `out`.
+// The same, of a plaintext that lies in pieces, one behind the other; only a frame that has several of them is copied.
+[[nodiscard]] Result<std::size_t> seal_pieces_into(const ContainerCipher& cipher, const RecordDraft& draft,
+                                                   std::span<const ByteView> pieces, MutableByteView out);
+// As seal_record_into, appended to `out`.
 [[nodiscard]] Status seal_record(const ContainerCipher& cipher, const RecordDraft& draft, ByteView plaintext,
                                  Bytes& out);
 

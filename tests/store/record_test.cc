@@ -70,6 +70,36 @@ TEST_P(RecordTest, OtherFrameSizesAndTheLargestRecordRoundTrip) {
   EXPECT_TRUE(out.empty());
 }
 
+TEST_P(RecordTest, PiecesMakeTheRecordOfTheirWhole) {
+  constexpr std::uint8_t kFrameLog2 = 12;
+  for (const bool compressible : {false, true}) {
+    const Bytes content = compressible ? text_content(50'000, 5) : random_content(50'000, 5);
+    // Of each length, with empty ones between them; at frames' edges, inside, and over several of them.
+    for (const std::size_t length : {std::size_t{1}, std::size_t{4095}, std::size_t{4096}, std::size_t{4097},
+                                     std::size_t{12'345}, std::size_t{49'999}, content.size()}) {
+      std::vector<ByteView> pieces{ByteView()};
+      for (std::size_t at = 0; at < content.size(); at += length) {
+        pieces.push_back(ByteView(content).subspan(at, std::min(length, content.size() - at)));
+        pieces.emplace_back();
+      }
+      RecordDraft draft;
+      draft.id = test_chunk_id(RecordType::chunk, content);
+      draft.frame_log2 = kFrameLog2;
+      Bytes stored(max_stored_bytes(content.size(), kFrameLog2, cipher_->overhead_bytes()));
+      const auto size = seal_pieces_into(*cipher_, draft, pieces, stored);
+      ASSERT_TRUE(size.ok()) << length;
+      stored.resize(*size);
+      EXPECT_EQ(stored.size(), seal(content, kFrameLog2).size()) << length;
+      const auto opened = reopen(stored);
+      ASSERT_TRUE(opened.ok()) << length << ": " << opened.error().message;
+      EXPECT_EQ(*opened, content) << length;
+    }
+  }
+  const std::vector<ByteView> nothing(3);
+  Bytes out(1000);
+  EXPECT_EQ(seal_pieces_into(*cipher_, {}, nothing, out).code(), ErrorCode::InvalidArgument);
+}
+
 TEST_P(RecordTest, CompressesWhatPaysAndOnlyThat) {
   const Bytes text = text_content(1 << 20, 1);
   EXPECT_LT(seal(text).size(), text.size() / 3);
