@@ -185,6 +185,14 @@ Result<LocalKeyVersion> DirectoryKeyVault::seal_version(const std::string& key, 
   return version;
 }
 
+Result<LocalKeyVersion> DirectoryKeyVault::make_version(const std::string& key, unsigned bits) {
+  // Generating takes up to seconds: a wrong passphrase is told before.
+  VAULTFS_ASSIGN_OR_RETURN(const LocalVaultFile vault, read_vault());
+  VAULTFS_RETURN_IF_ERROR(protection_.get(vault));
+  VAULTFS_ASSIGN_OR_RETURN(const auto pair, RsaKey::generate(bits));
+  return seal_version(key, *pair);
+}
+
 Result<SecretBuffer> DirectoryKeyVault::unwrap(const std::string& key, const std::string& version,
                                                std::string_view algorithm, ByteView wrapped) {
   if (algorithm != kLocalAlgorithm) {

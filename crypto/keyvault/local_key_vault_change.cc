@@ -47,8 +47,7 @@ Result<KeyVersionInfo> DirectoryKeyVault::create_key(const std::string& key, con
   VAULTFS_RETURN_IF_ERROR(check_validity_period(options));
   // Generating takes up to seconds, so the lock is taken afterwards and the check repeated under it.
   VAULTFS_RETURN_IF_ERROR(check_absent(key));
-  VAULTFS_ASSIGN_OR_RETURN(const auto pair, RsaKey::generate(options.bits));
-  VAULTFS_ASSIGN_OR_RETURN(LocalKeyVersion version, seal_version(key, *pair));
+  VAULTFS_ASSIGN_OR_RETURN(LocalKeyVersion version, make_version(key, options.bits));
   version.info.not_before = options.not_before;
   version.info.expires = options.expires;
   const KeyVersionInfo info = version.info;
@@ -86,8 +85,7 @@ Result<KeyVersionInfo> DirectoryKeyVault::rotate_key(const std::string& key, con
   VAULTFS_RETURN_IF_ERROR(check_validity_period(options));
   VAULTFS_ASSIGN_OR_RETURN(const LocalKeyFile before, read_key(key));
   const unsigned bits = keep_bits ? before.oldest_first().back()->info.bits : options.bits;
-  VAULTFS_ASSIGN_OR_RETURN(const auto pair, RsaKey::generate(bits));
-  VAULTFS_ASSIGN_OR_RETURN(LocalKeyVersion version, seal_version(key, *pair));
+  VAULTFS_ASSIGN_OR_RETURN(LocalKeyVersion version, make_version(key, bits));
   version.info.not_before = options.not_before;
   version.info.expires = options.expires;
   VAULTFS_ASSIGN_OR_RETURN(const std::optional<KeyVersionInfo> added,

@@ -80,7 +80,8 @@ class DirectoryKeyVault final : public LocalKeyVault {
   [[nodiscard]] Status check_not_disabled(const std::string& key, const KeyVersionInfo& version) const;
   [[nodiscard]] Status check_may_wrap(const std::string& key, const KeyVersionInfo& version) const;
   [[nodiscard]] Bytes private_key_aad(const std::string& key, const std::string& version) const;
-  // The stored form of a version of `key`, enabled, created now.
+  // A new version of `key`, and the stored form of one: enabled, created now.
+  [[nodiscard]] Result<LocalKeyVersion> make_version(const std::string& key, unsigned bits);
   [[nodiscard]] Result<LocalKeyVersion> seal_version(const std::string& key, const RsaKey& pair);
   // Adds a new newest version under the lock, if `wanted` says so of the file as it is then. Nothing otherwise.
   [[nodiscard]] Result<std::optional<KeyVersionInfo>> add_version(

@@ -38,8 +38,7 @@ Status DirectoryKeyVault::set_rotation_policy(const std::string& key, const std:
 Result<std::optional<KeyVersionInfo>> DirectoryKeyVault::rotate_if_due(const std::string& key) {
   VAULTFS_ASSIGN_OR_RETURN(const LocalKeyFile before, read_key(key));
   if (!is_due(before, now())) return std::optional<KeyVersionInfo>();
-  VAULTFS_ASSIGN_OR_RETURN(const auto pair, RsaKey::generate(before.oldest_first().back()->info.bits));
-  VAULTFS_ASSIGN_OR_RETURN(LocalKeyVersion version, seal_version(key, *pair));
+  VAULTFS_ASSIGN_OR_RETURN(LocalKeyVersion version, make_version(key, before.oldest_first().back()->info.bits));
   if (before.rotation_policy->expiry_days) {
     version.info.expires = version.info.created_unix_seconds + kSecondsPerDay * *before.rotation_policy->expiry_days;
   }

@@ -114,6 +114,10 @@ TEST(LocalKeyVaultPassphrase, ProtectsAndIsAskedForOnce) {
   EXPECT_TRUE(fails(wrong->unwrap("kek", id, kOaep, wrapped), ErrorCode::WrongPassphrase));
   // Nothing is ever sealed under a passphrase that isn't the key vault's.
   EXPECT_TRUE(fails(wrong->rotate_key("kek", small_key(), true), ErrorCode::WrongPassphrase));
+  // It is told before a key is made, which takes seconds, and so before that finds that there is no such size.
+  KeyOptions no_size = small_key();
+  no_size.bits = 1000;
+  EXPECT_TRUE(fails(wrong->create_key("other", no_size), ErrorCode::WrongPassphrase));
   EXPECT_EQ(asked_wrong, 1);
 
   json state = json::parse(text_of(ByteView(env.read("/kv/vault.json"))));
