@@ -145,6 +145,7 @@ Status JournalFile::sync_or_take_back(Status status) {
 
 Status JournalFile::write_durably(std::span<const JournalEntry> entries, Lsn first, Lsn synced) {
   const auto write_all = [&]() -> Status {
+    bool in_one_write = true;
     while (!entries.empty()) {
       std::size_t count = 0;
       for (std::size_t plaintext = kEntryCountBytes; count < entries.size(); ++count) {
@@ -155,10 +156,12 @@ Status JournalFile::write_durably(std::span<const JournalEntry> entries, Lsn fir
       sealed_to_ = Lsn(first.value + count - 1);
       first = Lsn(first.value + count);
       entries = entries.subspan(count);
-      if (!entries.empty()) VAULTFS_RETURN_IF_ERROR(write_sealed());
+      if (entries.empty()) break;
+      VAULTFS_RETURN_IF_ERROR(write_sealed());
+      in_one_write = false;
     }
     if (sealed_bytes_ == 0) return ok_status();
-    write_zeros_ahead();
+    if (in_one_write) write_zeros_ahead();
     return write_sealed();
   };
   return sync_or_take_back(write_all());

@@ -72,6 +72,7 @@ class JournalFile {
       : cipher_(std::move(cipher)), number_(number) {}
   Status seal(RecordType type, std::span<const ByteView> plaintext, Lsn sequence, Lsn synced);
   Status seal_entries(std::span<const JournalEntry> entries, Lsn first, Lsn synced);
+  [[nodiscard]] ByteView sealed() const { return ByteView(sealed_memory_).first(sealed_bytes_); }
   Status write_sealed();
   void write_zeros_ahead();
   Status take_zeros_back();
@@ -84,8 +85,7 @@ class JournalFile {
   std::uint64_t offset_ = 0;         // where the next write goes
   std::uint64_t synced_offset_ = 0;  // all before is durable
   std::uint64_t zeros_to_ = 0;       // the file's length if zeros lie beyond offset_, else at most offset_
-  [[nodiscard]] ByteView sealed() const { return ByteView(sealed_memory_).first(sealed_bytes_); }
-  Bytes sealed_memory_;  // begins with the records that are not written yet; never gets smaller
+  Bytes sealed_memory_;              // begins with the records that are not written yet; never gets smaller
   std::size_t sealed_bytes_ = 0;
   Lsn sealed_to_;  // of the last entry that was sealed
   bool waits_for_room_ = false;
