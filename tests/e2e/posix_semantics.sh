@@ -2,6 +2,7 @@
 . "$(dirname "$0")/lib.sh"
 need_fuse
 need_root
+need setfattr setfacl
 new_vault
 oracle=$scratch/oracle
 mkdir "$oracle"
