@@ -90,7 +90,7 @@ Status JournalFile::seal_entries(std::span<const JournalEntry> entries, Lsn firs
   pieces.reserve(1 + 2 * entries.size());
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const std::size_t place = kEntryCountBytes + i * kJournalEntryFramingBytes;
-    pieces.push_back(framing.view().subspan(place, kJournalEntryFramingBytes));
+    pieces.emplace_back(framing.view().subspan(place, kJournalEntryFramingBytes));
     pieces.push_back(entries[i].content);
   }
   return seal(RecordType::journal_entries, pieces, first, synced);
