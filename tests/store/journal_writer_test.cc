@@ -158,8 +158,11 @@ TEST_P(JournalTest, GreatEntriesAndBatches) {
   EXPECT_EQ(journal->append(JournalRoom::journal, Bytes(1)).code(), ErrorCode::InvalidArgument);
   EXPECT_EQ(journal->commit_up_to(Lsn(100)).code(), ErrorCode::InvalidArgument);
   const std::uint64_t syncs = env_.steps(SimStep::sync);
+  const std::uint64_t writes = env_.steps(SimStep::write);
   ASSERT_TRUE(journal->commit().ok());
   EXPECT_EQ(env_.steps(SimStep::sync), syncs + 1);
+  // None of them has room for another one within 1 MiB (format.md, section 5), and no zeros are written ahead.
+  EXPECT_EQ(env_.steps(SimStep::write), writes + expected.size());
   const ReplayedLog log = replay(env_, *keys_);
   ASSERT_TRUE(log.outcome.ok()) << log.outcome.error().message;
   EXPECT_TRUE(log.contents() == expected);
