@@ -27,6 +27,8 @@ class Aead {
 
 // AES-256-GCM, 12-byte nonce (NIST SP 800-38D), by OpenSSL's EVP. `key` is 32 bytes and is copied.
 [[nodiscard]] Result<std::unique_ptr<Aead>> make_aes_256_gcm(const SecretBuffer& key);
+// The same of a key in the caller's locked memory (PooledSecret), as short-lived keys are.
+[[nodiscard]] Result<std::unique_ptr<Aead>> make_aes_256_gcm(ByteView key);
 
 // XChaCha20-Poly1305 (IETF), 24-byte nonce, by libsodium. `key` is 32 bytes and is copied.
 [[nodiscard]] Result<std::unique_ptr<Aead>> make_xchacha20_poly1305(const SecretBuffer& key);

@@ -16,9 +16,11 @@ inline constexpr std::size_t kAesGcmNonceBytes = 12;  // the length that NIST SP
 
 // By OpenSSL's EVP. Runs everywhere.
 [[nodiscard]] Result<std::unique_ptr<Aead>> make_openssl_aes_256_gcm(const SecretBuffer& key);
+[[nodiscard]] Result<std::unique_ptr<Aead>> make_openssl_aes_256_gcm(ByteView key);
 
 // By Intel's multi-buffer library, twice to three times as fast where there are AVX-512 and vector AES instructions.
 // NotSupported where ipsec_mb_usable() (crypto/ipsec_mb.h) is false.
 [[nodiscard]] Result<std::unique_ptr<Aead>> make_ipsec_mb_aes_256_gcm(const SecretBuffer& key);
+[[nodiscard]] Result<std::unique_ptr<Aead>> make_ipsec_mb_aes_256_gcm(ByteView key);
 
 }  // namespace vaultfs

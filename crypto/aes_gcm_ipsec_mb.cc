@@ -22,12 +22,12 @@ constexpr std::uint64_t kMostBytes = (std::uint64_t{1} << 36U) - 32;
 class IpsecMbAes256Gcm final : public Aead {
  public:
   // The key schedule wants to lie at a multiple of 64, the pool gives multiples of 16.
-  explicit IpsecMbAes256Gcm(const SecretBuffer& key) : memory_(sizeof(gcm_key_data) + alignof(gcm_key_data)) {
+  explicit IpsecMbAes256Gcm(ByteView key) : memory_(sizeof(gcm_key_data) + alignof(gcm_key_data)) {
     if (!memory_.ok()) return;
     void* place = memory_.mutable_view().data();
     std::size_t room = memory_.view().size();
     schedule_ = static_cast<gcm_key_data*>(std::align(alignof(gcm_key_data), sizeof(gcm_key_data), place, room));
-    IMB_AES256_GCM_PRE(&manager_, unsigned_chars(key.view()), schedule_);
+    IMB_AES256_GCM_PRE(&manager_, unsigned_chars(key), schedule_);
   }
   [[nodiscard]] bool ok() const noexcept { return memory_.ok(); }
 
@@ -72,7 +72,7 @@ class IpsecMbAes256Gcm final : public Aead {
 
 }  // namespace
 
-Result<std::unique_ptr<Aead>> make_ipsec_mb_aes_256_gcm(const SecretBuffer& key) {
+Result<std::unique_ptr<Aead>> make_ipsec_mb_aes_256_gcm(ByteView key) {
   if (key.size() != kAeadKeyBytes) return Error{ErrorCode::InvalidArgument, "an AES-256 key has 32 bytes"};
   auto aead = std::make_unique<IpsecMbAes256Gcm>(key);
   if (!aead->ok()) return Error{ErrorCode::MemoryLockFailed, "no locked memory for an AES-256 key"};
@@ -85,10 +85,18 @@ Result<std::unique_ptr<Aead>> make_ipsec_mb_aes_256_gcm(const SecretBuffer& key)
 
 namespace vaultfs {
 
-Result<std::unique_ptr<Aead>> make_ipsec_mb_aes_256_gcm(const SecretBuffer& /*key*/) {
+Result<std::unique_ptr<Aead>> make_ipsec_mb_aes_256_gcm(ByteView /*key*/) {
   return Error{ErrorCode::NotSupported, "built without the multi-buffer library"};
 }
 
 }  // namespace vaultfs
 
 #endif
+
+namespace vaultfs {
+
+Result<std::unique_ptr<Aead>> make_ipsec_mb_aes_256_gcm(const SecretBuffer& key) {
+  return make_ipsec_mb_aes_256_gcm(key.view());
+}
+
+}  // namespace vaultfs

@@ -30,8 +30,8 @@ bool fits(ByteView bytes) {
 
 class OpensslAes256Gcm final : public Aead {
  public:
-  explicit OpensslAes256Gcm(const SecretBuffer& key) : key_(kAeadKeyBytes) {
-    if (key_.ok()) std::memcpy(key_.mutable_view().data(), key.view().data(), kAeadKeyBytes);
+  explicit OpensslAes256Gcm(ByteView key) : key_(kAeadKeyBytes) {
+    if (key_.ok()) std::memcpy(key_.mutable_view().data(), key.data(), kAeadKeyBytes);
   }
   [[nodiscard]] bool ok() const noexcept { return key_.ok(); }
 
@@ -123,6 +123,10 @@ class OpensslAes256Gcm final : public Aead {
 }  // namespace
 
 Result<std::unique_ptr<Aead>> make_openssl_aes_256_gcm(const SecretBuffer& key) {
+  return make_openssl_aes_256_gcm(key.view());
+}
+
+Result<std::unique_ptr<Aead>> make_openssl_aes_256_gcm(ByteView key) {
   if (key.size() != kAeadKeyBytes) return Error{ErrorCode::InvalidArgument, "an AES-256 key has 32 bytes"};
   if (aes_256_gcm_algorithm() == nullptr) return openssl_error(ErrorCode::Internal, "OpenSSL has no AES-256-GCM");
   auto aead = std::make_unique<OpensslAes256Gcm>(key);

@@ -67,6 +67,26 @@ ThreadHasher& hasher() {
 constexpr std::byte kInnerMask{0x36};
 constexpr std::byte kOuterMask{0x5c};
 
+// HMAC of the parts of all lists, into 32 bytes, which may be a key: it is nowhere else then.
+void hmac_into(MutableByteView out, ByteView key, std::initializer_list<std::initializer_list<ByteView>> lists) {
+  ThreadHasher& h = hasher();
+  Digest short_key;
+  if (key.size() > kBlockBytes) {
+    short_key = sha256(key);
+    key = short_key.view();
+  }
+  h.begin_padded(key, kInnerMask);
+  for (const auto& parts : lists) {
+    for (const ByteView part : parts) h.add(part);
+  }
+  Digest inner;
+  h.finish(inner.mutable_view());
+  h.begin_padded(key, kOuterMask);
+  h.add(inner.view());
+  h.finish(out);
+  wipe(short_key.mutable_view());
+}
+
 }  // namespace
 
 Digest sha256(std::initializer_list<ByteView> parts) {
@@ -79,21 +99,18 @@ Digest sha256(std::initializer_list<ByteView> parts) {
 }
 
 Digest hmac_sha256(ByteView key, std::initializer_list<ByteView> parts) {
-  ThreadHasher& h = hasher();
-  Digest short_key;
-  if (key.size() > kBlockBytes) {
-    short_key = sha256(key);
-    key = short_key.view();
-  }
   Digest digest;
-  h.begin_padded(key, kInnerMask);
-  for (const ByteView part : parts) h.add(part);
-  h.finish(digest.mutable_view());
-  h.begin_padded(key, kOuterMask);
-  h.add(digest.view());
-  h.finish(digest.mutable_view());
-  wipe(short_key.mutable_view());
+  hmac_into(digest.mutable_view(), key, {parts});
   return digest;
+}
+
+void hkdf_expand_sha256(ByteView pseudorandom_key, std::initializer_list<ByteView> info, MutableByteView out) {
+  if (pseudorandom_key.size() < Digest::kSize || out.size() != Digest::kSize) {
+    hash_unavailable("HKDF was asked to expand what it cannot");
+  }
+  static constexpr std::byte kFirstBlock{1};
+  const ByteView counter(&kFirstBlock, 1);
+  hmac_into(out, pseudorandom_key, {info, {counter}});
 }
 
 Result<SecretBuffer> hkdf_sha256(ByteView input_key, ByteView salt, ByteView info, std::size_t size) {
@@ -106,18 +123,13 @@ Result<SecretBuffer> hkdf_sha256(ByteView input_key, ByteView salt, ByteView inf
   if (!work.ok()) return Error{ErrorCode::MemoryLockFailed, "no locked memory to derive a key"};
   const MutableByteView extracted = work.mutable_view().first(Digest::kSize);
   const MutableByteView block = work.mutable_view().last(Digest::kSize);
-  const auto hmac_into = [](MutableByteView out, ByteView key, std::initializer_list<ByteView> parts) {
-    Digest digest = hmac_sha256(key, parts);
-    std::memcpy(out.data(), digest.data(), Digest::kSize);
-    wipe(digest.mutable_view());
-  };
   // An absent salt is HashLen zeros, which HMAC's padding of an empty key amounts to.
-  hmac_into(extracted, salt, {input_key});
+  hmac_into(extracted, salt, {{input_key}});
   std::byte counter{0};
   for (std::size_t done = 0; done < size; done += Digest::kSize) {
     counter = static_cast<std::byte>(std::to_integer<unsigned>(counter) + 1);
     const ByteView previous = done == 0 ? ByteView{} : ByteView{block};
-    hmac_into(block, extracted, {previous, info, ByteView(&counter, 1)});
+    hmac_into(block, extracted, {{previous, info, ByteView(&counter, 1)}});
     std::memcpy(output.mutable_view().data() + done, block.data(), std::min(Digest::kSize, size - done));
   }
   return output;

@@ -16,6 +16,10 @@ namespace vaultfs {
 // HMAC-SHA-256 (RFC 2104, FIPS 198-1) of the parts, one after another.
 [[nodiscard]] Digest hmac_sha256(ByteView key, std::initializer_list<ByteView> parts);
 
+// HKDF-SHA-256's expand alone (RFC 5869, section 2.3), of a pseudorandom key of 32 bytes or more, into 32 bytes: one
+// block. `info` is the parts, one after another.
+void hkdf_expand_sha256(ByteView pseudorandom_key, std::initializer_list<ByteView> info, MutableByteView out);
+
 // HKDF-SHA-256 (RFC 5869), extract and expand; 1 to 8160 bytes.
 [[nodiscard]] Result<SecretBuffer> hkdf_sha256(ByteView input_key, ByteView salt, ByteView info, std::size_t size);
 

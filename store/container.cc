@@ -4,11 +4,14 @@
 #include <atomic>
 #include <cstdlib>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "base/byte_codec.h"
 #include "base/env.h"
 #include "crypto/committed_key.h"
+#include "crypto/hash.h"
+#include "crypto/locked_pool.h"
 #include "store/checksum.h"
 
 namespace vaultfs {
@@ -18,6 +21,8 @@ constexpr std::string_view kContainerMagic = "VAULTFSC";
 constexpr std::size_t kHeaderChecksumOffset = 144;
 constexpr std::string_view kContainerKeyLabel = "vaultfs/1 container key";
 constexpr std::string_view kInfrastructureKeyLabel = "vaultfs/1 infrastructure key";
+constexpr std::string_view kRecordKeyLabel = "vaultfs/2 record key";
+constexpr std::array<std::byte, 1> kLabelEnd{};
 // The longest AAD tail of the format: record bytes 0–71, frame number, frame table entry.
 constexpr std::size_t kMaxAadTailBytes = 80;
 
@@ -41,7 +46,7 @@ Status check_epoch_open_for(const EpochKeys::Epoch& epoch, ContainerKind kind, C
 Bytes ContainerHeader::encode() const {
   ByteWriter writer;
   writer.raw(bytes_of(kContainerMagic));
-  writer.u16(kFormatVersion);
+  writer.u16(version);
   writer.u8(static_cast<std::uint8_t>(kind));
   writer.u8(static_cast<std::uint8_t>(suite));
   writer.u32(static_cast<std::uint32_t>(epoch.value));
@@ -73,11 +78,12 @@ Result<ContainerHeader> ContainerHeader::decode(ByteView bytes) {
   }
   ByteReader reader(bytes.subspan(kContainerMagic.size(), kHeaderChecksumOffset - kContainerMagic.size()));
   const std::uint16_t version = reader.u16();
-  if (version > kFormatVersion) {
+  if (version > kContainerVersion) {
     return Error{ErrorCode::UnsupportedFormat, "the file has format version " + std::to_string(version) +
-                                                   ", this program reads up to " + std::to_string(kFormatVersion)};
+                                                   ", this program reads up to " + std::to_string(kContainerVersion)};
   }
   ContainerHeader header;
+  header.version = version;
   const std::uint8_t kind = reader.u8();
   const std::uint8_t suite = reader.u8();
   header.kind = static_cast<ContainerKind>(kind);
@@ -91,7 +97,7 @@ Result<ContainerHeader> ContainerHeader::decode(ByteView bytes) {
   header.outer_commitment = reader.id<Digest>();
   const std::uint64_t zero = reader.u64();
   VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedHeader, "container header"));
-  const bool known = version == kFormatVersion && kind >= 1 && kind <= 6 && suite >= 1 && suite <= 2;
+  const bool known = version >= 1 && kind >= 1 && kind <= 6 && suite >= 1 && suite <= 2;
   const bool outer_fits = header.suite != Suite::aes_gcm || header.outer_commitment.is_zero();
   if (!known || !outer_fits || zero != 0 || header.epoch.value == 0 || header.number.value == 0) {
     return damaged_container("a field of the container header has a value that it can't have");
@@ -100,9 +106,26 @@ Result<ContainerHeader> ContainerHeader::decode(ByteView bytes) {
 }
 
 struct ContainerCipher::State {
-  std::array<std::byte, ContainerHeader::kContextBytes> context{};
-  std::unique_ptr<Aead> inner;
-  std::unique_ptr<Aead> outer;  // suite 2 only
+  explicit State(const ContainerHeader& header, Env& salts)
+      : version(header.version), context(header.context()), env(salts) {}
+
+  const std::uint16_t version;
+  const std::array<std::byte, ContainerHeader::kContextBytes> context;
+  Env& env;
+  std::unique_ptr<Aead> inner;            // version 1: seals the records
+  std::optional<PooledSecret> container;  // version 2: the container key, which the records' keys come from
+  std::unique_ptr<Aead> outer;            // suite 2 only
+
+  [[nodiscard]] Status take_key(const SecretBuffer& key) {
+    if (version == 1) {
+      VAULTFS_ASSIGN_OR_RETURN(inner, make_aes_256_gcm(key));
+      return ok_status();
+    }
+    container.emplace(key.size());
+    if (!container->ok()) return Error{ErrorCode::MemoryLockFailed, "no locked memory for a container's key"};
+    std::copy(key.view().begin(), key.view().end(), container->mutable_view().begin());
+    return ok_status();
+  }
 };
 
 namespace {
@@ -115,11 +138,12 @@ struct CipherInput {
   std::array<std::byte, 12> inner_nonce{};
   std::array<std::byte, 24> outer_nonce{};
 
-  CipherInput(ByteView context, ByteView tail, std::uint64_t counter) {
+  CipherInput(ByteView context, ByteView tail, const RecordSalt& salt, std::uint64_t counter) {
     if (tail.size() > kMaxAadTailBytes) std::abort();
     std::copy(tail.begin(), tail.end(), std::copy(context.begin(), context.end(), aad.begin()));
     aad_bytes = context.size() + tail.size();
     put_u64(inner_nonce, 4, counter);
+    std::copy(salt.begin(), salt.end(), outer_nonce.begin());
     put_u64(outer_nonce, 16, counter);
   }
   [[nodiscard]] ByteView aad_view() const { return ByteView(aad).first(aad_bytes); }
@@ -151,15 +175,14 @@ Result<std::unique_ptr<ContainerCipher>> ContainerCipher::create(Env& env, const
   header.vault = keys.vault();
   header.number = number;
   env.fill_random(header.salt);
-  auto state = std::make_unique<State>();
-  state->context = header.context();
+  auto state = std::make_unique<State>(header, env);
   VAULTFS_ASSIGN_OR_RETURN(const CommittedKey inner,
                            keys.with_dek(epoch, [&](const EpochKeys::Epoch& e) -> Result<CommittedKey> {
                              VAULTFS_RETURN_IF_ERROR(check_epoch_open_for(e, kind, number));
                              return derive_committed_key(e.dek, header.salt, kContainerKeyLabel, state->context);
                            }));
   header.commitment = inner.commitment;
-  VAULTFS_ASSIGN_OR_RETURN(state->inner, make_aes_256_gcm(inner.key));
+  VAULTFS_RETURN_IF_ERROR(state->take_key(inner.key));
   if (header.suite == Suite::aes_gcm_in_xchacha) {
     VAULTFS_ASSIGN_OR_RETURN(const CommittedKey outer,
                              keys.with_infrastructure_key([&](const SecretBuffer& key) -> Result<CommittedKey> {
@@ -173,20 +196,19 @@ Result<std::unique_ptr<ContainerCipher>> ContainerCipher::create(Env& env, const
 
 Result<std::unique_ptr<ContainerCipher>> ContainerCipher::open(const EpochKeys& keys, const ContainerHeader& header,
                                                                ContainerKind expected_kind,
-                                                               ContainerNumber expected_number) {
+                                                               ContainerNumber expected_number, Env& env) {
   if (header.vault != keys.vault()) return damaged_container("the file belongs to another vault");
   if (header.kind != expected_kind)
     return damaged_container("the file is another kind of container than its name says");
   if (header.number != expected_number) return damaged_container("the file carries another number than its name");
   if (header.suite != keys.suite()) return damaged_container("the file has another cipher suite than the vault");
-  auto state = std::make_unique<State>();
-  state->context = header.context();
+  auto state = std::make_unique<State>(header, env);
   VAULTFS_ASSIGN_OR_RETURN(
       const SecretBuffer inner, keys.with_dek(header.epoch, [&](const EpochKeys::Epoch& e) -> Result<SecretBuffer> {
         VAULTFS_RETURN_IF_ERROR(check_epoch_open_for(e, header.kind, header.number));
         return derive_checked_key(e.dek, header.salt, kContainerKeyLabel, state->context, header.commitment);
       }));
-  VAULTFS_ASSIGN_OR_RETURN(state->inner, make_aes_256_gcm(inner));
+  VAULTFS_RETURN_IF_ERROR(state->take_key(inner));
   if (header.suite == Suite::aes_gcm_in_xchacha) {
     VAULTFS_ASSIGN_OR_RETURN(
         const SecretBuffer outer, keys.with_infrastructure_key([&](const SecretBuffer& key) -> Result<SecretBuffer> {
@@ -201,24 +223,52 @@ std::size_t ContainerCipher::overhead_bytes() const noexcept {
   return state_->outer ? 2 * kAeadTagBytes : kAeadTagBytes;
 }
 
-Status ContainerCipher::seal(std::uint64_t nonce_counter, ByteView aad_tail, ByteView content,
-                             MutableByteView out) const {
-  if (out.size() != content.size() + overhead_bytes()) std::abort();
-  const CipherInput input(state_->context, aad_tail, nonce_counter);
-  if (!state_->outer) return state_->inner->seal(input.inner_nonce, input.aad_view(), content, out);
-  const MutableByteView inner = inner_scratch(content.size() + kAeadTagBytes);
-  VAULTFS_RETURN_IF_ERROR(state_->inner->seal(input.inner_nonce, input.aad_view(), content, inner));
-  return state_->outer->seal(input.outer_nonce, input.aad_view(), inner, out);
+std::uint16_t ContainerCipher::version() const noexcept { return state_->version; }
+
+RecordSalt ContainerCipher::fresh_salt() const {
+  RecordSalt salt{};
+  if (state_->version == 1) return salt;
+  do state_->env.fill_random(salt);
+  while (is_all_zero(salt));
+  return salt;
 }
 
-Status ContainerCipher::open_frame(std::uint64_t nonce_counter, ByteView aad_tail, ByteView sealed,
-                                   MutableByteView out) const {
-  if (sealed.size() != out.size() + overhead_bytes()) std::abort();
-  const CipherInput input(state_->context, aad_tail, nonce_counter);
-  if (!state_->outer) return state_->inner->open(input.inner_nonce, input.aad_view(), sealed, out);
+Result<ContainerCipher::Record> ContainerCipher::record(const RecordSalt& salt) const {
+  if (is_all_zero(salt) != (state_->version == 1)) {
+    return Error{ErrorCode::DamagedRecord, "a record's salt is not one of its container's format version"};
+  }
+  Record record(*this);
+  if (state_->version == 1) return record;
+  record.salt_ = salt;
+  PooledSecret key(kAeadKeyBytes);
+  if (!key.ok()) return Error{ErrorCode::MemoryLockFailed, "no locked memory for a record's key"};
+  hkdf_expand_sha256(state_->container->view(), {bytes_of(kRecordKeyLabel), kLabelEnd, salt}, key.mutable_view());
+  VAULTFS_ASSIGN_OR_RETURN(record.own_, make_aes_256_gcm(key.view()));
+  return record;
+}
+
+Status ContainerCipher::Record::seal(std::uint64_t nonce_counter, ByteView aad_tail, ByteView content,
+                                     MutableByteView out) const {
+  if (out.size() != content.size() + container_->overhead_bytes()) std::abort();
+  const State& state = *container_->state_;
+  const CipherInput input(state.context, aad_tail, salt_, nonce_counter);
+  const Aead& innermost = own_ ? *own_ : *state.inner;
+  if (!state.outer) return innermost.seal(input.inner_nonce, input.aad_view(), content, out);
+  const MutableByteView inner = inner_scratch(content.size() + kAeadTagBytes);
+  VAULTFS_RETURN_IF_ERROR(innermost.seal(input.inner_nonce, input.aad_view(), content, inner));
+  return state.outer->seal(input.outer_nonce, input.aad_view(), inner, out);
+}
+
+Status ContainerCipher::Record::open_frame(std::uint64_t nonce_counter, ByteView aad_tail, ByteView sealed,
+                                           MutableByteView out) const {
+  if (sealed.size() != out.size() + container_->overhead_bytes()) std::abort();
+  const State& state = *container_->state_;
+  const CipherInput input(state.context, aad_tail, salt_, nonce_counter);
+  const Aead& innermost = own_ ? *own_ : *state.inner;
+  if (!state.outer) return innermost.open(input.inner_nonce, input.aad_view(), sealed, out);
   const MutableByteView inner = inner_scratch(out.size() + kAeadTagBytes);
-  VAULTFS_RETURN_IF_ERROR(state_->outer->open(input.outer_nonce, input.aad_view(), sealed, inner));
-  return state_->inner->open(input.inner_nonce, input.aad_view(), inner, out);
+  VAULTFS_RETURN_IF_ERROR(state.outer->open(input.outer_nonce, input.aad_view(), sealed, inner));
+  return innermost.open(input.inner_nonce, input.aad_view(), inner, out);
 }
 
 }  // namespace vaultfs

@@ -40,6 +40,8 @@ class JournalReader {
   [[nodiscard]] const JournalContinues& continues() const noexcept { return continues_; }
   // Whose DEK it was sealed under.
   [[nodiscard]] EpochNumber epoch() const noexcept { return epoch_; }
+  // Of the container: 1 or 2.
+  [[nodiscard]] std::uint16_t version() const noexcept { return cipher_->version(); }
   // Highest LSN read so far.
   [[nodiscard]] Lsn reached() const noexcept { return reached_; }
   [[nodiscard]] bool clean_end() const noexcept { return clean_end_; }

@@ -125,6 +125,8 @@ Result<std::size_t> seal_pieces_into(const ContainerCipher& cipher, const Record
   VAULTFS_RETURN_IF_ERROR(check_size(plaintext_bytes));
   if (out.size() < max_stored_bytes(plaintext_bytes, draft.frame_log2, cipher.overhead_bytes())) std::abort();
   RecordHeader header = header_of(draft, plaintext_bytes);
+  header.salt = cipher.fresh_salt();
+  VAULTFS_ASSIGN_OR_RETURN(const auto sealer, cipher.record(header.salt));
   FrameSource source(pieces);
   FrameAad aad(header);
   MutableByteView table = out.subspan(RecordHeader::kEncodedBytes, std::size_t{4} * header.frame_count);
@@ -143,7 +145,7 @@ Result<std::size_t> seal_pieces_into(const ContainerCipher& cipher, const Record
     put_u32(table.subspan(std::size_t{4} * i, 4), entry);
     const std::size_t sealed_bytes = content.size() + cipher.overhead_bytes();
     VAULTFS_RETURN_IF_ERROR(
-        cipher.seal(header.nonce_base + i, aad.of(i, entry), content, out.subspan(at, sealed_bytes)));
+        sealer.seal(header.nonce_base + i, aad.of(i, entry), content, out.subspan(at, sealed_bytes)));
     at += sealed_bytes;
   }
   header.payload_bytes = static_cast<std::uint32_t>(at - RecordHeader::kEncodedBytes);
@@ -191,6 +193,10 @@ Status check_record(const RecordHeader& header, ByteView stored) {
   return ok_status();
 }
 
+bool has_right_salt(const RecordHeader& header, std::uint16_t container_version) noexcept {
+  return is_all_zero(header.salt) == (header.clear || container_version == 1);
+}
+
 Result<Bytes> open_record(const ContainerCipher& cipher, const RecordHeader& header, ByteView stored) {
   VAULTFS_RETURN_IF_ERROR(check_record(header, stored));
   // The caller's header is what gets authenticated; it must be the one that is stored here.
@@ -200,11 +206,12 @@ Result<Bytes> open_record(const ContainerCipher& cipher, const RecordHeader& hea
   if (header.clear) return to_bytes(stored.subspan(RecordHeader::kEncodedBytes, header.payload_bytes));
   const ByteView encoded_table = stored.subspan(RecordHeader::kEncodedBytes, std::size_t{4} * header.frame_count);
   VAULTFS_ASSIGN_OR_RETURN(const FrameTable table, FrameTable::decode(header, encoded_table, cipher.overhead_bytes()));
+  VAULTFS_ASSIGN_OR_RETURN(const FrameOpener opener, FrameOpener::create(cipher, header));
   Bytes plaintext(header.plaintext_bytes);
   for (std::uint32_t i = 0; i < header.frame_count; ++i) {
     const FrameTable::Frame& frame = table.frames[i];
-    VAULTFS_RETURN_IF_ERROR(open_frame(
-        cipher, header, table, i, stored.subspan(frame.offset, frame.sealed_bytes),
+    VAULTFS_RETURN_IF_ERROR(opener.open(
+        table, i, stored.subspan(frame.offset, frame.sealed_bytes),
         MutableByteView(plaintext).subspan(std::size_t{i} << header.frame_log2, header.plaintext_bytes_of(i))));
   }
   return plaintext;
@@ -235,16 +242,26 @@ Result<FrameTable> FrameTable::decode(const RecordHeader& header, ByteView table
   return out;
 }
 
+Result<FrameOpener> FrameOpener::create(const ContainerCipher& cipher, const RecordHeader& header) {
+  VAULTFS_ASSIGN_OR_RETURN(auto record, cipher.record(header.salt));
+  return FrameOpener(std::move(record), header);
+}
+
+Status FrameOpener::open(const FrameTable& table, std::uint32_t index, ByteView sealed, MutableByteView out) const {
+  const FrameTable::Frame& frame = table.frames.at(index);
+  if (out.size() != header_.plaintext_bytes_of(index) || sealed.size() != frame.sealed_bytes) std::abort();
+  FrameAad aad(header_);
+  const std::uint64_t nonce = header_.nonce_base + index;
+  if ((frame.entry & kCompressedBit) == 0) return record_.open_frame(nonce, aad.of(index, frame.entry), sealed, out);
+  const PlaintextScratch::Use compressed = frame_scratch(frame.entry & ~kCompressedBit);
+  VAULTFS_RETURN_IF_ERROR(record_.open_frame(nonce, aad.of(index, frame.entry), sealed, compressed.bytes()));
+  return decompress_frame(compressed.bytes(), out);
+}
+
 Status open_frame(const ContainerCipher& cipher, const RecordHeader& header, const FrameTable& table,
                   std::uint32_t index, ByteView sealed, MutableByteView out) {
-  const FrameTable::Frame& frame = table.frames.at(index);
-  if (out.size() != header.plaintext_bytes_of(index) || sealed.size() != frame.sealed_bytes) std::abort();
-  FrameAad aad(header);
-  const std::uint64_t nonce = header.nonce_base + index;
-  if ((frame.entry & kCompressedBit) == 0) return cipher.open_frame(nonce, aad.of(index, frame.entry), sealed, out);
-  const PlaintextScratch::Use compressed = frame_scratch(frame.entry & ~kCompressedBit);
-  VAULTFS_RETURN_IF_ERROR(cipher.open_frame(nonce, aad.of(index, frame.entry), sealed, compressed.bytes()));
-  return decompress_frame(compressed.bytes(), out);
+  VAULTFS_ASSIGN_OR_RETURN(const FrameOpener opener, FrameOpener::create(cipher, header));
+  return opener.open(table, index, sealed, out);
 }
 
 }  // namespace vaultfs

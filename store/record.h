@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -38,6 +39,7 @@ struct RecordHeader {
   std::uint64_t sequence = 0;  // LSN, part number or entry number
   std::uint64_t synced_lsn = 0;
   ChunkId id;
+  RecordSalt salt{};  // lies where `sequence` and `synced_lsn` would, or where `id` would: no record has all three
   std::uint32_t plaintext_bytes = 0;
   std::uint32_t frame_count = 0;
   std::uint32_t payload_bytes = 0;
@@ -89,6 +91,9 @@ struct RecordDraft {
 // A clear record (type 34).
 [[nodiscard]] Status encode_clear_record(const RecordDraft& draft, ByteView plaintext, Bytes& out);
 
+// Whether the salt is zero exactly where it must be: in clear records and in containers of version 1.
+[[nodiscard]] bool has_right_salt(const RecordHeader& header, std::uint16_t container_version) noexcept;
+
 // Checks the XXH3-128 and the padding of a whole stored record. DamagedRecord.
 [[nodiscard]] Status check_record(const RecordHeader& header, ByteView stored);
 
@@ -109,7 +114,22 @@ struct FrameTable {
                                                  std::size_t overhead_bytes);
 };
 
-// Opens frame `index` into `out`, whose size is the frame's plaintext length.
+// Opens the frames of one record, one by one. The record's key is derived once, for all of them.
+class FrameOpener {
+ public:
+  // DamagedRecord if the header has no salt where its container's version has one, or the other way round.
+  [[nodiscard]] static Result<FrameOpener> create(const ContainerCipher& cipher, const RecordHeader& header);
+  // Frame `index` into `out`, whose size is the frame's plaintext length. AuthenticationFailed, DamagedRecord.
+  [[nodiscard]] Status open(const FrameTable& table, std::uint32_t index, ByteView sealed, MutableByteView out) const;
+
+ private:
+  FrameOpener(ContainerCipher::Record record, const RecordHeader& header)
+      : record_(std::move(record)), header_(header) {}
+  ContainerCipher::Record record_;
+  RecordHeader header_;
+};
+
+// One frame alone.
 [[nodiscard]] Status open_frame(const ContainerCipher& cipher, const RecordHeader& header, const FrameTable& table,
                                 std::uint32_t index, ByteView sealed, MutableByteView out);
 

@@ -44,6 +44,13 @@ bool has_sequence(RecordType type) {
          type == RecordType::activity_entry;
 }
 
+RecordSalt salt_of(ByteReader& reader) {
+  RecordSalt salt{};
+  const ByteView bytes = reader.raw(salt.size());
+  std::copy(bytes.begin(), bytes.end(), salt.begin());
+  return salt;
+}
+
 bool lengths_fit(const RecordHeader& header) {
   if (header.plaintext_bytes == 0 || header.plaintext_bytes > kMaxRecordBytes) return false;
   if (header.clear)
@@ -76,15 +83,25 @@ void RecordHeader::encode(MutableByteView out) const {
   const auto integer = [&](std::uint64_t value, unsigned width) {
     for (unsigned i = 0; i < width; ++i) out[at++] = static_cast<std::byte>((value >> (8U * i)) & 0xffU);
   };
-  for (const std::byte b : bytes_of(kRecordMagic)) out[at++] = b;
+  const auto raw = [&](ByteView bytes) {
+    for (const std::byte b : bytes) out[at++] = b;
+  };
+  raw(bytes_of(kRecordMagic));
   integer(static_cast<std::uint8_t>(type), 1);
   integer(clear ? kClearFlag : 0, 1);
   integer(frame_log2, 1);
   integer(0, 1);
   integer(nonce_base, 8);
-  integer(sequence, 8);
-  integer(synced_lsn, 8);
-  for (const std::byte b : id.view()) out[at++] = b;
+  if (has_id(type)) {
+    raw(salt);
+    raw(id.view());
+  } else {
+    integer(sequence, 8);
+    integer(synced_lsn, 8);
+    raw(salt);
+    integer(0, 8);
+    integer(0, 8);
+  }
   integer(plaintext_bytes, 4);
   integer(frame_count, 4);
   integer(payload_bytes, 4);
@@ -106,9 +123,18 @@ Result<RecordHeader> RecordHeader::decode(ByteView bytes) {
   header.frame_log2 = reader.u8();
   const std::uint8_t zero = reader.u8();
   header.nonce_base = reader.u64();
-  header.sequence = reader.u64();
-  header.synced_lsn = reader.u64();
-  header.id = reader.id<ChunkId>();
+  // A salt is looked at by who opens the record: only he knows the container's version.
+  bool zeros_fit = true;
+  if (has_id(header.type)) {
+    header.salt = salt_of(reader);
+    header.id = reader.id<ChunkId>();
+  } else {
+    header.sequence = reader.u64();
+    header.synced_lsn = reader.u64();
+    header.salt = salt_of(reader);
+    zeros_fit =
+        is_all_zero(reader.raw(ChunkId::kSize - header.salt.size())) && (!header.clear || is_all_zero(header.salt));
+  }
   header.plaintext_bytes = reader.u32();
   header.frame_count = reader.u32();
   header.payload_bytes = reader.u32();
@@ -121,8 +147,7 @@ Result<RecordHeader> RecordHeader::decode(ByteView bytes) {
   const bool form =
       is_known(type) && flags <= kClearFlag && header.clear == (header.type == RecordType::clear_inventory) &&
       header.frame_log2 >= kMinFrameLog2 && header.frame_log2 <= kMaxFrameLog2 && zero == 0 && zero_at_end == 0;
-  const bool roles = (has_id(header.type) || header.id.is_zero()) &&
-                     (has_sequence(header.type) || header.sequence == 0) &&
+  const bool roles = zeros_fit && (has_sequence(header.type) || header.sequence == 0) &&
                      (is_journal(header.type) || header.synced_lsn == 0);
   if (!form || !roles || !lengths_fit(header)) {
     return damaged_header("a field of a record header has a value that it can't have");

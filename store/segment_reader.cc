@@ -146,6 +146,7 @@ Status SegmentReader::open_frames(const RecordMap& map, ByteView stored, std::si
   const RecordHeader& header = map.header;
   const std::uint32_t first = offset >> header.frame_log2;
   const auto last = static_cast<std::uint32_t>((std::uint64_t{offset} + out.size() - 1) >> header.frame_log2);
+  VAULTFS_ASSIGN_OR_RETURN(const FrameOpener opener, FrameOpener::create(*cipher_, header));
   for (std::uint32_t i = first; i <= last; ++i) {
     const FrameTable::Frame& frame = map.table.frames[i];
     const ByteView sealed = stored.subspan(frame.offset - stored_from, frame.sealed_bytes);
@@ -155,11 +156,11 @@ Status SegmentReader::open_frames(const RecordMap& map, ByteView stored, std::si
     const std::uint64_t to = std::min<std::uint64_t>(std::uint64_t{offset} + out.size(), frame_start + frame_bytes);
     const MutableByteView target = out.subspan(from - offset, to - from);
     if (target.size() == frame_bytes) {
-      VAULTFS_RETURN_IF_ERROR(open_frame(*cipher_, header, map.table, i, sealed, target));
+      VAULTFS_RETURN_IF_ERROR(opener.open(map.table, i, sealed, target));
       continue;
     }
     const PlaintextScratch::Use edge = edge_frame_scratch(frame_bytes);
-    VAULTFS_RETURN_IF_ERROR(open_frame(*cipher_, header, map.table, i, sealed, edge.bytes()));
+    VAULTFS_RETURN_IF_ERROR(opener.open(map.table, i, sealed, edge.bytes()));
     std::copy_n(edge.bytes().begin() + static_cast<std::ptrdiff_t>(from - frame_start), target.size(), target.begin());
   }
   return ok_status();

@@ -35,9 +35,10 @@ Result<ContainerHeader> read_header(File& file) {
   return ContainerHeader::decode(ByteView(bytes).first(read));
 }
 
-Result<std::unique_ptr<ContainerCipher>> open_cipher(File& file, const EpochKeys& keys, ContainerNumber number) {
+Result<std::unique_ptr<ContainerCipher>> open_cipher(File& file, const EpochKeys& keys, ContainerNumber number,
+                                                     Env& env = posix_env()) {
   VAULTFS_ASSIGN_OR_RETURN(const ContainerHeader header, read_header(file));
-  return ContainerCipher::open(keys, header, ContainerKind::segment, number);
+  return ContainerCipher::open(keys, header, ContainerKind::segment, number, env);
 }
 
 Status open_segment_record(const ContainerCipher& cipher, const RecordScanner::Found& found) {
@@ -195,7 +196,7 @@ Result<OpenSegmentEnd> recover_open_segment(Env& env, const Env::Path& root, Blo
   auto size = (*file)->size();
   if (!size.ok()) return fail(std::move(size).error());
   contents.file_bytes = *size;
-  auto cipher = open_cipher(**file, keys, number);
+  auto cipher = open_cipher(**file, keys, number, env);
   if (!cipher.ok()) {
     const auto header = read_header(**file);
     const auto empty = holds_no_record(**file, *size);

@@ -125,7 +125,12 @@ class ContainerVerifier {
       ++records_before_footer_;
     }
     check_order(record, found.offset);
-    if (cipher_) check_opened(found);
+    if (cipher_) {
+      check_opened(found);
+    } else if (!has_right_salt(record, header_.version)) {
+      report(ErrorCode::DamagedRecord,
+             "a record's salt is not one of its container's format version" + at(found.offset));
+    }
   }
 
   // Which types may stand in this kind of container, and in which order.

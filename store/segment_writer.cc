@@ -68,7 +68,8 @@ Result<std::shared_ptr<const ContainerCipher>> SegmentWriter::cipher() {
     const std::lock_guard lock(mutex_);
     if (cipher_) return cipher_;
   }
-  VAULTFS_ASSIGN_OR_RETURN(auto derived, ContainerCipher::open(keys_, header_, ContainerKind::segment, header_.number));
+  VAULTFS_ASSIGN_OR_RETURN(auto derived,
+                           ContainerCipher::open(keys_, header_, ContainerKind::segment, header_.number, env_));
   const std::lock_guard lock(mutex_);
   cipher_ = std::move(derived);
   return cipher_;

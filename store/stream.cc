@@ -57,6 +57,7 @@ Result<OpenedStream> open_parts(const ContainerCipher& cipher, const ContainerHe
   RecordSequence sequence(cipher, records);
   OpenedStream out;
   out.epoch = header.epoch;
+  out.version = header.version;
   VAULTFS_ASSIGN_OR_RETURN(RecordHeader record, sequence.peek());
   if (record.type == RecordType::clear_inventory && may_have_inventory(header.kind)) {
     VAULTFS_ASSIGN_OR_RETURN(out.inventory, sequence.take(record));

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -22,6 +23,7 @@ struct OpenedStream {
   Bytes content;
   std::optional<Bytes> inventory;  // clear: the caller compares it with a digest from the content
   EpochNumber epoch;
+  std::uint16_t version = 0;  // the container's
 };
 // `damaged` is the code for whatever is wrong with the form, e.g. DamagedManifest; AuthenticationFailed and
 // KeyCommitmentMismatch, EpochClosed and KeyRevoked keep their own.

@@ -8,6 +8,7 @@ namespace vaultfs {
 namespace {
 
 constexpr std::string_view kHeadMagic = "VAULTFHD";
+constexpr std::uint16_t kHeadVersion = 1;
 
 Error rollback(const std::string& what) {
   return {ErrorCode::RollbackDetected,
@@ -19,7 +20,7 @@ Error rollback(const std::string& what) {
 Bytes Head::encode() const {
   ByteWriter writer;
   writer.raw(bytes_of(kHeadMagic));
-  writer.u16(kFormatVersion);
+  writer.u16(kHeadVersion);
   writer.id(vault);
   writer.u64(generation.value);
   writer.u64(incarnation);
@@ -45,9 +46,9 @@ Result<Head::Signed> Head::decode(ByteView file) {
   if (reader.failed() || !bytes_equal(magic, bytes_of(kHeadMagic))) {
     return Error{ErrorCode::DamagedHead, "a head file does not begin like one"};
   }
-  if (version != kFormatVersion) {
+  if (version != kHeadVersion) {
     return Error{ErrorCode::UnsupportedFormat, "a head file has format version " + std::to_string(version) +
-                                                   "; this program knows version " + std::to_string(kFormatVersion)};
+                                                   "; this program knows version " + std::to_string(kHeadVersion)};
   }
   Signed result;
   Head& head = result.head;

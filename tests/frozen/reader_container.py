@@ -13,7 +13,8 @@ class Container:
         self.data = path.read_bytes()
         header = Reader(self.data[:160])
         need(header.take(8) == b"VAULTFSC" and xxh128(self.data[:144]) == self.data[144:160], f"{path}: header")
-        need(header.u16() == 1 and header.u8() == KINDS[kind] and header.u8() == vault.suite, f"{path}: version, kind or suite")
+        self.version = header.u16()
+        need(self.version in (1, 2) and header.u8() == KINDS[kind] and header.u8() == vault.suite, f"{path}: version, kind or suite")
         epoch = header.u32()
         need(header.take(16) == vault.id and header.u64() == number, f"{path}: another vault or number")
         salt, commitment, outer_commitment = header.take(32), header.take(32), header.take(32)
@@ -30,11 +31,23 @@ class Container:
         need(hmac.compare_digest(okm[32:], commitment), "key commitment")
         return okm[:32]
 
+    def record_key(self, salt):
+        if self.version == 1:
+            need(not any(salt), "record salt")
+            return self.key
+        need(any(salt), "record salt")
+        return hmac.new(self.key, b"vaultfs/2 record key" + b"\0" + salt + b"\1", "sha256").digest()
+
     def record(self, at):
         """The record at this offset, opened: (type, nonce base, sequence, synced, ChunkId, plaintext, offset behind it)."""
         header = self.data[at : at + 88]
         need(len(header) == 88 and header[:4] == b"VREC" and xxh64(header[:80]) == header[80:], "record header")
         kind, flags, frame_power, zero, base, sequence, synced, chunk, length, frames, payload, zero2 = struct.unpack("<BBBBQQQ32sIIII", header[4:80])
+        if kind in (1, 2, 4):
+            salt, sequence, synced = header[16:32], 0, 0
+        else:
+            salt, chunk = header[32:48], bytes(32)
+            need(not any(header[48:64]), "zeros behind a record's salt")
         end = at + 88 + payload
         need(zero == 0 and zero2 == 0 and flags == (kind == 34), "record flags")
         need(xxh128(self.data[at:end]) == self.data[end : end + 16], "record checksum")
@@ -42,10 +55,11 @@ class Container:
         need(len(self.data) >= behind and not any(self.data[end + 16 : behind]), "record padding")
         body = self.data[at + 88 : end]
         if kind == 34:
-            need(frames == 0 and base == 0 and len(body) == length, "clear record")
+            need(frames == 0 and base == 0 and len(body) == length and not any(salt), "clear record")
             return kind, base, sequence, synced, chunk, body, behind
         need(12 <= frame_power <= 20 and frames == (length + (1 << frame_power) - 1) >> frame_power, "frame count")
         table = struct.unpack(f"<{frames}I", body[: 4 * frames])
+        key = self.record_key(salt)
         place, plain = 4 * frames, b""
         tags = 16 * self.vault.suite
         for index, entry in enumerate(table):
@@ -55,8 +69,8 @@ class Container:
             counter = struct.pack("<Q", base + index)
             aad = self.context + header[:72] + struct.pack("<II", index, entry)
             if self.vault.suite == 2:
-                frame = xchacha_open(self.outer, bytes(16) + counter, aad, frame)
-            content = aes_gcm_open(self.key, bytes(4) + counter, aad, frame)
+                frame = xchacha_open(self.outer, salt + counter, aad, frame)
+            content = aes_gcm_open(key, bytes(4) + counter, aad, frame)
             wanted = min(1 << frame_power, length - (index << frame_power))
             plain += decompress(content, wanted) if entry >> 31 else content
             need(len(plain) == min(length, (index + 1) << frame_power), "frame length")

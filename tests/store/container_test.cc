@@ -59,7 +59,7 @@ TEST_P(ContainerTest, NewerFormatIsToldFromDamage) {
   ContainerHeader header;
   create(header);
   Bytes newer = header.encode();
-  newer[8] = std::byte{2};
+  newer[8] = std::byte{3};
   const auto checksum = checksum128(ByteView(newer).first(144));
   std::copy(checksum.begin(), checksum.end(), newer.begin() + 144);
   EXPECT_EQ(ContainerHeader::decode(newer).code(), ErrorCode::UnsupportedFormat);
@@ -71,18 +71,23 @@ TEST_P(ContainerTest, OpensWhatWasSealedAndNothingElse) {
   const Bytes content = random_content(1000, 1);
   const Bytes tail(80, std::byte{9});
   Bytes sealed(content.size() + sealing->overhead_bytes());
-  ASSERT_TRUE(sealing->seal(5, tail, content, sealed).ok());
+  const RecordSalt salt = sealing->fresh_salt();
+  ASSERT_TRUE(sealing->record(salt)->seal(5, tail, content, sealed).ok());
   const auto opening = ContainerCipher::open(keys_, header, ContainerKind::segment, ContainerNumber(7));
   ASSERT_TRUE(opening.ok());
+  const auto record = (*opening)->record(salt);
+  ASSERT_TRUE(record.ok());
   Bytes out(content.size());
-  ASSERT_TRUE((*opening)->open_frame(5, tail, sealed, out).ok());
+  ASSERT_TRUE(record->open_frame(5, tail, sealed, out).ok());
   EXPECT_EQ(out, content);
-  EXPECT_EQ((*opening)->open_frame(6, tail, sealed, out).code(), ErrorCode::AuthenticationFailed);
-  EXPECT_EQ((*opening)->open_frame(5, ByteView(tail).first(79), sealed, out).code(), ErrorCode::AuthenticationFailed);
+  EXPECT_EQ(record->open_frame(6, tail, sealed, out).code(), ErrorCode::AuthenticationFailed);
+  EXPECT_EQ(record->open_frame(5, ByteView(tail).first(79), sealed, out).code(), ErrorCode::AuthenticationFailed);
+  const auto other = (*opening)->record((*opening)->fresh_salt());
+  EXPECT_EQ(other->open_frame(5, tail, sealed, out).code(), ErrorCode::AuthenticationFailed);
   for (std::size_t at : {std::size_t{0}, content.size(), sealed.size() - 1}) {
     Bytes bad = sealed;
     bad[at] ^= std::byte{1};
-    EXPECT_EQ((*opening)->open_frame(5, tail, bad, out).code(), ErrorCode::AuthenticationFailed);
+    EXPECT_EQ(record->open_frame(5, tail, bad, out).code(), ErrorCode::AuthenticationFailed);
   }
 }
 

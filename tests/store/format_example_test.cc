@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "crypto/committed_key.h"
+#include "crypto/hash.h"
 #include "store/record.h"
 #include "store/segment_format.h"
 #include "store/segment_writer.h"
@@ -23,14 +24,18 @@ SecretBuffer counting_secret(std::uint8_t first) {
   return std::move(SecretBuffer::copy_of(counting_from(first, 32))).value();
 }
 
-// A disk whose next random bytes are the example's salt.
+// A disk whose next random bytes are the example's salts: the container's, then those of its records.
 class SaltEnv final : public EnvWrapper {
  public:
   explicit SaltEnv(Env& disk) : EnvWrapper(disk) {}
   void fill_random(MutableByteView out) override {
-    const Bytes salt = counting_from(0x40, out.size());
+    const Bytes salt = counting_from(next_, out.size());
     std::copy(salt.begin(), salt.end(), out.begin());
+    next_ = next_ == 0x40 ? 0x80 : static_cast<std::uint8_t>(next_ + out.size());
   }
+
+ private:
+  std::uint8_t next_ = 0x40;
 };
 
 class FormatExampleTest : public testing::Test {
@@ -58,10 +63,32 @@ class FormatExampleTest : public testing::Test {
       hex[name] += second.empty() ? first : second;
     }
     for (const auto& [part, digits] : hex) ASSERT_TRUE(from_hex(digits, parts_[part])) << part;
-    ASSERT_EQ(parts_.size(), 6U);
+    ASSERT_EQ(parts_.size(), 11U);
+  }
+  // The example's file; with "v1-" that of format version 1.
+  Bytes file(const std::string& prefix = "") {
+    Bytes out;
     for (const char* part : {"header", "record", "footer", "trailer"}) {
-      file_.insert(file_.end(), parts_[part].begin(), parts_[part].end());
+      const Bytes& bytes = parts_.at(prefix + part);
+      out.insert(out.end(), bytes.begin(), bytes.end());
     }
+    return out;
+  }
+  void expect_content(ByteView stored) {
+    disk_.write("/vault/segments/0000000000000001.seg", stored);
+    const auto blobs = make_directory_blob_store(disk_, "/vault");
+    SegmentRecovery recovery;
+    SegmentStore::Options options;
+    options.read_only = true;
+    const auto store = SegmentStore::open(disk_, "/vault", *blobs, keys_, options, recovery);
+    ASSERT_TRUE(store.ok());
+    EXPECT_TRUE(recovery.damaged.empty());
+    ChunkId id;
+    ASSERT_EQ(parts_["chunk-id"].size(), ChunkId::kSize);
+    std::copy(parts_["chunk-id"].begin(), parts_["chunk-id"].end(), id.data());
+    const auto content = (*store)->read_verified(RecordType::chunk, id);
+    ASSERT_TRUE(content.ok()) << content.error().message;
+    EXPECT_EQ(text_of(*content), kContent);
   }
   static std::array<std::byte, 16> vault_id() {
     std::array<std::byte, 16> id{};
@@ -74,25 +101,11 @@ class FormatExampleTest : public testing::Test {
   SimEnv disk_;
   EpochKeys keys_;
   std::map<std::string, Bytes> parts_;
-  Bytes file_;
 };
 
-TEST_F(FormatExampleTest, TheCodeReadsThePage) {
-  disk_.write("/vault/segments/0000000000000001.seg", file_);
-  const auto blobs = make_directory_blob_store(disk_, "/vault");
-  SegmentRecovery recovery;
-  SegmentStore::Options options;
-  options.read_only = true;
-  const auto store = SegmentStore::open(disk_, "/vault", *blobs, keys_, options, recovery);
-  ASSERT_TRUE(store.ok());
-  EXPECT_TRUE(recovery.damaged.empty());
-  ChunkId id;
-  ASSERT_EQ(parts_["chunk-id"].size(), ChunkId::kSize);
-  std::copy(parts_["chunk-id"].begin(), parts_["chunk-id"].end(), id.data());
-  const auto content = (*store)->read_verified(RecordType::chunk, id);
-  ASSERT_TRUE(content.ok()) << content.error().message;
-  EXPECT_EQ(text_of(*content), kContent);
-}
+TEST_F(FormatExampleTest, TheCodeReadsThePage) { expect_content(file()); }
+
+TEST_F(FormatExampleTest, TheCodeReadsVersion1) { expect_content(file("v1-")); }
 
 TEST_F(FormatExampleTest, TheCodeWritesThePage) {
   SaltEnv env(disk_);
@@ -102,16 +115,21 @@ TEST_F(FormatExampleTest, TheCodeWritesThePage) {
   EXPECT_EQ(to_hex(header.encode()), to_hex(parts_["header"]));
   const auto key = derive_committed_key(counting_secret(0), header.salt, "vaultfs/1 container key", header.context());
   EXPECT_EQ(to_hex(key->key.view()), to_hex(parts_["container-key"]));
+  Bytes record_key(32);
+  hkdf_expand_sha256(key->key.view(), {bytes_of("vaultfs/2 record key"), Bytes(1), counting_from(0x80, 16)},
+                     record_key);
+  EXPECT_EQ(to_hex(record_key), to_hex(parts_["record-key"]));
 
   disk_.make_directories("/vault/segments");
   disk_.make_directories("/vault/index");
-  const auto blobs = make_directory_blob_store(env, "/vault");
+  SaltEnv again(disk_);
+  const auto blobs = make_directory_blob_store(again, "/vault");
   SegmentRecovery recovery;
-  auto store = SegmentStore::open(env, "/vault", *blobs, keys_, {}, recovery);
+  auto store = SegmentStore::open(again, "/vault", *blobs, keys_, {}, recovery);
   ASSERT_TRUE(store.ok());
   ASSERT_TRUE((*store)->put(RecordType::chunk, bytes_of(kContent)).ok());
   ASSERT_TRUE((*store)->close_segment().ok());
-  EXPECT_EQ(to_hex(disk_.read("/vault/segments/0000000000000001.seg")), to_hex(file_));
+  EXPECT_EQ(to_hex(disk_.read("/vault/segments/0000000000000001.seg")), to_hex(file()));
 }
 
 }  // namespace

@@ -189,8 +189,8 @@ TEST_P(RecordTest, ChangesBelowTheChecksumFailAuthentication) {
   changes[0].id.mutable_view()[0] ^= std::byte{1};
   changes[1].type = RecordType::map_page;
   changes[2].nonce_base += 1;
-  changes[3].sequence = 1;
-  changes[4].synced_lsn = 1;
+  changes[3].salt[0] ^= std::byte{1};
+  changes[4].salt[15] ^= std::byte{1};
   changes[5].plaintext_bytes -= 1;
   for (const RecordHeader& changed : changes) {
     EXPECT_EQ(open_frame(*cipher_, changed, table, 1, frame, out).code(), ErrorCode::AuthenticationFailed);
@@ -242,14 +242,16 @@ TEST_P(RecordTest, HeaderFieldsOutOfRangeAreRefusedBehindAGoodChecksum) {
   bad[8].payload_bytes = 4;
   bad[9].payload_bytes = 0xffffffffU;
   bad[10].nonce_base = ~std::uint64_t{0};
+  // A chunk has its salt where these lie in others.
+  bad[11].type = bad[12].type = RecordType::segment_footer;
   bad[11].sequence = 1;
   bad[12].synced_lsn = 1;
   for (std::size_t i = 0; i < bad.size(); ++i) EXPECT_FALSE(decodes(bad[i])) << i;
-  RecordHeader with_id = good;
-  with_id.type = RecordType::segment_footer;
-  EXPECT_TRUE(decodes(with_id));
-  with_id.id.mutable_view()[3] = std::byte{1};
-  EXPECT_FALSE(decodes(with_id));
+  RecordHeader footer = good;
+  footer.type = RecordType::segment_footer;
+  EXPECT_TRUE(decodes(footer));
+  footer.salt[3] = std::byte{1};
+  EXPECT_TRUE(decodes(footer));
 }
 
 TEST_P(RecordTest, ClearRecordCarriesItsPayload) {
@@ -263,6 +265,10 @@ TEST_P(RecordTest, ClearRecordCarriesItsPayload) {
   RecordHeader numbered = RecordHeader::decode(ByteView(stored).first(RecordHeader::kEncodedBytes)).value();
   numbered.nonce_base = 1;
   Bytes header(RecordHeader::kEncodedBytes);
+  numbered.encode(header);
+  EXPECT_EQ(RecordHeader::decode(header).code(), ErrorCode::DamagedRecord);
+  numbered.nonce_base = 0;
+  numbered.salt[0] = std::byte{1};
   numbered.encode(header);
   EXPECT_EQ(RecordHeader::decode(header).code(), ErrorCode::DamagedRecord);
   // Content that nobody sealed must not pass for a chunk.
