@@ -31,6 +31,10 @@ class ByteWriter {
   void id(const ByteId<Tag, N>& value) {
     raw(value.view());
   }
+  // Replaces the four bytes at `offset`, which were written before.
+  void patch_u32(std::size_t offset, std::uint32_t value) {
+    for (unsigned i = 0; i < 4; ++i) buffer_.at(offset + i) = static_cast<std::byte>((value >> (8U * i)) & 0xffU);
+  }
   // Takes the memory for so many bytes at once, instead of ever larger pieces of it.
   void reserve(std::size_t bytes) { buffer_.reserve(bytes); }
   [[nodiscard]] std::size_t size() const noexcept { return buffer_.size(); }

@@ -64,6 +64,10 @@ ThreadHasher& hasher() {
   return instance;
 }
 
+void require_hash(int result) {
+  if (result != 1) hash_unavailable("SHA-256 failed inside OpenSSL");
+}
+
 constexpr std::byte kInnerMask{0x36};
 constexpr std::byte kOuterMask{0x5c};
 
@@ -95,6 +99,30 @@ Digest sha256(std::initializer_list<ByteView> parts) {
   h.begin();
   for (const ByteView part : parts) h.add(part);
   h.finish(digest.mutable_view());
+  return digest;
+}
+
+struct Sha256Stream::State {
+  OpensslHandle<EVP_MD_CTX, EVP_MD_CTX_free> running{EVP_MD_CTX_new()};
+  OpensslHandle<EVP_MD_CTX, EVP_MD_CTX_free> copy{EVP_MD_CTX_new()};  // kept: making one costs more than a copy
+};
+
+Sha256Stream::Sha256Stream() : state_(std::make_unique<State>()) {
+  if (state_->running == nullptr || state_->copy == nullptr) hash_unavailable("no memory for a SHA-256 context");
+  require_hash(EVP_DigestInit_ex2(state_->running.get(), sha256_algorithm(), nullptr));
+}
+
+Sha256Stream::~Sha256Stream() = default;
+
+void Sha256Stream::add(ByteView bytes) {
+  if (!bytes.empty()) require_hash(EVP_DigestUpdate(state_->running.get(), bytes.data(), bytes.size()));
+}
+
+Digest Sha256Stream::digest() const {
+  Digest digest;
+  require_hash(EVP_MD_CTX_copy_ex(state_->copy.get(), state_->running.get()));
+  require_hash(
+      EVP_DigestFinal_ex(state_->copy.get(), reinterpret_cast<unsigned char*>(digest.mutable_view().data()), nullptr));
   return digest;
 }
 

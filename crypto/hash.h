@@ -1,6 +1,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <memory>
 
 #include "base/bytes.h"
 #include "base/ids.h"
@@ -12,6 +13,23 @@ namespace vaultfs {
 // SHA-256 (FIPS 180-4) of the parts, one after another.
 [[nodiscard]] Digest sha256(std::initializer_list<ByteView> parts);
 [[nodiscard]] inline Digest sha256(ByteView bytes) { return sha256({bytes}); }
+
+// SHA-256 (FIPS 180-4) of bytes that come piece by piece and are no secret: its state lies in ordinary memory. Not
+// thread-safe.
+class Sha256Stream {
+ public:
+  Sha256Stream();
+  Sha256Stream(const Sha256Stream&) = delete;
+  Sha256Stream& operator=(const Sha256Stream&) = delete;
+  ~Sha256Stream();
+  void add(ByteView bytes);
+  // Of everything added so far; more may follow.
+  [[nodiscard]] Digest digest() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 // HMAC-SHA-256 (RFC 2104, FIPS 198-1) of the parts, one after another.
 [[nodiscard]] Digest hmac_sha256(ByteView key, std::initializer_list<ByteView> parts);

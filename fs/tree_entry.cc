@@ -1,14 +1,18 @@
 #include "fs/tree_entry.h"
 
 #include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 
 namespace vaultfs {
 namespace {
 
-constexpr std::uint8_t kEntryVersion = 1;
+constexpr std::uint8_t kUnframedVersion = 1;  // changes without lengths: read only
+constexpr std::uint8_t kEntryVersion = 2;
 constexpr std::size_t kCountOffset = 1;
 constexpr std::size_t kMaxLinkTargetBytes = 4096;
+constexpr std::size_t kMaxChangeBytes = std::size_t{4} * 1024 * 1024;  // as an entry
 
 template <typename Tag>
 StrongNumber<Tag> number(ByteReader& reader) {
@@ -136,9 +140,10 @@ TreeChange read_extent(ByteReader& in) {
   return c;
 }
 
-std::optional<TreeChange> read_change(ByteReader& in) {
+// Nothing for a kind that this program does not know.
+std::optional<TreeChange> read_change(std::uint8_t kind, ByteReader& in) {
   // Braced initialisation evaluates from left to right.
-  switch (in.u8()) {
+  switch (kind) {
     case 1:
       return read_create(in);
     case 2:
@@ -164,9 +169,15 @@ std::optional<TreeChange> read_change(ByteReader& in) {
     case 12:
       return RemoveExtended{number<InodeNumberTag>(in), in.text(kMaxNameBytes)};
     default:
-      in.fail();
       return std::nullopt;
   }
+}
+
+constexpr std::string_view kEntryName = "a journal entry of the working tree";
+
+Error unknown_change(std::uint8_t kind) {
+  return {ErrorCode::UnsupportedFormat, std::string(kEntryName) + " has a change of kind " + std::to_string(kind) +
+                                            ", which a newer vaultfs made; use that one"};
 }
 
 }  // namespace
@@ -180,27 +191,40 @@ TreeEntryWriter::TreeEntryWriter(std::size_t expected_bytes) {
 
 void TreeEntryWriter::add(const TreeChange& change) {
   bytes_.u8(static_cast<std::uint8_t>(change.index() + 1));
+  const std::size_t length_at = bytes_.size();
+  bytes_.u32(0);
   std::visit(Encoder{bytes_}, change);
+  bytes_.patch_u32(length_at, static_cast<std::uint32_t>(bytes_.size() - length_at - 4));
   ++count_;
 }
 
 Bytes TreeEntryWriter::take() && {
-  Bytes bytes = std::move(bytes_).take();
-  for (std::size_t i = 0; i < 4; ++i) bytes[kCountOffset + i] = static_cast<std::byte>((count_ >> (8U * i)) & 0xffU);
-  return bytes;
+  bytes_.patch_u32(kCountOffset, count_);
+  return std::move(bytes_).take();
 }
 
 Result<std::vector<TreeChange>> decode_tree_entry(ByteView entry) {
   ByteReader in(entry);
-  if (in.u8() != kEntryVersion) in.fail();
+  const std::uint8_t version = in.u8();
+  if (version != kEntryVersion && version != kUnframedVersion) in.fail();
   const std::uint32_t count = in.count(1);
   std::vector<TreeChange> changes;
   changes.reserve(count);
   for (std::uint32_t i = 0; i < count && !in.failed(); ++i) {
-    std::optional<TreeChange> change = read_change(in);
+    const std::uint8_t kind = in.u8();
+    std::optional<TreeChange> change;
+    if (version == kUnframedVersion) {
+      change = read_change(kind, in);
+      if (!change.has_value()) in.fail();
+    } else {
+      ByteReader fields(in.blob(kMaxChangeBytes));
+      change = read_change(kind, fields);
+      if (!change.has_value() && !in.failed()) return unknown_change(kind);
+      if (!fields.finish(ErrorCode::JournalDamaged, kEntryName).ok()) in.fail();
+    }
     if (change.has_value()) changes.push_back(std::move(*change));
   }
-  VAULTFS_RETURN_IF_ERROR(in.finish(ErrorCode::JournalDamaged, "a journal entry of the working tree"));
+  VAULTFS_RETURN_IF_ERROR(in.finish(ErrorCode::JournalDamaged, kEntryName));
   return changes;
 }
 

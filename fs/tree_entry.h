@@ -9,10 +9,10 @@
 #include "base/ids.h"
 #include "vaultmeta/inode_record.h"
 
-// The working tree's journal entries: a u8 version (1), u32 count, then that many changes, each a u8 kind and its
-// fields in the order below. An entry is applied as a whole or not at all; applying it twice is harmless.
-// Link counts are not stored: they follow from the names. Changes of inodes that do not exist (their last name and
-// handle went before) are ignored.
+// The working tree's journal entries: a u8 version (2), u32 count, then that many changes, each a u8 kind, the u32
+// length of its fields, and its fields in the order below (version 1, read only: without the length). An entry is
+// applied as a whole or not at all; applying it twice is harmless. Link counts are not stored: they follow from the
+// names. Changes of inodes that do not exist (their last name and handle went before) are ignored.
 namespace vaultfs {
 
 // kind 1: a new inode without a name.
@@ -104,7 +104,7 @@ class TreeEntryWriter {
   std::uint32_t count_ = 0;
 };
 
-// JournalDamaged. Fragments and values point into `entry`.
+// JournalDamaged; UnsupportedFormat for a change of a kind that is not known. Fragments and values point into `entry`.
 [[nodiscard]] Result<std::vector<TreeChange>> decode_tree_entry(ByteView entry);
 
 }  // namespace vaultfs

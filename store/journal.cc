@@ -11,23 +11,29 @@
 namespace vaultfs {
 namespace {
 
+constexpr int kNumberAttempts = 1000;
+
 // Group commit: whoever finds no leader leads. He takes all that is buffered, writes and syncs it without the mutex,
 // and wakes the others, of whom those whose entries came too late find the next leader among themselves.
 class GroupCommitJournal final : public Journal {
  public:
-  GroupCommitJournal(Env& env, Env::Path directory, const EpochKeys& keys, std::unique_ptr<JournalFile> file, Lsn first,
-                     ContainerNumber checkpoint, BeforeWrite before_write, Bytes no_change)
+  GroupCommitJournal(Env& env, Env::Path directory, const EpochKeys& keys, std::unique_ptr<JournalFile> file,
+                     JournalStart start, BeforeWrite before_write, Bytes no_change)
       : env_(env),
         directory_(std::move(directory)),
         keys_(keys),
         before_write_(std::move(before_write)),
         no_change_(std::move(no_change)),
-        appended_(first),
-        synced_(first),
-        number_(file->number()),
+        appended_(start.replayed_to.next()),
+        synced_(appended_),
+        position_(file->position()),
         file_bytes_(file->bytes()),
         file_(std::move(file)),
-        checkpoint_(checkpoint) {}
+        checkpoint_(start.checkpoint),
+        before_(std::move(start.before)),
+        highest_number_(position_.number) {}
+
+  void on_new_file(Announce announce) override { announce_ = std::move(announce); }
 
   Result<Lsn> append(JournalRoom room, Bytes entry) override {
     if (room != JournalRoom::catalogue && room != JournalRoom::tree) {
@@ -78,7 +84,7 @@ class GroupCommitJournal final : public Journal {
     lock.unlock();
     Status status = write(batch);
     const bool written = status.ok();
-    if (written && continues) status = start_file(batch.next_number, batch.last);
+    if (written && continues) status = start_file(batch, batch.last);
     lock.lock();
     const bool passes = !status.ok() && (status.code() == ErrorCode::KeyRevoked || status.code() == ErrorCode::NoSpace);
     if (passes) checkpoint_ = checkpoint_before;
@@ -100,7 +106,12 @@ class GroupCommitJournal final : public Journal {
     }
     finish(std::move(batch), status, durable);
     VAULTFS_RETURN_IF_ERROR(std::move(status));
-    return number_;
+    return position_.number;
+  }
+
+  void forget_before(ContainerNumber number) override {
+    const std::lock_guard lock(mutex_);
+    forgotten_below_ = std::max(forgotten_below_, number);
   }
 
   Status close_cleanly() override {
@@ -156,7 +167,11 @@ class GroupCommitJournal final : public Journal {
   }
   [[nodiscard]] ContainerNumber number() const override {
     const std::lock_guard lock(mutex_);
-    return number_;
+    return position_.number;
+  }
+  [[nodiscard]] JournalPosition position() const override {
+    const std::lock_guard lock(mutex_);
+    return position_;
   }
   [[nodiscard]] std::uint64_t buffered_bytes() const override {
     const std::lock_guard lock(mutex_);
@@ -172,9 +187,9 @@ class GroupCommitJournal final : public Journal {
 
   struct Batch {
     std::vector<JournalEntry> entries;
-    Lsn last;                     // of the entries, or the highest durable one if there are none
-    Lsn synced;                   // when the batch was taken
-    ContainerNumber next_number;  // of a file that follows
+    Lsn last;                         // of the entries, or the highest durable one if there are none
+    Lsn synced;                       // when the batch was taken
+    ContainerNumber forgotten_below;  // what a file that follows need not tell of
   };
 
   // REQUIRES (all private functions but write and start_file): mutex_ held.
@@ -215,19 +230,36 @@ class GroupCommitJournal final : public Journal {
 
   Batch take_buffer() {
     batch_bytes_ = std::exchange(buffered_bytes_, 0);
-    return {std::exchange(buffer_, {}), appended_, synced_, number_.next()};
+    return {std::exchange(buffer_, {}), appended_, synced_, forgotten_below_};
   }
 
-  // Without the mutex, by the leader.
-  Status start_file(ContainerNumber number, Lsn replayed_to) {
-    VAULTFS_ASSIGN_OR_RETURN(file_, JournalFile::create(env_, directory_, keys_, number, {replayed_to, checkpoint_}));
-    return ok_status();
+  // Without the mutex, by the leader. A file that could not be announced is left behind, and its number with it: a head
+  // that names it may have become durable all the same. It holds nothing that was acknowledged.
+  Status start_file(const Batch& batch, Lsn replayed_to) {
+    JournalContinues continues{replayed_to, checkpoint_, before_};
+    const JournalPosition ended = file_ != nullptr ? file_->position() : position_;
+    continues.before.push_back({ended.number, ended.bytes, ended.digest});
+    std::erase_if(continues.before,
+                  [&](const JournalExtent& journal) { return journal.number < batch.forgotten_below; });
+    for (int attempt = 1;; ++attempt) {
+      const ContainerNumber number = highest_number_.next();
+      auto file = JournalFile::create(env_, directory_, keys_, number, continues);
+      const bool taken = !file.ok() && file.code() == ErrorCode::AlreadyExists;
+      if (file.ok() || taken) highest_number_ = number;
+      // A file that somebody else has put there keeps nobody from going on.
+      if (taken && attempt < kNumberAttempts) continue;
+      if (!file.ok()) return std::move(file).error();
+      if (announce_) VAULTFS_RETURN_IF_ERROR(announce_((*file)->position()));
+      before_ = std::move(continues.before);
+      file_ = std::move(file).value();
+      return ok_status();
+    }
   }
 
   // Without the mutex, by the leader. Starts a new file if the cipher of the one before was dropped.
   Status write(const Batch& batch) {
     no_room_ = false;
-    if (file_ == nullptr) VAULTFS_RETURN_IF_ERROR(start_file(batch.next_number, batch.synced));
+    if (file_ == nullptr) VAULTFS_RETURN_IF_ERROR(start_file(batch, batch.synced));
     if (batch.entries.empty() && !file_->waits_for_room()) return ok_status();
     if (before_write_) VAULTFS_RETURN_IF_ERROR(before_write_());
     const Lsn first(batch.last.value - batch.entries.size() + 1);
@@ -256,7 +288,6 @@ class GroupCommitJournal final : public Journal {
     }
     buffer_.insert(buffer_.begin(), std::make_move_iterator(unsealed), std::make_move_iterator(batch.entries.end()));
     buffered_bytes_ += std::exchange(batch_bytes_, 0);
-    if (file_ != nullptr) number_ = file_->number();
     waiting_ = true;
     leading_ = false;
     changed_.notify_all();
@@ -269,7 +300,7 @@ class GroupCommitJournal final : public Journal {
     if (status.ok()) {
       synced_ = durable;
       if (file_ != nullptr) {
-        number_ = file_->number();
+        position_ = file_->position();
         file_bytes_ = file_->bytes();
       }
     } else {
@@ -283,6 +314,7 @@ class GroupCommitJournal final : public Journal {
   const EpochKeys& keys_;
   const BeforeWrite before_write_;
   const Bytes no_change_;  // an entry that fills an LSN
+  Announce announce_;      // set before the journal is shared
 
   mutable std::mutex mutex_;         // guards all below but file_; a leaf: not held during I/O and before_write_
   std::condition_variable changed_;  // leading_ became false
@@ -291,7 +323,8 @@ class GroupCommitJournal final : public Journal {
   std::uint64_t batch_bytes_ = 0;  // taken by the leader, not durable yet
   Lsn appended_;
   Lsn synced_;
-  ContainerNumber number_;
+  JournalPosition position_;  // of the newest file that was announced; written by the leader only
+  ContainerNumber forgotten_below_;
   std::uint64_t file_bytes_ = 0;
   bool leading_ = false;
   bool waiting_ = false;  // the last commit may go on later, and nothing has been written since
@@ -301,18 +334,20 @@ class GroupCommitJournal final : public Journal {
   // These belong to the thread that set leading_.
   std::unique_ptr<JournalFile> file_;  // null after drop_cipher(), until the keys are back
   ContainerNumber checkpoint_;         // that replay of the current file starts from
+  std::vector<JournalExtent> before_;  // the journals before the current one
+  ContainerNumber highest_number_;     // of the files made so far
   bool no_room_ = false;               // the last write ended so; the file keeps what it has sealed
 };
 
 }  // namespace
 
 Result<std::unique_ptr<Journal>> Journal::create(Env& env, Env::Path directory, const EpochKeys& keys,
-                                                 ContainerNumber number, Lsn replayed_to, ContainerNumber checkpoint,
-                                                 BeforeWrite before_write, Bytes no_change) {
-  VAULTFS_ASSIGN_OR_RETURN(auto file, JournalFile::create(env, directory, keys, number, {replayed_to, checkpoint}));
+                                                 JournalStart start, BeforeWrite before_write, Bytes no_change) {
+  VAULTFS_ASSIGN_OR_RETURN(auto file, JournalFile::create(env, directory, keys, start.number,
+                                                          {start.replayed_to, start.checkpoint, start.before}));
   return std::unique_ptr<Journal>(std::make_unique<GroupCommitJournal>(env, std::move(directory), keys, std::move(file),
-                                                                       replayed_to.next(), checkpoint,
-                                                                       std::move(before_write), std::move(no_change)));
+                                                                       std::move(start), std::move(before_write),
+                                                                       std::move(no_change)));
 }
 
 }  // namespace vaultfs

@@ -18,6 +18,7 @@ constexpr std::size_t kZerosAhead = std::size_t{1024} * 1024;
 constexpr std::size_t kSmallBatch = kZerosAhead / 8;
 
 constexpr std::size_t kEntryCountBytes = 4;  // at the begin of a record's plaintext
+constexpr std::size_t kExtentBytes = 8 + 8 + Digest::kSize;
 
 }  // namespace
 
@@ -25,14 +26,30 @@ Bytes JournalContinues::encode() const {
   ByteWriter writer;
   writer.u64(replayed_to.value);
   writer.u64(checkpoint.value);
+  writer.u32(static_cast<std::uint32_t>(before.size()));
+  for (const JournalExtent& journal : before) {
+    writer.u64(journal.number.value);
+    writer.u64(journal.bytes);
+    writer.id(journal.digest);
+  }
   return std::move(writer).take();
 }
 
-Result<JournalContinues> JournalContinues::decode(ByteView bytes) {
+Result<JournalContinues> JournalContinues::decode(ByteView bytes, std::uint16_t container_version) {
   ByteReader reader(bytes);
   JournalContinues continues;
   continues.replayed_to = Lsn(reader.u64());
   continues.checkpoint = ContainerNumber(reader.u64());
+  const std::uint32_t count = container_version < kChainedVersion ? 0 : reader.count(kExtentBytes);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    JournalExtent journal;
+    journal.number = ContainerNumber(reader.u64());
+    journal.bytes = reader.u64();
+    journal.digest = reader.id<Digest>();
+    const ContainerNumber last = continues.before.empty() ? ContainerNumber(0) : continues.before.back().number;
+    if (journal.number <= last) reader.fail();
+    continues.before.push_back(journal);
+  }
   VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::JournalDamaged, "a journal's first entry"));
   return continues;
 }
@@ -49,10 +66,12 @@ Result<std::unique_ptr<JournalFile>> JournalFile::create(Env& env, const Env::Pa
   std::unique_ptr<JournalFile> journal(new JournalFile(std::move(cipher), number));
   journal->sealed_memory_ = header.encode();
   journal->sealed_bytes_ = journal->sealed_memory_.size();
+  journal->header_ = sha256(journal->sealed_memory_);
   const JournalEntry first{JournalRoom::journal, continues.encode()};
   VAULTFS_RETURN_IF_ERROR(journal->seal_entries({&first, 1}, continues.replayed_to.next(), continues.replayed_to));
   VAULTFS_RETURN_IF_ERROR(write_file_durably(env, path, journal->sealed()));
   journal->sealed_to_ = continues.replayed_to.next();
+  journal->written_.add(journal->sealed());
   journal->offset_ = std::exchange(journal->sealed_bytes_, 0);
   journal->synced_offset_ = journal->offset_;
   VAULTFS_ASSIGN_OR_RETURN(journal->file_, env.open(path, OpenMode::read_write));
@@ -125,9 +144,12 @@ Status JournalFile::write_sealed() {
     zeros_to_ = 0;
     return written;
   }
+  written_.add(sealed());
   offset_ += std::exchange(sealed_bytes_, 0);
   return ok_status();
 }
+
+JournalPosition JournalFile::position() const { return {number_, header_, offset_, written_.digest(), sealed_to_}; }
 
 Status JournalFile::sync_or_take_back(Status status) {
   if (status.ok()) status = file_->sync();

@@ -11,6 +11,7 @@
 #include "base/env.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "crypto/hash.h"
 #include "store/container.h"
 #include "store/journal.h"
 #include "store/record.h"
@@ -18,6 +19,9 @@
 namespace vaultfs {
 
 inline constexpr std::string_view kJournalExtension = "journal";
+
+// The container version from which a journal says which journals came before it.
+inline constexpr std::uint16_t kChainedVersion = 2;
 
 struct JournalEntry {
   JournalRoom room = JournalRoom::journal;
@@ -30,11 +34,13 @@ inline constexpr std::size_t kMaxJournalPlaintextBytes = 4 + kJournalEntryFramin
 
 // The first entry of every journal (format.md, section 5).
 struct JournalContinues {
-  Lsn replayed_to;             // highest LSN of all journals before
-  ContainerNumber checkpoint;  // that replay starts from
+  Lsn replayed_to;                    // highest LSN of all journals before
+  ContainerNumber checkpoint;         // that replay starts from
+  std::vector<JournalExtent> before;  // not in containers of version 1
 
   [[nodiscard]] Bytes encode() const;
-  [[nodiscard]] static Result<JournalContinues> decode(ByteView bytes);  // JournalDamaged
+  // JournalDamaged.
+  [[nodiscard]] static Result<JournalContinues> decode(ByteView bytes, std::uint16_t container_version);
 };
 
 // One journal file being written. Not thread-safe: the journal's leader has it for himself.
@@ -53,6 +59,8 @@ class JournalFile {
   [[nodiscard]] static Result<std::unique_ptr<JournalFile>> create(Env& env, const Env::Path& directory,
                                                                    const EpochKeys& keys, ContainerNumber number,
                                                                    const JournalContinues& continues);
+  // All that was written. Durable, if the last call succeeded.
+  [[nodiscard]] JournalPosition position() const;
 
   // Seals and writes entries, the first with LSN `first`, and makes them durable: one write and one sync for a batch of
   // up to 1 MiB. After a failure what was written is taken back as far as possible, and the file is not to be used any
@@ -81,6 +89,8 @@ class JournalFile {
   const std::unique_ptr<ContainerCipher> cipher_;
   const ContainerNumber number_;
   std::unique_ptr<File> file_;
+  Digest header_;
+  Sha256Stream written_;  // the bytes before offset_
   std::uint64_t next_nonce_ = 0;
   std::uint64_t offset_ = 0;         // where the next write goes
   std::uint64_t synced_offset_ = 0;  // all before is durable

@@ -50,17 +50,42 @@ Result<JournalReader::Record> JournalReader::record_at(std::uint64_t offset) {
   if (!is_journal || header.plaintext_bytes > kMaxJournalPlaintextBytes) {
     return Error{ErrorCode::DamagedRecord, "a record that no journal holds"};
   }
-  VAULTFS_ASSIGN_OR_RETURN(const ByteView stored,
-                           window_.read(offset, static_cast<std::size_t>(header.stored_bytes())));
-  VAULTFS_ASSIGN_OR_RETURN(record.plaintext, open_record(*cipher_, header, stored));
+  VAULTFS_ASSIGN_OR_RETURN(record.stored, window_.read(offset, static_cast<std::size_t>(header.stored_bytes())));
+  VAULTFS_ASSIGN_OR_RETURN(record.plaintext, open_record(*cipher_, header, record.stored));
   return record;
 }
 
 Result<std::unique_ptr<JournalReader>> JournalReader::open(Env& env, const Env::Path& directory, const EpochKeys& keys,
                                                            ContainerNumber number) {
+  return open_up_to(env, directory, keys, number, std::nullopt);
+}
+
+Result<std::unique_ptr<JournalReader>> JournalReader::open_named(Env& env, const Env::Path& directory,
+                                                                 const EpochKeys& keys, const JournalPosition& named) {
+  VAULTFS_ASSIGN_OR_RETURN(auto reader, open_up_to(env, directory, keys, named.number, std::nullopt));
+  if (reader->header_ != named.header) return reader->damaged("it is not the one that the head names");
+  if (reader->version() < kChainedVersion)
+    return reader->damaged("it is of an older format than the head that names it");
+  reader->named_ = named;
+  VAULTFS_RETURN_IF_ERROR(reader->check_named());
+  return reader;
+}
+
+Result<std::unique_ptr<JournalReader>> JournalReader::open_accepted(Env& env, const Env::Path& directory,
+                                                                    const EpochKeys& keys,
+                                                                    const JournalExtent& accepted) {
+  VAULTFS_ASSIGN_OR_RETURN(auto reader, open_up_to(env, directory, keys, accepted.number, accepted.bytes));
+  reader->expected_ = accepted;
+  return reader;
+}
+
+Result<std::unique_ptr<JournalReader>> JournalReader::open_up_to(Env& env, const Env::Path& directory,
+                                                                 const EpochKeys& keys, ContainerNumber number,
+                                                                 std::optional<std::uint64_t> end) {
   VAULTFS_ASSIGN_OR_RETURN(auto file,
                            env.open(directory / numbered_name(number.value, kJournalExtension), OpenMode::read_only));
-  VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t bytes, file->size());
+  VAULTFS_ASSIGN_OR_RETURN(std::uint64_t bytes, file->size());
+  if (end.has_value()) bytes = std::min(bytes, *end);
   std::unique_ptr<JournalReader> reader(new JournalReader(std::move(file), bytes, number));
   VAULTFS_ASSIGN_OR_RETURN(const ByteView stored, reader->window_.read(0, ContainerHeader::kEncodedBytes));
   auto cipher = [&]() -> Result<std::unique_ptr<ContainerCipher>> {
@@ -73,6 +98,8 @@ Result<std::unique_ptr<JournalReader>> JournalReader::open(Env& env, const Env::
     return std::move(cipher).error();
   }
   reader->cipher_ = std::move(cipher).value();
+  reader->taken_.add(stored);
+  reader->header_ = sha256(stored);
   reader->offset_ = ContainerHeader::kEncodedBytes;
 
   auto first = reader->record_at(reader->offset_);
@@ -89,13 +116,25 @@ Result<std::unique_ptr<JournalReader>> JournalReader::open(Env& env, const Env::
       first->header.type != RecordType::journal_entries) {
     return reader->damaged("its first record is not the one that a journal starts with");
   }
-  VAULTFS_ASSIGN_OR_RETURN(reader->continues_, JournalContinues::decode(entry));
+  VAULTFS_ASSIGN_OR_RETURN(reader->continues_, JournalContinues::decode(entry, reader->version()));
   reader->reached_ = reader->continues_.replayed_to;
   VAULTFS_RETURN_IF_ERROR(reader->check_place(*first));
   reader->reached_ = reader->reached_.next();
-  reader->next_nonce_ = first->header.frame_count;
-  reader->offset_ += first->header.stored_bytes();
+  VAULTFS_RETURN_IF_ERROR(reader->take(*first));
   return reader;
+}
+
+Status JournalReader::take(const Record& record) {
+  taken_.add(record.stored);
+  next_nonce_ += record.header.frame_count;
+  offset_ += record.header.stored_bytes();
+  return check_named();
+}
+
+Status JournalReader::check_named() {
+  if (!named_.has_value() || named_met_ || offset_ < named_->bytes) return ok_status();
+  named_met_ = offset_ == named_->bytes && taken_.digest() == named_->digest;
+  return named_met_ ? ok_status() : damaged("it does not hold what the head says was synced");
 }
 
 // An authentic record that does not follow the one before it was put there by somebody: no crash moves records.
@@ -130,24 +169,32 @@ Status JournalReader::finish_clean(const Record& record) {
   const Lsn last(content.u64());
   const Status form = content.finish(ErrorCode::JournalDamaged, "a clean end");
   if (!form.ok() || last != reached_) return damaged("its clean end does not fit what precedes it");
-  offset_ += record.header.stored_bytes();
+  VAULTFS_RETURN_IF_ERROR(take(record));
   if (offset_ != window_.file_bytes()) return damaged("bytes after its clean end");
   clean_end_ = true;
   return ok_status();
 }
 
 Status JournalReader::read_entries(const Apply& apply) {
+  VAULTFS_RETURN_IF_ERROR(read_records(apply));
+  if (expected_.has_value() && accepted() != *expected_) return damaged("it is not what the journal after it followed");
+  if (named_.has_value() && !named_met_) {
+    return damaged("entries that the head says were synced are lost: it ends at LSN " + std::to_string(reached_.value));
+  }
+  return ok_status();
+}
+
+Status JournalReader::read_records(const Apply& apply) {
   while (offset_ < window_.file_bytes()) {
     auto record = record_at(offset_);
     if (!record.ok()) {
-      if (is_not_valid(record.code())) return search_for_proof_of_loss();
-      return std::move(record).error();
+      if (!is_not_valid(record.code())) return std::move(record).error();
+      return expected_.has_value() ? ok_status() : search_for_proof_of_loss();
     }
     VAULTFS_RETURN_IF_ERROR(check_place(*record));
     if (record->header.type == RecordType::journal_end) return finish_clean(*record);
     VAULTFS_RETURN_IF_ERROR(apply_entries(*record, apply));
-    next_nonce_ += record->header.frame_count;
-    offset_ += record->header.stored_bytes();
+    VAULTFS_RETURN_IF_ERROR(take(*record));
   }
   return ok_status();
 }

@@ -3,10 +3,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "base/env.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "crypto/hash.h"
 #include "store/container.h"
 #include "store/journal_file.h"
 #include "store/record.h"
@@ -33,15 +35,27 @@ class WindowReader {
 class JournalReader {
  public:
   // Opens the header and the *continues* entry. JournalDamaged if they are not authentic: a journal gets its name only
-  // with both of them durable.
+  // with both of them durable. NotFound.
   [[nodiscard]] static Result<std::unique_ptr<JournalReader>> open(Env& env, const Env::Path& directory,
                                                                    const EpochKeys& keys, ContainerNumber number);
+  // The journal that a head names: JournalDamaged if another file has its name, or its durable bytes are not there as
+  // they were (the latter by read_entries).
+  [[nodiscard]] static Result<std::unique_ptr<JournalReader>> open_named(Env& env, const Env::Path& directory,
+                                                                         const EpochKeys& keys,
+                                                                         const JournalPosition& named);
+  // A journal of which a later one says how much was accepted: nothing behind that is read. JournalDamaged if that is
+  // not there as it was, by this or by read_entries.
+  [[nodiscard]] static Result<std::unique_ptr<JournalReader>> open_accepted(Env& env, const Env::Path& directory,
+                                                                            const EpochKeys& keys,
+                                                                            const JournalExtent& accepted);
 
   [[nodiscard]] const JournalContinues& continues() const noexcept { return continues_; }
   // Whose DEK it was sealed under.
   [[nodiscard]] EpochNumber epoch() const noexcept { return epoch_; }
   // Of the container: 1 or 2.
   [[nodiscard]] std::uint16_t version() const noexcept { return cipher_->version(); }
+  // What was read and taken so far.
+  [[nodiscard]] JournalExtent accepted() const { return {number_, offset_, taken_.digest()}; }
   // Highest LSN read so far.
   [[nodiscard]] Lsn reached() const noexcept { return reached_; }
   [[nodiscard]] bool clean_end() const noexcept { return clean_end_; }
@@ -60,9 +74,19 @@ class JournalReader {
   struct Record {
     RecordHeader header;
     Bytes plaintext;
+    ByteView stored;  // until the window moves
   };
   JournalReader(std::unique_ptr<File> file, std::uint64_t bytes, ContainerNumber number)
       : file_(std::move(file)), window_(*file_, bytes), number_(number) {}
+
+  [[nodiscard]] static Result<std::unique_ptr<JournalReader>> open_up_to(Env& env, const Env::Path& directory,
+                                                                         const EpochKeys& keys, ContainerNumber number,
+                                                                         std::optional<std::uint64_t> end);
+  [[nodiscard]] Status read_records(const Apply& apply);
+  // The record at offset_ is taken.
+  [[nodiscard]] Status take(const Record& record);
+  // Compares what was taken with what the head says was durable, where that ends.
+  [[nodiscard]] Status check_named();
 
   [[nodiscard]] Error damaged(const std::string& what) const;
   // The authentic journal record at `offset`; DamagedRecord or AuthenticationFailed if there is none.
@@ -77,6 +101,11 @@ class JournalReader {
   const ContainerNumber number_;
   std::unique_ptr<ContainerCipher> cipher_;
   EpochNumber epoch_;
+  Digest header_;  // of the container header
+  std::optional<JournalPosition> named_;
+  bool named_met_ = false;
+  std::optional<JournalExtent> expected_;  // all that counts of it
+  Sha256Stream taken_;                     // the bytes before offset_
   JournalContinues continues_;
   Lsn reached_;
   std::uint64_t offset_ = 0;    // of the next record

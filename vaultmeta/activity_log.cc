@@ -82,6 +82,7 @@ class ActivityLogFiles final : public ActivityLog {
     // Epochs that this process closes later, and files that it makes itself, are no reason to doubt an entry.
     closed_epochs_end_ = closed_epochs_end_ && scan.damage.has_value();
     last_found_file_ = scan.last_file;
+    newest_file_ = scan.newest_file;
     count_ = scan.entries.size();
     if (count_ > 0) chain_ = scan.entries.back().chain;
     if (count_ < known_entries_) {
@@ -110,6 +111,7 @@ class ActivityLogFiles final : public ActivityLog {
     }
     count_ = entry.number;
     chain_ = entry.chain;
+    newest_file_ = last_file_;
     return ok_status();
   }
 
@@ -141,6 +143,11 @@ class ActivityLogFiles final : public ActivityLog {
     return chain_;
   }
 
+  ContainerNumber newest_file() const override {
+    const std::lock_guard lock(mutex_);
+    return newest_file_;
+  }
+
   void roll() override {
     const std::lock_guard lock(mutex_);
     file_.reset();
@@ -152,6 +159,7 @@ class ActivityLogFiles final : public ActivityLog {
     std::vector<ActivityEntry> entries;
     std::optional<Error> damage;  // what ended the reading early
     ContainerNumber last_file;
+    ContainerNumber newest_file;  // that gave an entry
   };
 
   // All below REQUIRE mutex_.
@@ -216,6 +224,7 @@ class ActivityLogFiles final : public ActivityLog {
         return;
       }
       scan.entries.push_back(std::move(entry));
+      scan.newest_file = scan.last_file;
     }
   }
 
@@ -277,6 +286,7 @@ class ActivityLogFiles final : public ActivityLog {
   std::uint64_t count_ = 0;
   Digest chain_;
   ContainerNumber last_file_;
+  ContainerNumber newest_file_;
   std::unique_ptr<File> file_;  // null: the next entry starts a new one
   std::unique_ptr<ContainerCipher> cipher_;
   std::uint64_t next_nonce_ = 0;

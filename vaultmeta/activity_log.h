@@ -62,6 +62,8 @@ class ActivityLog {
   [[nodiscard]] virtual Result<ActivityReport> verify() = 0;
   [[nodiscard]] virtual std::uint64_t count() const = 0;
   [[nodiscard]] virtual Digest chain() const = 0;
+  // The file that holds the last entry; 0 if there is none.
+  [[nodiscard]] virtual ContainerNumber newest_file() const = 0;
   // The current epoch has changed, or the keys were wiped: forgets the file's cipher; the next entry starts a new file.
   virtual void roll() = 0;
 };

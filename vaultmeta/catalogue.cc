@@ -7,6 +7,8 @@
 #include <ctime>
 #include <utility>
 
+#include "base/byte_codec.h"
+#include "crypto/hash.h"
 #include "vaultmeta/catalogue_change.h"
 
 namespace vaultfs {
@@ -92,6 +94,19 @@ std::vector<PointInfo> Catalogue::points() const {
   found.reserve(state_.points.size());
   for (const auto& [number, point] : state_.points) found.push_back(point);
   return found;
+}
+
+Digest Catalogue::points_digest() const {
+  ByteWriter writer;
+  const std::lock_guard lock(mutex_);
+  writer.reserve(state_.points.size() * (3 * 8 + Digest::kSize));
+  for (const auto& [number, point] : state_.points) {
+    writer.u64(number.value);
+    writer.u64(point.manifest_file().value);
+    writer.id(point.manifest);
+    writer.u64(point.manifest_bytes);
+  }
+  return sha256(writer.view());
 }
 
 std::vector<PointInfo> Catalogue::points_of(const std::string& item) const {
@@ -205,46 +220,64 @@ Bytes Catalogue::set_renewing(bool renewing) {
   return encode_renewing(renewing);
 }
 
-void Catalogue::read_change(ByteReader& reader, std::vector<Change>& changes) {
-  switch (reader.u8()) {
+Status Catalogue::read_changes(ByteReader& reader, std::vector<Change>& changes) {
+  do {
+    const std::uint8_t kind = reader.u8();
+    if ((kind & kFramedChange) == 0) {
+      if (!read_change(kind, reader, changes)) reader.fail();
+      continue;
+    }
+    ByteReader fields(reader.blob(reader.remaining()));
+    if (reader.failed()) break;
+    const auto known = static_cast<std::uint8_t>(kind & ~kFramedChange);
+    if (!read_change(known, fields, changes)) {
+      return Error{ErrorCode::UnsupportedFormat, "the catalogue has a change of kind " + std::to_string(known) +
+                                                     ", which a newer vaultfs made; use that one"};
+    }
+    if (fields.failed() || fields.remaining() > 0) reader.fail();
+  } while (reader.remaining() > 0);
+  return ok_status();
+}
+
+bool Catalogue::read_change(std::uint8_t kind, ByteReader& reader, std::vector<Change>& changes) {
+  switch (kind) {
     case static_cast<std::uint8_t>(CatalogueChange::item):
       changes.emplace_back([item = decode_item_change(reader)](State& state) { state.put(item); });
-      return;
+      return true;
     case static_cast<std::uint8_t>(CatalogueChange::point):
       changes.emplace_back([point = decode_point_change(reader)](State& state) { state.put(point); });
-      return;
+      return true;
     case static_cast<std::uint8_t>(CatalogueChange::job):
       changes.emplace_back([job = decode_job_change(reader)](State& state) { state.put(job); });
-      return;
+      return true;
     case static_cast<std::uint8_t>(CatalogueChange::removed_point):
       changes.emplace_back([number = PointNumber(reader.u64())](State& state) {
         state.points.erase(number);
         state.next_point = std::max(state.next_point, number.next());
       });
-      return;
+      return true;
     case static_cast<std::uint8_t>(CatalogueChange::point_file): {
       const PointNumber point(reader.u64());
       const PointNumber file(reader.u64());
       if (file <= point) reader.fail();
       changes.emplace_back([point, file](State& state) { state.set_file(point, file); });
-      return;
+      return true;
     }
     case static_cast<std::uint8_t>(CatalogueChange::superseded):
       changes.emplace_back([manifest = decode_superseded_change(reader)](State& state) { state.put(manifest); });
-      return;
+      return true;
     case static_cast<std::uint8_t>(CatalogueChange::renewing):
       changes.emplace_back([renewing = reader.boolean()](State& state) { state.renewing = renewing; });
-      return;
+      return true;
     default:
-      reader.fail();
+      return false;
   }
 }
 
 Status Catalogue::apply(ByteView entry) {
   ByteReader reader(entry);
   std::vector<Change> changes;
-  do read_change(reader, changes);
-  while (reader.remaining() > 0);
+  VAULTFS_RETURN_IF_ERROR(read_changes(reader, changes));
   VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::JournalDamaged, "a catalogue entry of the journal"));
   const std::lock_guard lock(mutex_);
   for (const Change& change : changes) change(state_);
@@ -271,7 +304,7 @@ Status Catalogue::load(ByteView section) {
   loaded.next_point = PointNumber(reader.u64());
   if (loaded.next_job.value == 0 || loaded.next_point.value == 0) reader.fail();
   std::vector<Change> changes;
-  while (reader.remaining() > 0) read_change(reader, changes);
+  if (reader.remaining() > 0) VAULTFS_RETURN_IF_ERROR(read_changes(reader, changes));
   VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedCheckpoint, "the catalogue of a checkpoint"));
   for (const Change& change : changes) change(loaded);
   const std::lock_guard lock(mutex_);

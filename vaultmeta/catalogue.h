@@ -51,6 +51,8 @@ struct PointInfo {
   bool crash_consistent = false;    // files were open for writing
   std::uint64_t logical_bytes = 0;  // sum of file sizes
   std::uint64_t files = 0;
+  // Not stored: the point is known from its manifest only, and no head that could be read vouches for it.
+  bool unproven = false;
 
   // "000042-20261122T001500Z": sorts by age.
   [[nodiscard]] std::string id() const;
@@ -84,6 +86,8 @@ class Catalogue {
   [[nodiscard]] std::optional<ItemInfo> item(const std::string& name) const;
   [[nodiscard]] std::vector<PointInfo> points() const;  // oldest first
   [[nodiscard]] std::vector<PointInfo> points_of(const std::string& item) const;
+  // SHA-256 over all points, ascending: u64 number ‖ u64 number of the manifest's file ‖ its SHA-256 ‖ u64 its length.
+  [[nodiscard]] Digest points_digest() const;
   // By id, by number, or the newest for an empty text. RecoveryPointNotFound, ItemNotFound.
   [[nodiscard]] Result<PointInfo> find_point(const std::string& item, const std::string& point) const;
   [[nodiscard]] std::optional<PointInfo> point(PointNumber number) const;
@@ -109,9 +113,11 @@ class Catalogue {
   // An entry that changes nothing, by any reader: the removal of point 0, which there never is.
   [[nodiscard]] static Bytes no_change();
 
-  [[nodiscard]] Status apply(ByteView entry);   // JournalDamaged; then nothing of the entry is applied
-  [[nodiscard]] Bytes encode() const;           // for the checkpoint
-  [[nodiscard]] Status load(ByteView section);  // DamagedCheckpoint; then the catalogue stays as it was
+  // JournalDamaged; UnsupportedFormat for a change of a kind that is not known. Then nothing of the entry is applied.
+  [[nodiscard]] Status apply(ByteView entry);
+  [[nodiscard]] Bytes encode() const;  // for the checkpoint
+  // DamagedCheckpoint, UnsupportedFormat; then the catalogue stays as it was.
+  [[nodiscard]] Status load(ByteView section);
 
  private:
   struct State {
@@ -131,7 +137,10 @@ class Catalogue {
     void set_file(PointNumber point, PointNumber file);
   };
   using Change = std::function<void(State&)>;
-  static void read_change(ByteReader& reader, std::vector<Change>& changes);
+  // One change or more, up to the end. UnsupportedFormat; what is malformed fails the reader.
+  [[nodiscard]] static Status read_changes(ByteReader& reader, std::vector<Change>& changes);
+  // False for a kind that is not known.
+  [[nodiscard]] static bool read_change(std::uint8_t kind, ByteReader& reader, std::vector<Change>& changes);
 
   mutable std::mutex mutex_;  // guards state_; a leaf
   State state_;

@@ -12,10 +12,19 @@ constexpr std::uint8_t kAutomatic = 1;
 constexpr std::uint8_t kAfterInterruption = 2;
 constexpr std::uint8_t kCrashConsistent = 4;
 
+constexpr std::size_t kLengthOffset = 1;
+constexpr std::size_t kFrameBytes = 5;
+
 ByteWriter begin_change(CatalogueChange kind) {
   ByteWriter writer;
-  writer.u8(static_cast<std::uint8_t>(kind));
+  writer.u8(static_cast<std::uint8_t>(kind) | kFramedChange);
+  writer.u32(0);
   return writer;
+}
+
+Bytes end_change(ByteWriter writer) {
+  writer.patch_u32(kLengthOffset, static_cast<std::uint32_t>(writer.size() - kFrameBytes));
+  return std::move(writer).take();
 }
 
 }  // namespace
@@ -25,7 +34,7 @@ Bytes encode_change(const ItemInfo& item) {
   writer.text(item.name);
   writer.i64(item.first_seen.value);
   writer.boolean(item.interrupted);
-  return std::move(writer).take();
+  return end_change(std::move(writer));
 }
 
 Bytes encode_change(const PointInfo& point) {
@@ -41,12 +50,14 @@ Bytes encode_change(const PointInfo& point) {
                                       (point.crash_consistent ? kCrashConsistent : 0)));
   writer.u64(point.logical_bytes);
   writer.u64(point.files);
+  Bytes change = end_change(std::move(writer));
   if (point.manifest_file() != point.number) {
-    writer.u8(static_cast<std::uint8_t>(CatalogueChange::point_file));
-    writer.u64(point.number.value);
-    writer.u64(point.file.value);
+    ByteWriter file = begin_change(CatalogueChange::point_file);
+    file.u64(point.number.value);
+    file.u64(point.file.value);
+    append(change, end_change(std::move(file)));
   }
-  return std::move(writer).take();
+  return change;
 }
 
 Bytes encode_change(const JobInfo& job) {
@@ -62,7 +73,7 @@ Bytes encode_change(const JobInfo& job) {
   writer.u64(job.logical_bytes);
   writer.u64(job.stored_bytes);
   writer.text(std::string_view{job.detail}.substr(0, kMaxDetailBytes));
-  return std::move(writer).take();
+  return end_change(std::move(writer));
 }
 
 Bytes encode_change(const SupersededManifest& manifest) {
@@ -70,19 +81,19 @@ Bytes encode_change(const SupersededManifest& manifest) {
   writer.u64(manifest.file.value);
   writer.u64(manifest.point.value);
   writer.i64(manifest.since.value);
-  return std::move(writer).take();
+  return end_change(std::move(writer));
 }
 
 Bytes encode_renewing(bool renewing) {
   ByteWriter writer = begin_change(CatalogueChange::renewing);
   writer.boolean(renewing);
-  return std::move(writer).take();
+  return end_change(std::move(writer));
 }
 
 Bytes encode_removed_point(PointNumber number) {
   ByteWriter writer = begin_change(CatalogueChange::removed_point);
   writer.u64(number.value);
-  return std::move(writer).take();
+  return end_change(std::move(writer));
 }
 
 ItemInfo decode_item_change(ByteReader& reader) {

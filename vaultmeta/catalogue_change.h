@@ -9,7 +9,8 @@
 namespace vaultfs {
 
 // How the changes of a catalogue are written down, in the journal's entries and in checkpoints (docs/format.md, section
-// 9.1). Each begins with its kind.
+// 9.1). Each begins with its kind and, where kFramedChange is set in that, the u32 length of what follows. Changes of
+// the first versions have no length.
 enum class CatalogueChange : std::uint8_t {
   item = 1,
   point = 2,
@@ -19,6 +20,8 @@ enum class CatalogueChange : std::uint8_t {
   superseded = 6,
   renewing = 7,
 };
+
+inline constexpr std::uint8_t kFramedChange = 0x80;
 
 [[nodiscard]] Bytes encode_change(const ItemInfo& item);
 // Of a point whose manifest is in another file than its own: with the change that says so.

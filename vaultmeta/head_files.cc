@@ -8,8 +8,13 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::string_view kRootLabel = "vaultfs/1 head mac";
-constexpr std::string_view kEpochLabel = "vaultfs/1 head epoch";
+// By format: a MAC of one never vouches for a head of the other.
+std::string_view root_label(const Head& head) {
+  return head.format == Head::kFormat1 ? "vaultfs/1 head mac" : "vaultfs/2 head mac";
+}
+std::string_view epoch_label(const Head& head) {
+  return head.format == Head::kFormat1 ? "vaultfs/1 head epoch" : "vaultfs/2 head epoch";
+}
 
 Result<Head::Signed> read_head(BlobStore& blobs, KeyCustody& custody, Generation generation) {
   const std::string name = kHeadFiles.file(generation.value);
@@ -21,7 +26,7 @@ Result<Head::Signed> read_head(BlobStore& blobs, KeyCustody& custody, Generation
   if (stored.head.generation != generation || stored.head.vault != custody.keys().vault()) {
     return Error{ErrorCode::DamagedHead, name + " belongs elsewhere"};
   }
-  VAULTFS_ASSIGN_OR_RETURN(const Digest mac, head_mac(custody, stored.head));
+  VAULTFS_ASSIGN_OR_RETURN(const Digest mac, head_mac(custody, stored.head, stored.body));
   if (!constant_time_equal(mac.view(), stored.mac.view())) {
     return Error{ErrorCode::DamagedHead, name + " is not authentic"};
   }
@@ -30,11 +35,11 @@ Result<Head::Signed> read_head(BlobStore& blobs, KeyCustody& custody, Generation
 
 }  // namespace
 
-Result<Digest> head_mac(KeyCustody& custody, const Head& head) {
-  VAULTFS_ASSIGN_OR_RETURN(const Digest root, custody.root_mac(kRootLabel, head.encode()));
+Result<Digest> head_mac(KeyCustody& custody, const Head& head, ByteView body) {
+  VAULTFS_ASSIGN_OR_RETURN(const Digest root, custody.root_mac(root_label(head), body));
   return custody.keys().with_dek(head.epoch, [&](const EpochKeys::Epoch& epoch) -> Result<Digest> {
-    VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer key,
-                             hkdf_sha256(epoch.dek.view(), head.vault.view(), bytes_of(kEpochLabel), Digest::kSize));
+    VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer key, hkdf_sha256(epoch.dek.view(), head.vault.view(),
+                                                                 bytes_of(epoch_label(head)), Digest::kSize));
     return hmac_sha256(key.view(), {root.view()});
   });
 }
@@ -50,13 +55,12 @@ Result<StoredHeads> read_heads(BlobStore& blobs, KeyCustody& custody) {
       heads.newest_first.push_back(*head);
       continue;
     }
-    // A head has no digest that tells damage from a newer format; header and keyring have said already that this is
-    // ours.
-    const bool damaged = is_integrity_error(head.code()) || head.code() == ErrorCode::UnsupportedFormat;
-    if (!damaged) return std::move(head).error();
+    // A head of a newer format, or with a feature that is not known, is no damage: its digest matches.
+    const bool newer = head.code() == ErrorCode::UnsupportedFormat;
+    if (!newer && !is_integrity_error(head.code())) return std::move(head).error();
     if (!heads.damage.has_value()) {
       heads.damaged_file = Generation(number);
-      heads.damage = Error{ErrorCode::DamagedHead, head.error().message};
+      heads.damage = newer ? head.error() : Error{ErrorCode::DamagedHead, head.error().message};
     }
   }
   return heads;
@@ -92,9 +96,9 @@ Result<Head::Signed> newest_head(const StoredHeads& heads, const Pin* pin, bool 
 Result<Head::Signed> put_head(BlobStore& blobs, KeyCustody& custody, const Head& head) {
   Head::Signed stored;
   stored.head = head;
-  VAULTFS_ASSIGN_OR_RETURN(stored.mac, head_mac(custody, head));
-  Bytes file = head.encode();
-  file.insert(file.end(), stored.mac.view().begin(), stored.mac.view().end());
+  stored.body = head.encode();
+  VAULTFS_ASSIGN_OR_RETURN(stored.mac, head_mac(custody, head, stored.body));
+  const Bytes file = Head::file_of(stored.body, head.format, stored.mac);
   stored.file_digest = sha256(file);
   VAULTFS_RETURN_IF_ERROR(blobs.put(kHeadFiles.file(head.generation.value), file));
   return stored;

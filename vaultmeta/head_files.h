@@ -12,9 +12,10 @@
 
 namespace vaultfs {
 
-// The MAC of a head: HMAC(key of the head's epoch, root MAC of the body), so that neither the root key alone nor an old
-// epoch is enough to make a head for the newest state. KeyRevoked; DamagedHead if the keyring has no such epoch.
-[[nodiscard]] Result<Digest> head_mac(KeyCustody& custody, const Head& head);
+// The MAC of a head with that body: HMAC(key of the head's epoch, root MAC of the body), so that neither the root key
+// alone nor an old epoch is enough to make a head for the newest state. KeyRevoked; DamagedHead if the keyring has no
+// such epoch.
+[[nodiscard]] Result<Digest> head_mac(KeyCustody& custody, const Head& head, ByteView body);
 
 // All heads of a vault that are genuine.
 struct StoredHeads {

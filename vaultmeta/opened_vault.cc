@@ -9,11 +9,19 @@ OpenedVault::OpenedVault(VaultParts parts)
     : parts_(std::move(parts)),
       point_segments_(*parts_.segments),
       next_checkpoint_(parts_.highest_checkpoint.next()),
-      current_checkpoint_(parts_.head.head.checkpoint.value) {}
+      current_checkpoint_(parts_.head.head.checkpoint.value) {
+  if (parts_.journal == nullptr) return;
+  // As it was replayed: all of it is durable.
+  named_journal_ = parts_.journal->position();
+  points_ = {parts_.replayed_to, parts_.catalogue->points_digest()};
+}
 
 OpenedVault::~OpenedVault() = default;
 
-void OpenedVault::attach() { parts_.custody->attach(*this); }
+void OpenedVault::attach() {
+  parts_.journal->on_new_file([this](const JournalPosition& journal) { return announce_journal(journal); });
+  parts_.custody->attach(*this);
+}
 
 Status OpenedVault::require_owner() const {
   if (parts_.read_only) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};

@@ -32,8 +32,10 @@ struct VaultParts {
   std::unique_ptr<Catalogue> catalogue;
   std::unique_ptr<ActivityLog> activity;
   std::unique_ptr<Journal> journal;    // owner
+  Lsn replayed_to;                     // what the catalogue holds of the journals before
   ContainerNumber highest_checkpoint;  // also of files that are not the head's
   std::vector<std::string> notes;
+  std::optional<Error> history_damage;  // the points had to do
 };
 
 // Vault's one implementation. Its parts are thread-safe by themselves; the mutexes below tie them together.
@@ -46,7 +48,7 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   OpenedVault(const OpenedVault&) = delete;
   OpenedVault& operator=(const OpenedVault&) = delete;
   ~OpenedVault() override;
-  // Owner: lets the custody ask for key changes.
+  // Owner: lets the custody ask for key changes, and the journal have its files named.
   void attach();
 
   const std::filesystem::path& path() const override { return parts_.path; }
@@ -60,6 +62,7 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   Catalogue& catalogue() override { return *parts_.catalogue; }
   ActivityLog& activity() override { return *parts_.activity; }
   const std::vector<std::string>& opening_notes() const override { return parts_.notes; }
+  [[nodiscard]] std::optional<Error> history_damage() const override { return parts_.history_damage; }
   std::vector<std::string> take_warnings() override;
 
   Result<Lsn> log_catalogue(Bytes entry) override;
@@ -84,8 +87,8 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   // Appends to the activity log; a failure becomes a warning, because no work may be lost for it.
   void record_activity(const std::string& operation, const std::string& outcome, const std::string& subject,
                        const std::string& detail);
-  // Pins the newest head if the pin is older.
-  [[nodiscard]] Status catch_up_pin(const Pin& pin);
+  // Makes a head name that journal, and all that follow. REQUIRES: owner; nothing in the journal was acknowledged.
+  [[nodiscard]] Status announce_journal(const JournalPosition& journal);
   [[nodiscard]] Status pin_newest_head();
 
  private:
@@ -106,11 +109,19 @@ class OpenedVault final : public Vault, private KeyChangeHost {
 
   struct NewCheckpoint {
     ContainerNumber number;
+    std::uint64_t bytes = 0;
     Digest digest;
   };
+  // The recovery points as the entries up to an LSN make them.
+  struct PointsAt {
+    Lsn lsn;
+    Digest digest;
+  };
+  [[nodiscard]] PointsAt points_now();
   [[nodiscard]] Status write_head_naming(const std::optional<NewCheckpoint>& checkpoint);
+  [[nodiscard]] Status put_next_head(const std::optional<NewCheckpoint>& checkpoint);  // REQUIRES: head_mutex_
   // REQUIRES: head_mutex_
-  [[nodiscard]] Result<Head> next_head(const std::optional<NewCheckpoint>& checkpoint) const;
+  [[nodiscard]] Result<Head> next_head(const std::optional<NewCheckpoint>& checkpoint);
   [[nodiscard]] Status adopt_own_head(Generation generation);  // REQUIRES head_mutex_
   [[nodiscard]] Status pin_head();                             // REQUIRES head_mutex_
   void remove_old_heads();                                     // REQUIRES head_mutex_
@@ -122,7 +133,10 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   std::mutex checkpoint_mutex_;  // one checkpoint at a time; guards next_checkpoint_
   ContainerNumber next_checkpoint_;
   std::mutex change_mutex_;  // makes a catalogue change and its journal entry one step, as seen by a checkpoint's cut
-  std::mutex head_mutex_;    // guards parts_.head and parts_.oldest_head; held while a head is written and pinned
+  std::mutex
+      head_mutex_;  // guards parts_.head, parts_.oldest_head and the next two; held while a head is written and pinned
+  JournalPosition named_journal_;  // by the next head; its own position is asked for what of it is durable
+  PointsAt points_;                // durable; for the next head
   std::atomic<std::uint64_t> current_checkpoint_;
   std::mutex warnings_mutex_;  // guards warnings_; a leaf
   std::vector<std::string> warnings_;

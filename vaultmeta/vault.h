@@ -58,6 +58,8 @@ struct VaultOpenOptions {
   bool read_only = false;  // no lock, nothing written, pin not moved; a live or copied vault opens at its newest state
   bool allow_unverified = false;                     // read-only without a pin (restore --unverified)
   bool accept_older = false;                         // read-only: take what is there although the pin is newer
+  // Read-only: where working tree and list of jobs can't be read, the recovery points will do (Vault::history_damage).
+  bool points_suffice = false;
   std::int64_t lock_wait_seconds = 0;                // for the owner's lock
   Compression compression = Compression::automatic;  // of what is stored from now on
 };
@@ -100,6 +102,8 @@ class Vault {
   [[nodiscard]] virtual ActivityLog& activity() = 0;
   // What opening found and healed or could not heal, one line each, for the log and `vault show`.
   [[nodiscard]] virtual const std::vector<std::string>& opening_notes() const = 0;
+  // With points_suffice: why the working tree and the list of jobs are empty.
+  [[nodiscard]] virtual std::optional<Error> history_damage() const { return std::nullopt; }
   // Things that went wrong since the last call without failing what was asked for (a head or an activity entry that
   // could not be written, a file that could not be removed), one line each, for the log.
   [[nodiscard]] virtual std::vector<std::string> take_warnings() { return {}; }

@@ -17,9 +17,12 @@ constexpr int kStatusTries = 1000;
 
 }  // namespace
 
-Result<Head> OpenedVault::next_head(const std::optional<NewCheckpoint>& checkpoint) const {
+Result<Head> OpenedVault::next_head(const std::optional<NewCheckpoint>& checkpoint) {
   const KeyCustody& custody = *parts_.custody;
   Head head = parts_.head.head;
+  head.format = Head::kFormat2;
+  head.features = {};
+  head.writer = 0;
   // A key change on another thread must not be caught halfway.
   for (int tries = 0;; ++tries) {
     const EncryptionStatus status = custody.status();
@@ -33,13 +36,24 @@ Result<Head> OpenedVault::next_head(const std::optional<NewCheckpoint>& checkpoi
   head.predecessor = parts_.head.file_digest;
   head.incarnation = custody.incarnation();
   head.written = parts_.machine.env.clock().now();
-  head.journal = parts_.journal->number();
-  head.journal_lsn = parts_.journal->last_synced();
+  // A file that was made but not announced yet is not the one to name.
+  if (const JournalPosition now = parts_.journal->position(); now.number == named_journal_.number) {
+    named_journal_ = now;
+  }
+  head.journal = named_journal_.number;
+  head.journal_header = named_journal_.header;
+  head.journal_bytes = named_journal_.bytes;
+  head.journal_digest = named_journal_.digest;
+  head.journal_lsn = named_journal_.lsn;
+  head.points_lsn = points_.lsn;
+  head.points = points_.digest;
   head.activity_entries = parts_.activity->count();
   head.activity_chain = parts_.activity->chain();
+  head.activity_file = parts_.activity->newest_file();
   head.highest_segment = std::max(head.highest_segment, ContainerNumber(parts_.segments->next_segment().value - 1));
   if (checkpoint.has_value()) {
     head.checkpoint = checkpoint->number;
+    head.checkpoint_bytes = checkpoint->bytes;
     head.checkpoint_digest = checkpoint->digest;
   }
   return head;
@@ -67,15 +81,6 @@ Status OpenedVault::pin_head() {
   return parts_.machine.state.set_pin(pin);
 }
 
-Status OpenedVault::catch_up_pin(const Pin& pin) {
-  const std::lock_guard lock(head_mutex_);
-  if (pin.head_generation == parts_.head.head.generation && pin.head_digest == parts_.head.file_digest &&
-      pin.incarnation == parts_.head.head.incarnation) {
-    return ok_status();
-  }
-  return pin_head();
-}
-
 Status OpenedVault::pin_newest_head() {
   const std::lock_guard lock(head_mutex_);
   return pin_head();
@@ -93,9 +98,31 @@ void OpenedVault::remove_old_heads() {
 
 Status OpenedVault::write_head() { return write_head_naming(std::nullopt); }
 
+OpenedVault::PointsAt OpenedVault::points_now() {
+  const std::lock_guard lock(change_mutex_);
+  return {parts_.journal->last_appended(), parts_.catalogue->points_digest()};
+}
+
 Status OpenedVault::write_head_naming(const std::optional<NewCheckpoint>& checkpoint) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
+  // What a head says of the points must be durable before it. Where the journal can't be written any more, it says what
+  // it said before; a checkpoint is not named then.
+  const PointsAt points = points_now();
+  const Status durable = parts_.journal->commit_up_to(points.lsn);
+  if (checkpoint.has_value()) VAULTFS_RETURN_IF_ERROR(durable);
   const std::lock_guard lock(head_mutex_);
+  if (durable.ok() && points.lsn > points_.lsn) points_ = points;
+  return put_next_head(checkpoint);
+}
+
+Status OpenedVault::announce_journal(const JournalPosition& journal) {
+  VAULTFS_RETURN_IF_ERROR(require_owner());
+  const std::lock_guard lock(head_mutex_);
+  named_journal_ = journal;
+  return put_next_head(std::nullopt);
+}
+
+Status OpenedVault::put_next_head(const std::optional<NewCheckpoint>& checkpoint) {
   VAULTFS_ASSIGN_OR_RETURN(Head head, next_head(checkpoint));
   auto stored = put_head(*parts_.blobs, *parts_.custody, head);
   if (!stored.ok() && stored.code() == ErrorCode::AlreadyExists) {
@@ -148,7 +175,8 @@ Status OpenedVault::checkpoint(const EncodeTree& encode_tree) {
                            seal_stream(parts_.machine.env, keys(), ContainerKind::checkpoint, number, content));
   VAULTFS_RETURN_IF_ERROR(parts_.blobs->put(kCheckpointFiles.file(number.value), file));
   // Only when the head that names it is durable and pinned may go what the heads before it need.
-  VAULTFS_RETURN_IF_ERROR(write_head_naming(NewCheckpoint{number, sha256(file)}));
+  VAULTFS_RETURN_IF_ERROR(write_head_naming(NewCheckpoint{number, file.size(), sha256(file)}));
+  parts_.journal->forget_before(checkpoint.replay_from);
   remove_below(kJournalFiles, checkpoint.replay_from);
   remove_below(kCheckpointFiles, number);
   return ok_status();

@@ -215,6 +215,8 @@ class VaultCreation {
     head.epoch = custody_->status().current_epoch;
     head.activity_entries = activity_->count();
     head.activity_chain = activity_->chain();
+    head.activity_file = activity_->newest_file();
+    head.points = Catalogue().points_digest();
     VAULTFS_ASSIGN_OR_RETURN(head_, put_head(*blobs_, *custody_, head));
     return ok_status();
   }

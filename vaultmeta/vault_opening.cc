@@ -1,7 +1,9 @@
 #include "vaultmeta/vault_opening.h"
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -63,6 +65,7 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::run() {
 
 Status VaultOpening::attempt() {
   parts_.notes.clear();
+  parts_.history_damage.reset();
   // The pin is read before the heads: a live owner moves it after the head is there.
   VAULTFS_RETURN_IF_ERROR(check_trust());
   if (!options_.read_only) VAULTFS_RETURN_IF_ERROR(settle_directories());
@@ -123,6 +126,12 @@ Status VaultOpening::choose_newest_head() {
   if (heads_.damage.has_value()) {
     parts_.notes.push_back("an older head is damaged: " + heads_.damage->message);
   }
+  if (parts_.head.head.features.read_only_compatible != 0 && !options_.read_only) {
+    return Error{ErrorCode::UnsupportedFormat,
+                 "the vault was made by a newer vaultfs: it uses the feature " +
+                     std::to_string(std::countr_zero(parts_.head.head.features.read_only_compatible)) +
+                     " that this program can't keep up; read it here, write to it with a newer vaultfs"};
+  }
   Status keyring = check_keyring_against_head(*parts_.custody, parts_.head.head);
   if (keyring.ok()) return keyring;
   if (!accept_older) return keyring;
@@ -172,74 +181,153 @@ Status VaultOpening::open_activity(const Head& head) {
   return ok_status();
 }
 
+namespace {
+
+// The head's word on the recovery points against what the entries up to its LSN make of them.
+class PointsCheck {
+ public:
+  PointsCheck(const Head& head, const Catalogue& catalogue) : head_(head), catalogue_(catalogue) {}
+  // Before an entry is applied, and once more behind the last one.
+  Status before(Lsn lsn) {
+    if (done_ || head_.format == Head::kFormat1 || lsn <= head_.points_lsn) return ok_status();
+    done_ = true;
+    if (catalogue_.points_digest() == head_.points) return ok_status();
+    return Error{ErrorCode::JournalDamaged,
+                 "checkpoint and journal give other recovery points than those that the head vouches for"};
+  }
+
+ private:
+  const Head& head_;
+  const Catalogue& catalogue_;
+  bool done_ = false;
+};
+
+JournalPosition journal_of(const Head& head) {
+  return {head.journal, head.journal_header, head.journal_bytes, head.journal_digest, head.journal_lsn};
+}
+
+}  // namespace
+
 Status VaultOpening::load_state(const Head& head) {
-  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Checkpoint> checkpoint, read_checkpoint(head));
   parts_.catalogue = std::make_unique<Catalogue>();
-  Lsn after;
-  replay_from_ = ContainerNumber(1);
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Checkpoint> checkpoint, read_checkpoint(head));
+  JournalReplayRange range;
+  range.required = head.journal_lsn;
+  replay_from_ = range.first;
   if (checkpoint.has_value()) {
-    after = checkpoint->cut;
-    replay_from_ = checkpoint->replay_from;
+    range.after = checkpoint->cut;
+    range.first = replay_from_ = checkpoint->replay_from;
     VAULTFS_RETURN_IF_ERROR(parts_.catalogue->load(checkpoint->catalogue));
   }
   VAULTFS_RETURN_IF_ERROR(tree_.load(checkpoint.has_value() ? ByteView(checkpoint->tree) : ByteView()));
-  const auto apply = [this](Lsn lsn, JournalRoom room, ByteView entry) -> Status {
+  PointsCheck points(head, *parts_.catalogue);
+  const auto apply = [&](Lsn lsn, JournalRoom room, ByteView entry) -> Status {
+    VAULTFS_RETURN_IF_ERROR(points.before(lsn));
     if (room == JournalRoom::catalogue) return parts_.catalogue->apply(entry);
     if (room == JournalRoom::tree) return tree_.apply(lsn, entry);
     return ok_status();
   };
+  if (head.format != Head::kFormat1) range.named = journal_of(head);
   // An epoch is closed after the journal has gone on under the next one, and the head that names the keyring with the
   // closed epoch comes later still. A keyring beyond the head may have closed an epoch since.
-  std::optional<ContainerNumber> last_of_closed_epochs;
-  if (parts_.custody->generation() == head.keyring_generation) last_of_closed_epochs = head.journal;
-  VAULTFS_ASSIGN_OR_RETURN(replay_,
-                           replay_journals(parts_.machine.env, parts_.path / kJournalFiles.name, parts_.custody->keys(),
-                                           replay_from_, after, head.journal_lsn, apply, last_of_closed_epochs));
+  if (parts_.custody->generation() == head.keyring_generation) range.last_of_closed_epochs = head.journal;
+  VAULTFS_ASSIGN_OR_RETURN(replay_, replay_journals(parts_.machine.env, parts_.path / kJournalFiles.name,
+                                                    parts_.custody->keys(), range, apply));
+  VAULTFS_RETURN_IF_ERROR(points.before(Lsn(~std::uint64_t{0})));
   return open_activity(head);
 }
 
 Status VaultOpening::load_newest_state() {
   Status status = load_state(parts_.head.head);
   if (status.ok() || !options_.read_only) return status;
-  // A copy that was taken while the owner worked may lack what its newest head names. An older head will do, but none
-  // that the pin has left behind: that would be a rollback which nobody accepted.
   const Error reason = status.error();
   if (!is_integrity_error(reason.code)) return status;
+  // The whole of an older state where that has the same points; else the newest points alone; else what there is.
+  VAULTFS_ASSIGN_OR_RETURN(bool taken, take_older_head(reason, true));
+  if (!taken) {
+    VAULTFS_ASSIGN_OR_RETURN(taken, take_proven_points(reason));
+  }
+  if (!taken) {
+    VAULTFS_ASSIGN_OR_RETURN(taken, take_older_head(reason, false));
+  }
+  if (!taken && lenient()) {
+    VAULTFS_ASSIGN_OR_RETURN(taken, take_unproven_points(reason));
+  }
+  return taken ? ok_status() : status;
+}
+
+Result<bool> VaultOpening::take_older_head(const Error& reason, bool same_points) {
+  // A copy that was taken while the owner worked may lack what its newest head names. An older head will do, but none
+  // that the pin has left behind: that would be a rollback which nobody accepted.
+  const Head& newest = parts_.head.head;
   for (const Head::Signed& older : heads_.newest_first) {
-    if (older.head.generation >= parts_.head.head.generation) continue;
+    if (older.head.generation >= newest.generation) continue;
     if (!lenient() && older.head.generation < pin_->head_generation) break;
+    if (same_points && (older.head.format == Head::kFormat1 || older.head.points != newest.points)) continue;
     if (!load_state(older.head).ok()) continue;
     parts_.head = older;
     parts_.notes.push_back("an older head was taken, because the newest is not complete: " + reason.message);
-    return ok_status();
+    if (lenient() && !same_points) VAULTFS_RETURN_IF_ERROR(add_points_of_manifests());
+    return true;
   }
-  if (!lenient()) return status;
-  return salvage_points(reason);
+  return false;
 }
 
-Status VaultOpening::salvage_points(const Error& reason) {
-  parts_.notes.push_back("the working tree and the list of jobs could not be read: " + reason.message);
-  parts_.catalogue = std::make_unique<Catalogue>();
+Result<bool> VaultOpening::take_proven_points(const Error& reason) {
+  const Head& head = parts_.head.head;
+  if (head.format == Head::kFormat1 || !(lenient() || options_.points_suffice)) return false;
+  // A live owner may have moved on from this head: then there is a newer one at the next attempt.
+  if (std::exchange(failed_at_, head.generation) != head.generation) return reason;
+  // What precedes the damage is authentic.
+  static_cast<void>(load_state(head).ok());
+  if (parts_.catalogue->points_digest() != head.points) VAULTFS_RETURN_IF_ERROR(add_points_of_manifests());
+  if (parts_.catalogue->points_digest() != head.points || parts_.catalogue->points().empty()) return false;
+  for (PointInfo point : parts_.catalogue->points()) {
+    if (std::exchange(point.unproven, false)) static_cast<void>(parts_.catalogue->put(point));
+  }
+  return go_on_with_points(reason);
+}
+
+Result<bool> VaultOpening::take_unproven_points(const Error& reason) {
+  static_cast<void>(load_state(parts_.head.head).ok());
+  VAULTFS_RETURN_IF_ERROR(add_points_of_manifests());
+  if (parts_.catalogue->points().empty()) return false;
+  return go_on_with_points(reason);
+}
+
+Result<bool> VaultOpening::go_on_with_points(const Error& reason) {
   VAULTFS_RETURN_IF_ERROR(tree_.load({}));
+  parts_.notes.push_back("the working tree and the list of jobs could not be read: " + reason.message);
+  parts_.history_damage = reason;
+  VAULTFS_RETURN_IF_ERROR(open_activity(parts_.head.head));
+  return true;
+}
+
+Status VaultOpening::add_points_of_manifests() {
   VAULTFS_ASSIGN_OR_RETURN(const auto numbers, list_numbers(*parts_.blobs, kPointFiles));
+  std::set<PointNumber> superseded;
+  for (const SupersededManifest& old : parts_.catalogue->superseded()) superseded.insert(old.file);
   for (const std::uint64_t number : numbers) {
+    if (superseded.contains(PointNumber(number))) continue;
     auto point = describe_point(*parts_.blobs, parts_.custody->keys(), PointNumber(number));
     if (!point.ok()) {
       parts_.notes.push_back(kPointFiles.file(number) + ": " + point.error().message);
       continue;
     }
+    const std::optional<PointInfo> known = parts_.catalogue->point(point->number);
+    if (known.has_value() && !known->unproven) continue;
     // Of two manifests of a point the newer one counts, if all is there that it needs.
-    if (parts_.catalogue->point(point->number).has_value()) {
+    if (known.has_value()) {
       VAULTFS_ASSIGN_OR_RETURN(const std::string problem, what_is_missing(*point));
       if (!problem.empty()) continue;
     }
     if (!parts_.catalogue->item(point->item).has_value()) {
       static_cast<void>(parts_.catalogue->put(ItemInfo{point->item, point->created, true}));
     }
+    point->unproven = true;
     static_cast<void>(parts_.catalogue->put(*point));
   }
-  if (parts_.catalogue->points().empty()) return reason;
-  return open_activity(parts_.head.head);
+  return ok_status();
 }
 
 Result<std::string> VaultOpening::what_is_missing(const PointInfo& point) {

@@ -56,8 +56,17 @@ class VaultOpening {
   [[nodiscard]] Status load_state(const Head& head);
   [[nodiscard]] Result<std::optional<Checkpoint>> read_checkpoint(const Head& head) const;
   [[nodiscard]] Status open_activity(const Head& head);
-  // Read-only: takes the points as their manifests tell them.
-  [[nodiscard]] Status salvage_points(const Error& reason);
+  // What a read-only opening does where the newest head's state can't be read; each says whether it went on so.
+  // An older head whose state can be; with `same_points` only one that vouches for the same recovery points.
+  [[nodiscard]] Result<bool> take_older_head(const Error& reason, bool same_points);
+  // What can be read of checkpoint and journal before the damage, and the points that manifests tell of besides, if
+  // together they are just the points that the newest head vouches for.
+  [[nodiscard]] Result<bool> take_proven_points(const Error& reason);
+  // All points that there are manifests of.
+  [[nodiscard]] Result<bool> take_unproven_points(const Error& reason);
+  [[nodiscard]] Result<bool> go_on_with_points(const Error& reason);
+  // Points of which there are manifests and no word in the catalogue; unproven.
+  [[nodiscard]] Status add_points_of_manifests();
   // What of a point is not there, in words; empty: nothing.
   [[nodiscard]] Result<std::string> what_is_missing(const PointInfo& point);
   // Read-only: leaves out points whose files are not all there.
@@ -79,6 +88,7 @@ class VaultOpening {
   StoredHeads heads_;
   ContainerNumber replay_from_{1};
   JournalReplay replay_;
+  Generation failed_at_;    // the newest head of the attempt before, if that failed
   bool recovered_ = false;  // the last owner did not close cleanly
 };
 

@@ -165,13 +165,15 @@ Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo jo
   }
   if (logged.ok()) logged = parts_.journal->commit();
   if (!logged.ok()) {
-    // Whether the entry reached the disk is unknown, and the journal is dead: the next opening tells. Until then there
-    // is no point. Its file stays: if the entry did survive, the file is needed.
+    // Where the journal is dead, whether the entry reached the disk is unknown: the next opening tells. Until then
+    // there is no point. Its file stays: if the entry did survive, the file is needed. A journal that only waits for
+    // room will write the entry, and this one after it.
     const std::lock_guard lock(change_mutex_);
-    static_cast<void>(catalogue.remove_point(point.number));
+    Bytes taken_back = catalogue.remove_point(point.number);
     job.state = JobState::failed;
     job.point = PointNumber{};
-    static_cast<void>(catalogue.put(job));
+    append(taken_back, catalogue.put(job));
+    static_cast<void>(append_catalogue(std::move(taken_back)));
     return logged;
   }
   record_end(job);

@@ -78,8 +78,9 @@ Status OpenedVault::renew_point(PointNumber number, PointSegments& segments) {
   if (logged.ok()) return logged;
   // As with a new point: whether the entry reached the disk is unknown, and either manifest is good. Both files stay.
   const std::lock_guard lock(change_mutex_);
-  static_cast<void>(catalogue.put(*before));
-  static_cast<void>(catalogue.remove_superseded(before->manifest_file()));
+  Bytes taken_back = catalogue.put(*before);
+  append(taken_back, catalogue.remove_superseded(before->manifest_file()));
+  static_cast<void>(append_catalogue(std::move(taken_back)));
   return logged;
 }
 

@@ -72,13 +72,19 @@ Result<VaultHeader> read_vault_header(Env& env, const std::filesystem::path& pat
 Status VaultOpening::start_journal() {
   VAULTFS_ASSIGN_OR_RETURN(const auto journals, list_numbers(*parts_.blobs, kJournalFiles));
   const Head& head = parts_.head.head;
-  ContainerNumber number = std::max(head.journal, replay_.last_journal);
-  if (!journals.empty()) number = std::max(number, ContainerNumber(journals.back()));
+  JournalStart start;
+  start.number = std::max(head.journal, replay_.last_journal).next();
+  // Above the files that no head names, but for one whose number leaves no room above it.
+  while (std::binary_search(journals.begin(), journals.end(), start.number.value)) start.number = start.number.next();
+  start.replayed_to = replay_.last;
+  start.checkpoint = head.checkpoint;
+  start.before = replay_.accepted;
   SegmentStore* segments = parts_.segments.get();
-  VAULTFS_ASSIGN_OR_RETURN(parts_.journal, Journal::create(
-                                               parts_.machine.env, parts_.path / kJournalFiles.name,
-                                               parts_.custody->keys(), number.next(), replay_.last, head.checkpoint,
-                                               [segments] { return segments->sync(); }, Catalogue::no_change()));
+  VAULTFS_ASSIGN_OR_RETURN(parts_.journal,
+                           Journal::create(
+                               parts_.machine.env, parts_.path / kJournalFiles.name, parts_.custody->keys(),
+                               std::move(start), [segments] { return segments->sync(); }, Catalogue::no_change()));
+  parts_.replayed_to = replay_.last;
   return ok_status();
 }
 
@@ -108,6 +114,11 @@ Status VaultOpening::remove_leftovers() {
   for (const std::uint64_t number : manifests) {
     parts_.catalogue->reserve_point_number(PointNumber(number));
     if (named.contains(PointNumber(number))) continue;
+    // A head of format 1 does not vouch for what the catalogue says of the points.
+    if (parts_.head.head.format == Head::kFormat1) {
+      parts_.notes.push_back(kPointFiles.file(number) + " was kept: no recovery point is known by it");
+      continue;
+    }
     VAULTFS_RETURN_IF_ERROR(remove(kPointFiles, number, "no recovery point is known by it"));
   }
   const ContainerNumber current = parts_.head.head.checkpoint;
@@ -121,6 +132,9 @@ Status VaultOpening::remove_leftovers() {
   for (const std::uint64_t number : journals) {
     if (number < replay_from_.value) VAULTFS_RETURN_IF_ERROR(remove(kJournalFiles, number, "the checkpoint holds it"));
   }
+  for (const ContainerNumber number : replay_.unnamed) {
+    parts_.notes.push_back(kJournalFiles.file(number.value) + " was passed over: no head names it");
+  }
   return ok_status();
 }
 
@@ -128,7 +142,6 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::take_over() {
   if (!replay_.clean || replay_.dropped_tail_bytes > 0) recovered_ = true;
   VAULTFS_RETURN_IF_ERROR(remove_leftovers());
   VAULTFS_RETURN_IF_ERROR(start_journal());
-  const bool keys_are_ahead = parts_.custody->generation() != parts_.head.head.keyring_generation;
   if (replay_.dropped_tail_bytes > 0) {
     parts_.notes.push_back(std::to_string(replay_.dropped_tail_bytes) + " bytes of the journal were never synced");
   }
@@ -138,22 +151,22 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::take_over() {
 
   MachineState& machine = parts_.machine.state;
   auto vault = std::make_unique<OpenedVault>(std::move(parts_));
+  vault->attach();
+  if (!trusted_.has_value()) {
+    // Nothing in the new journal is acknowledged, and nothing is built upon the old ones, before a head names it.
+    VAULTFS_RETURN_IF_ERROR(vault->write_head());
+  } else {
+    // An older copy was accepted: whatever the lost future has used, numbers and keys, this one does not share. No head
+    // of the old incarnation first: the pin, which is ahead of it, would refuse it.
+    do VAULTFS_RETURN_IF_ERROR(vault->custody().new_incarnation());
+    while (vault->custody().incarnation() <= trusted_->incarnation);
+  }
   VAULTFS_ASSIGN_OR_RETURN(const std::size_t interrupted, vault->interrupt_unfinished_jobs());
   // Who opens a vault here has its versions asked for here. That this can't be written down keeps nobody from working.
   const Status registered = ensure_registered(machine, vault->header().id, vault->path(), vault->custody().status());
   if (!registered.ok()) vault->warn("this machine's list of vaults", registered.error());
-  vault->attach();
-  if (trusted_.has_value()) {
-    // An older copy was accepted: whatever the lost future has used, numbers and keys, this one does not share.
-    do VAULTFS_RETURN_IF_ERROR(vault->custody().new_incarnation());
-    while (vault->custody().incarnation() <= trusted_->incarnation);
-  }
   if (recovered_ || interrupted > 0) vault->record_activity("vault.open", "Recovered", "", detail);
-  if (keys_are_ahead || interrupted > 0 || trusted_.has_value()) {
-    VAULTFS_RETURN_IF_ERROR(vault->write_head());
-  } else {
-    VAULTFS_RETURN_IF_ERROR(vault->catch_up_pin(*pin_));
-  }
+  if (interrupted > 0 || trusted_.has_value()) VAULTFS_RETURN_IF_ERROR(vault->write_head());
   return vault;
 }
 

@@ -26,6 +26,7 @@ class Verification {
   Result<VerifyReport> run() {
     report_.authenticated = vault_ != nullptr;
     VAULTFS_RETURN_IF_ERROR(check_root());
+    if (vault_ != nullptr && vault_->history_damage().has_value()) damage("journal", *vault_->history_damage());
     for (const VaultFolder& folder : kVaultFolders) VAULTFS_RETURN_IF_ERROR(check_folder(folder));
     VAULTFS_RETURN_IF_ERROR(vault_ == nullptr ? check_inventories() : check_points());
     if (vault_ != nullptr) check_activity();
@@ -143,7 +144,7 @@ class Verification {
     VAULTFS_ASSIGN_OR_RETURN(const Head::Signed stored, Head::decode(bytes));
     if (stored.head.generation != generation) return Error{ErrorCode::DamagedHead, "it is of another generation"};
     if (vault_ == nullptr) return ok_status();
-    VAULTFS_ASSIGN_OR_RETURN(const Digest mac, head_mac(vault_->custody(), stored.head));
+    VAULTFS_ASSIGN_OR_RETURN(const Digest mac, head_mac(vault_->custody(), stored.head, stored.body));
     if (!constant_time_equal(mac.view(), stored.mac.view()))
       return Error{ErrorCode::DamagedHead, "it is not authentic"};
     return ok_status();

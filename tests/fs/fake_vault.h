@@ -137,13 +137,17 @@ class FakeVault final : public Vault {
     const auto apply = [&](Lsn lsn, JournalRoom room, ByteView entry) {
       return room == JournalRoom::tree ? tree.apply(lsn, entry) : ok_status();
     };
+    JournalReplayRange range;
+    range.first = replay_from;
+    range.after = range.required = cut;
     VAULTFS_ASSIGN_OR_RETURN(const JournalReplay replay,
-                             replay_journals(env_, path_ / "journal", *keys_, replay_from, cut, cut, apply));
+                             replay_journals(env_, path_ / "journal", *keys_, range, apply));
     if (read_only_) return ok_status();
-    VAULTFS_ASSIGN_OR_RETURN(
-        journal_, Journal::create(env_, path_ / "journal", *keys_,
-                                  std::max(replay.last_journal, ContainerNumber(replay_from.value)).next(), replay.last,
-                                  ContainerNumber(last_checkpoint_), [this] { return segments_->sync(); }, {}));
+    VAULTFS_ASSIGN_OR_RETURN(journal_,
+                             Journal::create(env_, path_ / "journal", *keys_,
+                                             {std::max(replay.last_journal, ContainerNumber(replay_from.value)).next(),
+                                              replay.last, ContainerNumber(last_checkpoint_), replay.accepted},
+                                             [this] { return segments_->sync(); }, {}));
     return ok_status();
   }
 

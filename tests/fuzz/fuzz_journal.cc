@@ -23,8 +23,7 @@ const vaultfs::Bytes& authentic_start() {
   static const vaultfs::Bytes start = [] {
     vaultfs::SimEnv env(1);
     env.make_directories(kDirectory);
-    auto journal = vaultfs::Journal::create(env, kDirectory, keys(), vaultfs::ContainerNumber(1), vaultfs::Lsn(),
-                                            vaultfs::ContainerNumber(), {}, {});
+    auto journal = vaultfs::Journal::create(env, kDirectory, keys(), {.number = vaultfs::ContainerNumber(1)}, {}, {});
     if (!journal.ok()) std::abort();
     for (const char* text : {"one", "two"}) {
       if (!(*journal)->append(vaultfs::JournalRoom::tree, vaultfs::to_bytes(vaultfs::bytes_of(text))).ok())
@@ -49,14 +48,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   env.write(kFile, file);
   std::uint64_t entries = 0;
   vaultfs::Lsn last;
-  const auto outcome =
-      vaultfs::replay_journals(env, kDirectory, keys(), vaultfs::ContainerNumber(1), vaultfs::Lsn(), vaultfs::Lsn(),
-                               [&](vaultfs::Lsn lsn, vaultfs::JournalRoom, vaultfs::ByteView) {
-                                 if (lsn <= last) std::abort();
-                                 last = lsn;
-                                 ++entries;
-                                 return vaultfs::ok_status();
-                               });
+  const auto outcome = vaultfs::replay_journals(env, kDirectory, keys(), vaultfs::JournalReplayRange(),
+                                                [&](vaultfs::Lsn lsn, vaultfs::JournalRoom, vaultfs::ByteView) {
+                                                  if (lsn <= last) std::abort();
+                                                  last = lsn;
+                                                  ++entries;
+                                                  return vaultfs::ok_status();
+                                                });
   // Nobody without the keys can add an entry or take a committed one away unnoticed.
   if (continued && entries != 2) std::abort();
   if (!outcome.ok() && !vaultfs::is_integrity_error(outcome.code()) &&

@@ -249,15 +249,17 @@ TEST_F(JournalDamage, OtherFilesInTheDirectoryAreNoJournals) {
 }
 
 // Somebody who kept the key of epoch 1 adds to the history after the epoch was closed.
-TEST_F(JournalDamage, AJournalOfAClosedEpochIsRefusedAboveTheOneTheHeadNames) {
+TEST_F(JournalDamage, AJournalOfAClosedEpochIsRefusedFromTheOneOnThatTheHeadNames) {
   write_journal(1, {}, {"one"}, true);
   write_journal(2, Lsn(2), {"forged"});
   const auto now = make_test_keys(Suite::aes_gcm, 2, 0, 1);
-  const ReplayedLog refused = replay(env_, *now, 1, {}, {}, ContainerNumber(1));
+  const ReplayedLog refused = replay(env_, *now, 1, {}, {}, ContainerNumber(2));
   ASSERT_EQ(refused.outcome.code(), ErrorCode::JournalDamaged);
   EXPECT_EQ(refused.contents(), std::vector<std::string>{"one"});
-  // What the head names was made while the epoch was open, and an epoch that is open may go on.
-  EXPECT_TRUE(replay(env_, *now, 1, {}, {}, ContainerNumber(2)).outcome.ok());
+  // A head that knows of a closed epoch names a journal of the next one: one of its number is forged.
+  EXPECT_EQ(replay(env_, *now, 1, {}, {}, ContainerNumber(1)).outcome.code(), ErrorCode::JournalDamaged);
+  // What came before was made while the epoch was open, and an epoch that is open may go on.
+  EXPECT_TRUE(replay(env_, *now, 1, {}, {}, ContainerNumber(3)).outcome.ok());
   EXPECT_TRUE(replay(env_, *now).outcome.ok());
   EXPECT_TRUE(replay(env_, *make_test_keys(Suite::aes_gcm, 2), 1, {}, {}, ContainerNumber(1)).outcome.ok());
 }

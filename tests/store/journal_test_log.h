@@ -38,18 +38,24 @@ struct ReplayedLog {
   return kJournalDirectory / (std::string(16 - digits.size(), '0') + digits + ".journal");
 }
 
+[[nodiscard]] inline ReplayedLog replay(Env& env, const EpochKeys& keys, const JournalReplayRange& range) {
+  ReplayedLog log;
+  log.outcome = replay_journals(env, kJournalDirectory, keys, range, [&](Lsn lsn, JournalRoom room, ByteView entry) {
+    log.entries.push_back({lsn, room, std::string(text_of(entry))});
+    return ok_status();
+  });
+  return log;
+}
+
 [[nodiscard]] inline ReplayedLog replay(Env& env, const EpochKeys& keys, std::uint64_t first = 1, Lsn after = {},
                                         Lsn required = {},
                                         std::optional<ContainerNumber> last_of_closed_epochs = std::nullopt) {
-  ReplayedLog log;
-  log.outcome = replay_journals(
-      env, kJournalDirectory, keys, ContainerNumber(first), after, required,
-      [&](Lsn lsn, JournalRoom room, ByteView entry) {
-        log.entries.push_back({lsn, room, std::string(text_of(entry))});
-        return ok_status();
-      },
-      last_of_closed_epochs);
-  return log;
+  JournalReplayRange range;
+  range.first = ContainerNumber(first);
+  range.after = after;
+  range.required = required;
+  range.last_of_closed_epochs = last_of_closed_epochs;
+  return replay(env, keys, range);
 }
 
 [[nodiscard]] inline Bytes entry_of(std::string_view text) { return to_bytes(bytes_of(text)); }
@@ -59,7 +65,7 @@ inline constexpr const char* kNoChange = "(no change)";  // what fills an LSN in
 [[nodiscard]] inline Result<std::unique_ptr<Journal>> start_journal(Env& env, const EpochKeys& keys,
                                                                     std::uint64_t number = 1, Lsn replayed_to = {},
                                                                     Journal::BeforeWrite before_write = {}) {
-  return Journal::create(env, kJournalDirectory, keys, ContainerNumber(number), replayed_to, ContainerNumber(0),
+  return Journal::create(env, kJournalDirectory, keys, {ContainerNumber(number), replayed_to, {}, {}},
                          std::move(before_write), entry_of(kNoChange));
 }
 

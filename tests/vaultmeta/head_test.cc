@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <functional>
+#include <string>
+
+#include "base/byte_codec.h"
 #include "crypto/hash.h"
 #include "tests/vaultmeta/stored_form_checks.h"
 
@@ -16,20 +21,27 @@ Head a_head(std::uint64_t generation) {
   head.keyring_generation = Generation(3);
   head.keyring.mutable_view()[1] = std::byte{2};
   head.checkpoint = ContainerNumber(4);
+  head.checkpoint_bytes = 77;
   head.checkpoint_digest.mutable_view()[2] = std::byte{3};
   head.journal = ContainerNumber(5);
+  head.journal_header.mutable_view()[4] = std::byte{5};
+  head.journal_bytes = 4096;
+  head.journal_digest.mutable_view()[5] = std::byte{6};
   head.journal_lsn = Lsn(600);
+  head.points_lsn = Lsn(590);
+  head.points.mutable_view()[6] = std::byte{7};
   head.activity_entries = 7;
   head.activity_chain.mutable_view()[3] = std::byte{4};
+  head.activity_file = ContainerNumber(9);
   head.highest_segment = ContainerNumber(8);
   head.epoch = EpochNumber(2);
   return head;
 }
 
 Bytes file_of(const Head& head) {
-  Bytes file = head.encode();
-  file.insert(file.end(), 32, std::byte{0x5a});
-  return file;
+  Digest mac;
+  std::fill_n(mac.data(), Digest::kSize, std::byte{0x5a});
+  return Head::file_of(head.encode(), head.format, mac);
 }
 
 // Heads 1 to `count`, each naming the one before; newest first.
@@ -47,29 +59,108 @@ std::vector<Head::Signed> a_chain(std::uint64_t count) {
   return chain;
 }
 
-TEST(Head, StoredForm) {
-  const Bytes file = file_of(a_head(9));
-  EXPECT_EQ(file.size(), Head::kFileBytes);
+void check_head_form(const Bytes& file) {
   check_stored_form(file, [](ByteView bytes) -> std::optional<Bytes> {
     const auto stored = Head::decode(bytes);
     if (!stored.ok()) {
       EXPECT_TRUE(stored.code() == ErrorCode::DamagedHead || stored.code() == ErrorCode::UnsupportedFormat);
       return std::nullopt;
     }
-    Bytes again = stored->head.encode();
-    again.insert(again.end(), stored->mac.view().begin(), stored->mac.view().end());
+    EXPECT_EQ(stored->body, stored->head.encode());
     EXPECT_EQ(stored->file_digest, sha256(bytes));
-    return again;
+    return Head::file_of(stored->body, stored->head.format, stored->mac);
   });
+}
+
+TEST(Head, StoredForm) {
+  const Bytes file = file_of(a_head(9));
+  EXPECT_EQ(file.size(), Head::kFormat2Bytes);
+  check_head_form(file);
+}
+
+TEST(Head, StoredFormOfTheFirstFormat) {
+  Head head = a_head(9);
+  head.format = Head::kFormat1;
+  const Bytes file = file_of(head);
+  EXPECT_EQ(file.size(), Head::kFormat1Bytes);
+  check_head_form(file);
+}
+
+// The file with other bytes before its last digest, and that digest made anew: nobody needs a key for it.
+Bytes with_fresh_digest(Bytes file) {
+  file.resize(file.size() - Digest::kSize);
+  append(file, sha256(file).view());
+  return file;
 }
 
 TEST(Head, NamesTheVersionThatItDoesNotKnow) {
   Bytes file = file_of(a_head(1));
-  file[8] = std::byte{2};
-  const auto stored = Head::decode(file);
+  file[8] = std::byte{3};
+  EXPECT_EQ(Head::decode(file).code(), ErrorCode::DamagedHead) << "damage is no newer version";
+  const auto stored = Head::decode(with_fresh_digest(file));
   ASSERT_FALSE(stored.ok());
   EXPECT_EQ(stored.code(), ErrorCode::UnsupportedFormat);
-  EXPECT_NE(stored.error().message.find("version 2"), std::string::npos);
+  EXPECT_NE(stored.error().message.find("version 3"), std::string::npos);
+}
+
+TEST(Head, NamesTheFeatureThatItDoesNotKnow) {
+  Head head = a_head(1);
+  head.features.incompatible = 1ULL << 5U;
+  const auto refused = Head::decode(file_of(head));
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.code(), ErrorCode::UnsupportedFormat);
+  EXPECT_NE(refused.error().message.find("feature 5"), std::string::npos) << refused.error().message;
+  head.features = {3, 4, 0};
+  const auto read = Head::decode(file_of(head));
+  ASSERT_TRUE(read.ok());
+  EXPECT_EQ(read->head.features, head.features);
+}
+
+// Between the last fixed field and the MAC stand optional fields, which a program that does not know them passes over.
+TEST(Head, PassesOverOptionalFields) {
+  const auto with_fields = [](std::initializer_list<std::uint16_t> tags) {
+    ByteWriter fields;
+    for (const std::uint16_t tag : tags) {
+      fields.u16(tag);
+      fields.text("later");
+    }
+    Bytes body = a_head(2).encode();
+    append(body, fields.view());
+    Bytes file = Head::file_of(body, Head::kFormat2, Digest{});
+    for (unsigned i = 0; i < 4; ++i) file[10 + i] = static_cast<std::byte>((file.size() >> (8U * i)) & 0xffU);
+    return with_fresh_digest(file);
+  };
+  const auto stored = Head::decode(with_fields({1, 7}));
+  ASSERT_TRUE(stored.ok()) << stored.error().message;
+  EXPECT_EQ(stored->head.generation, Generation(2));
+  EXPECT_GT(stored->body.size(), a_head(2).encode().size()) << "the MAC is over them too";
+  EXPECT_EQ(Head::decode(with_fields({7, 1})).code(), ErrorCode::DamagedHead) << "out of order";
+}
+
+// Whoever has the root key and the keys of closed epochs can make a head of such an epoch that names the newest one as
+// its predecessor.
+TEST(ChooseHead, FormatEpochAndIncarnationNeverFall) {
+  const auto chain_ending_in = [](const std::function<void(Head&)>& change) {
+    auto chain = a_chain(3);
+    Head head = a_head(4);
+    head.predecessor = chain.front().file_digest;
+    change(head);
+    chain.insert(chain.begin(), Head::decode(file_of(head)).value());
+    return chain;
+  };
+  const auto outcome = [](const std::vector<Head::Signed>& chain, std::uint64_t pinned) {
+    const Digest digest = pinned == 0 ? Digest{} : chain[chain.size() - pinned].file_digest;
+    const auto chosen = choose_head(chain, Generation(pinned), digest);
+    return chosen.ok() ? ErrorCode::Internal : chosen.code();
+  };
+  for (const std::uint64_t pinned : {0, 2, 3}) {
+    EXPECT_EQ(outcome(chain_ending_in([](Head&) {}), pinned), ErrorCode::Internal);
+    EXPECT_EQ(outcome(chain_ending_in([](Head& head) { head.epoch = EpochNumber(1); }), pinned),
+              ErrorCode::DamagedHead);
+    EXPECT_EQ(outcome(chain_ending_in([](Head& head) { head.format = Head::kFormat1; }), pinned),
+              ErrorCode::DamagedHead);
+    EXPECT_EQ(outcome(chain_ending_in([](Head& head) { head.epoch = EpochNumber(3); }), pinned), ErrorCode::Internal);
+  }
 }
 
 TEST(ChooseHead, TakesTheNewestThatContinuesThePinnedOne) {

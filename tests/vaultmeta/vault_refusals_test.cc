@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "store/container.h"
 #include "tests/vaultmeta/vault_world.h"
 #include "vaultmeta/vault.h"
 
@@ -94,8 +95,14 @@ TEST_F(Rollback, OfTheWholeVaultIsFound) {
 }
 
 TEST_F(Rollback, OfSingleFoldersIsFound) {
-  for (const char* folder : {"/vault/heads", "/vault/keyrings", "/vault/checkpoints", "/vault/journal"}) {
+  const auto pins = world_.files("/home/pins");
+  const auto begin_again = [&] {
+    world_.close_without_a_word();
     world_.put_back(newest_);
+    world_.put_back(pins, "/home/pins");  // an opening as owner moves the pin
+  };
+  for (const char* folder : {"/vault/heads", "/vault/keyrings", "/vault/checkpoints", "/vault/journal"}) {
+    begin_again();
     world_.put_back(older_, folder);
     const Status opened = world_.open();
     if (opened.ok()) {
@@ -107,11 +114,11 @@ TEST_F(Rollback, OfSingleFoldersIsFound) {
       EXPECT_TRUE(is_integrity_error(opened.code())) << folder << " " << error_name(opened.code());
     }
   }
-  world_.put_back(newest_);
+  begin_again();
   world_.put_back(older_, "/vault/points");
   ASSERT_OK(world_.open());
   EXPECT_EQ(world_.points(), (Texts{"vm1=old", "vm1=ManifestMissing"}));
-  world_.put_back(newest_);
+  begin_again();
   world_.put_back(older_, "/vault/activity");
   ASSERT_OK(world_.open());
   EXPECT_EQ(world_.vault->activity().entries().code(), ErrorCode::DamagedActivityLog);
@@ -177,8 +184,10 @@ TEST_F(Rollback, ADamagedHeadIsNamedAsSuch) {
   constexpr std::uint64_t kVersionBit = 70;  // damage that looks like a newer format
   world_.env.flip_bit(heads.back(), kVersionBit);
   EXPECT_EQ(code_of(world_.open()), ErrorCode::DamagedHead);
+  const auto pins = world_.files("/home/pins");
   for (const std::uint64_t bit : {std::uint64_t{300}, kVersionBit}) {
     world_.put_back(newest_);
+    world_.put_back(pins, "/home/pins");      // an opening as owner moves the pin
     world_.env.flip_bit(heads.front(), bit);  // the history gets shorter, nothing else
     ASSERT_OK(world_.open());
     EXPECT_TRUE(mentions(world_.vault->opening_notes(), "older head is damaged"));
@@ -190,14 +199,44 @@ TEST_F(Rollback, ACopyThatLacksItsNewestPartsOpensReadOnlyAtItsNewestCompletePoi
   for (const Env::Path& path : world_.env.files("/vault/checkpoints")) world_.env.remove(path);
   EXPECT_EQ(code_of(world_.open()), ErrorCode::CheckpointMissing);
   EXPECT_EQ(code_of(world_.open_read_only()), ErrorCode::CheckpointMissing);
+  // The head vouches for the points as their manifests tell of them.
+  ASSERT_OK(world_.open_for_points());
+  EXPECT_EQ(world_.points(), (Texts{"vm1=old", "vm1=new"}));
+  ASSERT_TRUE(world_.vault->history_damage().has_value());
+  for (const PointInfo& point : world_.vault->catalogue().points()) EXPECT_FALSE(point.unproven);
   ASSERT_OK(world_.open_read_only(true));
   EXPECT_EQ(world_.points(), (Texts{"vm1=old", "vm1=new"}));
   EXPECT_TRUE(mentions(world_.vault->opening_notes(), "checkpoint"));
+  for (const PointInfo& point : world_.vault->catalogue().points()) EXPECT_FALSE(point.unproven);
   // And without the newest segment the newest point is left out and named.
   world_.env.remove("/vault/segments/0000000000000002.seg");
   ASSERT_OK(world_.open_read_only(true));
   EXPECT_EQ(world_.points(), Texts{"vm1=old"});
   EXPECT_TRUE(mentions(world_.vault->opening_notes(), "0000000000000002.seg is missing"));
+}
+
+// A byte of the journal rots after a kill: that closes the vault to its owner, and takes no point away.
+TEST_F(Rollback, ADamagedJournalLeavesThePointsToBeRead) {
+  ASSERT_OK(world_.open());
+  ASSERT_OK(world_.back_up("vm1", "third"));
+  ASSERT_OK(world_.back_up("vm2", "fourth"));
+  world_.close_without_a_word();
+  const Env::Path journal = world_.env.files("/vault/journal").back();
+  world_.env.flip_bit(journal, (ContainerHeader::kEncodedBytes + 400) * 8);
+  EXPECT_EQ(code_of(world_.open()), ErrorCode::JournalDamaged);
+  EXPECT_EQ(code_of(world_.open_read_only()), ErrorCode::JournalDamaged);
+  ASSERT_OK(world_.open_for_points());
+  EXPECT_EQ(world_.points(), (Texts{"vm1=old", "vm1=new", "vm1=third", "vm2=fourth"}));
+  const auto report = verify_vault(world_.env, "/vault", world_.vault.get(), {});
+  ASSERT_OK(report);
+  ASSERT_FALSE(report->damage.empty());
+  EXPECT_EQ(report->damage.front().error.code, ErrorCode::JournalDamaged);
+  // A manifest that no head vouches for is not taken for one of them.
+  world_.env.copy("/vault/points/0000000000000003.point", "/vault/points/0000000000000009.point");
+  world_.env.remove("/vault/points/0000000000000003.point");
+  EXPECT_EQ(code_of(world_.open_for_points()), ErrorCode::JournalDamaged);
+  ASSERT_OK(world_.open_read_only(true));
+  EXPECT_EQ(world_.points().size(), 3U);
 }
 
 TEST(Vault, APinOlderThanTheHeadsThatAreKeptIsNoRollbackAndTrustMovesIt) {

@@ -107,6 +107,13 @@ class VaultWorld {
     options.allow_unverified = allow_unverified;
     return open(options);
   }
+  // As the commands that list, restore and verify.
+  Status open_for_points() {
+    VaultOpenOptions options;
+    options.read_only = true;
+    options.points_suffice = true;
+    return open(options);
+  }
   // As a process that ends without closing; what it did not sync stays with the kernel.
   void close_without_a_word() { vault.reset(); }
 

@@ -44,6 +44,7 @@ Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::
   Session::Options options;
   options.vault.path = vault;
   options.vault.read_only = access == VerbAccess::reads;
+  options.vault.points_suffice = options.vault.read_only;
   options.vault.allow_unverified = request.allow_unverified;
   options.vault.lock_wait_seconds = context.wait_seconds;
   options.vault.compression = request.compression.value_or(options.vault.compression);
