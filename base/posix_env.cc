@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/env.h"
+#include "base/machine_noise.h"
 
 namespace vaultfs {
 namespace {
@@ -234,6 +235,7 @@ class PosixEnv final : public Env {
       }
       done += static_cast<std::size_t>(n);
     }
+    mix_in_machine_noise(out);
   }
 
   [[nodiscard]] const Clock& clock() const override { return system_clock(); }

@@ -88,6 +88,7 @@ void hmac_into(MutableByteView out, ByteView key, std::initializer_list<std::ini
   h.begin_padded(key, kOuterMask);
   h.add(inner.view());
   h.finish(out);
+  h.begin();  // forgets what it gave out
   wipe(short_key.mutable_view());
 }
 

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "crypto/hash.h"
 #include "crypto/keyvault/local_key_vaults.h"
 #include "fs/session.h"
+#include "store/container.h"
 #include "tests/support/assert_ok.h"
 #include "tests/support/scratch_directory.h"
 #include "vaultmeta/machine_resolver.h"
@@ -258,6 +260,14 @@ TEST_P(FrozenVault, GoesOnAsTheVaultOfThisVersion) {
   Bytes written(26);
   ASSERT_OK((*tree)->read(disk->number, 1'500'000, written));
   EXPECT_EQ(text_of(written), "written by a later version");
+  // Segments of then stay as they are; those of now stand beside them.
+  std::set<std::uint16_t> versions;
+  for (const auto& entry : stdfs::directory_iterator(vault_path() / "segments")) {
+    const auto header = ContainerHeader::decode(bytes_of(contents(entry.path())));
+    ASSERT_OK(header);
+    versions.insert(header->version);
+  }
+  EXPECT_EQ(versions, (std::set<std::uint16_t>{1, 2}));
   expect_no_damage(nullptr);
   expect_no_damage(&(*session)->vault());
 }

@@ -103,6 +103,16 @@ TEST_P(RecordSaltTest, TwoWritersOfOneSnapshotShareNoKeyStream) {
   }
 }
 
+// What the test above is for: where records have no salt, it would fail.
+TEST_P(RecordSaltTest, WithoutSaltsTheyDo) {
+  const auto first = version_1();
+  const auto second = resumed(env_);
+  constexpr std::size_t kSize = 1000;
+  const Bytes a = random_content(kSize, 1);
+  const Bytes b = random_content(kSize, 2);
+  EXPECT_EQ(exclusive_or(ciphertext(seal(*first, a), kSize), ciphertext(seal(*second, b), kSize)), exclusive_or(a, b));
+}
+
 TEST_P(RecordSaltTest, EverySealedRecordHasAFreshOneInItsPlace) {
   const auto cipher = resumed(env_);
   std::set<RecordSalt> seen;
