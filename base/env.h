@@ -17,8 +17,15 @@ enum class FileKind : std::uint8_t { missing, file, directory, other };
 struct FileInfo {
   FileKind kind = FileKind::missing;
   std::uint64_t size = 0;
-  std::uint32_t mode = 0;   // permission bits
-  std::uint32_t owner = 0;  // user id
+  std::uint32_t mode = 0;    // permission bits
+  std::uint32_t owner = 0;   // user id
+  std::uint64_t device = 0;  // with `inode`: which file it is, whatever its name
+  std::uint64_t inode = 0;
+  std::uint32_t links = 1;  // names that it has
+  // Whether both are of one file or directory.
+  [[nodiscard]] bool is_same_as(const FileInfo& other) const {
+    return kind != FileKind::missing && kind == other.kind && device == other.device && inode == other.inode;
+  }
 };
 
 // An open file with positional I/O. Thread-safe: calls from several threads may overlap.
@@ -72,6 +79,18 @@ class Env {
   [[nodiscard]] virtual Result<std::unique_ptr<FileLock>> lock(const Path& path) = 0;
   // Takes a lock of an existing file that others may share, but not with a holder of lock(); VaultBusy if it is held.
   [[nodiscard]] virtual Result<std::unique_ptr<FileLock>> lock_shared(const Path& path) = 0;
+  // The path made absolute, with every link in it followed. What is missing is taken as it would be made.
+  [[nodiscard]] virtual Result<Path> real_path(const Path& path) = 0;
+  // Opens a directory once, not through a link (NotADirectory), and gives an Env for what is in it. That one takes the
+  // same paths, which begin with `path` (others are InvalidName), but goes by the open directory and by those in it
+  // that it has opened before: whatever takes their names later is not touched. There
+  //   - no name is a link that would be followed: what is no file or directory of its own is ForeignFile, and so is
+  //     opening for writing, or locking, a file that has more names or that belongs to neither this user, nor root, nor
+  //     the owner of the directory;
+  //   - info() tells of a link itself, as FileKind::other; of `path` itself it tells what is open;
+  //   - lock() and lock_shared() give the lock of the file that has the name.
+  // The Env that it came from must outlive it.
+  [[nodiscard]] virtual Result<std::unique_ptr<Env>> hold_directory(const Path& path) = 0;
   // Cryptographically strong bytes (getrandom); aborts if the kernel gives none.
   virtual void fill_random(MutableByteView out) = 0;
   [[nodiscard]] virtual const Clock& clock() const = 0;

@@ -90,8 +90,10 @@ namespace vaultfs {
   V(DamagedActivityLog, 10, EIO)                 \
   V(DamagedMachineState, 10, EIO)                \
   V(EpochClosed, 10, EIO)                        \
+  V(ForeignFile, 10, EIO)                        \
   V(RollbackDetected, 11, EIO)                   \
   V(ForeignRootKey, 11, EIO)                     \
+  V(AnotherVault, 11, EIO)                       \
   V(VaultUnverified, 12, EROFS)                  \
   V(FingerprintMismatch, 12, EACCES)             \
   V(PinOutdated, 12, EROFS)                      \

@@ -300,9 +300,11 @@ Result<ActivityReport> verify_activity_files(Env& env, const std::filesystem::pa
 }
 
 Result<ActivityReport> verify_activity_keyless(Env& env, const std::filesystem::path& path) {
+  VaultDirectory directory(env, path);
+  VAULTFS_RETURN_IF_ERROR(directory.open());
   Digest header_digest;
-  VAULTFS_RETURN_IF_ERROR(read_vault_header(env, path, header_digest));
-  const auto blobs = make_directory_blob_store(env, path);
+  VAULTFS_RETURN_IF_ERROR(read_vault_header(directory, header_digest));
+  const auto blobs = make_directory_blob_store(directory, directory.place());
   // The head before the files: a live owner adds entries meanwhile, and takes none away.
   ActivityExpectation expected;
   VAULTFS_ASSIGN_OR_RETURN(const auto heads, list_numbers(*blobs, kHeadFiles));
@@ -314,7 +316,7 @@ Result<ActivityReport> verify_activity_keyless(Env& env, const std::filesystem::
     if (!head.ok()) return with_context(std::move(head).error(), name);
     expected.entries = head->head.activity_entries;
   }
-  return verify_activity_files(env, path / kActivityFiles.name, nullptr, expected);
+  return verify_activity_files(directory, directory.place() / kActivityFiles.name, nullptr, expected);
 }
 
 }  // namespace vaultfs

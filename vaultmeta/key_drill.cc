@@ -48,8 +48,10 @@ Result<std::vector<KeyDrill>> drill_keyring(const KeyCustody::Context& context, 
 }
 
 Result<std::vector<KeyDrill>> drill_vault(const Vault::Machine& machine, const std::filesystem::path& path) {
+  VaultDirectory directory(machine.env, path);
+  VAULTFS_RETURN_IF_ERROR(directory.open());
   Digest header_digest;
-  VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, read_vault_header(machine.env, path, header_digest));
+  VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, read_vault_header(directory, header_digest));
   VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(header.id));
   if (!pin) {
     return Error{ErrorCode::VaultUnverified, "this machine does not know the vault's root key"};
@@ -57,8 +59,8 @@ Result<std::vector<KeyDrill>> drill_vault(const Vault::Machine& machine, const s
   if (pin->root_fingerprint != header.root_fingerprint) {
     return Error{ErrorCode::ForeignRootKey, "the vault has another root key than the one this machine trusts"};
   }
-  const auto blobs = make_directory_blob_store(machine.env, path);
-  const KeyCustody::Context context{machine.env, *blobs, machine.state, machine.platform_keys, machine.resolver};
+  const auto blobs = make_directory_blob_store(directory, directory.place());
+  const KeyCustody::Context context{directory, *blobs, machine.state, machine.platform_keys, machine.resolver};
   return drill_keyring(context, header, header_digest);
 }
 

@@ -10,16 +10,20 @@
 #include "vaultmeta/head_files.h"
 #include "vaultmeta/point_segments.h"
 #include "vaultmeta/vault.h"
+#include "vaultmeta/vault_directory.h"
 #include "vaultmeta/vault_layout.h"
 
 namespace vaultfs {
 
 // The parts of a vault as opening puts them together, in the order in which they need each other.
 struct VaultParts {
-  VaultParts(const Vault::Machine& on, std::filesystem::path at) : machine(on), path(std::move(at)) {}
+  VaultParts(const Vault::Machine& on, const std::filesystem::path& at)
+      : directory(std::make_unique<VaultDirectory>(on.env, at)),
+        machine{*directory, on.state, on.platform_keys, on.resolver} {}
 
-  Vault::Machine machine;
-  std::filesystem::path path;
+  std::unique_ptr<VaultDirectory> directory;
+  Vault::Machine machine;      // its Env is the directory
+  std::filesystem::path path;  // the directory's place, once it is open
   bool read_only = false;
   std::unique_ptr<FileLock> lock;  // owner
   std::unique_ptr<FileLock> hold;  // reader: keeps the owner from removing segments, see kHoldFileName

@@ -8,6 +8,7 @@
 
 #include "crypto/hash.h"
 #include "vaultmeta/head_files.h"
+#include "vaultmeta/made_files.h"
 #include "vaultmeta/recovery_file.h"
 #include "vaultmeta/vault.h"
 #include "vaultmeta/vault_layout.h"
@@ -15,22 +16,6 @@
 
 namespace vaultfs {
 namespace {
-
-// Removes everything below `directory`, as far as it can.
-void remove_content(Env& env, const std::filesystem::path& directory) {
-  const auto names = env.list(directory);
-  if (!names.ok()) return;
-  for (const std::string& name : *names) {
-    const std::filesystem::path path = directory / name;
-    const auto info = env.info(path);
-    if (info.ok() && info->kind == FileKind::directory) {
-      remove_content(env, path);
-      static_cast<void>(env.remove_directory(path));
-    } else {
-      static_cast<void>(env.remove_file(path));
-    }
-  }
-}
 
 // What a creation has made so far. Unless the creation is kept, destruction takes it all back, the newest first.
 class Undo {
@@ -53,8 +38,6 @@ class VaultCreation {
   VaultCreation(const Vault::Machine& machine, const VaultCreateOptions& options)
       : machine_(machine),
         options_(options),
-        path_(options.path.is_absolute() ? options.path.lexically_normal()
-                                         : std::filesystem::absolute(options.path).lexically_normal()),
         platform_bound_(!options.key.has_value() || options.infrastructure_encryption),
         lost_with_machine_(platform_bound_ && !options.escrow_key.has_value()) {}
 
@@ -98,32 +81,75 @@ class VaultCreation {
     return ok_status();
   }
 
-  Status make_directories() {
+  // The directory itself, made here if there is none. Everything after goes by what is opened.
+  Status enter_directory() {
     Env& env = machine_.env;
+    std::filesystem::path asked = std::filesystem::absolute(options_.path).lexically_normal();
+    if (!asked.has_filename()) asked = asked.parent_path();
+    VAULTFS_ASSIGN_OR_RETURN(path_, env.real_path(asked));
     VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env.info(path_));
     if (info.kind == FileKind::missing) {
-      VAULTFS_RETURN_IF_ERROR(env.make_directory(path_));
-      undo_.on_failure([this] { static_cast<void>(machine_.env.remove_directory(path_)); });
-      VAULTFS_RETURN_IF_ERROR(env.sync_directory(path_.parent_path()));
+      VAULTFS_ASSIGN_OR_RETURN(parent_, env.hold_directory(path_.parent_path()));
+      VAULTFS_RETURN_IF_ERROR(parent_->make_directory(path_));
+      VAULTFS_ASSIGN_OR_RETURN(held_, parent_->hold_directory(path_));
+      undo_.on_failure([this] { remove_own_directory(); });
+      VAULTFS_RETURN_IF_ERROR(parent_->sync_directory(path_.parent_path()));
     } else if (info.kind != FileKind::directory) {
       return Error{ErrorCode::VaultExists, "there is a file at this path"};
     } else {
-      VAULTFS_ASSIGN_OR_RETURN(const auto names, env.list(path_));
+      VAULTFS_ASSIGN_OR_RETURN(held_, env.hold_directory(path_));
+      VAULTFS_ASSIGN_OR_RETURN(const auto names, held_->list(path_));
       if (!names.empty()) return Error{ErrorCode::VaultExists, "the directory is not empty"};
     }
-    VAULTFS_ASSIGN_OR_RETURN(lock_, take_vault_lock(env, path_, 0));
+    files_ = std::make_unique<MadeFiles>(*held_);
+    return ok_status();
+  }
+
+  // Only what was made: another directory may have its name by now.
+  void remove_own_directory() {
+    const auto mine = held_->info(path_);
+    const auto there = parent_->info(path_);
+    if (mine.ok() && there.ok() && there->is_same_as(*mine)) static_cast<void>(parent_->remove_directory(path_));
+  }
+
+  // Others could take the vault away, or put another one in its place, as they like.
+  Status check_owner() {
+    constexpr std::uint32_t kOthersWrite = 002;
+    constexpr std::uint32_t kSticky = 01000;
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo directory, files_->info(path_));
+    // A server may have a name of its own for this user: the one that his files get.
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo own, files_->info(path_ / kLockFileName));
+    if (directory.owner != ::geteuid() && directory.owner != 0 && directory.owner != own.owner) {
+      return Error{
+          ErrorCode::PermissionDenied,
+          path_.string() + " belongs to user " + std::to_string(directory.owner) +
+              ", who could exchange what is in it; make the vault as that user, or in a directory of your own"};
+    }
+    if ((directory.mode & kOthersWrite) != 0 && (directory.mode & kSticky) == 0) {
+      return Error{ErrorCode::PermissionDenied,
+                   path_.string() + " can be written by everybody, who could exchange what is in it; chmod o-w it"};
+    }
+    return ok_status();
+  }
+
+  Status make_directories() {
+    VAULTFS_RETURN_IF_ERROR(enter_directory());
+    VAULTFS_ASSIGN_OR_RETURN(lock_, take_vault_lock(*files_, path_, 0));
     // Another creation may have been at work between that look and the lock: what it made is not ours to take back.
-    VAULTFS_ASSIGN_OR_RETURN(const auto names, env.list(path_));
+    VAULTFS_ASSIGN_OR_RETURN(const auto names, files_->list(path_));
     if (names != std::vector<std::string>{kLockFileName}) {
       return Error{ErrorCode::VaultExists, "another process has just made something in the directory"};
     }
     undo_.on_failure([this] {
-      remove_content(machine_.env, path_);
+      files_->take_back();
       lock_.reset();
     });
-    for (const VaultFolder& folder : kVaultFolders) VAULTFS_RETURN_IF_ERROR(env.make_directory(path_ / folder.name));
-    VAULTFS_RETURN_IF_ERROR(env.lock(path_ / kHoldFileName));  // makes the file
-    return env.sync_directory(path_);
+    VAULTFS_RETURN_IF_ERROR(check_owner());
+    for (const VaultFolder& folder : kVaultFolders) {
+      VAULTFS_RETURN_IF_ERROR(files_->make_directory(path_ / folder.name));
+    }
+    VAULTFS_RETURN_IF_ERROR(files_->lock(path_ / kHoldFileName));  // makes the file
+    return files_->sync_directory(path_);
   }
 
   // Before any key is proven, so that none is taken away from the vault while it is made. Which versions it will need
@@ -149,7 +175,7 @@ class VaultCreation {
   }
 
   Status make_keys() {
-    Env& env = machine_.env;
+    Env& env = *files_;
     blobs_ = make_directory_blob_store(env, path_);
     header_.created = env.clock().now();
     header_.region = options_.region;
@@ -171,7 +197,7 @@ class VaultCreation {
     VAULTFS_ASSIGN_OR_RETURN(
         custody_, KeyCustody::create(context, header_, request, [this](const VaultHeader& header) -> Result<Digest> {
           const Bytes bytes = header.encode();
-          VAULTFS_RETURN_IF_ERROR(write_file_durably(machine_.env, path_ / VaultHeader::kFileName, bytes));
+          VAULTFS_RETURN_IF_ERROR(write_file_durably(*files_, path_ / VaultHeader::kFileName, bytes));
           return sha256(bytes);
         }));
     if (options_.key.has_value()) return ok_status();
@@ -194,7 +220,7 @@ class VaultCreation {
 
   Status record_creation() {
     VAULTFS_ASSIGN_OR_RETURN(
-        activity_, ActivityLog::open(machine_.env, path_ / kActivityFiles.name, custody_->keys(), false, 0, Digest{}));
+        activity_, ActivityLog::open(*files_, path_ / kActivityFiles.name, custody_->keys(), false, 0, Digest{}));
     ActivityEntry entry;
     entry.operation = "vault.create";
     entry.outcome = "Succeeded";
@@ -259,10 +285,13 @@ class VaultCreation {
 
   const Vault::Machine& machine_;
   const VaultCreateOptions& options_;
-  const std::filesystem::path path_;
   const bool platform_bound_;     // it has keys of this machine
   const bool lost_with_machine_;  // and nothing else opens it
   std::vector<std::string> warnings_;
+  std::filesystem::path path_;   // the directory's, without links
+  std::unique_ptr<Env> parent_;  // if the directory was made
+  std::unique_ptr<Env> held_;    // the directory
+  std::unique_ptr<MadeFiles> files_;
   std::unique_ptr<FileLock> lock_;
   std::unique_ptr<BlobStore> blobs_;
   VaultHeader header_;

@@ -41,12 +41,15 @@ std::unique_ptr<FileLock> hold_segments(Env& env, const std::filesystem::path& p
 bool VaultOpening::lenient() const { return options_.read_only && (options_.accept_older || !pin_.has_value()); }
 
 Result<std::unique_ptr<OpenedVault>> VaultOpening::run() {
+  VAULTFS_RETURN_IF_ERROR(parts_.directory->open());
+  parts_.path = parts_.directory->place();
   Env& env = parts_.machine.env;
-  VAULTFS_ASSIGN_OR_RETURN(parts_.header, read_vault_header(env, parts_.path, header_digest_));
+  VAULTFS_ASSIGN_OR_RETURN(parts_.header, read_vault_header(*parts_.directory, header_digest_));
   if (!options_.read_only) {
     VAULTFS_ASSIGN_OR_RETURN(parts_.lock, take_vault_lock(env, parts_.path, options_.lock_wait_seconds));
     // Made here, so that readers find it. Held by some of them, it is there.
-    static_cast<void>(env.lock(parts_.path / kHoldFileName).ok());
+    const auto hold = env.lock(parts_.path / kHoldFileName);
+    if (!hold.ok() && hold.code() == ErrorCode::ForeignFile) return hold.error();
   } else {
     parts_.hold = hold_segments(env, parts_.path);
   }

@@ -16,11 +16,15 @@ namespace vaultfs {
                                                                 std::int64_t wait_seconds);
 
 // Keeps the owner from removing segments as long as the lock lives. Null where that can't be had (an old copy, a medium
-// without locks, a compaction of more than 10 s under way): what is read may be gone then.
+// without locks, a file that is not the vault's own, a compaction of more than 10 s under way): what is read may be
+// gone then.
 [[nodiscard]] std::unique_ptr<FileLock> hold_segments(Env& env, const std::filesystem::path& path);
 
-// VaultNotFound, NotAVault, DamagedHeader, UnsupportedFormat. `digest` gets the file's SHA-256.
-[[nodiscard]] Result<VaultHeader> read_vault_header(Env& env, const std::filesystem::path& path, Digest& digest);
+// NotAVault, ForeignFile, DamagedHeader, UnsupportedFormat. `digest` gets the file's SHA-256. REQUIRES: the directory
+// is open.
+[[nodiscard]] Result<VaultHeader> read_vault_header(VaultDirectory& directory, Digest& digest);
+// Without its digest, of a directory that is not open yet; VaultNotFound besides.
+[[nodiscard]] Result<VaultHeader> look_at_vault_header(Env& env, const std::filesystem::path& path);
 
 // For openings that want keys and heads only: the tree's part is read and left alone.
 class TreeLeftAlone final : public TreeReplay {

@@ -16,8 +16,7 @@ Status check_known(const Vault::Machine& machine, const RecoverOptions& options,
     const auto trusted = trust_vault(machine, options.path, *options.fingerprint, options.accept_older, &escrow_key);
     return trusted.ok() ? ok_status() : Status(trusted.error());
   }
-  Digest header_digest;
-  VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, read_vault_header(machine.env, options.path, header_digest));
+  VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, look_at_vault_header(machine.env, options.path));
   VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(header.id));
   if (pin) return ok_status();
   return Error{ErrorCode::VaultUnverified,

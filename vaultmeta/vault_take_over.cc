@@ -56,17 +56,21 @@ Result<std::unique_ptr<FileLock>> take_vault_lock(Env& env, const std::filesyste
   }
 }
 
-Result<VaultHeader> read_vault_header(Env& env, const std::filesystem::path& path, Digest& digest) {
-  VAULTFS_ASSIGN_OR_RETURN(const FileInfo directory, env.info(path));
-  if (directory.kind == FileKind::missing) return Error{ErrorCode::VaultNotFound, "there is no vault at this path"};
-  const std::filesystem::path name = path / VaultHeader::kFileName;
-  if (directory.kind != FileKind::directory) return Error{ErrorCode::NotAVault, "this path is not a directory"};
-  VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env.info(name));
-  if (info.kind != FileKind::file) return Error{ErrorCode::NotAVault, "the directory has no vault.header"};
+Result<VaultHeader> read_vault_header(VaultDirectory& directory, Digest& digest) {
+  const std::filesystem::path name = directory.place() / VaultHeader::kFileName;
+  VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, directory.info(name));
+  if (info.kind == FileKind::missing) return Error{ErrorCode::NotAVault, "the directory has no vault.header"};
   if (info.size > kMaxHeaderBytes) return Error{ErrorCode::NotAVault, "vault.header is far too large"};
-  VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, read_file(env, name, kMaxHeaderBytes));
+  VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, read_file(directory, name, kMaxHeaderBytes));
   digest = sha256(bytes);
   return VaultHeader::decode(bytes);
+}
+
+Result<VaultHeader> look_at_vault_header(Env& env, const std::filesystem::path& path) {
+  VaultDirectory directory(env, path);
+  VAULTFS_RETURN_IF_ERROR(directory.open());
+  Digest digest;
+  return read_vault_header(directory, digest);
 }
 
 Status VaultOpening::start_journal() {

@@ -60,8 +60,7 @@ void record_trust(const Vault::Machine& machine, const std::filesystem::path& pa
 
 Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::path& path, const Digest& fingerprint,
                         bool accept_older, const RsaKey* escrow_key) {
-  Digest header_digest;
-  VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, read_vault_header(machine.env, path, header_digest));
+  VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, look_at_vault_header(machine.env, path));
   if (!constant_time_equal(header.root_fingerprint.view(), fingerprint.view())) {
     return Error{ErrorCode::FingerprintMismatch,
                  "the vault's root key has the fingerprint " + format_fingerprint(header.root_fingerprint)};

@@ -46,16 +46,9 @@ class Verification {
 
   // A path that never was a vault is a mistake of the caller's, not damage.
   Status check_is_vault() {
-    VAULTFS_ASSIGN_OR_RETURN(const FileInfo directory, env_.info(path_));
-    if (directory.kind == FileKind::missing) {
-      return Error{ErrorCode::VaultNotFound, path_.string() + " is not there; see the path"};
-    }
     VAULTFS_ASSIGN_OR_RETURN(const FileInfo header, env_.info(path_ / VaultHeader::kFileName));
     VAULTFS_ASSIGN_OR_RETURN(const FileInfo segments, env_.info(path_ / kSegmentFiles.name));
-    if (directory.kind == FileKind::directory &&
-        (header.kind == FileKind::file || segments.kind == FileKind::directory)) {
-      return ok_status();
-    }
+    if (header.kind == FileKind::file || segments.kind == FileKind::directory) return ok_status();
     return Error{ErrorCode::NotAVault, path_.string() + " is not a vault"};
   }
 
@@ -88,8 +81,9 @@ class Verification {
   Status check_folder(const VaultFolder& folder) {
     auto names = env_.list(path_ / folder.name);
     if (!names.ok()) {
-      if (names.code() != ErrorCode::NotFound) return std::move(names).error();
-      damage(folder.name, {ErrorCode::DamagedHeader, "the folder is missing"});
+      const bool missing = names.code() == ErrorCode::NotFound;
+      if (!missing && !is_integrity_error(names.code())) return std::move(names).error();
+      damage(folder.name, missing ? Error{ErrorCode::DamagedHeader, "the folder is missing"} : names.error());
       return ok_status();
     }
     for (const std::string& name : *names) {
@@ -268,8 +262,10 @@ class Verification {
 Result<VaultGlance> glance_at_vault(Env& env, const std::filesystem::path& path) {
   VaultGlance glance;
   Digest header_digest;
-  VAULTFS_ASSIGN_OR_RETURN(glance.header, read_vault_header(env, path, header_digest));
-  const auto blobs = make_directory_blob_store(env, path);
+  VaultDirectory directory(env, path);
+  VAULTFS_RETURN_IF_ERROR(directory.open());
+  VAULTFS_ASSIGN_OR_RETURN(glance.header, read_vault_header(directory, header_digest));
+  const auto blobs = make_directory_blob_store(directory, directory.place());
   VAULTFS_ASSIGN_OR_RETURN(const auto generations, list_numbers(*blobs, kKeyringFiles));
   if (generations.empty()) return Error{ErrorCode::KeyringMissing, "the vault has no keyring"};
   const std::string name = kKeyringFiles.file(generations.back());
@@ -284,7 +280,10 @@ Result<VaultGlance> glance_at_vault(Env& env, const std::filesystem::path& path)
 
 Result<VerifyReport> verify_vault(Env& env, const std::filesystem::path& path, Vault* vault,
                                   const VerifyProgress& progress) {
-  return Verification(env, path, vault, progress).run();
+  if (vault != nullptr) return Verification(vault->env(), vault->path(), vault, progress).run();
+  VaultDirectory directory(env, path);
+  VAULTFS_RETURN_IF_ERROR(directory.open());
+  return Verification(directory, directory.place(), nullptr, progress).run();
 }
 
 }  // namespace vaultfs

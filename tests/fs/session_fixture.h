@@ -27,8 +27,22 @@ class ClockedEnv final : public EnvWrapper {
   ClockedEnv() : EnvWrapper(posix_env()) {}
   const Clock& clock() const override { return clock_; }
   SimClock& sim_clock() { return clock_; }
+  Result<std::unique_ptr<Env>> hold_directory(const Path& path) override {
+    VAULTFS_ASSIGN_OR_RETURN(auto held, posix_env().hold_directory(path));
+    return std::unique_ptr<Env>(std::make_unique<Directory>(std::move(held), clock_));
+  }
 
  private:
+  class Directory final : public EnvWrapper {
+   public:
+    Directory(std::unique_ptr<Env> held, const Clock& clock)
+        : EnvWrapper(*held), held_(std::move(held)), clock_(clock) {}
+    const Clock& clock() const override { return clock_; }
+
+   private:
+    std::unique_ptr<Env> held_;
+    const Clock& clock_;
+  };
   SimClock clock_;
 };
 

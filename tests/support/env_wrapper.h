@@ -12,6 +12,8 @@ namespace vaultfs {
 class EnvWrapper : public Env {
  public:
   explicit EnvWrapper(Env& inner) : inner_(inner) {}
+  EnvWrapper(const EnvWrapper&) = delete;
+  EnvWrapper& operator=(const EnvWrapper&) = delete;
   Result<std::unique_ptr<File>> open(const Path& path, OpenMode mode) override { return inner_.open(path, mode); }
   Status rename(const Path& from, const Path& to) override { return inner_.rename(from, to); }
   Status remove_file(const Path& path) override { return inner_.remove_file(path); }
@@ -23,6 +25,12 @@ class EnvWrapper : public Env {
   Result<std::uint64_t> free_bytes(const Path& path) override { return inner_.free_bytes(path); }
   Result<std::unique_ptr<FileLock>> lock(const Path& path) override { return inner_.lock(path); }
   Result<std::unique_ptr<FileLock>> lock_shared(const Path& path) override { return inner_.lock_shared(path); }
+  Result<Path> real_path(const Path& path) override { return inner_.real_path(path); }
+  // What is overridden here holds for the directory's files too: they go through this Env, by their paths.
+  Result<std::unique_ptr<Env>> hold_directory(const Path& path) override {
+    VAULTFS_RETURN_IF_ERROR(inner_.hold_directory(path));
+    return std::unique_ptr<Env>(std::make_unique<EnvWrapper>(static_cast<Env&>(*this)));
+  }
   void fill_random(MutableByteView out) override { inner_.fill_random(out); }
   [[nodiscard]] const Clock& clock() const override { return inner_.clock(); }
 

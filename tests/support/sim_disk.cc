@@ -84,6 +84,7 @@ SimDisk::SimDisk() : root_(new_node(true)) {}
 
 SimNode::Pointer SimDisk::new_node(bool is_directory) {
   auto node = std::make_shared<SimNode>();
+  node->number = ++last_number_;
   node->is_directory = is_directory;
   nodes_.push_back(node);
   return node;
@@ -99,6 +100,19 @@ SimNode::Pointer SimDisk::find(const Path& path) const {
     node = found->second;
   }
   return node;
+}
+
+std::optional<SimDisk::Path> SimDisk::path_of(const SimNode& directory) const {
+  std::vector<std::pair<Path, SimNode::Pointer>> ahead{{"/", root_}};
+  while (!ahead.empty()) {
+    const auto [path, node] = std::move(ahead.back());
+    ahead.pop_back();
+    if (node.get() == &directory) return path;
+    for (const auto& [name, child] : node->current_entries) {
+      if (child->is_directory) ahead.emplace_back(path / name, child);
+    }
+  }
+  return std::nullopt;
 }
 
 Result<SimNode::Pointer> SimDisk::parent_of(const Path& path) const {

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -39,6 +40,7 @@ struct SimNode {
     bool in_flight = false;
   };
 
+  std::uint64_t number = 0;  // the first node has 1
   bool is_directory = false;
   bool locked = false;
   unsigned sharers = 0;  // of the lock
@@ -61,6 +63,8 @@ class SimDisk {
 
   // The node as the running system sees it; null if there is none.
   [[nodiscard]] SimNode::Pointer find(const Path& path) const;
+  // Where the directory is by now; nothing: nowhere.
+  [[nodiscard]] std::optional<Path> path_of(const SimNode& directory) const;
   // The directory that holds `path`'s last name. NotFound, NotADirectory.
   [[nodiscard]] Result<SimNode::Pointer> parent_of(const Path& path) const;
   [[nodiscard]] SimNode::Pointer new_node(bool is_directory);
@@ -93,6 +97,7 @@ class SimDisk {
 
   std::vector<std::weak_ptr<SimNode>> nodes_;  // all, in order of creation, so that a seed always means the same
   std::uint64_t next_move_ = 1;
+  std::uint64_t last_number_ = 0;
   SimNode::Pointer root_;  // after nodes_, which knows it
 };
 

@@ -72,7 +72,7 @@ class SimFile final : public File {
   Result<FileInfo> info() override {
     const std::lock_guard lock(env_.mutex_);
     if (boot_ != env_.boot_) return dead_handle();
-    return FileInfo{FileKind::file, node_->current.size(), 0600};
+    return SimEnv::info_of(*node_);
   }
 
  private:
@@ -228,8 +228,14 @@ Result<FileInfo> SimEnv::info(const Path& path) {
   const std::lock_guard lock(mutex_);
   const SimNode::Pointer node = disk_.find(path);
   if (node == nullptr) return FileInfo{};
-  if (node->is_directory) return FileInfo{FileKind::directory, 0, 0700};
-  return FileInfo{FileKind::file, node->current.size(), 0600};
+  return info_of(*node);
+}
+
+FileInfo SimEnv::info_of(const SimNode& node) {
+  FileInfo info{node.is_directory ? FileKind::directory : FileKind::file, node.current.size(), 0600};
+  if (node.is_directory) info.mode = 0700;
+  info.inode = node.number;
+  return info;
 }
 
 Result<std::vector<std::string>> SimEnv::list(const Path& directory) {

@@ -74,6 +74,10 @@ class SimEnv final : public Env {
   [[nodiscard]] Result<std::uint64_t> free_bytes(const Path& path) override;
   [[nodiscard]] Result<std::unique_ptr<FileLock>> lock(const Path& path) override;
   [[nodiscard]] Result<std::unique_ptr<FileLock>> lock_shared(const Path& path) override;
+  [[nodiscard]] Result<Path> real_path(const Path& path) override;
+  // Goes by the directory, wherever it is moved to; with a path that begins with `path` until then. Dead after a
+  // restart, as a File is.
+  [[nodiscard]] Result<std::unique_ptr<Env>> hold_directory(const Path& path) override;
   void fill_random(MutableByteView out) override;
   [[nodiscard]] const Clock& clock() const override { return clock_; }
 
@@ -125,10 +129,14 @@ class SimEnv final : public Env {
  private:
   friend class SimFile;
   friend class SimLock;
+  friend class SimDirectory;
 
   enum class Verdict : std::uint8_t { proceed, in_flight, refuse };
   void observe(SimStep kind, const Path& path);
   Verdict begin_step(SimStep kind);  // REQUIRES: mutex_ held
+  // A directory that is at `now`, by paths that begin with `root`. REQUIRES: mutex_ held.
+  Result<std::unique_ptr<Env>> hold(const Path& now, const Path& root);
+  static FileInfo info_of(const SimNode& node);
   Status remove(const Path& path, bool directory);
   Status write_file(SimNode& node, std::uint64_t offset, ByteView bytes);
   void end_faults();

@@ -55,9 +55,11 @@ void wait_for_signal() {
 }
 
 Result<int> hold(const std::string& vault, const std::vector<std::string>& command) {
+  VaultDirectory directory(posix_env(), vault);
+  VAULTFS_RETURN_IF_ERROR(directory.open());
   Digest digest;
-  VAULTFS_RETURN_IF_ERROR(read_vault_header(posix_env(), vault, digest));
-  const std::unique_ptr<FileLock> held = hold_segments(posix_env(), vault);
+  VAULTFS_RETURN_IF_ERROR(read_vault_header(directory, digest));
+  const std::unique_ptr<FileLock> held = hold_segments(directory, directory.place());
   if (held == nullptr) {
     return Error{ErrorCode::VaultBusy,
                  "the vault can't be held: its owner is removing what nobody needs, or it was never opened by this "

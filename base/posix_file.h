@@ -1,0 +1,54 @@
+#pragma once
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/env.h"
+
+// What the two Envs of the real machine share: posix_env() and the directories that it holds. For base/ only.
+namespace vaultfs::posix {
+
+// `what PATH: strerror`, under the code of the errno.
+[[nodiscard]] Error system_error(int errno_value, const std::string& what, const std::filesystem::path& path);
+
+// Owns a file descriptor.
+class OpenDescriptor {
+ public:
+  explicit OpenDescriptor(int fd) : fd_(fd) {}
+  OpenDescriptor(OpenDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  OpenDescriptor(const OpenDescriptor&) = delete;
+  OpenDescriptor& operator=(const OpenDescriptor&) = delete;
+  OpenDescriptor& operator=(OpenDescriptor&&) = delete;
+  ~OpenDescriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  [[nodiscard]] int get() const noexcept { return fd_; }
+  [[nodiscard]] bool valid() const noexcept { return fd_ >= 0; }
+
+ private:
+  int fd_;
+};
+
+[[nodiscard]] FileInfo info_of(const struct stat& st);
+// open(2)'s flags for a mode; a link is not followed, and opening a FIFO in the place of a file can't hang.
+[[nodiscard]] int open_flags(OpenMode mode);
+// A File on a descriptor; `path` is for messages.
+[[nodiscard]] std::unique_ptr<File> make_file(OpenDescriptor fd, std::filesystem::path path);
+// flock(2) without waiting: VaultBusy if another process holds it.
+[[nodiscard]] Result<std::unique_ptr<FileLock>> lock_descriptor(OpenDescriptor fd, bool shared,
+                                                                const std::filesystem::path& path);
+// The names in a directory, sorted. Takes the descriptor over.
+[[nodiscard]] Result<std::vector<std::string>> list_descriptor(OpenDescriptor fd, const std::filesystem::path& path);
+[[nodiscard]] Result<std::uint64_t> free_bytes_of(int fd, const std::filesystem::path& path);
+
+// Env::hold_directory of a directory that is open. `root` is what its paths begin with.
+[[nodiscard]] Result<std::unique_ptr<Env>> hold(OpenDescriptor fd, std::filesystem::path root);
+
+}  // namespace vaultfs::posix
