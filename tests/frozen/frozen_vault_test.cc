@@ -17,6 +17,7 @@
 #include "store/container.h"
 #include "tests/support/assert_ok.h"
 #include "tests/support/scratch_directory.h"
+#include "vaultmeta/head.h"
 #include "vaultmeta/machine_resolver.h"
 #include "vaultmeta/recovery_file.h"
 #include "vaultmeta/vault_recover.h"
@@ -127,11 +128,16 @@ class FrozenVault : public testing::TestWithParam<std::string> {
          {"checkpoints", "index", "activity", "journal", "heads", "keyrings", "points", "segments"}) {
       stdfs::create_directories(vault_path() / folder);
     }
+    expected_ = json::parse(contents(example() / "expected.json"))[GetParam()];
+    SetUpMachine();
+  }
+
+  // The machine as its files below home() have it.
+  void SetUpMachine() {
     for (const auto& entry : stdfs::recursive_directory_iterator(scratch_.path() / "example")) {
       stdfs::permissions(entry.path(), entry.is_directory() ? stdfs::perms::owner_all
                                                             : stdfs::perms::owner_read | stdfs::perms::owner_write);
     }
-    expected_ = json::parse(contents(example() / "expected.json"))[GetParam()];
     auto state = MachineState::open(posix_env(), home());
     ASSERT_OK(state);
     state_ = std::move(*state);
@@ -149,6 +155,7 @@ class FrozenVault : public testing::TestWithParam<std::string> {
   [[nodiscard]] static stdfs::path example() {
     const char* folder = "v1";
     if (std::string_view(GetParam()).starts_with("patches")) folder = "v1-patches";
+    if (std::string_view(GetParam()).starts_with("epochs")) folder = "v1-epochs";
     if (GetParam() == "escrow") folder = "v1-escrow";
     if (std::string_view(GetParam()).starts_with("escrow-")) folder = "v1-escrow-double";
     return stdfs::path(VAULTFS_SOURCE_DIR) / "tests/frozen" / folder;
@@ -281,7 +288,7 @@ TEST_P(FrozenVault, DoesNotOpenWithoutItsKeys) {
 
 INSTANTIATE_TEST_SUITE_P(Version1, FrozenVault,
                          testing::Values("vault", "vault-double", "vault-unclean", "patches", "patches-unclean",
-                                         "escrow", "escrow-double", "escrow-before"),
+                                         "escrow", "escrow-double", "escrow-before", "epochs", "epochs-unclean"),
                          [](const testing::TestParamInfo<std::string>& instance) {
                            std::string name = instance.param;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -307,6 +314,81 @@ TEST_P(FrozenRotatedVault, NeedsTheActiveVersionOnly) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Version1, FrozenRotatedVault, testing::Values("vault"));
+
+// The vaults with closed epochs, whose heads and journals are of format 1, and what becomes of them.
+class FrozenEpochsVault : public FrozenVault {
+ protected:
+  [[nodiscard]] std::set<std::uint16_t> head_formats() const {
+    std::set<std::uint16_t> formats;
+    for (const auto& entry : stdfs::directory_iterator(vault_path() / "heads")) {
+      const auto head = Head::decode(bytes_of(contents(entry.path())));
+      EXPECT_TRUE(head.ok());
+      formats.insert(head->head.format);
+    }
+    return formats;
+  }
+  // The file of that folder with the highest number.
+  [[nodiscard]] stdfs::path newest(const char* folder) const {
+    std::set<stdfs::path> all;
+    for (const auto& entry : stdfs::directory_iterator(vault_path() / folder)) all.insert(entry.path());
+    return *all.rbegin();
+  }
+};
+
+TEST_P(FrozenEpochsVault, TheFirstOwnerCarriesItOver) {
+  EXPECT_EQ(head_formats(), std::set<std::uint16_t>{1});
+  const stdfs::path old_journal = newest("journal");
+  {
+    const auto session = open(false);
+    ASSERT_OK(session);
+    // Bound as soon as it is open, before anything is written.
+    EXPECT_EQ(head_formats(), (std::set<std::uint16_t>{1, 2}));
+    const auto head = Head::decode(bytes_of(contents(newest("heads"))));
+    ASSERT_OK(head);
+    EXPECT_EQ(head->head.format, 2);
+    EXPECT_NE(newest("journal"), old_journal);
+    expect_points(**session);
+    expect_working_tree(**session);
+  }  // killed
+  const auto again = open(true);
+  ASSERT_OK(again);
+  expect_points(**again);
+  expect_working_tree(**again);
+}
+
+// What was read when it was carried over is all that counts of the old journals.
+TEST_P(FrozenEpochsVault, OldJournalsAreBoundByTheirDigests) {
+  const stdfs::path old_journal = newest("journal");
+  { ASSERT_OK(open(false)); }  // and killed
+  Bytes changed = to_bytes(bytes_of(contents(old_journal)));
+  changed[400] ^= std::byte{1};  // a record; what follows may be zeros that were written ahead
+  std::ofstream(old_journal, std::ios::binary | std::ios::trunc) << text_of(changed);
+  EXPECT_EQ(open(true).code(), ErrorCode::JournalDamaged);
+  EXPECT_EQ(open(false).code(), ErrorCode::JournalDamaged);
+}
+
+// A crash at the carrying over leaves the old form or the new one.
+TEST_P(FrozenEpochsVault, AJournalWithoutAHeadChangesNothing) {
+  const auto before = file_digests(vault_path());
+  const auto heads_before = newest("heads");
+  { ASSERT_OK(open(false)); }
+  // As if the power had gone before the head: the pin was not moved, the journal is there.
+  const stdfs::path orphan = newest("journal");
+  stdfs::remove_all(home());
+  stdfs::copy(example() / "home", home(), stdfs::copy_options::recursive);
+  for (const auto& [path, digest] : file_digests(vault_path())) {
+    if (!before.contains(path) && vault_path() / path != orphan) stdfs::remove(vault_path() / path);
+  }
+  ASSERT_EQ(newest("heads"), heads_before);
+  SetUpMachine();
+  const auto session = open(false);
+  ASSERT_OK(session);
+  expect_points(**session);
+  expect_working_tree(**session);
+}
+
+INSTANTIATE_TEST_SUITE_P(Version1, FrozenEpochsVault, testing::Values("epochs", "epochs-unclean"),
+                         [](const auto& vault) { return vault.param == "epochs" ? "epochs" : "epochs_unclean"; });
 
 // The vault with a second layer, whose key is in the recovery file too.
 class FrozenDoubleVault : public FrozenVault {};

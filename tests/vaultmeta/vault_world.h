@@ -32,6 +32,7 @@ class ListTree final : public TreeReplay {
  public:
   Status load(ByteView section) override {
     texts.clear();
+    last_ = Lsn();
     ByteReader reader(section);
     while (reader.remaining() > 0) texts.push_back(reader.text(1024));
     return reader.finish(ErrorCode::DamagedCheckpoint, "the list");
