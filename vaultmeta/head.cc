@@ -13,7 +13,9 @@ constexpr std::size_t kMaxOptionalFieldBytes = 4096;
 
 Error rollback(const std::string& what) {
   return {ErrorCode::RollbackDetected,
-          what + "; if an older copy was put in place on purpose, accept it by 'vaultctl vault trust --accept-older'"};
+          what +
+              "; if another copy was put in place on purpose, accept it by 'vaultctl vault trust VAULT "
+              "--accept-older --fingerprint F' with its newest fingerprint"};
 }
 
 void encode_format_1(ByteWriter& writer, const Head& head) {
@@ -230,7 +232,9 @@ Result<Head::Signed> choose_head(const std::vector<Head::Signed>& newest_first, 
   }
   if (pinned_generation.value == 0) return newest;
   if (generation != pinned_generation || digest != pinned_digest) {
-    return rollback("the vault's heads do not continue the head that this machine has seen");
+    return rollback("the vault's newest head, number " + std::to_string(newest.head.generation.value) +
+                    ", does not continue number " + std::to_string(pinned_generation.value) +
+                    " that this machine has seen: another branch of the vault, or heads are missing");
   }
   return newest;
 }

@@ -80,16 +80,23 @@ Result<Head::Signed> newest_head(const StoredHeads& heads, const Pin* pin, bool 
       return Error{ErrorCode::PinOutdated,
                    "this machine has last seen head " + std::to_string(pinned.value) + " of the vault; its newest, " +
                        std::to_string(heads.newest_first.front().head.generation.value) +
-                       ", is genuine and newer, but the heads between are no longer kept, so nothing shows that one "
-                       "leads to the other; compare the root key's fingerprint and run 'vaultctl vault trust VAULT "
-                       "--fingerprint F'"};
+                       ", is newer, but the heads between are no longer kept, so nothing shows that one leads to the "
+                       "other; run 'vaultctl vault trust VAULT --fingerprint F' with the newest fingerprint that you "
+                       "have kept of it"};
     }
     return chosen;
   }
   if (heads.newest_first.empty()) return heads.damage.has_value() ? Result<Head::Signed>(*heads.damage) : chosen;
-  notes.push_back("an older state than this machine has seen was accepted: head " +
-                  std::to_string(heads.newest_first.front().head.generation.value) + ", pinned is " +
-                  std::to_string(pinned.value));
+  const Generation newest = heads.newest_first.front().head.generation;
+  if (newest < pinned) {
+    notes.push_back("an older state than this machine has seen was accepted: head " + std::to_string(newest.value) +
+                    ", pinned is " + std::to_string(pinned.value));
+  } else if (!chosen.ok()) {
+    notes.push_back("another branch than this machine has seen was accepted: its newest head is " +
+                    std::to_string(newest.value) + ", pinned is " + std::to_string(pinned.value));
+  } else {
+    notes.push_back("the newest head file is damaged: head " + std::to_string(newest.value) + " was taken");
+  }
   return heads.newest_first.front();
 }
 

@@ -78,11 +78,16 @@ Status OpenedVault::pin_head() {
   pin.head_generation = parts_.head.head.generation;
   pin.head_digest = parts_.head.file_digest;
   pin.incarnation = parts_.head.head.incarnation;
+  pin.fingerprint.epoch = parts_.head.head.epoch;
+  VAULTFS_ASSIGN_OR_RETURN(pin.fingerprint.digest, parts_.custody->fingerprint_of(pin.fingerprint.epoch));
+  // Until the incarnation is there that an accepted older copy has to start, nothing is done with.
+  if (pin.incarnation <= parts_.restart_above) pin.restart_above = parts_.restart_above;
   return parts_.machine.state.set_pin(pin);
 }
 
-Status OpenedVault::pin_newest_head() {
+Status OpenedVault::pin_newest_head(std::uint64_t restart_above) {
   const std::lock_guard lock(head_mutex_);
+  parts_.restart_above = restart_above;
   return pin_head();
 }
 
@@ -131,6 +136,7 @@ Status OpenedVault::put_next_head(const std::optional<NewCheckpoint>& checkpoint
     stored = put_head(*parts_.blobs, *parts_.custody, head);
   }
   if (!stored.ok()) return std::move(stored).error();
+  if (stored->head.epoch != parts_.head.head.epoch) tell_new_fingerprint();
   parts_.head = *stored;
   current_checkpoint_ = parts_.head.head.checkpoint.value;
   VAULTFS_RETURN_IF_ERROR(pin_head());
