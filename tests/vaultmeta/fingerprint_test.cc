@@ -28,7 +28,7 @@ TEST(FingerprintTest, IsForPeople) {
   EXPECT_EQ(parse_fingerprint(loud).value(), fingerprint);
   for (const std::string& bad :
        {text.substr(0, text.size() - 1), text + "0", "0:" + text.substr(3), "x" + text, "-1:" + text.substr(3),
-        "99999999999999999999:" + text.substr(3), std::string("12:"), std::string(":"), text.substr(2)}) {
+        "99999999999999999999:" + text.substr(3), std::string("12:"), std::string(":")}) {
     EXPECT_EQ(parse_fingerprint(bad).code(), ErrorCode::InvalidArgument) << bad;
   }
 }
