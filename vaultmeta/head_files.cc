@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "crypto/hash.h"
+#include "vaultmeta/head_pack.h"
 #include "vaultmeta/vault_layout.h"
 
 namespace vaultfs {
@@ -66,11 +67,20 @@ Result<StoredHeads> read_heads(BlobStore& blobs, KeyCustody& custody) {
   return heads;
 }
 
-Result<Head::Signed> newest_head(const StoredHeads& heads, const Pin* pin, bool accept_older,
+Result<Head::Signed> newest_head(BlobStore& blobs, const StoredHeads& heads, const Pin* pin, bool accept_older,
                                  std::vector<std::string>& notes) {
   const Generation pinned = pin == nullptr ? Generation{} : pin->head_generation;
   auto chosen = choose_head(heads.newest_first, pinned, pin == nullptr ? Digest{} : pin->head_digest);
   if (chosen.ok() && heads.damaged_file < chosen->head.generation) return chosen;
+  // Heads that are no longer kept are known by the packs that the newest one names.
+  if (!chosen.ok() && chosen.code() == ErrorCode::RollbackDetected && pin != nullptr && !heads.newest_first.empty() &&
+      heads.damaged_file < heads.newest_first.front().head.generation) {
+    const Head::Signed& newest = heads.newest_first.front();
+    const auto packed = look_up_packed(blobs, newest.head, pinned, pin->head_digest);
+    if (!packed.ok() && !accept_older) return packed.error();
+    if (packed.ok() && *packed == PackedHistory::continues) return newest;
+    if (packed.ok() && *packed == PackedHistory::differs && !accept_older) return chosen;
+  }
   // A damaged file that hides the newest state is named as what it is. An older one only shortens the history.
   if (!accept_older) {
     if (heads.damage.has_value() && heads.damaged_file >= pinned) return *heads.damage;

@@ -32,6 +32,7 @@ struct VaultParts {
   std::unique_ptr<KeyCustody> custody;
   Head::Signed head;  // newest
   Generation oldest_head;
+  PackedHeads new_pack;             // that the next head names first
   std::uint64_t restart_above = 0;  // of the pin: an incarnation above it is to be started
   std::unique_ptr<SegmentStore> segments;
   std::unique_ptr<Catalogue> catalogue;
@@ -131,7 +132,7 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   [[nodiscard]] Result<Head> next_head(const std::optional<NewCheckpoint>& checkpoint);
   [[nodiscard]] Status adopt_own_head(Generation generation);  // REQUIRES head_mutex_
   [[nodiscard]] Status pin_head();                             // REQUIRES head_mutex_
-  void remove_old_heads();                                     // REQUIRES head_mutex_
+  void pack_old_heads();                                       // REQUIRES head_mutex_
   void remove_below(const VaultFolder& folder, ContainerNumber keep);
   void tell_new_fingerprint();
 

@@ -125,8 +125,8 @@ Status VaultOpening::open_keys() {
 Status VaultOpening::choose_newest_head() {
   VAULTFS_ASSIGN_OR_RETURN(heads_, read_heads(*parts_.blobs, *parts_.custody));
   const bool accept_older = options_.read_only && options_.accept_older;
-  VAULTFS_ASSIGN_OR_RETURN(parts_.head,
-                           newest_head(heads_, pin_.has_value() ? &*pin_ : nullptr, accept_older, parts_.notes));
+  VAULTFS_ASSIGN_OR_RETURN(
+      parts_.head, newest_head(*parts_.blobs, heads_, pin_.has_value() ? &*pin_ : nullptr, accept_older, parts_.notes));
   parts_.oldest_head = heads_.newest_first.back().head.generation;
   if (heads_.damage.has_value()) {
     parts_.notes.push_back("an older head is damaged: " + heads_.damage->message);

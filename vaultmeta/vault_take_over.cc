@@ -161,8 +161,8 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::take_over() {
     // Nothing in the new journal is acknowledged, and nothing is built upon the old ones, before a head names it.
     VAULTFS_RETURN_IF_ERROR(vault->write_head());
   }
-  // An older copy was accepted: whatever the lost future has used, numbers and keys, this one does not share. No head of
-  // the old incarnation first.
+  // An older copy was accepted: whatever the lost future has used, numbers and keys, this one does not share. No head
+  // of the old incarnation first.
   while (vault->custody().incarnation() <= pin_->restart_above) {
     VAULTFS_RETURN_IF_ERROR(vault->custody().new_incarnation());
   }

@@ -85,8 +85,10 @@ Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::pa
   // vault.
   auto opened = look_at(machine, path, same_root ? std::nullopt : std::optional<Pin>(blank), escrow_key);
   bool accepted = false;
-  if (!opened.ok() && same_root && opened.code() == ErrorCode::PinOutdated) {
-    // The lost history between is the only thing to be forgiven.
+  const bool no_history =
+      !opened.ok() && (opened.code() == ErrorCode::PinOutdated || opened.code() == ErrorCode::DamagedHead);
+  if (no_history && same_root) {
+    // The history between, lost or damaged, is the only thing to be forgiven.
     Pin without_history = blank;
     without_history.incarnation = known->incarnation;
     without_history.fingerprint = known->fingerprint;
