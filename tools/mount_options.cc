@@ -28,7 +28,8 @@ Mounts the vault and returns when it is ready. Unmount with umount or fusermount
   -o allow_other        let other users in (the kernel checks their permissions)
   -o nonempty           mount over a directory that has entries
   -o accept-older       with ro: open a vault that is older than what this machine has seen
-  -o unverified         with ro: open a vault whose root key this machine has not pinned
+  -o unverified         with ro: open a vault that this machine does not know
+  -o fingerprint=F      with ro: open it by what you have kept of it; an older one says how far it speaks for it
 and the kernel's nodev, dev, nosuid, suid, noexec, exec, noatime.
 )";
 
@@ -93,6 +94,10 @@ Status apply_value(std::string_view option, std::string_view name, std::string_v
     unsigned seconds = 0;
     if (!parse_duration_seconds(value, seconds)) return bad_value(option, "a time such as 30s");
     command.session.vault.lock_wait_seconds = seconds;
+  } else if (name == "fingerprint") {
+    auto fingerprint = parse_fingerprint(value);
+    if (!fingerprint.ok()) return bad_value(option, "a fingerprint as `vaultctl vault show` prints it");
+    command.session.vault.fingerprint = *fingerprint;
   } else if (name == "commit") {
     if (value != "manual" && value != "auto") return bad_value(option, "commit=manual or commit=auto");
     command.session.manual_commit = value == "manual";
@@ -199,8 +204,9 @@ Result<MountCommand> parse_mount_command(const std::vector<std::string>& words) 
   if (paths.size() != 2 || paths[0].empty() || paths[1].empty()) {
     return Error{ErrorCode::Usage, "name a vault and a mount point: vaultfs VAULT MOUNTPOINT [-f] [-o OPTIONS]"};
   }
-  if ((command.session.vault.accept_older || command.session.vault.allow_unverified) && !command.mount.read_only) {
-    return Error{ErrorCode::Usage, "accept-older and unverified open a vault read-only: add -o ro"};
+  const VaultOpenOptions& vault = command.session.vault;
+  if ((vault.accept_older || vault.allow_unverified || vault.fingerprint.has_value()) && !command.mount.read_only) {
+    return Error{ErrorCode::Usage, "accept-older, unverified and fingerprint open a vault read-only: add -o ro"};
   }
   command.vault = std::filesystem::absolute(paths[0]).lexically_normal();
   command.mount_point = std::filesystem::absolute(paths[1]).lexically_normal();

@@ -10,10 +10,15 @@ namespace {
 
 constexpr std::string_view kHeadMagic = "VAULTFHD";
 constexpr std::size_t kMaxOptionalFieldBytes = 4096;
+constexpr std::uint16_t kPacksTag = 1;
+constexpr std::size_t kPacksBytes = 8 + Digest::kSize;
+constexpr std::size_t kPacksFieldBytes = 2 + 4 + kPacksBytes;
 
 Error rollback(const std::string& what) {
   return {ErrorCode::RollbackDetected,
-          what + "; if an older copy was put in place on purpose, accept it by 'vaultctl vault trust --accept-older'"};
+          what +
+              "; if another copy was put in place on purpose, accept it by 'vaultctl vault trust VAULT "
+              "--accept-older --fingerprint F' with its newest fingerprint"};
 }
 
 void encode_format_1(ByteWriter& writer, const Head& head) {
@@ -102,12 +107,17 @@ Error fallen(const Head& head) {
 }
 
 // Optional fields, each u16 tag ‖ blob, the tags ascending: those that are not known are passed over.
-void skip_optional_fields(ByteReader& reader, std::size_t bytes) {
+void read_optional_fields(ByteReader& reader, std::size_t bytes, Head& head) {
   ByteReader fields(reader.raw(bytes));
   std::optional<std::uint16_t> before;
   while (fields.remaining() > 0 && !fields.failed()) {
     const std::uint16_t tag = fields.u16();
-    static_cast<void>(fields.blob(kMaxOptionalFieldBytes));
+    ByteReader field(fields.blob(kMaxOptionalFieldBytes));
+    if (tag == kPacksTag) {
+      head.packs.last = Generation(field.u64());
+      head.packs.digest = field.id<Digest>();
+      if (field.failed() || field.remaining() > 0 || head.packs.last.value == 0) fields.fail();
+    }
     if (before.has_value() && tag <= *before) fields.fail();
     before = tag;
   }
@@ -124,7 +134,8 @@ Bytes Head::encode() const {
     encode_format_1(out, *this);
     return std::move(out).take();
   }
-  out.u32(static_cast<std::uint32_t>(kFormat2Bytes));
+  const bool packed = packs.last.value != 0;
+  out.u32(static_cast<std::uint32_t>(kFormat2Bytes + (packed ? kPacksFieldBytes : 0)));
   out.u64(features.compatible);
   out.u64(features.read_only_compatible);
   out.u64(features.incompatible);
@@ -151,6 +162,12 @@ Bytes Head::encode() const {
   out.id(activity_chain);
   out.u64(activity_file.value);
   out.u64(highest_segment.value);
+  if (packed) {
+    out.u16(kPacksTag);
+    out.u32(static_cast<std::uint32_t>(kPacksBytes));
+    out.u64(packs.last.value);
+    out.id(packs.digest);
+  }
   return std::move(out).take();
 }
 
@@ -190,7 +207,7 @@ Result<Head::Signed> Head::decode(ByteView file) {
     decode_format_2(reader, result.head);
     const std::size_t tail = 2 * Digest::kSize;
     if (reader.remaining() < tail) reader.fail();
-    if (!reader.failed()) skip_optional_fields(reader, reader.remaining() - tail);
+    if (!reader.failed()) read_optional_fields(reader, reader.remaining() - tail, result.head);
     result.mac = reader.id<Digest>();
     static_cast<void>(reader.id<Digest>());
   }
@@ -230,7 +247,9 @@ Result<Head::Signed> choose_head(const std::vector<Head::Signed>& newest_first, 
   }
   if (pinned_generation.value == 0) return newest;
   if (generation != pinned_generation || digest != pinned_digest) {
-    return rollback("the vault's heads do not continue the head that this machine has seen");
+    return rollback("the vault's newest head, number " + std::to_string(newest.head.generation.value) +
+                    ", does not continue number " + std::to_string(pinned_generation.value) +
+                    " that this machine has seen: another branch of the vault, or heads are missing");
   }
   return newest;
 }

@@ -22,6 +22,14 @@ struct HeadFeatures {
   friend bool operator==(const HeadFeatures&, const HeadFeatures&) = default;
 };
 
+// The newest of the packs that hold the digests of heads which are no longer kept (head_pack.h).
+struct PackedHeads {
+  Generation last;  // the last head in it; 0 = there is none
+  Digest digest;    // SHA-256 of the pack's file
+
+  friend bool operator==(const PackedHeads&, const PackedHeads&) = default;
+};
+
 // VAULT/heads/G.head (docs/format.md, section 8): the newest state of the vault, chained to the head before it,
 // authenticated under the root key and the newest DEK epoch. Its digest is pinned outside the vault, so that an older
 // copy can't pass for the newest.
@@ -56,6 +64,7 @@ struct Head {
   Digest activity_chain;          // chain value of the last of them
   ContainerNumber activity_file;  // that holds it; files above it hold later entries only; 0 if there is none
   ContainerNumber highest_segment;
+  PackedHeads packs;  // an optional field
 
   // Bytes of a file without optional fields.
   static constexpr std::size_t kFormat1Bytes = 266;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "crypto/hash.h"
+#include "vaultmeta/head_pack.h"
 #include "vaultmeta/vault_layout.h"
 
 namespace vaultfs {
@@ -66,11 +67,20 @@ Result<StoredHeads> read_heads(BlobStore& blobs, KeyCustody& custody) {
   return heads;
 }
 
-Result<Head::Signed> newest_head(const StoredHeads& heads, const Pin* pin, bool accept_older,
+Result<Head::Signed> newest_head(BlobStore& blobs, const StoredHeads& heads, const Pin* pin, bool accept_older,
                                  std::vector<std::string>& notes) {
   const Generation pinned = pin == nullptr ? Generation{} : pin->head_generation;
   auto chosen = choose_head(heads.newest_first, pinned, pin == nullptr ? Digest{} : pin->head_digest);
   if (chosen.ok() && heads.damaged_file < chosen->head.generation) return chosen;
+  // Heads that are no longer kept are known by the packs that the newest one names.
+  if (!chosen.ok() && chosen.code() == ErrorCode::RollbackDetected && pin != nullptr && !heads.newest_first.empty() &&
+      heads.damaged_file < heads.newest_first.front().head.generation) {
+    const Head::Signed& newest = heads.newest_first.front();
+    const auto packed = look_up_packed(blobs, newest.head, pinned, pin->head_digest);
+    if (!packed.ok() && !accept_older) return packed.error();
+    if (packed.ok() && *packed == PackedHistory::continues) return newest;
+    if (packed.ok() && *packed == PackedHistory::differs && !accept_older) return chosen;
+  }
   // A damaged file that hides the newest state is named as what it is. An older one only shortens the history.
   if (!accept_older) {
     if (heads.damage.has_value() && heads.damaged_file >= pinned) return *heads.damage;
@@ -80,16 +90,23 @@ Result<Head::Signed> newest_head(const StoredHeads& heads, const Pin* pin, bool 
       return Error{ErrorCode::PinOutdated,
                    "this machine has last seen head " + std::to_string(pinned.value) + " of the vault; its newest, " +
                        std::to_string(heads.newest_first.front().head.generation.value) +
-                       ", is genuine and newer, but the heads between are no longer kept, so nothing shows that one "
-                       "leads to the other; compare the root key's fingerprint and run 'vaultctl vault trust VAULT "
-                       "--fingerprint F'"};
+                       ", is newer, but the heads between are no longer kept, so nothing shows that one leads to the "
+                       "other; run 'vaultctl vault trust VAULT --fingerprint F' with the newest fingerprint that you "
+                       "have kept of it"};
     }
     return chosen;
   }
   if (heads.newest_first.empty()) return heads.damage.has_value() ? Result<Head::Signed>(*heads.damage) : chosen;
-  notes.push_back("an older state than this machine has seen was accepted: head " +
-                  std::to_string(heads.newest_first.front().head.generation.value) + ", pinned is " +
-                  std::to_string(pinned.value));
+  const Generation newest = heads.newest_first.front().head.generation;
+  if (newest < pinned) {
+    notes.push_back("an older state than this machine has seen was accepted: head " + std::to_string(newest.value) +
+                    ", pinned is " + std::to_string(pinned.value));
+  } else if (!chosen.ok()) {
+    notes.push_back("another branch than this machine has seen was accepted: its newest head is " +
+                    std::to_string(newest.value) + ", pinned is " + std::to_string(pinned.value));
+  } else {
+    notes.push_back("the newest head file is damaged: head " + std::to_string(newest.value) + " was taken");
+  }
   return heads.newest_first.front();
 }
 

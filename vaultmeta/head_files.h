@@ -29,8 +29,8 @@ struct StoredHeads {
 // The head to open the vault at. `pin` may be null (an unverified vault). RollbackDetected, PinOutdated
 // (history_is_cut_off), DamagedHead.
 // With `accept_older` a newest head that the pin does not lead to is taken, and a line about it added to `notes`.
-[[nodiscard]] Result<Head::Signed> newest_head(const StoredHeads& heads, const Pin* pin, bool accept_older,
-                                               std::vector<std::string>& notes);
+[[nodiscard]] Result<Head::Signed> newest_head(BlobStore& blobs, const StoredHeads& heads, const Pin* pin,
+                                               bool accept_older, std::vector<std::string>& notes);
 
 // Signs and stores a head. Durable on return.
 [[nodiscard]] Result<Head::Signed> put_head(BlobStore& blobs, KeyCustody& custody, const Head& head);

@@ -69,6 +69,7 @@ struct EncryptionStatus {
   Suite suite = Suite::aes_gcm;
   Generation keyring_generation;
   EpochNumber current_epoch;
+  VaultFingerprint fingerprint;  // of that epoch; also while sealed
 };
 
 // The key versions without which the vault can't be opened, or will not heal: Active and Retiring ones, sorted. None of
@@ -143,6 +144,9 @@ class KeyCustody {
   [[nodiscard]] virtual Digest keyring_predecessor() const = 0;
   [[nodiscard]] virtual EncryptionStatus status() const = 0;
   [[nodiscard]] virtual std::uint64_t incarnation() const = 0;
+  // The fingerprint of an epoch (epoch_fingerprint). NotFound: the keyring has no such epoch. KeyRevoked when sealed,
+  // unless it was asked for before.
+  [[nodiscard]] virtual Result<Digest> fingerprint_of(EpochNumber epoch) = 0;
   // Success if the open keyring is the one with that generation and digest, or descends from it by its predecessors (an
   // interrupted key change leaves one that is newer than the head). RollbackDetected otherwise.
   [[nodiscard]] virtual Status check_descends_from(Generation generation, const Digest& digest) const = 0;

@@ -62,7 +62,26 @@ EncryptionStatus KeyringCustody::status() const {
   status.suite = header_.suite;
   status.keyring_generation = current_.generation;
   status.current_epoch = current_.secrets.epochs.rbegin()->first;
+  status.fingerprint = {status.current_epoch, fingerprints_.at(status.current_epoch)};
   return status;
+}
+
+Result<Digest> KeyringCustody::fingerprint_of(EpochNumber epoch) {
+  const std::lock_guard lock(state_mutex_);
+  const auto known = fingerprints_.find(epoch);
+  if (known != fingerprints_.end()) return known->second;
+  const auto& epochs = current_.secrets.epochs;
+  const auto found = epochs.find(epoch);
+  if (found == epochs.end()) {
+    return Error{ErrorCode::NotFound, "the keyring has no DEK epoch " + std::to_string(epoch.value)};
+  }
+  if (current_.secrets.root_key.empty() || found->second.dek.empty()) {
+    return Error{ErrorCode::KeyRevoked, "the vault is sealed: its key is revoked or out of reach"};
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const Digest digest,
+                           epoch_fingerprint(current_.secrets.root_key, found->second.dek, header_.id, epoch));
+  fingerprints_.emplace(epoch, digest);
+  return digest;
 }
 
 Result<Digest> KeyringCustody::root_mac(std::string_view label, ByteView message) const {

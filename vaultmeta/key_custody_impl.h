@@ -78,6 +78,7 @@ class KeyringCustody final : public KeyCustody {
   Digest keyring_predecessor() const override;
   EncryptionStatus status() const override;
   std::uint64_t incarnation() const override;
+  Result<Digest> fingerprint_of(EpochNumber epoch) override;
   Status check_descends_from(Generation generation, const Digest& digest) const override;
   Result<Digest> root_mac(std::string_view label, ByteView message) const override;
   void attach(KeyChangeHost& host) override;
@@ -142,10 +143,12 @@ class KeyringCustody final : public KeyCustody {
   [[nodiscard]] Status register_needed(const std::vector<RegisteredKey>& added);
   [[nodiscard]] Status update_registration();
   [[nodiscard]] static Result<EpochMap> epoch_material(const KeyringSecrets& secrets);
+  [[nodiscard]] static Result<VaultFingerprint> newest_fingerprint(const Keyring& keyring);
 
   // --- _refresh
   [[nodiscard]] Result<ReachedKey> prove_access();
   [[nodiscard]] Result<ReachedKey> reload();
+  [[nodiscard]] Status check_keeps_newest_epoch(const Keyring& keyring) const;
   [[nodiscard]] Status finish_leftovers();
   void run_rotation_policy();
   void look_at_preconditions(const ReachedKey& reached);
@@ -223,9 +226,10 @@ class KeyringCustody final : public KeyCustody {
   SecretBuffer keyring_key_;  // empty while sealed
   SecretBuffer infrastructure_key_;
   Digest digest_;
-  Generation headed_;               // newest keyring generation that a head is known to name
-  bool rule_dirty_ = false;         // the rule in memory is newer than the stored one
-  bool leftovers_possible_ = true;  // superseded keyrings may have to be deleted
+  std::map<EpochNumber, Digest> fingerprints_;  // the newest, and those that were asked for
+  Generation headed_;                           // newest keyring generation that a head is known to name
+  bool rule_dirty_ = false;                     // the rule in memory is newer than the stored one
+  bool leftovers_possible_ = true;              // superseded keyrings may have to be deleted
   KeyAccess access_ = KeyAccess::available;
   std::optional<Error> problem_;
   std::vector<Error> unmet_;

@@ -96,6 +96,7 @@ Status KeyringCustody::adopt(Opened opened) {
   }
   VAULTFS_ASSIGN_OR_RETURN(EpochMap epochs, epoch_material(opened.keyring.secrets));
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer id_key, opened.keyring.secrets.id_key.clone());
+  VAULTFS_ASSIGN_OR_RETURN(const VaultFingerprint newest, newest_fingerprint(opened.keyring));
   {
     const std::lock_guard write_lock(write_mutex_);
     const std::lock_guard lock(state_mutex_);
@@ -103,6 +104,7 @@ Status KeyringCustody::adopt(Opened opened) {
     keyring_key_ = std::move(opened.key);
     infrastructure_key_ = std::move(infrastructure_key);
     digest_ = opened.digest;
+    fingerprints_.insert_or_assign(newest.epoch, newest.digest);
     keys_.set(std::move(epochs), std::move(id_key), std::move(infrastructure_copy));
   }
   return ok_status();

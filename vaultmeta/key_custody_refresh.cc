@@ -74,9 +74,22 @@ Result<ReachedKey> KeyringCustody::reload() {
   if (older || (!read_only_ && opened.digest != keyring_digest())) {
     return Error{ErrorCode::RollbackDetected, "another keyring was put in the place of the vault's own"};
   }
+  // Whoever held an older key version can make one of a higher generation; he has not the data key that was newest.
+  VAULTFS_RETURN_IF_ERROR(check_keeps_newest_epoch(opened.keyring));
   ReachedKey reached = std::move(opened.active);
   VAULTFS_RETURN_IF_ERROR(adopt(std::move(opened)));
   return reached;
+}
+
+Status KeyringCustody::check_keeps_newest_epoch(const Keyring& keyring) const {
+  const VaultFingerprint known = status().fingerprint;
+  const auto found = keyring.secrets.epochs.find(known.epoch);
+  if (found != keyring.secrets.epochs.end()) {
+    VAULTFS_ASSIGN_OR_RETURN(const Digest digest, epoch_fingerprint(keyring.secrets.root_key, found->second.dek,
+                                                                    keyring.vault, known.epoch));
+    if (constant_time_equal(digest.view(), known.digest.view())) return ok_status();
+  }
+  return Error{ErrorCode::RollbackDetected, "a keyring without the vault's newest data key was put in its place"};
 }
 
 // What an earlier change, of this process or of one that crashed, left to be done.

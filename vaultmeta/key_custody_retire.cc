@@ -57,7 +57,7 @@ Status KeyringCustody::prove_active_alone(const Snapshot& now) {
     return Error{ErrorCode::DamagedKeyring, name + " is not what was written"};
   }
   VAULTFS_ASSIGN_OR_RETURN(const ClosedKeyring closed, ClosedKeyring::decode(file));
-  return opens_by(context_, header_, file, closed, closed.active_slot());
+  return opens_by(context_, header_, file, closed, closed.active_slot(), status().fingerprint);
 }
 
 Status KeyringCustody::retire(const ReachedKey& reached, bool drop_retiring, RefreshOutcome& outcome) {

@@ -62,6 +62,8 @@ Status KeyringCustody::set_limits(const AccessLimits& limits) {
   return delete_superseded();
 }
 
-Result<std::vector<KeyDrill>> KeyringCustody::drill() { return drill_keyring(context_, header_, header_digest_); }
+Result<std::vector<KeyDrill>> KeyringCustody::drill() {
+  return drill_keyring(context_, header_, header_digest_, status().fingerprint);
+}
 
 }  // namespace vaultfs

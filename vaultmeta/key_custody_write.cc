@@ -61,6 +61,13 @@ Result<KeyringCustody::EpochMap> KeyringCustody::epoch_material(const KeyringSec
   return epochs;
 }
 
+Result<VaultFingerprint> KeyringCustody::newest_fingerprint(const Keyring& keyring) {
+  const auto& [number, epoch] = *keyring.secrets.epochs.rbegin();
+  VAULTFS_ASSIGN_OR_RETURN(const Digest digest,
+                           epoch_fingerprint(keyring.secrets.root_key, epoch.dek, keyring.vault, number));
+  return VaultFingerprint{number, digest};
+}
+
 Status KeyringCustody::commit(const Edit& edit, const Commit& how) {
   for (;;) {
     if (how.needs_head) VAULTFS_RETURN_IF_ERROR(settle_head());
@@ -107,6 +114,7 @@ Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how) {
   // Everything that may fail is done before the write: what is durable has to be taken over.
   VAULTFS_ASSIGN_OR_RETURN(EpochMap epochs, epoch_material(next.secrets));
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer id_key, next.secrets.id_key.clone());
+  VAULTFS_ASSIGN_OR_RETURN(const VaultFingerprint newest, newest_fingerprint(next));
   VAULTFS_RETURN_IF_ERROR(clear_doubt(before));
   VAULTFS_RETURN_IF_ERROR(store_keyring(next.generation, file));
 
@@ -115,6 +123,7 @@ Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how) {
     current_ = std::move(next);
     keyring_key_ = std::move(key);
     digest_ = sha256(file);
+    fingerprints_.insert_or_assign(newest.epoch, newest.digest);
     rule_dirty_ = false;
     leftovers_possible_ = true;
     keys_.set(std::move(epochs), std::move(id_key), std::move(infrastructure.key));

@@ -20,7 +20,7 @@ Status check_second_layer(const KeyCustody::Context& context, const VaultHeader&
 }  // namespace
 
 Status opens_by(const KeyCustody::Context& context, const VaultHeader& header, ByteView file,
-                const ClosedKeyring& closed, const KeyringSlot& slot) {
+                const ClosedKeyring& closed, const KeyringSlot& slot, const VaultFingerprint& known) {
   ReachedKey reached;
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key,
                            unwrap_slot(context.resolver, context.platform_keys, header.id, slot, reached));
@@ -29,17 +29,27 @@ Status opens_by(const KeyCustody::Context& context, const VaultHeader& header, B
   }
   VAULTFS_ASSIGN_OR_RETURN(const Keyring keyring, open_keyring(file, key));
   VAULTFS_ASSIGN_OR_RETURN(const Digest fingerprint, root_fingerprint(keyring.secrets.root_key, header.id));
-  if (fingerprint == header.root_fingerprint) return ok_status();
-  return Error{ErrorCode::ForeignRootKey, "the keyring holds another root key than the vault was created with"};
+  if (fingerprint != header.root_fingerprint) {
+    return Error{ErrorCode::ForeignRootKey, "the keyring holds another root key than the vault was created with"};
+  }
+  if (known.epoch.value == 0) return ok_status();
+  // Whoever held an older key version has the root key. He has not the data key that this machine knows as newest.
+  const auto epoch = keyring.secrets.epochs.find(known.epoch);
+  if (epoch != keyring.secrets.epochs.end()) {
+    VAULTFS_ASSIGN_OR_RETURN(const Digest digest,
+                             epoch_fingerprint(keyring.secrets.root_key, epoch->second.dek, header.id, known.epoch));
+    if (digest == known.digest) return ok_status();
+  }
+  return Error{ErrorCode::RollbackDetected, "the keyring lacks the newest data key that this machine has seen"};
 }
 
 Result<std::vector<KeyDrill>> drill_keyring(const KeyCustody::Context& context, const VaultHeader& header,
-                                            const Digest& header_digest) {
+                                            const Digest& header_digest, const VaultFingerprint& known) {
   VAULTFS_ASSIGN_OR_RETURN(const NewestKeyring file, read_newest_keyring(context.blobs, header.id, header_digest));
   std::vector<KeyDrill> drills;
   for (const KeyringSlot& slot : file.closed.slots) {
     KeyDrill drill{slot.role, slot.key_vault, slot.key, slot.version, std::nullopt};
-    Status opened = opens_by(context, header, file.bytes, file.closed, slot);
+    Status opened = opens_by(context, header, file.bytes, file.closed, slot, known);
     if (opened.ok()) opened = check_second_layer(context, header);
     if (!opened.ok()) drill.failure = opened.error();
     drills.push_back(std::move(drill));
@@ -54,14 +64,14 @@ Result<std::vector<KeyDrill>> drill_vault(const Vault::Machine& machine, const s
   VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, read_vault_header(directory, header_digest));
   VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(header.id));
   if (!pin) {
-    return Error{ErrorCode::VaultUnverified, "this machine does not know the vault's root key"};
+    return Error{ErrorCode::VaultUnverified, "this machine does not know the vault's keys"};
   }
   if (pin->root_fingerprint != header.root_fingerprint) {
     return Error{ErrorCode::ForeignRootKey, "the vault has another root key than the one this machine trusts"};
   }
   const auto blobs = make_directory_blob_store(directory, directory.place());
   const KeyCustody::Context context{directory, *blobs, machine.state, machine.platform_keys, machine.resolver};
-  return drill_keyring(context, header, header_digest);
+  return drill_keyring(context, header, header_digest, pin->fingerprint);
 }
 
 }  // namespace vaultfs

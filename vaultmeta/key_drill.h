@@ -9,15 +9,17 @@
 
 namespace vaultfs {
 
-// Success if that keyring file opens by that slot of it alone, through the slot's provider, and is this vault's.
+// Success if that keyring file opens by that slot of it alone, through the slot's provider, and is this vault's. With
+// `known` (epoch not 0) it must have that epoch's data key (RollbackDetected): the root key alone proves nothing
+// against whoever held an older key version.
 [[nodiscard]] Status opens_by(const KeyCustody::Context& context, const VaultHeader& header, ByteView file,
-                              const ClosedKeyring& closed, const KeyringSlot& slot);
+                              const ClosedKeyring& closed, const KeyringSlot& slot, const VaultFingerprint& known);
 
 // Opens the newest keyring as storage has it by each of its slots, Active and Retiring, through the providers; with
 // infrastructure encryption a slot opens nothing unless the second layer's key is there. Changes nothing. Errors are of
 // reading the keyring (read_newest_keyring).
 [[nodiscard]] Result<std::vector<KeyDrill>> drill_keyring(const KeyCustody::Context& context, const VaultHeader& header,
-                                                          const Digest& header_digest);
+                                                          const Digest& header_digest, const VaultFingerprint& known);
 
 // The same of a vault that nobody has opened, also one that can't be: header and keyring are read without its lock.
 // VaultUnverified without a pin, ForeignRootKey if the pin knows another root key.

@@ -89,7 +89,7 @@ class MachineDirectory final : public MachineState {
 
   Result<std::optional<Pin>> pin(const VaultId& vault) override {
     const Env::Path path = pin_path(vault);
-    const auto bytes = read_trusted_file(env_, path, kPinFileBytes, "forge what this machine trusts");
+    const auto bytes = read_trusted_file(env_, path, kMaxPinFileBytes, "forge what this machine trusts");
     if (!bytes.ok() && bytes.code() == ErrorCode::NotFound) return std::optional<Pin>{};
     VAULTFS_RETURN_IF_ERROR(bytes);
     VAULTFS_ASSIGN_OR_RETURN(Pin pin, decode_pin(*bytes, vault, path.string()));
@@ -182,6 +182,8 @@ class MachineDirectory final : public MachineState {
  private:
   static bool goes_back(const Pin& before, const Pin& next) {
     if (next.incarnation != before.incarnation) return next.incarnation < before.incarnation;
+    if (next.fingerprint.epoch != before.fingerprint.epoch) return next.fingerprint.epoch < before.fingerprint.epoch;
+    if (next.fingerprint != before.fingerprint) return true;
     if (next.head_generation != before.head_generation) return next.head_generation < before.head_generation;
     return next.head_digest != before.head_digest;
   }

@@ -13,6 +13,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "crypto/secret_buffer.h"
+#include "vaultmeta/fingerprint.h"
 
 namespace vaultfs {
 
@@ -23,6 +24,11 @@ struct Pin {
   Generation head_generation;  // 0: no head seen yet (just created, or trusted by fingerprint)
   Digest head_digest;
   std::uint64_t incarnation = 0;
+  // Of the newest DEK epoch that was seen. Epoch 0: a pin of a vaultfs that kept none; the next one that is written has
+  // it.
+  VaultFingerprint fingerprint = {};
+  // An older copy was accepted by name: whoever opens it as owner first starts an incarnation above this one. 0: not.
+  std::uint64_t restart_above = 0;
   bool operator==(const Pin&) const = default;
 };
 
@@ -70,8 +76,8 @@ class MachineState {
   [[nodiscard]] virtual const std::filesystem::path& home() const = 0;
 
   [[nodiscard]] virtual Result<std::optional<Pin>> pin(const VaultId& vault) = 0;
-  // Refuses to go back (RollbackDetected): to a lower incarnation, to a lower head generation of the same incarnation,
-  // or to another head of the same generation.
+  // Refuses to go back (RollbackDetected): to a lower incarnation, to a lower head generation or DEK epoch of the same
+  // incarnation, to another head of the same generation, or to another fingerprint of the same epoch.
   [[nodiscard]] virtual Status set_pin(const Pin& pin) = 0;
   [[nodiscard]] virtual Status remove_pin(const VaultId& vault) = 0;
 

@@ -7,6 +7,7 @@
 namespace vaultfs {
 OpenedVault::OpenedVault(VaultParts parts)
     : parts_(std::move(parts)),
+      epoch_at_opening_(parts_.head.head.epoch),
       point_segments_(*parts_.segments),
       next_checkpoint_(parts_.highest_checkpoint.next()),
       current_checkpoint_(parts_.head.head.checkpoint.value) {
@@ -41,6 +42,13 @@ std::vector<std::string> OpenedVault::take_warnings() {
 void OpenedVault::warn(const std::string& what, const Error& error) {
   const std::lock_guard lock(warnings_mutex_);
   warnings_.push_back(what + ": " + std::string(error_name(error.code)) + ": " + error.message);
+}
+
+void OpenedVault::tell_new_fingerprint() {
+  const std::string fingerprint = format_fingerprint(parts_.custody->status().fingerprint);
+  const std::lock_guard lock(warnings_mutex_);
+  warnings_.push_back("the vault has a new data key; its fingerprint, which replaces the one you have kept, is now " +
+                      fingerprint);
 }
 
 void OpenedVault::record_activity(const std::string& operation, const std::string& outcome, const std::string& subject,

@@ -32,6 +32,8 @@ struct VaultParts {
   std::unique_ptr<KeyCustody> custody;
   Head::Signed head;  // newest
   Generation oldest_head;
+  PackedHeads new_pack;             // that the next head names first
+  std::uint64_t restart_above = 0;  // of the pin: an incarnation above it is to be started
   std::unique_ptr<SegmentStore> segments;
   std::unique_ptr<Catalogue> catalogue;
   std::unique_ptr<ActivityLog> activity;
@@ -58,6 +60,7 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   const std::filesystem::path& path() const override { return parts_.path; }
   const VaultHeader& header() const override { return parts_.header; }
   bool read_only() const override { return parts_.read_only; }
+  EpochNumber epoch_at_opening() const override { return epoch_at_opening_; }
   Env& env() override { return parts_.machine.env; }
   EpochKeys& keys() override { return parts_.custody->keys(); }
   KeyCustody& custody() override { return *parts_.custody; }
@@ -93,7 +96,8 @@ class OpenedVault final : public Vault, private KeyChangeHost {
                        const std::string& detail);
   // Makes a head name that journal, and all that follow. REQUIRES: owner; nothing in the journal was acknowledged.
   [[nodiscard]] Status announce_journal(const JournalPosition& journal);
-  [[nodiscard]] Status pin_newest_head();
+  // With `restart_above` not 0 the next owner starts an incarnation above that (Pin::restart_above).
+  [[nodiscard]] Status pin_newest_head(std::uint64_t restart_above);
 
  private:
   // KeyChangeHost
@@ -128,11 +132,13 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   [[nodiscard]] Result<Head> next_head(const std::optional<NewCheckpoint>& checkpoint);
   [[nodiscard]] Status adopt_own_head(Generation generation);  // REQUIRES head_mutex_
   [[nodiscard]] Status pin_head();                             // REQUIRES head_mutex_
-  void remove_old_heads();                                     // REQUIRES head_mutex_
+  void pack_old_heads();                                       // REQUIRES head_mutex_
   void remove_below(const VaultFolder& folder, ContainerNumber keep);
+  void tell_new_fingerprint();
 
   VaultParts
       parts_;  // its `head` and `oldest_head` are guarded by head_mutex_; the rest is set before the vault is shared
+  const EpochNumber epoch_at_opening_;
   PointSegments point_segments_;
   std::mutex checkpoint_mutex_;  // one checkpoint at a time; guards next_checkpoint_
   ContainerNumber next_checkpoint_;

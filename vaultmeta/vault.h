@@ -50,13 +50,17 @@ struct VaultCreateOptions {
 struct VaultCreated {
   VaultId id;
   Digest root_fingerprint;
+  VaultFingerprint fingerprint;
   std::vector<std::string> warnings;  // e.g. the key vault lies on the same file system as the vault
 };
 
 struct VaultOpenOptions {
   std::filesystem::path path;
   bool read_only = false;  // no lock, nothing written, pin not moved; a live or copied vault opens at its newest state
-  bool allow_unverified = false;                     // read-only without a pin (restore --unverified)
+  bool allow_unverified = false;  // read-only without a pin (restore --unverified)
+  // Read-only: what a person kept of the vault. FingerprintMismatch if it is no epoch's; how far it speaks for the
+  // vault is a note. Without a pin it allows the opening too.
+  std::optional<VaultFingerprint> fingerprint = std::nullopt;
   bool accept_older = false;                         // read-only: take what is there although the pin is newer
   // Read-only: where working tree and list of jobs can't be read, the recovery points will do (Vault::history_damage).
   bool points_suffice = false;
@@ -92,6 +96,8 @@ class Vault {
   [[nodiscard]] virtual const std::filesystem::path& path() const = 0;
   [[nodiscard]] virtual const VaultHeader& header() const = 0;
   [[nodiscard]] virtual bool read_only() const = 0;
+  // The DEK epoch of the head that the vault was opened at.
+  [[nodiscard]] virtual EpochNumber epoch_at_opening() const { return {}; }
   [[nodiscard]] virtual Env& env() = 0;
   [[nodiscard]] virtual EpochKeys& keys() = 0;
   [[nodiscard]] virtual KeyCustody& custody() = 0;
@@ -168,12 +174,14 @@ class Vault {
   [[nodiscard]] virtual Status close() = 0;
 };
 
-// `vault trust`: pins the root key after comparing fingerprints (FingerprintMismatch), also over PinOutdated. Opens the
-// vault to check it;
-// with accept_older also moves to a new incarnation when the newest head is older than the pin. With `escrow_key` (a
-// private key) it is opened by that one and no key vault is asked.
+// `vault trust`: pins the vault as it is now after comparing the fingerprint of its newest epoch (FingerprintMismatch),
+// also over PinOutdated; a root fingerprint will do for a vault that has one epoch only. Reads the vault and writes
+// nothing into it. With accept_older also where the newest head is older than the pin, or of another branch: who opens
+// it as owner next starts a new incarnation (Pin::restart_above). With `escrow_key` (a private key) it is opened by
+// that one and no key vault is asked.
 [[nodiscard]] Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::path& path,
-                                      const Digest& fingerprint, bool accept_older, const RsaKey* escrow_key = nullptr);
+                                      const VaultFingerprint& fingerprint, bool accept_older,
+                                      const RsaKey* escrow_key = nullptr);
 
 // What can be told of a vault without its keys: header and slots. For `vault show` when the key vault is away.
 struct VaultGlance {

@@ -5,13 +5,13 @@
 #include "crypto/hash.h"
 #include "store/stream.h"
 #include "vaultmeta/checkpoint.h"
+#include "vaultmeta/head_pack.h"
 #include "vaultmeta/opened_vault.h"
 
 namespace vaultfs {
 namespace {
 
-// A copy of the vault on another machine is taken for newer only if the heads between its pin and the newest are there:
-// enough for years of daily commits between two copies, at some 270 bytes each.
+// Older ones are kept as their digests (head_pack.h), by which a machine still finds the chain from its pin.
 constexpr std::uint64_t kHeadsKept = 1024;
 constexpr int kStatusTries = 1000;
 
@@ -50,6 +50,7 @@ Result<Head> OpenedVault::next_head(const std::optional<NewCheckpoint>& checkpoi
   head.activity_entries = parts_.activity->count();
   head.activity_chain = parts_.activity->chain();
   head.activity_file = parts_.activity->newest_file();
+  if (parts_.new_pack.last > head.packs.last) head.packs = parts_.new_pack;
   head.highest_segment = std::max(head.highest_segment, ContainerNumber(parts_.segments->next_segment().value - 1));
   if (checkpoint.has_value()) {
     head.checkpoint = checkpoint->number;
@@ -78,22 +79,33 @@ Status OpenedVault::pin_head() {
   pin.head_generation = parts_.head.head.generation;
   pin.head_digest = parts_.head.file_digest;
   pin.incarnation = parts_.head.head.incarnation;
+  pin.fingerprint.epoch = parts_.head.head.epoch;
+  VAULTFS_ASSIGN_OR_RETURN(pin.fingerprint.digest, parts_.custody->fingerprint_of(pin.fingerprint.epoch));
+  // Until the incarnation is there that an accepted older copy has to start, nothing is done with.
+  if (pin.incarnation <= parts_.restart_above) pin.restart_above = parts_.restart_above;
   return parts_.machine.state.set_pin(pin);
 }
 
-Status OpenedVault::pin_newest_head() {
+Status OpenedVault::pin_newest_head(std::uint64_t restart_above) {
   const std::lock_guard lock(head_mutex_);
+  parts_.restart_above = restart_above;
   return pin_head();
 }
 
-void OpenedVault::remove_old_heads() {
+// A head is removed only once a durable head names the pack that has its digest.
+void OpenedVault::pack_old_heads() {
   const std::uint64_t newest = parts_.head.head.generation.value;
   if (newest <= kHeadsKept) return;
-  while (parts_.oldest_head.value <= newest - kHeadsKept) {
+  const Generation removable = std::min(Generation(newest - kHeadsKept), parts_.head.head.packs.last);
+  while (parts_.oldest_head <= removable) {
     const Status removed = parts_.blobs->remove(kHeadFiles.file(parts_.oldest_head.value));
     if (!removed.ok()) return warn("an old head could not be removed", removed.error());
     parts_.oldest_head = parts_.oldest_head.next();
   }
+  if (parts_.new_pack.last > parts_.head.head.packs.last) return;  // the next head names it
+  const auto pack = make_next_pack(*parts_.blobs, parts_.head, parts_.oldest_head);
+  if (!pack.ok()) return warn("the digests of old heads could not be packed", pack.error());
+  if (pack->has_value()) parts_.new_pack = **pack;
 }
 
 Status OpenedVault::write_head() { return write_head_naming(std::nullopt); }
@@ -131,10 +143,11 @@ Status OpenedVault::put_next_head(const std::optional<NewCheckpoint>& checkpoint
     stored = put_head(*parts_.blobs, *parts_.custody, head);
   }
   if (!stored.ok()) return std::move(stored).error();
+  if (stored->head.epoch != parts_.head.head.epoch) tell_new_fingerprint();
   parts_.head = *stored;
   current_checkpoint_ = parts_.head.head.checkpoint.value;
   VAULTFS_RETURN_IF_ERROR(pin_head());
-  remove_old_heads();
+  pack_old_heads();
   return ok_status();
 }
 

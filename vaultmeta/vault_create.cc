@@ -51,7 +51,7 @@ class VaultCreation {
     VAULTFS_RETURN_IF_ERROR(save_recovery_file());
     VAULTFS_RETURN_IF_ERROR(pin_and_register());
     undo_.keep();
-    return VaultCreated{header_.id, header_.root_fingerprint, std::move(warnings_)};
+    return VaultCreated{header_.id, header_.root_fingerprint, custody_->status().fingerprint, std::move(warnings_)};
   }
 
  private:
@@ -276,6 +276,7 @@ class VaultCreation {
     pin.head_generation = head_.head.generation;
     pin.head_digest = head_.file_digest;
     pin.incarnation = head_.head.incarnation;
+    pin.fingerprint = custody_->status().fingerprint;
     undo_.on_failure([this] { static_cast<void>(machine_.state.remove_pin(header_.id)); });
     VAULTFS_RETURN_IF_ERROR(machine_.state.set_pin(pin));
     Registration known = registration();

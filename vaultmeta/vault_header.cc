@@ -13,7 +13,6 @@ constexpr std::string_view kHeaderMagic = "VAULTFSH";
 constexpr std::uint16_t kHeaderVersion = 1;
 constexpr std::size_t kMaxEncodedHeaderBytes = 4096;
 constexpr std::string_view kFingerprintLabel = "vaultfs/1 root fingerprint";
-constexpr std::size_t kFingerprintGroupDigits = 8;
 
 Error damaged_header(const std::string& what) {
   return Error{ErrorCode::DamagedHeader, std::string(VaultHeader::kFileName) + " is damaged: " + what +
@@ -79,30 +78,6 @@ Result<Digest> root_fingerprint(const SecretBuffer& root_key, const VaultId& vau
                            hkdf_sha256(root_key.view(), vault.view(), bytes_of(kFingerprintLabel), Digest::kSize));
   Digest fingerprint;
   std::memcpy(fingerprint.data(), derived.view().data(), Digest::kSize);
-  return fingerprint;
-}
-
-std::string format_fingerprint(const Digest& fingerprint) {
-  const std::string digits = to_hex(fingerprint.view());
-  std::string text;
-  for (std::size_t at = 0; at < digits.size(); at += kFingerprintGroupDigits) {
-    if (at != 0) text += '-';
-    text += digits.substr(at, kFingerprintGroupDigits);
-  }
-  return text;
-}
-
-Result<Digest> parse_fingerprint(std::string_view text) {
-  std::string digits;
-  for (const char c : text) {
-    if (c != '-' && c != ':' && c != ' ') digits += c;
-  }
-  Bytes bytes;
-  if (digits.size() != 2 * Digest::kSize || !from_hex(digits, bytes)) {
-    return Error{ErrorCode::InvalidArgument, "a fingerprint is 64 hexadecimal digits, as `vault create` printed them"};
-  }
-  Digest fingerprint;
-  std::memcpy(fingerprint.data(), bytes.data(), Digest::kSize);
   return fingerprint;
 }
 

@@ -7,6 +7,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "store/epoch_keys.h"
+#include "vaultmeta/fingerprint.h"
 
 namespace vaultfs {
 
@@ -17,7 +18,7 @@ struct VaultHeader {
   UnixNanos created;
   Suite suite = Suite::aes_gcm;
   std::string region;                                 // label, may be empty
-  Digest root_fingerprint;                            // of the root key: what a person compares and a machine pins
+  Digest root_fingerprint;                            // of the root key; people compare another one (fingerprint.h)
   std::array<std::byte, 16> infrastructure_key_id{};  // platform key of the second layer; zero with suite 1
 
   [[nodiscard]] Bytes encode() const;
@@ -28,9 +29,7 @@ struct VaultHeader {
 };
 
 // The root key's fingerprint: HKDF(root key, salt = vault id, "vaultfs/1 root fingerprint"), 32 bytes. Public.
+// It never changes: whoever ever held a key version can make a vault that has it.
 [[nodiscard]] Result<Digest> root_fingerprint(const SecretBuffer& root_key, const VaultId& vault);
-// As people read it: eight groups of eight hex digits joined by '-', and back (case and separators don't matter).
-[[nodiscard]] std::string format_fingerprint(const Digest& fingerprint);
-[[nodiscard]] Result<Digest> parse_fingerprint(std::string_view text);
 
 }  // namespace vaultfs

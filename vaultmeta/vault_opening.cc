@@ -84,14 +84,16 @@ Status VaultOpening::check_trust() {
     VAULTFS_ASSIGN_OR_RETURN(pin_, parts_.machine.state.pin(parts_.header.id));
   }
   if (!pin_.has_value()) {
+    if (options_.read_only && options_.fingerprint.has_value()) return ok_status();
     if (options_.read_only && options_.allow_unverified) {
-      parts_.notes.emplace_back("unverified: this machine does not know the vault's root key");
+      parts_.notes.emplace_back(
+          "unverified: this machine does not know the vault's keys, and no fingerprint was given");
       return ok_status();
     }
     return Error{
         ErrorCode::VaultUnverified,
-        "this machine does not know the vault's root key; compare its fingerprint and run 'vaultctl vault trust', "
-        "or read it with --unverified"};
+        "this machine does not know the vault; run 'vaultctl vault trust VAULT --fingerprint F' with the newest "
+        "fingerprint that you have kept of it, or read it with --unverified"};
   }
   if (!constant_time_equal(pin_->root_fingerprint.view(), parts_.header.root_fingerprint.view())) {
     return Error{ErrorCode::ForeignRootKey, "the vault has another root key than the one this machine trusts"};
@@ -117,14 +119,14 @@ Status VaultOpening::open_keys() {
   if (pin_.has_value() && parts_.custody->incarnation() < pin_->incarnation && !options_.accept_older) {
     return Error{ErrorCode::RollbackDetected, "the vault is of an earlier incarnation than this machine has seen"};
   }
-  return ok_status();
+  return check_epochs();
 }
 
 Status VaultOpening::choose_newest_head() {
   VAULTFS_ASSIGN_OR_RETURN(heads_, read_heads(*parts_.blobs, *parts_.custody));
   const bool accept_older = options_.read_only && options_.accept_older;
-  VAULTFS_ASSIGN_OR_RETURN(parts_.head,
-                           newest_head(heads_, pin_.has_value() ? &*pin_ : nullptr, accept_older, parts_.notes));
+  VAULTFS_ASSIGN_OR_RETURN(
+      parts_.head, newest_head(*parts_.blobs, heads_, pin_.has_value() ? &*pin_ : nullptr, accept_older, parts_.notes));
   parts_.oldest_head = heads_.newest_first.back().head.generation;
   if (heads_.damage.has_value()) {
     parts_.notes.push_back("an older head is damaged: " + heads_.damage->message);

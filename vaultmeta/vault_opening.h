@@ -43,8 +43,8 @@ class TreeLeftAlone final : public TreeReplay {
 // directories are synced first: what a killed owner left in the kernel's memory only must not be built upon.
 class VaultOpening {
  public:
-  // `trusted` takes the place of the machine's pin. As owner the opening then starts an incarnation above that of
-  // `trusted`. With `escrow_key` the keyring is opened by that private key. All of them must outlive the opening.
+  // `trusted` takes the place of the machine's pin. With `escrow_key` the keyring is opened by that private key. All of
+  // them must outlive the opening.
   VaultOpening(const Vault::Machine& machine, const VaultOpenOptions& options, const std::optional<Pin>& trusted,
                TreeReplay& tree, const RsaKey* escrow_key = nullptr);
   [[nodiscard]] Result<std::unique_ptr<OpenedVault>> run();
@@ -53,6 +53,8 @@ class VaultOpening {
   [[nodiscard]] Status attempt();
   [[nodiscard]] Status check_trust();
   [[nodiscard]] Status open_keys();
+  // What the pin, and a fingerprint that somebody gave, say of the keyring's epochs (vault_trust.cc).
+  [[nodiscard]] Status check_epochs();
   [[nodiscard]] Status settle_directories();
   [[nodiscard]] Status choose_newest_head();
   [[nodiscard]] Status open_segments();

@@ -20,8 +20,8 @@ Status check_known(const Vault::Machine& machine, const RecoverOptions& options,
   VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(header.id));
   if (pin) return ok_status();
   return Error{ErrorCode::VaultUnverified,
-               "this machine does not know the vault's root key, and an escrow key opens forged vaults too: give the "
-               "fingerprint that was printed when the vault was made (--fingerprint)"};
+               "this machine does not know the vault, and an escrow key opens forged vaults too: give the newest "
+               "fingerprint that you have kept of it (--fingerprint)"};
 }
 
 Status ensure_registered(const Vault::Machine& machine, Vault& vault) {

@@ -15,7 +15,7 @@ struct RecoverOptions {
   std::filesystem::path path;
   KeyCustody::RecoverRequest keys;
   // For a machine that has no pin of the vault, as for `vault trust`; with accept_older an older copy is taken.
-  std::optional<Digest> fingerprint;
+  std::optional<VaultFingerprint> fingerprint;
   bool accept_older = false;
   std::int64_t lock_wait_seconds = 0;
 };

@@ -154,23 +154,24 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::take_over() {
   for (const std::string& note : parts_.notes) detail += (detail.empty() ? "" : "; ") + note;
 
   MachineState& machine = parts_.machine.state;
+  parts_.restart_above = pin_->restart_above;
   auto vault = std::make_unique<OpenedVault>(std::move(parts_));
   vault->attach();
-  if (!trusted_.has_value()) {
+  if (vault->custody().incarnation() > pin_->restart_above) {
     // Nothing in the new journal is acknowledged, and nothing is built upon the old ones, before a head names it.
     VAULTFS_RETURN_IF_ERROR(vault->write_head());
-  } else {
-    // An older copy was accepted: whatever the lost future has used, numbers and keys, this one does not share. No head
-    // of the old incarnation first: the pin, which is ahead of it, would refuse it.
-    do VAULTFS_RETURN_IF_ERROR(vault->custody().new_incarnation());
-    while (vault->custody().incarnation() <= trusted_->incarnation);
+  }
+  // An older copy was accepted: whatever the lost future has used, numbers and keys, this one does not share. No head
+  // of the old incarnation first.
+  while (vault->custody().incarnation() <= pin_->restart_above) {
+    VAULTFS_RETURN_IF_ERROR(vault->custody().new_incarnation());
   }
   VAULTFS_ASSIGN_OR_RETURN(const std::size_t interrupted, vault->interrupt_unfinished_jobs());
   // Who opens a vault here has its versions asked for here. That this can't be written down keeps nobody from working.
   const Status registered = ensure_registered(machine, vault->header().id, vault->path(), vault->custody().status());
   if (!registered.ok()) vault->warn("this machine's list of vaults", registered.error());
   if (recovered_ || interrupted > 0) vault->record_activity("vault.open", "Recovered", "", detail);
-  if (interrupted > 0 || trusted_.has_value()) VAULTFS_RETURN_IF_ERROR(vault->write_head());
+  if (interrupted > 0) VAULTFS_RETURN_IF_ERROR(vault->write_head());
   return vault;
 }
 

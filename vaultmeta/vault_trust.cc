@@ -1,4 +1,6 @@
-// `vault trust`: how a machine comes to trust a vault's root key, and how an older copy is accepted by name.
+// `vault trust`: how a machine comes to trust a vault, and how an older copy is accepted by name.
+#include <algorithm>
+
 #include "vaultmeta/vault_opening.h"
 #include "vaultmeta/vault_registration.h"
 
@@ -8,96 +10,105 @@ Status register_opened(const Vault::Machine& machine, Vault& vault) {
   return ensure_registered(machine.state, vault.header().id, vault.path(), vault.custody().status());
 }
 
+// The root key and the data keys of closed epochs are known for ever to whoever held a key version that is retired: he
+// can make keyrings and heads that follow the pinned one. The newest data key that this machine has seen he has not.
+Status VaultOpening::check_epochs() {
+  KeyCustody& custody = *parts_.custody;
+  const EpochNumber newest = custody.status().current_epoch;
+  if (options_.fingerprint.has_value()) {
+    VAULTFS_ASSIGN_OR_RETURN(const KeptAs as, compare_fingerprint(custody, parts_.header, *options_.fingerprint));
+    if (as == KeptAs::newest) {
+      parts_.notes.push_back("the fingerprint is that of the vault's newest epoch, " + std::to_string(newest.value));
+    } else if (as == KeptAs::older) {
+      parts_.notes.push_back("an older fingerprint: the vault has come to epoch " + std::to_string(newest.value) +
+                             " and is " + genuine_up_to(options_.fingerprint->epoch));
+    } else {
+      parts_.notes.push_back("unverified: that is the root key's fingerprint, and the vault has come to epoch " +
+                             std::to_string(newest.value) +
+                             ": whoever ever held one of its key versions could have made it");
+    }
+  }
+  if (!pin_.has_value() || pin_->fingerprint.epoch.value == 0) return ok_status();
+  const VaultFingerprint& pinned = pin_->fingerprint;
+  const auto here = custody.fingerprint_of(pinned.epoch);
+  if (!here.ok() && here.code() != ErrorCode::NotFound) return here.error();
+  if (!here.ok() || *here != pinned.digest) {
+    const std::string lacks = "the vault lacks the data key of epoch " + std::to_string(pinned.epoch.value) +
+                              ", which this machine has seen: an older copy, or one that somebody made who held an "
+                              "older key version";
+    if (!options_.accept_older) return Error{ErrorCode::RollbackDetected, lacks};
+    parts_.notes.push_back(lacks);
+  } else if (pinned.epoch < newest) {
+    parts_.notes.push_back("the vault has come to epoch " + std::to_string(newest.value) +
+                           " since this machine saw it last and is " + genuine_up_to(pinned.epoch) +
+                           "; compare the fingerprint that 'vaultctl vault show' prints with the newest you have kept");
+  }
+  return ok_status();
+}
+
 namespace {
 
-// Opens as owner with a new incarnation, which writes a head and pins it. The machine has no pin meanwhile.
-Status start_incarnation(const Vault::Machine& machine, const std::filesystem::path& path, const Pin& trusted,
-                         const RsaKey* escrow_key) {
-  VaultOpenOptions options;
-  options.path = path;
-  options.accept_older = true;
-  TreeLeftAlone tree;
-  const std::optional<Pin> instead(trusted);
-  VaultOpening opening(machine, options, instead, tree, escrow_key);
-  VAULTFS_ASSIGN_OR_RETURN(const auto vault, opening.run());
-  vault->record_activity("vault.trust", "Succeeded", format_fingerprint(trusted.root_fingerprint),
-                         "an older copy was accepted");
-  return vault->close();
-}
-
-Result<Pin> accept_older_copy(const Vault::Machine& machine, const std::filesystem::path& path, const Pin& trusted,
-                              const Pin& known, const RsaKey* escrow_key) {
-  // Otherwise the pin would refuse the older head for ever. From here until the new head is pinned the machine trusts
-  // nothing.
-  VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(trusted.vault));
-  const Status started = start_incarnation(machine, path, trusted, escrow_key);
-  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(trusted.vault));
-  if (!pin.has_value()) {
-    // Nothing was accepted: the machine goes on knowing what it has seen.
-    VAULTFS_RETURN_IF_ERROR(machine.state.set_pin(known));
-    VAULTFS_RETURN_IF_ERROR(started);
-    return Error{ErrorCode::Internal, "the new incarnation was not pinned"};
-  }
-  VAULTFS_RETURN_IF_ERROR(started);
-  return *pin;
-}
-
-// A record in the vault's own log. The vault may be in use, or its medium read-only: trust does not depend on it.
-void record_trust(const Vault::Machine& machine, const std::filesystem::path& path, const Digest& fingerprint,
-                  const RsaKey* escrow_key) {
-  VaultOpenOptions options;
-  options.path = path;
-  TreeLeftAlone tree;
-  const std::optional<Pin> by_the_machine;
-  VaultOpening opening(machine, options, by_the_machine, tree, escrow_key);
-  const auto vault = opening.run();
-  if (!vault.ok()) return;
-  (*vault)->record_activity("vault.trust", "Succeeded", format_fingerprint(fingerprint), "");
-  static_cast<void>((*vault)->close());
-}
-
-}  // namespace
-
-Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::path& path, const Digest& fingerprint,
-                        bool accept_older, const RsaKey* escrow_key) {
-  VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, look_at_vault_header(machine.env, path));
-  if (!constant_time_equal(header.root_fingerprint.view(), fingerprint.view())) {
-    return Error{ErrorCode::FingerprintMismatch,
-                 "the vault's root key has the fingerprint " + format_fingerprint(header.root_fingerprint)};
-  }
-  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> known, machine.state.pin(header.id));
-  const bool same_root = known.has_value() && known->root_fingerprint == fingerprint;
-
-  Pin trusted;
-  trusted.vault = header.id;
-  trusted.root_fingerprint = fingerprint;
+// Reads the vault as it is, against `instead` of the machine's pin if there is one. Writes nothing.
+Result<std::unique_ptr<OpenedVault>> look_at(const Vault::Machine& machine, const std::filesystem::path& path,
+                                             const std::optional<Pin>& instead, const RsaKey* escrow_key) {
   VaultOpenOptions options;
   options.path = path;
   options.read_only = true;
   TreeLeftAlone tree;
+  VaultOpening opening(machine, options, instead, tree, escrow_key);
+  return opening.run();
+}
+
+// The machine goes back to an older copy, or over to another branch. In between it trusts nothing.
+Status pin_accepted_copy(const Vault::Machine& machine, OpenedVault& copy, const Pin& known) {
+  const std::uint64_t restart_above = std::max({known.incarnation, known.restart_above, copy.custody().incarnation()});
+  VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(known.vault));
+  Status pinned = copy.pin_newest_head(restart_above);
+  if (pinned.ok()) return pinned;
+  // Nothing was accepted: the machine goes on knowing what it has seen.
+  VAULTFS_RETURN_IF_ERROR(machine.state.set_pin(known));
+  return pinned;
+}
+
+}  // namespace
+
+Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::path& path,
+                        const VaultFingerprint& fingerprint, bool accept_older, const RsaKey* escrow_key) {
+  VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, look_at_vault_header(machine.env, path));
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> known, machine.state.pin(header.id));
+  const bool same_root = known.has_value() && known->root_fingerprint == header.root_fingerprint;
+
+  Pin blank;
+  blank.vault = header.id;
+  blank.root_fingerprint = header.root_fingerprint;
   // A pin of the same root key still tells how new the vault has to be. One of another root key tells nothing of this
   // vault.
-  const std::optional<Pin> instead = same_root ? std::nullopt : std::optional<Pin>(trusted);
-  VaultOpening opening(machine, options, instead, tree, escrow_key);
-  auto opened = opening.run();
-  // The fingerprint was compared just now, and the newest head is genuine and newer than the pinned one: the lost
-  // history between is the only thing to be forgiven.
-  trusted.incarnation = same_root ? known->incarnation : 0;
-  const std::optional<Pin> without_history(trusted);
-  VaultOpening again(machine, options, without_history, tree, escrow_key);
-  if (!opened.ok() && same_root && opened.code() == ErrorCode::PinOutdated) opened = again.run();
-  if (!opened.ok()) {
-    if (!same_root || !accept_older || opened.code() != ErrorCode::RollbackDetected) return std::move(opened).error();
-    VAULTFS_RETURN_IF_ERROR(
-        machine.state.audit("vault.trust", "an older copy of vault " + to_hex(header.id.view()) + " was accepted"));
-    return accept_older_copy(machine, path, trusted, *known, escrow_key);
+  auto opened = look_at(machine, path, same_root ? std::nullopt : std::optional<Pin>(blank), escrow_key);
+  bool accepted = false;
+  const bool no_history =
+      !opened.ok() && (opened.code() == ErrorCode::PinOutdated || opened.code() == ErrorCode::DamagedHead);
+  if (no_history && same_root) {
+    // The history between, lost or damaged, is the only thing to be forgiven.
+    Pin without_history = blank;
+    without_history.incarnation = known->incarnation;
+    without_history.fingerprint = known->fingerprint;
+    opened = look_at(machine, path, without_history, escrow_key);
+  } else if (!opened.ok() && same_root && accept_older && opened.code() == ErrorCode::RollbackDetected) {
+    accepted = true;
+    opened = look_at(machine, path, blank, escrow_key);
   }
-  VAULTFS_RETURN_IF_ERROR(machine.state.audit("vault.trust", "vault " + to_hex(header.id.view()) + " is trusted"));
-  if (known.has_value() && !same_root) VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(header.id));
-  VAULTFS_RETURN_IF_ERROR((*opened)->pin_newest_head());
+  if (!opened.ok()) return std::move(opened).error();
+  VAULTFS_RETURN_IF_ERROR(require_newest_fingerprint((*opened)->custody(), header, fingerprint));
+
+  const std::string what = "vault " + to_hex(header.id.view()) + " by " + format_fingerprint(fingerprint);
+  VAULTFS_RETURN_IF_ERROR(machine.state.audit("vault.trust", accepted ? "an older copy was accepted: " + what : what));
+  if (accepted) {
+    VAULTFS_RETURN_IF_ERROR(pin_accepted_copy(machine, **opened, *known));
+  } else {
+    if (known.has_value() && !same_root) VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(header.id));
+    VAULTFS_RETURN_IF_ERROR((*opened)->pin_newest_head(known.has_value() && same_root ? known->restart_above : 0));
+  }
   VAULTFS_RETURN_IF_ERROR(register_opened(machine, **opened));
-  opened->reset();
-  record_trust(machine, path, fingerprint, escrow_key);
   VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(header.id));
   if (!pin.has_value()) return Error{ErrorCode::Internal, "the vault was not pinned"};
   return *pin;

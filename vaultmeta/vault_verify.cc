@@ -5,6 +5,7 @@
 
 #include "crypto/hash.h"
 #include "vaultmeta/head_files.h"
+#include "vaultmeta/head_pack.h"
 #include "vaultmeta/keyring.h"
 #include "vaultmeta/point_file.h"
 #include "vaultmeta/vault.h"
@@ -28,6 +29,7 @@ class Verification {
     VAULTFS_RETURN_IF_ERROR(check_root());
     if (vault_ != nullptr && vault_->history_damage().has_value()) damage("journal", *vault_->history_damage());
     for (const VaultFolder& folder : kVaultFolders) VAULTFS_RETURN_IF_ERROR(check_folder(folder));
+    check_packs();
     VAULTFS_RETURN_IF_ERROR(vault_ == nullptr ? check_inventories() : check_points());
     if (vault_ != nullptr) check_activity();
     return std::move(report_);
@@ -91,6 +93,7 @@ class Verification {
       if (is_unfinished(name)) continue;
       const std::string file = std::string(folder.name) + '/' + name;
       auto number = number_of(name, folder.extension);
+      if (std::string_view(folder.name) == kHeadFiles.name && number_of(name, kHeadPackExtension)) continue;
       const bool open_segment = std::string_view(folder.name) == kSegmentFiles.name && !number.has_value() &&
                                 number_of(name, kOpenSegmentExtension).has_value();
       if (!number.has_value() && !open_segment) {
@@ -137,11 +140,32 @@ class Verification {
     VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, read_whole(file, kMaxHeadBytes));
     VAULTFS_ASSIGN_OR_RETURN(const Head::Signed stored, Head::decode(bytes));
     if (stored.head.generation != generation) return Error{ErrorCode::DamagedHead, "it is of another generation"};
-    if (vault_ == nullptr) return ok_status();
+    if (vault_ != nullptr) VAULTFS_RETURN_IF_ERROR(check_mac(stored));
+    if (newest_.generation < generation) newest_ = stored.head;
+    return ok_status();
+  }
+
+  Status check_mac(const Head::Signed& stored) {
     VAULTFS_ASSIGN_OR_RETURN(const Digest mac, head_mac(vault_->custody(), stored.head, stored.body));
     if (!constant_time_equal(mac.view(), stored.mac.view()))
       return Error{ErrorCode::DamagedHead, "it is not authentic"};
     return ok_status();
+  }
+
+  // Those that the newest head names, and they each other.
+  void check_packs() {
+    PackedHeads at = newest_.packs;
+    while (at.last.value != 0 && !at.digest.is_zero()) {
+      const auto pack = read_head_pack(*blobs_, newest_.vault, at);
+      if (!pack.ok()) {
+        const std::string name = head_pack_name(at.last);
+        const bool missing = pack.code() == ErrorCode::NotFound;
+        return damage(name, missing ? Error{ErrorCode::DamagedHead, "it is missing"} : pack.error());
+      }
+      ++report_.counts.files;
+      report_.counts.bytes += HeadPack::kFileBytes;
+      at = PackedHeads{Generation(at.last.value - kHeadsInPack), pack->predecessor};
+    }
   }
 
   // Keyless: what each point says it needs, against what is there.
@@ -253,6 +277,7 @@ class Verification {
   const VerifyProgress& progress_;
   std::unique_ptr<BlobStore> blobs_;
   VerifyReport report_;
+  Head newest_;  // of those that are sound
   std::unordered_set<ChunkId> pages_seen_;
   std::unordered_set<ChunkId> chunks_seen_;
 };

@@ -25,7 +25,7 @@ expect_error NotFound 3 "$vaultctl" vault create "$vault" --key office/backup --
 [[ ! -e $vault ]] || fail "a refused creation left something"
 
 say "a vault with an escrow key, backed up"
-root=$(jctl .root_fingerprint vault create "$vault" --key office/backup --escrow-key "$scratch/escrow.pub" 2>/dev/null)
+ctl vault create "$vault" --key office/backup --escrow-key "$scratch/escrow.pub" >/dev/null 2>&1
 assert_eq "$(jctl .escrow.fingerprint encryption show "$vault")" "$(fingerprint_of escrow)"
 ctl encryption show "$vault" | grep -q "Escrow key.*$(fingerprint_of escrow)" || fail "not in words"
 random_file "$scratch/disk" 3M
@@ -60,6 +60,7 @@ say "it is not taken away while a version is Retiring, and another one takes its
 expect_error KeyVersionInUse 8 "$vaultctl" encryption set "$vault" --no-escrow
 ctl key rewrap "$vault" --drop-retiring >/dev/null
 cp -a "$vault" "$scratch/older"
+older_fingerprint=$(jctl .fingerprint vault show "$vault")
 ctl encryption set "$vault" --escrow-key "$scratch/second.pub" >/dev/null
 code=0
 drill escrow >/dev/null || code=$?
@@ -105,6 +106,8 @@ expect_error Usage 2 "$vaultctl" vault recover "$vault"
 keyrings | cmp - "$scratch/before" || fail "a refused recovery changed a keyring"
 say "the vault lets itself in at a local key vault"
 recover escrow --key spare/new >"$scratch/out"
+root=$(jctl .fingerprint vault show "$vault")
+grep -q "$root" "$scratch/out" || fail "the new fingerprint is not said: $(cat "$scratch/out")"
 grep -q spare/new "$scratch/out" || fail "$(cat "$scratch/out")"
 assert_eq "$(jctl .key_uri encryption show "$vault")" spare/new
 assert_eq "$(ctl --json encryption show "$vault" | jq -r '[.versions[].role] | unique | join(" ")')" "Active Retired"
@@ -118,7 +121,7 @@ ctl backup run "$vault" vm --disk "d=$scratch/disk" >/dev/null
 drill escrow >/dev/null
 expect_error KeyVersionInUse 8 "$vaultctl" key disable "spare/new/$(newest_version spare/new)"
 
-say "on another machine it wants the root fingerprint, and then works from the private key alone"
+say "on another machine it wants the newest fingerprint, and then works from the private key alone"
 cp -a "$vault" "$scratch/copy"
 export VAULTFS_HOME=$scratch/home2 VAULTFS_RUNTIME_DIR=$scratch/run2
 vault=$scratch/copy
@@ -126,6 +129,7 @@ ctl keyvault create third >/dev/null
 ctl key create third/key --bits 2048 >/dev/null
 expect_error VaultUnverified 12 recover escrow --key third/key
 expect_error FingerprintMismatch 12 recover escrow --key third/key --fingerprint "$(tr '0123456789abcdef' '123456789abcdef0' <<<"$root")"
+expect_error FingerprintMismatch 12 recover escrow --key third/key --fingerprint "$older_fingerprint"
 expect_error IdentityNotFound 21 recover escrow --key third/key --fingerprint "$root" --identity nosuch
 grep -q 'identity create nosuch' "$scratch/err" || fail "$(cat "$scratch/err")"
 assert_eq "$(jctl '.identities' identity list | jq length)" 0 "a refused recovery left an identity"
@@ -138,8 +142,8 @@ vault=$scratch/older
 export VAULTFS_HOME=$scratch/home3
 ctl keyvault create fourth >/dev/null
 ctl key create fourth/key --bits 2048 >/dev/null
-expect_error WrongKey 22 recover second --key fourth/key --fingerprint "$root"
-recover escrow --key fourth/key --fingerprint "$root" >/dev/null
+expect_error WrongKey 22 recover second --key fourth/key --fingerprint "$older_fingerprint"
+recover escrow --key fourth/key --fingerprint "$older_fingerprint" >/dev/null
 ctl verify "$vault" >/dev/null
 export VAULTFS_HOME=$scratch/home2
 
@@ -156,7 +160,7 @@ assert_same "$scratch/disk" "$scratch/back3"
 
 say "two layers: the escrow key is choice enough, and is given the infrastructure key"
 vault=$scratch/double
-root=$(jctl .root_fingerprint vault create "$vault" --key third/key --infrastructure-encryption --escrow-key "$scratch/escrow.pub" 2>/dev/null)
+first=$(jctl .fingerprint vault create "$vault" --key third/key --infrastructure-encryption --escrow-key "$scratch/escrow.pub" 2>/dev/null)
 infrastructure_of() { jctl .escrow.infrastructure_key encryption show "$vault"; }
 assert_eq "$(infrastructure_of)" Escrowed
 ctl encryption show "$vault" | grep -q 'with the infrastructure key' || fail "not in words"
@@ -178,6 +182,7 @@ grep -q -- --escrow-key-file "$scratch/err" || fail "the way back is not named: 
 mv "$scratch/platform-keys" "$VAULTFS_HOME/platform-keys"
 
 say "a second machine: the escrow key alone recovers both layers; what is refused, or was changed, installs nothing"
+root=$(jctl .fingerprint vault show "$vault")
 cp -a "$vault" "$scratch/double-copy"
 cp -a "$vault" "$scratch/double-forged"
 export VAULTFS_HOME=$scratch/home5 VAULTFS_RUNTIME_DIR=$scratch/run5
@@ -203,6 +208,7 @@ expect_error AuthenticationFailed 10 recover escrow --key fifth/key --fingerprin
 keyrings | cmp - "$scratch/before" || fail "a refused recovery changed a keyring"
 vault=$scratch/double-copy
 expect_error VaultUnverified 12 recover escrow --key fifth/key
+expect_error FingerprintMismatch 12 recover escrow --key fifth/key --fingerprint "$first"
 expect_error WrongKey 22 recover second --key fifth/key --fingerprint "$root"
 expect_error KeyNotFound 3 recover escrow --key fifth/none --fingerprint "$root"
 assert_eq "$(installed)" 0
@@ -238,7 +244,7 @@ expect_error WrongKey 22 recover escrow --key sixth/key --fingerprint "$root"
 
 say "a platform-managed vault on two layers: both keys of the lost machine"
 vault=$scratch/platform-double
-root=$(jctl .root_fingerprint vault create "$vault" --infrastructure-encryption --escrow-key "$scratch/escrow.pub" 2>/dev/null)
+root=$(jctl .fingerprint vault create "$vault" --infrastructure-encryption --escrow-key "$scratch/escrow.pub" 2>/dev/null)
 ctl backup run "$vault" vm --disk "d=$scratch/disk" >/dev/null
 export VAULTFS_HOME=$scratch/home7 VAULTFS_RUNTIME_DIR=$scratch/run7
 recover escrow --fingerprint "$root" >/dev/null
@@ -260,7 +266,7 @@ drill older >"$scratch/drill" 2>"$scratch/err"
 assert_eq "$(jq -r '.slots[] | select(.role == "Escrow") | "\(.opens) \(.infrastructure_key)"' "$scratch/drill")" "true NotEscrowed"
 grep -q "recovery file.*vaultctl key rewrap $vault" "$scratch/err" || fail "$(cat "$scratch/err")"
 keyrings | cmp - "$scratch/before" || fail "the drill changed a keyring"
-root=$(jctl .root_fingerprint vault show "$vault")
+root=$(jctl .fingerprint vault show "$vault")
 cp -a "$vault" "$scratch/older-copy"
 elsewhere() { # VAULT WORDS…: runs a command on another machine
   local vault=$1 VAULTFS_HOME=$scratch/home9 VAULTFS_RUNTIME_DIR=$scratch/run9

@@ -13,7 +13,7 @@ time_type='def time: test("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2
 say "creation"
 shape '(.name == "cellar") and (.path | type == "string")' keyvault create cellar
 shape '(.version | test("^[0-9a-f]{32}$")) and .enabled and .bits == 2048' key create cellar/k --bits 2048
-shape '(.id | test("^[0-9a-f]{32}$")) and (.root_fingerprint | length > 30) and (.path | startswith("/"))' \
+shape '(.id | test("^[0-9a-f]{32}$")) and (.root_fingerprint | length > 30) and (.fingerprint | test("^1:[0-9a-f]{8}-")) and .epoch == 1 and (.path | startswith("/"))' \
   vault create "$vault" --key office/backup
 
 check_vault_commands() { # ITEM

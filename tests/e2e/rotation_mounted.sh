@@ -24,8 +24,13 @@ expect_error KeyVersionInUse 8 "$vaultctl" key disable "office/backup/$v1"
 
 say "a job begun afterwards retires it; the mount goes on through all of it"
 head -c 1M /dev/urandom >>"$mnt/vm/disk"
-assert_eq "$(ctl --json backup commit "$vault" vm | jq -r '.retired_versions[0]')" "$v1"
+ctl --json backup commit "$vault" vm >"$scratch/commit" 2>"$scratch/err"
+assert_eq "$(jq -r '.retired_versions[0]' "$scratch/commit")" "$v1"
 assert_eq "$(version_role "$v1")" Retired
+fingerprint=$(jctl .fingerprint vault show "$vault")
+assert_eq "$(jq -r '"\(.fingerprint_changed) \(.fingerprint)"' "$scratch/commit")" "true $fingerprint"
+grep -q "$fingerprint" "$scratch/err" || fail "the new fingerprint is not said: $(cat "$scratch/err")"
+wait_until 10 grep -q "$fingerprint" "$log"
 ctl key disable "office/backup/$v1" >/dev/null
 sha256sum "$mnt/vm/disk" >"$scratch/sum"
 sha256sum --quiet -c "$scratch/sum"

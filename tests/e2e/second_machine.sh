@@ -7,7 +7,8 @@ new_key
 new_vault
 random_file "$scratch/disk" 3M
 ctl backup run "$vault" vm --disk "d=$scratch/disk" >/dev/null
-fingerprint=$(jctl .root_fingerprint vault show "$vault")
+fingerprint=$(jctl .fingerprint vault show "$vault")
+assert_match "$fingerprint" '^1:'
 ctl key export office/backup --to "$scratch/key.pem" --file-passphrase-file "$scratch/pass" >/dev/null
 rsync -a "$vault/" "$scratch/copy/"
 first_home=$VAULTFS_HOME
@@ -54,13 +55,67 @@ if [[ -c /dev/fuse ]]; then
 fi
 
 say "trust wants the right fingerprint"
-wrong=$(tr '0123456789abcdef' '123456789abcdef0' <<<"$fingerprint")
+wrong=1:$(tr '0123456789abcdef' '123456789abcdef0' <<<"${fingerprint#1:}")
 expect_error FingerprintMismatch 12 "$vaultctl" vault trust "$vault2" --fingerprint "$wrong"
 code=0
 "$vaultctl" vault trust "$vault2" --fingerprint nonsense </dev/null 2>"$scratch/err" || code=$?
 [[ $code == 2 || $code == 12 ]] || fail "exit code $code: $(cat "$scratch/err")"
 expect_error VaultUnverified 12 "$vaultctl" backup run "$vault2" vm --disk "d=$scratch/disk"
 ctl vault trust "$vault2" --fingerprint "$fingerprint" >/dev/null
+sums | cmp - "$scratch/before" || fail "trust wrote into the copy"
+
+say "the original goes on, with a retirement, which prints the new fingerprint; its next copy is the continuation of the first"
+second_home=$VAULTFS_HOME
+cp -a "$vault2" "$scratch/first-copy"
+export VAULTFS_HOME=$first_home VAULTFS_RUNTIME_DIR=$scratch/run
+ctl key rotate office/backup --bits 2048 >/dev/null
+ctl encryption refresh "$vault" >/dev/null 2>"$scratch/err"
+! grep -q fingerprint "$scratch/err" || fail "a new version is no new epoch: $(cat "$scratch/err")"
+ctl --json backup run "$vault" vm --disk "d=$scratch/disk" >"$scratch/backup" 2>"$scratch/err"
+newest=$(jq -r .fingerprint "$scratch/backup")
+assert_match "$newest" '^2:'
+assert_eq "$(jq .fingerprint_changed "$scratch/backup")" true
+grep -q "$newest" "$scratch/err" || fail "the new fingerprint is not said: $(cat "$scratch/err")"
+assert_eq "$(jctl .fingerprint vault show "$vault")" "$newest"
+ctl --json backup run "$vault" vm --disk "d=$scratch/disk" >"$scratch/backup"
+assert_eq "$(jq .fingerprint_changed "$scratch/backup")" false
+ctl key export office/backup --to "$scratch/key2.pem" --file-passphrase-file "$scratch/pass" >/dev/null
+rsync -a --delete "$vault/" "$scratch/copy/"
+export VAULTFS_HOME=$second_home VAULTFS_RUNTIME_DIR=$scratch/run2
+ctl key import office/backup --from "$scratch/key2.pem" --file-passphrase-file "$scratch/pass" >/dev/null
+ctl restore "$vault2" vm --to "$scratch/back3" >/dev/null 2>"$scratch/note"
+grep -q 'genuine up to epoch 1; whoever held' "$scratch/note" || fail "nothing was said about it: $(cat "$scratch/note")"
+assert_same "$scratch/disk" "$scratch/back3"
+
+say "a third machine: an older fingerprint reads and is not trusted, the root key's neither"
+third() { VAULTFS_HOME=$scratch/home3 VAULTFS_RUNTIME_DIR=$scratch/run3 "$@"; }
+third ctl keyvault create office >/dev/null
+third ctl key import office/backup --from "$scratch/key.pem" --file-passphrase-file "$scratch/pass" >/dev/null
+third ctl key import office/backup --from "$scratch/key2.pem" --file-passphrase-file "$scratch/pass" >/dev/null
+third ctl keyvault allow office --identity "$(third jctl .id identity create --vault "$vault2")" --template backup >/dev/null
+expect_error FingerprintMismatch 12 third "$vaultctl" vault trust "$vault2" --fingerprint "$fingerprint"
+grep -q 'genuine up to epoch 1; whoever held' "$scratch/err" || fail "$(cat "$scratch/err")"
+expect_error FingerprintMismatch 12 third "$vaultctl" vault trust "$vault2" --fingerprint "$(jctl .root_fingerprint vault show "$vault2" 2>/dev/null)"
+expect_error FingerprintMismatch 12 third "$vaultctl" restore "$vault2" vm --to "$scratch/no" --fingerprint "$wrong"
+third ctl restore "$vault2" vm --to "$scratch/back4" --fingerprint "$fingerprint" >/dev/null 2>"$scratch/note"
+grep -q 'genuine up to epoch 1; whoever held' "$scratch/note" || fail "nothing was said about it: $(cat "$scratch/note")"
+expect_error VaultUnverified 12 third "$vaultctl" backup run "$vault2" vm --disk "d=$scratch/disk"
+third ctl vault trust "$vault2" --fingerprint "$newest" >/dev/null
+
+say "an older copy is accepted by name, with its newest fingerprint; nothing is written into it before it is changed"
+mv "$vault2" "$scratch/newest-copy"
+mv "$scratch/first-copy" "$vault2"
+sums >"$scratch/sums"
+expect_error RollbackDetected 11 third "$vaultctl" vault trust "$vault2" --fingerprint "$fingerprint"
+expect_error FingerprintMismatch 12 third "$vaultctl" vault trust "$vault2" --fingerprint "$newest" --accept-older
+third ctl vault trust "$vault2" --fingerprint "$fingerprint" --accept-older >/dev/null
+sums | cmp - "$scratch/sums" || fail "trust wrote into the copy"
+third ctl restore "$vault2" vm --to "$scratch/back5" >/dev/null
+third ctl --json backup run "$vault2" vm --disk "d=$scratch/disk" 2>/dev/null >"$scratch/backup"
+assert_eq "$(jq .fingerprint_changed "$scratch/backup")" true
+third ctl verify "$vault2" >/dev/null
+rm -r "$vault2"
+mv "$scratch/newest-copy" "$vault2"
 
 say "then it is this machine's vault"
 ctl restore "$vault2" vm --to "$scratch/back2" >/dev/null

@@ -13,7 +13,7 @@ ctl verify "$vault" --keyless | grep -q 'not authenticated'
 assert_eq "$(jctl '.authenticated' verify "$vault")" true
 assert_eq "$(ctl --json verify "$vault" --keyless | jq .authenticated)" false
 assert_eq "$(jctl '.recovery_points' verify "$vault")" 2
-fingerprint=$(jctl .root_fingerprint vault show "$vault")
+fingerprint=$(jctl .fingerprint vault show "$vault")
 (cd "$vault" && find . -type f ! -name vault.lock -print0 | sort -z | xargs -0 sha256sum) >"$scratch/sums"
 cp -a "$vault" "$scratch/sound"
 restore_sound() { rm -rf "$vault"; cp -a "$scratch/sound" "$vault"; }

@@ -49,6 +49,7 @@ class SlowCustody final : public KeyCustody {
   Digest keyring_predecessor() const override { return {}; }
   EncryptionStatus status() const override { return {}; }
   std::uint64_t incarnation() const override { return 1; }
+  Result<Digest> fingerprint_of(EpochNumber) override { return Digest{}; }
   Status check_descends_from(Generation, const Digest&) const override { return ok_status(); }
   Result<Digest> root_mac(std::string_view, ByteView) const override { return Digest{}; }
   void attach(KeyChangeHost&) override {}

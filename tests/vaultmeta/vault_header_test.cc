@@ -66,23 +66,6 @@ TEST(VaultHeaderTest, SuiteAndInfrastructureKeyBelongTogether) {
   EXPECT_EQ(VaultHeader::decode(header.encode()).code(), ErrorCode::DamagedHeader);
 }
 
-TEST(VaultHeaderTest, FingerprintsAreForPeople) {
-  Digest fingerprint;
-  for (std::size_t i = 0; i < Digest::kSize; ++i) fingerprint.data()[i] = static_cast<std::byte>(i * 7);
-  const std::string text = format_fingerprint(fingerprint);
-  EXPECT_EQ(text.size(), 71U);
-  EXPECT_EQ(text.substr(0, 18), "00070e15-1c232a31-");
-  EXPECT_EQ(parse_fingerprint(text).value(), fingerprint);
-  std::string loud;
-  for (const char c : text) {
-    if (c != '-') loud += static_cast<char>(std::toupper(c));
-  }
-  EXPECT_EQ(parse_fingerprint(loud).value(), fingerprint);
-  EXPECT_EQ(parse_fingerprint(text.substr(1)).code(), ErrorCode::InvalidArgument);
-  EXPECT_EQ(parse_fingerprint("").code(), ErrorCode::InvalidArgument);
-  EXPECT_EQ(parse_fingerprint(text + "00").code(), ErrorCode::InvalidArgument);
-}
-
 TEST(VaultHeaderTest, TheFingerprintDependsOnKeyAndVault) {
   const SecretBuffer key = std::move(SecretBuffer::random(32)).value();
   const SecretBuffer other = std::move(SecretBuffer::random(32)).value();

@@ -33,7 +33,7 @@ class VaultRecoverTest : public ::testing::Test {
     world_.kv->add_version("kek");
     const auto created = world_.create(with_escrow("kv/kek"));
     ASSERT_OK(created);
-    fingerprint_ = created->root_fingerprint;
+    fingerprint_ = created->fingerprint;
     ASSERT_OK(world_.open());
     ASSERT_OK(world_.back_up("vm", "content"));
     ASSERT_OK(world_.close());
@@ -44,7 +44,7 @@ class VaultRecoverTest : public ::testing::Test {
 
   VaultWorld world_;
   std::shared_ptr<FakeKeyVault> spare_;
-  Digest fingerprint_;
+  VaultFingerprint fingerprint_;
 };
 
 TEST_F(VaultRecoverTest, TheDrillProvesItWithoutAKeyVaultAndTouchesNothing) {
@@ -106,7 +106,7 @@ TEST_F(VaultRecoverTest, AMachineThatDoesNotKnowTheVaultWantsItsFingerprint) {
   EXPECT_EQ(drill_escrow(world_.machine(), "/vault", escrow_key()).code(), ErrorCode::VaultUnverified);
   EXPECT_EQ(recover_vault(world_.machine(), under("spare/new"), escrow_key()).code(), ErrorCode::VaultUnverified);
   RecoverOptions options = under("spare/new");
-  options.fingerprint = Digest{};
+  options.fingerprint = VaultFingerprint{EpochNumber(1), Digest{}};
   EXPECT_EQ(recover_vault(world_.machine(), options, escrow_key()).code(), ErrorCode::FingerprintMismatch);
   options.fingerprint = fingerprint_;
   ASSERT_OK(recover_vault(world_.machine(), options, escrow_key()));
@@ -184,7 +184,7 @@ class VaultEscrowOnTwoLayersTest : public ::testing::TestWithParam<const char*> 
     const auto created = world_.create(options);
     ASSERT_OK(created);
     recovery_ = under(GetParam() != nullptr ? "spare/new" : nullptr);
-    recovery_.fingerprint = created->root_fingerprint;
+    recovery_.fingerprint = created->fingerprint;
     ASSERT_OK(world_.open());
     ASSERT_OK(world_.back_up("vm", "content"));
     ASSERT_OK(world_.close());
@@ -224,7 +224,7 @@ TEST_P(VaultEscrowOnTwoLayersTest, TheEscrowKeyAloneRecoversIt) {
 TEST_P(VaultEscrowOnTwoLayersTest, ARecoveryThatIsRefusedLeavesNoKeyHere) {
   const VaultWorld::Files before = world_.files();
   RecoverOptions wrong = recovery_;
-  wrong.fingerprint = Digest{};
+  wrong.fingerprint = VaultFingerprint{EpochNumber(1), Digest{}};
   EXPECT_EQ(recover_vault(world_.machine(), wrong, escrow_key()).code(), ErrorCode::FingerprintMismatch);
   EXPECT_EQ(recover_vault(world_.machine(), recovery_, escrow_key(1)).code(), ErrorCode::WrongKey);
   EXPECT_EQ(world_.files(), before);

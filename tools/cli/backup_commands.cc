@@ -17,7 +17,7 @@ namespace {
 using nlohmann::json;
 
 struct BackupArguments {
-  std::string vault, item, disk, to, compression;
+  std::string vault, item, disk, to, compression, fingerprint;
   std::vector<std::string> disks;
   bool force = false, unverified = false;
 };
@@ -100,6 +100,7 @@ Result<int> list_points(CommandContext& context, const BackupArguments& argument
 Result<int> restore(CommandContext& context, const BackupArguments& arguments) {
   VaultRequest wanted{arguments.vault, "restore"};
   wanted.allow_unverified = arguments.unverified;
+  wanted.fingerprint = arguments.fingerprint;
   const std::size_t at = arguments.item.find('@');
   wanted.arguments = {{"item", arguments.item.substr(0, at)},
                       {"point", at == std::string::npos ? "" : arguments.item.substr(at + 1)},
@@ -157,8 +158,10 @@ void add_backup_commands(CLI::App& app, CommandContext& context) {
   restored->add_option("--to", arguments->to, "file to make, block device, or directory for the whole item")
       ->required();
   restored->add_flag("--force", arguments->force, "replace an existing file");
-  restored->add_flag("--unverified", arguments->unverified,
-                     "although this machine has not pinned the vault's root key");
+  restored->add_flag("--unverified", arguments->unverified, "although this machine does not know the vault");
+  restored->add_option(
+      "--fingerprint", arguments->fingerprint,
+      "on such a machine: what you have kept of the vault; an older one says how far it speaks for it");
   on_run(*restored, context, [&context, arguments] { return restore(context, *arguments); });
 }
 

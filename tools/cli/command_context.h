@@ -37,6 +37,7 @@ struct VaultRequest {
   nlohmann::json arguments = nlohmann::json::object();
   std::vector<UniqueFd> descriptors = {};
   bool allow_unverified = false;
+  std::string fingerprint = {};  // for a reading verb: what somebody kept of the vault; empty: nothing
   // For a verb that stores. A mounted vault compresses as its mount was told: then there is a note if somebody wants
   // it.
   std::optional<Compression> compression = {};

@@ -34,7 +34,8 @@ void print_encryption(const json& form) {
        {"Refreshed every", plain(form["refresh_minutes"]) + " min"},
        {"Works on after a revocation", plain(form["revocation_grace_seconds"]) + " s"},
        {"Works on in an outage", plain(form["outage_ttl_seconds"]) + " s"},
-       {"Current data key epoch", plain(form["current_epoch"])}});
+       {"Current data key epoch", plain(form["current_epoch"])},
+       {"Fingerprint", plain(form["fingerprint"])}});
   if (!form["problem"].is_null()) {
     std::printf("Problem: %s: %s\n", plain(form["problem"]["name"]).c_str(), plain(form["problem"]["message"]).c_str());
   }

@@ -7,6 +7,7 @@
 #include "tools/cli/text_output.h"
 #include "tools/requests/json_forms.h"
 #include "vaultmeta/recovery_file.h"
+#include "vaultmeta/vault_opening.h"
 #include "vaultmeta/vault_recover.h"
 
 namespace vaultfs {
@@ -19,6 +20,27 @@ struct RecoverArguments {
   int passphrase_fd = -1;
   bool accept_older = false;
 };
+
+// The keys are there; whether what lies at `path` is the owner's vault is another question. Whoever wrote the recovery
+// file knew the root key, which is enough as long as no key version was ever retired.
+Status trust_recovered(Machine& machine, const std::filesystem::path& path, const RecoveryKeys& keys,
+                       const std::string& fingerprint) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> known, machine.state().pin(keys.vault));
+  VaultFingerprint kept{EpochNumber(), keys.root_fingerprint};
+  if (!fingerprint.empty()) {
+    VAULTFS_ASSIGN_OR_RETURN(kept, parse_fingerprint(fingerprint));
+  } else if (known.has_value()) {
+    VaultOpenOptions options;
+    options.path = path;
+    options.read_only = true;
+    TreeLeftAlone tree;
+    const auto opened = Vault::open(machine.for_vault(), options, tree);
+    return opened.ok() ? ok_status() : Status(opened.error());
+  }
+  const auto trusted = trust_vault(machine.for_vault(), path, kept, false);
+  if (trusted.ok()) return ok_status();
+  return with_context(trusted.error(), "the machine-bound keys are installed, but the vault is not trusted");
+}
 
 Result<int> recover_by_file(CommandContext& context, const RecoverArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
@@ -38,8 +60,7 @@ Result<int> recover_by_file(CommandContext& context, const RecoverArguments& arg
   for (const RecoveryKeys::Key& key : keys.platform_keys) {
     VAULTFS_RETURN_IF_ERROR(machine->platform_keys().install(PlatformKeyId(key.id), key.key));
   }
-  // Whoever wrote the recovery file knew the root key's fingerprint: that is the comparison a person would make.
-  VAULTFS_RETURN_IF_ERROR(trust_vault(machine->for_vault(), path, keys.root_fingerprint, false));
+  VAULTFS_RETURN_IF_ERROR(trust_recovered(*machine, path, keys, arguments.fingerprint));
   const json form = {{"id", to_hex(keys.vault.view())}, {"platform_keys", keys.platform_keys.size()}};
   print(context, form, [&] {
     std::printf("Installed %zu machine-bound keys; %s opens on this machine now.\n", keys.platform_keys.size(),
@@ -67,6 +88,8 @@ Result<int> recover_by_escrow(CommandContext& context, const RecoverArguments& a
   VAULTFS_ASSIGN_OR_RETURN(const EncryptionStatus status, recover_vault(machine->for_vault(), options, *escrow_key));
   const json form = to_json(status);
   print(context, form, [&] {
+    std::printf("Its fingerprint is now (write it down, it replaces the one you have kept):\n  %s\n",
+                format_fingerprint(status.fingerprint).c_str());
     std::printf("%s opens by %s now, and by no key version of before. Recovery points are as they were.\n",
                 options.path.c_str(),
                 options.keys.key ? options.keys.key->to_string().c_str() : "a new key of this machine");
@@ -88,10 +111,9 @@ Result<int> recover(CommandContext& context, const RecoverArguments& arguments) 
     return Error{ErrorCode::Usage, "give --recovery-file, or --escrow-key-file with the vault's new --key"};
   }
   if (by_escrow) return recover_by_escrow(context, arguments);
-  if (!arguments.key.empty() || !arguments.identity.empty() || !arguments.fingerprint.empty() ||
-      arguments.accept_older) {
+  if (!arguments.key.empty() || !arguments.identity.empty() || arguments.accept_older) {
     return Error{ErrorCode::Usage,
-                 "--key, --identity, --fingerprint and --accept-older belong to --escrow-key-file: a recovery file "
+                 "--key, --identity and --accept-older belong to --escrow-key-file: a recovery file "
                  "brings back the keys that were there"};
   }
   return recover_by_file(context, arguments);
@@ -113,7 +135,7 @@ void add_recover_command(CLI::App& group, CommandContext& context) {
   command->add_option("--identity", arguments->identity,
                       "with the escrow key: as whom from now on; as before if not given");
   command->add_option("--fingerprint", arguments->fingerprint,
-                      "with the escrow key, on a machine that does not know the vault: its root key's fingerprint");
+                      "on a machine that does not know the vault: the newest fingerprint that was printed for it");
   command->add_flag("--accept-older", arguments->accept_older,
                     "with --fingerprint: accept a copy that is older than what this machine has seen");
   command->add_option("--passphrase-file,--recovery-passphrase-file", arguments->passphrase_file,

@@ -30,7 +30,8 @@ void print_verify(const json& form) {
   if (form["damage"].empty()) std::printf("No damage found.\n");
 }
 
-Result<int> verify(CommandContext& context, const std::string& vault, bool keyless, bool unverified) {
+Result<int> verify(CommandContext& context, const std::string& vault, bool keyless, bool unverified,
+                   const std::string& fingerprint) {
   json form;
   if (keyless) {
     // Without keys there is nobody to ask: everything it needs is in the files.
@@ -45,6 +46,7 @@ Result<int> verify(CommandContext& context, const std::string& vault, bool keyle
   } else {
     VaultRequest wanted{vault, "verify"};
     wanted.allow_unverified = unverified;
+    wanted.fingerprint = fingerprint;
     VAULTFS_ASSIGN_OR_RETURN(form, request(context, std::move(wanted)));
   }
   print(context, form, [&form] { print_verify(form); });
@@ -139,14 +141,19 @@ void add_report_commands(CLI::App& app, CommandContext& context) {
   const auto vault = std::make_shared<std::string>();
   const auto keyless = std::make_shared<bool>(false);
   const auto unverified = std::make_shared<bool>(false);
+  const auto fingerprint = std::make_shared<std::string>();
   const auto number = std::make_shared<std::uint64_t>(0);
 
   CLI::App* verified = app.add_subcommand("verify", "Read every byte of a vault and report damage; repairs nothing");
   verified->add_option("VAULT", *vault)->required();
   verified->add_flag("--keyless", *keyless, "checksums and inventories only, without any key: not authenticated");
-  verified->add_flag("--unverified", *unverified, "although this machine has not pinned the vault's root key");
-  on_run(*verified, context,
-         [&context, vault, keyless, unverified] { return verify(context, *vault, *keyless, *unverified); });
+  verified->add_flag("--unverified", *unverified, "although this machine does not know the vault");
+  verified->add_option(
+      "--fingerprint", *fingerprint,
+      "on such a machine: what you have kept of the vault; an older one says how far it speaks for it");
+  on_run(*verified, context, [&context, vault, keyless, unverified, fingerprint] {
+    return verify(context, *vault, *keyless, *unverified, *fingerprint);
+  });
 
   CLI::App* jobs = app.add_subcommand("job", "Jobs");
   jobs->require_subcommand(1);

@@ -78,11 +78,15 @@ Result<int> create_vault(CommandContext& context, const CreateVaultArguments& ar
   if (options.key) warn_of_same_disk(*machine, *options.key, options.path);
   const json form = {{"id", to_hex(created.id.view())},
                      {"path", options.path.string()},
-                     {"root_fingerprint", format_fingerprint(created.root_fingerprint)}};
+                     {"root_fingerprint", format_fingerprint(created.root_fingerprint)},
+                     {"fingerprint", format_fingerprint(created.fingerprint)},
+                     {"epoch", created.fingerprint.epoch.value}};
   print(context, form, [&] {
     std::printf("Created the vault %s.\n", options.path.c_str());
-    std::printf("Root key fingerprint (write it down, another machine will ask for it):\n  %s\n",
-                format_fingerprint(created.root_fingerprint).c_str());
+    std::printf(
+        "Fingerprint (write it down, another machine will ask for it; another one takes its place whenever a key "
+        "version is retired):\n  %s\n",
+        format_fingerprint(created.fingerprint).c_str());
     std::printf("Mount it with: vaultfs %s MOUNTPOINT\n", arguments.vault.c_str());
   });
   return 0;
@@ -99,7 +103,7 @@ Result<int> show_vault(CommandContext& context, const std::string& vault) {
         stderr,
         "vaultctl: note: the vault can't be opened now; this is what its clear header says, not authenticated\n"));
     print_pairs({{"Vault id", to_hex(glance->header.id.view())},
-                 {"Root key fingerprint", format_fingerprint(glance->header.root_fingerprint)},
+                 {"Root key id", format_fingerprint(glance->header.root_fingerprint)},
                  {"Region", plain(glance->header.region)}});
     for (const KeyringSlot& slot : glance->slots) {
       std::printf("Key slot: %s\n", slot.kind == SlotKind::platform
@@ -117,7 +121,7 @@ Result<int> show_vault(CommandContext& context, const std::string& vault) {
                  {"Created", plain(form["created"])},
                  {"Region", plain(form["region"])},
                  {"Mounted on", plain(form["mounted_on"])},
-                 {"Root key fingerprint", plain(form["root_fingerprint"])},
+                 {"Fingerprint", plain(form["fingerprint"])},
                  {"Encryption", plain(encryption["encryption_at_rest_type"]) + ", key " + plain(encryption["key_uri"])},
                  {"Key access", plain(encryption["key_access"])},
                  {"Infrastructure encryption", plain(encryption["infrastructure_encryption_state"])},
@@ -140,12 +144,19 @@ Result<int> show_vault(CommandContext& context, const std::string& vault) {
 Result<int> trust(CommandContext& context, const std::string& vault, const std::string& fingerprint,
                   bool accept_older) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_ASSIGN_OR_RETURN(const Digest wanted, parse_fingerprint(fingerprint));
+  VAULTFS_ASSIGN_OR_RETURN(const VaultFingerprint wanted, parse_fingerprint(fingerprint));
   const auto path = std::filesystem::absolute(vault).lexically_normal();
   VAULTFS_ASSIGN_OR_RETURN(const Pin pin, trust_vault(machine->for_vault(), path, wanted, accept_older));
-  const json form = {{"id", to_hex(pin.vault.view())}, {"root_fingerprint", format_fingerprint(pin.root_fingerprint)}};
+  const json form = {{"id", to_hex(pin.vault.view())},
+                     {"root_fingerprint", format_fingerprint(pin.root_fingerprint)},
+                     {"fingerprint", format_fingerprint(pin.fingerprint)},
+                     {"epoch", pin.fingerprint.epoch.value}};
   print(context, form, [&] {
-    std::printf("This machine now trusts %s (%s).\n", path.c_str(), format_fingerprint(pin.root_fingerprint).c_str());
+    std::printf("This machine now trusts %s (%s).\n", path.c_str(), format_fingerprint(pin.fingerprint).c_str());
+    if (pin.restart_above != 0) {
+      std::printf(
+          "Whoever changes it first begins a new incarnation and a new data key, and with that a new fingerprint.\n");
+    }
   });
   return 0;
 }
@@ -185,11 +196,12 @@ void add_vault_commands(CLI::App& app, CommandContext& context) {
 
   const auto fingerprint = std::make_shared<std::string>();
   const auto accept_older = std::make_shared<bool>(false);
-  CLI::App* trusted = group->add_subcommand("trust", "Pin the root key of a vault that came from another machine");
+  CLI::App* trusted =
+      group->add_subcommand("trust", "Trust a vault that came from another machine; nothing is written into it");
   trusted->add_option("VAULT", arguments->vault)->required();
-  trusted->add_option("--fingerprint", *fingerprint, "the root key's fingerprint, as printed when the vault was made")
-      ->required();
-  trusted->add_flag("--accept-older", *accept_older, "accept a copy that is older than what this machine has seen");
+  trusted->add_option("--fingerprint", *fingerprint, "the newest one that was printed for it")->required();
+  trusted->add_flag("--accept-older", *accept_older,
+                    "accept a copy that is older than what this machine has seen, or another branch");
   on_run(*trusted, context, [&context, arguments, fingerprint, accept_older] {
     return trust(context, arguments->vault, *fingerprint, *accept_older);
   });

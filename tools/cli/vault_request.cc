@@ -37,6 +37,15 @@ std::string replacing_identity(const VaultRequest& request, const Error& failure
   return request.arguments.value("identity", "");
 }
 
+// Whatever the command was, its owner's note of the vault's fingerprint is out of date now.
+void tell_new_fingerprint(const nlohmann::json& form) {
+  if (!form.is_object() || !form.value("fingerprint_changed", false)) return;
+  static_cast<void>(std::fprintf(stderr,
+                                 "vaultctl: note: the vault has a new data key. Its fingerprint is now (write it down, "
+                                 "it replaces the one you have kept):\n  %s\n",
+                                 form.value("fingerprint", "").c_str()));
+}
+
 // Opens the vault in this process, does the work, closes it.
 Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::path& vault, VaultRequest& request,
                                 VerbAccess access, ProgressLine& line) {
@@ -46,6 +55,9 @@ Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::
   options.vault.read_only = access == VerbAccess::reads;
   options.vault.points_suffice = options.vault.read_only;
   options.vault.allow_unverified = request.allow_unverified;
+  if (!request.fingerprint.empty()) {
+    VAULTFS_ASSIGN_OR_RETURN(options.vault.fingerprint, parse_fingerprint(request.fingerprint));
+  }
   options.vault.lock_wait_seconds = context.wait_seconds;
   options.vault.compression = request.compression.value_or(options.vault.compression);
   options.background = false;
@@ -85,16 +97,22 @@ Result<nlohmann::json> request(CommandContext& context, VaultRequest request) {
   VAULTFS_ASSIGN_OR_RETURN(const VerbAccess access, verb_access(request.verb));
   VAULTFS_ASSIGN_OR_RETURN(const auto owner, connect_to_owner(vault));
   ProgressLine line;
-  if (!owner) return run_here(context, vault, request, access, line);
+  if (!owner) {
+    auto form = run_here(context, vault, request, access, line);
+    if (form.ok()) tell_new_fingerprint(*form);
+    return form;
+  }
   if (request.compression_is_wanted) {
     static_cast<void>(
         std::fprintf(stderr, "vaultctl: note: the vault is mounted, so the mount's option compression= counts\n"));
   }
   std::vector<int> descriptors;
   for (const UniqueFd& descriptor : request.descriptors) descriptors.push_back(descriptor.get());
-  return ask_owner(*owner, request.verb, request.arguments, descriptors, [&line](const nlohmann::json& progress) {
+  auto form = ask_owner(*owner, request.verb, request.arguments, descriptors, [&line](const nlohmann::json& progress) {
     line.update(progress.value("done_bytes", std::uint64_t{0}), progress.value("total_bytes", std::uint64_t{0}));
   });
+  if (form.ok()) tell_new_fingerprint(*form);
+  return form;
 }
 
 void print(const CommandContext& context, const nlohmann::json& form, const std::function<void()>& text) {

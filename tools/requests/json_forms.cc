@@ -174,6 +174,7 @@ json to_json(const EncryptionStatus& status) {
       {"outage_ttl_seconds", status.settings.outage_ttl_seconds},
       {"keyring_generation", status.keyring_generation.value},
       {"current_epoch", status.current_epoch.value},
+      {"fingerprint", format_fingerprint(status.fingerprint)},
       {"versions", versions}};
   json unmet = json::array();
   for (const Error& error : status.unmet) unmet.push_back(error_to_json_form(error));

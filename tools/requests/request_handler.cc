@@ -29,12 +29,15 @@ Result<json> vault_show(const RequestContext& context, const json& /*arguments*/
                      {"interrupted", item.interrupted},
                      {"recovery_points", vault.catalogue().points_of(item.name).size()}});
   }
+  const EncryptionStatus status = encryption_status(vault);
   const WorkingTree::Statistics statistics = context.session.tree().statistics();
   return json{{"id", to_hex(header.id.view())},
               {"path", vault.path().string()},
               {"created", time_to_json(header.created)},
               {"region", header.region},
               {"root_fingerprint", format_fingerprint(header.root_fingerprint)},
+              {"fingerprint", format_fingerprint(status.fingerprint)},
+              {"epoch", status.fingerprint.epoch.value},
               {"mounted_on", own_path(context.mount_point)},
               {"read_only", vault.read_only()},
               {"stored_bytes", vault.segments().stored_bytes()},
@@ -44,7 +47,7 @@ Result<json> vault_show(const RequestContext& context, const json& /*arguments*/
               {"dirty_bytes", statistics.dirty_bytes},
               {"set_aside_bytes", statistics.set_aside_bytes},
               {"items", items},
-              {"encryption", to_json(encryption_status(vault))},
+              {"encryption", to_json(status)},
               {"notes", vault.opening_notes()}};
 }
 
@@ -276,7 +279,17 @@ Result<json> handle_request(const RequestContext& context, const std::string& ve
   if (found->second.access == VerbAccess::changes && context.session.vault().read_only()) {
     return Error{ErrorCode::ReadOnly, "the vault is opened read-only"};
   }
-  return found->second.handler(context, arguments, descriptors);
+  Vault& vault = context.session.vault();
+  // What a retirement in the opening for this command has changed is this command's to tell.
+  const bool for_this_command = context.mount_point.empty();
+  const EpochNumber before = for_this_command ? vault.epoch_at_opening() : vault.custody().status().current_epoch;
+  auto form = found->second.handler(context, arguments, descriptors);
+  if (form.ok() && found->second.access == VerbAccess::changes && verb != "activity.record") {
+    const EncryptionStatus status = vault.custody().status();
+    (*form)["fingerprint"] = format_fingerprint(status.fingerprint);
+    (*form)["fingerprint_changed"] = status.current_epoch != before;
+  }
+  return form;
 }
 
 }  // namespace vaultfs
