@@ -356,6 +356,22 @@ TEST_P(FrozenEpochsVault, TheFirstOwnerCarriesItOver) {
   expect_working_tree(**again);
 }
 
+// A head of format 1 does not vouch for what the catalogue says of the points: nothing is removed for that.
+TEST_P(FrozenEpochsVault, AManifestThatTheCatalogueDoesNotKnowIsKeptOnce) {
+  const stdfs::path strange = vault_path() / "points/0000000000000009.point";
+  stdfs::copy(newest("points"), strange);
+  {
+    const auto session = open(false);
+    ASSERT_OK(session);
+    EXPECT_TRUE(stdfs::exists(strange));
+    ASSERT_OK((*session)->close());
+  }
+  const auto session = open(false);
+  ASSERT_OK(session);
+  EXPECT_FALSE(stdfs::exists(strange)) << "a head of format 2 does";
+  expect_points(**session);
+}
+
 // What was read when it was carried over is all that counts of the old journals.
 TEST_P(FrozenEpochsVault, OldJournalsAreBoundByTheirDigests) {
   const stdfs::path old_journal = newest("journal");

@@ -192,6 +192,30 @@ TEST_F(HistoryAttack, FilesOfAnOldCopyAreNoticed) {
   }
 }
 
+// The head's word on the points is compared with what checkpoint and journal make of them.
+TEST_F(HistoryAttack, TheHeadVouchesForThePoints) {
+  keep();
+  ASSERT_OK(world_.open_read_only());
+  const auto heads = read_heads(*make_directory_blob_store(world_.env, "/vault"), world_.vault->custody());
+  ASSERT_OK(heads);
+  Head head = heads->newest_first.front().head;
+  head.generation = head.generation.next();
+  head.predecessor = heads->newest_first.front().file_digest;
+  const auto put = [&](const Head& what) {
+    const auto mac = head_mac(world_.vault->custody(), what, what.encode());
+    ASSERT_OK(mac);
+    world_.env.write(Env::Path("/vault") / kHeadFiles.file(what.generation.value),
+                     Head::file_of(what.encode(), what.format, *mac));
+  };
+  put(head);
+  ASSERT_OK(world_.open_read_only());
+  head.points.mutable_view()[0] ^= std::byte{1};
+  put(head);
+  EXPECT_EQ(code_of(world_.open_read_only()), ErrorCode::JournalDamaged);
+  EXPECT_EQ(code_of(world_.open_for_points()), ErrorCode::JournalDamaged);
+  EXPECT_EQ(code_of(world_.open()), ErrorCode::JournalDamaged);
+}
+
 // Two branches of one snapshot: a machine that was restored, and the one that went on. Each file of the one in the
 // other's place.
 class Branches : public HistoryAttack {};
