@@ -61,7 +61,7 @@ struct VaultOpenOptions {
   // Read-only: what a person kept of the vault. FingerprintMismatch if it is no epoch's; how far it speaks for the
   // vault is a note. Without a pin it allows the opening too.
   std::optional<VaultFingerprint> fingerprint = std::nullopt;
-  bool accept_older = false;                         // read-only: take what is there although the pin is newer
+  bool accept_older = false;  // read-only: take what is there although the pin is newer
   // Read-only: where working tree and list of jobs can't be read, the recovery points will do (Vault::history_damage).
   bool points_suffice = false;
   std::int64_t lock_wait_seconds = 0;                // for the owner's lock

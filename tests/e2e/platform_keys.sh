@@ -67,3 +67,19 @@ if [[ -c /dev/fuse ]]; then
   assert_same "$scratch/disk" "$mnt/vm/d"
   unmount_vault
 fi
+
+say "a recovery file knows the root key only: of a vault of several epochs a new machine wants the newest fingerprint"
+vault=$scratch/epochs
+first=$(jctl .fingerprint vault create "$vault" --recovery-file "$scratch/recovery3" --recovery-passphrase-file "$scratch/passphrase")
+ctl backup run "$vault" vm --disk "d=$scratch/disk" >/dev/null
+ctl key new-epoch "$vault" >/dev/null 2>"$scratch/err"
+newest=$(jctl .fingerprint vault show "$vault")
+grep -q "$newest" "$scratch/err" || fail "the new fingerprint is not said: $(cat "$scratch/err")"
+export VAULTFS_HOME=$scratch/home3
+recover() { "$vaultctl" vault recover "$vault" --recovery-file "$scratch/recovery3" --passphrase-file "$scratch/passphrase" "$@"; }
+expect_error FingerprintMismatch 12 recover
+expect_error FingerprintMismatch 12 recover --fingerprint "$first"
+recover --fingerprint "$newest" </dev/null >/dev/null
+ctl restore "$vault" vm --to "$scratch/back4" >/dev/null
+assert_same "$scratch/disk" "$scratch/back4"
+recover </dev/null >/dev/null # known now

@@ -40,7 +40,8 @@ TEST(FingerprintTest, OfARootKeyIsReadAsBefore) {
   EXPECT_EQ(parse_fingerprint(text).value(), (VaultFingerprint{EpochNumber(0), sample_digest()}));
   // Digits in groups of two, as other programs print them, are no epoch.
   std::string grouped;
-  for (const std::byte byte : sample_digest().view()) {
+  const Digest digest = sample_digest();
+  for (const std::byte byte : digest.view()) {
     grouped += (grouped.empty() ? "" : ":") + to_hex(ByteView(&byte, 1));
   }
   EXPECT_EQ(parse_fingerprint(grouped).value(), (VaultFingerprint{EpochNumber(0), sample_digest()}));

@@ -130,11 +130,24 @@ TEST(Head, PassesOverOptionalFields) {
     for (unsigned i = 0; i < 4; ++i) file[10 + i] = static_cast<std::byte>((file.size() >> (8U * i)) & 0xffU);
     return with_fresh_digest(file);
   };
-  const auto stored = Head::decode(with_fields({1, 7}));
+  const auto stored = Head::decode(with_fields({6, 7}));
   ASSERT_TRUE(stored.ok()) << stored.error().message;
   EXPECT_EQ(stored->head.generation, Generation(2));
   EXPECT_GT(stored->body.size(), a_head(2).encode().size()) << "the MAC is over them too";
-  EXPECT_EQ(Head::decode(with_fields({7, 1})).code(), ErrorCode::DamagedHead) << "out of order";
+  EXPECT_EQ(Head::decode(with_fields({7, 6})).code(), ErrorCode::DamagedHead) << "out of order";
+  EXPECT_EQ(Head::decode(with_fields({1})).code(), ErrorCode::DamagedHead) << "the packs of heads have a form";
+}
+
+TEST(Head, NamesThePacksOfOlderHeads) {
+  Head head = a_head(5);
+  EXPECT_EQ(Head::decode(file_of(head))->head.packs, PackedHeads{});
+  head.packs.last = Generation(2048);
+  head.packs.digest.data()[3] = std::byte{9};
+  const Bytes file = file_of(head);
+  const auto stored = Head::decode(file);
+  ASSERT_TRUE(stored.ok()) << stored.error().message;
+  EXPECT_EQ(stored->head.packs, head.packs);
+  EXPECT_EQ(file.size(), Head::kFormat2Bytes + 2 + 4 + 40);
 }
 
 // Whoever has the root key and the keys of closed epochs can make a head of such an epoch that names the newest one as

@@ -186,7 +186,7 @@ TEST(Vault, KeepsAThousandHeadsAndOpensFromAnyPinAmongThem) {
   ASSERT_OK(world.create());
   ASSERT_OK(world.open());
   for (int i = 0; i < 1040; ++i) ASSERT_OK(world.vault->write_head());
-  EXPECT_EQ(world.env.files("/vault/heads").size(), 1024U);
+  EXPECT_EQ(world.env.files("/vault/heads").size(), 1024U + 1U) << "and the pack of those before";
   // The pin of a machine that was restored from a backup taken a thousand heads ago.
   const auto home = world.files("/home");
   for (int i = 0; i < 1000; ++i) ASSERT_OK(world.vault->write_head());
