@@ -74,7 +74,7 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   Status end_grace() override;
   Status forget_superseded(UnixNanos until) override;
   Status checkpoint(const EncodeTree& encode_tree) override;
-  void segments_moved() override { point_segments_.forget(); }
+  void segments_moved() override;
   void warn(const std::string& what, const Error& error) override;
   Status write_head() override;
   Status close() override;
@@ -114,6 +114,7 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   [[nodiscard]] Status adopt_own_head(Generation generation);  // REQUIRES head_mutex_
   [[nodiscard]] Status pin_head();                             // REQUIRES head_mutex_
   void remove_old_heads();                                     // REQUIRES head_mutex_
+  void save_index();
   void remove_below(const VaultFolder& folder, ContainerNumber keep);
 
   VaultParts

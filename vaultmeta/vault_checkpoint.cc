@@ -159,12 +159,29 @@ Status OpenedVault::close() {
   const std::lock_guard lock(checkpoint_mutex_);
   VAULTFS_RETURN_IF_ERROR(parts_.journal->commit());
   VAULTFS_RETURN_IF_ERROR(parts_.segments->close_segment());
-  // The index is derived: without it the next opening takes longer.
-  if (const Status saved = parts_.segments->save_index(); !saved.ok()) {
+  VAULTFS_RETURN_IF_ERROR(parts_.journal->close_cleanly());
+  VAULTFS_RETURN_IF_ERROR(write_head());
+  save_index();  // names that head, and with it every segment
+  return ok_status();
+}
+
+void OpenedVault::segments_moved() {
+  point_segments_.forget();
+  if (parts_.read_only) return;
+  // A compaction takes the index away before it removes a segment.
+  if (const auto indexes = parts_.blobs->list(kIndexFiles.name); indexes.ok() && indexes->empty()) save_index();
+}
+
+// The index is derived: without it the next opening takes longer.
+void OpenedVault::save_index() {
+  IndexHead newest;
+  {
+    const std::lock_guard lock(head_mutex_);
+    newest = {parts_.head.head.generation, parts_.head.file_digest};
+  }
+  if (const Status saved = parts_.segments->save_index(newest); !saved.ok()) {
     warn("the chunk index could not be saved", saved.error());
   }
-  VAULTFS_RETURN_IF_ERROR(parts_.journal->close_cleanly());
-  return write_head();
 }
 
 }  // namespace vaultfs

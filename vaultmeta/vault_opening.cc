@@ -7,6 +7,7 @@
 
 #include "crypto/hash.h"
 #include "store/stream.h"
+#include "vaultmeta/head_chain.h"
 #include "vaultmeta/point_file.h"
 
 namespace vaultfs {
@@ -135,6 +136,8 @@ Status VaultOpening::open_segments() {
   options.read_only = options_.read_only;
   options.compression = options_.compression;
   options.minimum_next_segment = parts_.head.head.highest_segment.next();
+  const auto chain = std::make_shared<const HeadChain>(heads_.newest_first, parts_.head);
+  options.known_head = [chain](const IndexHead& head) { return chain->highest_segment_of(head); };
   SegmentRecovery recovery;
   VAULTFS_ASSIGN_OR_RETURN(parts_.segments, SegmentStore::open(parts_.machine.env, parts_.path, *parts_.blobs,
                                                                parts_.custody->keys(), options, recovery));
