@@ -6,6 +6,8 @@
 #include <optional>
 #include <utility>
 
+#include "store/blob_store.h"
+#include "store/file_origin.h"
 #include "store/journal_file.h"
 
 namespace vaultfs {
@@ -220,8 +222,19 @@ class GroupCommitJournal final : public Journal {
 
   // Without the mutex, by the leader.
   Status start_file(ContainerNumber number, Lsn replayed_to) {
-    VAULTFS_ASSIGN_OR_RETURN(file_, JournalFile::create(env_, directory_, keys_, number, {replayed_to, checkpoint_}));
-    return ok_status();
+    for (;; number = number.next()) {
+      auto file = JournalFile::create(env_, directory_, keys_, number, {replayed_to, checkpoint_});
+      if (file.ok()) {
+        file_ = std::move(file).value();
+        return ok_status();
+      }
+      if (file.code() != ErrorCode::AlreadyExists || number.next() == number) return std::move(file).error();
+      // What is there by its name alone is stepped over. An own file is one that a failed attempt has left: the entries
+      // of another one of the same LSNs would contradict it.
+      const Env::Path path = directory_ / numbered_name(number.value, kJournalExtension);
+      VAULTFS_ASSIGN_OR_RETURN(const FileOrigin origin, origin_of(env_, path, keys_, ContainerKind::journal, number));
+      if (origin.own) return std::move(file).error();
+    }
   }
 
   // Without the mutex, by the leader. Starts a new file if the cipher of the one before was dropped.

@@ -12,23 +12,27 @@ constexpr std::string_view kRootLabel = "vaultfs/1 head mac";
 constexpr std::string_view kEpochLabel = "vaultfs/1 head epoch";
 
 Result<Head::Signed> read_head(BlobStore& blobs, KeyCustody& custody, Generation generation) {
-  const std::string name = kHeadFiles.file(generation.value);
-  auto file = blobs.get(name, kMaxHeadBytes);
-  if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::DamagedHead, name);
-  auto decoded = Head::decode(*file);
-  if (!decoded.ok()) return with_context(std::move(decoded).error(), name);
-  Head::Signed stored = *decoded;
-  if (stored.head.generation != generation || stored.head.vault != custody.keys().vault()) {
-    return Error{ErrorCode::DamagedHead, name + " belongs elsewhere"};
-  }
+  VAULTFS_ASSIGN_OR_RETURN(const Head::Signed stored, read_head_form(blobs, custody.keys().vault(), generation));
   VAULTFS_ASSIGN_OR_RETURN(const Digest mac, head_mac(custody, stored.head));
   if (!constant_time_equal(mac.view(), stored.mac.view())) {
-    return Error{ErrorCode::DamagedHead, name + " is not authentic"};
+    return Error{ErrorCode::DamagedHead, kHeadFiles.file(generation.value) + " is not authentic"};
   }
   return stored;
 }
 
 }  // namespace
+
+Result<Head::Signed> read_head_form(BlobStore& blobs, const VaultId& vault, Generation generation) {
+  const std::string name = kHeadFiles.file(generation.value);
+  auto file = blobs.get(name, kMaxHeadBytes);
+  if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::DamagedHead, name);
+  auto stored = Head::decode(*file);
+  if (!stored.ok()) return with_context(std::move(stored).error(), name);
+  if (stored->head.generation != generation || stored->head.vault != vault) {
+    return Error{ErrorCode::DamagedHead, name + " belongs elsewhere"};
+  }
+  return stored;
+}
 
 Result<Digest> head_mac(KeyCustody& custody, const Head& head) {
   VAULTFS_ASSIGN_OR_RETURN(const Digest root, custody.root_mac(kRootLabel, head.encode()));
@@ -52,8 +56,8 @@ Result<StoredHeads> read_heads(BlobStore& blobs, KeyCustody& custody) {
     }
     // A head has no digest that tells damage from a newer format; header and keyring have said already that this is
     // ours.
-    const bool damaged = is_integrity_error(head.code()) || head.code() == ErrorCode::UnsupportedFormat;
-    if (!damaged) return std::move(head).error();
+    if (head.code() == ErrorCode::KeyRevoked || head.code() == ErrorCode::MemoryLockFailed)
+      return std::move(head).error();
     if (!heads.damage.has_value()) {
       heads.damaged_file = Generation(number);
       heads.damage = Error{ErrorCode::DamagedHead, head.error().message};
@@ -66,7 +70,8 @@ Result<Head::Signed> newest_head(const StoredHeads& heads, const Pin* pin, bool 
                                  std::vector<std::string>& notes) {
   const Generation pinned = pin == nullptr ? Generation{} : pin->head_generation;
   auto chosen = choose_head(heads.newest_first, pinned, pin == nullptr ? Digest{} : pin->head_digest);
-  if (chosen.ok() && heads.damaged_file < chosen->head.generation) return chosen;
+  // Whatever stands behind a head that the pin leads to, and is no head itself, could be there by its name alone.
+  if (chosen.ok()) return chosen;
   // A damaged file that hides the newest state is named as what it is. An older one only shortens the history.
   if (!accept_older) {
     if (heads.damage.has_value() && heads.damaged_file >= pinned) return *heads.damage;

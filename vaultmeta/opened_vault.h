@@ -32,7 +32,7 @@ struct VaultParts {
   std::unique_ptr<Catalogue> catalogue;
   std::unique_ptr<ActivityLog> activity;
   std::unique_ptr<Journal> journal;    // owner
-  ContainerNumber highest_checkpoint;  // also of files that are not the head's
+  ContainerNumber highest_checkpoint;  // also of own files that are not the head's
   std::vector<std::string> notes;
 };
 
@@ -115,7 +115,9 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   [[nodiscard]] Status pin_head();                             // REQUIRES head_mutex_
   void remove_old_heads();                                     // REQUIRES head_mutex_
   void save_index();
-  void remove_below(const VaultFolder& folder, ContainerNumber keep);
+  // Of the vault's own files only.
+  void remove_below(const VaultFolder& folder, ContainerKind kind, ContainerNumber keep);
+  [[nodiscard]] Result<ContainerNumber> take_checkpoint_number();
 
   VaultParts
       parts_;  // its `head` and `oldest_head` are guarded by head_mutex_; the rest is set before the vault is shared

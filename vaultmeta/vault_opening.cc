@@ -122,10 +122,18 @@ Status VaultOpening::choose_newest_head() {
                            newest_head(heads_, pin_.has_value() ? &*pin_ : nullptr, accept_older, parts_.notes));
   parts_.oldest_head = heads_.newest_first.back().head.generation;
   if (heads_.damage.has_value()) {
-    parts_.notes.push_back("an older head is damaged: " + heads_.damage->message);
+    const bool older = heads_.damaged_file < parts_.head.head.generation;
+    parts_.notes.push_back(
+        (older ? "an older head is damaged: " : "passed over, because it is no head of this vault: ") +
+        heads_.damage->message);
+  }
+  for (const auto& [file, error] : parts_.custody->passed_over()) {
+    parts_.notes.push_back("passed over, because it is not the vault's newest keyring: " + file + ": " + error.message);
   }
   Status keyring = check_keyring_against_head(*parts_.custody, parts_.head.head);
   if (keyring.ok()) return keyring;
+  // The newest one can't be opened: what is wrong with it says more.
+  if (const auto passed = parts_.custody->passed_over(); !passed.empty() && !accept_older) return passed.front().second;
   if (!accept_older) return keyring;
   parts_.notes.push_back(keyring.error().message);
   return ok_status();
@@ -172,6 +180,9 @@ Status VaultOpening::open_activity(const Head& head) {
       parts_.activity,
       ActivityLog::open(parts_.machine.env, parts_.path / kActivityFiles.name, parts_.custody->keys(),
                         options_.read_only, head.activity_entries, head.activity_chain, closed_epochs_end));
+  for (const auto& [file, error] : parts_.activity->passed_over()) {
+    parts_.notes.push_back(file + ": " + error.message);
+  }
   return ok_status();
 }
 
