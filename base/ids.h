@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <span>
 
 namespace vaultfs {
@@ -35,7 +36,10 @@ struct StrongNumber {
   constexpr StrongNumber() = default;
   constexpr explicit StrongNumber(std::uint64_t v) : value(v) {}
   auto operator<=>(const StrongNumber&) const = default;  // NOLINT(modernize-use-nullptr): there is no pointer here
-  [[nodiscard]] constexpr StrongNumber next() const { return StrongNumber(value + 1); }
+  // The highest number is followed by itself, never by 0, which means "none": whoever wants to use it finds it taken.
+  [[nodiscard]] constexpr StrongNumber next() const {
+    return StrongNumber(value == std::numeric_limits<std::uint64_t>::max() ? value : value + 1);
+  }
 };
 
 using VaultId = ByteId<struct VaultIdTag, 16>;

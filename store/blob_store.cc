@@ -9,6 +9,7 @@ namespace vaultfs {
 namespace {
 
 constexpr std::string_view kUnfinished = ".tmp";
+constexpr std::string_view kAside = ".strange";
 
 bool is_plain_part(std::string_view part) {
   return !part.empty() && part != "." && part != ".." && part.find('\0') == std::string_view::npos &&
@@ -70,6 +71,19 @@ class DirectoryBlobStore final : public BlobStore {
     if (info.kind == FileKind::missing) return ok_status();
     VAULTFS_RETURN_IF_ERROR(env_.remove_file(path));
     return env_.sync_directory(path.parent_path());
+  }
+
+  Status set_aside(const std::string& name) override {
+    if (!is_blob_name(name)) return bad_name();
+    const Env::Path path = root_ / name;
+    for (int attempt = 1;; ++attempt) {
+      Env::Path aside = path;
+      aside += attempt == 1 ? std::string(kAside) : std::string(kAside) + "-" + std::to_string(attempt);
+      VAULTFS_ASSIGN_OR_RETURN(const FileInfo there, env_.info(aside));
+      if (there.kind != FileKind::missing) continue;
+      VAULTFS_RETURN_IF_ERROR(env_.rename(path, aside));
+      return env_.sync_directory(path.parent_path());
+    }
   }
 
   Status adopt(const Env::Path& local_file, const std::string& name) override {

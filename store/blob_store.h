@@ -28,6 +28,9 @@ class BlobStore {
   // File names (without the folder) in a folder, sorted; `.tmp` leftovers are not listed.
   [[nodiscard]] virtual Result<std::vector<std::string>> list(const std::string& folder) = 0;
   [[nodiscard]] virtual Status remove(const std::string& name) = 0;  // NotFound is success
+  // Gives whatever has that name another one in its folder, NAME.strange or NAME.strange-N, so that the name is free.
+  // Durable on return. For what somebody put where a blob of the vault's belongs. NotFound.
+  [[nodiscard]] virtual Status set_aside(const std::string& name) = 0;
   // Turns a synced local file into the blob `name` (a rename on a local directory). Durable on return.
   [[nodiscard]] virtual Status adopt(const Env::Path& local_file, const std::string& name) = 0;
 };

@@ -16,7 +16,7 @@ struct ChunkIndexSlot {
   std::array<std::byte, 4> offset;   // in units of 8 bytes
   std::array<std::byte, 6> sizes;    // 22 bits stored bytes / 8, 24 bits plaintext bytes - 1, map page, damaged;
                                      // unless it is a map page, the highest plaintext bit says patch
-  std::uint8_t life;                 // 7 bits: the generation in which it was last known to be live; healed
+  std::uint8_t life;  // 6 bits: the generation in which it was last known to be live; unconfirmed; healed
 };
 static_assert(sizeof(ChunkIndexSlot) == 30 && alignof(ChunkIndexSlot) == 1);
 
@@ -31,7 +31,8 @@ constexpr unsigned kPatchBit = 45;
 constexpr unsigned kMapPageBit = 46;
 constexpr unsigned kDamagedBit = 47;
 constexpr std::uint8_t kHealedLife = 0x80;  // of ChunkIndexSlot::life
-constexpr std::uint8_t kGenerationMask = 0x7f;
+constexpr std::uint8_t kUnconfirmedLife = 0x40;
+constexpr std::uint8_t kGenerationMask = 0x3f;
 
 template <std::size_t N>
 std::uint64_t load(const std::array<std::byte, N>& bytes) {
@@ -60,7 +61,8 @@ ChunkIndexSlot pack(const ChunkIndex::Key& key, const ChunkPlace& place, std::ui
   ChunkIndexSlot slot{};
   std::copy(key.begin() + 1, key.end(), slot.rest_of_key.begin());
   store(slot.segment, place.segment.value);
-  slot.life = static_cast<std::uint8_t>(generation | (place.healed ? kHealedLife : 0U));
+  slot.life = static_cast<std::uint8_t>(generation | (place.healed ? kHealedLife : 0U) |
+                                        (place.unconfirmed ? kUnconfirmedLife : 0U));
   store(slot.offset, place.offset / 8);
   store(slot.sizes, place.stored_bytes / 8 | std::uint64_t{place.plaintext_bytes - 1} << kPlaintextShift |
                         std::uint64_t{place.type == RecordType::patch ? 1U : 0U} << kPatchBit |
@@ -82,13 +84,14 @@ ChunkPlace unpack(const ChunkIndexSlot& slot) {
   place.type = map_page ? RecordType::map_page : patch ? RecordType::patch : RecordType::chunk;
   place.damaged = ((sizes >> kDamagedBit) & 1U) != 0;
   place.healed = (slot.life & kHealedLife) != 0;
+  place.unconfirmed = (slot.life & kUnconfirmedLife) != 0;
   return place;
 }
 
 std::uint8_t generation_of(const ChunkIndexSlot& slot) { return slot.life & kGenerationMask; }
 
 void set_generation(ChunkIndexSlot& slot, std::uint8_t generation) {
-  slot.life = static_cast<std::uint8_t>((slot.life & kHealedLife) | generation);
+  slot.life = static_cast<std::uint8_t>((slot.life & ~kGenerationMask) | generation);
 }
 
 void mark_slot_damaged(ChunkIndexSlot& slot) { store(slot.sizes, load(slot.sizes) | std::uint64_t{1} << kDamagedBit); }
@@ -96,6 +99,7 @@ void mark_slot_damaged(ChunkIndexSlot& slot) { store(slot.sizes, load(slot.sizes
 bool same_place(ChunkPlace a, const ChunkPlace& b) {
   a.damaged = b.damaged;
   a.healed = b.healed;
+  a.unconfirmed = b.unconfirmed;
   return a == b;
 }
 
@@ -224,6 +228,16 @@ void ChunkIndex::mark_damaged(const ChunkId& id, const ChunkPlace& place) {
   const std::lock_guard lock(s.mutex);
   ChunkIndexSlot* slot = s.find(key);
   if (slot != nullptr && same_place(unpack(*slot), place)) mark_slot_damaged(*slot);
+}
+
+void ChunkIndex::confirm(const ChunkId& id, const ChunkPlace& place) {
+  const Key key = key_of(id);
+  Shard& s = shard(key);
+  const std::lock_guard lock(s.mutex);
+  ChunkIndexSlot* slot = s.find(key);
+  if (slot != nullptr && same_place(unpack(*slot), place)) {
+    slot->life = static_cast<std::uint8_t>(slot->life & ~kUnconfirmedLife);
+  }
 }
 
 void ChunkIndex::begin_generation() { ++generation_; }

@@ -21,8 +21,9 @@ struct ChunkPlace {
   std::uint32_t stored_bytes = 0;
   std::uint32_t plaintext_bytes = 0;
   RecordType type = RecordType::chunk;
-  bool damaged = false;  // reading it failed: it no longer counts as stored
-  bool healed = false;   // another segment may have a worse record of the same id, which this one stands in for
+  bool damaged = false;      // reading it failed: it no longer counts as stored
+  bool healed = false;       // another segment may have a worse record of the same id, which this one stands in for
+  bool unconfirmed = false;  // only an index file says so: nobody has looked at the record since
   bool operator==(const ChunkPlace&) const = default;
 };
 
@@ -58,6 +59,8 @@ class ChunkIndex {
   // that what is stored in its stead is healed, too.
   void erase_if_at(const ChunkId& id, const ChunkPlace& place);
   void mark_damaged(const ChunkId& id, const ChunkPlace& place);
+  // The record was looked at, and is there. Only if the chunk is still at `place`, apart from its marks.
+  void confirm(const ChunkId& id, const ChunkPlace& place);
 
   // --- What is live, for compaction. A chunk is, if it was inserted or touched since the newest generation began.
   void begin_generation();
@@ -80,7 +83,7 @@ class ChunkIndex {
   [[nodiscard]] Shard& shard(const Key& key) const;
   [[nodiscard]] std::uint8_t generation() const;
   std::unique_ptr<std::array<Shard, kShards>> shards_;
-  // Its lower 7 bits count. Wraps around: a chunk that was last live 128 generations ago counts as live for one.
+  // Its lower 6 bits count. Wraps around: a chunk that was last live 64 generations ago counts as live for one.
   std::atomic<std::uint8_t> generation_{1};
 };
 

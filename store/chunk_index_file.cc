@@ -15,6 +15,8 @@ constexpr std::uint8_t kDamagedFlag = 0x80;  // both in the byte that has the ty
 constexpr std::uint8_t kHealedFlag = 0x40;
 constexpr std::uint8_t kTypeMask = 0x3f;
 constexpr std::size_t kSegmentBytes = 16;
+// Where the first form has its count of segments, which was never that high.
+constexpr std::uint32_t kNamesAHead = 0xffffffffU;
 
 bool can_be_true(const ChunkPlace& place, const ChunkIndexFile::Segments& segments) {
   const auto segment = segments.find(place.segment);
@@ -49,7 +51,7 @@ std::vector<ChunkIndexFile::Base> decode_bases(ByteReader& reader) {
 
 }  // namespace
 
-Bytes ChunkIndexFile::encode(const Segments& segments, const std::set<ContainerNumber>& missing,
+Bytes ChunkIndexFile::encode(const IndexHead& head, const Segments& segments, const std::set<ContainerNumber>& missing,
                              const ChunkIndex& index, const PatchBases& bases) {
   ByteWriter entries;
   ByteWriter known_bases;
@@ -75,6 +77,9 @@ Bytes ChunkIndexFile::encode(const Segments& segments, const std::set<ContainerN
     }
   });
   ByteWriter writer;
+  writer.u32(kNamesAHead);
+  writer.u64(head.generation.value);
+  writer.id(head.digest);
   writer.u32(static_cast<std::uint32_t>(segments.size()));
   for (const auto& [number, file_bytes] : segments) {
     writer.u64(number.value);
@@ -92,6 +97,14 @@ Bytes ChunkIndexFile::encode(const Segments& segments, const std::set<ContainerN
 Result<ChunkIndexFile> ChunkIndexFile::decode(ByteView content) {
   ByteReader reader(content);
   ChunkIndexFile file;
+  if (ByteReader(content).u32() == kNamesAHead) {
+    reader.u32();
+    IndexHead head;
+    head.generation = Generation(reader.u64());
+    head.digest = reader.id<Digest>();
+    if (head.generation.value == 0) reader.fail();
+    file.head = head;
+  }
   const std::uint32_t segment_count = reader.count(kSegmentBytes);
   ContainerNumber last;
   for (std::uint32_t i = 0; i < segment_count; ++i) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "store/chunk_index.h"
+#include "store/index_head.h"
 #include "store/patch_bases.h"
 
 namespace vaultfs {
@@ -26,6 +28,7 @@ struct ChunkIndexFile {
   };
   using Segments = std::map<ContainerNumber, std::uint64_t>;  // number, file length
 
+  std::optional<IndexHead> head;  // nothing in the first form, which names no head
   Segments segments;
   std::vector<Entry> entries;
   std::vector<Base> bases;
@@ -33,8 +36,9 @@ struct ChunkIndexFile {
   // The stream's content: all chunks of `index` that lie in one of `segments`, and of the patches among them the bases
   // that are known. What is damaged only because its segment is `missing` is not stored as damaged: the file may come
   // back.
-  [[nodiscard]] static Bytes encode(const Segments& segments, const std::set<ContainerNumber>& missing,
-                                    const ChunkIndex& index, const PatchBases& bases);
+  [[nodiscard]] static Bytes encode(const IndexHead& head, const Segments& segments,
+                                    const std::set<ContainerNumber>& missing, const ChunkIndex& index,
+                                    const PatchBases& bases);
   // DamagedSegment unless every entry can be true.
   [[nodiscard]] static Result<ChunkIndexFile> decode(ByteView content);
 };

@@ -6,6 +6,8 @@
 #include <optional>
 #include <utility>
 
+#include "store/blob_store.h"
+#include "store/file_origin.h"
 #include "store/journal_file.h"
 
 namespace vaultfs {
@@ -246,7 +248,7 @@ class GroupCommitJournal final : public Journal {
       auto file = JournalFile::create(env_, directory_, keys_, number, continues);
       const bool taken = !file.ok() && file.code() == ErrorCode::AlreadyExists;
       if (file.ok() || taken) highest_number_ = number;
-      // A file that somebody else has put there keeps nobody from going on.
+      // What is there already is stepped over: no head names it.
       if (taken && attempt < kNumberAttempts) continue;
       if (!file.ok()) return std::move(file).error();
       if (announce_) VAULTFS_RETURN_IF_ERROR(announce_((*file)->position()));

@@ -1,6 +1,7 @@
 #include "store/segment_reader.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "crypto/plaintext_memory.h"
@@ -84,6 +85,15 @@ Result<std::uint32_t> SegmentReader::frame_bytes(const ChunkId& id, const ChunkP
   const auto map = map_of(id, place);
   if (!map.ok()) return with_context(map.error(), source_.name);
   return (*map)->header.frame_bytes();
+}
+
+Status SegmentReader::check_header(const ChunkId& id, const ChunkPlace& place) const {
+  RecordMap map;
+  std::array<std::byte, RecordHeader::kEncodedBytes> bytes{};
+  VAULTFS_RETURN_IF_ERROR(read_exactly(place.offset, bytes));
+  VAULTFS_ASSIGN_OR_RETURN(map.header, RecordHeader::decode(bytes));
+  if (is_of(map, id, place)) return ok_status();
+  return Error{ErrorCode::ChunkMismatch, source_.name + ": another record stands where a chunk should be"};
 }
 
 Status SegmentReader::read_exactly(std::uint64_t offset, MutableByteView out) const {

@@ -44,6 +44,8 @@ class SegmentReader {
                                                  MutableByteView out) const;
   // Size of the frames of the chunk at `place`. The errors of read().
   [[nodiscard]] Result<std::uint32_t> frame_bytes(const ChunkId& id, const ChunkPlace& place) const;
+  // Whether the record at `place` says that it is the chunk's, by its header alone. The errors of read().
+  [[nodiscard]] Status check_header(const ChunkId& id, const ChunkPlace& place) const;
 
  private:
   [[nodiscard]] Status read_whole(const ChunkId& id, const ChunkPlace& place, MutableByteView out) const;

@@ -167,6 +167,13 @@ Result<std::vector<SegmentEntry>> load_segment_footer(File& file, const EpochKey
   return read_footer(file, *cipher, file_bytes);
 }
 
+Result<bool> holds_neither_header_nor_record(File& file) {
+  const auto header = read_header(file);
+  if (header.ok() || header.code() != ErrorCode::DamagedHeader) return false;
+  VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t file_bytes, file.size());
+  return holds_no_record(file, file_bytes);
+}
+
 Result<SegmentContents> load_open_segment(File& file, const EpochKeys& keys, ContainerNumber number) {
   SegmentContents contents;
   const auto size = file.size();

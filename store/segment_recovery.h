@@ -36,6 +36,10 @@ struct SegmentContents {
 // An open segment where it lies, without writing: its valid records.
 [[nodiscard]] Result<SegmentContents> load_open_segment(File& file, const EpochKeys& keys, ContainerNumber number);
 
+// Whether a file is what a crash leaves right after a segment's creation: no header that can be read, and no record.
+// Errors are of reading.
+[[nodiscard]] Result<bool> holds_neither_header_nor_record(File& file);
+
 enum class OpenSegmentEnd : std::uint8_t {
   closed,     // has got its end and its final name
   removed,    // held nothing

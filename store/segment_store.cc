@@ -102,7 +102,7 @@ SegmentStoreImpl::SegmentStoreImpl(Env& env, Env::Path root, BlobStore& blobs, c
 
 bool SegmentStoreImpl::is_stored(const ChunkId& id) const {
   const auto place = index_.find(id);
-  return place && !place->damaged;
+  return place && !place->damaged && !place->unconfirmed;
 }
 
 Result<PutOutcome> SegmentStoreImpl::put(RecordType type, ByteView content) {
@@ -125,15 +125,31 @@ Result<PutOutcome> SegmentStoreImpl::put(RecordType type, const ChunkId& id, Byt
 Result<PutOutcome> SegmentStoreImpl::put_content(RecordType type, const ChunkId& id, ByteView content) {
   if (options_.read_only) return read_only();
   const PutOutcome hit{id, false, 0};
-  const auto touch = [&] {
-    const auto place = index_.touch(id);
-    return place && !place->damaged;
-  };
-  if (touch()) return hit;
+  if (const auto known = index_.touch(id); known && !known->damaged) {
+    VAULTFS_ASSIGN_OR_RETURN(const bool there, confirmed(id, *known));
+    if (there) return hit;
+  }
   const auto claim = Claim::take(*this, id);
   // What another put has just stored is newer than any collection.
   if (!claim) return hit;
   return store_new(type, id, content);
+}
+
+Result<bool> SegmentStoreImpl::confirmed(const ChunkId& id, const ChunkPlace& place) {
+  if (!place.unconfirmed) return true;
+  const auto look = [&]() -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(const auto reader, reader_of(place.segment));
+    return reader->check_header(id, place);
+  };
+  const Status found = look();
+  if (found.ok()) {
+    index_.confirm(id, place);
+    return true;
+  }
+  if (found.code() == ErrorCode::KeyRevoked || found.code() == ErrorCode::MemoryLockFailed) return found.error();
+  // Who asks has the content and stores it anew. A disk that can't be read says nothing of what is on it.
+  if (found.code() != ErrorCode::IoError) index_.erase_if_at(id, place);
+  return false;
 }
 
 Result<PutOutcome> SegmentStoreImpl::store_new(RecordType type, const ChunkId& id, ByteView content) {
@@ -187,24 +203,38 @@ Result<SegmentStoreImpl::Writer> SegmentStoreImpl::current_writer() {
   if (Writer writer = usable()) return writer;
   const std::lock_guard creating(creating_mutex_);
   if (Writer writer = usable()) return writer;
-  ContainerNumber number;
   Writer old;
   {
     const std::lock_guard lock(mutex_);
-    if (next_segment_.value > ChunkIndex::kMaxSegment) {
-      return Error{ErrorCode::OutOfRange, "the vault has used up its segment numbers"};
-    }
-    number = next_segment_;
-    next_segment_ = number.next();
     old = active_;  // of an epoch that is over
   }
   if (old) retire(old);
+  VAULTFS_ASSIGN_OR_RETURN(const ContainerNumber number, take_segment_number());
   VAULTFS_ASSIGN_OR_RETURN(Writer writer,
                            SegmentWriter::create(env_, root_, keys_, number, options_.segment_bytes, index_));
   const std::lock_guard lock(mutex_);
   segments_[number] = {0, false, false, writer};
   active_ = writer;
   return writer;
+}
+
+// A number that no file has, neither this vault's nor a stranger's, which may have come since the opening.
+Result<ContainerNumber> SegmentStoreImpl::take_segment_number() {
+  while (true) {
+    ContainerNumber number;
+    {
+      const std::lock_guard lock(mutex_);
+      while (strangers_.contains(next_segment_.value)) next_segment_ = next_segment_.next();
+      if (next_segment_.value > ChunkIndex::kMaxSegment) {
+        return Error{ErrorCode::OutOfRange, "the vault has used up its segment numbers"};
+      }
+      number = next_segment_;
+      next_segment_ = number.next();
+    }
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo closed, env_.info(root_ / closed_segment_name(number)));
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo open, env_.info(root_ / open_segment_name(number)));
+    if (closed.kind == FileKind::missing && open.kind == FileKind::missing) return number;
+  }
 }
 
 void SegmentStoreImpl::retire(const Writer& writer) {
@@ -284,7 +314,10 @@ Status SegmentStoreImpl::close_segment() {
   return close_retired();
 }
 
-bool SegmentStoreImpl::contains(const ChunkId& id) const { return is_stored(id); }
+bool SegmentStoreImpl::contains(const ChunkId& id) const {
+  const auto place = index_.find(id);
+  return place && !place->damaged;
+}
 
 Result<std::uint32_t> SegmentStoreImpl::length(const ChunkId& id) {
   const auto place = index_.find(id);

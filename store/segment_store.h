@@ -15,6 +15,7 @@
 #include "base/result.h"
 #include "store/blob_store.h"
 #include "store/epoch_keys.h"
+#include "store/index_head.h"
 #include "store/patch.h"
 #include "store/record.h"
 #include "store/use_gate.h"
@@ -44,7 +45,7 @@ struct SegmentRecovery {
   bool index_rebuilt = false;
   std::vector<ContainerNumber> recovered_open;  // *.open files closed by recovery (owner only)
   std::vector<std::pair<std::string, Error>>
-      damaged;  // segment file, what is wrong: reads of its chunks fail, others work
+      damaged;  // segment or index file, what is wrong: reads of its chunks fail, others work
 };
 
 struct SegmentInfo {
@@ -95,10 +96,15 @@ class SegmentStore {
     Compression compression = Compression::automatic;
     std::size_t max_open_segments = 64;       // descriptors and ciphers kept for reading
     ContainerNumber minimum_next_segment{1};  // numbers below are never used for new segments
+    // For a head that leads to the vault's newest: the highest segment number that it names; nothing for any other. An
+    // index counts only if it names such a head, and only for segments up to that number. Not given: none counts.
+    std::function<std::optional<ContainerNumber>(const IndexHead&)> known_head;
   };
   // `root` is the vault's directory. As owner: recovers *.open files (keeps valid records, adds a footer, renames);
   // read-only: reads them where they lie. Nothing is appended to an old file in either case.
-  // Damage in segments does not fail the opening; it is in `recovery` and in each read of what is damaged.
+  // Damage in segments does not fail the opening; it is in `recovery` and in each read of what is damaged. Nor does a
+  // file whose header is not authentic: beyond what `minimum_next_segment` tells, the number of such a file counts for
+  // nothing, and it stays where it is.
   [[nodiscard]] static Result<std::unique_ptr<SegmentStore>> open(Env& env, Env::Path root, BlobStore& blobs,
                                                                   const EpochKeys& keys, const Options& options,
                                                                   SegmentRecovery& recovery);
@@ -145,8 +151,9 @@ class SegmentStore {
   [[nodiscard]] virtual Status sync() = 0;
   // Closes the open segment (footer, trailer, truncate, sync, rename). The next put opens a new one.
   [[nodiscard]] virtual Status close_segment() = 0;
-  // Writes the index file (after close_segment), removing older ones.
-  [[nodiscard]] virtual Status save_index() = 0;
+  // Writes the index file (after close_segment), removing older ones. `newest` is the vault's newest head: at the next
+  // opening the index counts if that is one of those which led to the newest head of then.
+  [[nodiscard]] virtual Status save_index(const IndexHead& newest) = 0;
 
   // Closed and open segments, by number.
   [[nodiscard]] virtual std::vector<SegmentInfo> segments() const = 0;

@@ -1,12 +1,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "store/file_origin.h"
 #include "store/segment_store_impl.h"
 #include "store/stream.h"
 
 namespace vaultfs {
 
-Status SegmentStoreImpl::save_index() {
+Status SegmentStoreImpl::save_index(const IndexHead& newest) {
   if (options_.read_only) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};
   const std::lock_guard closing(closing_mutex_);
   ChunkIndexFile::Segments closed;
@@ -18,15 +19,27 @@ Status SegmentStoreImpl::save_index() {
       if (segment.missing) missing.insert(number);
     }
   }
-  const ContainerNumber number(last_index_ + 1);
-  VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, seal_stream(env_, keys_, ContainerKind::index, number,
-                                                          ChunkIndexFile::encode(closed, missing, index_, bases_)));
-  const std::string name = numbered_name(number.value, "index");
-  VAULTFS_RETURN_IF_ERROR(blobs_.put("index/" + name, bytes));
-  last_index_ = number.value;
   VAULTFS_ASSIGN_OR_RETURN(const auto names, blobs_.list("index"));
-  for (const std::string& other : names) {
-    if (other != name && number_of(other, "index")) VAULTFS_RETURN_IF_ERROR(blobs_.remove("index/" + other));
+  std::set<std::uint64_t> taken;
+  for (const std::string& name : names) {
+    if (const auto number = number_of(name, "index")) taken.insert(*number);
+  }
+  const ContainerNumber number(free_number(last_index_, taken));
+  VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes,
+                           seal_stream(env_, keys_, ContainerKind::index, number,
+                                       ChunkIndexFile::encode(newest, closed, missing, index_, bases_)));
+  VAULTFS_RETURN_IF_ERROR(blobs_.put("index/" + numbered_name(number.value, "index"), bytes));
+  last_index_ = number.value;
+  VAULTFS_RETURN_IF_ERROR(remove_own_indexes());
+  own_indexes_ = {number.value};
+  return ok_status();
+}
+
+// REQUIRES: closing_mutex_.
+Status SegmentStoreImpl::remove_own_indexes() {
+  while (!own_indexes_.empty()) {
+    VAULTFS_RETURN_IF_ERROR(blobs_.remove("index/" + numbered_name(*own_indexes_.begin(), "index")));
+    own_indexes_.erase(own_indexes_.begin());
   }
   return ok_status();
 }

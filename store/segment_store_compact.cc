@@ -137,13 +137,8 @@ Status SegmentStoreImpl::remove_segments(const std::vector<Candidate>& emptied, 
   VAULTFS_RETURN_IF_ERROR(sync());
   uses_.wait_for_earlier();
   const std::lock_guard closing(closing_mutex_);
-  // An index that names segments which are gone would look like damage. It is derived: the next close writes it anew.
-  VAULTFS_ASSIGN_OR_RETURN(const FileInfo index_folder, env_.info(root_ / "index"));
-  if (index_folder.kind == FileKind::directory) {
-    VAULTFS_ASSIGN_OR_RETURN(const auto indexes, blobs_.list("index"));
-    for (const std::string& index : indexes) VAULTFS_RETURN_IF_ERROR(blobs_.remove("index/" + index));
-    VAULTFS_RETURN_IF_ERROR(env_.sync_directory(root_ / "index"));
-  }
+  // An index that names segments which are gone would look like damage. It is derived, and written anew afterwards.
+  VAULTFS_RETURN_IF_ERROR(remove_own_indexes());
   for (const Candidate& candidate : emptied) {
     VAULTFS_RETURN_IF_ERROR(blobs_.remove(closed_segment_name(candidate.number)));
     readers_.erase(candidate.number);

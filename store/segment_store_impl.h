@@ -43,7 +43,7 @@ class SegmentStoreImpl final : public SegmentStore {
   Result<Bytes> read_verified(RecordType type, const ChunkId& id) override;
   Status sync() override;
   Status close_segment() override;
-  Status save_index() override;
+  Status save_index(const IndexHead& newest) override;
   [[nodiscard]] std::vector<SegmentInfo> segments() const override;
   [[nodiscard]] ContainerNumber next_segment() const override;
   [[nodiscard]] Result<ContainerNumber> segment_of(const ChunkId& id) const override;
@@ -75,13 +75,23 @@ class SegmentStoreImpl final : public SegmentStore {
   // ---- opening ----
   struct Found;  // what the directory holds
   [[nodiscard]] Result<Found> list_files(SegmentRecovery& recovery);
+  [[nodiscard]] Status sort_out_strangers(Found& found, SegmentRecovery& recovery);
   [[nodiscard]] Status load_index(const Found& found, SegmentRecovery& recovery, std::set<ContainerNumber>& loaded);
+  [[nodiscard]] Result<std::optional<ChunkIndexFile>> read_index(std::uint64_t number, SegmentRecovery& recovery);
+  [[nodiscard]] Status take_index(const ChunkIndexFile& file, ContainerNumber highest, const Found& found,
+                                  SegmentRecovery& recovery, std::set<ContainerNumber>& loaded);
   [[nodiscard]] Status load_closed(ContainerNumber number, SegmentRecovery& recovery);
   [[nodiscard]] Status load_open(ContainerNumber number, SegmentRecovery& recovery);
   void add_entries(ContainerNumber number, const std::vector<SegmentEntry>& entries);
+  [[nodiscard]] Status remove_own_indexes();
 
   // ---- writing ----
+  // And nobody need look whether it is.
   [[nodiscard]] bool is_stored(const ChunkId& id) const;
+  // Whether the record is where the index says, asked of the storage once for an entry that an index file told. What
+  // is not there leaves the index. KeyRevoked.
+  [[nodiscard]] Result<bool> confirmed(const ChunkId& id, const ChunkPlace& place);
+  [[nodiscard]] Result<ContainerNumber> take_segment_number();
   [[nodiscard]] Result<ChunkId> id_of(RecordType type, ByteView content) const;
   [[nodiscard]] Result<PutOutcome> put_content(RecordType type, const ChunkId& id, ByteView content);
   [[nodiscard]] Result<PutOutcome> store_new(RecordType type, const ChunkId& id, ByteView content);
@@ -156,14 +166,17 @@ class SegmentStoreImpl final : public SegmentStore {
   std::mutex closing_mutex_;   // held while retired segments are closed and the index is saved
   std::mutex creating_mutex_;  // held while a segment is created; guards nothing
 
-  mutable std::mutex mutex_;  // guards the five below
+  mutable std::mutex mutex_;  // guards the six below
   std::map<ContainerNumber, Segment> segments_;
   Writer active_;
   std::vector<Writer> retired_;  // full or detached, not closed yet
   ContainerNumber next_segment_{1};
+  std::set<std::uint64_t> strangers_;     // numbers of files that are not this vault's
   std::optional<Error> unreported_loss_;  // of a sync within a close: the next sync() tells
 
-  std::uint64_t last_index_ = 0;  // highest index number in use; guarded by closing_mutex_
+  // Guarded by closing_mutex_: the highest index number in use, and those of all indexes that are this vault's.
+  std::uint64_t last_index_ = 0;
+  std::set<std::uint64_t> own_indexes_;
 
   std::mutex claims_mutex_;  // guards claims_
   std::condition_variable claims_changed_;

@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
+#include "store/file_origin.h"
 #include "store/segment_recovery.h"
 #include "store/segment_store_impl.h"
 #include "store/stream.h"
@@ -16,9 +18,18 @@ constexpr std::uint64_t kMaxIndexFileBytes = 4ULL * 1024 * 1024 * 1024;
 Status remove_unfinished(Env& env, const Env::Path& directory) {
   VAULTFS_ASSIGN_OR_RETURN(const auto names, env.list(directory));
   for (const std::string& name : names) {
-    if (name.ends_with(".tmp")) VAULTFS_RETURN_IF_ERROR(env.remove_file(directory / name));
+    if (!name.ends_with(".tmp")) continue;
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env.info(directory / name));
+    if (info.kind != FileKind::directory) VAULTFS_RETURN_IF_ERROR(env.remove_file(directory / name));
   }
   return ok_status();
+}
+
+bool is_left_by_a_crash(Env& env, const Env::Path& path) {
+  const auto file = env.open(path, OpenMode::read_only);
+  if (!file.ok()) return false;
+  const auto without = holds_neither_header_nor_record(**file);
+  return without.ok() && *without;
 }
 
 }  // namespace
@@ -64,13 +75,45 @@ Result<SegmentStoreImpl::Found> SegmentStoreImpl::list_files(SegmentRecovery& re
   return found;
 }
 
+// A file above what the head tells drives the numbers only if it is this vault's. Of open ones a crash may leave some
+// without a header, one after the other: those are for the recovery.
+Status SegmentStoreImpl::sort_out_strangers(Found& found, SegmentRecovery& recovery) {
+  const auto examine = [&](ContainerNumber number, const std::string& name, bool may_be_ours) -> Result<bool> {
+    VAULTFS_ASSIGN_OR_RETURN(const FileOrigin origin,
+                             origin_of(env_, root_ / name, keys_, ContainerKind::segment, number));
+    if (origin.own) {
+      next_segment_ = std::max(next_segment_, number.next());
+    } else if (!may_be_ours) {
+      strangers_.insert(number.value);
+      recovery.damaged.emplace_back(name, passed_over(origin.reason));
+    }
+    return origin.own || may_be_ours;
+  };
+  for (auto at = found.closed.begin(); at != found.closed.end();) {
+    if (*at < options_.minimum_next_segment && !found.open.contains(*at)) {
+      ++at;
+      continue;
+    }
+    VAULTFS_ASSIGN_OR_RETURN(const bool ours, examine(*at, closed_segment_name(*at), false));
+    at = ours ? std::next(at) : found.closed.erase(at);
+  }
+  ContainerNumber unfinished = next_segment_;
+  for (auto at = found.open.begin(); at != found.open.end();) {
+    unfinished = std::max(unfinished, next_segment_);
+    const std::string name = open_segment_name(*at);
+    const bool may_be_ours = *at <= unfinished && is_left_by_a_crash(env_, root_ / name);
+    VAULTFS_ASSIGN_OR_RETURN(const bool ours, examine(*at, name, may_be_ours));
+    if (*at == unfinished && may_be_ours) unfinished = unfinished.next();
+    at = ours ? std::next(at) : found.open.erase(at);
+  }
+  return ok_status();
+}
+
 Status SegmentStoreImpl::load(SegmentRecovery& recovery) {
-  VAULTFS_ASSIGN_OR_RETURN(const Found found, list_files(recovery));
+  VAULTFS_ASSIGN_OR_RETURN(Found found, list_files(recovery));
   const std::lock_guard closing(closing_mutex_);
   next_segment_ = std::max(options_.minimum_next_segment, ContainerNumber(1));
-  for (const auto* numbers : {&found.closed, &found.open}) {
-    if (!numbers->empty()) next_segment_ = std::max(next_segment_, numbers->rbegin()->next());
-  }
+  VAULTFS_RETURN_IF_ERROR(sort_out_strangers(found, recovery));
   std::set<ContainerNumber> loaded;
   VAULTFS_RETURN_IF_ERROR(load_index(found, recovery, loaded));
   for (const ContainerNumber number : found.closed) {
@@ -87,27 +130,57 @@ Status SegmentStoreImpl::load(SegmentRecovery& recovery) {
   return ok_status();
 }
 
-// Takes from the newest index what still fits the files; what does not is read from the segments themselves.
+// Takes the newest index that is one of this history; what it does not tell is read from the segments themselves.
 Status SegmentStoreImpl::load_index(const Found& found, SegmentRecovery& recovery, std::set<ContainerNumber>& loaded) {
   recovery.index_rebuilt = !found.closed.empty();
-  if (found.indexes.empty()) return ok_status();
-  last_index_ = found.indexes.back();
+  for (auto number = found.indexes.rbegin(); number != found.indexes.rend(); ++number) {
+    // The older ones are looked at for their numbers only.
+    VAULTFS_ASSIGN_OR_RETURN(const auto file, read_index(*number, recovery));
+    if (!file) continue;
+    const auto highest = options_.known_head ? options_.known_head(*file->head) : std::nullopt;
+    if (!highest) continue;
+    return take_index(*file, *highest, found, recovery, loaded);
+  }
+  return ok_status();
+}
+
+// Nothing if there is no index in the file that could count.
+Result<std::optional<ChunkIndexFile>> SegmentStoreImpl::read_index(std::uint64_t number, SegmentRecovery& recovery) {
+  const std::optional<ChunkIndexFile> none;
+  const std::string name = std::string(kIndexes) + "/" + numbered_name(number, kIndexExtension);
+  VAULTFS_ASSIGN_OR_RETURN(const FileOrigin origin,
+                           origin_of(env_, root_ / name, keys_, ContainerKind::index, ContainerNumber(number)));
+  if (!origin.own) {
+    recovery.damaged.emplace_back(name, passed_over(origin.reason));
+    return none;
+  }
+  own_indexes_.insert(number);
+  // Whoever has no more than an old key could have written it, with any number.
+  if (!origin.current_epoch) return none;
+  last_index_ = std::max(last_index_, number);
   const auto decode = [&]() -> Result<ChunkIndexFile> {
-    const std::string name = std::string(kIndexes) + "/" + numbered_name(last_index_, kIndexExtension);
     VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, blobs_.get(name, kMaxIndexFileBytes));
     VAULTFS_ASSIGN_OR_RETURN(
         const OpenedStream stream,
-        open_stream(keys_, ContainerKind::index, ContainerNumber(last_index_), bytes, ErrorCode::DamagedSegment));
+        open_stream(keys_, ContainerKind::index, ContainerNumber(number), bytes, ErrorCode::DamagedSegment));
     return ChunkIndexFile::decode(stream.content);
   };
-  const auto file = decode();
+  auto file = decode();
   if (!file.ok()) {
-    if (ends_the_opening(file.code())) return file.error();
-    return ok_status();  // derived: it is rebuilt
+    if (ends_the_opening(file.code())) return std::move(file).error();
+    return none;  // derived: it is rebuilt
   }
-  for (const auto& [number, file_bytes] : file->segments) {
-    const std::string name = closed_segment_name(number);
+  if (!file->head) return none;
+  return std::optional<ChunkIndexFile>(std::move(file).value());
+}
+
+Status SegmentStoreImpl::take_index(const ChunkIndexFile& file, ContainerNumber highest, const Found& found,
+                                    SegmentRecovery& recovery, std::set<ContainerNumber>& loaded) {
+  for (const auto& [number, file_bytes] : file.segments) {
+    // What is newer than the head may be another branch's segment of that number.
+    if (number > highest) continue;
     next_segment_ = std::max(next_segment_, number.next());
+    const std::string name = closed_segment_name(number);
     if (!found.closed.contains(number)) {
       recovery.damaged.emplace_back(name, Error{ErrorCode::SegmentMissing, "the segment's file is gone"});
       segments_[number] = {file_bytes, true, true, nullptr};
@@ -118,17 +191,19 @@ Status SegmentStoreImpl::load_index(const Found& found, SegmentRecovery& recover
     segments_[number] = {file_bytes, true, false, nullptr};
     loaded.insert(number);
   }
-  for (const ChunkIndexFile::Entry& entry : file->entries) {
+  for (const ChunkIndexFile::Entry& entry : file.entries) {
+    if (entry.place.segment > highest) continue;
     const bool missing = !found.closed.contains(entry.place.segment);
     const bool changed = !missing && !loaded.contains(entry.place.segment);
     // The segment itself says what it has; only of what it replaced it knows nothing.
     if (changed && !entry.place.healed) continue;
     ChunkPlace place = entry.place;
     place.damaged = place.damaged || missing || changed;  // so that the content is stored anew when it comes again
+    place.unconfirmed = true;
     index_.insert(entry.key, place);
     ++recovery.index_entries;
   }
-  for (const ChunkIndexFile::Base& base : file->bases) bases_.insert(base.patch, base.base);
+  for (const ChunkIndexFile::Base& base : file.bases) bases_.insert(base.patch, base.base);
   recovery.index_rebuilt = false;
   return ok_status();
 }

@@ -270,8 +270,14 @@ Result<std::optional<PutOutcome>> SegmentStoreImpl::put_patch(const PatchDraft& 
     plaintext.insert(plaintext.end(), bytes.begin(), bytes.end());
   }
   // A reference to the base comes into being, whether the patch is new or known.
-  if (!header.base.is_zero() && !index_.touch(header.base)) {
-    return Error{ErrorCode::ChunkMissing, "no segment holds the chunk that a patch lies over"};
+  if (!header.base.is_zero()) {
+    const auto below = index_.touch(header.base);
+    bool there = below.has_value();
+    // One that is known to be damaged may still have what the patch needs of it.
+    if (there && !below->damaged) {
+      VAULTFS_ASSIGN_OR_RETURN(there, confirmed(header.base, *below));
+    }
+    if (!there) return Error{ErrorCode::ChunkMissing, "no segment holds the chunk that a patch lies over"};
   }
   // The base already is the content: zeros may be missing at its end only.
   if (header.pages.none()) return std::optional<PutOutcome>(PutOutcome{header.base, false, 0});

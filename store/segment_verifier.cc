@@ -19,8 +19,14 @@ namespace {
 class ContainerVerifier {
  public:
   ContainerVerifier(File& file, const std::string& name, const EpochKeys* keys, bool may_have_gaps,
-                    VerifyCounts& counts, std::vector<Damage>& damage)
-      : file_(file), name_(name), keys_(keys), may_have_gaps_(may_have_gaps), counts_(counts), damage_(damage) {}
+                    VerifyCounts& counts, std::vector<Damage>& damage, const RecordSeen& seen)
+      : file_(file),
+        name_(name),
+        keys_(keys),
+        may_have_gaps_(may_have_gaps),
+        counts_(counts),
+        damage_(damage),
+        seen_(seen) {}
 
   Status run() {
     VAULTFS_ASSIGN_OR_RETURN(file_bytes_, file_.size());
@@ -125,6 +131,10 @@ class ContainerVerifier {
       ++records_before_footer_;
     }
     check_order(record, found.offset);
+    if (seen_ && header_.kind == ContainerKind::segment && max_content_bytes(record.type) > 0) {
+      seen_({record.id, record.type, found.offset, static_cast<std::uint32_t>(found.stored.size()),
+             record.plaintext_bytes});
+    }
     if (cipher_) {
       check_opened(found);
     } else if (!has_right_salt(record, header_.version)) {
@@ -229,6 +239,7 @@ class ContainerVerifier {
   const bool may_have_gaps_;
   VerifyCounts& counts_;
   std::vector<Damage>& damage_;
+  const RecordSeen& seen_;
 
   std::uint64_t file_bytes_ = 0;
   std::uint64_t records_end_ = 0;
@@ -247,8 +258,8 @@ class ContainerVerifier {
 }  // namespace
 
 Status verify_container(File& file, const std::string& name, const EpochKeys* keys, bool may_have_gaps,
-                        VerifyCounts& counts, std::vector<Damage>& damage) {
-  return ContainerVerifier(file, name, keys, may_have_gaps, counts, damage).run();
+                        VerifyCounts& counts, std::vector<Damage>& damage, const RecordSeen& seen) {
+  return ContainerVerifier(file, name, keys, may_have_gaps, counts, damage, seen).run();
 }
 
 }  // namespace vaultfs

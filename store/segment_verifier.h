@@ -6,6 +6,7 @@
 #include "base/env.h"
 #include "store/blob_store.h"
 #include "store/epoch_keys.h"
+#include "store/segment_format.h"
 
 namespace vaultfs {
 
@@ -24,12 +25,15 @@ struct VerifyCounts {
 // Called now and then with the bytes read so far; false stops the run (Interrupted).
 using VerifyProgress = std::function<bool(const VerifyCounts&)>;
 
+// Called with each record of a segment whose header and checksum are right, whether it opens or not.
+using RecordSeen = std::function<void(const SegmentEntry&)>;
+
 // Reads every byte of one container file (gaps and slack too) and reports each damage. With `keys` null only checksums,
 // headers and form are checked (keyless: "not authenticated"); with keys every frame is opened and each ChunkId
 // recomputed. `name` is the file's path in the vault; its number must be the header's.
 // `may_have_gaps` for *.open and *.journal files, whose tail may be torn: bytes after the last valid record
 // are counted, not reported. The returned Status is for failures of reading itself.
 [[nodiscard]] Status verify_container(File& file, const std::string& name, const EpochKeys* keys, bool may_have_gaps,
-                                      VerifyCounts& counts, std::vector<Damage>& damage);
+                                      VerifyCounts& counts, std::vector<Damage>& damage, const RecordSeen& seen = {});
 
 }  // namespace vaultfs

@@ -1,15 +1,20 @@
 #include "vaultmeta/activity_log.h"
 
 #include <algorithm>
+#include <array>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "base/byte_codec.h"
 #include "crypto/hash.h"
 #include "store/blob_store.h"
 #include "store/container.h"
+#include "store/file_origin.h"
 #include "store/record.h"
+#include "store/record_scanner.h"
+#include "store/segment_recovery.h"
 #include "vaultmeta/activity_verify.h"
 #include "vaultmeta/vault_layout.h"
 
@@ -24,25 +29,21 @@ std::string cut(std::string text, std::size_t limit) {
 }
 
 struct FileEntries {
+  ContainerNumber number;
   std::vector<ActivityEntry> entries;
   bool closed_epoch = false;  // the file's epoch is closed by now
 };
 
-// The entries of one file. A torn end is left out: whether an entry is missing shows in the numbers that follow, and in
-// the head.
+// The entries of an own file. A torn end is left out: whether an entry is missing shows in the numbers that follow, and
+// in the head.
 Result<FileEntries> read_entries(const EpochKeys& keys, ContainerNumber number, ByteView file) {
   FileEntries result;
+  result.number = number;
   std::vector<ActivityEntry>& entries = result.entries;
-  if (file.size() < ContainerHeader::kEncodedBytes) return result;
-  const auto header = ContainerHeader::decode(file.first(ContainerHeader::kEncodedBytes));
+  VAULTFS_ASSIGN_OR_RETURN(const ContainerHeader header, ContainerHeader::decode(file));
   ByteView rest = file.subspan(ContainerHeader::kEncodedBytes);
-  if (!header.ok()) {
-    // A file whose header never reached the disk has no entry that anybody was promised.
-    if (header.code() == ErrorCode::UnsupportedFormat || any_intact_record(rest)) return header.error();
-    return result;
-  }
-  result.closed_epoch = is_closed_epoch(keys, header->epoch);
-  VAULTFS_ASSIGN_OR_RETURN(const auto cipher, ContainerCipher::open(keys, *header, ContainerKind::activity, number));
+  result.closed_epoch = is_closed_epoch(keys, header.epoch);
+  VAULTFS_ASSIGN_OR_RETURN(const auto cipher, ContainerCipher::open(keys, header, ContainerKind::activity, number));
   while (!rest.empty()) {
     const auto record = intact_record(rest);
     if (!record.has_value()) {
@@ -63,6 +64,23 @@ Result<FileEntries> read_entries(const EpochKeys& keys, ContainerNumber number, 
   return result;
 }
 
+// Whether a file without a header that can be read holds a record: then it may be one of ours whose header was damaged.
+// Without one it has no entry that anybody was promised.
+bool may_be_ours(Env& env, const Env::Path& path) {
+  const auto file = env.open(path, OpenMode::read_only);
+  if (!file.ok()) return false;
+  const auto size = (*file)->size();
+  std::array<std::byte, ContainerHeader::kEncodedBytes> start{};
+  const auto read = (*file)->read_at(0, start);
+  if (!size.ok() || !read.ok()) return false;
+  const auto header = ContainerHeader::decode(ByteView(start).first(*read));
+  if (header.ok()) return false;  // whose it is stands there, undamaged
+  if (header.code() == ErrorCode::UnsupportedFormat) return true;
+  RecordScanner scanner(**file, ContainerHeader::kEncodedBytes, *size);
+  const auto found = scanner.next();
+  return found.ok() && found->has_value();
+}
+
 class ActivityLogFiles final : public ActivityLog {
  public:
   ActivityLogFiles(Env& env, Env::Path directory, const EpochKeys& keys, bool read_only, std::uint64_t known_entries,
@@ -81,8 +99,8 @@ class ActivityLogFiles final : public ActivityLog {
     last_file_ = scan.last_file;
     // Epochs that this process closes later, and files that it makes itself, are no reason to doubt an entry.
     closed_epochs_end_ = closed_epochs_end_ && scan.damage.has_value();
-    last_found_file_ = scan.last_file;
     newest_file_ = scan.newest_file;
+    passed_over_ = scan.passed_over;
     count_ = scan.entries.size();
     if (count_ > 0) chain_ = scan.entries.back().chain;
     if (count_ < known_entries_) {
@@ -129,8 +147,13 @@ class ActivityLogFiles final : public ActivityLog {
     expected.entries = count_;
     expected.chain = chain_;
     if (closed_epochs_end_) expected.closed_epochs_end_above = known_entries_;
-    expected.last_found_file = last_found_file_;
+    expected.made_since = made_;
     return verify_activity_files(env_, directory_, &keys_, expected);
+  }
+
+  PassedOver passed_over() const override {
+    const std::lock_guard lock(mutex_);
+    return passed_over_;
   }
 
   std::uint64_t count() const override {
@@ -158,8 +181,9 @@ class ActivityLogFiles final : public ActivityLog {
   struct Scan {
     std::vector<ActivityEntry> entries;
     std::optional<Error> damage;  // what ended the reading early
-    ContainerNumber last_file;
+    ContainerNumber last_file;    // the next one has a higher number
     ContainerNumber newest_file;  // that gave an entry
+    PassedOver passed_over;
   };
 
   // All below REQUIRE mutex_.
@@ -173,24 +197,47 @@ class ActivityLogFiles final : public ActivityLog {
   Result<Scan> scan(bool settle) {
     Scan scan;
     VAULTFS_ASSIGN_OR_RETURN(const auto names, env_.list(directory_));
+    // Files of closed epochs that nothing but the entries in them vouches for.
+    ContainerNumber by_entries;
+    ContainerNumber before;  // of whoever's file
     for (const std::string& name : names) {
-      const auto number = number_of(name, kActivityFiles.extension);
-      if (!number.has_value()) continue;
-      scan.last_file = ContainerNumber(*number);
+      const auto parsed = number_of(name, kActivityFiles.extension);
+      if (!parsed.has_value()) continue;
+      const ContainerNumber number(*parsed);
+      const bool follows = number == std::exchange(before, number).next();
+      VAULTFS_ASSIGN_OR_RETURN(const FileOrigin origin,
+                               origin_of(env_, directory_ / name, keys_, ContainerKind::activity, number));
+      if (!origin.own) {
+        // The numbers go up one by one: behind a gap it is none of ours.
+        if (follows && may_be_ours(env_, directory_ / name)) {
+          if (!scan.damage.has_value()) scan.damage = damaged(scan, origin.reason.message);
+        } else {
+          scan.passed_over.emplace_back(kActivityFiles.file(number.value), vaultfs::passed_over(origin.reason));
+        }
+        continue;
+      }
+      // With the key of a closed epoch somebody else could have made it, too.
+      if (origin.current_epoch || follows) scan.last_file = number;
       if (scan.damage.has_value()) continue;
       if (settle) VAULTFS_RETURN_IF_ERROR(make_durable(directory_ / name));
-      VAULTFS_ASSIGN_OR_RETURN(const Bytes file, read_file(env_, directory_ / name, kMaxActivityFileBytes));
-      auto entries = read_entries(keys_, scan.last_file, file);
+      auto entries = read_file_entries(name, number);
       if (!entries.ok()) {
-        if (!is_integrity_error(entries.code()) && entries.code() != ErrorCode::UnsupportedFormat)
-          return entries.error();
+        if (ends_the_opening(entries.code()) || entries.code() == ErrorCode::IoError) return entries.error();
         scan.damage = damaged(scan, entries.error().message);
         continue;
       }
+      const bool any = !entries->entries.empty();
       join(scan, std::move(*entries));
+      if (any) by_entries = number;
     }
     if (!scan.damage.has_value()) check_against_head(scan);
+    if (!scan.damage.has_value()) scan.last_file = std::max(scan.last_file, by_entries);
     return scan;
+  }
+
+  Result<FileEntries> read_file_entries(const std::string& name, ContainerNumber number) const {
+    VAULTFS_ASSIGN_OR_RETURN(const Bytes file, read_file(env_, directory_ / name, kMaxActivityFileBytes));
+    return read_entries(keys_, number, file);
   }
 
   static Error damaged(const Scan& scan, const std::string& reason) {
@@ -201,10 +248,10 @@ class ActivityLogFiles final : public ActivityLog {
     std::vector<ActivityEntry>& entries = file.entries;
     if (entries.empty()) return;
     // An epoch is closed after the log has gone on in a file of the next one, and the head is written later still.
-    const bool found = !last_found_file_.has_value() || scan.last_file <= *last_found_file_;
+    const bool found = !made_.contains(file.number);
     if (closed_epochs_end_ && found && file.closed_epoch && entries.back().number > known_entries_) {
       std::erase_if(entries, [this](const ActivityEntry& entry) { return entry.number > known_entries_; });
-      join(scan, {std::move(entries), false});
+      join(scan, {file.number, std::move(entries), false});
       if (!scan.damage.has_value())
         scan.damage = damaged(scan, "it was made with the key of a DEK epoch that was closed before it");
       return;
@@ -260,16 +307,28 @@ class ActivityLogFiles final : public ActivityLog {
   }
 
   Status start_file(Bytes& out) {
-    last_file_ = last_file_.next();
+    VAULTFS_RETURN_IF_ERROR(take_number());
     ContainerHeader header;
     VAULTFS_ASSIGN_OR_RETURN(cipher_,
                              ContainerCipher::create(env_, keys_, ContainerKind::activity, last_file_, header));
     VAULTFS_ASSIGN_OR_RETURN(file_, env_.open(directory_ / numbered_name(last_file_.value, kActivityFiles.extension),
                                               OpenMode::create_exclusive));
+    made_.insert(last_file_);
     out = header.encode();
     next_nonce_ = 0;
     end_ = 0;
     return ok_status();
+  }
+
+  // The next number that no file has, neither ours nor a stranger's.
+  Status take_number() {
+    while (last_file_.next() != last_file_) {
+      last_file_ = last_file_.next();
+      const Env::Path path = directory_ / numbered_name(last_file_.value, kActivityFiles.extension);
+      VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env_.info(path));
+      if (info.kind == FileKind::missing) return ok_status();
+    }
+    return Error{ErrorCode::OutOfRange, "the activity log has used up its numbers of files"};
   }
 
   Env& env_;
@@ -278,16 +337,17 @@ class ActivityLogFiles final : public ActivityLog {
   const bool read_only_;
   const std::uint64_t known_entries_;
   const Digest known_chain_;
-  bool closed_epochs_end_;                          // set before the log is shared, as is the next
-  std::optional<ContainerNumber> last_found_file_;  // at the opening
+  bool closed_epochs_end_;  // set before the log is shared
 
   // Guards all below. Held across the log's own file I/O; only EpochKeys' lock is taken under it.
   mutable std::mutex mutex_;
   std::uint64_t count_ = 0;
   Digest chain_;
+  PassedOver passed_over_;  // at the opening
   ContainerNumber last_file_;
   ContainerNumber newest_file_;
-  std::unique_ptr<File> file_;  // null: the next entry starts a new one
+  std::set<ContainerNumber> made_;  // by this process
+  std::unique_ptr<File> file_;      // null: the next entry starts a new one
   std::unique_ptr<ContainerCipher> cipher_;
   std::uint64_t next_nonce_ = 0;
   std::uint64_t end_ = 0;

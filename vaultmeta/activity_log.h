@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -60,6 +61,9 @@ class ActivityLog {
   [[nodiscard]] virtual Result<std::vector<ActivityEntry>> entries() = 0;
   // Reads on behind damage and names every place of it. Errors are of reading, not of what was read; KeyRevoked.
   [[nodiscard]] virtual Result<ActivityReport> verify() = 0;
+  // Files of the folder that are not the log's, as the opening found them, and why: they count for nothing.
+  using PassedOver = std::vector<std::pair<std::string, Error>>;
+  [[nodiscard]] virtual PassedOver passed_over() const { return {}; }
   [[nodiscard]] virtual std::uint64_t count() const = 0;
   [[nodiscard]] virtual Digest chain() const = 0;
   // The file that holds the last entry; 0 if there is none.

@@ -11,6 +11,7 @@
 #include "crypto/hash.h"
 #include "store/container.h"
 #include "vaultmeta/head.h"
+#include "vaultmeta/head_files.h"
 #include "vaultmeta/vault_layout.h"
 #include "vaultmeta/vault_opening.h"
 
@@ -65,6 +66,11 @@ class ActivityWalk {
     previous_ = number;
     previous_unreadable_ = has_records && !readable_;
     return ok_status();
+  }
+
+  // What can't be a file of the log at all.
+  void unreadable(ContainerNumber number, const Error& why) {
+    damage(next_, kActivityFiles.file(number.value), "it is no file of the log: " + why.message);
   }
 
   ActivityReport finish() {
@@ -161,7 +167,7 @@ class ActivityWalk {
   }
 
   [[nodiscard]] bool forged_by_an_old_key(std::uint64_t number) const {
-    const bool found = !expected_.last_found_file || number_ <= *expected_.last_found_file;
+    const bool found = !expected_.made_since.contains(number_);
     return expected_.closed_epochs_end_above && found && closed_epoch_ && number > *expected_.closed_epochs_end_above;
   }
 
@@ -293,8 +299,14 @@ Result<ActivityReport> verify_activity_files(Env& env, const std::filesystem::pa
   for (const std::string& name : names) {
     const auto number = number_of(name, kActivityFiles.extension);
     if (!number.has_value()) continue;
-    VAULTFS_ASSIGN_OR_RETURN(const Bytes file, read_file(env, directory / name, kMaxActivityFileBytes));
-    VAULTFS_RETURN_IF_ERROR(walk.file(ContainerNumber(*number), file));
+    const auto file = read_file(env, directory / name, kMaxActivityFileBytes);
+    if (file.ok()) {
+      VAULTFS_RETURN_IF_ERROR(walk.file(ContainerNumber(*number), *file));
+    } else if (file.code() == ErrorCode::IoError || file.code() == ErrorCode::NotFound) {
+      return file.error();
+    } else {
+      walk.unreadable(ContainerNumber(*number), file.error());
+    }
   }
   return walk.finish();
 }
@@ -303,19 +315,23 @@ Result<ActivityReport> verify_activity_keyless(Env& env, const std::filesystem::
   VaultDirectory directory(env, path);
   VAULTFS_RETURN_IF_ERROR(directory.open());
   Digest header_digest;
-  VAULTFS_RETURN_IF_ERROR(read_vault_header(directory, header_digest));
+  VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, read_vault_header(directory, header_digest));
   const auto blobs = make_directory_blob_store(directory, directory.place());
   // The head before the files: a live owner adds entries meanwhile, and takes none away.
   ActivityExpectation expected;
-  VAULTFS_ASSIGN_OR_RETURN(const auto heads, list_numbers(*blobs, kHeadFiles));
-  if (!heads.empty()) {
-    const std::string name = kHeadFiles.file(heads.back());
-    auto file = blobs->get(name, kMaxHeadBytes);
-    if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::DamagedHead, name);
-    auto head = Head::decode(*file);
-    if (!head.ok()) return with_context(std::move(head).error(), name);
-    expected.entries = head->head.activity_entries;
+  VAULTFS_ASSIGN_OR_RETURN(auto heads, list_numbers(*blobs, kHeadFiles));
+  std::optional<Error> failure;
+  for (auto number = heads.rbegin(); number != heads.rend(); ++number) {
+    // One that has no more than a head's name says nothing.
+    const auto head = read_head_form(*blobs, header.id, Generation(*number));
+    if (head.ok()) {
+      expected.entries = head->head.activity_entries;
+      failure.reset();
+      break;
+    }
+    if (!failure) failure = head.error();
   }
+  if (failure) return *failure;
   return verify_activity_files(directory, directory.place() / kActivityFiles.name, nullptr, expected);
 }
 

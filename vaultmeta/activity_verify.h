@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <set>
 
 #include "base/byte_codec.h"
 #include "base/env.h"
@@ -36,9 +37,9 @@ inline constexpr std::size_t kMaxActivityDetail = 4096;
 struct ActivityExpectation {
   std::uint64_t entries = 0;    // that many were acknowledged
   std::optional<Digest> chain;  // chain value of the last of them
-  // Entries above this number in files of closed epochs, up to `last_found_file`, were made with an old key.
+  // Entries above this number in files of closed epochs, but for those that are made since, come from an old key.
   std::optional<std::uint64_t> closed_epochs_end_above;
-  std::optional<ContainerNumber> last_found_file;
+  std::set<ContainerNumber> made_since;
 };
 
 // Checks every file of `directory`, reading on behind damage. Without keys: checksums, places, and that no number is

@@ -172,7 +172,14 @@ JobNumber Catalogue::take_job_number() {
 
 PointNumber Catalogue::take_point_number() {
   const std::lock_guard lock(mutex_);
+  while (avoided_.contains(state_.next_point)) state_.next_point = state_.next_point.next();
   return std::exchange(state_.next_point, state_.next_point.next());
+}
+
+void Catalogue::avoid_point_number(PointNumber taken) {
+  const std::lock_guard lock(mutex_);
+  // The last number there is can't be stepped over, and is not reached.
+  if (taken.next() != taken) avoided_.insert(taken);
 }
 
 void Catalogue::reserve_point_number(PointNumber at_least) {

@@ -4,6 +4,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -101,6 +102,7 @@ class Catalogue {
   [[nodiscard]] JobNumber take_job_number();
   [[nodiscard]] PointNumber take_point_number();
   void reserve_point_number(PointNumber at_least);  // a manifest file of that number exists
+  void avoid_point_number(PointNumber taken);       // a file that is no manifest of the vault has that number
 
   // Applies the change in memory and returns its journal entry.
   [[nodiscard]] Bytes put(const ItemInfo& item);
@@ -142,8 +144,9 @@ class Catalogue {
   // False for a kind that is not known.
   [[nodiscard]] static bool read_change(std::uint8_t kind, ByteReader& reader, std::vector<Change>& changes);
 
-  mutable std::mutex mutex_;  // guards state_; a leaf
+  mutable std::mutex mutex_;  // guards both below; a leaf
   State state_;
+  std::set<PointNumber> avoided_;
 };
 
 }  // namespace vaultfs

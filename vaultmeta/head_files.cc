@@ -18,23 +18,27 @@ std::string_view epoch_label(const Head& head) {
 }
 
 Result<Head::Signed> read_head(BlobStore& blobs, KeyCustody& custody, Generation generation) {
-  const std::string name = kHeadFiles.file(generation.value);
-  auto file = blobs.get(name, kMaxHeadBytes);
-  if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::DamagedHead, name);
-  auto decoded = Head::decode(*file);
-  if (!decoded.ok()) return with_context(std::move(decoded).error(), name);
-  Head::Signed stored = *decoded;
-  if (stored.head.generation != generation || stored.head.vault != custody.keys().vault()) {
-    return Error{ErrorCode::DamagedHead, name + " belongs elsewhere"};
-  }
+  VAULTFS_ASSIGN_OR_RETURN(const Head::Signed stored, read_head_form(blobs, custody.keys().vault(), generation));
   VAULTFS_ASSIGN_OR_RETURN(const Digest mac, head_mac(custody, stored.head, stored.body));
   if (!constant_time_equal(mac.view(), stored.mac.view())) {
-    return Error{ErrorCode::DamagedHead, name + " is not authentic"};
+    return Error{ErrorCode::DamagedHead, kHeadFiles.file(generation.value) + " is not authentic"};
   }
   return stored;
 }
 
 }  // namespace
+
+Result<Head::Signed> read_head_form(BlobStore& blobs, const VaultId& vault, Generation generation) {
+  const std::string name = kHeadFiles.file(generation.value);
+  auto file = blobs.get(name, kMaxHeadBytes);
+  if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::DamagedHead, name);
+  auto stored = Head::decode(*file);
+  if (!stored.ok()) return with_context(std::move(stored).error(), name);
+  if (stored->head.generation != generation || stored->head.vault != vault) {
+    return Error{ErrorCode::DamagedHead, name + " belongs elsewhere"};
+  }
+  return stored;
+}
 
 Result<Digest> head_mac(KeyCustody& custody, const Head& head, ByteView body) {
   VAULTFS_ASSIGN_OR_RETURN(const Digest root, custody.root_mac(root_label(head), body));
@@ -56,9 +60,10 @@ Result<StoredHeads> read_heads(BlobStore& blobs, KeyCustody& custody) {
       heads.newest_first.push_back(*head);
       continue;
     }
+    if (head.code() == ErrorCode::KeyRevoked || head.code() == ErrorCode::MemoryLockFailed)
+      return std::move(head).error();
     // A head of a newer format, or with a feature that is not known, is no damage: its digest matches.
     const bool newer = head.code() == ErrorCode::UnsupportedFormat;
-    if (!newer && !is_integrity_error(head.code())) return std::move(head).error();
     if (!heads.damage.has_value()) {
       heads.damaged_file = Generation(number);
       heads.damage = newer ? head.error() : Error{ErrorCode::DamagedHead, head.error().message};
@@ -71,7 +76,11 @@ Result<Head::Signed> newest_head(BlobStore& blobs, const StoredHeads& heads, con
                                  std::vector<std::string>& notes) {
   const Generation pinned = pin == nullptr ? Generation{} : pin->head_generation;
   auto chosen = choose_head(heads.newest_first, pinned, pin == nullptr ? Digest{} : pin->head_digest);
-  if (chosen.ok() && heads.damaged_file < chosen->head.generation) return chosen;
+  // Whatever stands behind a head that the pin leads to, and is no head itself, could be there by its name alone. What
+  // a newer program wrote there is not passed over: to go on without it would make a branch.
+  const bool made_by_newer = heads.damage.has_value() && heads.damage->code == ErrorCode::UnsupportedFormat &&
+                             chosen.ok() && heads.damaged_file > chosen->head.generation;
+  if (chosen.ok() && !made_by_newer) return chosen;
   // Heads that are no longer kept are known by the packs that the newest one names.
   if (!chosen.ok() && chosen.code() == ErrorCode::RollbackDetected && pin != nullptr && !heads.newest_first.empty() &&
       heads.damaged_file < heads.newest_first.front().head.generation) {

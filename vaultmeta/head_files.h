@@ -17,6 +17,10 @@ namespace vaultfs {
 // such epoch.
 [[nodiscard]] Result<Digest> head_mac(KeyCustody& custody, const Head& head, ByteView body);
 
+// A head as it lies in storage, its form, place and vault checked and nothing authenticated. DamagedHead,
+// UnsupportedFormat.
+[[nodiscard]] Result<Head::Signed> read_head_form(BlobStore& blobs, const VaultId& vault, Generation generation);
+
 // All heads of a vault that are genuine.
 struct StoredHeads {
   std::vector<Head::Signed> newest_first;

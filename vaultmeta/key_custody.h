@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/env.h"
@@ -142,6 +143,10 @@ class KeyCustody {
   [[nodiscard]] virtual Generation generation() const = 0;
   [[nodiscard]] virtual Digest keyring_digest() const = 0;  // SHA-256 of the newest keyring file
   [[nodiscard]] virtual Digest keyring_predecessor() const = 0;
+  // Files with higher numbers than the keyring that was opened, and why none of them is the newest keyring. Highest
+  // first.
+  using PassedOver = std::vector<std::pair<std::string, Error>>;
+  [[nodiscard]] virtual PassedOver passed_over() const { return {}; }
   [[nodiscard]] virtual EncryptionStatus status() const = 0;
   [[nodiscard]] virtual std::uint64_t incarnation() const = 0;
   // The fingerprint of an epoch (epoch_fingerprint). NotFound: the keyring has no such epoch. KeyRevoked when sealed,

@@ -32,6 +32,11 @@ Digest KeyringCustody::keyring_predecessor() const {
   return current_.predecessor;
 }
 
+KeyCustody::PassedOver KeyringCustody::passed_over() const {
+  const std::lock_guard lock(state_mutex_);
+  return passed_over_;
+}
+
 std::uint64_t KeyringCustody::incarnation() const {
   const std::lock_guard lock(state_mutex_);
   return current_.secrets.incarnation;

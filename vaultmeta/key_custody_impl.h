@@ -10,6 +10,7 @@
 
 #include "vaultmeta/kek_access.h"
 #include "vaultmeta/key_custody.h"
+#include "vaultmeta/newest_keyring.h"
 
 namespace vaultfs {
 
@@ -76,6 +77,7 @@ class KeyringCustody final : public KeyCustody {
   Generation generation() const override;
   Digest keyring_digest() const override;
   Digest keyring_predecessor() const override;
+  PassedOver passed_over() const override;
   EncryptionStatus status() const override;
   std::uint64_t incarnation() const override;
   Result<Digest> fingerprint_of(EpochNumber epoch) override;
@@ -104,9 +106,12 @@ class KeyringCustody final : public KeyCustody {
     ReachedKey active;                    // empty if `active_trouble`
     std::optional<Error> active_trouble;  // an outage of the Active version: a Retiring one opened it
     SecretBuffer infrastructure_key;      // as far as the escrow key has given it; else empty
+    PassedOver passed_over;
   };
   [[nodiscard]] static Result<Opened> load_newest(const Context& context, const VaultHeader& header,
                                                   const Digest& header_digest, const RsaKey* escrow_key = nullptr);
+  [[nodiscard]] static Result<Opened> open_stored(const Context& context, const VaultHeader& header,
+                                                  const StoredKeyring& file, const RsaKey* escrow_key);
   // Takes over keyring and keys.
   [[nodiscard]] Status adopt(Opened opened);
   // The end of opening: what the status begins with.
@@ -134,6 +139,7 @@ class KeyringCustody final : public KeyCustody {
   // --- _write
   [[nodiscard]] Status commit(const Edit& edit, const Commit& how);
   [[nodiscard]] Result<bool> write_next(const Edit& edit, const Commit& how);
+  [[nodiscard]] Result<bool> is_strange(const std::string& name) const;
   [[nodiscard]] Status store_keyring(Generation generation, ByteView bytes);
   [[nodiscard]] Status clear_doubt(Generation current);
   [[nodiscard]] Status settle_head();
@@ -227,9 +233,10 @@ class KeyringCustody final : public KeyCustody {
   SecretBuffer infrastructure_key_;
   Digest digest_;
   std::map<EpochNumber, Digest> fingerprints_;  // the newest, and those that were asked for
-  Generation headed_;                           // newest keyring generation that a head is known to name
-  bool rule_dirty_ = false;                     // the rule in memory is newer than the stored one
-  bool leftovers_possible_ = true;              // superseded keyrings may have to be deleted
+  PassedOver passed_over_;
+  Generation headed_;               // newest keyring generation that a head is known to name
+  bool rule_dirty_ = false;         // the rule in memory is newer than the stored one
+  bool leftovers_possible_ = true;  // superseded keyrings may have to be deleted
   KeyAccess access_ = KeyAccess::available;
   std::optional<Error> problem_;
   std::vector<Error> unmet_;

@@ -50,9 +50,8 @@ KeyringCustody::KeyringCustody(const Context& context, const VaultHeader& header
       read_only_(read_only),
       keys_(header.id, header.suite) {}
 
-Result<KeyringCustody::Opened> KeyringCustody::load_newest(const Context& context, const VaultHeader& header,
-                                                           const Digest& header_digest, const RsaKey* escrow_key) {
-  VAULTFS_ASSIGN_OR_RETURN(const NewestKeyring file, read_newest_keyring(context.blobs, header.id, header_digest));
+Result<KeyringCustody::Opened> KeyringCustody::open_stored(const Context& context, const VaultHeader& header,
+                                                           const StoredKeyring& file, const RsaKey* escrow_key) {
   Opened opened;
   if (escrow_key != nullptr) {
     VAULTFS_ASSIGN_OR_RETURN(opened.key, unwrap_by_escrow(header.id, file.closed.escrow, *escrow_key));
@@ -83,6 +82,38 @@ Result<KeyringCustody::Opened> KeyringCustody::load_newest(const Context& contex
   return opened;
 }
 
+Result<KeyringCustody::Opened> KeyringCustody::load_newest(const Context& context, const VaultHeader& header,
+                                                           const Digest& header_digest, const RsaKey* escrow_key) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, context.machine.pin(header.id));
+  VAULTFS_ASSIGN_OR_RETURN(KeyringCandidates found,
+                           find_keyrings(context.blobs, header.id, header_digest, pin ? &*pin : nullptr));
+  struct Refused {
+    StoredKeyring file;
+    Error error;
+  };
+  std::optional<Error> first;
+  std::optional<Refused> above;  // the candidate before
+  for (const Generation generation : found.newest_first) {
+    auto file = read_keyring(context.blobs, header.id, header_digest, generation);
+    if (!file.ok()) return std::move(file).error();
+    auto opened = open_stored(context, header, *file, escrow_key);
+    if (opened.ok()) {
+      // It can't be opened, but it is the vault's own: a revocation of its key is never an older keyring's turn.
+      const bool superseded = above && above->file.closed.generation == generation.next() &&
+                              above->file.closed.predecessor == opened->digest &&
+                              check_keyring_mac(above->file.bytes, opened->keyring.secrets.root_key).ok();
+      if (superseded) return above->error;
+      opened->passed_over = std::move(found.passed_over);
+      return opened;
+    }
+    if (generation == found.vouched_for || opened.code() == ErrorCode::MemoryLockFailed) return opened;
+    if (!first) first = opened.error();
+    found.passed_over.emplace_back(file->name, opened.error());
+    above = Refused{std::move(*file), std::move(opened).error()};
+  }
+  return *first;
+}
+
 Status KeyringCustody::adopt(Opened opened) {
   SecretBuffer infrastructure_key = std::move(opened.infrastructure_key);
   SecretBuffer infrastructure_copy;
@@ -105,6 +136,7 @@ Status KeyringCustody::adopt(Opened opened) {
     infrastructure_key_ = std::move(infrastructure_key);
     digest_ = opened.digest;
     fingerprints_.insert_or_assign(newest.epoch, newest.digest);
+    passed_over_ = std::move(opened.passed_over);
     keys_.set(std::move(epochs), std::move(id_key), std::move(infrastructure_copy));
   }
   return ok_status();

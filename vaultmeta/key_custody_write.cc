@@ -133,10 +133,33 @@ Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how) {
   return true;
 }
 
+// Whether the opening has passed a keyring file over, or it is not this vault's. REQUIRES: write_mutex_.
+Result<bool> KeyringCustody::is_strange(const std::string& name) const {
+  SecretBuffer root_key;
+  {
+    const std::lock_guard lock(state_mutex_);
+    for (const auto& [file, error] : passed_over_) {
+      if (file == name) return true;
+    }
+    VAULTFS_ASSIGN_OR_RETURN(root_key, current_.secrets.root_key.clone());
+  }
+  const auto file = context_.blobs.get(name, kMaxKeyringBytes);
+  if (!file.ok()) return file.code() != ErrorCode::NotFound;
+  return !check_keyring_mac(*file, root_key).ok();
+}
+
 // REQUIRES: write_mutex_.
 Status KeyringCustody::store_keyring(Generation generation, ByteView bytes) {
   const std::string name = keyring_blob_name(generation);
   Status stored = context_.blobs.put(name, bytes);
+  if (!stored.ok() && stored.code() == ErrorCode::AlreadyExists) {
+    // What somebody put there, and the opening has passed over.
+    VAULTFS_ASSIGN_OR_RETURN(const bool strange, is_strange(name));
+    if (strange) {
+      VAULTFS_RETURN_IF_ERROR(context_.blobs.set_aside(name));
+      stored = context_.blobs.put(name, bytes);
+    }
+  }
   if (stored.ok()) {
     const auto read_back = context_.blobs.get(name, kMaxKeyringBytes);
     if (!read_back.ok()) {

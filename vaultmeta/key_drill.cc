@@ -45,7 +45,11 @@ Status opens_by(const KeyCustody::Context& context, const VaultHeader& header, B
 
 Result<std::vector<KeyDrill>> drill_keyring(const KeyCustody::Context& context, const VaultHeader& header,
                                             const Digest& header_digest, const VaultFingerprint& known) {
-  VAULTFS_ASSIGN_OR_RETURN(const NewestKeyring file, read_newest_keyring(context.blobs, header.id, header_digest));
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, context.machine.pin(header.id));
+  VAULTFS_ASSIGN_OR_RETURN(const KeyringCandidates found,
+                           find_keyrings(context.blobs, header.id, header_digest, pin ? &*pin : nullptr));
+  VAULTFS_ASSIGN_OR_RETURN(const StoredKeyring file,
+                           read_keyring(context.blobs, header.id, header_digest, found.newest_first.front()));
   std::vector<KeyDrill> drills;
   for (const KeyringSlot& slot : file.closed.slots) {
     KeyDrill drill{slot.role, slot.key_vault, slot.key, slot.version, std::nullopt};

@@ -17,7 +17,7 @@ namespace vaultfs {
 
 // Opens the newest keyring as storage has it by each of its slots, Active and Retiring, through the providers; with
 // infrastructure encryption a slot opens nothing unless the second layer's key is there. Changes nothing. Errors are of
-// reading the keyring (read_newest_keyring).
+// reading the keyring (find_keyrings, read_keyring).
 [[nodiscard]] Result<std::vector<KeyDrill>> drill_keyring(const KeyCustody::Context& context, const VaultHeader& header,
                                                           const Digest& header_digest, const VaultFingerprint& known);
 

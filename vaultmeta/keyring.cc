@@ -154,6 +154,13 @@ Result<ClosedKeyring> ClosedKeyring::decode(ByteView file) {
   return std::move(parts.closed);
 }
 
+Status check_keyring_mac(ByteView file, const SecretBuffer& root_key) {
+  VAULTFS_ASSIGN_OR_RETURN(const KeyringFileParts parts, split_keyring(file));
+  VAULTFS_ASSIGN_OR_RETURN(const Digest mac, keyring_mac(root_key, parts.before_mac));
+  if (constant_time_equal(mac.view(), parts.mac.view())) return ok_status();
+  return Error{ErrorCode::AuthenticationFailed, "the keyring is not authenticated by the vault's root key"};
+}
+
 Result<Keyring> open_keyring(ByteView file, const SecretBuffer& keyring_key) {
   VAULTFS_ASSIGN_OR_RETURN(KeyringFileParts parts, split_keyring(file));
   ClosedKeyring& closed = parts.closed;
@@ -167,10 +174,7 @@ Result<Keyring> open_keyring(ByteView file, const SecretBuffer& keyring_key) {
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer plain, SecretBuffer::allocate(parts.sealed.size() - kAeadTagBytes));
   VAULTFS_RETURN_IF_ERROR(aead->open(kNonce, sha256(parts.clear).view(), parts.sealed, plain.mutable_view()));
   VAULTFS_ASSIGN_OR_RETURN(KeyringSecrets secrets, decode_secrets(plain, sha256(parts.slots), closed));
-  VAULTFS_ASSIGN_OR_RETURN(const Digest mac, keyring_mac(secrets.root_key, parts.before_mac));
-  if (!constant_time_equal(mac.view(), parts.mac.view())) {
-    return Error{ErrorCode::AuthenticationFailed, "the keyring is not authenticated by the vault's root key"};
-  }
+  VAULTFS_RETURN_IF_ERROR(check_keyring_mac(file, secrets.root_key));
   return Keyring{closed.vault,         closed.generation,       closed.predecessor,
                  closed.header_digest, std::move(closed.slots), std::move(closed.escrow),
                  std::move(secrets)};

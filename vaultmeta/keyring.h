@@ -130,6 +130,9 @@ struct ClosedKeyring {
   [[nodiscard]] static Result<ClosedKeyring> decode(ByteView file);
 };
 
+// Whether the file is authentic by the root key's MAC, without opening it. AuthenticationFailed, DamagedKeyring.
+[[nodiscard]] Status check_keyring_mac(ByteView file, const SecretBuffer& root_key);
+
 // Opens the sealed part and checks the root key's MAC over the whole file, the slots' digest included.
 // WrongKey (commitment), DamagedKeyring, UnsupportedFormat, AuthenticationFailed. Whether the root key is the pinned
 // one is the caller's check.

@@ -39,7 +39,7 @@ struct VaultParts {
   std::unique_ptr<ActivityLog> activity;
   std::unique_ptr<Journal> journal;    // owner
   Lsn replayed_to;                     // what the catalogue holds of the journals before
-  ContainerNumber highest_checkpoint;  // also of files that are not the head's
+  ContainerNumber highest_checkpoint;  // also of own files that are not the head's
   std::vector<std::string> notes;
   std::optional<Error> history_damage;  // the points had to do
 };
@@ -84,7 +84,7 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   Status end_grace() override;
   Status forget_superseded(UnixNanos until) override;
   Status checkpoint(const EncodeTree& encode_tree) override;
-  void segments_moved() override { point_segments_.forget(); }
+  void segments_moved() override;
   void warn(const std::string& what, const Error& error) override;
   Status write_head() override;
   Status close() override;
@@ -133,8 +133,11 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   [[nodiscard]] Status adopt_own_head(Generation generation);  // REQUIRES head_mutex_
   [[nodiscard]] Status pin_head();                             // REQUIRES head_mutex_
   void pack_old_heads();                                       // REQUIRES head_mutex_
-  void remove_below(const VaultFolder& folder, ContainerNumber keep);
   void tell_new_fingerprint();
+  void save_index();
+  // Of the vault's own files only.
+  void remove_below(const VaultFolder& folder, ContainerKind kind, ContainerNumber keep);
+  [[nodiscard]] Result<ContainerNumber> take_checkpoint_number();
 
   VaultParts
       parts_;  // its `head` and `oldest_head` are guarded by head_mutex_; the rest is set before the vault is shared

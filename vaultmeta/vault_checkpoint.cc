@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "crypto/hash.h"
+#include "store/file_origin.h"
 #include "store/stream.h"
 #include "vaultmeta/checkpoint.h"
 #include "vaultmeta/head_pack.h"
@@ -63,12 +64,17 @@ Result<Head> OpenedVault::next_head(const std::optional<NewCheckpoint>& checkpoi
 Status OpenedVault::adopt_own_head(Generation generation) {
   // A write that failed late may have left the head in place. It is this process's own: nobody else may write.
   VAULTFS_ASSIGN_OR_RETURN(const StoredHeads heads, read_heads(*parts_.blobs, *parts_.custody));
+  bool genuine = false;
   for (const Head::Signed& stored : heads.newest_first) {
-    if (stored.head.generation != generation || stored.head.predecessor != parts_.head.file_digest) continue;
+    if (stored.head.generation != generation) continue;
+    genuine = true;
+    if (stored.head.predecessor != parts_.head.file_digest) continue;
     parts_.head = stored;
     current_checkpoint_ = stored.head.checkpoint.value;
     return ok_status();
   }
+  // What is no head at all makes room for the one that belongs there.
+  if (!genuine) return parts_.blobs->set_aside(kHeadFiles.file(generation.value));
   return Error{ErrorCode::DamagedHead, "a head that this owner did not write stands where the next one belongs"};
 }
 
@@ -151,20 +157,35 @@ Status OpenedVault::put_next_head(const std::optional<NewCheckpoint>& checkpoint
   return ok_status();
 }
 
-void OpenedVault::remove_below(const VaultFolder& folder, ContainerNumber keep) {
+void OpenedVault::remove_below(const VaultFolder& folder, ContainerKind kind, ContainerNumber keep) {
   const auto numbers = list_numbers(*parts_.blobs, folder);
   if (!numbers.ok()) return warn("a folder could not be listed", numbers.error());
   for (const std::uint64_t number : *numbers) {
     if (number >= keep.value) return;
+    const auto origin =
+        origin_of(parts_.machine.env, parts_.path / folder.file(number), keys(), kind, ContainerNumber(number));
+    if (!origin.ok()) return warn("a superseded file could not be looked at", origin.error());
+    if (!origin->own) continue;
     const Status removed = parts_.blobs->remove(folder.file(number));
     if (!removed.ok()) return warn("a superseded file could not be removed", removed.error());
   }
 }
 
+// One that no file has. REQUIRES: checkpoint_mutex_.
+Result<ContainerNumber> OpenedVault::take_checkpoint_number() {
+  while (next_checkpoint_.next() != next_checkpoint_) {
+    const ContainerNumber number = std::exchange(next_checkpoint_, next_checkpoint_.next());
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo info,
+                             parts_.machine.env.info(parts_.path / kCheckpointFiles.file(number.value)));
+    if (info.kind == FileKind::missing) return number;
+  }
+  return Error{ErrorCode::OutOfRange, "the vault has used up its numbers of checkpoints"};
+}
+
 Status OpenedVault::checkpoint(const EncodeTree& encode_tree) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
   const std::lock_guard lock(checkpoint_mutex_);
-  const ContainerNumber number = std::exchange(next_checkpoint_, next_checkpoint_.next());
+  VAULTFS_ASSIGN_OR_RETURN(const ContainerNumber number, take_checkpoint_number());
   Checkpoint checkpoint;
   VAULTFS_ASSIGN_OR_RETURN(checkpoint.replay_from, parts_.journal->rotate(number));
   {
@@ -184,14 +205,17 @@ Status OpenedVault::checkpoint(const EncodeTree& encode_tree) {
   VAULTFS_RETURN_IF_ERROR(parts_.journal->commit_up_to(checkpoint.cut));
   VAULTFS_RETURN_IF_ERROR(parts_.segments->sync());
   const Bytes content = checkpoint.encode();
+  // What could not be read back is no checkpoint, and must not take the place of one.
+  VAULTFS_RETURN_IF_ERROR(Checkpoint::decode(content));
+  VAULTFS_RETURN_IF_ERROR(Catalogue().load(checkpoint.catalogue));
   VAULTFS_ASSIGN_OR_RETURN(const Bytes file,
                            seal_stream(parts_.machine.env, keys(), ContainerKind::checkpoint, number, content));
   VAULTFS_RETURN_IF_ERROR(parts_.blobs->put(kCheckpointFiles.file(number.value), file));
   // Only when the head that names it is durable and pinned may go what the heads before it need.
   VAULTFS_RETURN_IF_ERROR(write_head_naming(NewCheckpoint{number, file.size(), sha256(file)}));
   parts_.journal->forget_before(checkpoint.replay_from);
-  remove_below(kJournalFiles, checkpoint.replay_from);
-  remove_below(kCheckpointFiles, number);
+  remove_below(kJournalFiles, ContainerKind::journal, checkpoint.replay_from);
+  remove_below(kCheckpointFiles, ContainerKind::checkpoint, number);
   return ok_status();
 }
 
@@ -200,12 +224,29 @@ Status OpenedVault::close() {
   const std::lock_guard lock(checkpoint_mutex_);
   VAULTFS_RETURN_IF_ERROR(parts_.journal->commit());
   VAULTFS_RETURN_IF_ERROR(parts_.segments->close_segment());
-  // The index is derived: without it the next opening takes longer.
-  if (const Status saved = parts_.segments->save_index(); !saved.ok()) {
+  VAULTFS_RETURN_IF_ERROR(parts_.journal->close_cleanly());
+  VAULTFS_RETURN_IF_ERROR(write_head());
+  save_index();  // names that head, and with it every segment
+  return ok_status();
+}
+
+void OpenedVault::segments_moved() {
+  point_segments_.forget();
+  if (parts_.read_only) return;
+  // A compaction takes the index away before it removes a segment.
+  if (const auto indexes = parts_.blobs->list(kIndexFiles.name); indexes.ok() && indexes->empty()) save_index();
+}
+
+// The index is derived: without it the next opening takes longer.
+void OpenedVault::save_index() {
+  IndexHead newest;
+  {
+    const std::lock_guard lock(head_mutex_);
+    newest = {parts_.head.head.generation, parts_.head.file_digest};
+  }
+  if (const Status saved = parts_.segments->save_index(newest); !saved.ok()) {
     warn("the chunk index could not be saved", saved.error());
   }
-  VAULTFS_RETURN_IF_ERROR(parts_.journal->close_cleanly());
-  return write_head();
 }
 
 }  // namespace vaultfs

@@ -9,6 +9,7 @@
 
 #include "crypto/hash.h"
 #include "store/stream.h"
+#include "vaultmeta/head_chain.h"
 #include "vaultmeta/point_file.h"
 
 namespace vaultfs {
@@ -129,7 +130,13 @@ Status VaultOpening::choose_newest_head() {
       parts_.head, newest_head(*parts_.blobs, heads_, pin_.has_value() ? &*pin_ : nullptr, accept_older, parts_.notes));
   parts_.oldest_head = heads_.newest_first.back().head.generation;
   if (heads_.damage.has_value()) {
-    parts_.notes.push_back("an older head is damaged: " + heads_.damage->message);
+    const bool older = heads_.damaged_file < parts_.head.head.generation;
+    parts_.notes.push_back(
+        (older ? "an older head is damaged: " : "passed over, because it is no head of this vault: ") +
+        heads_.damage->message);
+  }
+  for (const auto& [file, error] : parts_.custody->passed_over()) {
+    parts_.notes.push_back("passed over, because it is not the vault's newest keyring: " + file + ": " + error.message);
   }
   if (parts_.head.head.features.read_only_compatible != 0 && !options_.read_only) {
     return Error{ErrorCode::UnsupportedFormat,
@@ -139,6 +146,8 @@ Status VaultOpening::choose_newest_head() {
   }
   Status keyring = check_keyring_against_head(*parts_.custody, parts_.head.head);
   if (keyring.ok()) return keyring;
+  // The newest one can't be opened: what is wrong with it says more.
+  if (const auto passed = parts_.custody->passed_over(); !passed.empty() && !accept_older) return passed.front().second;
   if (!accept_older) return keyring;
   parts_.notes.push_back(keyring.error().message);
   return ok_status();
@@ -149,6 +158,8 @@ Status VaultOpening::open_segments() {
   options.read_only = options_.read_only;
   options.compression = options_.compression;
   options.minimum_next_segment = parts_.head.head.highest_segment.next();
+  const auto chain = std::make_shared<const HeadChain>(heads_.newest_first, parts_.head);
+  options.known_head = [chain](const IndexHead& head) { return chain->highest_segment_of(head); };
   SegmentRecovery recovery;
   VAULTFS_ASSIGN_OR_RETURN(parts_.segments, SegmentStore::open(parts_.machine.env, parts_.path, *parts_.blobs,
                                                                parts_.custody->keys(), options, recovery));
@@ -183,6 +194,9 @@ Status VaultOpening::open_activity(const Head& head) {
       parts_.activity,
       ActivityLog::open(parts_.machine.env, parts_.path / kActivityFiles.name, parts_.custody->keys(),
                         options_.read_only, head.activity_entries, head.activity_chain, closed_epochs_end));
+  for (const auto& [file, error] : parts_.activity->passed_over()) {
+    parts_.notes.push_back(file + ": " + error.message);
+  }
   return ok_status();
 }
 

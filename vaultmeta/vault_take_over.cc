@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "crypto/hash.h"
+#include "store/file_origin.h"
 #include "vaultmeta/vault_opening.h"
 #include "vaultmeta/vault_registration.h"
 
@@ -77,9 +78,8 @@ Status VaultOpening::start_journal() {
   VAULTFS_ASSIGN_OR_RETURN(const auto journals, list_numbers(*parts_.blobs, kJournalFiles));
   const Head& head = parts_.head.head;
   JournalStart start;
-  start.number = std::max(head.journal, replay_.last_journal).next();
-  // Above the files that no head names, but for one whose number leaves no room above it.
-  while (std::binary_search(journals.begin(), journals.end(), start.number.value)) start.number = start.number.next();
+  const ContainerNumber last = std::max(head.journal, replay_.last_journal);
+  start.number = ContainerNumber(free_number(last.value, {journals.begin(), journals.end()}));
   start.replayed_to = replay_.last;
   start.checkpoint = head.checkpoint;
   start.before = replay_.accepted;
@@ -96,7 +96,9 @@ Status VaultOpening::remove_unfinished(const std::filesystem::path& directory) {
   Env& env = parts_.machine.env;
   VAULTFS_ASSIGN_OR_RETURN(const auto names, env.list(directory));
   for (const std::string& name : names) {
-    if (name.ends_with(kUnfinishedSuffix)) VAULTFS_RETURN_IF_ERROR(env.remove_file(directory / name));
+    if (!name.ends_with(kUnfinishedSuffix)) continue;
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env.info(directory / name));
+    if (info.kind != FileKind::directory) VAULTFS_RETURN_IF_ERROR(env.remove_file(directory / name));
   }
   return ok_status();
 }
@@ -111,16 +113,31 @@ Status VaultOpening::remove_leftovers() {
     recovered_ = true;
     return parts_.blobs->remove(folder.file(number));
   };
+  const auto look_at = [this](const VaultFolder& folder, ContainerKind kind, std::uint64_t number) {
+    return origin_of(parts_.machine.env, parts_.path / folder.file(number), parts_.custody->keys(), kind,
+                     ContainerNumber(number));
+  };
+  const auto pass_over = [this](const VaultFolder& folder, std::uint64_t number, const FileOrigin& origin) {
+    parts_.notes.push_back(folder.file(number) + ": " + passed_over(origin.reason).message);
+  };
   std::set<PointNumber> named;
   for (const PointInfo& point : parts_.catalogue->points()) named.insert(point.manifest_file());
   for (const SupersededManifest& old : parts_.catalogue->superseded()) named.insert(old.file);
   VAULTFS_ASSIGN_OR_RETURN(const auto manifests, list_numbers(*parts_.blobs, kPointFiles));
   for (const std::uint64_t number : manifests) {
-    parts_.catalogue->reserve_point_number(PointNumber(number));
     if (named.contains(PointNumber(number))) continue;
+    VAULTFS_ASSIGN_OR_RETURN(const FileOrigin origin, look_at(kPointFiles, ContainerKind::manifest, number));
+    if (!origin.own) {
+      pass_over(kPointFiles, number, origin);
+      parts_.catalogue->avoid_point_number(PointNumber(number));
+      continue;
+    }
+    // Whoever has no more than an old key could have given it any number.
+    if (origin.current_epoch) parts_.catalogue->reserve_point_number(PointNumber(number));
     // A head of format 1 does not vouch for what the catalogue says of the points.
     if (parts_.head.head.format == Head::kFormat1) {
       parts_.notes.push_back(kPointFiles.file(number) + " was kept: no recovery point is known by it");
+      parts_.catalogue->avoid_point_number(PointNumber(number));
       continue;
     }
     VAULTFS_RETURN_IF_ERROR(remove(kPointFiles, number, "no recovery point is known by it"));
@@ -129,12 +146,24 @@ Status VaultOpening::remove_leftovers() {
   parts_.highest_checkpoint = current;
   VAULTFS_ASSIGN_OR_RETURN(const auto checkpoints, list_numbers(*parts_.blobs, kCheckpointFiles));
   for (const std::uint64_t number : checkpoints) {
-    parts_.highest_checkpoint = std::max(parts_.highest_checkpoint, ContainerNumber(number));
-    if (number != current.value) VAULTFS_RETURN_IF_ERROR(remove(kCheckpointFiles, number, "no head names it"));
+    if (number == current.value) continue;
+    VAULTFS_ASSIGN_OR_RETURN(const FileOrigin origin, look_at(kCheckpointFiles, ContainerKind::checkpoint, number));
+    if (!origin.own) {
+      pass_over(kCheckpointFiles, number, origin);
+      continue;
+    }
+    if (origin.current_epoch) parts_.highest_checkpoint = std::max(parts_.highest_checkpoint, ContainerNumber(number));
+    VAULTFS_RETURN_IF_ERROR(remove(kCheckpointFiles, number, "no head names it"));
   }
   VAULTFS_ASSIGN_OR_RETURN(const auto journals, list_numbers(*parts_.blobs, kJournalFiles));
   for (const std::uint64_t number : journals) {
-    if (number < replay_from_.value) VAULTFS_RETURN_IF_ERROR(remove(kJournalFiles, number, "the checkpoint holds it"));
+    if (number >= replay_from_.value) break;
+    VAULTFS_ASSIGN_OR_RETURN(const FileOrigin origin, look_at(kJournalFiles, ContainerKind::journal, number));
+    if (!origin.own) {
+      pass_over(kJournalFiles, number, origin);
+      continue;
+    }
+    VAULTFS_RETURN_IF_ERROR(remove(kJournalFiles, number, "the checkpoint holds it"));
   }
   for (const ContainerNumber number : replay_.unnamed) {
     parts_.notes.push_back(kJournalFiles.file(number.value) + " was passed over: no head names it");

@@ -7,10 +7,12 @@
 #include "vaultmeta/head_files.h"
 #include "vaultmeta/head_pack.h"
 #include "vaultmeta/keyring.h"
+#include "vaultmeta/newest_keyring.h"
 #include "vaultmeta/point_file.h"
 #include "vaultmeta/vault.h"
 #include "vaultmeta/vault_layout.h"
 #include "vaultmeta/vault_opening.h"
+#include "vaultmeta/verify_index.h"
 
 namespace vaultfs {
 namespace {
@@ -116,8 +118,17 @@ class Verification {
     if (kind == kHeadFiles.name) return check_head(file, Generation(number));
     const bool may_have_gaps = open_segment || kind == kJournalFiles.name || kind == kActivityFiles.name;
     VAULTFS_ASSIGN_OR_RETURN(const auto opened, env_.open(path_ / file, OpenMode::read_only));
-    return verify_container(*opened, file, vault_ == nullptr ? nullptr : &vault_->keys(), may_have_gaps, report_.counts,
-                            report_.damage);
+    const EpochKeys* keys = vault_ == nullptr ? nullptr : &vault_->keys();
+    const bool closed_segment = keys != nullptr && kind == kSegmentFiles.name && !open_segment;
+    const ContainerNumber container(number);
+    RecordSeen seen;
+    if (closed_segment) seen = [&](const SegmentEntry& entry) { index_check_.saw(container, entry); };
+    const std::size_t damage_before = report_.damage.size();
+    VAULTFS_RETURN_IF_ERROR(verify_container(*opened, file, keys, may_have_gaps, report_.counts, report_.damage, seen));
+    const bool has_damage = report_.damage.size() > damage_before;
+    if (closed_segment) index_check_.walked(container, has_damage);
+    if (keys == nullptr || kind != kIndexFiles.name || has_damage) return ok_status();
+    return index_check_.check(env_, path_, file, container, *keys, report_.damage);
   }
 
   Status check_keyring(const std::string& file, Generation generation) {
@@ -277,7 +288,8 @@ class Verification {
   const VerifyProgress& progress_;
   std::unique_ptr<BlobStore> blobs_;
   VerifyReport report_;
-  Head newest_;  // of those that are sound
+  Head newest_;             // of those that are sound
+  IndexCheck index_check_;  // the index folder is the last one
   std::unordered_set<ChunkId> pages_seen_;
   std::unordered_set<ChunkId> chunks_seen_;
 };
@@ -291,12 +303,12 @@ Result<VaultGlance> glance_at_vault(Env& env, const std::filesystem::path& path)
   VAULTFS_RETURN_IF_ERROR(directory.open());
   VAULTFS_ASSIGN_OR_RETURN(glance.header, read_vault_header(directory, header_digest));
   const auto blobs = make_directory_blob_store(directory, directory.place());
-  VAULTFS_ASSIGN_OR_RETURN(const auto generations, list_numbers(*blobs, kKeyringFiles));
-  if (generations.empty()) return Error{ErrorCode::KeyringMissing, "the vault has no keyring"};
-  const std::string name = kKeyringFiles.file(generations.back());
-  auto file = blobs->get(name, kMaxKeyringBytes);
-  if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::KeyringMissing, name);
-  VAULTFS_ASSIGN_OR_RETURN(ClosedKeyring keyring, ClosedKeyring::decode(*file));
+  // The one that opening would try first.
+  VAULTFS_ASSIGN_OR_RETURN(const KeyringCandidates found,
+                           find_keyrings(*blobs, glance.header.id, header_digest, nullptr));
+  VAULTFS_ASSIGN_OR_RETURN(StoredKeyring stored,
+                           read_keyring(*blobs, glance.header.id, header_digest, found.newest_first.front()));
+  ClosedKeyring& keyring = stored.closed;
   glance.slots = std::move(keyring.slots);
   glance.escrow = std::move(keyring.escrow);
   glance.keyring_generation = keyring.generation;

@@ -150,7 +150,7 @@ TEST_F(CompactionTest, ACrashAtAnyStepLosesNothingNeeded) {
     const ChunkId id = vault.must_put(needed);
     vault.must_put(random_content(200'000, 2));
     ASSERT_EQ(message(vault.store->close_segment()), "");
-    ASSERT_EQ(message(vault.store->save_index()), "");
+    ASSERT_EQ(message(vault.save_index()), "");
     vault.store->begin_collection();
     ASSERT_EQ(message(vault.store->retain(id)), "");
     vault.env.fail_after(step);

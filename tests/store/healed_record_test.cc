@@ -22,6 +22,7 @@ class WatchedBlobs final : public BlobStore {
   }
   Result<std::vector<std::string>> list(const std::string& folder) override { return blobs_->list(folder); }
   Status remove(const std::string& name) override { return blobs_->remove(name); }
+  Status set_aside(const std::string& name) override { return blobs_->set_aside(name); }
   Status adopt(const Env::Path& file, const std::string& name) override { return blobs_->adopt(file, name); }
 
   std::vector<std::string> opened;

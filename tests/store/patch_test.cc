@@ -265,7 +265,7 @@ TEST_P(PatchStoreTest, SyncedPatchesSurviveEveryCrash) {
         synced[below] = now;
       }
       VAULTFS_RETURN_IF_ERROR(vault.store->close_segment());
-      return vault.store->save_index();
+      return vault.save_index();
     };
     completed = scenario().ok();
     vault.store.reset();

@@ -34,7 +34,7 @@ Status scenario(TestVault& vault, Ledger& ledger) {
     VAULTFS_RETURN_IF_ERROR(put_some(vault, ledger, 100 * round + 10));
     VAULTFS_RETURN_IF_ERROR(vault.store->close_segment());
     all_durable(ledger);
-    VAULTFS_RETURN_IF_ERROR(vault.store->save_index());
+    VAULTFS_RETURN_IF_ERROR(vault.save_index());
     VAULTFS_RETURN_IF_ERROR(put_some(vault, ledger, 100 * round + 20));
     VAULTFS_RETURN_IF_ERROR(vault.store->sync());
     all_durable(ledger);

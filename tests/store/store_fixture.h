@@ -13,6 +13,7 @@
 
 #include "crypto/chunk_id.h"
 #include "store/blob_store.h"
+#include "store/chunk_index.h"
 #include "store/epoch_keys.h"
 #include "store/segment_store.h"
 #include "tests/support/sim_env.h"
@@ -76,6 +77,10 @@ class TestVault {
     env.make_directories("/vault/index");
     blobs = make_directory_blob_store(env, "/vault");
     options.segment_bytes = 4 * 1024 * 1024;
+    newest_head.generation = Generation(1);
+    options.known_head = [this](const IndexHead& head) {
+      return head == newest_head ? std::optional(highest_segment) : std::nullopt;
+    };
   }
 
   // Opens the store (anew); recovery has what was found.
@@ -89,10 +94,12 @@ class TestVault {
   }
   [[nodiscard]] Status close_and_save() {
     VAULTFS_RETURN_IF_ERROR(store->close_segment());
-    VAULTFS_RETURN_IF_ERROR(store->save_index());
+    VAULTFS_RETURN_IF_ERROR(save_index());
     store.reset();
     return ok_status();
   }
+  // As a vault whose only head is `newest_head`.
+  [[nodiscard]] Status save_index() { return store->save_index(newest_head); }
   ChunkId must_put(ByteView content, RecordType type = RecordType::chunk) {
     const auto outcome = store->put(type, content);
     EXPECT_TRUE(outcome.ok()) << outcome.error().message;
@@ -110,6 +117,8 @@ class TestVault {
   EpochKeys keys;
   std::unique_ptr<BlobStore> blobs;
   SegmentStore::Options options;
+  IndexHead newest_head;
+  ContainerNumber highest_segment{ChunkIndex::kMaxSegment};  // that it names
   SegmentRecovery recovery;
   std::unique_ptr<SegmentStore> store;
 };

@@ -157,7 +157,7 @@ TEST_F(PointSegmentsTest, ReadsTheHeadersOfPatchesOnceAtMost) {
     EXPECT_EQ(find(other, second), (Found{needed, 0})) << "it is the store's memory";
   }
 
-  ASSERT_OK(store().save_index());
+  ASSERT_OK(vault_.save_index());
   ASSERT_OK(open());
   ASSERT_FALSE(vault_.recovery.index_rebuilt);
   PointSegments segments(store());
