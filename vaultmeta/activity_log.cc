@@ -99,8 +99,8 @@ class ActivityLogFiles final : public ActivityLog {
     last_file_ = scan.last_file;
     // Epochs that this process closes later, and files that it makes itself, are no reason to doubt an entry.
     closed_epochs_end_ = closed_epochs_end_ && scan.damage.has_value();
-    newest_file_ = scan.newest_file;
     passed_over_ = scan.passed_over;
+    newest_file_ = scan.newest_file;
     count_ = scan.entries.size();
     if (count_ > 0) chain_ = scan.entries.back().chain;
     if (count_ < known_entries_) {
@@ -271,7 +271,7 @@ class ActivityLogFiles final : public ActivityLog {
         return;
       }
       scan.entries.push_back(std::move(entry));
-      scan.newest_file = scan.last_file;
+      scan.newest_file = file.number;
     }
   }
 
