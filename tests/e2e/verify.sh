@@ -121,3 +121,42 @@ if [[ -n $index ]]; then
   expect_error DamageFound 40 "$vaultctl" verify "$vault"
   assert_eq "$(check_restores)" 2
 fi
+
+say "files that are there by their names alone are told of, and keep nobody from working"
+rm -f "$vault"/index/*
+planted=(points/fffffffffffffffe.point segments/00000000ffffffff.open activity/ffffffffffffffff.activity
+  checkpoints/fffffffffffffffe.checkpoint keyrings/fffffffffffffffe.keyring heads/fffffffffffffffe.head
+  index/fffffffffffffffe.index)
+for file in "${planted[@]}"; do : >"$vault/$file"; done
+random_file "$scratch/four" 1M
+ctl backup run "$vault" four --disk "d=$scratch/four" >/dev/null
+ctl key rewrap "$vault" >/dev/null
+ctl restore "$vault" four --to "$scratch/back-four" >/dev/null
+assert_same "$scratch/four" "$scratch/back-four"
+assert_eq "$(check_restores)" 2
+before=$(jctl '.entries' activity "$vault" --verify)
+ctl backup run "$vault" five --disk "d=$scratch/four" >/dev/null
+(($(jctl '.entries' activity "$vault" --verify) > before)) || fail "the activity log has fallen silent"
+expect_error DamageFound 40 "$vaultctl" verify "$vault"
+"$vaultctl" verify "$vault" </dev/null >"$scratch/found" 2>&1 || true
+for file in "${planted[@]}"; do
+  [[ $file == activity/* || $file == *.open ]] || grep -qF "$file" "$scratch/found" || fail "$file is not told of"
+  rm "$vault/$file"
+done
+ctl verify "$vault" >/dev/null
+
+say "an index of another branch of the vault keeps no content from being stored"
+random_file "$scratch/six" 1M
+cp -a "$vault" "$scratch/before" && cp -a "$VAULTFS_HOME" "$scratch/home-before"
+ctl backup run "$vault" six --disk "d=$scratch/six" >/dev/null
+mv "$vault" "$scratch/branch"
+rm -rf "$VAULTFS_HOME"
+mv "$scratch/before" "$vault" && mv "$scratch/home-before" "$VAULTFS_HOME"
+random_file "$scratch/seven" 1M # makes a segment of the number and length of the branch's
+ctl backup run "$vault" seven --disk "d=$scratch/seven" >/dev/null
+rm "$vault"/index/*
+cp "$scratch"/branch/index/* "$vault/index/"
+assert_eq "$(jctl '.new_chunks' backup run "$vault" six --disk "d=$scratch/six")" 1
+rm -f "$scratch/back-six"
+ctl restore "$vault" six --to "$scratch/back-six" >/dev/null
+assert_same "$scratch/six" "$scratch/back-six"
