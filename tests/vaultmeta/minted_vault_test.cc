@@ -183,6 +183,9 @@ TEST_F(MintedVaultTest, AReaderThatLooksAgainTakesNoKeyringWithoutTheNewestDataK
   ASSERT_OK(world_.open_read_only());
   const Generation here = world_.vault->custody().generation();
   auto reader = std::move(world_.vault);
+  // The reader's machine goes on while the attacker's works.
+  const auto state = std::move(world_.machine_state);
+  const auto platform_keys = std::move(world_.platform_keys);
   machine("/attacker");
   world_.put_back(minted_long_);
   ASSERT_OK(world_.open());
