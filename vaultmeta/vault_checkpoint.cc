@@ -64,16 +64,12 @@ Status OpenedVault::pin_head() {
   pin.head_generation = parts_.head.head.generation;
   pin.head_digest = parts_.head.file_digest;
   pin.incarnation = parts_.head.head.incarnation;
-  return parts_.machine.state.set_pin(pin);
+  return parts_.machine.state.set_pin(pin, parts_.place);
 }
 
-Status OpenedVault::catch_up_pin(const Pin& pin) {
+Status OpenedVault::catch_up_pin() {
   const std::lock_guard lock(head_mutex_);
-  if (pin.head_generation == parts_.head.head.generation && pin.head_digest == parts_.head.file_digest &&
-      pin.incarnation == parts_.head.head.incarnation) {
-    return ok_status();
-  }
-  return pin_head();
+  return pin_head();  // the state's file is left alone if it is that pin already
 }
 
 Status OpenedVault::pin_newest_head() {

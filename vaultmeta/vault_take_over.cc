@@ -144,7 +144,8 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::take_over() {
   auto vault = std::make_unique<OpenedVault>(std::move(parts_));
   VAULTFS_ASSIGN_OR_RETURN(const std::size_t interrupted, vault->interrupt_unfinished_jobs());
   // Who opens a vault here has its versions asked for here. That this can't be written down keeps nobody from working.
-  const Status registered = ensure_registered(machine, vault->header().id, vault->path(), vault->custody().status());
+  const Status registered =
+      ensure_registered(machine, vault->directory(), vault->place(), vault->header().id, vault->custody().status());
   if (!registered.ok()) vault->warn("this machine's list of vaults", registered.error());
   vault->attach();
   if (trusted_.has_value()) {
@@ -156,7 +157,7 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::take_over() {
   if (keys_are_ahead || interrupted > 0 || trusted_.has_value()) {
     VAULTFS_RETURN_IF_ERROR(vault->write_head());
   } else {
-    VAULTFS_RETURN_IF_ERROR(vault->catch_up_pin(*pin_));
+    VAULTFS_RETURN_IF_ERROR(vault->catch_up_pin());
   }
   return vault;
 }

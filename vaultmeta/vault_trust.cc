@@ -1,11 +1,13 @@
 // `vault trust`: how a machine comes to trust a vault's root key, and how an older copy is accepted by name.
 #include "vaultmeta/vault_opening.h"
+#include "vaultmeta/vault_place.h"
 #include "vaultmeta/vault_registration.h"
 
 namespace vaultfs {
 
 Status register_opened(const Vault::Machine& machine, Vault& vault) {
-  return ensure_registered(machine.state, vault.header().id, vault.path(), vault.custody().status());
+  return ensure_registered(machine.state, vault.directory(), vault.place(), vault.header().id,
+                           vault.custody().status());
 }
 
 namespace {
@@ -16,6 +18,7 @@ Status start_incarnation(const Vault::Machine& machine, const std::filesystem::p
   VaultOpenOptions options;
   options.path = path;
   options.accept_older = true;
+  options.any_place = true;
   TreeLeftAlone tree;
   const std::optional<Pin> instead(trusted);
   VaultOpening opening(machine, options, instead, tree, escrow_key);
@@ -25,16 +28,17 @@ Status start_incarnation(const Vault::Machine& machine, const std::filesystem::p
   return vault->close();
 }
 
-Result<Pin> accept_older_copy(const Vault::Machine& machine, const std::filesystem::path& path, const Pin& trusted,
-                              const Pin& known, const RsaKey* escrow_key) {
+Result<Pin> accept_older_copy(const Vault::Machine& machine, const std::filesystem::path& path,
+                              const std::filesystem::path& place, const Pin& trusted, const Pin& known,
+                              const RsaKey* escrow_key) {
   // Otherwise the pin would refuse the older head for ever. From here until the new head is pinned the machine trusts
   // nothing.
-  VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(trusted.vault));
+  VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(trusted.vault, place));
   const Status started = start_incarnation(machine, path, trusted, escrow_key);
-  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(trusted.vault));
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(trusted.vault, place));
   if (!pin.has_value()) {
     // Nothing was accepted: the machine goes on knowing what it has seen.
-    VAULTFS_RETURN_IF_ERROR(machine.state.set_pin(known));
+    VAULTFS_RETURN_IF_ERROR(machine.state.set_pin(known, place));
     VAULTFS_RETURN_IF_ERROR(started);
     return Error{ErrorCode::Internal, "the new incarnation was not pinned"};
   }
@@ -60,12 +64,17 @@ void record_trust(const Vault::Machine& machine, const std::filesystem::path& pa
 
 Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::path& path, const Digest& fingerprint,
                         bool accept_older, const RsaKey* escrow_key) {
-  VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, look_at_vault_header(machine.env, path));
+  VaultDirectory directory(machine.env, path);
+  VAULTFS_RETURN_IF_ERROR(directory.open());
+  Digest header_digest;
+  VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, read_vault_header(directory, header_digest));
   if (!constant_time_equal(header.root_fingerprint.view(), fingerprint.view())) {
     return Error{ErrorCode::FingerprintMismatch,
                  "the vault's root key has the fingerprint " + format_fingerprint(header.root_fingerprint)};
   }
-  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> known, machine.state.pin(header.id));
+  // Of this place alone: what the machine has seen of a copy elsewhere says nothing of this one.
+  VAULTFS_ASSIGN_OR_RETURN(const std::filesystem::path place, known_place(machine.state, directory, header.id));
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> known, machine.state.pin(header.id, place));
   const bool same_root = known.has_value() && known->root_fingerprint == fingerprint;
 
   Pin trusted;
@@ -74,6 +83,7 @@ Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::pa
   VaultOpenOptions options;
   options.path = path;
   options.read_only = true;
+  options.any_place = true;
   TreeLeftAlone tree;
   // A pin of the same root key still tells how new the vault has to be. One of another root key tells nothing of this
   // vault.
@@ -90,15 +100,15 @@ Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::pa
     if (!same_root || !accept_older || opened.code() != ErrorCode::RollbackDetected) return std::move(opened).error();
     VAULTFS_RETURN_IF_ERROR(
         machine.state.audit("vault.trust", "an older copy of vault " + to_hex(header.id.view()) + " was accepted"));
-    return accept_older_copy(machine, path, trusted, *known, escrow_key);
+    return accept_older_copy(machine, path, place, trusted, *known, escrow_key);
   }
   VAULTFS_RETURN_IF_ERROR(machine.state.audit("vault.trust", "vault " + to_hex(header.id.view()) + " is trusted"));
-  if (known.has_value() && !same_root) VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(header.id));
+  if (known.has_value() && !same_root) VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(header.id, place));
   VAULTFS_RETURN_IF_ERROR((*opened)->pin_newest_head());
   VAULTFS_RETURN_IF_ERROR(register_opened(machine, **opened));
   opened->reset();
   record_trust(machine, path, fingerprint, escrow_key);
-  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(header.id));
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(header.id, place));
   if (!pin.has_value()) return Error{ErrorCode::Internal, "the vault was not pinned"};
   return *pin;
 }

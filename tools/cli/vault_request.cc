@@ -6,7 +6,10 @@
 #include "tools/cli/command_context.h"
 #include "tools/cli/progress_line.h"
 #include "tools/control/control_client.h"
+#include "tools/control/request_target.h"
 #include "tools/requests/request_handler.h"
+#include "vaultmeta/vault_opening.h"
+#include "vaultmeta/vault_place.h"
 
 namespace vaultfs {
 namespace {
@@ -35,6 +38,21 @@ std::string replacing_identity(const VaultRequest& request, const Error& failure
                           failure.code == ErrorCode::KeyRevoked;
   if (request.verb != "encryption.set" || !taken_away) return "";
   return request.arguments.value("identity", "");
+}
+
+// The vault at the path, for its owner to compare. A vault that is new where this machine knows others is refused here:
+// its owner may have opened it while it still was elsewhere.
+Result<nlohmann::json> target_of(CommandContext& context, const VaultRequest& request,
+                                 const std::filesystem::path& vault) {
+  VaultDirectory directory(posix_env(), vault);
+  VAULTFS_RETURN_IF_ERROR(directory.open());
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  Digest digest;
+  const auto header = read_vault_header(directory, digest);
+  if (header.ok() && !request.allow_unverified) {
+    VAULTFS_RETURN_IF_ERROR(check_vault_is_known_there(machine->state(), directory, header->id));
+  }
+  return request_target(directory);
 }
 
 // Opens the vault in this process, does the work, closes it.
@@ -85,15 +103,17 @@ Result<nlohmann::json> request(CommandContext& context, VaultRequest request) {
   VAULTFS_ASSIGN_OR_RETURN(const auto owner, connect_to_owner(vault));
   ProgressLine line;
   if (!owner) return run_here(context, vault, request, access, line);
+  VAULTFS_ASSIGN_OR_RETURN(const nlohmann::json target, target_of(context, request, vault));
   if (request.compression_is_wanted) {
     static_cast<void>(
         std::fprintf(stderr, "vaultctl: note: the vault is mounted, so the mount's option compression= counts\n"));
   }
   std::vector<int> descriptors;
   for (const UniqueFd& descriptor : request.descriptors) descriptors.push_back(descriptor.get());
-  return ask_owner(*owner, request.verb, request.arguments, descriptors, [&line](const nlohmann::json& progress) {
+  const auto draw = [&line](const nlohmann::json& progress) {
     line.update(progress.value("done_bytes", std::uint64_t{0}), progress.value("total_bytes", std::uint64_t{0}));
-  });
+  };
+  return ask_owner(*owner, request.verb, request.arguments, descriptors, draw, target);
 }
 
 void print(const CommandContext& context, const nlohmann::json& form, const std::function<void()>& text) {
