@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <mutex>
 #include <tuple>
@@ -204,12 +203,19 @@ class MachineDirectory final : public MachineState {
     return std::optional<Pin>(pin);
   }
 
-  // A pin of a vaultfs that kept one for all places is the place's, unless the vault is registered elsewhere too.
+  // A pin of a vaultfs that kept one for all places is that of the one registered place without a pin of its own.
   Result<bool> placeless_pin_counts(const VaultId& vault, const Env::Path& place) {
     VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env_.info(placeless_pin(vault)));
     if (info.kind == FileKind::missing) return false;
     VAULTFS_ASSIGN_OR_RETURN(const auto known, registrations_of(vault));
-    return std::ranges::all_of(known, [&place](const Registration& one) { return one.path == place; });
+    bool here = known.empty();
+    for (const Registration& one : known) {
+      here = here || one.path == place;
+      if (one.path == place) continue;
+      VAULTFS_ASSIGN_OR_RETURN(const FileInfo own, env_.info(pin_path(vault, one.path)));
+      if (own.kind == FileKind::missing) return false;
+    }
+    return here;
   }
 
   Result<std::optional<Registration>> read_registration(const Env::Path& file) {

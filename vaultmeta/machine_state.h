@@ -80,8 +80,8 @@ class MachineState {
   [[nodiscard]] virtual const std::filesystem::path& home() const = 0;
 
   // A place is the absolute path of a vault's directory, without links.
-  // Of that place alone. A pin that a vaultfs without places has written counts for every place of a vault that is not
-  // registered elsewhere, until set_pin() has carried it over.
+  // Of that place alone. A pin that a vaultfs without places has written is that of the registered place that has no
+  // other yet (of every place of a vault that is not registered), until set_pin() has carried it over.
   [[nodiscard]] virtual Result<std::optional<Pin>> pin(const VaultId& vault, const std::filesystem::path& place) = 0;
   // Of whichever place: the newest that the machine has seen of the vault or of any copy.
   [[nodiscard]] virtual Result<std::optional<Pin>> newest_pin(const VaultId& vault) = 0;
