@@ -20,6 +20,7 @@
 #include "fs/mount/mount.h"
 #include "fs/session.h"
 #include "tools/control/control_server.h"
+#include "tools/control/request_target.h"
 #include "tools/control/socket_path.h"
 #include "tools/daemon.h"
 #include "tools/machine.h"
@@ -134,8 +135,14 @@ Result<std::unique_ptr<ControlServer>> start_control(const MountCommand& command
         const ProgressCallback progress = [&send](const Progress& now) {
           return send({{"done_bytes", now.done_bytes}, {"total_bytes", now.total_bytes}});
         };
+        VAULTFS_RETURN_IF_ERROR(check_request_target(request.body, session.vault()));
         const RequestContext context{session, machine, caller.uid, mount_point, progress};
-        return handle_request(context, verb->get<std::string>(), *arguments, request.descriptors);
+        auto result = handle_request(context, verb->get<std::string>(), *arguments, request.descriptors);
+        if (result.ok() || result.code() != ErrorCode::IoError) return result;
+        // The disk may have been taken away meanwhile, or another one put in its place.
+        const Status still = session.vault().directory().check_place();
+        if (still.ok()) return result;
+        return with_context(still.error(), result.error().message);
       });
 }
 

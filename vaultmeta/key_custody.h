@@ -109,6 +109,7 @@ class KeyCustody {
     MachineState& machine;
     MachineKeyStore& platform_keys;
     KeyVaultResolver& resolver;
+    std::filesystem::path place = {};  // of the vault: where its registration is
   };
 
   struct CreateRequest {

@@ -3,6 +3,7 @@
 #include "crypto/hash.h"
 #include "vaultmeta/key_custody_impl.h"
 #include "vaultmeta/newest_keyring.h"
+#include "vaultmeta/vault_place.h"
 
 // Opening: the newest keyring, unwrapped through a provider, checked against the vault's header.
 
@@ -84,7 +85,7 @@ Result<KeyringCustody::Opened> KeyringCustody::open_stored(const Context& contex
 
 Result<KeyringCustody::Opened> KeyringCustody::load_newest(const Context& context, const VaultHeader& header,
                                                            const Digest& header_digest, const RsaKey* escrow_key) {
-  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, context.machine.pin(header.id));
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, pin_at(context.machine, header.id, context.place));
   VAULTFS_ASSIGN_OR_RETURN(KeyringCandidates found,
                            find_keyrings(context.blobs, header.id, header_digest, pin ? &*pin : nullptr));
   struct Refused {

@@ -32,7 +32,7 @@ Status KeyringCustody::register_before_commit(const Keyring& next) {
 }
 
 Status KeyringCustody::register_needed(const std::vector<RegisteredKey>& added) {
-  return context_.machine.change_registration(header_.id, [&added](Registration& registration) {
+  return context_.machine.change_registration(header_.id, context_.place, [&added](Registration& registration) {
     if (!registration.needed) return;  // any version may be among them: that covers these too
     std::vector<RegisteredKey> all;
     std::set_union(registration.needed->begin(), registration.needed->end(), added.begin(), added.end(),
@@ -44,7 +44,7 @@ Status KeyringCustody::register_needed(const std::vector<RegisteredKey>& added) 
 // The machine's list of vaults tells the newest settings, and no version that the vault needs no more.
 Status KeyringCustody::update_registration() {
   const Snapshot now = snapshot();
-  return context_.machine.change_registration(header_.id, [&now](Registration& registration) {
+  return context_.machine.change_registration(header_.id, context_.place, [&now](Registration& registration) {
     registration.key_vault = now.settings.key_vault;
     registration.key = now.settings.key;
     registration.needed = needed_keys(now.rule.versions());

@@ -6,6 +6,7 @@
 #include "vaultmeta/kek_access.h"
 #include "vaultmeta/newest_keyring.h"
 #include "vaultmeta/vault_opening.h"
+#include "vaultmeta/vault_place.h"
 
 namespace vaultfs {
 namespace {
@@ -45,7 +46,7 @@ Status opens_by(const KeyCustody::Context& context, const VaultHeader& header, B
 
 Result<std::vector<KeyDrill>> drill_keyring(const KeyCustody::Context& context, const VaultHeader& header,
                                             const Digest& header_digest, const VaultFingerprint& known) {
-  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, context.machine.pin(header.id));
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, pin_at(context.machine, header.id, context.place));
   VAULTFS_ASSIGN_OR_RETURN(const KeyringCandidates found,
                            find_keyrings(context.blobs, header.id, header_digest, pin ? &*pin : nullptr));
   VAULTFS_ASSIGN_OR_RETURN(const StoredKeyring file,
@@ -66,7 +67,9 @@ Result<std::vector<KeyDrill>> drill_vault(const Vault::Machine& machine, const s
   VAULTFS_RETURN_IF_ERROR(directory.open());
   Digest header_digest;
   VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, read_vault_header(directory, header_digest));
-  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(header.id));
+  VAULTFS_RETURN_IF_ERROR(check_vault_is_known_there(machine.state, directory, header.id));
+  VAULTFS_ASSIGN_OR_RETURN(const std::filesystem::path place, known_place(machine.state, directory, header.id));
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, pin_at(machine.state, header.id, place));
   if (!pin) {
     return Error{ErrorCode::VaultUnverified, "this machine does not know the vault's keys"};
   }
@@ -74,7 +77,7 @@ Result<std::vector<KeyDrill>> drill_vault(const Vault::Machine& machine, const s
     return Error{ErrorCode::ForeignRootKey, "the vault has another root key than the one this machine trusts"};
   }
   const auto blobs = make_directory_blob_store(directory, directory.place());
-  const KeyCustody::Context context{directory, *blobs, machine.state, machine.platform_keys, machine.resolver};
+  const KeyCustody::Context context{directory, *blobs, machine.state, machine.platform_keys, machine.resolver, place};
   return drill_keyring(context, header, header_digest, pin->fingerprint);
 }
 

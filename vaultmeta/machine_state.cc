@@ -3,80 +3,27 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <cstring>
 #include <mutex>
-#include <nlohmann/json.hpp>
+#include <tuple>
 #include <utility>
 
-#include "crypto/keyvault/json_members.h"
 #include "crypto/keyvault/private_file.h"
 #include "crypto/keyvault/trusted_file.h"
 #include "vaultmeta/audit_log.h"
 #include "vaultmeta/pin_file.h"
+#include "vaultmeta/registration_file.h"
 
 namespace vaultfs {
 namespace {
 
-constexpr std::uint64_t kMaxRegistrationBytes = std::uint64_t{64} * 1024;
 constexpr std::string_view kRegistrationSuffix = ".json";
+constexpr std::string_view kPinSuffix = ".pin";
 constexpr std::uint32_t kOthersMayWrite = 022;
 
 Status remove_durably(Env& env, const Env::Path& file) {
   const Status removed = env.remove_file(file);
   if (!removed.ok()) return removed.code() == ErrorCode::NotFound ? ok_status() : removed;
   return env.sync_directory(file.parent_path());
-}
-
-Result<std::string> encode_registration(const Registration& registration) {
-  const std::string path = registration.path.string();
-  nlohmann::json object{{"vault", to_hex(registration.vault.view())},
-                        {"path", path},
-                        {"key_vault", registration.key_vault},
-                        {"key", registration.key}};
-  if (registration.needed) {
-    nlohmann::json needed = nlohmann::json::array();
-    for (const RegisteredKey& key : *registration.needed) {
-      needed.push_back({{"key_vault", key.key_vault}, {"key", key.key}, {"version", key.version}});
-    }
-    object["needed"] = std::move(needed);
-  }
-  if (registration.identity) object["identity"] = *registration.identity;
-  std::string text = object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  if (nlohmann::json::parse(text, nullptr, false).value("path", "") != path) {
-    return Error{ErrorCode::InvalidArgument, "the vault's path is not valid UTF-8; use another directory"};
-  }
-  return text;
-}
-
-Result<Registration> decode_registration(ByteView file, const std::string& where) {
-  const auto object = nlohmann::json::parse(text_of(file), nullptr, false);
-  JsonMembers members(object, where);
-  const std::string id = members.text("vault");
-  Registration registration;
-  registration.path = members.text("path");
-  registration.key_vault = members.text("key_vault");
-  registration.key = members.text("key");
-  VAULTFS_RETURN_IF_ERROR(members.finish());
-  if (object.contains("needed")) {
-    registration.needed.emplace();
-    const nlohmann::json* needed = members.array("needed");
-    for (std::size_t i = 0; needed != nullptr && i < needed->size(); ++i) {
-      JsonMembers entry((*needed)[i], where);
-      registration.needed->push_back({entry.text("key_vault"), entry.text("key"), entry.text("version")});
-      VAULTFS_RETURN_IF_ERROR(entry.finish());
-    }
-    VAULTFS_RETURN_IF_ERROR(members.finish());
-  }
-  if (object.contains("identity")) {
-    registration.identity = members.text("identity");
-    VAULTFS_RETURN_IF_ERROR(members.finish());
-  }
-  Bytes bytes;
-  if (!from_hex(id, bytes) || bytes.size() != VaultId::kSize || !registration.path.is_absolute()) {
-    return Error{ErrorCode::DamagedMachineState, where + " is damaged: it names no vault"};
-  }
-  std::memcpy(registration.vault.data(), bytes.data(), bytes.size());
-  return registration;
 }
 
 // Pins and registrations are replaced whole, so reads take no lock; changes are made under HOME/state.lock.
@@ -87,59 +34,62 @@ class MachineDirectory final : public MachineState {
 
   [[nodiscard]] const std::filesystem::path& home() const override { return home_; }
 
-  Result<std::optional<Pin>> pin(const VaultId& vault) override {
-    const Env::Path path = pin_path(vault);
-    const auto bytes = read_trusted_file(env_, path, kMaxPinFileBytes, "forge what this machine trusts");
-    if (!bytes.ok() && bytes.code() == ErrorCode::NotFound) return std::optional<Pin>{};
-    VAULTFS_RETURN_IF_ERROR(bytes);
-    VAULTFS_ASSIGN_OR_RETURN(Pin pin, decode_pin(*bytes, vault, path.string()));
-    return std::optional<Pin>(pin);
+  Result<std::optional<Pin>> pin(const VaultId& vault, const Env::Path& place) override {
+    VAULTFS_ASSIGN_OR_RETURN(auto own, read_pin(pin_path(vault, place), vault));
+    if (own) return own;
+    VAULTFS_ASSIGN_OR_RETURN(const bool counts, placeless_pin_counts(vault, place));
+    return counts ? read_pin(placeless_pin(vault), vault) : Result<std::optional<Pin>>(std::nullopt);
   }
 
-  Status set_pin(const Pin& next) override {
+  Result<std::optional<Pin>> newest_pin(const VaultId& vault) override {
+    std::optional<Pin> newest;
+    VAULTFS_ASSIGN_OR_RETURN(const auto files, files_of("pins", vault, kPinSuffix));
+    for (const Env::Path& file : files) {
+      VAULTFS_ASSIGN_OR_RETURN(const auto found, read_pin(file, vault));
+      const auto age = [](const Pin& one) { return std::tuple(one.incarnation, one.head_generation); };
+      if (found && (!newest || age(*newest) < age(*found))) newest = found;
+    }
+    return newest;
+  }
+
+  Status set_pin(const Pin& next, const Env::Path& place) override {
     return change("pins", [&]() -> Status {
-      VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> before, pin(next.vault));
+      VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> before, pin(next.vault, place));
       if (before && goes_back(*before, next)) {
         return Error{ErrorCode::RollbackDetected, "this machine has seen a newer state of the vault than that"};
       }
-      if (before == next) return ok_status();
-      return write_file_durably(env_, pin_path(next.vault), encode_pin(next));
+      VAULTFS_ASSIGN_OR_RETURN(const auto own, read_pin(pin_path(next.vault, place), next.vault));
+      if (own == next) return ok_status();
+      VAULTFS_RETURN_IF_ERROR(write_file_durably(env_, pin_path(next.vault, place), encode_pin(next)));
+      if (own || !before) return ok_status();
+      return remove_durably(env_, placeless_pin(next.vault));  // it was this place's
     });
   }
 
-  Status remove_pin(const VaultId& vault) override {
-    return change("pins", [&] { return remove_durably(env_, pin_path(vault)); });
+  Status remove_pin(const VaultId& vault, const Env::Path& place) override {
+    return change("pins", [&]() -> Status {
+      VAULTFS_RETURN_IF_ERROR(remove_durably(env_, pin_path(vault, place)));
+      VAULTFS_ASSIGN_OR_RETURN(const bool counts, placeless_pin_counts(vault, place));
+      return counts ? remove_durably(env_, placeless_pin(vault)) : ok_status();
+    });
   }
 
   Result<std::vector<Registration>> registrations() override {
-    std::vector<Registration> all;
-    const Env::Path directory = home_ / "vaults";
-    VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env_.info(directory));
-    if (info.kind == FileKind::missing) return all;
-    VAULTFS_ASSIGN_OR_RETURN(const auto names, env_.list(directory));
-    for (const std::string& name : names) {
-      if (!name.ends_with(kRegistrationSuffix)) continue;
-      const Env::Path path = directory / name;
-      auto bytes = read_state(path, kMaxRegistrationBytes);
-      if (!bytes.ok() && bytes.code() == ErrorCode::NotFound) continue;  // forgotten meanwhile
-      VAULTFS_RETURN_IF_ERROR(bytes);
-      VAULTFS_ASSIGN_OR_RETURN(Registration registration, decode_registration(*bytes, path.string()));
-      if (registration_path(registration.vault) != path) {
-        return Error{ErrorCode::DamagedMachineState, path.string() + " is damaged: it registers another vault"};
-      }
-      all.push_back(std::move(registration));
-    }
-    return all;
+    return read_registrations([](const std::string& name) { return name.ends_with(kRegistrationSuffix); });
   }
 
-  Result<std::optional<Registration>> registration(const VaultId& vault) override {
-    const Env::Path path = registration_path(vault);
-    auto bytes = read_state(path, kMaxRegistrationBytes);
-    if (!bytes.ok() && bytes.code() == ErrorCode::NotFound) return std::optional<Registration>();
-    VAULTFS_RETURN_IF_ERROR(bytes);
-    VAULTFS_ASSIGN_OR_RETURN(Registration found, decode_registration(*bytes, path.string()));
-    if (found.vault == vault) return std::optional<Registration>(std::move(found));
-    return Error{ErrorCode::DamagedMachineState, path.string() + " is damaged: it registers another vault"};
+  Result<std::vector<Registration>> registrations_of(const VaultId& vault) override {
+    return read_registrations(
+        [&vault](const std::string& name) { return is_state_file_of(vault, name, kRegistrationSuffix); });
+  }
+
+  Result<std::optional<Registration>> registration(const VaultId& vault, const Env::Path& place) override {
+    VAULTFS_ASSIGN_OR_RETURN(auto found, read_registration(registration_path(vault, place)));
+    if (!found) {
+      VAULTFS_ASSIGN_OR_RETURN(found, read_registration(placeless_registration(vault)));
+    }
+    if (found && found->path != place) found.reset();
+    return found;
   }
 
   Status register_vault(const Registration& registration) override {
@@ -147,27 +97,61 @@ class MachineDirectory final : public MachineState {
       return Error{ErrorCode::InvalidArgument, "a vault is registered by its absolute path"};
     }
     VAULTFS_ASSIGN_OR_RETURN(const std::string text, encode_registration(registration));
-    return change("vaults",
-                  [&] { return write_file_durably(env_, registration_path(registration.vault), bytes_of(text)); });
+    return change("vaults", [&] { return put_registration(registration, text); });
   }
 
-  Status change_registration(const VaultId& vault, const std::function<void(Registration&)>& edit) override {
+  Status change_registration(const VaultId& vault, const Env::Path& place,
+                             const std::function<void(Registration&)>& edit) override {
     return change("vaults", [&]() -> Status {
-      const Env::Path path = registration_path(vault);
-      auto bytes = read_state(path, kMaxRegistrationBytes);
-      if (!bytes.ok() && bytes.code() == ErrorCode::NotFound) return ok_status();
-      VAULTFS_RETURN_IF_ERROR(bytes);
-      VAULTFS_ASSIGN_OR_RETURN(const Registration before, decode_registration(*bytes, path.string()));
-      Registration after = before;
+      VAULTFS_ASSIGN_OR_RETURN(const auto before, registration(vault, place));
+      if (!before) return ok_status();
+      Registration after = *before;
       edit(after);
-      if (after == before) return ok_status();
+      if (after == *before) return ok_status();
       VAULTFS_ASSIGN_OR_RETURN(const std::string text, encode_registration(after));
-      return write_file_durably(env_, path, bytes_of(text));
+      return put_registration(after, text);
+    });
+  }
+
+  Status move_vault(const VaultId& vault, const Env::Path& from, const Env::Path& to) override {
+    const Status pin_moved = change("pins", [&]() -> Status {
+      VAULTFS_ASSIGN_OR_RETURN(const auto moved, read_pin(pin_path(vault, from), vault));
+      if (!moved) return ok_status();
+      VAULTFS_ASSIGN_OR_RETURN(const auto there, read_pin(pin_path(vault, to), vault));
+      if (!there || !goes_back(*there, *moved)) {
+        VAULTFS_RETURN_IF_ERROR(write_file_durably(env_, pin_path(vault, to), encode_pin(*moved)));
+      }
+      return remove_durably(env_, pin_path(vault, from));
+    });
+    if (!pin_moved.ok()) return pin_moved;
+    return change("vaults", [&]() -> Status {
+      VAULTFS_ASSIGN_OR_RETURN(auto moved, registration(vault, from));
+      if (!moved) return ok_status();
+      VAULTFS_ASSIGN_OR_RETURN(const auto there, registration(vault, to));
+      if (!there) {
+        moved->path = to;
+        VAULTFS_ASSIGN_OR_RETURN(const std::string text, encode_registration(*moved));
+        VAULTFS_RETURN_IF_ERROR(put_registration(*moved, text));
+      }
+      return drop_registration(vault, from);
+    });
+  }
+
+  Status forget_vault(const VaultId& vault, const Env::Path& place) override {
+    VAULTFS_RETURN_IF_ERROR(change("vaults", [&] { return drop_registration(vault, place); }));
+    // The last pin stays: the machine goes on knowing what it has seen of the vault.
+    return change("pins", [&]() -> Status {
+      VAULTFS_ASSIGN_OR_RETURN(const auto files, files_of("pins", vault, kPinSuffix));
+      return files.size() > 1 ? remove_durably(env_, pin_path(vault, place)) : ok_status();
     });
   }
 
   Status forget_vault(const VaultId& vault) override {
-    return change("vaults", [&] { return remove_durably(env_, registration_path(vault)); });
+    return change("vaults", [&]() -> Status {
+      VAULTFS_ASSIGN_OR_RETURN(const auto files, files_of("vaults", vault, kRegistrationSuffix));
+      for (const Env::Path& file : files) VAULTFS_RETURN_IF_ERROR(remove_durably(env_, file));
+      return ok_status();
+    });
   }
 
   Status audit(const std::string& what, const std::string& detail) override {
@@ -188,11 +172,100 @@ class MachineDirectory final : public MachineState {
     return next.head_digest != before.head_digest;
   }
 
-  [[nodiscard]] Env::Path pin_path(const VaultId& vault) const {
-    return home_ / "pins" / (to_hex(vault.view()) + ".pin");
+  [[nodiscard]] Env::Path pin_path(const VaultId& vault, const Env::Path& place) const {
+    return home_ / "pins" / state_file_name(vault, place, kPinSuffix);
   }
-  [[nodiscard]] Env::Path registration_path(const VaultId& vault) const {
-    return home_ / "vaults" / (to_hex(vault.view()) + std::string(kRegistrationSuffix));
+  [[nodiscard]] Env::Path placeless_pin(const VaultId& vault) const {
+    return home_ / "pins" / placeless_file_name(vault, kPinSuffix);
+  }
+  [[nodiscard]] Env::Path registration_path(const VaultId& vault, const Env::Path& place) const {
+    return home_ / "vaults" / state_file_name(vault, place, kRegistrationSuffix);
+  }
+  [[nodiscard]] Env::Path placeless_registration(const VaultId& vault) const {
+    return home_ / "vaults" / placeless_file_name(vault, kRegistrationSuffix);
+  }
+
+  Result<std::vector<Env::Path>> files_of(const char* folder, const VaultId& vault, std::string_view extension) {
+    std::vector<Env::Path> files;
+    const Env::Path directory = home_ / folder;
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env_.info(directory));
+    if (info.kind == FileKind::missing) return files;
+    VAULTFS_ASSIGN_OR_RETURN(const auto names, env_.list(directory));
+    for (const std::string& name : names) {
+      if (is_state_file_of(vault, name, extension)) files.push_back(directory / name);
+    }
+    return files;
+  }
+
+  Result<std::optional<Pin>> read_pin(const Env::Path& path, const VaultId& vault) {
+    const auto bytes = read_trusted_file(env_, path, kMaxPinFileBytes, "forge what this machine trusts");
+    if (!bytes.ok() && bytes.code() == ErrorCode::NotFound) return std::optional<Pin>{};
+    VAULTFS_RETURN_IF_ERROR(bytes);
+    VAULTFS_ASSIGN_OR_RETURN(Pin pin, decode_pin(*bytes, vault, path.string()));
+    return std::optional<Pin>(pin);
+  }
+
+  // A pin of a vaultfs that kept one for all places is that of the one registered place without a pin of its own.
+  Result<bool> placeless_pin_counts(const VaultId& vault, const Env::Path& place) {
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env_.info(placeless_pin(vault)));
+    if (info.kind == FileKind::missing) return false;
+    VAULTFS_ASSIGN_OR_RETURN(const auto known, registrations_of(vault));
+    bool here = known.empty();
+    for (const Registration& one : known) {
+      here = here || one.path == place;
+      if (one.path == place) continue;
+      VAULTFS_ASSIGN_OR_RETURN(const FileInfo own, env_.info(pin_path(vault, one.path)));
+      if (own.kind == FileKind::missing) return false;
+    }
+    return here;
+  }
+
+  Result<std::optional<Registration>> read_registration(const Env::Path& file) {
+    auto bytes = read_state(file, kMaxRegistrationBytes);
+    if (!bytes.ok() && bytes.code() == ErrorCode::NotFound) return std::optional<Registration>();
+    VAULTFS_RETURN_IF_ERROR(bytes);
+    VAULTFS_ASSIGN_OR_RETURN(Registration found, decode_registration(*bytes, file.string()));
+    if (registration_path(found.vault, found.path) == file || placeless_registration(found.vault) == file) {
+      return std::optional<Registration>(std::move(found));
+    }
+    return Error{ErrorCode::DamagedMachineState, file.string() + " is damaged: it registers another vault"};
+  }
+
+  template <typename Wanted>
+  Result<std::vector<Registration>> read_registrations(const Wanted& wanted) {
+    std::vector<Registration> all;
+    const Env::Path directory = home_ / "vaults";
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env_.info(directory));
+    if (info.kind == FileKind::missing) return all;
+    VAULTFS_ASSIGN_OR_RETURN(const auto names, env_.list(directory));
+    for (const std::string& name : names) {
+      if (!wanted(name)) continue;
+      VAULTFS_ASSIGN_OR_RETURN(auto found, read_registration(directory / name));
+      if (!found) continue;  // forgotten meanwhile
+      // Carrying over writes the new file before it removes the old one, and a crash may leave both: the new one
+      // counts.
+      std::erase_if(all, [&](const Registration& one) { return one.vault == found->vault && one.path == found->path; });
+      all.push_back(*std::move(found));
+    }
+    return all;
+  }
+
+  Status put_registration(const Registration& registration, const std::string& text) {
+    const VaultId& vault = registration.vault;
+    VAULTFS_RETURN_IF_ERROR(write_file_durably(env_, registration_path(vault, registration.path), bytes_of(text)));
+    return drop_placeless(vault, registration.path);
+  }
+
+  // The registration of an older vaultfs, if it is of that place.
+  Status drop_placeless(const VaultId& vault, const Env::Path& place) {
+    const auto old = read_registration(placeless_registration(vault));
+    if (!old.ok() || !*old || (*old)->path != place) return ok_status();
+    return remove_durably(env_, placeless_registration(vault));
+  }
+
+  Status drop_registration(const VaultId& vault, const Env::Path& place) {
+    VAULTFS_RETURN_IF_ERROR(drop_placeless(vault, place));
+    return remove_durably(env_, registration_path(vault, place));
   }
 
   // A file of the machine's state: whatever is wrong with its form is damage, never absence.

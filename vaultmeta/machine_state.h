@@ -17,7 +17,7 @@
 
 namespace vaultfs {
 
-// What this machine trusts of a vault: VAULTFS_HOME/pins/<vault id>.pin.
+// What this machine trusts of a vault at one place: a file in VAULTFS_HOME/pins (registration_file.h has its name).
 struct Pin {
   VaultId vault;
   Digest root_fingerprint;
@@ -40,8 +40,16 @@ struct RegisteredKey {
   auto operator<=>(const RegisteredKey&) const = default;  // NOLINT(modernize-use-nullptr): there is no pointer here
 };
 
-// A vault known on this machine: VAULTFS_HOME/vaults/<vault id>.json. Needed to find out who uses a key, also while the
-// vault itself is out of reach.
+// Which directory it is, whatever its path.
+struct DirectoryId {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  bool operator==(const DirectoryId&) const = default;
+};
+
+// A vault known on this machine at one place: a file in VAULTFS_HOME/vaults. Needed to find out who uses a key, also
+// while the vault itself is out of reach, and to notice another vault in its place. A vault has one for each place
+// where it, or a copy of it, is used; a place has one for each of the vaults that take turns there.
 struct Registration {
   VaultId vault;
   std::filesystem::path path;  // absolute
@@ -53,6 +61,8 @@ struct Registration {
   // As whom the vault speaks to its key vaults: "system" or the name of a user-assigned identity. Nothing: written by a
   // vaultfs that did not say, so that it may be any.
   std::optional<std::string> identity = std::nullopt;
+  // The directory when the vault was last opened there: so one that was moved is told from one that was copied.
+  std::optional<DirectoryId> directory = std::nullopt;
   bool operator==(const Registration&) const = default;
 };
 
@@ -75,19 +85,34 @@ class MachineState {
   virtual ~MachineState() = default;
   [[nodiscard]] virtual const std::filesystem::path& home() const = 0;
 
-  [[nodiscard]] virtual Result<std::optional<Pin>> pin(const VaultId& vault) = 0;
-  // Refuses to go back (RollbackDetected): to a lower incarnation, to a lower head generation or DEK epoch of the same
-  // incarnation, to another head of the same generation, or to another fingerprint of the same epoch.
-  [[nodiscard]] virtual Status set_pin(const Pin& pin) = 0;
-  [[nodiscard]] virtual Status remove_pin(const VaultId& vault) = 0;
+  // A place is the absolute path of a vault's directory, without links.
+  // Of that place alone. A pin that a vaultfs without places has written is that of the registered place that has no
+  // other yet (of every place of a vault that is not registered), until set_pin() has carried it over.
+  [[nodiscard]] virtual Result<std::optional<Pin>> pin(const VaultId& vault, const std::filesystem::path& place) = 0;
+  // Of whichever place: the newest that the machine has seen of the vault or of any copy.
+  [[nodiscard]] virtual Result<std::optional<Pin>> newest_pin(const VaultId& vault) = 0;
+  // Refuses to go back (RollbackDetected) behind the pin of that place: to a lower incarnation, to a lower head
+  // generation or DEK epoch of the same incarnation, to another head of the same generation, or to another fingerprint
+  // of the same epoch.
+  [[nodiscard]] virtual Status set_pin(const Pin& pin, const std::filesystem::path& place) = 0;
+  [[nodiscard]] virtual Status remove_pin(const VaultId& vault, const std::filesystem::path& place) = 0;
 
   [[nodiscard]] virtual Result<std::vector<Registration>> registrations() = 0;
-  // One of them, whatever has become of the others.
-  [[nodiscard]] virtual Result<std::optional<Registration>> registration(const VaultId& vault) = 0;
+  // Those of one vault, whatever has become of the others.
+  [[nodiscard]] virtual Result<std::vector<Registration>> registrations_of(const VaultId& vault) = 0;
+  [[nodiscard]] virtual Result<std::optional<Registration>> registration(const VaultId& vault,
+                                                                         const std::filesystem::path& place) = 0;
+  // In the place of what is registered of that vault at that path.
   [[nodiscard]] virtual Status register_vault(const Registration& registration) = 0;
-  // Changes a registration under the state's lock; nothing happens without one, or if `edit` changes nothing.
-  [[nodiscard]] virtual Status change_registration(const VaultId& vault,
+  // Changes a registration under the state's lock, all but its vault and path; nothing happens without one, or if
+  // `edit` changes nothing.
+  [[nodiscard]] virtual Status change_registration(const VaultId& vault, const std::filesystem::path& place,
                                                    const std::function<void(Registration&)>& edit) = 0;
+  // What is kept of the vault at `from` is of `to` from now on, unless that has its own.
+  [[nodiscard]] virtual Status move_vault(const VaultId& vault, const std::filesystem::path& from,
+                                          const std::filesystem::path& to) = 0;
+  // At that place; its pin goes too if the vault has another one. Without a place: at all, and every pin stays.
+  [[nodiscard]] virtual Status forget_vault(const VaultId& vault, const std::filesystem::path& place) = 0;
   [[nodiscard]] virtual Status forget_vault(const VaultId& vault) = 0;
 
   // Appends a line (JSON, hash-chained with the one before) to VAULTFS_HOME/audit.log, synced.

@@ -22,8 +22,9 @@ struct VaultParts {
         machine{*directory, on.state, on.platform_keys, on.resolver} {}
 
   std::unique_ptr<VaultDirectory> directory;
-  Vault::Machine machine;      // its Env is the directory
-  std::filesystem::path path;  // the directory's place, once it is open
+  Vault::Machine machine;       // its Env is the directory
+  std::filesystem::path path;   // the directory's place, once it is open
+  std::filesystem::path place;  // under which the machine keeps what it knows of the vault: known_place()
   bool read_only = false;
   std::unique_ptr<FileLock> lock;  // owner
   std::unique_ptr<FileLock> hold;  // reader: keeps the owner from removing segments, see kHoldFileName
@@ -58,6 +59,8 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   void attach();
 
   const std::filesystem::path& path() const override { return parts_.path; }
+  const std::filesystem::path& place() const override { return parts_.place; }
+  VaultDirectory& directory() override { return *parts_.directory; }
   const VaultHeader& header() const override { return parts_.header; }
   bool read_only() const override { return parts_.read_only; }
   EpochNumber epoch_at_opening() const override { return epoch_at_opening_; }

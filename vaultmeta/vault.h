@@ -18,6 +18,7 @@
 #include "vaultmeta/key_custody.h"
 #include "vaultmeta/manifest.h"
 #include "vaultmeta/point_segments.h"
+#include "vaultmeta/vault_directory.h"
 #include "vaultmeta/vault_header.h"
 
 namespace vaultfs {
@@ -64,6 +65,7 @@ struct VaultOpenOptions {
   bool accept_older = false;  // read-only: take what is there although the pin is newer
   // Read-only: where working tree and list of jobs can't be read, the recovery points will do (Vault::history_damage).
   bool points_suffice = false;
+  bool any_place = false;                            // also where the machine knows other vaults only (`vault trust`)
   std::int64_t lock_wait_seconds = 0;                // for the owner's lock
   Compression compression = Compression::automatic;  // of what is stored from now on
 };
@@ -84,7 +86,8 @@ class Vault {
   [[nodiscard]] static Result<VaultCreated> create(const Machine& machine, const VaultCreateOptions& options);
 
   // VaultNotFound, NotAVault, UnsupportedFormat, VaultBusy (naming the owner's process id if vault.lock tells),
-  // VaultUnverified (no pin: only read_only with allow_unverified), ForeignRootKey, RollbackDetected, PinOutdated (the
+  // VaultUnverified (no pin: only read_only with allow_unverified), ForeignRootKey, AnotherVault (unless any_place or
+  // allow_unverified), ForeignFile (a link or the like in it), RollbackDetected, PinOutdated (the
   // pin is older than the heads that are kept; `vault trust` moves it), the errors of
   // KeyCustody::open, JournalDamaged and the damage codes of head, keyring and checkpoint. As owner: jobs left
   // InProgress become Interrupted (and their item is marked), unfinished files (`.tmp`, manifests that no catalogue
@@ -93,7 +96,12 @@ class Vault {
                                                            TreeReplay& tree);
   virtual ~Vault() = default;
 
+  // Of the vault's directory, without links; for paths that are given to env().
   [[nodiscard]] virtual const std::filesystem::path& path() const = 0;
+  // Under which path this machine keeps its pin and registration (vault_place.h).
+  [[nodiscard]] virtual const std::filesystem::path& place() const = 0;
+  // The directory as it was opened: also what env() is.
+  [[nodiscard]] virtual VaultDirectory& directory() = 0;
   [[nodiscard]] virtual const VaultHeader& header() const = 0;
   [[nodiscard]] virtual bool read_only() const = 0;
   // The DEK epoch of the head that the vault was opened at.

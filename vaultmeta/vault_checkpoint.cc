@@ -89,7 +89,7 @@ Status OpenedVault::pin_head() {
   VAULTFS_ASSIGN_OR_RETURN(pin.fingerprint.digest, parts_.custody->fingerprint_of(pin.fingerprint.epoch));
   // Until the incarnation is there that an accepted older copy has to start, nothing is done with.
   if (pin.incarnation <= parts_.restart_above) pin.restart_above = parts_.restart_above;
-  return parts_.machine.state.set_pin(pin);
+  return parts_.machine.state.set_pin(pin, parts_.place);
 }
 
 Status OpenedVault::pin_newest_head(std::uint64_t restart_above) {

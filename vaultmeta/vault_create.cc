@@ -156,7 +156,9 @@ class VaultCreation {
   // is not known yet: any may be among them.
   Status announce() {
     header_.id = random_id<VaultId>(machine_.env);
-    undo_.on_failure([this] { static_cast<void>(machine_.state.forget_vault(header_.id)); });
+    undo_.on_failure([this] { static_cast<void>(machine_.state.forget_vault(header_.id, path_)); });
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo directory, files_->info(path_));
+    directory_ = DirectoryId{directory.device, directory.inode};
     return machine_.state.register_vault(registration());
   }
 
@@ -164,6 +166,7 @@ class VaultCreation {
     Registration made;
     made.vault = header_.id;
     made.path = path_;
+    made.directory = directory_;
     made.identity = options_.identity;
     if (options_.key.has_value()) {
       made.key_vault = options_.key->key_vault;
@@ -193,7 +196,7 @@ class VaultCreation {
     request.key = options_.key;
     request.identity = options_.identity;
     request.escrow_key = options_.escrow_key;
-    const KeyCustody::Context context{env, *blobs_, machine_.state, machine_.platform_keys, machine_.resolver};
+    const KeyCustody::Context context{env, *blobs_, machine_.state, machine_.platform_keys, machine_.resolver, path_};
     VAULTFS_ASSIGN_OR_RETURN(
         custody_, KeyCustody::create(context, header_, request, [this](const VaultHeader& header) -> Result<Digest> {
           const Bytes bytes = header.encode();
@@ -277,8 +280,8 @@ class VaultCreation {
     pin.head_digest = head_.file_digest;
     pin.incarnation = head_.head.incarnation;
     pin.fingerprint = custody_->status().fingerprint;
-    undo_.on_failure([this] { static_cast<void>(machine_.state.remove_pin(header_.id)); });
-    VAULTFS_RETURN_IF_ERROR(machine_.state.set_pin(pin));
+    undo_.on_failure([this] { static_cast<void>(machine_.state.remove_pin(header_.id, path_)); });
+    VAULTFS_RETURN_IF_ERROR(machine_.state.set_pin(pin, path_));
     Registration known = registration();
     known.needed = needed_keys(custody_->status().versions);
     return machine_.state.register_vault(known);
@@ -293,6 +296,7 @@ class VaultCreation {
   std::unique_ptr<Env> parent_;  // if the directory was made
   std::unique_ptr<Env> held_;    // the directory
   std::unique_ptr<MadeFiles> files_;
+  DirectoryId directory_;
   std::unique_ptr<FileLock> lock_;
   std::unique_ptr<BlobStore> blobs_;
   VaultHeader header_;

@@ -20,6 +20,12 @@ Status VaultDirectory::open() {
   return ok_status();
 }
 
+Result<bool> VaultDirectory::is_at(const Path& path) {
+  VAULTFS_ASSIGN_OR_RETURN(const FileInfo opened, identity());
+  const auto there = machine_.info(path);
+  return there.ok() && there->is_same_as(opened);
+}
+
 Status VaultDirectory::check_place() {
   VAULTFS_ASSIGN_OR_RETURN(const FileInfo opened, identity());
   const auto there = machine_.info(place_);

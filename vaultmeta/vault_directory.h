@@ -23,8 +23,12 @@ class VaultDirectory final : public Env {
   [[nodiscard]] const Path& asked() const { return asked_; }
   // Of the directory that is open.
   [[nodiscard]] Result<FileInfo> identity() { return info(place_); }
+  // Whether a path leads to what was opened.
+  [[nodiscard]] Result<bool> is_at(const Path& path);
   // Whether the place still leads to what was opened; otherwise AnotherVault, which says what is there.
   [[nodiscard]] Status check_place();
+  // What it was opened on.
+  [[nodiscard]] Env& machine() { return machine_; }
 
   Result<std::unique_ptr<File>> open(const Path& path, OpenMode mode) override { return held().open(path, mode); }
   Status rename(const Path& from, const Path& to) override { return held().rename(from, to); }

@@ -11,6 +11,7 @@
 #include "store/stream.h"
 #include "vaultmeta/head_chain.h"
 #include "vaultmeta/point_file.h"
+#include "vaultmeta/vault_place.h"
 
 namespace vaultfs {
 namespace {
@@ -46,6 +47,7 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::run() {
   parts_.path = parts_.directory->place();
   Env& env = parts_.machine.env;
   VAULTFS_ASSIGN_OR_RETURN(parts_.header, read_vault_header(*parts_.directory, header_digest_));
+  VAULTFS_RETURN_IF_ERROR(settle_place());
   if (!options_.read_only) {
     VAULTFS_ASSIGN_OR_RETURN(parts_.lock, take_vault_lock(env, parts_.path, options_.lock_wait_seconds));
     // Made here, so that readers find it. Held by some of them, it is there.
@@ -67,6 +69,18 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::run() {
   return take_over();
 }
 
+Status VaultOpening::settle_place() {
+  MachineState& state = parts_.machine.state;
+  if (trusted_.has_value() && trusted_->vault != parts_.header.id) {
+    return Error{ErrorCode::AnotherVault, "another vault has been put in this one's place meanwhile"};
+  }
+  const Status known = check_vault_is_known_there(state, *parts_.directory, parts_.header.id);
+  const bool may_differ = options_.any_place || (options_.read_only && options_.allow_unverified);
+  if (!known.ok() && !may_differ) return known;
+  VAULTFS_ASSIGN_OR_RETURN(parts_.place, known_place(state, *parts_.directory, parts_.header.id));
+  return ok_status();
+}
+
 Status VaultOpening::attempt() {
   parts_.notes.clear();
   parts_.history_damage.reset();
@@ -82,7 +96,7 @@ Status VaultOpening::attempt() {
 Status VaultOpening::check_trust() {
   pin_ = trusted_;
   if (!pin_.has_value()) {
-    VAULTFS_ASSIGN_OR_RETURN(pin_, parts_.machine.state.pin(parts_.header.id));
+    VAULTFS_ASSIGN_OR_RETURN(pin_, pin_at(parts_.machine.state, parts_.header.id, parts_.place));
   }
   if (!pin_.has_value()) {
     if (options_.read_only && options_.fingerprint.has_value()) return ok_status();
@@ -110,8 +124,8 @@ Status VaultOpening::settle_directories() {
 }
 
 Status VaultOpening::open_keys() {
-  const KeyCustody::Context context{parts_.machine.env, *parts_.blobs, parts_.machine.state,
-                                    parts_.machine.platform_keys, parts_.machine.resolver};
+  const KeyCustody::Context context{parts_.machine.env,           *parts_.blobs,           parts_.machine.state,
+                                    parts_.machine.platform_keys, parts_.machine.resolver, parts_.place};
   // What was opened under the keys of an attempt before goes first.
   parts_.activity.reset();
   parts_.segments.reset();

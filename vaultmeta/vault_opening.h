@@ -50,6 +50,8 @@ class VaultOpening {
   [[nodiscard]] Result<std::unique_ptr<OpenedVault>> run();
 
  private:
+  // Refuses a vault that is new where the machine knows others.
+  [[nodiscard]] Status settle_place();
   [[nodiscard]] Status attempt();
   [[nodiscard]] Status check_trust();
   [[nodiscard]] Status open_keys();

@@ -1,9 +1,7 @@
 #include "vaultmeta/vault_recover.h"
 
-#include <algorithm>
 #include <memory>
 #include <utility>
-#include <vector>
 
 #include "vaultmeta/vault_opening.h"
 
@@ -17,18 +15,11 @@ Status check_known(const Vault::Machine& machine, const RecoverOptions& options,
     return trusted.ok() ? ok_status() : Status(trusted.error());
   }
   VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, look_at_vault_header(machine.env, options.path));
-  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(header.id));
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.newest_pin(header.id));
   if (pin) return ok_status();
   return Error{ErrorCode::VaultUnverified,
                "this machine does not know the vault, and an escrow key opens forged vaults too: give the newest "
                "fingerprint that you have kept of it (--fingerprint)"};
-}
-
-Status ensure_registered(const Vault::Machine& machine, Vault& vault) {
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> known, machine.state.registrations());
-  const bool registered =
-      std::any_of(known.begin(), known.end(), [&](const Registration& one) { return one.vault == vault.header().id; });
-  return registered ? ok_status() : register_opened(machine, vault);
 }
 
 }  // namespace
@@ -43,7 +34,7 @@ Result<EncryptionStatus> recover_vault(const Vault::Machine& machine, const Reco
   TreeLeftAlone tree;
   VaultOpening opening(machine, open, by_the_machine, tree, &escrow_key);
   VAULTFS_ASSIGN_OR_RETURN(const auto vault, opening.run());
-  VAULTFS_RETURN_IF_ERROR(ensure_registered(machine, *vault));
+  VAULTFS_RETURN_IF_ERROR(register_opened(machine, *vault));
   // Before the change: who opened a vault by the escrow key should not depend on what came of it.
   VAULTFS_RETURN_IF_ERROR(machine.state.audit(
       "vault.recover", "vault " + to_hex(vault->header().id.view()) + " was opened by its escrow key"));

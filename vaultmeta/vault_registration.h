@@ -6,12 +6,17 @@
 #include "base/result.h"
 #include "vaultmeta/key_custody.h"
 #include "vaultmeta/machine_state.h"
+#include "vaultmeta/vault_directory.h"
 
 namespace vaultfs {
 
-// Puts a vault on this machine's list as it is now, or corrects what is there: above all where it lies, for a vault may
-// be moved. The list of needed versions only grows by this; its custody shortens it, in step with its keyrings.
-[[nodiscard]] Status ensure_registered(MachineState& machine, const VaultId& vault, const std::filesystem::path& path,
+[[nodiscard]] Result<DirectoryId> directory_id(VaultDirectory& directory);
+
+// Puts a vault on this machine's list as it is now at that place (known_place), or corrects what is there. A vault that
+// was moved takes what the machine keeps of it along; one that was copied takes nothing from its original. The list of
+// needed versions only grows by this; its custody shortens it, in step with its keyrings.
+[[nodiscard]] Status ensure_registered(MachineState& machine, VaultDirectory& directory,
+                                       const std::filesystem::path& place, const VaultId& vault,
                                        const EncryptionStatus& status);
 
 }  // namespace vaultfs

@@ -197,7 +197,8 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::take_over() {
   }
   VAULTFS_ASSIGN_OR_RETURN(const std::size_t interrupted, vault->interrupt_unfinished_jobs());
   // Who opens a vault here has its versions asked for here. That this can't be written down keeps nobody from working.
-  const Status registered = ensure_registered(machine, vault->header().id, vault->path(), vault->custody().status());
+  const Status registered =
+      ensure_registered(machine, vault->directory(), vault->place(), vault->header().id, vault->custody().status());
   if (!registered.ok()) vault->warn("this machine's list of vaults", registered.error());
   if (recovered_ || interrupted > 0) vault->record_activity("vault.open", "Recovered", "", detail);
   if (interrupted > 0) VAULTFS_RETURN_IF_ERROR(vault->write_head());

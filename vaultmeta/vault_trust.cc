@@ -2,12 +2,14 @@
 #include <algorithm>
 
 #include "vaultmeta/vault_opening.h"
+#include "vaultmeta/vault_place.h"
 #include "vaultmeta/vault_registration.h"
 
 namespace vaultfs {
 
 Status register_opened(const Vault::Machine& machine, Vault& vault) {
-  return ensure_registered(machine.state, vault.header().id, vault.path(), vault.custody().status());
+  return ensure_registered(machine.state, vault.directory(), vault.place(), vault.header().id,
+                           vault.custody().status());
 }
 
 // The root key and the data keys of closed epochs are known for ever to whoever held a key version that is retired: he
@@ -54,6 +56,7 @@ Result<std::unique_ptr<OpenedVault>> look_at(const Vault::Machine& machine, cons
   VaultOpenOptions options;
   options.path = path;
   options.read_only = true;
+  options.any_place = true;
   TreeLeftAlone tree;
   VaultOpening opening(machine, options, instead, tree, escrow_key);
   return opening.run();
@@ -62,11 +65,11 @@ Result<std::unique_ptr<OpenedVault>> look_at(const Vault::Machine& machine, cons
 // The machine goes back to an older copy, or over to another branch. In between it trusts nothing.
 Status pin_accepted_copy(const Vault::Machine& machine, OpenedVault& copy, const Pin& known) {
   const std::uint64_t restart_above = std::max({known.incarnation, known.restart_above, copy.custody().incarnation()});
-  VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(known.vault));
+  VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(known.vault, copy.place()));
   Status pinned = copy.pin_newest_head(restart_above);
   if (pinned.ok()) return pinned;
   // Nothing was accepted: the machine goes on knowing what it has seen.
-  VAULTFS_RETURN_IF_ERROR(machine.state.set_pin(known));
+  VAULTFS_RETURN_IF_ERROR(machine.state.set_pin(known, copy.place()));
   return pinned;
 }
 
@@ -74,8 +77,13 @@ Status pin_accepted_copy(const Vault::Machine& machine, OpenedVault& copy, const
 
 Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::path& path,
                         const VaultFingerprint& fingerprint, bool accept_older, const RsaKey* escrow_key) {
-  VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, look_at_vault_header(machine.env, path));
-  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> known, machine.state.pin(header.id));
+  VaultDirectory directory(machine.env, path);
+  VAULTFS_RETURN_IF_ERROR(directory.open());
+  Digest header_digest;
+  VAULTFS_ASSIGN_OR_RETURN(const VaultHeader header, read_vault_header(directory, header_digest));
+  // Of this place alone: what the machine has seen of a copy elsewhere says nothing of this one.
+  VAULTFS_ASSIGN_OR_RETURN(const std::filesystem::path place, known_place(machine.state, directory, header.id));
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> known, machine.state.pin(header.id, place));
   const bool same_root = known.has_value() && known->root_fingerprint == header.root_fingerprint;
 
   Pin blank;
@@ -105,11 +113,12 @@ Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::pa
   if (accepted) {
     VAULTFS_RETURN_IF_ERROR(pin_accepted_copy(machine, **opened, *known));
   } else {
-    if (known.has_value() && !same_root) VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(header.id));
+    if (known.has_value() && !same_root)
+      VAULTFS_RETURN_IF_ERROR(machine.state.remove_pin(header.id, (*opened)->place()));
     VAULTFS_RETURN_IF_ERROR((*opened)->pin_newest_head(known.has_value() && same_root ? known->restart_above : 0));
   }
   VAULTFS_RETURN_IF_ERROR(register_opened(machine, **opened));
-  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(header.id));
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, machine.state.pin(header.id, (*opened)->place()));
   if (!pin.has_value()) return Error{ErrorCode::Internal, "the vault was not pinned"};
   return *pin;
 }

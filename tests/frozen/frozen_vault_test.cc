@@ -15,6 +15,7 @@
 #include "crypto/keyvault/local_key_vaults.h"
 #include "fs/session.h"
 #include "store/container.h"
+#include "store/stream.h"
 #include "tests/support/assert_ok.h"
 #include "tests/support/scratch_directory.h"
 #include "vaultmeta/head.h"
@@ -359,7 +360,14 @@ TEST_P(FrozenEpochsVault, TheFirstOwnerCarriesItOver) {
 // A head of format 1 does not vouch for what the catalogue says of the points: nothing is removed for that.
 TEST_P(FrozenEpochsVault, AManifestThatTheCatalogueDoesNotKnowIsKeptOnce) {
   const stdfs::path strange = vault_path() / "points/0000000000000009.point";
-  stdfs::copy(newest("points"), strange);
+  {
+    const auto session = open(true);
+    ASSERT_OK(session);
+    const auto file = seal_stream(posix_env(), (*session)->vault().keys(), ContainerKind::manifest, ContainerNumber(9),
+                                  bytes_of("a manifest"), bytes_of("its inventory"));
+    ASSERT_OK(file);
+    std::ofstream(strange, std::ios::binary) << text_of(*file);
+  }
   {
     const auto session = open(false);
     ASSERT_OK(session);

@@ -49,7 +49,7 @@ class CustodyWorld {
   void close();
   // The generation and digest in the newest head, if there is one.
   [[nodiscard]] std::optional<std::pair<Generation, Digest>> head() const;
-  [[nodiscard]] KeyCustody::Context context() { return {env, *blobs, *machine, *platform_keys, resolver}; }
+  [[nodiscard]] KeyCustody::Context context() { return {env, *blobs, *machine, *platform_keys, resolver, "/vault"}; }
   // Oldest first; without what an interrupted write left.
   [[nodiscard]] std::vector<Env::Path> keyring_files() const;
   [[nodiscard]] VersionRole role(const std::string& version) const;

@@ -8,6 +8,7 @@
 
 #include "tests/support/scratch_directory.h"
 #include "tools/machine.h"
+#include "vaultmeta/registration_file.h"
 #include "vaultmeta/vault.h"
 
 namespace vaultfs {
@@ -37,7 +38,7 @@ class VaultForgetTest : public testing::Test {
   // Another vault that was registered at the same path and is gone. Its id is that byte throughout: it comes before or
   // after every random one.
   VaultId register_gone(std::byte every) {
-    Registration gone = *machine_->state().registration(id_).value();
+    Registration gone = *machine_->state().registration(id_, vault()).value();
     std::ranges::fill(gone.vault.mutable_view(), every);
     EXPECT_TRUE(machine_->state().register_vault(gone).ok());
     return gone.vault;
@@ -93,7 +94,7 @@ TEST_F(VaultForgetTest, AVaultThatIsGoneIsFoundByPathAndId) {
 
 TEST_F(VaultForgetTest, ADamagedRegistrationKeepsNoOtherFromBeingForgotten) {
   const VaultId other = register_gone(std::byte{0});
-  std::filesystem::resize_file(scratch_ / "home" / "vaults" / (to_hex(other.view()) + ".json"), 3);
+  std::filesystem::resize_file(scratch_ / "home" / "vaults" / state_file_name(other, vault(), ".json"), 3);
   EXPECT_EQ(choose(vault()).code(), ErrorCode::DamagedMachineState);
   EXPECT_EQ(choose(to_hex(id_.view()))->refusal->code, ErrorCode::VaultExists);
   std::filesystem::remove_all(vault());

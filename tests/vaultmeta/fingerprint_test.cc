@@ -84,7 +84,7 @@ TEST(FingerprintTest, ANewEpochHasAnotherAndTheVaultSaysSo) {
   EXPECT_EQ(newest.epoch, EpochNumber(2));
   EXPECT_NE(newest.digest, created->fingerprint.digest);
   EXPECT_TRUE(mentions(world.vault->take_warnings(), format_fingerprint(newest)));
-  EXPECT_EQ(world.machine_state->pin(created->id)->value().fingerprint, newest);
+  EXPECT_EQ(world.machine_state->pin(created->id, "/vault")->value().fingerprint, newest);
   EXPECT_EQ(world.vault->epoch_at_opening(), EpochNumber(1));
   ASSERT_OK(world.close());
   ASSERT_OK(world.open());

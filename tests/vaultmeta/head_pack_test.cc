@@ -197,7 +197,9 @@ TEST(VaultHeadPacks, ACrashAtAnyStepLosesNoPin) {
   ASSERT_OK(created);
   ASSERT_OK(world.open());
   const auto home = world.files("/home/pins");
-  const auto generation = [&] { return world.machine_state->pin(created->id)->value().head_generation.value; };
+  const auto generation = [&] {
+    return world.machine_state->pin(created->id, "/vault")->value().head_generation.value;
+  };
   while (generation() < kHeadsInPack - 4) ASSERT_OK(world.vault->write_head());
   ASSERT_OK(world.close());
   const auto before = world.files();

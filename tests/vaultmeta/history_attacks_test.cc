@@ -209,8 +209,16 @@ TEST_F(HistoryAttack, TheHeadVouchesForThePoints) {
   };
   put(head);
   ASSERT_OK(world_.open_read_only());
+  world_.env.remove(Env::Path("/vault") / kHeadFiles.file(head.generation.value));
   head.points.mutable_view()[0] ^= std::byte{1};
   put(head);
+  // The pinned head has the same points as the vault: an older state would do.
+  Pin pin = world_.machine_state->pin(world_.vault->header().id, "/vault")->value();
+  const auto signed_head = read_heads(*make_directory_blob_store(world_.env, "/vault"), world_.vault->custody());
+  ASSERT_OK(signed_head);
+  pin.head_generation = head.generation;
+  pin.head_digest = signed_head->newest_first.front().file_digest;
+  ASSERT_OK(world_.machine_state->set_pin(pin, "/vault"));
   EXPECT_EQ(code_of(world_.open_read_only()), ErrorCode::JournalDamaged);
   EXPECT_EQ(code_of(world_.open_for_points()), ErrorCode::JournalDamaged);
   EXPECT_EQ(code_of(world_.open()), ErrorCode::JournalDamaged);

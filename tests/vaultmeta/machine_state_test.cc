@@ -8,12 +8,17 @@
 
 #include "tests/support/scratch_directory.h"
 #include "tests/support/sim_env.h"
+#include "vaultmeta/pin_file.h"
+#include "vaultmeta/registration_file.h"
 
 namespace vaultfs {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
+
+const std::filesystem::path kPlace = "/vault";
 
 class MachineStateTest : public ::testing::Test {
  protected:
@@ -37,66 +42,66 @@ class MachineStateTest : public ::testing::Test {
 };
 
 TEST_F(MachineStateTest, RemembersPins) {
-  EXPECT_EQ(state->pin(pin(1).vault).value(), std::nullopt);
-  ASSERT_TRUE(state->set_pin(pin(3)).ok());
-  EXPECT_EQ(state->pin(pin(3).vault).value(), pin(3));
+  EXPECT_EQ(state->pin(pin(1).vault, kPlace).value(), std::nullopt);
+  ASSERT_TRUE(state->set_pin(pin(3), kPlace).ok());
+  EXPECT_EQ(state->pin(pin(3).vault, kPlace).value(), pin(3));
   reopen();
-  EXPECT_EQ(state->pin(pin(3).vault).value(), pin(3));
-  ASSERT_TRUE(state->remove_pin(pin(3).vault).ok());
-  ASSERT_TRUE(state->remove_pin(pin(3).vault).ok());
-  EXPECT_EQ(state->pin(pin(3).vault).value(), std::nullopt);
+  EXPECT_EQ(state->pin(pin(3).vault, kPlace).value(), pin(3));
+  ASSERT_TRUE(state->remove_pin(pin(3).vault, kPlace).ok());
+  ASSERT_TRUE(state->remove_pin(pin(3).vault, kPlace).ok());
+  EXPECT_EQ(state->pin(pin(3).vault, kPlace).value(), std::nullopt);
 }
 
 TEST_F(MachineStateTest, APinNeverGoesBack) {
-  ASSERT_TRUE(state->set_pin(pin(5, 2)).ok());
-  EXPECT_TRUE(state->set_pin(pin(5, 2)).ok());
-  EXPECT_EQ(state->set_pin(pin(4, 2)).code(), ErrorCode::RollbackDetected);
-  EXPECT_EQ(state->set_pin(pin(9, 1)).code(), ErrorCode::RollbackDetected);
-  EXPECT_EQ(state->set_pin(pin(5, 2, 9)).code(), ErrorCode::RollbackDetected);
-  EXPECT_EQ(state->pin(pin(5).vault).value(), pin(5, 2));
-  EXPECT_TRUE(state->set_pin(pin(3, 3)).ok());  // an older copy was accepted: a new incarnation
-  EXPECT_TRUE(state->set_pin(pin(4, 3)).ok());
+  ASSERT_TRUE(state->set_pin(pin(5, 2), kPlace).ok());
+  EXPECT_TRUE(state->set_pin(pin(5, 2), kPlace).ok());
+  EXPECT_EQ(state->set_pin(pin(4, 2), kPlace).code(), ErrorCode::RollbackDetected);
+  EXPECT_EQ(state->set_pin(pin(9, 1), kPlace).code(), ErrorCode::RollbackDetected);
+  EXPECT_EQ(state->set_pin(pin(5, 2, 9), kPlace).code(), ErrorCode::RollbackDetected);
+  EXPECT_EQ(state->pin(pin(5).vault, kPlace).value(), pin(5, 2));
+  EXPECT_TRUE(state->set_pin(pin(3, 3), kPlace).ok());  // an older copy was accepted: a new incarnation
+  EXPECT_TRUE(state->set_pin(pin(4, 3), kPlace).ok());
 }
 
 TEST_F(MachineStateTest, ADamagedPinIsNeverNoPin) {
-  ASSERT_TRUE(state->set_pin(pin(5)).ok());
+  ASSERT_TRUE(state->set_pin(pin(5), kPlace).ok());
   const Env::Path file = env.files("/var/home/pins").front();
   const Bytes good = env.read(file);
   for (std::size_t bit = 0; bit < good.size() * 8; ++bit) {
     env.flip_bit(file, bit);
-    const auto damaged = state->pin(pin(5).vault);
+    const auto damaged = state->pin(pin(5).vault, kPlace);
     ASSERT_EQ(damaged.ok() ? ErrorCode::Internal : damaged.code(), ErrorCode::DamagedMachineState) << bit;
     ASSERT_THAT(damaged.error().message, HasSubstr(file.string()));
     env.flip_bit(file, bit);
   }
   for (const std::size_t size : {std::size_t{0}, std::size_t{9}, good.size() - 1}) {
     env.write(file, ByteView(good).first(size));
-    EXPECT_EQ(state->pin(pin(5).vault).code(), ErrorCode::DamagedMachineState) << size;
-    EXPECT_EQ(state->set_pin(pin(6)).code(), ErrorCode::DamagedMachineState) << size;
+    EXPECT_EQ(state->pin(pin(5).vault, kPlace).code(), ErrorCode::DamagedMachineState) << size;
+    EXPECT_EQ(state->set_pin(pin(6), kPlace).code(), ErrorCode::DamagedMachineState) << size;
   }
   Bytes longer = good;
   longer.resize(good.size() + 1);
   env.write(file, longer);
-  EXPECT_EQ(state->pin(pin(5).vault).code(), ErrorCode::DamagedMachineState);
+  EXPECT_EQ(state->pin(pin(5).vault, kPlace).code(), ErrorCode::DamagedMachineState);
   // The pin of another vault under this one's name.
   env.write(file, good);
   VaultId other = pin(5).vault;
   other.data()[0] = std::byte{0xac};
-  env.copy(file, file.parent_path() / (to_hex(other.view()) + ".pin"));
-  EXPECT_EQ(state->pin(other).code(), ErrorCode::DamagedMachineState);
+  env.copy(file, file.parent_path() / state_file_name(other, kPlace, ".pin"));
+  EXPECT_EQ(state->pin(other, kPlace).code(), ErrorCode::DamagedMachineState);
 }
 
 TEST_F(MachineStateTest, APinIsOldOrNewAfterACrash) {
   for (std::uint64_t steps = 0;; ++steps) {
     SimEnv machine(steps + 1);
     auto opened = MachineState::open(machine, "/home");
-    ASSERT_TRUE(opened.ok() && (*opened)->set_pin(pin(1)).ok());
+    ASSERT_TRUE(opened.ok() && (*opened)->set_pin(pin(1), kPlace).ok());
     machine.fail_after(steps);
-    const bool done = (*opened)->set_pin(pin(2)).ok();
+    const bool done = (*opened)->set_pin(pin(2), kPlace).ok();
     machine.crash(steps, CrashMode::random);
     auto again = MachineState::open(machine, "/home");
     ASSERT_TRUE(again.ok());
-    const auto found = (*again)->pin(pin(1).vault);
+    const auto found = (*again)->pin(pin(1).vault, kPlace);
     ASSERT_TRUE(found.ok());
     ASSERT_TRUE(*found == pin(2) || (!done && *found == pin(1))) << steps;
     if (done) break;
@@ -170,7 +175,8 @@ TEST_F(MachineStateTest, ARegistrationListsTheVersionsThatAreNeeded) {
   ASSERT_TRUE(state->register_vault(one).ok());
   reopen();
   ASSERT_EQ(state->registrations().value(), std::vector<Registration>{one});
-  ASSERT_TRUE(state->change_registration(one.vault, [](Registration& found) { found.needed->pop_back(); }).ok());
+  ASSERT_TRUE(
+      state->change_registration(one.vault, "/vault", [](Registration& found) { found.needed->pop_back(); }).ok());
   one.needed->pop_back();
   EXPECT_EQ(state->registrations().value(), std::vector<Registration>{one});
   const Env::Path file = env.files("/var/home/vaults").front();
@@ -183,7 +189,7 @@ TEST_F(MachineStateTest, ARegistrationListsTheVersionsThatAreNeeded) {
     EXPECT_EQ(state->registrations().code(), ErrorCode::DamagedMachineState) << needed;
   }
   ASSERT_TRUE(state->forget_vault(one.vault).ok());
-  ASSERT_TRUE(state->change_registration(one.vault, [](Registration& found) { found.key = "x"; }).ok());
+  ASSERT_TRUE(state->change_registration(one.vault, "/vault", [](Registration& found) { found.key = "x"; }).ok());
   EXPECT_THAT(state->registrations().value(), IsEmpty()) << "a forgotten vault came back";
 }
 
@@ -194,12 +200,12 @@ TEST_F(MachineStateTest, OneRegistrationIsReadWhateverHasBecomeOfTheOthers) {
   other.vault.mutable_view()[0] ^= std::byte{1};
   ASSERT_TRUE(state->register_vault(one).ok());
   ASSERT_TRUE(state->register_vault(other).ok());
-  env.write("/var/home/vaults/" + to_hex(other.vault.view()) + ".json", bytes_of("{"));
+  env.write("/var/home/vaults/" + state_file_name(other.vault, "/vault", ".json"), bytes_of("{"));
   EXPECT_EQ(state->registrations().code(), ErrorCode::DamagedMachineState);
-  EXPECT_EQ(state->registration(one.vault).value(), one);
-  EXPECT_EQ(state->registration(other.vault).code(), ErrorCode::DamagedMachineState);
+  EXPECT_EQ(state->registration(one.vault, "/vault").value(), one);
+  EXPECT_EQ(state->registration(other.vault, "/vault").code(), ErrorCode::DamagedMachineState);
   ASSERT_TRUE(state->forget_vault(other.vault).ok());
-  EXPECT_FALSE(state->registration(other.vault).value().has_value());
+  EXPECT_FALSE(state->registration(other.vault, "/vault").value().has_value());
   EXPECT_EQ(state->registrations().value(), std::vector<Registration>{one});
 }
 
@@ -213,6 +219,98 @@ TEST_F(MachineStateTest, ARegistrationOfAnOlderVaultfsHasNoSuchList) {
   EXPECT_FALSE(state->registrations().value().front().needed.has_value());
 }
 
+TEST_F(MachineStateTest, EachPlaceHasAPinOfItsOwn) {
+  ASSERT_TRUE(state->set_pin(pin(5), "/vault").ok());
+  EXPECT_EQ(state->pin(pin(5).vault, "/copy").value(), std::nullopt) << "a copy has none yet";
+  EXPECT_EQ(state->newest_pin(pin(5).vault).value(), pin(5));
+  ASSERT_TRUE(state->set_pin(pin(7, 1, 9), "/copy").ok());
+  ASSERT_TRUE(state->set_pin(pin(6), "/vault").ok()) << "the copy went on, the original does so by itself";
+  EXPECT_EQ(state->pin(pin(5).vault, "/vault").value(), pin(6));
+  EXPECT_EQ(state->pin(pin(5).vault, "/copy").value(), pin(7, 1, 9));
+  EXPECT_EQ(state->newest_pin(pin(5).vault).value(), pin(7, 1, 9));
+  ASSERT_TRUE(state->remove_pin(pin(5).vault, "/copy").ok());
+  EXPECT_EQ(state->newest_pin(pin(5).vault).value(), pin(6));
+  VaultId other = pin(5).vault;
+  other.data()[0] = std::byte{0xac};
+  EXPECT_EQ(state->newest_pin(other).value(), std::nullopt);
+}
+
+// As a vaultfs without places has left it.
+TEST_F(MachineStateTest, APinWithoutAPlaceIsCarriedOverAtItsFirstUse) {
+  const Env::Path old = "/var/home/pins/" + to_hex(pin(5).vault.view()) + ".pin";
+  const auto put_old = [&] { env.write(old, encode_pin(pin(5))); };
+  put_old();
+  for (const char* place : {"/vault", "/other"}) EXPECT_EQ(state->pin(pin(5).vault, place).value(), pin(5));
+  EXPECT_EQ(state->set_pin(pin(4), "/vault").code(), ErrorCode::RollbackDetected);
+  ASSERT_TRUE(state->set_pin(pin(5), "/vault").ok());
+  EXPECT_FALSE(env.exists(old)) << "it is the place's now";
+  EXPECT_EQ(state->pin(pin(5).vault, "/vault").value(), pin(5));
+  EXPECT_EQ(state->pin(pin(5).vault, "/other").value(), std::nullopt);
+  ASSERT_TRUE(state->remove_pin(pin(5).vault, "/vault").ok());
+
+  // Registered at one place, it is that place's: a copy does not take it.
+  put_old();
+  ASSERT_TRUE(state->register_vault({pin(5).vault, "/vault", "kv", "kek"}).ok());
+  EXPECT_EQ(state->pin(pin(5).vault, "/copy").value(), std::nullopt);
+  EXPECT_EQ(state->newest_pin(pin(5).vault).value(), pin(5));
+  ASSERT_TRUE(state->set_pin(pin(9), "/copy").ok());
+  ASSERT_TRUE(state->remove_pin(pin(5).vault, "/copy").ok());
+  EXPECT_EQ(state->pin(pin(5).vault, "/vault").value(), pin(5));
+  ASSERT_TRUE(state->remove_pin(pin(5).vault, "/vault").ok());
+  EXPECT_EQ(state->newest_pin(pin(5).vault).value(), std::nullopt);
+}
+
+TEST_F(MachineStateTest, ARegistrationIsOfAVaultAndAPlace) {
+  Registration one{pin(1).vault, "/vault", "kv", "kek", std::vector<RegisteredKey>{{"kv", "kek", "v1"}}};
+  one.directory = DirectoryId{5, 7};
+  Registration copy = one;
+  copy.path = "/copy";
+  copy.directory = DirectoryId{5, 8};
+  Registration other = one;
+  other.vault.mutable_view()[0] ^= std::byte{1};
+  for (const Registration& each : {one, copy, other}) ASSERT_TRUE(state->register_vault(each).ok());
+  reopen();
+  EXPECT_EQ(state->registrations()->size(), 3U);
+  EXPECT_THAT(state->registrations_of(one.vault).value(), UnorderedElementsAre(one, copy));
+  ASSERT_TRUE(state->change_registration(one.vault, "/copy", [](Registration& found) { found.needed->clear(); }).ok());
+  EXPECT_EQ(state->registration(one.vault, "/vault").value(), one) << "the copy's needs are its own";
+  ASSERT_TRUE(state->set_pin(pin(3), "/copy").ok());
+  ASSERT_TRUE(state->move_vault(one.vault, "/copy", "/rehearsal").ok());
+  copy.path = "/rehearsal";
+  copy.needed->clear();
+  EXPECT_THAT(state->registrations_of(one.vault).value(), UnorderedElementsAre(one, copy));
+  EXPECT_EQ(state->pin(one.vault, "/copy").value(), std::nullopt);
+  EXPECT_EQ(state->pin(one.vault, "/rehearsal").value(), pin(3));
+  ASSERT_TRUE(state->set_pin(pin(2), "/vault").ok());
+  ASSERT_TRUE(state->forget_vault(one.vault, "/rehearsal").ok());
+  EXPECT_EQ(state->registrations_of(one.vault).value(), std::vector<Registration>{one});
+  EXPECT_EQ(state->newest_pin(one.vault).value(), pin(2)) << "the pin of a forgotten copy went, too";
+  ASSERT_TRUE(state->forget_vault(one.vault, "/vault").ok());
+  EXPECT_EQ(state->newest_pin(one.vault).value(), pin(2)) << "the last one stays";
+  EXPECT_EQ(state->registrations().value(), std::vector<Registration>{other});
+}
+
+TEST_F(MachineStateTest, ARegistrationWithoutAPlaceIsCarriedOverAtItsFirstChange) {
+  Registration one{pin(1).vault, "/vault", "kv", "kek", std::vector<RegisteredKey>{}};
+  ASSERT_TRUE(state->register_vault(one).ok());
+  const Env::Path placed = env.files("/var/home/vaults").front();
+  const Env::Path old = "/var/home/vaults/" + to_hex(one.vault.view()) + ".json";
+  env.copy(placed, old);
+  EXPECT_EQ(state->registrations().value(), std::vector<Registration>{one}) << "both, after a crash";
+  env.remove(placed);
+  EXPECT_EQ(state->registrations().value(), std::vector<Registration>{one});
+  EXPECT_EQ(state->registration(one.vault, "/vault").value(), one);
+  EXPECT_FALSE(state->registration(one.vault, "/copy").value().has_value());
+  Registration copy = one;
+  copy.path = "/copy";
+  ASSERT_TRUE(state->register_vault(copy).ok());
+  EXPECT_TRUE(env.exists(old)) << "a copy takes nothing from it";
+  ASSERT_TRUE(state->change_registration(one.vault, "/vault", [](Registration& found) { found.key = "x"; }).ok());
+  EXPECT_FALSE(env.exists(old));
+  one.key = "x";
+  EXPECT_THAT(state->registrations().value(), UnorderedElementsAre(one, copy));
+}
+
 TEST(MachineStateOnDisk, WhatBelongsToOthersIsNotTrusted) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can give a file away";
   const ScratchDirectory scratch;
@@ -221,15 +319,15 @@ TEST(MachineStateOnDisk, WhatBelongsToOthersIsNotTrusted) {
   ASSERT_TRUE(opened.ok());
   Pin pin;
   pin.vault.data()[0] = std::byte{1};
-  ASSERT_TRUE((*opened)->set_pin(pin).ok());
-  const auto file = home / "pins" / (to_hex(pin.vault.view()) + ".pin");
+  ASSERT_TRUE((*opened)->set_pin(pin, kPlace).ok());
+  const auto file = home / "pins" / state_file_name(pin.vault, kPlace, ".pin");
   ASSERT_EQ(::chown(file.c_str(), 65534, 0), 0);
-  EXPECT_EQ((*opened)->pin(pin.vault).code(), ErrorCode::PermissionDenied);
+  EXPECT_EQ((*opened)->pin(pin.vault, kPlace).code(), ErrorCode::PermissionDenied);
   ASSERT_EQ(::chown(file.c_str(), 0, 0), 0);
   std::filesystem::permissions(file, static_cast<std::filesystem::perms>(0620));
-  EXPECT_EQ((*opened)->pin(pin.vault).code(), ErrorCode::PermissionDenied);
+  EXPECT_EQ((*opened)->pin(pin.vault, kPlace).code(), ErrorCode::PermissionDenied);
   std::filesystem::permissions(file, static_cast<std::filesystem::perms>(0600));
-  EXPECT_TRUE((*opened)->pin(pin.vault).ok());
+  EXPECT_TRUE((*opened)->pin(pin.vault, kPlace).ok());
   ASSERT_EQ(::chown(home.c_str(), 65534, 0), 0);
   EXPECT_EQ(MachineState::open(posix_env(), home).code(), ErrorCode::PermissionDenied);
 }

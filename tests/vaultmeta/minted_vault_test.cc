@@ -67,7 +67,7 @@ class MintedVaultTest : public ::testing::Test {
   }
   VaultFingerprint fingerprint_at(const Env::Path& home) {
     machine(home);
-    return world_.machine_state->pin(id())->value().fingerprint;
+    return world_.machine_state->pin(id(), "/vault")->value().fingerprint;
   }
   [[nodiscard]] VaultId id() const { return VaultHeader::decode(world_.env.read("/vault/vault.header"))->id; }
   Result<Pin> trust(const VaultFingerprint& kept, bool accept_older = false) {
@@ -162,7 +162,7 @@ TEST_F(MintedVaultTest, TheOwnersMachineNeverCallsItsPinOutdatedForIt) {
 // The head that a machine has pinned lies in the vault for everybody to read: one that names it as its predecessor can
 // be made by whoever has the root key.
 TEST_F(MintedVaultTest, HeadsThatAreGraftedUponThePinnedOneAreNotItsContinuation) {
-  const Pin pinned = world_.machine_state->pin(id())->value();
+  const Pin pinned = world_.machine_state->pin(id(), "/vault")->value();
   machine("/attacker");
   world_.put_back(minted_long_);
   ASSERT_OK(world_.open_read_only());
@@ -176,7 +176,7 @@ TEST_F(MintedVaultTest, HeadsThatAreGraftedUponThePinnedOneAreNotItsContinuation
   machine("/home");
   EXPECT_EQ(code_of(world_.open_read_only()), ErrorCode::RollbackDetected);
   EXPECT_EQ(code_of(world_.open()), ErrorCode::RollbackDetected);
-  EXPECT_EQ(world_.machine_state->pin(id())->value(), pinned);
+  EXPECT_EQ(world_.machine_state->pin(id(), "/vault")->value(), pinned);
 }
 
 TEST_F(MintedVaultTest, AReaderThatLooksAgainTakesNoKeyringWithoutTheNewestDataKey) {
@@ -194,7 +194,9 @@ TEST_F(MintedVaultTest, AReaderThatLooksAgainTakesNoKeyringWithoutTheNewestDataK
   const auto keyrings = world_.files("/vault/keyrings");
   world_.put_back(genuine_);
   for (const auto& [path, bytes] : keyrings) world_.env.write(path, bytes);
-  EXPECT_EQ(reader->custody().refresh().code(), ErrorCode::RollbackDetected);
+  const auto refreshed = reader->custody().refresh();
+  ASSERT_FALSE(refreshed.ok());
+  EXPECT_TRUE(is_integrity_error(refreshed.code())) << error_name(refreshed.code());
   EXPECT_EQ(reader->custody().status().fingerprint, newest_);
 }
 
@@ -207,12 +209,12 @@ TEST_F(MintedVaultTest, APinOfAnOlderProgramIsReadAndGetsTheEpochAtItsNextWrite)
   const Digest digest = sha256(old);
   old.insert(old.end(), digest.view().begin(), digest.view().end());
   world_.env.write(file, old);
-  EXPECT_EQ(world_.machine_state->pin(id())->value().fingerprint, VaultFingerprint{});
+  EXPECT_EQ(world_.machine_state->pin(id(), "/vault")->value().fingerprint, VaultFingerprint{});
   ASSERT_OK(world_.open_read_only());
   EXPECT_EQ(world_.env.read(file), old) << "a reader moves no pin";
   ASSERT_OK(world_.open());
   EXPECT_EQ(world_.env.read(file).size(), now.size());
-  EXPECT_EQ(world_.machine_state->pin(id())->value().fingerprint, newest_);
+  EXPECT_EQ(world_.machine_state->pin(id(), "/vault")->value().fingerprint, newest_);
 }
 
 TEST_F(MintedVaultTest, ACopyIsTrustedWithoutAForkAndItsOriginalStaysItsContinuation) {

@@ -157,7 +157,7 @@ TEST_F(Rollback, AnOlderCopyAcceptedByNameStartsANewIncarnation) {
   EXPECT_EQ(world_.points(), Texts{"vm1=old"});
   ASSERT_OK(world_.open());
   EXPECT_EQ(world_.vault->custody().incarnation(), 2U);
-  EXPECT_EQ(world_.machine_state->pin(pin->vault)->value().restart_above, 0U);
+  EXPECT_EQ(world_.machine_state->pin(pin->vault, "/vault")->value().restart_above, 0U);
   EXPECT_EQ(world_.points(), Texts{"vm1=old"});
   EXPECT_EQ(world_.tree.texts, Texts{"vm1=old"});
   ASSERT_OK(world_.back_up("vm1", "other"));

@@ -92,9 +92,10 @@ class VaultWorld {
     return Vault::create(machine(), options);
   }
 
-  Status open(VaultOpenOptions options = {}) {
+  Status open(const VaultOpenOptions& options = {}) { return open_at("/vault", options); }
+  Status open_at(const Env::Path& path, VaultOpenOptions options = {}) {
     close_without_a_word();
-    options.path = "/vault";
+    options.path = path;
     tree = ListTree();
     auto opened = Vault::open(machine(), options, tree);
     if (!opened.ok()) return opened.error();

@@ -97,6 +97,31 @@ Result<int> list_points(CommandContext& context, const BackupArguments& argument
   return 0;
 }
 
+// The target is opened here, where the user sees it: the owner may run in another mount namespace. What travels is the
+// directory or device itself, or the directory of a file that is to be made.
+Status open_target(std::filesystem::path to, VaultRequest& wanted) {
+  to = to.lexically_normal();
+  if (!to.has_filename() && to.has_relative_path()) to = to.parent_path();
+  struct stat st {};
+  const bool is_there = ::stat(to.c_str(), &st) == 0;
+  const bool itself = is_there && (S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode));
+  const std::filesystem::path opened = itself ? to : to.parent_path();
+  const int access = itself && S_ISBLK(st.st_mode) ? O_RDWR : O_RDONLY | O_DIRECTORY;
+  UniqueFd descriptor(::open(opened.c_str(), access | O_CLOEXEC | O_NONBLOCK));
+  // A directory that may be searched but not listed does for a file.
+  if (!descriptor.valid() && errno == EACCES && !itself) {
+    descriptor = UniqueFd(::open(opened.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  }
+  if (!descriptor.valid()) {
+    return Error{error_from_errno(errno), "cannot open " + opened.string() + ": " + std::strerror(errno)};
+  }
+  wanted.arguments["to"] = to.string();
+  wanted.arguments["name"] = itself ? "" : to.filename().string();
+  wanted.arguments["descriptor"] = wanted.descriptors.size();
+  wanted.descriptors.push_back(std::move(descriptor));
+  return ok_status();
+}
+
 Result<int> restore(CommandContext& context, const BackupArguments& arguments) {
   VaultRequest wanted{arguments.vault, "restore"};
   wanted.allow_unverified = arguments.unverified;
@@ -105,8 +130,8 @@ Result<int> restore(CommandContext& context, const BackupArguments& arguments) {
   wanted.arguments = {{"item", arguments.item.substr(0, at)},
                       {"point", at == std::string::npos ? "" : arguments.item.substr(at + 1)},
                       {"disk", arguments.disk},
-                      {"to", std::filesystem::absolute(arguments.to).string()},
                       {"force", arguments.force}};
+  VAULTFS_RETURN_IF_ERROR(open_target(std::filesystem::absolute(arguments.to), wanted));
   VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
   print(context, form, [&] {
     std::printf(

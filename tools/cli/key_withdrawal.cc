@@ -61,7 +61,10 @@ Status check_unchanged(Machine& machine, const std::vector<Registration>& regist
   if (now != registrations) return changed_meanwhile("the machine's list of vaults");
   for (const VaultImpact& impact : impacts) {
     const auto glance = glance_at_vault(machine.env(), impact.path);
-    if (glance.ok() && glance->keyring_generation.value == impact.keyring_generation) continue;
+    if (glance.ok() && to_hex(glance->header.id.view()) == impact.vault &&
+        glance->keyring_generation.value == impact.keyring_generation) {
+      continue;
+    }
     return changed_meanwhile("the keys of " + impact.path);
   }
   return ok_status();

@@ -25,7 +25,7 @@ struct RecoverArguments {
 // file knew the root key, which is enough as long as no key version was ever retired.
 Status trust_recovered(Machine& machine, const std::filesystem::path& path, const RecoveryKeys& keys,
                        const std::string& fingerprint) {
-  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> known, machine.state().pin(keys.vault));
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> known, machine.state().newest_pin(keys.vault));
   VaultFingerprint kept{EpochNumber(), keys.root_fingerprint};
   if (!fingerprint.empty()) {
     VAULTFS_ASSIGN_OR_RETURN(kept, parse_fingerprint(fingerprint));

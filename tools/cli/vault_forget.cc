@@ -2,6 +2,7 @@
 
 #include "tools/cli/vault_forget.h"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 
@@ -37,19 +38,30 @@ Error still_there(const Registration& registration) {
 }
 
 Result<ForgetChoice> choose_by_id(MachineState& state, Env& env, const VaultId& id) {
-  auto found = state.registration(id);
+  auto found = state.registrations_of(id);
   if (!found.ok()) {
     // What is damaged tells of no place to look at; the id was named.
     if (found.code() != ErrorCode::DamagedMachineState) return std::move(found).error();
-    return ForgetChoice{id, "the vault " + to_hex(id.view()), std::move(found).error()};
+    return ForgetChoice{id, "the vault " + to_hex(id.view()), {}, std::move(found).error()};
   }
-  if (!*found) {
+  if (found->empty()) {
     return Error{ErrorCode::VaultNotFound, "this machine knows no vault " + to_hex(id.view())};
   }
-  const Registration& registration = **found;
-  ForgetChoice choice{id, registration.path.string(), std::nullopt};
-  if (lies_there(env, registration)) choice.refusal = still_there(registration);
-  return choice;
+  ForgetChoice gone{id, "", {}, std::nullopt};
+  ForgetChoice all{id, "", {}, std::nullopt};
+  const auto add = [](ForgetChoice& choice, const Registration& one) {
+    choice.description += (choice.description.empty() ? "" : ", ") + one.path.string();
+    choice.places.push_back(one.path);
+  };
+  for (const Registration& registration : *found) {
+    add(all, registration);
+    if (lies_there(env, registration)) {
+      all.refusal = still_there(registration);
+    } else {
+      add(gone, registration);
+    }
+  }
+  return gone.places.empty() ? all : gone;
 }
 
 Result<ForgetChoice> choose_by_path(MachineState& state, Env& env, const std::filesystem::path& path) {
@@ -59,7 +71,7 @@ Result<ForgetChoice> choose_by_path(MachineState& state, Env& env, const std::fi
   std::optional<Registration> there;
   for (const Registration& registration : registrations) {
     const bool is_it = glance.ok() && glance->header.id == registration.vault;
-    if (is_it) there = registration;
+    if (is_it && (!there || registration.path == path)) there = registration;
     if (registration.path == path && !is_it) gone.push_back(registration);
   }
   if (gone.size() > 1) {
@@ -67,13 +79,15 @@ Result<ForgetChoice> choose_by_path(MachineState& state, Env& env, const std::fi
     for (const Registration& registration : gone) text += "\n  " + to_hex(registration.vault.view());
     return Error{ErrorCode::Usage, text};
   }
-  if (!gone.empty()) return ForgetChoice{gone.front().vault, path.string(), std::nullopt};
+  if (!gone.empty()) return ForgetChoice{gone.front().vault, path.string(), {path}, std::nullopt};
   if (!there) {
     return Error{ErrorCode::VaultNotFound,
                  "this machine knows no vault at " + path.string() + "; name its path or its id"};
   }
+  ForgetChoice choice{there->vault, path.string(), {there->path}, std::nullopt};
   there->path = path;  // it may have been moved since it was registered
-  return ForgetChoice{there->vault, path.string(), still_there(*there)};
+  choice.refusal = still_there(*there);
+  return choice;
 }
 
 }  // namespace
@@ -85,6 +99,15 @@ Result<ForgetChoice> choose_vault_to_forget(MachineState& state, Env& env, const
 
 namespace {
 
+// Whether the vault stays on the list, at another place.
+Result<bool> is_elsewhere(MachineState& state, const ForgetChoice& choice) {
+  if (choice.places.empty()) return false;
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> known, state.registrations_of(choice.vault));
+  return std::ranges::any_of(known, [&choice](const Registration& one) {
+    return std::ranges::find(choice.places, one.path) == choice.places.end();
+  });
+}
+
 Result<int> forget(CommandContext& context, const std::string& vault, const std::string& override_id) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VAULTFS_ASSIGN_OR_RETURN(const ForgetChoice choice, choose_vault_to_forget(machine->state(), machine->env(), vault));
@@ -95,11 +118,20 @@ Result<int> forget(CommandContext& context, const std::string& vault, const std:
   if (choice.refusal && override_id.empty()) return *choice.refusal;
   const bool overridden = choice.refusal.has_value();
   if (overridden) VAULTFS_RETURN_IF_ERROR(machine->state().audit("vault.forget.override", id));
+  VAULTFS_ASSIGN_OR_RETURN(const bool stays, is_elsewhere(machine->state(), choice));
   // The list goes last: what fails before can be tried again.
-  VAULTFS_RETURN_IF_ERROR(dismiss_vault(machine->registry(), machine->identities(), choice.vault));
-  VAULTFS_RETURN_IF_ERROR(machine->state().forget_vault(choice.vault));
+  if (!stays) VAULTFS_RETURN_IF_ERROR(dismiss_vault(machine->registry(), machine->identities(), choice.vault));
+  if (choice.places.empty()) VAULTFS_RETURN_IF_ERROR(machine->state().forget_vault(choice.vault));
+  for (const std::filesystem::path& place : choice.places) {
+    VAULTFS_RETURN_IF_ERROR(machine->state().forget_vault(choice.vault, place));
+  }
   if (!overridden) note_audit(*machine, "vault.forget", id);
-  print(context, {{"id", id}}, [&choice] {
+  print(context, {{"id", id}}, [&choice, stays] {
+    if (stays) {
+      std::printf("Forgot %s. The vault is known at another place: its keys are needed there, its identity stays.\n",
+                  choice.description.c_str());
+      return;
+    }
     std::printf(
         "Forgot %s: its keys may be disabled now without asking it, and its own identity is gone. The vault itself was "
         "not touched.\n",

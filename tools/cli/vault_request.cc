@@ -6,7 +6,10 @@
 #include "tools/cli/command_context.h"
 #include "tools/cli/progress_line.h"
 #include "tools/control/control_client.h"
+#include "tools/control/request_target.h"
 #include "tools/requests/request_handler.h"
+#include "vaultmeta/vault_opening.h"
+#include "vaultmeta/vault_place.h"
 
 namespace vaultfs {
 namespace {
@@ -44,6 +47,21 @@ void tell_new_fingerprint(const nlohmann::json& form) {
                                  "vaultctl: note: the vault has a new data key. Its fingerprint is now (write it down, "
                                  "it replaces the one you have kept):\n  %s\n",
                                  form.value("fingerprint", "").c_str()));
+}
+
+// The vault at the path, for its owner to compare. A vault that is new where this machine knows others is refused here:
+// its owner may have opened it while it still was elsewhere.
+Result<nlohmann::json> target_of(CommandContext& context, const VaultRequest& request,
+                                 const std::filesystem::path& vault) {
+  VaultDirectory directory(posix_env(), vault);
+  VAULTFS_RETURN_IF_ERROR(directory.open());
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  Digest digest;
+  const auto header = read_vault_header(directory, digest);
+  if (header.ok() && !request.allow_unverified) {
+    VAULTFS_RETURN_IF_ERROR(check_vault_is_known_there(machine->state(), directory, header->id));
+  }
+  return request_target(directory);
 }
 
 // Opens the vault in this process, does the work, closes it.
@@ -102,15 +120,17 @@ Result<nlohmann::json> request(CommandContext& context, VaultRequest request) {
     if (form.ok()) tell_new_fingerprint(*form);
     return form;
   }
+  VAULTFS_ASSIGN_OR_RETURN(const nlohmann::json target, target_of(context, request, vault));
   if (request.compression_is_wanted) {
     static_cast<void>(
         std::fprintf(stderr, "vaultctl: note: the vault is mounted, so the mount's option compression= counts\n"));
   }
   std::vector<int> descriptors;
   for (const UniqueFd& descriptor : request.descriptors) descriptors.push_back(descriptor.get());
-  auto form = ask_owner(*owner, request.verb, request.arguments, descriptors, [&line](const nlohmann::json& progress) {
+  const auto draw = [&line](const nlohmann::json& progress) {
     line.update(progress.value("done_bytes", std::uint64_t{0}), progress.value("total_bytes", std::uint64_t{0}));
-  });
+  };
+  auto form = ask_owner(*owner, request.verb, request.arguments, descriptors, draw, target);
   if (form.ok()) tell_new_fingerprint(*form);
   return form;
 }

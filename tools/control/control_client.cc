@@ -30,8 +30,10 @@ Result<std::optional<UniqueFd>> connect_to_owner(const std::filesystem::path& va
 
 Result<nlohmann::json> ask_owner(const UniqueFd& connection, const std::string& verb, const nlohmann::json& arguments,
                                  const std::vector<int>& descriptors,
-                                 const std::function<void(const nlohmann::json&)>& progress) {
-  VAULTFS_RETURN_IF_ERROR(send_message(connection.get(), {{"verb", verb}, {"arguments", arguments}}, descriptors));
+                                 const std::function<void(const nlohmann::json&)>& progress,
+                                 const nlohmann::json& target) {
+  VAULTFS_RETURN_IF_ERROR(
+      send_message(connection.get(), {{"verb", verb}, {"arguments", arguments}, {"vault", target}}, descriptors));
   while (true) {
     auto message = receive_message(connection.get());
     if (!message.ok()) {

@@ -20,8 +20,8 @@ struct Caller {
   pid_t pid = 0;
 };
 
-// Listens for vaultctl on behalf of a mount. Each connection brings one request {"verb","arguments"} and gets any
-// number of
+// Listens for vaultctl on behalf of a mount. Each connection brings one request {"verb","arguments","vault"} and gets
+// any number of
 // {"progress":{"done_bytes","total_bytes"}} and then one {"result":…} or {"error":…}. A client that goes away stops its
 // request at the next progress report. Only the owner's user and root may connect.
 class ControlServer {

@@ -46,9 +46,16 @@ Result<std::filesystem::path> control_socket_path(const std::filesystem::path& v
     return Error{ErrorCode::VaultNotFound,
                  vault.string() + ": " + std::strerror(errno) + "; make one with: vaultctl vault create"};
   }
-  if (::stat((vault / "vault.lock").c_str(), &st) != 0) {
+  const std::filesystem::path lock = vault / "vault.lock";
+  if (::lstat(lock.c_str(), &st) != 0) {
     if (errno == EACCES) return not_permitted();
     return Error{ErrorCode::NotAVault, vault.string() + " is not a vault (it has no vault.lock)"};
+  }
+  if (!S_ISREG(st.st_mode) || st.st_nlink > 1) {
+    return Error{ErrorCode::ForeignFile, lock.string() +
+                                             (S_ISREG(st.st_mode) ? " has another name besides" : " is not a file") +
+                                             ", so that it may be another vault's; while nobody has the vault open, "
+                                             "remove it: it is made anew"};
   }
   VAULTFS_ASSIGN_OR_RETURN(const std::filesystem::path directory, runtime_directory());
   const std::string name =

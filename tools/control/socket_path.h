@@ -11,7 +11,7 @@ namespace vaultfs {
 [[nodiscard]] Result<std::filesystem::path> runtime_directory();
 
 // Where the owner of a vault listens: named by device and inode of VAULT/vault.lock, so that every path to the vault
-// leads there. VaultNotFound, NotAVault.
+// leads there. VaultNotFound, NotAVault; ForeignFile if the lock file is a link or has more names.
 [[nodiscard]] Result<std::filesystem::path> control_socket_path(const std::filesystem::path& vault);
 
 }  // namespace vaultfs

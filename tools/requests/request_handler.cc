@@ -1,5 +1,6 @@
 #include "tools/requests/request_handler.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -70,8 +71,8 @@ Result<json> encryption_set(const RequestContext& context, const json& arguments
   if (text.empty() && identity.empty()) return Error{ErrorCode::Usage, "give --key KEYREF or --identity NAME"};
   Vault& vault = context.session.vault();
   // The custody keeps the registration in step with the keys; here only that there is one.
-  VAULTFS_RETURN_IF_ERROR(
-      ensure_registered(context.machine.state(), vault.header().id, vault.path(), vault.custody().status()));
+  VAULTFS_RETURN_IF_ERROR(ensure_registered(context.machine.state(), vault.directory(), vault.place(),
+                                            vault.header().id, vault.custody().status()));
   if (!identity.empty()) {
     VAULTFS_RETURN_IF_ERROR(vault.custody().set_identity(identity));
     return to_json(vault.custody().status());
@@ -152,6 +153,60 @@ Result<json> recovery_point_list(const RequestContext& context, const json& argu
   return json{{"recovery_points", points}};
 }
 
+// Where a restore goes: what the client has opened, in its own namespace, and a name in there. Paths through /proc lead
+// to just that; people are shown what they asked for.
+struct ReceivedTarget {
+  std::filesystem::path path;   // through the descriptor
+  std::string opened;           // the descriptor's part of it
+  std::filesystem::path shown;  // the same for people
+
+  [[nodiscard]] Error for_people(Error error) const {
+    for (std::size_t at = 0; (at = error.message.find(opened, at)) != std::string::npos; at += shown.native().size()) {
+      error.message.replace(at, opened.size(), shown.native());
+    }
+    return error;
+  }
+};
+
+Result<ReceivedTarget> target_of_restore(const json& arguments, const std::vector<UniqueFd>& files) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::string to, text_argument(arguments, "to"));
+  VAULTFS_ASSIGN_OR_RETURN(const std::string name, optional_text_argument(arguments, "name"));
+  const std::filesystem::path shown = to;
+  const auto position = arguments.find("descriptor");
+  if (position == arguments.end() || !position->is_number_unsigned() ||
+      position->get<std::uint64_t>() >= files.size()) {
+    return Error{ErrorCode::Usage, "a restore must come with what its target is in, opened"};
+  }
+  if (name == "." || name == ".." || name.find('/') != std::string::npos) {
+    return Error{ErrorCode::Usage, "\"name\" must be one file name"};
+  }
+  ReceivedTarget target;
+  target.opened = "/proc/self/fd/" + std::to_string(files[position->get<std::size_t>()].get());
+  target.path = name.empty() ? std::filesystem::path(target.opened) : target.opened / std::filesystem::path(name);
+  target.shown = name.empty() ? shown : shown.parent_path();
+  return target;
+}
+
+// Whether a restore would write into the vault itself, whatever its directory is called where the client looks at it.
+Status refuse_target_in_vault(const RequestContext& context, const ReceivedTarget& target) {
+  VAULTFS_ASSIGN_OR_RETURN(const FileInfo vault, context.session.vault().directory().identity());
+  UniqueFd at(::open(target.opened.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!at.valid()) return ok_status();  // a device
+  struct stat here {};
+  struct stat before {};
+  for (bool first = true; ::fstat(at.get(), &here) == 0; first = false) {
+    if (here.st_dev == vault.device && here.st_ino == vault.inode) {
+      return Error{ErrorCode::OverlapsVault, "the target lies inside the vault; restore to another place"};
+    }
+    if (!first && here.st_dev == before.st_dev && here.st_ino == before.st_ino) break;  // the root is its own parent
+    before = here;
+    UniqueFd parent(::openat(at.get(), "..", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (!parent.valid()) break;
+    at = std::move(parent);
+  }
+  return ok_status();
+}
+
 Status refuse_target_on_own_mount(const RequestContext& context, const std::filesystem::path& to) {
   if (context.mount_point.empty()) return ok_status();
   struct stat target {};
@@ -164,18 +219,20 @@ Status refuse_target_on_own_mount(const RequestContext& context, const std::file
                to.string() + " is in the mount of this very vault; restore to somewhere else"};
 }
 
-Result<json> restore_point(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
+Result<json> restore_point(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& files) {
   RestoreRequest request;
   VAULTFS_ASSIGN_OR_RETURN(request.item, text_argument(arguments, "item"));
   VAULTFS_ASSIGN_OR_RETURN(request.point, optional_text_argument(arguments, "point"));
   VAULTFS_ASSIGN_OR_RETURN(request.disk, optional_text_argument(arguments, "disk"));
-  VAULTFS_ASSIGN_OR_RETURN(const std::string to, text_argument(arguments, "to"));
+  VAULTFS_ASSIGN_OR_RETURN(const ReceivedTarget target, target_of_restore(arguments, files));
   VAULTFS_ASSIGN_OR_RETURN(request.force, flag_argument(arguments, "force"));
-  request.to = to;
-  if (!request.to.is_absolute()) return Error{ErrorCode::Usage, "\"to\" must be an absolute path"};
-  VAULTFS_RETURN_IF_ERROR(refuse_target_on_own_mount(context, request.to));
-  VAULTFS_ASSIGN_OR_RETURN(const RestoreOutcome outcome, restore(context.session, request, context.progress));
-  return to_json(outcome);
+  request.to = target.path;
+  Status allowed = refuse_target_on_own_mount(context, request.to);
+  if (allowed.ok()) allowed = refuse_target_in_vault(context, target);
+  if (!allowed.ok()) return target.for_people(allowed.error());
+  auto outcome = restore(context.session, request, context.progress);
+  if (!outcome.ok()) return target.for_people(std::move(outcome).error());
+  return to_json(*outcome);
 }
 
 Result<json> verify(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {

@@ -1,0 +1,49 @@
+#include "vaultmeta/vault_place.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace vaultfs {
+
+Result<std::filesystem::path> known_place(MachineState& machine, VaultDirectory& directory, const VaultId& vault) {
+  const std::filesystem::path& place = directory.place();
+  const auto registered = machine.registrations_of(vault);
+  // Damage is told of where the list is needed.
+  if (!registered.ok()) return place;
+  const auto at = [](const std::filesystem::path& path) {
+    return [&path](const Registration& one) { return one.path == path; };
+  };
+  if (std::ranges::any_of(*registered, at(place))) return place;
+  for (const Registration& one : *registered) {
+    VAULTFS_ASSIGN_OR_RETURN(const bool same, directory.is_at(one.path));
+    if (same) return one.path;
+  }
+  return place;
+}
+
+Status check_vault_is_known_there(MachineState& machine, VaultDirectory& directory, const VaultId& vault) {
+  std::vector<std::filesystem::path> paths{directory.place()};
+  if (directory.asked() != directory.place()) paths.push_back(directory.asked());
+  for (const std::filesystem::path& path : paths) {
+    const auto known = machine.registration(vault, path);
+    if (known.ok() && *known) continue;
+    VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> all, machine.registrations());
+    const auto other = std::ranges::find(all, path, &Registration::path);
+    if (other == all.end()) continue;
+    return Error{ErrorCode::AnotherVault,
+                 path.string() + " is known as the place of vault " + to_hex(other->vault.view()) + ", and vault " +
+                     to_hex(vault.view()) +
+                     " lies there now; put the right one back. If this one is meant, because disks take turns there or "
+                     "the other one is gone: compare its fingerprint and run 'vaultctl vault trust " +
+                     path.string() + " --fingerprint F' once"};
+  }
+  return ok_status();
+}
+
+Result<std::optional<Pin>> pin_at(MachineState& machine, const VaultId& vault, const std::filesystem::path& place) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> own, machine.pin(vault, place));
+  if (own) return own;
+  return machine.newest_pin(vault);
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "vaultmeta/machine_state.h"
+#include "vaultmeta/vault_directory.h"
+
+namespace vaultfs {
+
+// Under which path this machine keeps what it knows of the vault in an open directory: its pin and its registration.
+// That is the directory's place, unless the vault is registered at another path that leads to the same directory (a
+// bind mount).
+[[nodiscard]] Result<std::filesystem::path> known_place(MachineState& machine, VaultDirectory& directory,
+                                                        const VaultId& vault);
+
+// AnotherVault if the directory's path is registered for other vaults and not for this one: it may have been put in
+// their place. `vault trust` registers it there, too.
+[[nodiscard]] Status check_vault_is_known_there(MachineState& machine, VaultDirectory& directory, const VaultId& vault);
+
+// What this machine trusts of the vault at that place: the pin of the place, or where the vault has never been used
+// there the newest that the machine has of it elsewhere.
+[[nodiscard]] Result<std::optional<Pin>> pin_at(MachineState& machine, const VaultId& vault,
+                                                const std::filesystem::path& place);
+
+}  // namespace vaultfs
