@@ -105,7 +105,15 @@ Result<SecretBuffer> obtain_passphrase(const std::filesystem::path& file, int de
     struct stat st {};
     if (::fstat(opened.get(), &st) != 0)
       return Error{error_from_errno(errno), file.string() + ": " + std::strerror(errno)};
-    if (S_ISREG(st.st_mode)) VAULTFS_RETURN_IF_ERROR(check_trusted_owner(file, st.st_uid));
+    if (S_ISREG(st.st_mode)) {
+      VAULTFS_RETURN_IF_ERROR(check_trusted_owner(file, st.st_uid));
+      if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+        return Error{ErrorCode::PermissionDenied, file.string() +
+                                                      " can be written by others, who could choose the passphrase; "
+                                                      "look at it, then: chmod 600 " +
+                                                      file.string()};
+      }
+    }
     return read_passphrase(opened.get());
   }
   if (descriptor >= 0) return GivenDescriptors::instance().take(descriptor);
