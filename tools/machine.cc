@@ -11,6 +11,7 @@
 #include <mutex>
 #include <set>
 
+#include "base/visible_text.h"
 #include "crypto/keyvault/trusted_file.h"
 #include "crypto/passphrase.h"
 #include "tools/control/unique_fd.h"
@@ -74,7 +75,7 @@ class GivenDescriptors {
 Result<SecretBuffer> read_line_silently(const std::string& prompt) {
   constexpr std::size_t kLimit = 1024;
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer line, SecretBuffer::allocate(kLimit));
-  static_cast<void>(std::fprintf(stderr, "%s: ", prompt.c_str()));
+  static_cast<void>(std::fprintf(stderr, "%s: ", visible_text(prompt).c_str()));
   static_cast<void>(std::fflush(stderr));
   std::size_t used = 0;
   {

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "tools/cli/command_context.h"
+#include "tools/cli/text_output.h"
 #include "vaultmeta/machine_resolver.h"
 #include "vaultmeta/vault.h"
 
@@ -100,8 +101,7 @@ Result<int> forget(CommandContext& context, const std::string& vault, const std:
   VAULTFS_RETURN_IF_ERROR(machine->state().forget_vault(choice.vault));
   if (!overridden) note_audit(*machine, "vault.forget", id);
   print(context, {{"id", id}}, [&choice] {
-    std::printf(
-        "Forgot %s: its keys may be disabled now without asking it, and its own identity is gone. The vault itself was "
+    say("Forgot %s: its keys may be disabled now without asking it, and its own identity is gone. The vault itself was "
         "not touched.\n",
         choice.description.c_str());
   });
