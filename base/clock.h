@@ -19,7 +19,9 @@ class Clock {
  public:
   virtual ~Clock() = default;
   [[nodiscard]] virtual UnixNanos now() const = 0;
-  // Never goes back; for measuring and time-outs only.
+  // Never goes back, whatever is done to the wall clock, and runs on while the machine is suspended (CLOCK_BOOTTIME): a
+  // grace that began before a suspend is over afterwards if its time is over. For measuring, grace and time-outs only.
+  // The waits of the standard library stop in a suspend: who waits for a point of this clock waits in short pieces.
   [[nodiscard]] virtual std::int64_t monotonic_nanos() const = 0;
 };
 

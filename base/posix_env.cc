@@ -22,7 +22,7 @@ using posix::system_error;
 class SystemClock final : public Clock {
  public:
   [[nodiscard]] UnixNanos now() const override { return {read(CLOCK_REALTIME)}; }
-  [[nodiscard]] std::int64_t monotonic_nanos() const override { return read(CLOCK_MONOTONIC); }
+  [[nodiscard]] std::int64_t monotonic_nanos() const override { return read(CLOCK_BOOTTIME); }
 
  private:
   static std::int64_t read(clockid_t id) {

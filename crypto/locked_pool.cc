@@ -69,7 +69,8 @@ LockedPool::~LockedPool() {
 LockedPool::Mapping* LockedPool::map(std::size_t bytes) noexcept {
   void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return nullptr;
-  if (::mlock(memory, bytes) != 0 || ::madvise(memory, bytes, MADV_DONTDUMP) != 0) {
+  if (::mlock(memory, bytes) != 0 || ::madvise(memory, bytes, MADV_DONTDUMP) != 0 ||
+      ::madvise(memory, bytes, MADV_DONTFORK) != 0) {
     const int saved_errno = errno;
     ::munmap(memory, bytes);
     errno = saved_errno;
@@ -183,18 +184,6 @@ void* LockedPool::reallocate(void* payload, std::size_t size) noexcept {
   std::memcpy(moved, payload, std::min(size, old_size));
   release(payload);
   return moved;
-}
-
-Status LockedPool::relock() noexcept {
-  const std::lock_guard lock(mutex_);
-  for (Mapping* mapping = mappings_; mapping != nullptr; mapping = mapping->next) {
-    if (::mlock(mapping, mapping->bytes) != 0) {
-      return Error{ErrorCode::MemoryLockFailed,
-                   "cannot lock memory for keys again: " + std::string(std::strerror(errno)) +
-                       "; raise the limit on locked memory (ulimit -l, LimitMEMLOCK=)"};
-    }
-  }
-  return ok_status();
 }
 
 std::size_t LockedPool::locked_bytes() const noexcept {

@@ -6,12 +6,12 @@
 #include <mutex>
 
 #include "base/bytes.h"
-#include "base/result.h"
 
 namespace vaultfs {
 
-// An allocator whose memory is page-locked (the lock is checked), left out of core dumps, and wiped when it is freed.
-// OpenSSL's contexts and key schedules live in it (see harden_process), and the short keys that ciphers keep.
+// An allocator whose memory is page-locked (the lock is checked), left out of core dumps and of what a child of fork()
+// gets (MADV_DONTFORK: there it is not mapped, so a child may only exec or end), and wiped when it is freed. OpenSSL's
+// contexts and key schedules live in it (see harden_process), and the short keys that ciphers keep.
 //
 // Blocks come from arenas of 1 MiB, cut into size classes (2^n and 1.5 * 2^n); a freed block goes back to its class.
 // Arenas are never unmapped, so the locked memory is bounded by the peak of each class. What is larger than 64 KiB gets
@@ -37,9 +37,6 @@ class LockedPool {
   [[nodiscard]] void* reallocate(void* payload, std::size_t size) noexcept;
   // Wipes and frees; nullptr is nothing. Aborts on a double free or a foreign pointer.
   void release(void* payload) noexcept;
-
-  // Locks all mappings again: a child of fork() inherits none of the locks. MemoryLockFailed if the limit is too low.
-  [[nodiscard]] Status relock() noexcept;
 
   // Bytes that are mapped and locked now.
   [[nodiscard]] std::size_t locked_bytes() const noexcept;

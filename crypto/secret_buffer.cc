@@ -1,52 +1,30 @@
 #include "crypto/secret_buffer.h"
 
 #include <sodium.h>
+#include <sys/mman.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
+#include <cstdint>
 #include <cstring>
-#include <mutex>
-#include <unordered_map>
 #include <utility>
-
-#include "crypto/locked_pool.h"
 
 namespace vaultfs {
 namespace {
 
-// All live buffers, so that a forked child can lock them again.
-class Registry {
- public:
-  // Leaked on purpose: buffers with static storage may outlive any order of destruction.
-  [[nodiscard]] static Registry& instance() {
-    static Registry* const registry = new Registry;
-    return *registry;
-  }
-  void add(std::byte* data, std::size_t size) {
-    const std::lock_guard lock(mutex_);
-    sizes_.emplace(data, size);
-  }
-  void remove(std::byte* data) noexcept {
-    const std::lock_guard lock(mutex_);
-    sizes_.erase(data);
-  }
-  [[nodiscard]] bool relock() {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [data, size] : sizes_) {
-      if (sodium_mlock(data, size) != 0) return false;
-    }
-    return true;
-  }
-
- private:
-  std::mutex mutex_;  // Guards sizes_. A leaf in the lock order.
-  std::unordered_map<std::byte*, std::size_t> sizes_;
-};
-
 Error lock_error(int errno_value) {
   return Error{ErrorCode::MemoryLockFailed, "cannot lock memory for keys: " + std::string(std::strerror(errno_value)) +
                                                 "; raise the limit on locked memory (ulimit -l, LimitMEMLOCK=)"};
+}
+
+// The pages of the buffer are not mapped in a child of fork(). sodium_malloc has them between two guard pages, so
+// nothing else lies in them.
+bool keep_from_children(std::byte* data, std::size_t size) {
+  static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto address = reinterpret_cast<std::uintptr_t>(data);
+  const std::uintptr_t offset = address % page;
+  return ::madvise(data - offset, (offset + size + page - 1) / page * page, MADV_DONTFORK) == 0;
 }
 
 // sodium_malloc needs libsodium's page size; a second sodium_init does nothing.
@@ -77,13 +55,12 @@ Result<SecretBuffer> SecretBuffer::allocate(std::size_t size) {
   auto* const data = static_cast<std::byte*>(sodium_malloc(size));
   if (data == nullptr) return lock_error(errno);
   // sodium_malloc ignores a failing lock; asking once more tells.
-  if (sodium_mlock(data, size) != 0) {
+  if (sodium_mlock(data, size) != 0 || !keep_from_children(data, size)) {
     const int saved_errno = errno;
     sodium_free(data);
     return lock_error(saved_errno);
   }
   std::memset(data, 0, size);
-  Registry::instance().add(data, size);
   return SecretBuffer(data, size);
 }
 
@@ -109,7 +86,6 @@ Result<SecretBuffer> SecretBuffer::random(std::size_t size) {
 
 void SecretBuffer::reset() noexcept {
   if (data_ == nullptr) return;
-  Registry::instance().remove(data_);
   sodium_memzero(data_, size_);
   sodium_free(data_);
   data_ = nullptr;
@@ -122,12 +98,6 @@ bool constant_time_equal(ByteView a, ByteView b) noexcept {
 
 void wipe(MutableByteView bytes) noexcept {
   if (!bytes.empty()) sodium_memzero(bytes.data(), bytes.size());
-}
-
-Status relock_after_fork() {
-  VAULTFS_RETURN_IF_ERROR(LockedPool::instance().relock());
-  if (!Registry::instance().relock()) return lock_error(errno);
-  return ok_status();
 }
 
 }  // namespace vaultfs

@@ -10,9 +10,10 @@ namespace vaultfs {
 // Bytes that must never leave memory in the clear: keys, passphrases, unwrapped secrets.
 //
 // Guarded, page-locked memory (sodium_malloc, and the lock is checked), excluded from core dumps, wiped before it is
-// freed. Move-only: a copy has to be asked for. It has no stream operator and no conversion to text on purpose.
-// Each one takes a locked page of its own (RLIMIT_MEMLOCK is 8 MiB for ordinary users): don't make them per frame.
-// Threading: like a std::vector; distinct buffers may be used from distinct threads.
+// freed, and not there in a child of fork(): what a child does with it, or with OpenSSL once harden_process() was
+// called, ends it. A child may only exec or end. Move-only: a copy has to be asked for. It has no stream operator and
+// no conversion to text on purpose. Each one takes a locked page of its own (RLIMIT_MEMLOCK is 8 MiB for ordinary
+// users): don't make them per frame. Threading: like a std::vector; distinct buffers may be used from distinct threads.
 class SecretBuffer {
  public:
   SecretBuffer() = default;
@@ -54,10 +55,5 @@ void wipe(MutableByteView bytes) noexcept;
 // Idempotent. Tests call it too. MemoryLockFailed if memory can't be locked, or if OpenSSL has allocated already, so
 // that its memory can't be moved any more. Under a sanitizer ptrace stays on, which the leak checker needs.
 [[nodiscard]] Status harden_process();
-
-// Locks the pool's memory and every live SecretBuffer again. To be called in the child right after fork(), which
-// inherits the memory but none of its locks (mlock(2)). REQUIRES: the parent had a single thread when it forked.
-// MemoryLockFailed if the limit is too low; the child must then not go on.
-[[nodiscard]] Status relock_after_fork();
 
 }  // namespace vaultfs

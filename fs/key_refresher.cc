@@ -55,17 +55,23 @@ std::chrono::milliseconds KeyRefresher::interval() const {
   return std::chrono::minutes(std::clamp<std::uint32_t>(status.settings.refresh_minutes, 1, 60));
 }
 
+void KeyRefresher::wait_until_due(std::unique_lock<std::mutex>& lock, std::chrono::nanoseconds pause) {
+  const auto due = [this] { return stopping_ || wanted_ > started_; };
+  if (!periodic_) {
+    changed_.wait(lock, due);
+    return;
+  }
+  const std::int64_t began = clock_.monotonic_nanos();
+  while (!changed_.wait_for(lock, kPiece, due) && clock_.monotonic_nanos() - began < pause.count()) {
+  }
+}
+
 void KeyRefresher::run() {
   for (;;) {
-    const std::chrono::milliseconds pause = interval();
+    const std::chrono::nanoseconds pause = interval();
     {
       std::unique_lock lock(mutex_);
-      const auto due = [this] { return stopping_ || wanted_ > started_; };
-      if (periodic_) {
-        changed_.wait_for(lock, pause, due);
-      } else {
-        changed_.wait(lock, due);
-      }
+      wait_until_due(lock, pause);
       if (stopping_) return;
       ++started_;
       wanted_ = std::max(wanted_, started_);

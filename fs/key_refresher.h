@@ -23,6 +23,9 @@ class KeyRefresher {
   // How often it tries while access is denied or the key vault out of reach, so that the vault heals soon.
   static constexpr std::chrono::seconds kTroubleInterval{15};
 
+  // The longest piece of a periodic wait: a condition variable's time stops in a suspend, the Clock's does not.
+  static constexpr std::chrono::milliseconds kPiece{1000};
+
   // `periodic`: refreshes every settings.refresh_minutes too.
   KeyRefresher(KeyCustody& custody, const Clock& clock, bool periodic);
   KeyRefresher(const KeyRefresher&) = delete;
@@ -44,6 +47,8 @@ class KeyRefresher {
   void run();
   [[nodiscard]] bool recent() const;  // REQUIRES: mutex_ held
   [[nodiscard]] std::chrono::milliseconds interval() const;
+  // Until one was asked for, it is to stop, or, if periodic, `pause` is over by the Clock. REQUIRES: `lock` has mutex_
+  void wait_until_due(std::unique_lock<std::mutex>& lock, std::chrono::nanoseconds pause);
 
   KeyCustody& custody_;
   const Clock& clock_;

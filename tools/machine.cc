@@ -8,7 +8,10 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <mutex>
+#include <set>
 
+#include "base/visible_text.h"
 #include "crypto/keyvault/trusted_file.h"
 #include "crypto/passphrase.h"
 #include "tools/control/unique_fd.h"
@@ -39,10 +42,40 @@ class SilentTerminal {
   bool active_ = false;
 };
 
+// Passphrases by descriptor: each is read once, and is gone afterwards, so that no program which this one starts gets
+// it.
+class GivenDescriptors {
+ public:
+  [[nodiscard]] static GivenDescriptors& instance() {
+    static GivenDescriptors given;
+    return given;
+  }
+  [[nodiscard]] Result<SecretBuffer> take(int descriptor) {
+    const std::lock_guard lock(mutex_);
+    if (!taken_.insert(descriptor).second) {
+      // By now the number may be that of any other file of this process.
+      return Error{ErrorCode::PassphraseRequired, "descriptor " + std::to_string(descriptor) +
+                                                      " was read to its end already; give each passphrase one of its "
+                                                      "own, or a file"};
+    }
+    auto passphrase = read_passphrase(descriptor);
+    if (descriptor > STDERR_FILENO) {
+      ::close(descriptor);
+    } else if (const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC)); null.valid()) {
+      ::dup2(null.get(), descriptor);
+    }
+    return passphrase;
+  }
+
+ private:
+  std::mutex mutex_;  // guards taken_, and is held while one is read
+  std::set<int> taken_;
+};
+
 Result<SecretBuffer> read_line_silently(const std::string& prompt) {
   constexpr std::size_t kLimit = 1024;
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer line, SecretBuffer::allocate(kLimit));
-  static_cast<void>(std::fprintf(stderr, "%s: ", prompt.c_str()));
+  static_cast<void>(std::fprintf(stderr, "%s: ", visible_text(prompt).c_str()));
   static_cast<void>(std::fflush(stderr));
   std::size_t used = 0;
   {
@@ -73,10 +106,18 @@ Result<SecretBuffer> obtain_passphrase(const std::filesystem::path& file, int de
     struct stat st {};
     if (::fstat(opened.get(), &st) != 0)
       return Error{error_from_errno(errno), file.string() + ": " + std::strerror(errno)};
-    if (S_ISREG(st.st_mode)) VAULTFS_RETURN_IF_ERROR(check_trusted_owner(file, st.st_uid));
+    if (S_ISREG(st.st_mode)) {
+      VAULTFS_RETURN_IF_ERROR(check_trusted_owner(file, st.st_uid));
+      if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+        return Error{ErrorCode::PermissionDenied, file.string() +
+                                                      " can be written by others, who could choose the passphrase; "
+                                                      "look at it, then: chmod 600 " +
+                                                      file.string()};
+      }
+    }
     return read_passphrase(opened.get());
   }
-  if (descriptor >= 0) return read_passphrase(descriptor);
+  if (descriptor >= 0) return GivenDescriptors::instance().take(descriptor);
   if (!prompt || ::isatty(STDIN_FILENO) == 0) {
     return Error{ErrorCode::PassphraseRequired,
                  what + " needs a passphrase; give it with " + option + "-file FILE or " + option + "-fd N"};
@@ -93,6 +134,8 @@ Result<SecretBuffer> obtain_passphrase(const std::filesystem::path& file, int de
 
 Result<std::unique_ptr<Machine>> Machine::open(const MachineOptions& options) {
   auto machine = std::make_unique<Machine>();
+  // It may be read late, or never; until then no program that this one starts gets it.
+  if (options.passphrase_fd > STDERR_FILENO) ::fcntl(options.passphrase_fd, F_SETFD, FD_CLOEXEC);
   // A mount changes its working directory once it is ready.
   std::error_code no_directory;
   const std::filesystem::path home =

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/env.h"
+#include "base/visible_text.h"
 
 namespace {
 
@@ -135,19 +136,19 @@ void tell_of_waiting(const VaultMount& mount) {
     static_cast<void>(std::fprintf(stderr,
                                    "umount.fuse.vaultfs: %s is still mounted on %s; waiting until it is unmounted "
                                    "there, too\n",
-                                   mount.vault.c_str(), bound.c_str()));
+                                   vaultfs::visible_text(mount.vault).c_str(), vaultfs::visible_text(bound).c_str()));
     return;
   }
   const std::string holder = who_still_has(mount.device);
   if (holder.empty()) {
-    static_cast<void>(
-        std::fprintf(stderr, "umount.fuse.vaultfs: waiting until all of %s is written\n", mount.vault.c_str()));
+    static_cast<void>(std::fprintf(stderr, "umount.fuse.vaultfs: waiting until all of %s is written\n",
+                                   vaultfs::visible_text(mount.vault).c_str()));
   } else {
     static_cast<void>(std::fprintf(
         stderr,
         "umount.fuse.vaultfs: %s is still mounted in another mount namespace, that of process %s (a container or "
         "service that was started meanwhile?); waiting until it is unmounted there or that process ends\n",
-        mount.vault.c_str(), holder.c_str()));
+        vaultfs::visible_text(mount.vault).c_str(), holder.c_str()));
   }
 }
 
@@ -203,7 +204,7 @@ int main(int argc, char** argv) {
   // gone too.
   if (!wait_for_owner(mount)) {
     static_cast<void>(std::fprintf(stderr, "umount.fuse.vaultfs: cannot tell whether the daemon of %s has finished\n",
-                                   mount.vault.c_str()));
+                                   vaultfs::visible_text(mount.vault).c_str()));
     return 32;
   }
   return 0;

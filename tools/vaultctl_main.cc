@@ -7,6 +7,7 @@
 
 #include "crypto/secret_buffer.h"
 #include "tools/cli/command_context.h"
+#include "tools/cli/text_output.h"
 
 namespace vaultfs {
 namespace {
@@ -15,9 +16,9 @@ int fail(const CommandContext& context, const Error& error) {
   const std::string name(error_name(error.code));
   if (context.json) {
     const nlohmann::json form = {{"error", {{"name", name}, {"message", error.message}}}};
-    std::printf("%s\n", form.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    print_json(form);
   }
-  static_cast<void>(std::fprintf(stderr, "vaultctl: %s: %s\n", name.c_str(), error.message.c_str()));
+  tell("vaultctl: %s: %s\n", name.c_str(), error.message.c_str());
   return error_exit_code(error.code);
 }
 

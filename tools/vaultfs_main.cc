@@ -16,6 +16,7 @@
 #include <cstring>
 #include <thread>
 
+#include "base/visible_text.h"
 #include "crypto/secret_buffer.h"
 #include "fs/mount/mount.h"
 #include "fs/session.h"
@@ -23,6 +24,7 @@
 #include "tools/control/request_target.h"
 #include "tools/control/socket_path.h"
 #include "tools/daemon.h"
+#include "tools/log_form.h"
 #include "tools/machine.h"
 #include "tools/mount_options.h"
 #include "tools/requests/request_handler.h"
@@ -35,8 +37,8 @@ namespace vaultfs {
 namespace {
 
 int fail(const Error& error) {
-  static_cast<void>(
-      std::fprintf(stderr, "vaultfs: %s: %s\n", std::string(error_name(error.code)).c_str(), error.message.c_str()));
+  static_cast<void>(std::fprintf(stderr, "vaultfs: %s: %s\n", std::string(error_name(error.code)).c_str(),
+                                 visible_text(error.message).c_str()));
   return error_exit_code(error.code);
 }
 
@@ -62,6 +64,7 @@ Status start_logging(const MountCommand& command) {
   } catch (const spdlog::spdlog_ex& failure) {
     return Error{ErrorCode::IoError, std::string("no log: ") + failure.what()};
   }
+  spdlog::default_logger()->set_formatter(make_log_form());
   spdlog::set_level(spdlog::level::info);
   spdlog::flush_on(spdlog::level::info);
   return ok_status();
@@ -179,7 +182,7 @@ int serve(const MountCommand& command, Daemon& daemon, const sigset_t& signals) 
   auto session = Session::open((*machine)->for_vault(), command.session);
   if (!session.ok()) return fail(session.error());
   for (const std::string& note : (*session)->vault().opening_notes()) {
-    static_cast<void>(std::fprintf(stderr, "vaultfs: note: %s\n", note.c_str()));
+    static_cast<void>(std::fprintf(stderr, "vaultfs: note: %s\n", visible_text(note).c_str()));
     spdlog::warn("{}", note);
   }
 

@@ -13,7 +13,7 @@ constexpr std::uint64_t kMaxLogBytes = 256ULL << 20;
 
 // One line, keys sorted, whatever bytes the texts hold.
 std::string dump(const nlohmann::json& object) {
-  return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return object.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace

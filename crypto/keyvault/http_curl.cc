@@ -1,6 +1,7 @@
 #include "crypto/keyvault/http_curl.h"
 
 #include <curl/curl.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>
@@ -123,6 +124,11 @@ extern "C" std::size_t take_body(char* data, std::size_t unit, std::size_t count
   return size;
 }
 
+// libcurl's own sockets would be open in every program that this process starts.
+extern "C" curl_socket_t open_socket(void* /*context*/, curlsocktype /*purpose*/, curl_sockaddr* address) {
+  return ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
 bool append(HeaderList& list, const LockedText& line) {
   curl_slist* const longer = curl_slist_append(list.get(), line.c_str());
   if (longer == nullptr) return false;
@@ -190,7 +196,8 @@ class CurlSession final : public HttpSession {
                option(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) && option(CURLOPT_USERAGENT, "vaultfs") &&
                option(CURLOPT_TIMEOUT_MS, std::max<long>(1, timeout.count())) &&
                option(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(request.connect_timeout.count())) &&
-               option(CURLOPT_MAXFILESIZE, static_cast<long>(kHttpAnswerLimitBytes));
+               option(CURLOPT_MAXFILESIZE, static_cast<long>(kHttpAnswerLimitBytes)) &&
+               option(CURLOPT_OPENSOCKETFUNCTION, open_socket);
     if (!request.use_proxy || request.url.is_loopback()) set = set && option(CURLOPT_PROXY, "");
     if (with_body) {
       set = set && option(CURLOPT_POSTFIELDSIZE, static_cast<long>(request.body.size())) &&

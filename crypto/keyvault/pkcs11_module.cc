@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "crypto/keyvault/pkcs11_error.h"
+#include "crypto/keyvault/trusted_path.h"
 
 namespace vaultfs {
 
@@ -69,8 +70,14 @@ Status Pkcs11Library::load() {
   const auto unusable = [&](const std::string& why) {
     return Error{ErrorCode::KeyVaultUnavailable, "the PKCS#11 module " + path_.string() + " can't be used: " + why};
   };
+  // Its code runs with all rights of this process, and gets the PIN.
+  const auto trusted = resolve_trusted_path(path_, "run their own code in vaultfs");
+  if (!trusted.ok()) {
+    if (trusted.code() != ErrorCode::PermissionDenied) return unusable(trusted.error().message);
+    return Error{ErrorCode::PermissionDenied, "the PKCS#11 module is not loaded: " + trusted.error().message};
+  }
   // Never unloaded: modules start threads and register exit handlers.
-  void* const library = ::dlopen(path_.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+  void* const library = ::dlopen(trusted->c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (library == nullptr) {
     const char* const why = ::dlerror();  // NOLINT(concurrency-mt-unsafe): thread-local in glibc
     return unusable(why == nullptr ? "it does not load" : why);

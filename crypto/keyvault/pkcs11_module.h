@@ -26,7 +26,8 @@ class Pkcs11Library {
   // `forked`: this process inherited the module's memory from a parent that may have initialised it.
   Pkcs11Library(std::filesystem::path path, bool forked) : path_(std::move(path)), forked_(forked) {}
 
-  // Loads and initialises unless that is done. KeyVaultUnavailable if the library is missing or does not start.
+  // Loads and initialises unless that is done. KeyVaultUnavailable if the library is missing or does not start;
+  // PermissionDenied if others than root and this user could change it (resolve_trusted_path).
   [[nodiscard]] Status start();
   // C_Finalize, if start() was what initialised it. All sessions are gone.
   void stop() noexcept;

@@ -1,9 +1,11 @@
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <fstream>
 
 #include "base/env.h"
 #include "base/ids.h"
@@ -132,6 +134,35 @@ TEST_F(PosixEnvTest, RandomnessAndClocks) {
   EXPECT_GT(env_.clock().now().seconds(), 1'700'000'000);
   const std::int64_t before = env_.clock().monotonic_nanos();
   EXPECT_GE(env_.clock().monotonic_nanos(), before);
+}
+
+// The clock of grace and time-outs runs through a suspend. In a time namespace the time since the boot, which counts
+// suspends, is set apart from the monotonic time, which does not.
+TEST_F(PosixEnvTest, TheMonotonicClockCountsTheTimeAsleep) {
+  constexpr std::int64_t kAsleepSeconds = 86'400;
+  const std::int64_t before = env_.clock().monotonic_nanos();
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    if (::unshare(CLONE_NEWTIME) != 0) ::_exit(77);
+    std::ofstream offsets("/proc/self/timens_offsets");
+    offsets << "boottime " << kAsleepSeconds << " 0" << std::endl;
+    if (!offsets) ::_exit(77);
+    const pid_t there = ::fork();  // a time namespace is that of its maker's children
+    if (there < 0) ::_exit(77);
+    if (there == 0) {
+      const std::int64_t asleep = (env_.clock().monotonic_nanos() - before) / kNanosPerSecond;
+      ::_exit(asleep >= kAsleepSeconds && asleep < kAsleepSeconds + 3600 ? 0 : 1);
+    }
+    int status = 0;
+    ::waitpid(there, &status, 0);
+    ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 2);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "no time namespace can be made here";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST_F(PosixEnvTest, ReadFileHasALimit) {

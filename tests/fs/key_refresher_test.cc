@@ -137,5 +137,20 @@ TEST(KeyRefresher, OneJustMadeCountsBeforeAJobAFailedOneDoesNot) {
   EXPECT_FALSE(refresher.refresh().ok());
 }
 
+// Suspended for an hour: the clock has moved on, and no wait of this process has.
+TEST(KeyRefresher, ATimeAsleepCountsTowardsTheNextOne) {
+  SlowCustody custody;
+  SimClock clock;
+  custody.allow(100);
+  KeyRefresher refresher(custody, clock, true);
+  std::this_thread::sleep_for(milliseconds(50));  // the wait has begun
+  EXPECT_EQ(custody.begun(), 0);
+  clock.set({clock.now().value + 400 * kSecondsPerDay * kNanosPerSecond});  // of no account
+  std::this_thread::sleep_for(2 * KeyRefresher::kPiece);
+  EXPECT_EQ(custody.begun(), 0);
+  clock.advance_seconds(3600);
+  custody.wait_until_begun(1);  // or the test's time is over
+}
+
 }  // namespace
 }  // namespace vaultfs

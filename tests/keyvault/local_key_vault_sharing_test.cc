@@ -2,7 +2,6 @@
 // once.
 
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include <thread>
 
 #include "tests/keyvault/local_fixture.h"
+#include "tests/support/child_process.h"
 #include "tests/support/scratch_directory.h"
 
 namespace vaultfs {
@@ -154,69 +154,60 @@ TEST(LocalKeyVaultOnDisk, FilesArePrivateAndAnOpenMachineKeyIsRefused) {
   EXPECT_TRUE(fails(vault->list_versions("kek"), ErrorCode::DamagedMachineState, "kek.json"));
 }
 
+constexpr int kRotatingProcesses = 3;
+constexpr int kRotatingThreads = 2;
+constexpr int kRotations = 3;
+
+// Each thread's rotations; how many failed.
+int rotate_at_once(LocalKeyVault& shared) {
+  std::atomic<int> failures = 0;
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < kRotatingThreads; ++thread) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < kRotations; ++i) {
+        if (!shared.rotate_key("kek", small_key(), true).ok()) ++failures;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return failures.load();
+}
+
 TEST(LocalKeyVaultOnDisk, ProcessesAndThreadsThatRotateAtOnceLoseNothing) {
+  if (const auto given = child_arguments(); !given.empty()) {
+    ::_exit(rotate_at_once(*LocalKeyVault::open(posix_env(), given[0], "local", nullptr)));
+  }
   const ScratchDirectory scratch;
   const auto directory = scratch / "kv";
   succeed(LocalKeyVault::create(posix_env(), directory, "local", {}, nullptr));
   const auto open = [&] { return LocalKeyVault::open(posix_env(), directory, "local", nullptr); };
   value_of(open()->create_key("kek", small_key()));
-  constexpr int kProcesses = 3;
-  constexpr int kThreads = 2;
-  constexpr int kRotations = 3;
   std::vector<pid_t> children;
-  for (int process = 0; process < kProcesses; ++process) {
-    const pid_t child = ::fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      const auto shared = open();
-      std::atomic<int> failures = 0;
-      std::vector<std::thread> threads;
-      for (int thread = 0; thread < kThreads; ++thread) {
-        threads.emplace_back([&] {
-          for (int i = 0; i < kRotations; ++i) {
-            if (!shared->rotate_key("kek", small_key(), true).ok()) ++failures;
-          }
-        });
-      }
-      for (std::thread& thread : threads) thread.join();
-      ::_exit(failures.load());
-    }
-    children.push_back(child);
-  }
+  for (int process = 0; process < kRotatingProcesses; ++process) children.push_back(start_child({directory.string()}));
   // Meanwhile every look without a lock sees a whole file.
   for (int i = 0; i < 200; ++i) EXPECT_TRUE(open()->list_versions("kek").ok());
-  for (const pid_t child : children) {
-    int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-  }
+  for (const pid_t child : children) EXPECT_EQ(wait_for_child(child), 0);
   const auto versions = value_of(open()->list_versions("kek"));
   std::set<std::string> distinct;
   for (const KeyVersionInfo& version : versions) distinct.insert(version.id);
-  EXPECT_EQ(distinct.size(), static_cast<std::size_t>(1 + kProcesses * kThreads * kRotations));
+  EXPECT_EQ(distinct.size(), static_cast<std::size_t>(1 + kRotatingProcesses * kRotatingThreads * kRotations));
   EXPECT_TRUE(std::ranges::is_sorted(versions, {}, &KeyVersionInfo::created_unix_seconds));
 }
 
 TEST(LocalKeyVaultOnDisk, OneOfSeveralProcessesCreatesTheKeyVault) {
+  if (const auto given = child_arguments(); !given.empty()) {
+    const Status made = LocalKeyVault::create(posix_env(), given[0], "local", {}, nullptr);
+    ::_exit(made.ok() ? 1 : made.code() == ErrorCode::KeyVaultExists ? 0 : 2);
+  }
   const ScratchDirectory scratch;
   const auto directory = scratch / "kv";
   int created = 0;
   std::vector<pid_t> children;
-  for (int process = 0; process < 3; ++process) {
-    const pid_t child = ::fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      const Status made = LocalKeyVault::create(posix_env(), directory, "local", {}, nullptr);
-      ::_exit(made.ok() ? 1 : made.code() == ErrorCode::KeyVaultExists ? 0 : 2);
-    }
-    children.push_back(child);
-  }
+  for (int process = 0; process < 3; ++process) children.push_back(start_child({directory.string()}));
   for (const pid_t child : children) {
-    int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFEXITED(status));
-    ASSERT_LT(WEXITSTATUS(status), 2);
-    created += WEXITSTATUS(status);
+    const int code = wait_for_child(child);
+    ASSERT_TRUE(code == 0 || code == 1) << code;
+    created += code;
   }
   EXPECT_EQ(created, 1);
   EXPECT_TRUE(LocalKeyVault::open(posix_env(), directory, "local", nullptr)->create_key("kek", small_key()).ok());

@@ -2,8 +2,9 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 #include "base/byte_codec.h"
 #include "crypto/hash.h"
@@ -11,6 +12,7 @@
 #include "crypto/keyvault/private_file.h"
 #include "crypto/keyvault/trusted_file.h"
 #include "tests/keyvault/outcome.h"
+#include "tests/support/child_process.h"
 #include "tests/support/env_wrapper.h"
 #include "tests/support/scratch_directory.h"
 #include "tests/support/sim_env.h"
@@ -144,25 +146,28 @@ TEST(MachineKeyStoreOnDisk, FilesArePrivateAndOpenOnesAreRefused) {
 }
 
 TEST(MachineKeyStoreOnDisk, ProcessesThatInstallOneIdAgreeOnOneKey) {
+  if (const auto given = child_arguments(); !given.empty()) {
+    MachineKeyStore store(posix_env(), given[0]);
+    const char c = given[2][0];
+    Bytes named;
+    PlatformKeyId id;
+    if (!from_hex(given[1], named) || named.size() != PlatformKeyId::kSize) ::_exit(1);
+    std::ranges::copy(named, id.data());
+    const Status status = store.install(id, secret(std::string(32, c)));
+    ::_exit(status.ok() ? c : status.code() == ErrorCode::RefusedOverwrite ? 0 : 1);
+  }
   const ScratchDirectory scratch;
   MachineKeyStore store(posix_env(), scratch / "home");
   const PlatformKeyId id = random_id<PlatformKeyId>(posix_env());
   std::vector<pid_t> children;
   for (char c = 'a'; c < 'e'; ++c) {
-    const pid_t child = ::fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-      const Status status = store.install(id, secret(std::string(32, c)));
-      ::_exit(status.ok() ? c : status.code() == ErrorCode::RefusedOverwrite ? 0 : 1);
-    }
-    children.push_back(child);
+    children.push_back(start_child({(scratch / "home").string(), to_hex(id.view()), std::string(1, c)}));
   }
   std::string winners;
   for (const pid_t child : children) {
-    int status = 0;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    ASSERT_TRUE(WIFEXITED(status));
-    if (WEXITSTATUS(status) != 0) winners += static_cast<char>(WEXITSTATUS(status));
+    const int code = wait_for_child(child);
+    ASSERT_TRUE(code == 0 || (code >= 'a' && code < 'e')) << code;
+    if (code != 0) winners += static_cast<char>(code);
   }
   ASSERT_EQ(winners.size(), 1U);
   EXPECT_EQ(text_of(value_of(store.load(id))), std::string(32, winners[0]));

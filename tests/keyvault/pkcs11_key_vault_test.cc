@@ -184,29 +184,17 @@ TEST_F(Pkcs11KeyVaultTest, PublicKeysOfOthersCountForNothing) {
 }
 
 #ifndef __SANITIZE_THREAD__  // its runtime does not follow a fork of a process with threads
-// Runs in a child: its exit code says what went wrong.
-int use_in_child(AdministeredKeyVault& vault, const std::string& key, const std::string& version, ByteView wrapped,
-                 const std::string& algorithm) {
-  const auto content = vault.unwrap(key, version, algorithm, wrapped);
-  if (!content.ok()) return 1;
-  if (text_of(*content) != "content") return 2;
-  if (!vault.set_enabled(key, version, false).ok()) return 3;
-  return vault.unwrap(key, version, algorithm, wrapped).code() == ErrorCode::KeyVersionDisabled ? 0 : 4;
-}
-
-TEST_F(Pkcs11KeyVaultTest, WorksAfterAForkInParentAndChild) {
+// A child has no key memory, so all it can do is to start a program or to end; that must not end what the parent has.
+TEST_F(Pkcs11KeyVaultTest, GoesOnInTheParentAfterAFork) {
   const Bytes wrapped = value_of(vault_->wrap("pair", pair_, bytes_of("content")));
   const std::string algorithm = value_of(vault_->wrap_algorithm("pair", pair_));
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
-  if (child == 0) ::_exit(use_in_child(*vault_, "pair", pair_, wrapped, algorithm));
+  if (child == 0) ::_exit(0);
   int status = -1;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   ASSERT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), 0);
-  // The parent's session goes on, and sees what another process has done.
-  EXPECT_TRUE(fails(vault_->unwrap("pair", pair_, algorithm, wrapped), ErrorCode::KeyVersionDisabled));
-  succeed(vault_->set_enabled("pair", pair_, true));
   EXPECT_EQ(text_of(value_of(vault_->unwrap("pair", pair_, algorithm, wrapped))), "content");
 }
 #endif

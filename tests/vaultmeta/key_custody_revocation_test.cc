@@ -80,6 +80,34 @@ TEST(KeyCustodyTest, AnOutageSealsAfterItsTtlOnly) {
   EXPECT_TRUE(refresh(world).version_changed);
 }
 
+// Who holds the machine sets its clock; who closes the lid stops its processes. Neither makes the grace longer.
+TEST(KeyCustodyTest, TheWallClockNeitherProlongsNorEndsTheGrace) {
+  constexpr std::int64_t kTwoYears = 2 * 365 * kSecondsPerDay * kNanosPerSecond;
+  struct Case {
+    bool outage;
+    std::int64_t seconds;
+  };
+  for (const Case& deadline : {Case{false, 300}, Case{true, 24 * 3600}}) {
+    CustodyWorld world;
+    world.create();
+    SimClock& clock = world.env.sim_clock();
+    const UnixNanos before = clock.now();
+    (deadline.outage ? world.kv->outage : world.kv->deny) = true;
+    EXPECT_FALSE(world.custody->refresh().ok());
+    clock.set({before.value + kTwoYears});
+    EXPECT_FALSE(world.custody->enforce_deadlines(nullptr));
+    EXPECT_FALSE(world.custody->refresh().ok());
+    clock.advance_seconds(deadline.seconds - 1);
+    EXPECT_FALSE(world.custody->enforce_deadlines(nullptr));
+    clock.set({before.value - kTwoYears});
+    EXPECT_FALSE(world.custody->refresh().ok());
+    EXPECT_FALSE(world.custody->enforce_deadlines(nullptr));
+    clock.advance_seconds(1);
+    EXPECT_TRUE(world.custody->enforce_deadlines(nullptr)) << deadline.seconds;
+    EXPECT_EQ(world.custody->status().access, KeyAccess::sealed);
+  }
+}
+
 TEST(KeyCustodyTest, ASlowProviderDelaysNeitherSealingNorReaders) {
   CustodyWorld world;
   world.create();

@@ -36,12 +36,12 @@ Result<UniqueFd> open_source(const std::string& path) {
 
 void print_commit(const json& form) {
   if (form["recovery_point"].is_null()) {
-    std::printf("Nothing has changed: the job is completed, the newest recovery point stands.\n");
+    say("Nothing has changed: the job is completed, the newest recovery point stands.\n");
   } else {
-    std::printf("Recovery point %s of %s.\n", plain(form["recovery_point"]["id"]).c_str(),
-                plain(form["recovery_point"]["item"]).c_str());
+    say("Recovery point %s of %s.\n", plain(form["recovery_point"]["id"]).c_str(),
+        plain(form["recovery_point"]["item"]).c_str());
   }
-  for (const json& retired : form["retired_versions"]) std::printf("Key version retired: %s\n", plain(retired).c_str());
+  for (const json& retired : form["retired_versions"]) say("Key version retired: %s\n", plain(retired).c_str());
 }
 
 Result<int> backup_run(CommandContext& context, const BackupArguments& arguments) {
@@ -64,10 +64,9 @@ Result<int> backup_run(CommandContext& context, const BackupArguments& arguments
   VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
   print(context, form, [&form] {
     print_commit(form);
-    std::printf("Read %s (%s of holes skipped): %s chunks new, %s known; %s stored.\n",
-                human_bytes(form["read_bytes"]).c_str(), human_bytes(form["hole_bytes"]).c_str(),
-                plain(form["new_chunks"]).c_str(), plain(form["known_chunks"]).c_str(),
-                human_bytes(form["stored_bytes"]).c_str());
+    say("Read %s (%s of holes skipped): %s chunks new, %s known; %s stored.\n", human_bytes(form["read_bytes"]).c_str(),
+        human_bytes(form["hole_bytes"]).c_str(), plain(form["new_chunks"]).c_str(), plain(form["known_chunks"]).c_str(),
+        human_bytes(form["stored_bytes"]).c_str());
   });
   return 0;
 }
@@ -134,14 +133,13 @@ Result<int> restore(CommandContext& context, const BackupArguments& arguments) {
   VAULTFS_RETURN_IF_ERROR(open_target(std::filesystem::absolute(arguments.to), wanted));
   VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
   print(context, form, [&] {
-    std::printf(
-        "Restored %s of %s to %s: %s files, %s (%s written, the rest are holes), every chunk verified as written.\n",
+    say("Restored %s of %s to %s: %s files, %s (%s written, the rest are holes), every chunk verified as written.\n",
         plain(form["recovery_point"]["id"]).c_str(), plain(form["recovery_point"]["item"]).c_str(),
         arguments.to.c_str(), plain(form["files"]).c_str(), human_bytes(form["logical_bytes"]).c_str(),
         human_bytes(form["written_bytes"]).c_str());
     if (form["lost_attributes"] != 0) {
-      std::printf("%s extended attributes are missing: the file system there, or this user, can't keep them.\n",
-                  plain(form["lost_attributes"]).c_str());
+      say("%s extended attributes are missing: the file system there, or this user, can't keep them.\n",
+          plain(form["lost_attributes"]).c_str());
     }
   });
   return 0;

@@ -37,10 +37,10 @@ void print_encryption(const json& form) {
        {"Current data key epoch", plain(form["current_epoch"])},
        {"Fingerprint", plain(form["fingerprint"])}});
   if (!form["problem"].is_null()) {
-    std::printf("Problem: %s: %s\n", plain(form["problem"]["name"]).c_str(), plain(form["problem"]["message"]).c_str());
+    say("Problem: %s: %s\n", plain(form["problem"]["name"]).c_str(), plain(form["problem"]["message"]).c_str());
   }
   for (const json& unmet : form["unmet_preconditions"]) {
-    std::printf("Precondition not met: %s: %s\n", plain(unmet["name"]).c_str(), plain(unmet["message"]).c_str());
+    say("Precondition not met: %s: %s\n", plain(unmet["name"]).c_str(), plain(unmet["message"]).c_str());
   }
   std::vector<std::vector<std::string>> rows;
   for (const json& version : form["versions"]) {
@@ -49,7 +49,7 @@ void print_encryption(const json& form) {
     rows.push_back({plain(version["version"]), plain(version["role"]), plain(version["since"]), epochs,
                     plain(version["waiting_for"])});
   }
-  std::printf("\n");
+  say("\n");
   print_table({"KEY VERSION", "ROLE", "SINCE", "EPOCHS", "WAITING FOR"}, rows);
   if (form.contains("epochs")) {
     std::vector<std::vector<std::string>> uses;
@@ -59,13 +59,13 @@ void print_encryption(const json& form) {
       uses.push_back({epoch["epoch"].is_null() ? "unreadable" : plain(epoch["epoch"]), plain(epoch["segments"]),
                       human_bytes(epoch["bytes"]), versions});
     }
-    std::printf("\n");
+    say("\n");
     print_table({"EPOCH", "SEGMENTS", "STORED", "READABLE BY"}, uses);
   }
   for (const json& version : form["versions"]) {
     if (version["role"] != "Retired") continue;
-    std::printf("Copies of this vault made before %s still need %s.\n", plain(version["since"]).c_str(),
-                plain(version["version"]).c_str());
+    say("Copies of this vault made before %s still need %s.\n", plain(version["since"]).c_str(),
+        plain(version["version"]).c_str());
   }
 }
 
@@ -74,7 +74,7 @@ Result<int> run(CommandContext& context, VaultRequest wanted) {
   print(context, form, [&form] {
     print_encryption(form);
     if (!form.contains("retired_versions")) return;
-    for (const json& retired : form["retired_versions"]) std::printf("Retired now: %s\n", plain(retired).c_str());
+    for (const json& retired : form["retired_versions"]) say("Retired now: %s\n", plain(retired).c_str());
   });
   return 0;
 }

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "tools/cli/command_context.h"
+#include "tools/cli/text_output.h"
 #include "vaultmeta/vault_opening.h"
 
 namespace vaultfs {
@@ -66,8 +67,7 @@ Result<int> hold(const std::string& vault, const std::vector<std::string>& comma
                  "version; try again"};
   }
   if (!command.empty()) return run_and_wait(command);
-  static_cast<void>(std::fprintf(stderr, "vaultctl: nothing is removed from %s until this command is ended (Ctrl-C)\n",
-                                 vault.c_str()));
+  tell("vaultctl: nothing is removed from %s until this command is ended (Ctrl-C)\n", vault.c_str());
   wait_for_signal();
   return 0;
 }

@@ -49,9 +49,8 @@ Result<int> create_identity(CommandContext& context, const IdentityArguments& ar
   }
   note_audit(*machine, "identity.create", identity.id + " " + identity.name);
   print(context, identity_to_json(identity), [&] {
-    std::printf("Created %s: %s\n", identity.description().c_str(), identity.id.c_str());
-    std::printf("Let it in at a local key vault with: vaultctl keyvault allow KEYVAULT --identity %s\n",
-                identity.id.c_str());
+    say("Created %s: %s\n", identity.description().c_str(), identity.id.c_str());
+    say("Let it in at a local key vault with: vaultctl keyvault allow KEYVAULT --identity %s\n", identity.id.c_str());
   });
   return 0;
 }
@@ -86,8 +85,8 @@ Result<int> set_enabled(CommandContext& context, const IdentityArguments& argume
   note_audit(*machine, enabled ? "identity.enable" : "identity.disable", identity.id);
   identity.enabled = enabled;
   print(context, identity_to_json(identity), [&] {
-    std::printf(enabled ? "Enabled %s.\n" : "Disabled %s: a revocation for every vault that uses it.\n",
-                identity.description().c_str());
+    say(enabled ? "Enabled %s.\n" : "Disabled %s: a revocation for every vault that uses it.\n",
+        identity.description().c_str());
   });
   return 0;
 }
@@ -141,7 +140,7 @@ Result<int> remove_identity(CommandContext& context, const IdentityArguments& ar
   VAULTFS_RETURN_IF_ERROR(machine->identities().remove(identity));
   if (!overridden) note_audit(*machine, "identity.delete", identity.id);
   print(context, {{"id", identity.id}, {"overridden", overridden && !users.empty()}},
-        [&] { std::printf("Deleted %s.\n", identity.description().c_str()); });
+        [&] { say("Deleted %s.\n", identity.description().c_str()); });
   return 0;
 }
 

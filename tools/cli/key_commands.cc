@@ -46,9 +46,7 @@ Result<KeyOptions> key_options(const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(options.not_before, parse_time(arguments.not_before));
   VAULTFS_ASSIGN_OR_RETURN(options.expires, parse_time(arguments.expires));
   if (options.expires && *options.expires <= system_clock().now().seconds()) {
-    static_cast<void>(std::fprintf(stderr,
-                                   "vaultctl: warning: --expires %s is over already: this version can never wrap\n",
-                                   arguments.expires.c_str()));
+    tell("vaultctl: warning: --expires %s is over already: this version can never wrap\n", arguments.expires.c_str());
   }
   return options;
 }
@@ -59,8 +57,8 @@ Result<int> create(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
   VAULTFS_ASSIGN_OR_RETURN(const KeyVersionInfo version, key_vault->create_key(key.key, options));
   print(context, version_to_json(version), [&] {
-    std::printf("Created the key %s (%s %u), version %s.\n", arguments.key.c_str(), version.key_type.c_str(),
-                version.bits, version.id.c_str());
+    say("Created the key %s (%s %u), version %s.\n", arguments.key.c_str(), version.key_type.c_str(), version.bits,
+        version.id.c_str());
   });
   return 0;
 }
@@ -77,9 +75,8 @@ Result<int> rotate(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
   VAULTFS_ASSIGN_OR_RETURN(const KeyVersionInfo version, key_vault->rotate_key(key.key, options, arguments.bits == 0));
   print(context, version_to_json(version), [&] {
-    std::printf("New version of %s: %s.\n", arguments.key.c_str(), version.id.c_str());
-    std::printf(
-        "Vaults that follow this key take it up at their next refresh (at most an hour; now with: vaultctl encryption "
+    say("New version of %s: %s.\n", arguments.key.c_str(), version.id.c_str());
+    say("Vaults that follow this key take it up at their next refresh (at most an hour; now with: vaultctl encryption "
         "refresh VAULT).\n"
         "Keep the old version enabled until each vault has completed a backup under the new one: vaultctl key impact "
         "%s\n",
@@ -128,8 +125,7 @@ Result<int> show(CommandContext& context, const KeyArguments& arguments) {
   if (rotation.ok()) {
     form["rotation_policy"] = rotation_policy_to_json(*rotation);
   } else if (rotation.code() == ErrorCode::KeyVaultDenied) {
-    static_cast<void>(std::fprintf(stderr, "vaultctl: note: the rotation policy is not shown: %s\n",
-                                   rotation.error().message.c_str()));
+    tell("vaultctl: note: the rotation policy is not shown: %s\n", rotation.error().message.c_str());
   } else if (rotation.code() != ErrorCode::NotSupportedByProvider) {
     return rotation.error();
   }
@@ -154,8 +150,7 @@ Result<int> enable(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, pinned_key(arguments));
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
   VAULTFS_RETURN_IF_ERROR(key_vault->set_enabled(key.key, *key.version, true));
-  print(context, {{"version", *key.version}, {"enabled", true}},
-        [&] { std::printf("Enabled %s.\n", arguments.key.c_str()); });
+  print(context, {{"version", *key.version}, {"enabled", true}}, [&] { say("Enabled %s.\n", arguments.key.c_str()); });
   return 0;
 }
 
@@ -164,8 +159,7 @@ Result<int> rewrap(CommandContext& context, const KeyArguments& arguments) {
   wanted.arguments = {{"drop_retiring", arguments.drop_retiring}};
   VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
   print(context, form, [&] {
-    std::printf(
-        "The keyring has a fresh key, wrapped by the active version.\n"
+    say("The keyring has a fresh key, wrapped by the active version.\n"
         "This does not take a leaked key back: whoever had the old version and a copy of this vault can still read "
         "what that copy holds.\n");
   });

@@ -16,8 +16,7 @@ Result<int> key_recover(CommandContext& context, const KeyArguments& arguments) 
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   note_audit(*machine, "key.recover", key.to_string());
   print(context, {{"key", key.to_string()}, {"deleted", false}}, [&] {
-    std::printf("Recovered %s with all its versions. Vaults that use it come back by themselves.\n",
-                arguments.key.c_str());
+    say("Recovered %s with all its versions. Vaults that use it come back by themselves.\n", arguments.key.c_str());
   });
   return 0;
 }
@@ -27,7 +26,7 @@ Result<int> key_purge(CommandContext& context, const KeyArguments& arguments) {
   const auto purge = [&key](AdministeredKeyVault& key_vault) { return key_vault.purge_key(key.key); };
   VAULTFS_ASSIGN_OR_RETURN(const bool overridden, withdraw(context, arguments, {key, "key.purge", purge, {}}));
   print(context, {{"key", key.to_string()}, {"purged", true}, {"overridden", overridden}},
-        [&] { std::printf("Destroyed %s for good.\n", arguments.key.c_str()); });
+        [&] { say("Destroyed %s for good.\n", arguments.key.c_str()); });
   return 0;
 }
 

@@ -61,11 +61,11 @@ Result<int> key_impact(CommandContext& context, const KeyArguments& arguments) {
                            find_impact(context, key, key.version ? std::vector<std::string>() : listed));
   if (!infos.ok()) {
     if (impacts.empty()) return infos.error();
-    static_cast<void>(std::fprintf(stderr, "vaultctl: note: the key can't be looked at: %s: %s\n",
-                                   std::string(error_name(infos.code())).c_str(), infos.error().message.c_str()));
+    tell("vaultctl: note: the key can't be looked at: %s: %s\n", std::string(error_name(infos.code())).c_str(),
+         infos.error().message.c_str());
   }
   print(context, {{"vaults", impact_to_json(impacts, key.version.value_or(""))}}, [&] {
-    if (impacts.empty()) std::printf("No vault of this machine uses %s/%s.\n", key.key_vault.c_str(), key.key.c_str());
+    if (impacts.empty()) say("No vault of this machine uses %s/%s.\n", key.key_vault.c_str(), key.key.c_str());
     std::vector<std::vector<std::string>> rows;
     for (const VaultImpact& found : impacts) {
       const std::vector<std::string> told = told_versions(listed, key, impacts);
@@ -93,8 +93,7 @@ Result<int> key_disable(CommandContext& context, const KeyArguments& arguments) 
   };
   VAULTFS_ASSIGN_OR_RETURN(const bool overridden, withdraw(context, arguments, {key, "key.disable", disable, enable}));
   print(context, {{"version", *key.version}, {"enabled", false}, {"overridden", overridden}}, [&] {
-    std::printf("Disabled %s. It can be enabled again: vaultctl key enable %s\n", arguments.key.c_str(),
-                arguments.key.c_str());
+    say("Disabled %s. It can be enabled again: vaultctl key enable %s\n", arguments.key.c_str(), arguments.key.c_str());
   });
   return 0;
 }
@@ -105,8 +104,8 @@ Result<int> key_delete(CommandContext& context, const KeyArguments& arguments) {
   const auto recover = [&key](AdministeredKeyVault& key_vault) { return key_vault.recover_key(key.key); };
   VAULTFS_ASSIGN_OR_RETURN(const bool overridden, withdraw(context, arguments, {key, "key.delete", remove, recover}));
   print(context, {{"key", key.to_string()}, {"deleted", true}, {"overridden", overridden}}, [&] {
-    std::printf("Deleted %s with all its versions. Where the key vault has soft delete: vaultctl key recover %s\n",
-                arguments.key.c_str(), arguments.key.c_str());
+    say("Deleted %s with all its versions. Where the key vault has soft delete: vaultctl key recover %s\n",
+        arguments.key.c_str(), arguments.key.c_str());
   });
   return 0;
 }

@@ -17,7 +17,7 @@ Result<std::optional<std::uint32_t>> days_of(const std::string& text) {
 
 void print_policy(const std::string& key, const std::optional<RotationPolicyText>& policy) {
   if (!policy) {
-    std::printf("%s has no rotation policy.\n", key.c_str());
+    say("%s has no rotation policy.\n", key.c_str());
     return;
   }
   const json form = rotation_policy_to_json(policy);
@@ -80,8 +80,8 @@ Result<int> key_rotate_due(CommandContext& context, const KeyArguments& argument
   json rotated = json::array();
   std::optional<Error> first_trouble;
   const auto note = [&](const std::string& where, const Error& error) {
-    static_cast<void>(std::fprintf(stderr, "vaultctl: note: %s: %s: %s\n", where.c_str(),
-                                   std::string(error_name(error.code)).c_str(), error.message.c_str()));
+    tell("vaultctl: note: %s: %s: %s\n", where.c_str(), std::string(error_name(error.code)).c_str(),
+         error.message.c_str());
     if (!first_trouble) first_trouble = error;
   };
   for (const std::string& name : names) {
@@ -104,9 +104,9 @@ Result<int> key_rotate_due(CommandContext& context, const KeyArguments& argument
   }
   print(context, {{"rotated", rotated}}, [&] {
     for (const json& one : rotated) {
-      std::printf("New version of %s: %s.\n", plain(one["key"]).c_str(), plain(one["version"]).c_str());
+      say("New version of %s: %s.\n", plain(one["key"]).c_str(), plain(one["version"]).c_str());
     }
-    if (rotated.empty()) std::printf("No rotation is due.\n");
+    if (rotated.empty()) say("No rotation is due.\n");
   });
   if (first_trouble) return error_exit_code(first_trouble->code);
   return 0;

@@ -9,6 +9,7 @@
 #include "tools/cli/key_arguments.h"
 #include "tools/cli/key_import.h"
 #include "tools/cli/pem_file.h"
+#include "tools/cli/text_output.h"
 
 namespace vaultfs {
 namespace {
@@ -49,7 +50,7 @@ Result<int> key_export(CommandContext& context, const KeyArguments& arguments) {
                            key_vault->export_version(key.key, key.version ? &*key.version : nullptr, passphrase));
   VAULTFS_RETURN_IF_ERROR(write_private_file(arguments.file, pem));
   print(context, {{"file", arguments.file}}, [&] {
-    std::printf("Wrote %s, encrypted under the passphrase. Keep both apart from the vault.\n", arguments.file.c_str());
+    say("Wrote %s, encrypted under the passphrase. Keep both apart from the vault.\n", arguments.file.c_str());
   });
   return 0;
 }
@@ -72,7 +73,7 @@ Result<int> key_import(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyVersionInfo version,
                            key_vault->import_version(key.key, pem, encrypted ? &passphrase : nullptr, std::nullopt));
   print(context, version_to_json(version),
-        [&] { std::printf("Imported version %s of %s.\n", version.id.c_str(), arguments.key.c_str()); });
+        [&] { say("Imported version %s of %s.\n", version.id.c_str(), arguments.key.c_str()); });
   return 0;
 }
 

@@ -19,8 +19,7 @@ using nlohmann::json;
 Result<int> new_epoch(CommandContext& context, const std::string& vault) {
   VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, {vault, "key.new-epoch"}));
   print(context, form, [&form] {
-    std::printf(
-        "New data is encrypted under epoch %s from now on.\n"
+    say("New data is encrypted under epoch %s from now on.\n"
         "What is stored already stays under the older epochs: whoever has one of their keys can still read it.\n",
         plain(form["current_epoch"]).c_str());
   });
@@ -61,12 +60,11 @@ Result<json> drill_escrow_slot(CommandContext& context, const std::filesystem::p
 
 // What the escrow key is not worth on another machine, which has no infrastructure key of its own.
 void warn_of_infrastructure_key(const std::string& vault) {
-  static_cast<void>(std::fprintf(
-      stderr,
+  tell(
       "vaultctl: note: the vault opened by the infrastructure key of this machine, which its keyring does not hold for "
       "the escrow key yet: another machine would need the recovery file besides (vault recover --recovery-file). To "
       "give it to the escrow key: vaultctl key rewrap %s\n",
-      vault.c_str()));
+      vault.c_str());
 }
 
 // The exit code is that of the first slot that does not open.
@@ -88,16 +86,15 @@ Result<int> drill(CommandContext& context, const DrillArguments& arguments) {
     }
     print_table({"ROLE", "KEY", "KEY VERSION", "OPENS THE VAULT", "PROBLEM"}, rows);
     if (!escrow.is_null() && escrow["infrastructure_key"] == "Escrowed") {
-      std::printf("The escrow key brings back the infrastructure key as well.\n");
+      say("The escrow key brings back the infrastructure key as well.\n");
     }
   });
   if (!escrow.is_null() && escrow["infrastructure_key"] == "NotEscrowed") warn_of_infrastructure_key(arguments.vault);
   const auto glance = glance_at_vault(posix_env(), path);
   if (escrow.is_null() && glance.ok() && glance->escrow) {
-    static_cast<void>(
-        std::fprintf(stderr,
-                     "vaultctl: note: the vault has an escrow key, which was not tested: give its private half by "
-                     "--escrow-key-file\n"));
+    tell(
+        "vaultctl: note: the vault has an escrow key, which was not tested: give its private half by "
+        "--escrow-key-file\n");
   }
   for (const json& slot : form["slots"]) {
     if (slot["opens"] == true) continue;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tools/cli/key_impact.h"
+#include "tools/cli/text_output.h"
 #include "vaultmeta/vault.h"
 
 namespace vaultfs {
@@ -19,8 +20,8 @@ void record_decision(CommandContext& context, const std::vector<VaultImpact>& im
     record.arguments = {{"operation", operation}, {"outcome", outcome}, {"subject", version}, {"detail", detail}};
     const auto recorded = request(context, std::move(record));
     if (!recorded.ok() && !quiet) {
-      static_cast<void>(std::fprintf(stderr, "vaultctl: note: not in the activity log of %s: %s\n", impact.path.c_str(),
-                                     recorded.error().message.c_str()));
+      tell("vaultctl: note: not in the activity log of %s: %s\n", impact.path.c_str(),
+           recorded.error().message.c_str());
     }
   }
 }

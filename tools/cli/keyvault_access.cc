@@ -59,7 +59,7 @@ Result<int> allow(CommandContext& context, const AccessArguments& arguments) {
   note_audit(*machine, "keyvault.allow", arguments.name + " " + identity.id);
   const json form = {{"name", arguments.name}, {"identity", identity.id}, {"permissions", permissions.names()}};
   print(context, form,
-        [&] { std::printf("The key vault %s lets %s in.\n", arguments.name.c_str(), identity.description().c_str()); });
+        [&] { say("The key vault %s lets %s in.\n", arguments.name.c_str(), identity.description().c_str()); });
   return 0;
 }
 
@@ -75,8 +75,8 @@ Result<int> deny(CommandContext& context, const AccessArguments& arguments) {
   VAULTFS_RETURN_IF_ERROR(key_vault->deny(id));
   note_audit(*machine, "keyvault.deny", arguments.name + " " + id);
   print(context, {{"name", arguments.name}, {"identity", id}}, [&] {
-    std::printf("The key vault %s lets %s in no more: a revocation for every vault that uses it so.\n",
-                arguments.name.c_str(), id.c_str());
+    say("The key vault %s lets %s in no more: a revocation for every vault that uses it so.\n", arguments.name.c_str(),
+        id.c_str());
   });
   return 0;
 }

@@ -42,9 +42,9 @@ Result<int> create_key_vault(CommandContext& context, const CreateArguments& arg
   VAULTFS_RETURN_IF_ERROR(machine->key_vaults().create(arguments.name, options, protect ? &passphrase : nullptr));
   const json form = {{"name", arguments.name}, {"path", machine->key_vaults().path_of(arguments.name).string()}};
   print(context, form, [&] {
-    std::printf("Created the key vault %s in %s.\n", arguments.name.c_str(),
-                machine->key_vaults().path_of(arguments.name).c_str());
-    std::printf("Make a key with: vaultctl key create %s/KEY\n", arguments.name.c_str());
+    say("Created the key vault %s in %s.\n", arguments.name.c_str(),
+        machine->key_vaults().path_of(arguments.name).c_str());
+    say("Make a key with: vaultctl key create %s/KEY\n", arguments.name.c_str());
   });
   return 0;
 }
@@ -78,8 +78,8 @@ Result<json> describe(Machine& machine, const KeyVaultRegistry::Entry& entry) {
 }
 
 void note(const std::string& name, const Error& error) {
-  static_cast<void>(std::fprintf(stderr, "vaultctl: note: %s: %s: %s\n", name.c_str(),
-                                 std::string(error_name(error.code)).c_str(), error.message.c_str()));
+  tell("vaultctl: note: %s: %s: %s\n", name.c_str(), std::string(error_name(error.code)).c_str(),
+       error.message.c_str());
 }
 
 Result<int> list_key_vaults(CommandContext& context) {
@@ -110,7 +110,7 @@ Result<int> list_key_vaults(CommandContext& context) {
 void print_access(const json& form) {
   print_pairs({{"Retention of deleted keys", plain(form["retention_days"]) + " days"}});
   if (form["access"].is_null()) {
-    std::printf("Every identity is let in: this key vault is older than access policies.\n");
+    say("Every identity is let in: this key vault is older than access policies.\n");
     return;
   }
   std::vector<std::vector<std::string>> rows;
@@ -137,7 +137,7 @@ void print_key_vault(const json& form) {
                {"Keys", keys.empty() ? "-" : keys}});
   if (form.contains("access")) print_access(form);
   for (const auto& [name, value] : form["options"].items()) {
-    std::printf("Option %s: %s\n", printable(name).c_str(), plain(value).c_str());
+    say("Option %s: %s\n", visible_text(name).c_str(), plain(value).c_str());
   }
 }
 
@@ -161,8 +161,7 @@ Result<int> show_key_vault(CommandContext& context, const std::string& name) {
   form["problem"] = described.ok() ? json(nullptr) : error_to_json_form(described.error());
   print(context, form, [&] { print_key_vault(form); });
   if (described.ok()) return 0;
-  static_cast<void>(std::fprintf(stderr, "vaultctl: %s: %s\n", std::string(error_name(described.code())).c_str(),
-                                 described.error().message.c_str()));
+  tell("vaultctl: %s: %s\n", std::string(error_name(described.code())).c_str(), described.error().message.c_str());
   return error_exit_code(described.code());
 }
 
@@ -177,8 +176,8 @@ Result<int> add(CommandContext& context, const AddArguments& arguments) {
   VAULTFS_RETURN_IF_ERROR(machine->registry().add(arguments.name, arguments.provider, options));
   note_audit(*machine, "keyvault.add", arguments.name + " " + arguments.provider);
   print(context, {{"name", arguments.name}, {"provider", arguments.provider}}, [&] {
-    std::printf("Registered the key vault %s (%s). Try it with: vaultctl keyvault show %s\n", arguments.name.c_str(),
-                arguments.provider.c_str(), arguments.name.c_str());
+    say("Registered the key vault %s (%s). Try it with: vaultctl keyvault show %s\n", arguments.name.c_str(),
+        arguments.provider.c_str(), arguments.name.c_str());
   });
   return 0;
 }
@@ -219,10 +218,10 @@ Result<int> remove_key_vault(CommandContext& context, const AddArguments& argume
   }));
   if (!overridden) note_audit(*machine, "keyvault.remove", arguments.name);
   print(context, {{"name", arguments.name}, {"overridden", overridden}}, [&] {
-    std::printf(entry.provider == kLocalProvider ? "Deleted the empty local key vault %s.\n"
-                                                 : "Removed %s from this machine. The key vault itself was not "
-                                                   "touched.\n",
-                arguments.name.c_str());
+    say(entry.provider == kLocalProvider ? "Deleted the empty local key vault %s.\n"
+                                         : "Removed %s from this machine. The key vault itself was not "
+                                           "touched.\n",
+        arguments.name.c_str());
   });
   return 0;
 }
@@ -234,10 +233,10 @@ Result<ProviderOptions> parse_provider_options(const std::vector<std::string>& t
   for (const std::string& text : texts) {
     const std::size_t equals = text.find('=');
     if (equals == 0 || equals == std::string::npos) {
-      return Error{ErrorCode::Usage, "an option is NAME=VALUE, not \"" + printable(text) + "\""};
+      return Error{ErrorCode::Usage, "an option is NAME=VALUE, not \"" + visible_text(text) + "\""};
     }
     if (!options.emplace(text.substr(0, equals), text.substr(equals + 1)).second) {
-      return Error{ErrorCode::Usage, "the option " + printable(text.substr(0, equals)) + " is given twice"};
+      return Error{ErrorCode::Usage, "the option " + visible_text(text.substr(0, equals)) + " is given twice"};
     }
   }
   return options;

@@ -63,8 +63,7 @@ Result<int> recover_by_file(CommandContext& context, const RecoverArguments& arg
   VAULTFS_RETURN_IF_ERROR(trust_recovered(*machine, path, keys, arguments.fingerprint));
   const json form = {{"id", to_hex(keys.vault.view())}, {"platform_keys", keys.platform_keys.size()}};
   print(context, form, [&] {
-    std::printf("Installed %zu machine-bound keys; %s opens on this machine now.\n", keys.platform_keys.size(),
-                path.c_str());
+    say("Installed %zu machine-bound keys; %s opens on this machine now.\n", keys.platform_keys.size(), path.c_str());
   });
   return 0;
 }
@@ -88,16 +87,14 @@ Result<int> recover_by_escrow(CommandContext& context, const RecoverArguments& a
   VAULTFS_ASSIGN_OR_RETURN(const EncryptionStatus status, recover_vault(machine->for_vault(), options, *escrow_key));
   const json form = to_json(status);
   print(context, form, [&] {
-    std::printf("Its fingerprint is now (write it down, it replaces the one you have kept):\n  %s\n",
-                format_fingerprint(status.fingerprint).c_str());
-    std::printf("%s opens by %s now, and by no key version of before. Recovery points are as they were.\n",
-                options.path.c_str(),
-                options.keys.key ? options.keys.key->to_string().c_str() : "a new key of this machine");
+    say("Its fingerprint is now (write it down, it replaces the one you have kept):\n  %s\n",
+        format_fingerprint(status.fingerprint).c_str());
+    say("%s opens by %s now, and by no key version of before. Recovery points are as they were.\n",
+        options.path.c_str(), options.keys.key ? options.keys.key->to_string().c_str() : "a new key of this machine");
     if (status.suite == Suite::aes_gcm_in_xchacha) {
-      std::printf("Its infrastructure key is on this machine.\n");
+      say("Its infrastructure key is on this machine.\n");
     }
-    std::printf(
-        "Copies of the vault still open by its old key versions and by the escrow key. Put the private key back to "
+    say("Copies of the vault still open by its old key versions and by the escrow key. Put the private key back to "
         "where it is safe, or name another one: vaultctl encryption set %s --escrow-key FILE\n",
         arguments.vault.c_str());
   });

@@ -38,24 +38,21 @@ std::string share(const json& form) { return plain(form["segments"]) + " segment
 void print_outcome(const json& form) {
   const std::string epoch = plain(form["epoch"]);
   if (form["job"]["state"] == "CompletedNoChange") {
-    std::printf("Nothing to do: all that is needed is under epoch %s, the newest.\n", epoch.c_str());
+    say("Nothing to do: all that is needed is under epoch %s, the newest.\n", epoch.c_str());
   } else {
-    std::printf("Moved %s chunks (%s) to epoch %s; %s recovery points renewed.\n", plain(form["moved_chunks"]).c_str(),
-                human_bytes(form["moved_bytes"]).c_str(), epoch.c_str(),
-                plain(form["renewed_recovery_points"]).c_str());
-    std::printf("Removed of older epochs: %s.\n", share(form["removed"]).c_str());
+    say("Moved %s chunks (%s) to epoch %s; %s recovery points renewed.\n", plain(form["moved_chunks"]).c_str(),
+        human_bytes(form["moved_bytes"]).c_str(), epoch.c_str(), plain(form["renewed_recovery_points"]).c_str());
+    say("Removed of older epochs: %s.\n", share(form["removed"]).c_str());
   }
   if (form["waiting"]["segments"] != 0) {
-    std::printf(
-        "Needed no more, and kept for up to 24 hours for copies that are being made: %s. Until they are gone, the "
+    say("Needed no more, and kept for up to 24 hours for copies that are being made: %s. Until they are gone, the "
         "older "
         "data keys still open what this disk holds (--no-grace removes them now).\n",
         share(form["waiting"]).c_str());
   }
-  if (form["left"]["segments"] != 0) std::printf("Left under older epochs: %s.\n", share(form["left"]).c_str());
-  for (const json& damage : form["damage"]) std::printf("damaged: %s\n", plain(damage).c_str());
-  std::printf(
-      "Copies of the vault made earlier, and what the disk keeps of removed files, stay readable by the older "
+  if (form["left"]["segments"] != 0) say("Left under older epochs: %s.\n", share(form["left"]).c_str());
+  for (const json& damage : form["damage"]) say("damaged: %s\n", plain(damage).c_str());
+  say("Copies of the vault made earlier, and what the disk keeps of removed files, stay readable by the older "
       "data keys.\n");
 }
 

@@ -15,19 +15,19 @@ namespace {
 using nlohmann::json;
 
 void print_verify(const json& form) {
-  std::printf("Read %s files, %s, %s records.\n", plain(form["files"]).c_str(), human_bytes(form["bytes"]).c_str(),
-              plain(form["records"]).c_str());
+  say("Read %s files, %s, %s records.\n", plain(form["files"]).c_str(), human_bytes(form["bytes"]).c_str(),
+      plain(form["records"]).c_str());
   if (form["authenticated"] == true) {
-    std::printf("Every record was opened; %s recovery points were followed to their last chunk.\n",
-                plain(form["recovery_points"]).c_str());
+    say("Every record was opened; %s recovery points were followed to their last chunk.\n",
+        plain(form["recovery_points"]).c_str());
   } else {
-    std::printf("Checksums only, without keys: not authenticated.\n");
+    say("Checksums only, without keys: not authenticated.\n");
   }
   for (const json& damage : form["damage"]) {
-    std::printf("damaged: %s: %s: %s\n", plain(damage["file"]).c_str(), plain(damage["error"]).c_str(),
-                plain(damage["message"]).c_str());
+    say("damaged: %s: %s: %s\n", plain(damage["file"]).c_str(), plain(damage["error"]).c_str(),
+        plain(damage["message"]).c_str());
   }
-  if (form["damage"].empty()) std::printf("No damage found.\n");
+  if (form["damage"].empty()) say("No damage found.\n");
 }
 
 Result<int> verify(CommandContext& context, const std::string& vault, bool keyless, bool unverified,
@@ -52,8 +52,8 @@ Result<int> verify(CommandContext& context, const std::string& vault, bool keyle
   print(context, form, [&form] { print_verify(form); });
   if (form["damage"].empty()) return 0;
   // The report is out already: stdout has one JSON object.
-  static_cast<void>(std::fprintf(stderr, "vaultctl: %s: %zu damaged places; undamaged items stay readable\n",
-                                 std::string(error_name(ErrorCode::DamageFound)).c_str(), form["damage"].size()));
+  tell("vaultctl: %s: %zu damaged places; undamaged items stay readable\n",
+       std::string(error_name(ErrorCode::DamageFound)).c_str(), form["damage"].size());
   return error_exit_code(ErrorCode::DamageFound);
 }
 
@@ -119,15 +119,15 @@ Result<int> verify_activity(CommandContext& context, const std::string& vault, b
     VAULTFS_ASSIGN_OR_RETURN(form, request(context, {vault, "activity.verify"}));
   }
   print(context, form, [&form] {
-    std::printf("Read %s entries in %s files.\n", plain(form["entries"]).c_str(), plain(form["files"]).c_str());
-    std::printf(form["authenticated"] == true
-                    ? "Every entry was opened, and compared with the one before and with what the vault's head knows.\n"
-                    : "Checksums and numbers only, without keys: not authenticated.\n");
+    say("Read %s entries in %s files.\n", plain(form["entries"]).c_str(), plain(form["files"]).c_str());
+    say(form["authenticated"] == true
+            ? "Every entry was opened, and compared with the one before and with what the vault's head knows.\n"
+            : "Checksums and numbers only, without keys: not authenticated.\n");
     for (const json& damage : form["damage"]) {
-      std::printf("damaged: %s: entry %s: %s\n", plain(damage["file"]).c_str(), plain(damage["entry"]).c_str(),
-                  plain(damage["message"]).c_str());
+      say("damaged: %s: entry %s: %s\n", plain(damage["file"]).c_str(), plain(damage["entry"]).c_str(),
+          plain(damage["message"]).c_str());
     }
-    if (form["damage"].empty()) std::printf("No damage found.\n");
+    if (form["damage"].empty()) say("No damage found.\n");
   });
   if (form["damage"].empty()) return 0;
   return Error{ErrorCode::DamageFound, "the activity log is damaged in " + std::to_string(form["damage"].size()) +

@@ -33,54 +33,63 @@ std::string human_seconds(double seconds) {
   return text.data();
 }
 
-std::string printable(const std::string& text) {
-  std::string result;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte != 0x7f) {
-      result.push_back(c);
-    } else {
-      std::array<char, 8> escape{};
-      static_cast<void>(std::snprintf(escape.data(), escape.size(), "\\x%02x", byte));
-      result += escape.data();
+std::string shown_line(std::string_view pattern, std::initializer_list<Shown> arguments) {
+  std::string line;
+  const auto* next = arguments.begin();
+  while (!pattern.empty()) {
+    const std::size_t percent = std::min(pattern.find('%'), pattern.size());
+    line += pattern.substr(0, percent);
+    pattern.remove_prefix(percent);
+    if (pattern.empty()) break;
+    if (pattern.starts_with("%%")) {
+      line += '%';
+      pattern.remove_prefix(2);
+      continue;
     }
+    if (next != arguments.end()) line += (next++)->text();
+    pattern.remove_prefix(std::min(pattern.find_first_of("suxd"), pattern.size() - 1) + 1);
   }
-  return result;
+  return line;
+}
+
+void print_json(const nlohmann::json& value) {
+  std::puts(value.dump(2, ' ', true, nlohmann::json::error_handler_t::replace).c_str());
 }
 
 std::string plain(const nlohmann::json& value) {
   if (value.is_null()) return "-";
   if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
-  if (value.is_string()) return value.get_ref<const std::string&>().empty() ? "-" : printable(value.get<std::string>());
-  return value.dump();
+  if (value.is_string())
+    return value.get_ref<const std::string&>().empty() ? "-" : visible_text(value.get<std::string>());
+  return value.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
 }
 
 void print_table(const std::vector<std::string>& headings, const std::vector<std::vector<std::string>>& rows) {
-  std::vector<std::size_t> widths;
-  widths.reserve(headings.size());
-  for (const std::string& heading : headings) widths.push_back(heading.size());
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size() && i < widths.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  const auto print_row = [&widths](const std::vector<std::string>& row) {
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      if (i + 1 == row.size()) {
-        std::printf("%s", row[i].c_str());
-      } else {
-        std::printf("%-*s  ", static_cast<int>(widths[i]), row[i].c_str());
-      }
+  std::vector<std::vector<std::string>> lines{headings};
+  lines.insert(lines.end(), rows.begin(), rows.end());
+  std::vector<std::size_t> widths(headings.size());
+  for (auto& line : lines) {
+    for (std::size_t i = 0; i < line.size(); ++i) {
+      line[i] = visible_text(line[i]);
+      if (i < widths.size()) widths[i] = std::max(widths[i], line[i].size());
     }
-    std::printf("\n");
-  };
-  print_row(headings);
-  for (const auto& row : rows) print_row(row);
+  }
+  for (const auto& line : lines) {
+    std::string text;
+    for (std::size_t i = 0; i < line.size(); ++i) {
+      text += line[i];
+      if (i + 1 < line.size()) text.append(widths.at(i) - line[i].size() + 2, ' ');
+    }
+    std::puts(text.c_str());
+  }
 }
 
 void print_pairs(const std::vector<std::pair<std::string, std::string>>& pairs) {
   std::size_t width = 0;
   for (const auto& pair : pairs) width = std::max(width, pair.first.size() + 1);
   for (const auto& [label, value] : pairs) {
-    std::printf("%-*s %s\n", static_cast<int>(width), (label + ":").c_str(), value.c_str());
+    const std::string padding(width - label.size() - 1, ' ');
+    std::puts((visible_text(label) + ":" + padding + " " + visible_text(value)).c_str());
   }
 }
 

@@ -32,11 +32,10 @@ void warn_of_same_disk(Machine& machine, const KeyRef& key, const std::filesyste
   struct stat b {};
   const std::filesystem::path keys = machine.key_vaults().path_of(key.key_vault);
   if (::stat(keys.c_str(), &a) != 0 || ::stat(vault.c_str(), &b) != 0 || a.st_dev != b.st_dev) return;
-  static_cast<void>(std::fprintf(
-      stderr,
+  tell(
       "vaultctl: warning: the key vault %s lies on the same file system as the vault: whoever takes this disk takes "
       "both, and who loses it loses both. Keep a copy of the key elsewhere: vaultctl key export %s/%s --to FILE\n",
-      key.key_vault.c_str(), key.key_vault.c_str(), key.key.c_str()));
+      key.key_vault.c_str(), key.key_vault.c_str(), key.key.c_str());
 }
 
 // The recovery file's passphrase. The general options name it too where no key vault could be meant by them.
@@ -73,7 +72,7 @@ Result<int> create_vault(CommandContext& context, const CreateVaultArguments& ar
   }
   VAULTFS_ASSIGN_OR_RETURN(const VaultCreated created, Vault::create(machine->for_vault(), options));
   for (const std::string& warning : created.warnings) {
-    static_cast<void>(std::fprintf(stderr, "vaultctl: warning: %s\n", warning.c_str()));
+    tell("vaultctl: warning: %s\n", warning.c_str());
   }
   if (options.key) warn_of_same_disk(*machine, *options.key, options.path);
   const json form = {{"id", to_hex(created.id.view())},
@@ -82,12 +81,11 @@ Result<int> create_vault(CommandContext& context, const CreateVaultArguments& ar
                      {"fingerprint", format_fingerprint(created.fingerprint)},
                      {"epoch", created.fingerprint.epoch.value}};
   print(context, form, [&] {
-    std::printf("Created the vault %s.\n", options.path.c_str());
-    std::printf(
-        "Fingerprint (write it down, another machine will ask for it; another one takes its place whenever a key "
+    say("Created the vault %s.\n", options.path.c_str());
+    say("Fingerprint (write it down, another machine will ask for it; another one takes its place whenever a key "
         "version is retired):\n  %s\n",
         format_fingerprint(created.fingerprint).c_str());
-    std::printf("Mount it with: vaultfs %s MOUNTPOINT\n", arguments.vault.c_str());
+    say("Mount it with: vaultfs %s MOUNTPOINT\n", arguments.vault.c_str());
   });
   return 0;
 }
@@ -99,18 +97,16 @@ Result<int> show_vault(CommandContext& context, const std::string& vault) {
     auto glance = glance_at_vault(posix_env(), std::filesystem::absolute(vault).lexically_normal());
     if (!glance.ok() || is_integrity_error(result.code())) return std::move(result).error();
     if (context.json) return std::move(result).error();  // stdout has the error's object and nothing else
-    static_cast<void>(std::fprintf(
-        stderr,
-        "vaultctl: note: the vault can't be opened now; this is what its clear header says, not authenticated\n"));
+    tell("vaultctl: note: the vault can't be opened now; this is what its clear header says, not authenticated\n");
     print_pairs({{"Vault id", to_hex(glance->header.id.view())},
                  {"Root key id", format_fingerprint(glance->header.root_fingerprint)},
                  {"Region", plain(glance->header.region)}});
     for (const KeyringSlot& slot : glance->slots) {
-      std::printf("Key slot: %s\n", slot.kind == SlotKind::platform
-                                        ? "platform-managed key of the machine that made it"
-                                        : printable(slot.key_vault + "/" + slot.key + "/" + slot.version).c_str());
+      say("Key slot: %s\n", slot.kind == SlotKind::platform
+                                ? "platform-managed key of the machine that made it"
+                                : visible_text(slot.key_vault + "/" + slot.key + "/" + slot.version).c_str());
     }
-    if (glance->escrow) std::printf("Escrow key: %s\n", to_hex(glance->escrow->fingerprint.view()).c_str());
+    if (glance->escrow) say("Escrow key: %s\n", to_hex(glance->escrow->fingerprint.view()).c_str());
     return std::move(result).error();
   }
   const json& form = result.value();
@@ -133,10 +129,10 @@ Result<int> show_vault(CommandContext& context, const std::string& vault) {
           {plain(item["name"]), plain(item["recovery_points"]), plain(item["interrupted"]), plain(item["first_seen"])});
     }
     if (!rows.empty()) {
-      std::printf("\n");
+      say("\n");
       print_table({"ITEM", "POINTS", "INTERRUPTED", "FIRST SEEN"}, rows);
     }
-    for (const json& note : form["notes"]) std::printf("note: %s\n", plain(note).c_str());
+    for (const json& note : form["notes"]) say("note: %s\n", plain(note).c_str());
   });
   return 0;
 }
@@ -152,10 +148,9 @@ Result<int> trust(CommandContext& context, const std::string& vault, const std::
                      {"fingerprint", format_fingerprint(pin.fingerprint)},
                      {"epoch", pin.fingerprint.epoch.value}};
   print(context, form, [&] {
-    std::printf("This machine now trusts %s (%s).\n", path.c_str(), format_fingerprint(pin.fingerprint).c_str());
+    say("This machine now trusts %s (%s).\n", path.c_str(), format_fingerprint(pin.fingerprint).c_str());
     if (pin.restart_above != 0) {
-      std::printf(
-          "Whoever changes it first begins a new incarnation and a new data key, and with that a new fingerprint.\n");
+      say("Whoever changes it first begins a new incarnation and a new data key, and with that a new fingerprint.\n");
     }
   });
   return 0;

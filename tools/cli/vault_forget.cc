@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "tools/cli/command_context.h"
+#include "tools/cli/text_output.h"
 #include "vaultmeta/machine_resolver.h"
 #include "vaultmeta/vault.h"
 
@@ -128,12 +129,11 @@ Result<int> forget(CommandContext& context, const std::string& vault, const std:
   if (!overridden) note_audit(*machine, "vault.forget", id);
   print(context, {{"id", id}}, [&choice, stays] {
     if (stays) {
-      std::printf("Forgot %s. The vault is known at another place: its keys are needed there, its identity stays.\n",
-                  choice.description.c_str());
+      say("Forgot %s. The vault is known at another place: its keys are needed there, its identity stays.\n",
+          choice.description.c_str());
       return;
     }
-    std::printf(
-        "Forgot %s: its keys may be disabled now without asking it, and its own identity is gone. The vault itself was "
+    say("Forgot %s: its keys may be disabled now without asking it, and its own identity is gone. The vault itself was "
         "not touched.\n",
         choice.description.c_str());
   });

@@ -5,6 +5,7 @@
 #include "fs/session.h"
 #include "tools/cli/command_context.h"
 #include "tools/cli/progress_line.h"
+#include "tools/cli/text_output.h"
 #include "tools/control/control_client.h"
 #include "tools/control/request_target.h"
 #include "tools/requests/request_handler.h"
@@ -43,10 +44,10 @@ std::string replacing_identity(const VaultRequest& request, const Error& failure
 // Whatever the command was, its owner's note of the vault's fingerprint is out of date now.
 void tell_new_fingerprint(const nlohmann::json& form) {
   if (!form.is_object() || !form.value("fingerprint_changed", false)) return;
-  static_cast<void>(std::fprintf(stderr,
-                                 "vaultctl: note: the vault has a new data key. Its fingerprint is now (write it down, "
-                                 "it replaces the one you have kept):\n  %s\n",
-                                 form.value("fingerprint", "").c_str()));
+  tell(
+      "vaultctl: note: the vault has a new data key. Its fingerprint is now (write it down, "
+      "it replaces the one you have kept):\n  %s\n",
+      form.value("fingerprint", "").c_str());
 }
 
 // The vault at the path, for its owner to compare. A vault that is new where this machine knows others is refused here:
@@ -88,8 +89,7 @@ Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::
     opened = Session::open({machine->env(), machine->state(), machine->platform_keys(), *replacing}, options);
   }
   VAULTFS_ASSIGN_OR_RETURN(const auto session, std::move(opened));
-  for (const std::string& note : session->vault().opening_notes())
-    static_cast<void>(std::fprintf(stderr, "vaultctl: note: %s\n", note.c_str()));
+  for (const std::string& note : session->vault().opening_notes()) tell("vaultctl: note: %s\n", note.c_str());
   const RequestContext handler_context{*session, *machine, ::getuid(), {}, [&line, &request](const Progress& now) {
                                          line.update(now.done_bytes, now.total_bytes);
                                          return !request.go_on || request.go_on();
@@ -122,8 +122,7 @@ Result<nlohmann::json> request(CommandContext& context, VaultRequest request) {
   }
   VAULTFS_ASSIGN_OR_RETURN(const nlohmann::json target, target_of(context, request, vault));
   if (request.compression_is_wanted) {
-    static_cast<void>(
-        std::fprintf(stderr, "vaultctl: note: the vault is mounted, so the mount's option compression= counts\n"));
+    tell("vaultctl: note: the vault is mounted, so the mount's option compression= counts\n");
   }
   std::vector<int> descriptors;
   for (const UniqueFd& descriptor : request.descriptors) descriptors.push_back(descriptor.get());
@@ -137,7 +136,7 @@ Result<nlohmann::json> request(CommandContext& context, VaultRequest request) {
 
 void print(const CommandContext& context, const nlohmann::json& form, const std::function<void()>& text) {
   if (context.json) {
-    std::printf("%s\n", form.dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+    print_json(form);
   } else {
     text();
   }
@@ -146,9 +145,8 @@ void print(const CommandContext& context, const nlohmann::json& form, const std:
 void note_audit(Machine& machine, const std::string& what, const std::string& detail) {
   const Status audited = machine.state().audit(what, detail);
   if (audited.ok()) return;
-  static_cast<void>(std::fprintf(
-      stderr, "vaultctl: warning: done, but not in the machine's audit log (%s %s): %s: %s\n", what.c_str(),
-      detail.c_str(), std::string(error_name(audited.code())).c_str(), audited.error().message.c_str()));
+  tell("vaultctl: warning: done, but not in the machine's audit log (%s %s): %s: %s\n", what.c_str(), detail.c_str(),
+       std::string(error_name(audited.code())).c_str(), audited.error().message.c_str());
 }
 
 void on_run(CLI::App& command, CommandContext& context, std::function<Result<int>()> body) {
