@@ -101,6 +101,8 @@ Result<std::unique_ptr<KeyCustody>> KeyCustody::create(
   first.role_since = now;
   first.took_effect = now;
   first.first_epoch = EpochNumber(1);
+  first.role_generation = keyring.generation;
+  if (request.key) keyring.secrets.last_update = KeyUpdate{JobNumber(1), "vault.create", first.version, now};
   keyring.secrets.rule.start(std::move(first));
   keyring.slots.push_back(std::move(wrapped.slot));
   if (request.escrow_key) {

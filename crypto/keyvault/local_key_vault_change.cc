@@ -127,7 +127,7 @@ Result<KeyVersionInfo> DirectoryKeyVault::import_version(const std::string& key,
   }
   VAULTFS_ASSIGN_OR_RETURN(LocalKeyVersion version, seal_version(key, *pair));
   if (created) version.info.created_unix_seconds = *created;
-  const KeyVersionInfo info = version.info;
+  KeyVersionInfo info = version.info;
   const Status stored = with_lock([&]() -> Status {
     auto read = read_key_or_deleted(key);
     if (!read.ok() && read.code() != ErrorCode::KeyNotFound) return read.error();
@@ -142,6 +142,12 @@ Result<KeyVersionInfo> DirectoryKeyVault::import_version(const std::string& key,
                                             : ", disabled, and it stays so; to enable it: vaultctl key enable " +
                                                   reference(key, info.id))};
     }
+    // As for a new version: what is imported now is the newest, whatever the clock says.
+    if (!created && !file.versions.empty()) {
+      version.info.created_unix_seconds =
+          std::max(version.info.created_unix_seconds, file.oldest_first().back()->info.created_unix_seconds);
+    }
+    info = version.info;
     file.versions.push_back(std::move(version));
     return write_local_key_file(env_, directory_, file);
   });

@@ -86,6 +86,7 @@ class DirectoryKeyVault final : public LocalKeyVault {
   // Adds a new newest version under the lock, if `wanted` says so of the file as it is then. Nothing otherwise.
   [[nodiscard]] Result<std::optional<KeyVersionInfo>> add_version(
       const std::string& key, LocalKeyVersion version, const std::function<bool(const LocalKeyFile&)>& wanted);
+  [[nodiscard]] Status note_future_version(const std::string& key);
   [[nodiscard]] Status remove_key_file(const std::string& key);
   // Under the lock.
   [[nodiscard]] Result<std::vector<std::string>> names_of_key_files();

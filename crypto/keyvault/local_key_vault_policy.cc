@@ -10,7 +10,9 @@ namespace vaultfs {
 namespace {
 
 bool is_due(const LocalKeyFile& file, std::int64_t now) {
-  return file.rotation_policy && file.rotation_policy->due(file.oldest_first().back()->info, now);
+  if (!file.rotation_policy) return false;
+  const std::optional<KeyVersionInfo> newest = file.newest_for_policy(now);
+  return newest && file.rotation_policy->due(*newest, now);
 }
 
 }  // namespace
@@ -35,8 +37,19 @@ Status DirectoryKeyVault::set_rotation_policy(const std::string& key, const std:
   });
 }
 
+// A clock that was ahead once must not stop a policy until that date.
+Status DirectoryKeyVault::note_future_version(const std::string& key) {
+  return with_lock([&]() -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(LocalKeyFile file, read_key(key));
+    if (file.newest_for_policy(now())) return ok_status();
+    file.rotation_counts_from = LocalRotationSighting{file.oldest_first().back()->info.id, now()};
+    return write_local_key_file(env_, directory_, file);
+  });
+}
+
 Result<std::optional<KeyVersionInfo>> DirectoryKeyVault::rotate_if_due(const std::string& key) {
   VAULTFS_ASSIGN_OR_RETURN(const LocalKeyFile before, read_key(key));
+  if (before.rotation_policy && !before.newest_for_policy(now())) VAULTFS_RETURN_IF_ERROR(note_future_version(key));
   if (!is_due(before, now())) return std::optional<KeyVersionInfo>();
   VAULTFS_ASSIGN_OR_RETURN(LocalKeyVersion version, make_version(key, before.oldest_first().back()->info.bits));
   if (before.rotation_policy->expiry_days) {

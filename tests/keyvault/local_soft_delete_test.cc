@@ -126,6 +126,51 @@ TEST_F(LocalSoftDeleteTest, APolicyMakesOneVersionWhenItIsDue) {
   EXPECT_FALSE(value_of(vault_->rotate_if_due("kek")).has_value());
 }
 
+// Two years ahead, once: the version that was made then must not keep the policy waiting for two years.
+TEST_F(LocalSoftDeleteTest, AClockThatWasAheadOnceDoesNotStopAPolicy) {
+  for (const RotationPolicy& policy : {RotationPolicy{.after_create_days = 30, .expiry_days = 60},
+                                       RotationPolicy{.before_expiry_days = 30, .expiry_days = 60}}) {
+    const std::string key = policy.after_create_days ? "kek" : "other";
+    value_of(vault_->create_key(key, small_key()));
+    succeed(vault_->set_rotation_policy(key, policy));
+    const UnixNanos now = env_.clock().now();
+    advance_days(730);
+    const auto ahead = value_of(vault_->rotate_if_due(key));
+    ASSERT_TRUE(ahead.has_value());
+    env_.sim_clock().set(now);
+    EXPECT_FALSE(value_of(vault_->rotate_if_due(key)).has_value()) << "not at once, and not at each look";
+    advance_days(29);
+    EXPECT_FALSE(value_of(open()->rotate_if_due(key)).has_value());
+    advance_days(1);
+    const auto made = value_of(vault_->rotate_if_due(key));
+    ASSERT_TRUE(made.has_value());
+    EXPECT_EQ(ids(*vault_, key).back(), made->id) << "the newest, whatever the dates";
+    EXPECT_FALSE(value_of(vault_->rotate_if_due(key)).has_value());
+    advance_days(30);
+    EXPECT_TRUE(value_of(vault_->rotate_if_due(key)).has_value()) << "and on it goes";
+  }
+}
+
+// With a clock that is behind, what is deleted now must not be gone when the clock is right again.
+TEST_F(LocalSoftDeleteTest, ADeletedKeyIsKeptForItsTimeAlsoWhereTheClockHasGoneBack) {
+  value_of(vault_->create_key("kek", small_key()));
+  const UnixNanos now = env_.clock().now();
+  env_.sim_clock().set({now.value - 730 * kDay * 1'000'000'000});
+  succeed(vault_->delete_key("kek"));
+  env_.sim_clock().set(now);
+  succeed(vault_->recover_key("kek"));
+}
+
+TEST_F(LocalSoftDeleteTest, AnImportIsTheNewestAlsoWhereTheClockHasGoneBack) {
+  const std::string first = value_of(vault_->create_key("kek", small_key())).id;
+  const SecretBuffer passphrase = secret("pass");
+  value_of(vault_->create_key("source", small_key()));
+  const std::string pem = value_of(vault_->export_version("source", nullptr, passphrase));
+  env_.sim_clock().set({env_.clock().now().value - 730 * kDay * 1'000'000'000});
+  const std::string second = value_of(vault_->import_version("kek", bytes_of(pem), &passphrase, {})).id;
+  EXPECT_EQ(ids(*vault_, "kek"), (std::vector<std::string>{first, second}));
+}
+
 // Two that found it due at the same time: the check is repeated under the lock.
 TEST_F(LocalSoftDeleteTest, OfTwoThatAreDueTogetherOneMakesTheVersion) {
   value_of(vault_->create_key("kek", small_key()));

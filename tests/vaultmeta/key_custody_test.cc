@@ -26,7 +26,7 @@ TEST(KeyCustodyTest, CreatesAndOpens) {
   EXPECT_NE(world.custody->root_mac("other", bytes_of("message")).value(), mac);
   EXPECT_EQ(world.role(world.v1), VersionRole::active);
   EXPECT_EQ(world.custody->keys().current().value(), EpochNumber(1));
-  EXPECT_EQ(world.custody->status().last_update_status, "None");
+  EXPECT_EQ(world.custody->status().last_update_status, "Succeeded");
   EXPECT_TRUE(world.custody->keys()
                   .with_id_key([](const SecretBuffer& key) -> Result<std::size_t> { return key.size(); })
                   .ok());

@@ -19,6 +19,14 @@ std::string VaultImpact::role_of(const std::string& version) const {
   return role;
 }
 
+std::string VaultImpact::waiting_for(const std::string& version) const {
+  std::string reason;
+  for (const json& record : versions) {
+    if (record.value("version", "") == version) reason = record.value("waiting_for", "");
+  }
+  return reason;
+}
+
 bool VaultImpact::needs(const std::string& version) const {
   const std::string role = role_of(version);
   return role == "Active" || role == "Retiring" || role == "unknown";

@@ -24,6 +24,8 @@ struct VaultImpact {
   [[nodiscard]] bool needs(const std::string& version) const;
   // A version of the key, whichever.
   [[nodiscard]] bool needs_any() const;
+  // Why a Retiring version waits, for people; empty if it is none.
+  [[nodiscard]] std::string waiting_for(const std::string& version) const;
   // "Active", "Retiring", "Retired", "unknown", or "not used".
   [[nodiscard]] std::string role_of(const std::string& version) const;
 };

@@ -37,8 +37,11 @@ std::string refusal_text(const KeyRef& key, const std::vector<VaultImpact>& need
     }
     const std::string role = key.version ? impact.role_of(*key.version) : "versions Active or Retiring";
     text += role + ", " + std::to_string(impact.recovery_points) + " recovery points";
-    if (role == "Retiring")
+    if (role == "Retiring") {
       text += "; it retires when the next backup has completed: vaultctl backup run or backup commit";
+      const std::string reason = impact.waiting_for(*key.version);
+      if (!reason.empty()) text += ". It waits for this: " + reason;
+    }
     if (role == "Active") {
       text += "; let another version take effect first: vaultctl key rotate " + name +
               ", or vaultctl encryption set if the vault is pinned to this one";

@@ -9,6 +9,7 @@
 #include "fs/restore.h"
 #include "tools/requests/json_forms.h"
 #include "tools/requests/key_requests.h"
+#include "vaultmeta/encryption_status.h"
 #include "vaultmeta/vault_registration.h"
 
 namespace vaultfs {
@@ -54,7 +55,7 @@ Result<json> vault_show(const RequestContext& context, const json& /*arguments*/
 Result<json> encryption_refresh(const RequestContext& context, const json& /*arguments*/,
                                 std::vector<UniqueFd>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const RefreshOutcome outcome, context.session.refresh());
-  json form = to_json(context.session.vault().custody().status());
+  json form = to_json(encryption_status(context.session.vault()));
   form["version_changed"] = outcome.version_changed;
   form["retired_versions"] = outcome.retired;
   return form;
@@ -74,11 +75,11 @@ Result<json> encryption_set(const RequestContext& context, const json& arguments
       ensure_registered(context.machine.state(), vault.header().id, vault.path(), vault.custody().status()));
   if (!identity.empty()) {
     VAULTFS_RETURN_IF_ERROR(vault.custody().set_identity(identity));
-    return to_json(vault.custody().status());
+    return to_json(encryption_status(vault));
   }
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, KeyRef::parse(text));
   VAULTFS_RETURN_IF_ERROR(vault.custody().set_key(key));
-  return to_json(vault.custody().status());
+  return to_json(encryption_status(vault));
 }
 
 Result<json> key_usage(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
@@ -119,6 +120,12 @@ Result<DiskSource> disk_of(const RequestContext& context, const json& form, cons
   return disk;
 }
 
+// What a backup has to say of the key that it was made under.
+json with_expiry(json form, Vault& vault) {
+  form["key_expiry"] = expiry_to_json(vault.custody().status().expiry);
+  return form;
+}
+
 Result<json> backup_run(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& files) {
   BackupRequest request;
   VAULTFS_ASSIGN_OR_RETURN(request.item, text_argument(arguments, "item"));
@@ -130,13 +137,13 @@ Result<json> backup_run(const RequestContext& context, const json& arguments, st
     request.disks.push_back(std::move(disk));
   }
   VAULTFS_ASSIGN_OR_RETURN(const BackupOutcome outcome, context.session.backup(request, context.progress));
-  return to_json(outcome);
+  return with_expiry(to_json(outcome), context.session.vault());
 }
 
 Result<json> backup_commit(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const std::string item, text_argument(arguments, "item"));
   VAULTFS_ASSIGN_OR_RETURN(const CommitOutcome outcome, context.session.commit(item));
-  return to_json(outcome);
+  return with_expiry(to_json(outcome), context.session.vault());
 }
 
 Result<json> recovery_point_list(const RequestContext& context, const json& arguments,
