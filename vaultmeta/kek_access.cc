@@ -212,6 +212,10 @@ Result<WrappedKey> wrap_fresh_platform_key(const VaultId& vault, Generation gene
 
 Status check_may_wrap(const KeyVersionInfo& version, std::int64_t now_unix_seconds) {
   const std::string name = "the key version " + version.id;
+  if (version.of_certificate()) {
+    return Error{ErrorCode::KeyOfCertificate,
+                 name + " is part of a certificate, and comes and goes with it; create a key of its own"};
+  }
   if (version.key_type != "RSA" && version.key_type != "AES") {
     return Error{ErrorCode::KeyNotRsa, name + " is of type " + version.key_type + "; create a key of type RSA"};
   }

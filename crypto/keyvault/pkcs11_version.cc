@@ -29,6 +29,8 @@ std::string_view flaw_note(Pkcs11Flaw flaw) {
       return " (two objects of one CKA_ID)";
     case Pkcs11Flaw::dates_withheld:
       return " (its dates are withheld)";
+    case Pkcs11Flaw::of_certificate:
+      return kOfCertificate;
   }
   return " (flawed)";
 }
