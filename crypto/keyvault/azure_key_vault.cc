@@ -111,7 +111,7 @@ Result<std::vector<std::string>> AzureKeyVault::list_keys() {
 
 Result<AzureKey> AzureKeyVault::find_usable(HttpCall& call, const std::string& key, const std::string& version) {
   VAULTFS_ASSIGN_OR_RETURN(AzureKey found, keys_.version(call, key, version));
-  if (found.type.ends_with(kOfCertificate)) {
+  if (found.type.ends_with(kAzureOfCertificate)) {
     return Error{ErrorCode::KeyOfCertificate,
                  "the key " + reference(key, version) +
                      " is part of a certificate, and comes and goes with it; create a key of its own"};

@@ -19,9 +19,6 @@ inline constexpr std::string_view kKekWrapAssociatedData = "vaultfs/1 kek wrap";
 // that a vault can move from any to any.
 inline constexpr std::size_t kWrapLimitBytes = 190;
 
-// What the type of a key that is part of a certificate ends in.
-inline constexpr std::string_view kOfCertificate = " (of a certificate)";
-
 // What a key vault says of one version of a key.
 struct KeyVersionInfo {
   std::string id;  // native version id
@@ -31,9 +28,8 @@ struct KeyVersionInfo {
   std::optional<std::int64_t> expires;     // exp, Unix seconds
   std::string key_type;                    // "RSA", "AES"; whatever else a key vault holds cannot be a KEK
   unsigned bits = 0;
-
-  // The key belongs to a certificate and comes and goes with it: it can't be a KEK. Its type ends in kOfCertificate.
-  [[nodiscard]] bool of_certificate() const noexcept { return key_type.ends_with(kOfCertificate); }
+  // It belongs to a certificate, and comes and goes with it: nobody is to choose it for a KEK (KeyOfCertificate).
+  bool of_certificate = false;
 
   // May wrap at that time: enabled and within nbf/exp. Outside nbf/exp a version still unwraps.
   [[nodiscard]] bool may_wrap(std::int64_t now_unix_seconds) const noexcept {

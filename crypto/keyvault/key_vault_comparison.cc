@@ -3,18 +3,6 @@
 #include <algorithm>
 
 namespace vaultfs {
-namespace {
-
-std::optional<KeyVersionInfo> find_in(AdministeredKeyVault& key_vault, const std::string& key,
-                                      const std::string& version) {
-  const auto versions = key_vault.list_versions(key);
-  if (!versions.ok()) return std::nullopt;
-  const auto found = std::ranges::find(*versions, version, &KeyVersionInfo::id);
-  return found == versions->end() ? std::nullopt : std::optional(*found);
-}
-
-}  // namespace
-
 const std::optional<KeyVaultComparison::Known>& KeyVaultComparison::known(const std::string& name) {
   const auto at = known_.find(name);
   if (at != known_.end()) return at->second;
@@ -63,13 +51,24 @@ Sameness KeyVaultComparison::same_version(const std::string& key, const std::str
   if (together == Sameness::same) return together;
   // Two addresses that may be one server's. It would say the same at both.
   const std::optional<Known>& its = known(other);
-  if (!mine->key_vault || !its || !its->key_vault || !mine->place || !its->place) return Sameness::unknown;
-  const auto one = find_in(*mine->key_vault, key, version);
-  const auto another = find_in(*its->key_vault, other_key, version);
+  if (!mine->place || !its || !its->place) return Sameness::unknown;
+  const auto one = find_in(name_, key, version);
+  const auto another = find_in(other, other_key, version);
   if (!one || !another) return Sameness::unknown;
   const bool differ = one->created_unix_seconds != another->created_unix_seconds ||
                       one->key_type != another->key_type || one->bits != another->bits;
   return differ ? Sameness::different : Sameness::unknown;
+}
+
+std::optional<KeyVersionInfo> KeyVaultComparison::find_in(const std::string& key_vault, const std::string& key,
+                                                          const std::string& version) {
+  const auto name = std::pair(key_vault, key);
+  if (!listed_.contains(name)) {
+    auto versions = known(key_vault)->key_vault->list_versions(key);
+    listed_[name] = versions.ok() ? std::move(versions).value() : std::vector<KeyVersionInfo>();
+  }
+  const auto found = std::ranges::find(listed_[name], version, &KeyVersionInfo::id);
+  return found == listed_[name].end() ? std::nullopt : std::optional(*found);
 }
 
 }  // namespace vaultfs

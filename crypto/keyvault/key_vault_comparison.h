@@ -4,6 +4,8 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/result.h"
 #include "crypto/keyvault/administered_key_vault.h"
@@ -40,11 +42,15 @@ class KeyVaultComparison {
   };
   [[nodiscard]] const std::optional<Known>& known(const std::string& name);
   [[nodiscard]] Sameness compare(const std::string& other);
+  // Nothing if the key vault does not say.
+  [[nodiscard]] std::optional<KeyVersionInfo> find_in(const std::string& key_vault, const std::string& key,
+                                                      const std::string& version);
 
   KeyVaultRegistry& registry_;
   const std::string name_;
   std::map<std::string, std::optional<Known>> known_;
   std::map<std::string, Sameness> compared_;
+  std::map<std::pair<std::string, std::string>, std::vector<KeyVersionInfo>> listed_;  // by key vault and key
 };
 
 }  // namespace vaultfs

@@ -154,8 +154,8 @@ Status pkcs11_check_distinct(const std::vector<Pkcs11KeyObject>& versions, const
 }
 
 Status pkcs11_check_flawless(const Pkcs11KeyObject& key) {
-  const auto refuse = [&](const char* why, ErrorCode code = ErrorCode::NotSupportedByProvider) {
-    return Error{code, "key version " + key.id + why};
+  const auto refuse = [&](const char* why) {
+    return Error{ErrorCode::NotSupportedByProvider, "key version " + key.id + why};
   };
   switch (key.flaw) {
     case Pkcs11Flaw::none:
@@ -172,11 +172,6 @@ Status pkcs11_check_flawless(const Pkcs11KeyObject& key) {
       return refuse(
           " has a start or end date that its token does not give out; for an RSA pair, set the dates on the public key "
           "as well");
-    case Pkcs11Flaw::of_certificate:
-      return refuse(
-          " is part of a certificate on the token (of its CKA_ID and public key), and comes and goes with it; create a "
-          "key of its own",
-          ErrorCode::KeyOfCertificate);
   }
   return Error{ErrorCode::Internal, "unknown flaw"};
 }
@@ -193,10 +188,6 @@ Result<Pkcs11DatedKey> pkcs11_add_dates(Pkcs11Session& session, Pkcs11KeyObject 
       if (!start.seconds && (public_start.seconds || public_start.withheld)) start = public_start;
       if (!end.seconds && (public_end.seconds || public_end.withheld)) end = public_end;
     }
-  }
-  if (key.flaw == Pkcs11Flaw::none) {
-    VAULTFS_ASSIGN_OR_RETURN(const bool certified, pkcs11_has_certificate(session, key));
-    if (certified) key.flaw = Pkcs11Flaw::of_certificate;
   }
   if ((start.withheld || end.withheld) && key.flaw == Pkcs11Flaw::none) key.flaw = Pkcs11Flaw::dates_withheld;
   dated.key = std::move(key);
@@ -215,7 +206,9 @@ Result<std::vector<Pkcs11DatedKey>> pkcs11_list_versions(Pkcs11Session& session,
     if (left == 0) continue;  // listed already
     if (left > 1 && version.flaw == Pkcs11Flaw::none) version.flaw = Pkcs11Flaw::shares_its_id;
     left = 0;
+    VAULTFS_ASSIGN_OR_RETURN(const bool of_certificate, pkcs11_has_certificate(session, version));
     VAULTFS_ASSIGN_OR_RETURN(Pkcs11DatedKey with_dates, pkcs11_add_dates(session, std::move(version)));
+    with_dates.of_certificate = of_certificate;
     dated.push_back(std::move(with_dates));
   }
   return dated;

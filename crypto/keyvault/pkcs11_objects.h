@@ -19,7 +19,6 @@ enum class Pkcs11Flaw : std::uint8_t {
   is_public,       // CKA_PRIVATE is false on a token that wants a login: anybody who reaches the token can have made it
   shares_its_id,   // with another object of the label
   dates_withheld,  // it has a start or end date that the token does not give out
-  of_certificate,  // the token has a certificate with its CKA_ID and public key, which is renewed and removed with it
 };
 
 // A version of a key as the token holds it, without what this machine knows of it.
@@ -42,6 +41,7 @@ struct Pkcs11DatedKey {
   Pkcs11KeyObject key;
   std::optional<std::int64_t> start;
   std::optional<std::int64_t> end;
+  bool of_certificate = false;  // as pkcs11_list_versions finds it
 };
 
 // The longest CKA_ID of a version. An object with a longer one is no version, like one without any: no reference can
@@ -58,13 +58,14 @@ inline constexpr std::size_t kPkcs11IdLimitBytes = 64;
 // Success, or NotSupportedByProvider naming an id that two have.
 [[nodiscard]] Status pkcs11_check_distinct(const std::vector<Pkcs11KeyObject>& versions, const std::string& label);
 
-// NotSupportedByProvider (KeyOfCertificate for that one) for a version with a flaw, saying which and what to do.
+// NotSupportedByProvider for a version with a flaw, saying which and what to do.
 [[nodiscard]] Status pkcs11_check_flawless(const Pkcs11KeyObject& key);
 
-// Adds its dates to a version, and what it is not flawed by without them: that they are withheld, or a certificate.
+// Adds its dates to a version, or the flaw that they are withheld.
 [[nodiscard]] Result<Pkcs11DatedKey> pkcs11_add_dates(Pkcs11Session& session, Pkcs11KeyObject key);
 
-// All versions with their dates, each id once: the flaws of one are no reason to hide the others.
+// All versions with their dates and whether there is a certificate of them, each id once: the flaws of one are no
+// reason to hide the others.
 [[nodiscard]] Result<std::vector<Pkcs11DatedKey>> pkcs11_list_versions(Pkcs11Session& session,
                                                                        const std::string& label);
 

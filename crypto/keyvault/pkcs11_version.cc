@@ -29,8 +29,6 @@ std::string_view flaw_note(Pkcs11Flaw flaw) {
       return " (two objects of one CKA_ID)";
     case Pkcs11Flaw::dates_withheld:
       return " (its dates are withheld)";
-    case Pkcs11Flaw::of_certificate:
-      return kOfCertificate;
   }
   return " (flawed)";
 }
@@ -45,6 +43,7 @@ KeyVersionInfo pkcs11_version_info(const Pkcs11DatedKey& version) {
   info.expires = version.end;
   info.key_type = std::string(type_name(version.key.type)).append(flaw_note(version.key.flaw));
   info.bits = version.key.bits;
+  info.of_certificate = version.of_certificate;
   return info;
 }
 

@@ -67,7 +67,7 @@ TEST(KeyCustodyTest, RefusesUnsuitableKeysAtCreation) {
   EXPECT_EQ(code(in_west, "kv/kek", "northeurope"), ErrorCode::RegionMismatch);
   EXPECT_EQ(code(nothing, "kv/kek", "west"), ErrorCode::RegionMismatch);
   EXPECT_EQ(code([](CustodyWorld& w) { w.kv->answer.region = ""; }, "kv/kek", "west"), ErrorCode::RegionMismatch);
-  EXPECT_EQ(code([](CustodyWorld& w) { w.kv->info("kek", w.v1).key_type = "RSA (of a certificate)"; }, "kv/kek"),
+  EXPECT_EQ(code([](CustodyWorld& w) { w.kv->info("kek", w.v1).of_certificate = true; }, "kv/kek"),
             ErrorCode::KeyOfCertificate);
   EXPECT_EQ(code([](CustodyWorld& w) { w.kv->answer.soft_delete = false; }, "kv/kek"), ErrorCode::SoftDeleteRequired);
   EXPECT_EQ(code([](CustodyWorld& w) { w.kv->answer.purge_protection = false; }, "kv/kek"),

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tools/cli/text_output.h"
 #include "vaultmeta/vault.h"
 
 namespace vaultfs {
@@ -97,7 +98,7 @@ VaultFilter speaking_as_others(Machine& machine, const Identity& identity) {
 std::string needing_lines(const std::vector<VaultImpact>& needing) {
   std::string text;
   for (const VaultImpact& impact : needing) {
-    text += "\n  " + impact.path + ": ";
+    text += "\n  " + printable(impact.path) + ": ";
     text += impact.reachable
                 ? std::to_string(impact.versions.size()) + " key versions, " + std::to_string(impact.recovery_points) +
                       " recovery points"

@@ -243,9 +243,13 @@ Result<std::shared_ptr<LocalKeyVault>> open_local_key_vault(CommandContext& cont
 }
 
 json version_to_json(const KeyVersionInfo& version) {
-  json form = {{"version", version.id},        {"state", version.enabled ? "Enabled" : "Disabled"},
-               {"enabled", version.enabled},   {"created", seconds_to_json(version.created_unix_seconds)},
-               {"key_type", version.key_type}, {"bits", version.bits}};
+  json form = {{"version", version.id},
+               {"state", version.enabled ? "Enabled" : "Disabled"},
+               {"enabled", version.enabled},
+               {"created", seconds_to_json(version.created_unix_seconds)},
+               {"key_type", version.key_type},
+               {"bits", version.bits},
+               {"of_certificate", version.of_certificate}};
   form["not_before"] = version.not_before ? seconds_to_json(*version.not_before) : json(nullptr);
   form["expires"] = version.expires ? seconds_to_json(*version.expires) : json(nullptr);
   return form;

@@ -22,15 +22,14 @@ bool has_newer(const std::vector<KeyVersionInfo>& listed, const std::string& ver
 // What lets a vault do without the version.
 std::string advice(const VaultImpact& impact, const KeyRef& key, const json& record,
                    const std::vector<KeyVersionInfo>& listed) {
-  const std::string refresh = "vaultctl encryption refresh " + impact.path;
-  const std::string its_key = record.value("key", key.key_vault + "/" + key.key);
+  const std::string refresh = "vaultctl encryption refresh " + printable(impact.path);
+  const std::string its_key = printable(record.value("key", key.key_vault + "/" + key.key));
   if (record.value("role", "") == "Retiring") {
-    if (record.value("backup_completed", false)) {
-      const std::string waiting = record.value("waiting_for", "");
-      return "; its backup has completed" + (waiting.empty() ? "" : " (" + printable(waiting) + ")") +
-             ", so it retires with a refresh: " + refresh;
-    }
-    return "; it retires when the next backup has completed: vaultctl backup run or backup commit";
+    const std::string reason = record.value("waiting_for", "");
+    return (record.value("backup_completed", false)
+                ? "; its backup has completed, so it retires with a refresh: " + refresh
+                : "; it retires when the next backup has completed: vaultctl backup run or backup commit") +
+           (reason.empty() ? "" : ". It waits for this: " + printable(reason));
   }
   if (impact.follows_new_versions && has_newer(listed, *key.version)) {
     return "; the vault has not taken up the newer version yet: " + refresh + ", then a backup";
@@ -63,7 +62,8 @@ std::string refusal_text(const KeyRef& key, const std::vector<VaultImpact>& need
   const std::string name = key.key_vault + "/" + key.key;
   std::string text = key.version ? "version " + *key.version + " of " + name : "the key " + name;
   text += " is still needed:";
-  for (const VaultImpact& impact : needing) text += "\n  " + impact.path + ": " + line_of(impact, key, listed);
+  for (const VaultImpact& impact : needing)
+    text += "\n  " + printable(impact.path) + ": " + line_of(impact, key, listed);
   text += "\nAll of that would become unreadable. To do it all the same: --override " + key.key;
   return text;
 }
