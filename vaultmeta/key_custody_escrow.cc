@@ -25,6 +25,15 @@ Status check_none_retiring(const RotationRule& rule) {
   return ok_status();
 }
 
+// In a disaster a key vault of another region is refused as ever. One that says of no region where it is, is told of
+// afterwards (encryption show): nobody has to find out first what to do about it.
+Result<std::string> region_to_demand(KeyVaultResolver& resolver, const std::string& key_vault, const VaultIdentity& as,
+                                     const std::string& region) {
+  VAULTFS_ASSIGN_OR_RETURN(const auto opened, resolver.open(key_vault, as));
+  VAULTFS_ASSIGN_OR_RETURN(const KeyVaultProperties properties, opened->properties());
+  return properties.region.value_or("").empty() ? std::string() : region;
+}
+
 }  // namespace
 
 // Every keyring passes here before it is sealed: no change of keys can forget the recipient. What it is wrapped for is
@@ -151,8 +160,9 @@ Result<WrappedKey> KeyringCustody::wrap_for_recovery(const Snapshot& now, const 
   VAULTFS_RETURN_IF_ERROR(check_key_may_be_set(now.settings));
   const std::string identity = request.identity.value_or(now.settings.identity);
   VAULTFS_RETURN_IF_ERROR(introduction.make(context_.resolver, {header_.id, identity}, request.key->key_vault));
-  VAULTFS_ASSIGN_OR_RETURN(const ExaminedKey key,
-                           examine_key(context_, *request.key, header_.region, {header_.id, identity}));
+  VAULTFS_ASSIGN_OR_RETURN(const std::string region, region_to_demand(context_.resolver, request.key->key_vault,
+                                                                      {header_.id, identity}, header_.region));
+  VAULTFS_ASSIGN_OR_RETURN(const ExaminedKey key, examine_key(context_, *request.key, region, {header_.id, identity}));
   return wrap_fresh_key(header_.id, next, identity, *key.reached.key_vault, key.reached.key, key.version.id);
 }
 

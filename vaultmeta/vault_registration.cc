@@ -31,4 +31,24 @@ Status ensure_registered(MachineState& machine, const VaultId& vault, const std:
   return machine.register_vault(registration);
 }
 
+Status register_from_slots(MachineState& machine, const VaultId& vault, const std::filesystem::path& path,
+                           const std::vector<KeyringSlot>& slots) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Registration> known, machine.registration(vault));
+  if (known) return ok_status();
+  Registration one;
+  one.vault = vault;
+  one.path = std::filesystem::absolute(path).lexically_normal();
+  one.needed.emplace();
+  for (const KeyringSlot& slot : slots) {
+    if (slot.role == VersionRole::active) one.identity = slot.identity;
+    if (slot.kind != SlotKind::key_vault) continue;
+    one.needed->push_back({slot.key_vault, slot.key, slot.version});
+    if (slot.role != VersionRole::active) continue;
+    one.key_vault = slot.key_vault;
+    one.key = slot.key;
+  }
+  std::ranges::sort(*one.needed);
+  return machine.register_vault(one);
+}
+
 }  // namespace vaultfs

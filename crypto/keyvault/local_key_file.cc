@@ -27,6 +27,7 @@ Result<LocalKeyVersion> decode_version(const nlohmann::json& entry, const std::s
   version.info.enabled = members.boolean("enabled");
   version.info.not_before = members.optional_integer("nbf");
   version.info.expires = members.optional_integer("exp");
+  version.exported = members.optional_integer("exported");
   version.info.key_type = "RSA";
   const std::int64_t bits = members.integer("bits");
   version.public_der = members.base64("public_key");
@@ -141,6 +142,7 @@ std::string LocalKeyFile::encode() const {
     entry["bits"] = version.info.bits;
     entry["public_key"] = to_base64(version.public_der);
     entry["private_key"] = to_base64(version.sealed_private);
+    if (version.exported) entry["exported"] = *version.exported;
     list.push_back(std::move(entry));
   }
   if (deleted) state["deleted"] = {{"at", deleted->at}, {"purge_after", deleted->purge_after}};

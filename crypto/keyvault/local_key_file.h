@@ -29,6 +29,8 @@ struct LocalKeyVersion {
   KeyVersionInfo info;
   Bytes public_der;      // SubjectPublicKeyInfo
   Bytes sealed_private;  // sealed box over the PKCS#8 DER of the private key
+  // When its private key last left the key vault, Unix seconds; nothing: never, or before this was kept.
+  std::optional<std::int64_t> exported = std::nullopt;
 };
 
 // A key that was deleted and is kept.
@@ -38,13 +40,15 @@ struct LocalKeyDeletion {
 };
 
 // DIRECTORY/keys/NAME.json, one key of a local key vault:
-//   {"format":1,"key","versions":[{"id","created","enabled","nbf","exp","bits","public_key","private_key"}, …],
+//   {"format":1,"key","versions":[{"id","created","enabled","nbf","exp","bits","public_key","private_key","exported"},
+//    …],
 //    "deleted":{"at","purge_after"},
 //    "rotation_policy":{"after_create_days","before_expiry_days","expiry_days"},
 //    "rotation_counts_from":{"version","at"}}
 // Times are Unix seconds; nbf and exp are null where not set; keys are base64. Versions stand in the order in which
-// they were added. `deleted` (the key is kept for recovery), `rotation_policy` and `rotation_counts_from` are absent
-// where there is none, as in files of before they existed; absent members of a policy are not set.
+// they were added. `exported` (of a version), `deleted` (the key is kept for recovery), `rotation_policy` and
+// `rotation_counts_from` are absent where there is none, as in files of before they existed; absent members of a policy
+// are not set.
 //
 // Only the private keys are sealed; `enabled`, the times and the order are plain on purpose: the key vault's
 // administrator may edit them by hand, like the state of any other key vault, and the next call sees it. Whoever can

@@ -116,6 +116,25 @@ Result<std::string> DirectoryKeyVault::export_version(const std::string& key, co
   return pair->encrypted_pem(passphrase);
 }
 
+Status DirectoryKeyVault::note_export(const std::string& key, const std::vector<std::string>& versions) {
+  return with_lock([&]() -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(LocalKeyFile file, read_key(key));
+    for (const std::string& version : versions) {
+      LocalKeyVersion* found = file.find(version);
+      if (found == nullptr) return version_not_found(key, version);
+      found->exported = now();
+    }
+    return write_local_key_file(env_, directory_, file);
+  });
+}
+
+Result<std::vector<LocalKeyExport>> DirectoryKeyVault::exports(const std::string& key) {
+  VAULTFS_ASSIGN_OR_RETURN(const LocalKeyFile file, read_key(key));
+  std::vector<LocalKeyExport> all;
+  for (const LocalKeyVersion* version : file.oldest_first()) all.push_back({version->info.id, version->exported});
+  return all;
+}
+
 Result<KeyVersionInfo> DirectoryKeyVault::import_version(const std::string& key, ByteView pem,
                                                          const SecretBuffer* passphrase,
                                                          std::optional<std::int64_t> created) {

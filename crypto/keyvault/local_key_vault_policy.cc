@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "crypto/keyvault/local_key_vault_impl.h"
+#include "crypto/keyvault/region.h"
 
 // Rotation policies of keys, access policies and protection of the key vault.
 
@@ -47,10 +48,12 @@ Status DirectoryKeyVault::note_future_version(const std::string& key) {
   });
 }
 
-Result<std::optional<KeyVersionInfo>> DirectoryKeyVault::rotate_if_due(const std::string& key) {
+Result<std::optional<KeyVersionInfo>> DirectoryKeyVault::rotate_if_due(const std::string& key,
+                                                                       const std::function<Status()>& announce) {
   VAULTFS_ASSIGN_OR_RETURN(const LocalKeyFile before, read_key(key));
   if (before.rotation_policy && !before.newest_for_policy(now())) VAULTFS_RETURN_IF_ERROR(note_future_version(key));
   if (!is_due(before, now())) return std::optional<KeyVersionInfo>();
+  if (announce) VAULTFS_RETURN_IF_ERROR(announce());
   VAULTFS_ASSIGN_OR_RETURN(LocalKeyVersion version, make_version(key, before.oldest_first().back()->info.bits));
   if (before.rotation_policy->expiry_days) {
     version.info.expires = version.info.created_unix_seconds + kSecondsPerDay * *before.rotation_policy->expiry_days;
@@ -84,6 +87,16 @@ Status DirectoryKeyVault::enable_protection(bool soft_delete, bool purge_protect
                                                       name_ + " --enable-soft-delete --enable-purge-protection"};
     }
     vault.options.purge_protection = vault.options.purge_protection || purge_protection;
+    return ok_status();
+  });
+}
+
+Status DirectoryKeyVault::set_region(const std::string& region) {
+  if (!is_region_label(region)) {
+    return Error{ErrorCode::InvalidArgument, "a region is a label of up to 64 printable ASCII characters"};
+  }
+  return change_vault([&region](LocalVaultFile& vault) {
+    vault.options.region = region;
     return ok_status();
   });
 }

@@ -103,7 +103,42 @@ TEST_F(LocalSoftDeleteTest, AnImportDoesNotReplaceADeletedKey) {
   value_of(vault_->import_version("copy", bytes_of(pem), &passphrase, {}));
 }
 
+// --- what lies outside ---
+
+TEST_F(LocalSoftDeleteTest, ExportsAreRememberedByVersion) {
+  const std::string first = value_of(vault_->create_key("kek", small_key())).id;
+  EXPECT_EQ(value_of(vault_->exports("kek"))[0].exported, std::nullopt);
+  const std::string as_before = std::string(text_of(ByteView(env_.read("/kv/keys/kek.json"))));
+  EXPECT_EQ(as_before.find("exported"), std::string::npos) << "files of keys that stayed inside are as they were";
+  succeed(vault_->note_export("kek", {first}));
+  const std::int64_t at = env_.clock().now().seconds();
+  advance_days(1);
+  value_of(vault_->rotate_key("kek", small_key(), false));
+  const auto after = value_of(open()->exports("kek"));
+  ASSERT_EQ(after.size(), 2U);
+  EXPECT_EQ(after[0].version, first);
+  EXPECT_EQ(after[0].exported, at);
+  EXPECT_EQ(after[1].exported, std::nullopt);
+  EXPECT_TRUE(fails(vault_->note_export("kek", {std::string(32, '0')}), ErrorCode::KeyVersionNotFound));
+}
+
 // --- rotation policies ---
+
+TEST_F(LocalSoftDeleteTest, APolicyThatCannotBeWrittenDownIsNotRun) {
+  value_of(vault_->create_key("kek", small_key()));
+  succeed(vault_->set_rotation_policy("kek", RotationPolicy{.after_create_days = 30}));
+  unsigned asked = 0;
+  const auto refuse = [&asked]() -> Status {
+    ++asked;
+    return Error{ErrorCode::IoError, "no log"};
+  };
+  EXPECT_FALSE(value_of(vault_->rotate_if_due("kek", refuse)).has_value()) << "nothing is due";
+  EXPECT_EQ(asked, 0U);
+  advance_days(31);
+  EXPECT_TRUE(fails(vault_->rotate_if_due("kek", refuse), ErrorCode::IoError, "no log"));
+  EXPECT_EQ(value_of(vault_->list_versions("kek")).size(), 1U);
+  EXPECT_TRUE(value_of(vault_->rotate_if_due("kek", [] { return ok_status(); })).has_value());
+}
 
 TEST_F(LocalSoftDeleteTest, APolicyMakesOneVersionWhenItIsDue) {
   const std::string first = value_of(vault_->create_key("kek", small_key())).id;

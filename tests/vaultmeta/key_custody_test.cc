@@ -62,11 +62,33 @@ TEST(KeyCustodyTest, RefusesUnsuitableKeysAtCreation) {
   EXPECT_EQ(code([](CustodyWorld& w) { w.kv->wrap_garbage = true; }, "kv/kek"), ErrorCode::AuthenticationFailed);
   EXPECT_EQ(code([](CustodyWorld& w) { w.kv->unwrap_other = true; }, "kv/kek"), ErrorCode::AuthenticationFailed);
   EXPECT_EQ(code([](CustodyWorld& w) { w.kv->answer.region = "west"; }, "kv/kek", "east"), ErrorCode::RegionMismatch);
+  // A key vault that is nowhere is not where the vault is.
+  const auto in_west = [](CustodyWorld& w) { w.kv->answer.region = "West Europe"; };
+  EXPECT_EQ(code(in_west, "kv/kek", "northeurope"), ErrorCode::RegionMismatch);
+  EXPECT_EQ(code(nothing, "kv/kek", "west"), ErrorCode::RegionMismatch);
+  EXPECT_EQ(code([](CustodyWorld& w) { w.kv->answer.region = ""; }, "kv/kek", "west"), ErrorCode::RegionMismatch);
+  EXPECT_EQ(code([](CustodyWorld& w) { w.kv->info("kek", w.v1).of_certificate = true; }, "kv/kek"),
+            ErrorCode::KeyOfCertificate);
   EXPECT_EQ(code([](CustodyWorld& w) { w.kv->answer.soft_delete = false; }, "kv/kek"), ErrorCode::SoftDeleteRequired);
   EXPECT_EQ(code([](CustodyWorld& w) { w.kv->answer.purge_protection = false; }, "kv/kek"),
             ErrorCode::PurgeProtectionRequired);
   EXPECT_EQ(code([](CustodyWorld& w) { w.resolver.unknown_identities = {"system"}; }, "kv/kek"),
             ErrorCode::IdentityNotFound);
+}
+
+// Portals show "West Europe", commands write westeurope. A vault without a region asks for none.
+TEST(KeyCustodyTest, RegionsAreComparedWithoutCaseAndBlanks) {
+  for (const char* region : {"westeurope", "WestEurope", "West Europe", ""}) {
+    CustodyWorld world;
+    world.kv->answer.region = "West Europe";
+    world.header.id = random_id<VaultId>(world.env);
+    world.header.region = region;
+    KeyCustody::CreateRequest request;
+    request.key = KeyRef::parse("kv/kek").value();
+    const auto made = KeyCustody::create(world.context(), world.header, request,
+                                         [](const VaultHeader&) -> Result<Digest> { return Digest(); });
+    EXPECT_TRUE(made.ok()) << region << ": " << (made.ok() ? "" : made.error().message);
+  }
 }
 
 TEST(KeyCustodyTest, PlatformManagedVaultsOpenWithTheMachinesKey) {

@@ -8,6 +8,7 @@
 
 #include "fs/restore.h"
 #include "tools/requests/json_forms.h"
+#include "tools/requests/key_exports.h"
 #include "tools/requests/key_requests.h"
 #include "vaultmeta/encryption_status.h"
 #include "vaultmeta/vault_registration.h"
@@ -49,6 +50,7 @@ Result<json> vault_show(const RequestContext& context, const json& /*arguments*/
               {"set_aside_bytes", statistics.set_aside_bytes},
               {"items", items},
               {"encryption", to_json(status)},
+              {"key_export", key_export_to_json(context.machine, status)},
               {"notes", vault.opening_notes()}};
 }
 
@@ -84,12 +86,15 @@ Result<json> encryption_set(const RequestContext& context, const json& arguments
 
 Result<json> key_usage(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
   Vault& vault = context.session.vault();
+  const EncryptionStatus status = vault.custody().status();
   json versions = json::array();
-  for (const VersionRecord& version : vault.custody().status().versions) versions.push_back(to_json(version));
+  for (const VersionRecord& version : status.versions) versions.push_back(to_json(version));
   return json{{"vault", to_hex(vault.header().id.view())},
               {"path", vault.path().string()},
               {"recovery_points", vault.catalogue().points().size()},
               {"keyring_generation", vault.custody().generation().value},
+              {"identity", status.settings.identity},
+              {"follows_new_versions", status.settings.customer_managed && !status.settings.pinned_version.has_value()},
               {"versions", versions}};
 }
 
