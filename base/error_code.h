@@ -66,6 +66,7 @@ namespace vaultfs {
   V(PurgeProtected, 8, EPERM)                    \
   V(RegionMismatch, 8, EINVAL)                   \
   V(KeyNotRsa, 8, EINVAL)                        \
+  V(KeyOfCertificate, 8, EINVAL)                 \
   V(KeySizeUnsupported, 8, EINVAL)               \
   V(KeyVersionExpired, 8, EPERM)                 \
   V(KeyVersionNotYetValid, 8, EPERM)             \

@@ -149,7 +149,11 @@ Result<std::unique_ptr<Machine>> Machine::open(const MachineOptions& options) {
   });
   machine->registry_ = std::make_unique<KeyVaultRegistry>(posix_env(), home, *machine->key_vaults_);
   machine->identities_ = std::make_unique<IdentityStore>(posix_env(), home);
-  machine->resolver_ = std::make_unique<MachineResolver>(*machine->registry_, *machine->identities_);
+  machine->resolver_ = std::make_unique<MachineResolver>(
+      *machine->registry_, *machine->identities_,
+      [state = machine->state_.get()](const std::string& what, const std::string& detail) {
+        return state->audit(what, detail);
+      });
   return machine;
 }
 

@@ -16,6 +16,22 @@ std::string dump(const nlohmann::json& object) {
   return object.dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
 }
 
+// Names of keys, files and vaults may be strangers' choice, and people read this log on terminals: what is not
+// printable ASCII stands as \\xNN.
+std::string printable_text(const std::string& text) {
+  static constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte < 0x7f) {
+      out += c;
+    } else {
+      out.append("\\x").append(1, kDigits[byte >> 4U]).append(1, kDigits[byte & 15U]);
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 struct AuditLog::Content {
@@ -62,7 +78,10 @@ Result<AuditLog::Content> AuditLog::read() {
 
 Status AuditLog::append(const AuditEntry& entry) {
   VAULTFS_ASSIGN_OR_RETURN(const Content before, read());
-  nlohmann::json line{{"time", entry.time.value}, {"uid", entry.uid}, {"what", entry.what}, {"detail", entry.detail}};
+  nlohmann::json line{{"time", entry.time.value},
+                      {"uid", entry.uid},
+                      {"what", printable_text(entry.what)},
+                      {"detail", printable_text(entry.detail)}};
   // Through text once, so that the chain is over what a reader will parse.
   line = nlohmann::json::parse(dump(line), nullptr, false);
   const std::string without = dump(line);

@@ -12,7 +12,8 @@ namespace vaultfs {
 
 // The machine's audit log: lines of JSON, {"time": Unix nanoseconds, "uid", "what", "detail", "chain"}. `chain` is the
 // SHA-256 in hex of the chain value before (32 zero bytes at first) and the line's JSON without it, keys sorted. So a
-// line that is changed, dropped or put elsewhere is found; cutting lines off the end is not.
+// line that is changed, dropped or put elsewhere is found; cutting lines off the end is not. In `what` and `detail`
+// every byte that is not printable ASCII stands as \xNN.
 class AuditLog {
  public:
   AuditLog(Env& env, Env::Path path) : env_(env), path_(std::move(path)) {}

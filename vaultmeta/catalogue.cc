@@ -21,6 +21,12 @@ bool same_point(const PointInfo& point, const std::string& text) {
   return error == std::errc{} && end == text.data() + text.size() && number == point.number.value;
 }
 
+// Limits were such a job once, and are no keys.
+bool is_key_update(const JobInfo& job) {
+  return job.kind == JobKind::key_update && job.state != JobState::in_progress &&
+         !job.detail.starts_with("encryption.set-limits ");
+}
+
 }  // namespace
 
 std::string PointInfo::id() const {
@@ -39,6 +45,7 @@ void Catalogue::State::put(const ItemInfo& item) { items[item.name] = item; }
 
 void Catalogue::State::put(const PointInfo& point) {
   points[point.number] = point;
+  newest_time = std::max(newest_time, point.created);
   next_point = std::max(next_point, point.number.next());
 }
 
@@ -48,8 +55,10 @@ void Catalogue::State::put(const JobInfo& job) {
   if (job.state != JobState::in_progress) ++ended_jobs;
   jobs[job.number] = job;
   next_job = std::max(next_job, job.number.next());
+  newest_time = std::max({newest_time, job.started, job.ended});
+  if (is_key_update(job)) last_key_update = std::max(last_key_update, job.number);
   for (auto at = jobs.begin(); ended_jobs > kMaxEndedJobs && at != jobs.end();) {
-    if (at->second.state == JobState::in_progress) {
+    if (at->second.state == JobState::in_progress || at->first == last_key_update) {
       ++at;
     } else {
       at = jobs.erase(at);
@@ -163,6 +172,18 @@ std::optional<JobInfo> Catalogue::job(JobNumber number) const {
   const auto found = state_.jobs.find(number);
   if (found == state_.jobs.end()) return std::nullopt;
   return found->second;
+}
+
+std::optional<JobInfo> Catalogue::last_key_update() const {
+  const std::lock_guard lock(mutex_);
+  const auto found = state_.jobs.find(state_.last_key_update);
+  if (found == state_.jobs.end()) return std::nullopt;
+  return found->second;
+}
+
+UnixNanos Catalogue::newest_time() const {
+  const std::lock_guard lock(mutex_);
+  return state_.newest_time;
 }
 
 JobNumber Catalogue::take_job_number() {

@@ -77,7 +77,8 @@ struct ItemInfo {
 
 // Items, recovery points and jobs of a vault. Each change gives the journal entry that makes it durable; replaying an
 // entry twice is harmless. An entry is one or more changes (docs/format.md, section 9.1): entries of several changes
-// may be joined into one, so that all or none of them become durable. Of ended jobs the newest 2,000 are kept.
+// may be joined into one, so that all or none of them become durable. Of ended jobs the newest 2,000 are kept, and
+// among these, however old, the newest update of keys.
 // Thread-safe: every call takes the lock, nothing is called with it held.
 class Catalogue {
  public:
@@ -97,6 +98,10 @@ class Catalogue {
   [[nodiscard]] bool renewing() const;
   [[nodiscard]] std::vector<JobInfo> jobs() const;  // oldest first
   [[nodiscard]] std::optional<JobInfo> job(JobNumber number) const;
+  // The newest update of keys that has ended, by its number.
+  [[nodiscard]] std::optional<JobInfo> last_key_update() const;
+  // The latest time that jobs and points know of.
+  [[nodiscard]] UnixNanos newest_time() const;
 
   // Numbers not used before.
   [[nodiscard]] JobNumber take_job_number();
@@ -129,6 +134,8 @@ class Catalogue {
     std::map<PointNumber, SupersededManifest> superseded;  // by file
     bool renewing = false;
     std::size_t ended_jobs = 0;  // of `jobs`, those that are not in progress
+    JobNumber last_key_update;   // of `jobs`; 0: none
+    UnixNanos newest_time;       // of jobs and points that are or were there
     JobNumber next_job{1};
     PointNumber next_point{1};
 

@@ -40,7 +40,7 @@ Result<Checkpoint> Checkpoint::decode(ByteView content) {
   checkpoint.predecessor_head = Generation(reader.u64());
   checkpoint.catalogue = read_section(reader);
   checkpoint.tree = read_section(reader);
-  if (checkpoint.replay_from.value == 0 || checkpoint.predecessor_head.value == 0) reader.fail();
+  if (checkpoint.replay_from.value == 0) reader.fail();
   VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedCheckpoint, "a checkpoint"));
   return checkpoint;
 }

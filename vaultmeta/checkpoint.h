@@ -11,7 +11,7 @@ namespace vaultfs {
 struct Checkpoint {
   ContainerNumber replay_from;  // first journal to replay
   Lsn cut;                      // the sections hold every entry up to it
-  Generation predecessor_head;  // newest head when the checkpoint was made
+  Generation predecessor_head;  // newest head when the checkpoint was made; 0: none yet, in a vault that is made
   Bytes catalogue;
   Bytes tree;  // of the room above
 

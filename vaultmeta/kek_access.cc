@@ -60,6 +60,13 @@ bool can_be_kek(const KeyVersionInfo& version) noexcept {
   return version.key_type == "RSA" && (version.bits == 2048 || version.bits == 3072 || version.bits == 4096);
 }
 
+Status check_no_certificate(const KeyVersionInfo& version) {
+  if (!version.of_certificate) return ok_status();
+  return Error{ErrorCode::KeyOfCertificate,
+               "the key version " + version.id +
+                   " is part of a certificate, and comes and goes with it; create a key of its own"};
+}
+
 std::string name_of(const KeyringSlot& slot) {
   if (slot.kind == SlotKind::platform) return "the platform key " + slot.version;
   return slot.key_vault + "/" + slot.key + "/" + slot.version;
@@ -212,6 +219,7 @@ Result<WrappedKey> wrap_fresh_platform_key(const VaultId& vault, Generation gene
 
 Status check_may_wrap(const KeyVersionInfo& version, std::int64_t now_unix_seconds) {
   const std::string name = "the key version " + version.id;
+  if (version.of_certificate && !can_be_kek(version)) return check_no_certificate(version);
   if (version.key_type != "RSA" && version.key_type != "AES") {
     return Error{ErrorCode::KeyNotRsa, name + " is of type " + version.key_type + "; create a key of type RSA"};
   }
@@ -242,6 +250,7 @@ Result<KeyVersionInfo> version_of_reference(const std::vector<KeyVersionInfo>& v
         std::find_if(versions.begin(), versions.end(), [&](const KeyVersionInfo& info) { return info.id == *pinned; });
     if (found == versions.end()) return Error{ErrorCode::KeyVersionNotFound, "the key has no version " + *pinned};
     VAULTFS_RETURN_IF_ERROR(check_may_wrap(*found, now_unix_seconds));
+    VAULTFS_RETURN_IF_ERROR(check_no_certificate(*found));
     return *found;
   }
   const auto newest = std::find_if(versions.rbegin(), versions.rend(), [&](const KeyVersionInfo& info) {
@@ -249,6 +258,7 @@ Result<KeyVersionInfo> version_of_reference(const std::vector<KeyVersionInfo>& v
   });
   const KeyVersionInfo& chosen = newest == versions.rend() ? versions.back() : *newest;
   VAULTFS_RETURN_IF_ERROR(check_may_wrap(chosen, now_unix_seconds));
+  VAULTFS_RETURN_IF_ERROR(check_no_certificate(chosen));
   return chosen;
 }
 

@@ -73,7 +73,8 @@ struct WrappedKey {
 [[nodiscard]] Status check_may_wrap(const KeyVersionInfo& version, std::int64_t now_unix_seconds);
 
 // The version that a new reference means: the pinned one, else the newest that may wrap. The reason of the newest if
-// none may; KeyVersionNotFound, KeyNotFound (no version at all).
+// none may; KeyVersionNotFound, KeyNotFound (no version at all); KeyOfCertificate. A vault that has taken a key up
+// follows and wraps on, whatever certificates turn up: on a token anybody can make one.
 [[nodiscard]] Result<KeyVersionInfo> version_of_reference(const std::vector<KeyVersionInfo>& versions,
                                                           const std::optional<std::string>& pinned,
                                                           std::int64_t now_unix_seconds);

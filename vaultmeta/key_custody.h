@@ -14,6 +14,7 @@
 #include "crypto/keyvault/machine_key_store.h"
 #include "store/blob_store.h"
 #include "store/epoch_keys.h"
+#include "vaultmeta/key_expiry.h"
 #include "vaultmeta/key_vault_resolver.h"
 #include "vaultmeta/keyring.h"
 #include "vaultmeta/machine_state.h"
@@ -36,8 +37,18 @@ class KeyChangeHost {
   [[nodiscard]] virtual Status roll_containers() = 0;
   // Writes a head that names the newest keyring, and moves the pin.
   [[nodiscard]] virtual Status write_head() = 0;
-  // An update job with its outcome, and an activity record of it. `failure` is null on success.
-  virtual void record_key_change(const std::string& what, const std::string& version, const Error* failure) = 0;
+  // The latest time that the vault around the keys knows of: of its heads, jobs, points. What comes now is not earlier,
+  // whatever the clock says.
+  [[nodiscard]] virtual UnixNanos newest_time() = 0;
+  // A job number that nothing has used: for a change of keys that is about to be made.
+  [[nodiscard]] virtual JobNumber next_job() = 0;
+  // The update job of that number with its outcome, and an activity record of it. `failure` is null on success.
+  virtual void record_key_change(JobNumber job, const std::string& what, const std::string& version,
+                                 const Error* failure) = 0;
+  // The update job of what the keyring holds, if a crash came before it: no newer or equal update job is known.
+  virtual void ensure_recorded(const KeyUpdate& update) = 0;
+  // An activity record of a setting that is no change of keys.
+  virtual void record_setting(const std::string& what, const std::string& subject) = 0;
 };
 
 // Whether the vault's keys can be had, as of the last refresh (architecture, rule 7).
@@ -66,7 +77,14 @@ struct EncryptionStatus {
   // RegionMismatch), as of the last refresh. Told, never a reason to stop.
   std::vector<Error> unmet;
   std::optional<EscrowStatus> escrow;  // nothing: only the key versions open the vault
-  std::string last_update_status;      // "None", "Succeeded", "Failed: …"
+  std::optional<KeyExpiry> expiry;     // of the Active version, as of the last look at its key vault
+  // The platform key that was deleted from the machine when a customer-managed one took its place: recovery files of it
+  // are void.
+  std::optional<PlatformKeyId> void_platform_key;
+  std::optional<KeyUpdate> last_update;  // the newest change of keys that came about, as the keyring holds it
+  // "None", "Succeeded", "Failed: …": of the newest change of keys that was tried. From KeyCustody::status() as far as
+  // the keyring tells, which holds no failures: ask encryption_status() (encryption_status.h).
+  std::string last_update_status;
   Suite suite = Suite::aes_gcm;
   Generation keyring_generation;
   EpochNumber current_epoch;
@@ -95,7 +113,8 @@ struct KeyDrill {
   std::string key_vault;  // empty for a platform key
   std::string key;
   std::string version;
-  std::optional<Error> failure;  // nothing: it can
+  std::optional<Error> failure;                    // nothing: it can
+  std::optional<KeyExpiry> expiry = std::nullopt;  // of the Active version
 };
 
 // Keeper of one opened vault's keyring: unwraps it, follows new key versions, runs the rotation rule, tells when access

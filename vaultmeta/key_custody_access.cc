@@ -63,7 +63,12 @@ EncryptionStatus KeyringCustody::status() const {
       status.escrow->has_infrastructure_key = !current_.escrow->wrapped_infrastructure_key.empty();
     }
   }
-  status.last_update_status = last_update_status_;
+  status.void_platform_key = current_.secrets.void_platform_key;
+  status.last_update = current_.secrets.last_update;
+  status.last_update_status = status.last_update ? "Succeeded" : "None";
+  if (looked_at_ == current_.active_slot().name()) {
+    status.expiry = expiry_to_tell(looked_at_, expires_, context_.env.clock().now().seconds());
+  }
   status.suite = header_.suite;
   status.keyring_generation = current_.generation;
   status.current_epoch = current_.secrets.epochs.rbegin()->first;

@@ -26,6 +26,16 @@ Status supersede_active_slot(Keyring& next, const SecretBuffer& current_key, Key
 
 }  // namespace
 
+Result<PlatformKeyId> platform_key_of(const KeyringSlot& slot) {
+  Bytes bytes;
+  PlatformKeyId id;
+  if (slot.kind != SlotKind::platform || !from_hex(slot.version, bytes) || bytes.size() != PlatformKeyId::kSize) {
+    return Error{ErrorCode::DamagedKeyring, "a keyring's slot names no platform key"};
+  }
+  std::copy(bytes.begin(), bytes.end(), id.mutable_view().begin());
+  return id;
+}
+
 VersionRecord record_of(const KeyringSlot& slot, const Keyring& keyring) {
   VersionRecord record;
   record.key_vault = slot.key_vault;
@@ -62,38 +72,72 @@ Status KeyringCustody::take_effect(const ReachedKey& reached, const std::string&
                                    const ApplySettings& apply) {
   // On the machine's list before the proof: whoever withdraws the version sees it there, or the proof fails.
   VAULTFS_RETURN_IF_ERROR(register_needed({{reached.key_vault->name(), reached.key, version}}));
+  std::vector<VersionName> retired;
   for (int attempt = 1;; ++attempt) {
     const Snapshot now = snapshot();
     VAULTFS_ASSIGN_OR_RETURN(const WrappedKey fresh,
                              wrap_fresh_key(header_.id, now.generation.next(), now.settings.identity,
                                             *reached.key_vault, reached.key, version));
-    const UnixNanos time = context_.env.clock().now();
+    RotationRule::Moment time = moment();
     Status committed = commit(
         [&](Keyring& next, const SecretBuffer& current_key) -> Status {
           VAULTFS_RETURN_IF_ERROR(apply(next.secrets.settings));
+          // A platform key protects nothing yet, for no item was ever attempted: it must open nothing that follows.
+          retired.clear();
+          if (next.active_slot().kind == SlotKind::platform) {
+            return take_effect_alone(next, fresh.slot, time, retired);
+          }
+          time.generation = next.generation;
           VAULTFS_RETURN_IF_ERROR(next.secrets.rule.take_effect(record_of(fresh.slot, next), time));
           return supersede_active_slot(next, current_key, fresh.slot);
         },
-        {&fresh.key, now.generation, true});
+        {&fresh.key, now.generation, true, std::pair(what, version)});
     if (committed.ok()) break;
     if (committed.code() != ErrorCode::TryAgain || attempt == kCommitAttempts) return committed;
   }
   const Status headed = settle_head();
+  for (const VersionName& old : retired) record_success("key.retire", old.version);
   record_success(what, version);
   VAULTFS_RETURN_IF_ERROR(headed);
   VAULTFS_RETURN_IF_ERROR(settle_effect());
-  return delete_superseded();
+  VAULTFS_RETURN_IF_ERROR(finish_epochs());
+  VAULTFS_RETURN_IF_ERROR(delete_superseded());
+  return delete_void_platform_key();
 }
 
+Status KeyringCustody::take_effect_alone(Keyring& next, const KeyringSlot& slot, RotationRule::Moment now,
+                                         std::vector<VersionName>& retired) const {
+  const EpochNumber last = next.secrets.epochs.rbegin()->first;
+  RotationRule& rule = next.secrets.rule;
+  now.generation = next.generation;
+  retired = rule.drop_retiring(now, last);
+  if (rule.active()->name() != slot.name()) {
+    VAULTFS_RETURN_IF_ERROR(rule.take_effect(record_of(slot, next), now));
+    const std::vector<VersionName> superseded = rule.drop_retiring(now, last);
+    retired.insert(retired.end(), superseded.begin(), superseded.end());
+  }
+  const KeyringSlot& before = next.active_slot();
+  if (before.kind == SlotKind::platform && slot.kind == SlotKind::key_vault) {
+    VAULTFS_ASSIGN_OR_RETURN(next.secrets.void_platform_key, platform_key_of(before));
+  }
+  next.secrets.retiring_keys.clear();
+  next.slots = {slot};
+  return add_epoch(next);
+}
+
+// Under the number that the keyring keeps of it, where it does.
 void KeyringCustody::record_success(const std::string& what, const std::string& version) {
-  last_failure_.clear();
+  told_failures_.clear();
   KeyChangeHost* host = nullptr;
+  std::optional<KeyUpdate> stored;
   {
     const std::lock_guard lock(state_mutex_);
-    last_update_status_ = "Succeeded";
     host = host_;
+    stored = current_.secrets.last_update;
   }
-  if (host != nullptr) host->record_key_change(what, version, nullptr);
+  if (host == nullptr) return;
+  const bool is_stored = stored && stored->what == what && stored->version == version;
+  host->record_key_change(is_stored ? stored->job : host->next_job(), what, version, nullptr);
 }
 
 void KeyringCustody::record_failure(const std::string& what, const std::string& version, const Error& error) {
@@ -101,13 +145,11 @@ void KeyringCustody::record_failure(const std::string& what, const std::string& 
   KeyChangeHost* host = nullptr;
   {
     const std::lock_guard lock(state_mutex_);
-    last_update_status_ = "Failed: " + std::string(error_name(error.code)) + ": " + error.message;
     host = host_;
   }
   // One job for a version that keeps failing in the same way, not one for each refresh.
-  if (host == nullptr || failure == last_failure_) return;
-  last_failure_ = failure;
-  host->record_key_change(what, version, &error);
+  if (host == nullptr || !told_failures_.insert(failure).second) return;
+  host->record_key_change(host->next_job(), what, version, &error);
 }
 
 Status KeyringCustody::set_key(const KeyRef& key) {
@@ -122,7 +164,7 @@ Status KeyringCustody::set_key(const KeyRef& key) {
   // An explicit request is recorded each time. A change that is durable is a success whatever failed after it.
   const Snapshot after = snapshot();
   if (after.settings.key_vault != key.key_vault || after.settings.key != key.key || after.generation == before) {
-    last_failure_.clear();
+    told_failures_.clear();
     record_failure("encryption.set", version, changed.error());
   }
   return changed;
@@ -135,7 +177,7 @@ Status KeyringCustody::set_identity(const std::string& identity) {
   Status changed = change_identity(identity);
   // An explicit request is recorded each time. A change that is durable is a success whatever failed after it.
   if (!changed.ok() && generation() == before) {
-    last_failure_.clear();
+    told_failures_.clear();
     record_failure("encryption.set-identity", identity, changed.error());
   }
   return changed;
@@ -163,7 +205,7 @@ Status KeyringCustody::change_identity(const std::string& identity) {
         for (KeyringSlot& slot : next.slots) slot.identity = identity;
         return ok_status();
       },
-      {}));
+      {nullptr, std::nullopt, true, std::pair("encryption.set-identity", identity)}));
   note_access();
   // As for a key: the machine's list follows at the next opening if it can't be written now.
   static_cast<void>(update_registration());
@@ -193,16 +235,21 @@ Status KeyringCustody::change_key(const KeyRef& key, std::string& version) {
   if (active == VersionName{version, examined.reached.key_vault->name(), examined.reached.key}) {
     // Now pinned or followed: no key changes.
     const auto set = [&](Keyring& next, const SecretBuffer&) { return apply(next.secrets.settings); };
-    VAULTFS_RETURN_IF_ERROR(commit(set, {}));
+    VAULTFS_RETURN_IF_ERROR(commit(set, {nullptr, std::nullopt, true, std::pair("encryption.set", version)}));
   } else {
     // Of two keys whose versions are numbered each has a version "1": only an unwrap tells whether they are one.
     bool same_key = false;
     if (active.version == version) {
       VAULTFS_ASSIGN_OR_RETURN(same_key, opens_active_slot(examined.reached));
     }
-    if (!same_key) return take_effect(examined.reached, version, "encryption.set", apply);
-    VAULTFS_RETURN_IF_ERROR(rewrap_active(examined.reached, apply));
+    if (!same_key) {
+      Status taken = take_effect(examined.reached, version, "encryption.set", apply);
+      note_expiry(examined.reached);
+      return taken;
+    }
+    VAULTFS_RETURN_IF_ERROR(rewrap_active(examined.reached, "encryption.set", apply));
   }
+  note_expiry(examined.reached);
   const Status headed = settle_head();
   record_success("encryption.set", version);
   VAULTFS_RETURN_IF_ERROR(headed);
@@ -222,7 +269,7 @@ Status KeyringCustody::rewrap(bool drop_retiring) {
   VAULTFS_RETURN_IF_ERROR(check_changeable());
   Status done = rewrap_in_turn(drop_retiring);
   if (done.ok()) return done;
-  last_failure_.clear();
+  told_failures_.clear();
   record_failure("key.rewrap", snapshot().active.version, done.error());
   return done;
 }
@@ -239,13 +286,13 @@ Status KeyringCustody::rewrap_in_turn(bool drop_retiring) {
     RefreshOutcome outcome;
     return retire(*reached, true, outcome);
   }
-  VAULTFS_RETURN_IF_ERROR(rewrap_active(*reached, [](EncryptionSettings&) { return ok_status(); }));
+  VAULTFS_RETURN_IF_ERROR(rewrap_active(*reached, "key.rewrap", [](EncryptionSettings&) { return ok_status(); }));
   VAULTFS_RETURN_IF_ERROR(settle_head());
   record_success("key.rewrap", version);
   return delete_superseded();
 }
 
-Status KeyringCustody::rewrap_active(const ReachedKey& reached, const ApplySettings& apply) {
+Status KeyringCustody::rewrap_active(const ReachedKey& reached, const std::string& what, const ApplySettings& apply) {
   if (reached.key_vault != nullptr) {
     const std::string version = snapshot().active.version;
     VAULTFS_RETURN_IF_ERROR(register_needed({{reached.key_vault->name(), reached.key, version}}));  // as take_effect()
@@ -259,7 +306,7 @@ Status KeyringCustody::rewrap_active(const ReachedKey& reached, const ApplySetti
           replace_active_slot(next, fresh.slot);
           return ok_status();
         },
-        {&fresh.key, now.generation, true});
+        {&fresh.key, now.generation, true, std::pair(what, fresh.slot.version)});
     if (committed.ok()) return ok_status();
     if (committed.code() != ErrorCode::TryAgain || attempt == kCommitAttempts) return committed;
   }
@@ -270,12 +317,7 @@ Result<WrappedKey> KeyringCustody::wrap_under_active(const Snapshot& now, const 
   if (now.active.kind == SlotKind::key_vault) {
     return wrap_fresh_key(header_.id, next, now.settings.identity, *reached.key_vault, reached.key, now.active.version);
   }
-  Bytes id_bytes;
-  PlatformKeyId id;
-  if (!from_hex(now.active.version, id_bytes) || id_bytes.size() != PlatformKeyId::kSize) {
-    return Error{ErrorCode::DamagedKeyring, "the Active slot names no platform key"};
-  }
-  std::copy(id_bytes.begin(), id_bytes.end(), id.mutable_view().begin());
+  VAULTFS_ASSIGN_OR_RETURN(const PlatformKeyId id, platform_key_of(now.active));
   return wrap_fresh_platform_key(header_.id, next, context_.platform_keys, id);
 }
 

@@ -1,6 +1,7 @@
 #include <utility>
 
 #include "crypto/hash.h"
+#include "crypto/keyvault/region.h"
 #include "vaultmeta/key_custody_impl.h"
 
 // Creation: the secrets of a new vault and its first keyring.
@@ -60,9 +61,16 @@ std::vector<Error> unmet_preconditions(const KeyVaultProperties& properties, con
                                                              "can be destroyed at once; " +
                                                              how("--enable-purge-protection")});
   }
-  if (!region.empty() && properties.region && !properties.region->empty() && *properties.region != region) {
-    unmet.push_back({ErrorCode::RegionMismatch, "the key vault " + key_vault + " is in the region " +
-                                                    *properties.region + ", the vault in " + region +
+  const std::string its_region = properties.region.value_or("");
+  if (!region.empty() && its_region.empty()) {
+    unmet.push_back({ErrorCode::RegionMismatch, "the vault is in the region " + region + ", the key vault " +
+                                                    key_vault +
+                                                    " in none; use a key vault of the vault's region, or say where "
+                                                    "this one is: vaultctl keyvault update " +
+                                                    key_vault + " --region REGION"});
+  } else if (!region.empty() && normal_region(its_region) != normal_region(region)) {
+    unmet.push_back({ErrorCode::RegionMismatch, "the key vault " + key_vault + " is in the region " + its_region +
+                                                    ", the vault in " + region +
                                                     "; use a key vault of the vault's region"});
   }
   return unmet;
@@ -101,6 +109,8 @@ Result<std::unique_ptr<KeyCustody>> KeyCustody::create(
   first.role_since = now;
   first.took_effect = now;
   first.first_epoch = EpochNumber(1);
+  first.role_generation = keyring.generation;
+  if (request.key) keyring.secrets.last_update = KeyUpdate{JobNumber(1), "vault.create", first.version, now};
   keyring.secrets.rule.start(std::move(first));
   keyring.slots.push_back(std::move(wrapped.slot));
   if (request.escrow_key) {

@@ -25,6 +25,15 @@ Status check_none_retiring(const RotationRule& rule) {
   return ok_status();
 }
 
+// In a disaster a key vault of another region is refused as ever. One that says of no region where it is, is told of
+// afterwards (encryption show): nobody has to find out first what to do about it.
+Result<std::string> region_to_demand(KeyVaultResolver& resolver, const std::string& key_vault, const VaultIdentity& as,
+                                     const std::string& region) {
+  VAULTFS_ASSIGN_OR_RETURN(const auto opened, resolver.open(key_vault, as));
+  VAULTFS_ASSIGN_OR_RETURN(const KeyVaultProperties properties, opened->properties());
+  return properties.region.value_or("").empty() ? std::string() : region;
+}
+
 }  // namespace
 
 // Every keyring passes here before it is sealed: no change of keys can forget the recipient. What it is wrapped for is
@@ -82,13 +91,13 @@ Status KeyringCustody::set_escrow(const std::optional<Bytes>& public_key) {
   const std::lock_guard turn(change_mutex_);
   VAULTFS_RETURN_IF_ERROR(check_changeable());
   std::optional<EscrowRecipient> recipient;
-  if (public_key) recipient = EscrowRecipient{*public_key, context_.env.clock().now()};
+  if (public_key) recipient = EscrowRecipient{*public_key, moment().time};
   if (slot_name_of(snapshot().escrow) == slot_name_of(recipient)) return ok_status();
   const Generation before = generation();
   Status changed = change_escrow(recipient);
   // A change that is durable is a success whatever failed after it.
   if (!changed.ok() && slot_name_of(snapshot().escrow) != slot_name_of(recipient) && generation() == before) {
-    last_failure_.clear();
+    told_failures_.clear();
     record_failure("encryption.set-escrow", slot_name_of(recipient), changed.error());
   }
   return changed;
@@ -112,7 +121,7 @@ Status KeyringCustody::change_escrow(const std::optional<EscrowRecipient>& recip
           replace_active_slot(next, fresh.slot);
           return had_one ? add_epoch(next) : ok_status();
         },
-        {&fresh.key, now.generation, true});
+        {&fresh.key, now.generation, true, std::pair("encryption.set-escrow", slot_name_of(recipient))});
     if (committed.ok()) break;
     if (committed.code() != ErrorCode::TryAgain || attempt == kCommitAttempts) return committed;
   }
@@ -131,7 +140,7 @@ Status KeyringCustody::recover(const RecoverRequest& request) {
   Status recovered = recover_in_turn(request, version);
   if (recovered.ok()) return update_registration();
   if (generation() == before) {
-    last_failure_.clear();
+    told_failures_.clear();
     record_failure("vault.recover", version, recovered.error());
   }
   return recovered;
@@ -151,15 +160,16 @@ Result<WrappedKey> KeyringCustody::wrap_for_recovery(const Snapshot& now, const 
   VAULTFS_RETURN_IF_ERROR(check_key_may_be_set(now.settings));
   const std::string identity = request.identity.value_or(now.settings.identity);
   VAULTFS_RETURN_IF_ERROR(introduction.make(context_.resolver, {header_.id, identity}, request.key->key_vault));
-  VAULTFS_ASSIGN_OR_RETURN(const ExaminedKey key,
-                           examine_key(context_, *request.key, header_.region, {header_.id, identity}));
+  VAULTFS_ASSIGN_OR_RETURN(const std::string region, region_to_demand(context_.resolver, request.key->key_vault,
+                                                                      {header_.id, identity}, header_.region));
+  VAULTFS_ASSIGN_OR_RETURN(const ExaminedKey key, examine_key(context_, *request.key, region, {header_.id, identity}));
   return wrap_fresh_key(header_.id, next, identity, *key.reached.key_vault, key.reached.key, key.version.id);
 }
 
 // The versions of before are gone, or not to be trusted: the vault needs them no more, and what is written from now on
 // is under a DEK that they could never read. wrap_for_recovery() has proven the new one.
 Status KeyringCustody::install_recovered(Keyring& next, const KeyringSlot& slot, const RecoverRequest& request,
-                                         std::vector<VersionName>& retired) const {
+                                         const RotationRule::Moment& now, std::vector<VersionName>& retired) const {
   EncryptionSettings& settings = next.secrets.settings;
   if (request.key) {
     VAULTFS_RETURN_IF_ERROR(check_key_may_be_set(settings));
@@ -169,18 +179,7 @@ Status KeyringCustody::install_recovered(Keyring& next, const KeyringSlot& slot,
     settings.pinned_version = request.key->version;
     settings.identity = slot.identity;
   }
-  const UnixNanos time = context_.env.clock().now();
-  const EpochNumber last = next.secrets.epochs.rbegin()->first;
-  RotationRule& rule = next.secrets.rule;
-  retired = rule.drop_retiring(time, last);
-  if (rule.active()->name() != slot.name()) {
-    VAULTFS_RETURN_IF_ERROR(rule.take_effect(record_of(slot, next), time));
-    const std::vector<VersionName> superseded = rule.drop_retiring(time, last);
-    retired.insert(retired.end(), superseded.begin(), superseded.end());
-  }
-  next.secrets.retiring_keys.clear();
-  next.slots = {slot};
-  return add_epoch(next);
+  return take_effect_alone(next, slot, now, retired);
 }
 
 Status KeyringCustody::recover_in_turn(const RecoverRequest& request, std::string& version) {
@@ -195,9 +194,10 @@ Status KeyringCustody::recover_in_turn(const RecoverRequest& request, std::strin
     // What a failed write leaves may be the keyring that the next opening finds: its key stays, and the way to it.
     platform.keep();
     introduction.keep();
+    const RotationRule::Moment time = moment();
     Status committed = commit(
-        [&](Keyring& next, const SecretBuffer&) { return install_recovered(next, fresh.slot, request, retired); },
-        {&fresh.key, now.generation, true});
+        [&](Keyring& next, const SecretBuffer&) { return install_recovered(next, fresh.slot, request, time, retired); },
+        {&fresh.key, now.generation, true, std::pair("vault.recover", version)});
     if (committed.ok()) break;
     if (committed.code() != ErrorCode::TryAgain || attempt == kCommitAttempts) return committed;
   }
@@ -208,7 +208,8 @@ Status KeyringCustody::recover_in_turn(const RecoverRequest& request, std::strin
   VAULTFS_RETURN_IF_ERROR(headed);
   VAULTFS_RETURN_IF_ERROR(settle_effect());
   VAULTFS_RETURN_IF_ERROR(finish_epochs());
-  return delete_superseded();
+  VAULTFS_RETURN_IF_ERROR(delete_superseded());
+  return delete_void_platform_key();
 }
 
 }  // namespace vaultfs

@@ -5,7 +5,9 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "vaultmeta/kek_access.h"
@@ -134,16 +136,21 @@ class KeyringCustody final : public KeyCustody {
     const SecretBuffer* new_key = nullptr;  // null: the keyring key stays
     std::optional<Generation> expected;     // compare-and-swap: TryAgain if the keyring has another generation
     bool needs_head = true;                 // the head must name the current keyring first
+    // A change of keys: what and which version its job will name (record_success).
+    std::optional<std::pair<std::string, std::string>> update = std::nullopt;
   };
 
   // --- _write
   [[nodiscard]] Status commit(const Edit& edit, const Commit& how);
-  [[nodiscard]] Result<bool> write_next(const Edit& edit, const Commit& how);
+  [[nodiscard]] Result<bool> write_next(const Edit& edit, const Commit& how, const std::optional<KeyUpdate>& update);
   [[nodiscard]] Result<bool> is_strange(const std::string& name) const;
+  // When something happens that begins now. Its generation is the next keyring's to fill in.
+  [[nodiscard]] RotationRule::Moment moment() const;
   [[nodiscard]] Status store_keyring(Generation generation, ByteView bytes);
   [[nodiscard]] Status clear_doubt(Generation current);
   [[nodiscard]] Status settle_head();
   [[nodiscard]] Status delete_superseded();
+  [[nodiscard]] Status delete_void_platform_key();
   [[nodiscard]] Status settle_effect();
   [[nodiscard]] Status register_before_commit(const Keyring& next);
   [[nodiscard]] Status register_needed(const std::vector<RegisteredKey>& added);
@@ -159,18 +166,24 @@ class KeyringCustody final : public KeyCustody {
   void run_rotation_policy();
   void look_at_preconditions(const ReachedKey& reached);
   [[nodiscard]] Status observe_retiring();
-  [[nodiscard]] Status follow(const ReachedKey& reached, RefreshOutcome& outcome);
+  // `failed` gets the version that could not take effect.
+  [[nodiscard]] Status follow(const ReachedKey& reached, RefreshOutcome& outcome, std::string& failed);
+  void note_expiry(const ReachedKey& reached);
 
   // --- _change
   using ApplySettings = std::function<Status(EncryptionSettings&)>;
   [[nodiscard]] Status take_effect(const ReachedKey& reached, const std::string& version, const std::string& what,
                                    const ApplySettings& apply);
+  // The slot's version takes effect and is the only one from now on: all others are Retired at once, under a new DEK,
+  // which they could never read.
+  [[nodiscard]] Status take_effect_alone(Keyring& next, const KeyringSlot& slot, RotationRule::Moment now,
+                                         std::vector<VersionName>& retired) const;
   [[nodiscard]] Status change_identity(const std::string& identity);
   [[nodiscard]] Status change_key(const KeyRef& key, std::string& version);
   // Whether the Active slot opens through that key too: one key that was imported under other names.
   [[nodiscard]] Result<bool> opens_active_slot(const ReachedKey& reached);
   // A fresh keyring key under the Active version, where `reached` has it. REQUIRES: as take_effect().
-  [[nodiscard]] Status rewrap_active(const ReachedKey& reached, const ApplySettings& apply);
+  [[nodiscard]] Status rewrap_active(const ReachedKey& reached, const std::string& what, const ApplySettings& apply);
   [[nodiscard]] Status rewrap_in_turn(bool drop_retiring);
   [[nodiscard]] Result<WrappedKey> wrap_under_active(const Snapshot& now, const ReachedKey& reached);
   void record_failure(const std::string& what, const std::string& version, const Error& error);
@@ -182,7 +195,10 @@ class KeyringCustody final : public KeyCustody {
   [[nodiscard]] Status prove_active_alone(const Snapshot& now);
   [[nodiscard]] Status add_epoch(Keyring& next) const;
   [[nodiscard]] Status finish_epochs();
-  void set_waiting_for(const std::vector<VersionName>& versions, const std::string& reason);
+  // Keeps why those versions wait. A reason that begins with `kind` already is left as it is: details come and go with
+  // each refresh.
+  [[nodiscard]] Status keep_waiting_for(const std::vector<VersionName>& versions, const std::string& kind,
+                                        const std::string& detail);
 
   // --- _escrow
   [[nodiscard]] static Status renew_escrow_slot(Keyring& next, const SecretBuffer& key, bool fresh_key,
@@ -197,7 +213,7 @@ class KeyringCustody final : public KeyCustody {
   [[nodiscard]] Result<WrappedKey> wrap_for_recovery(const Snapshot& now, const RecoverRequest& request,
                                                      NewPlatformKey& platform, Introduction& introduction);
   [[nodiscard]] Status install_recovered(Keyring& next, const KeyringSlot& slot, const RecoverRequest& request,
-                                         std::vector<VersionName>& retired) const;
+                                         const RotationRule::Moment& now, std::vector<VersionName>& retired) const;
 
   // --- _access
   [[nodiscard]] Snapshot snapshot() const;
@@ -220,7 +236,8 @@ class KeyringCustody final : public KeyCustody {
   // The turn of one change of keys (refresh, set_key, rewrap, new_incarnation). Held across provider and host calls, so
   // nothing that a writer waits for may take it.
   std::mutex change_mutex_;
-  std::string last_failure_;  // guarded by change_mutex_: what was recorded last, so that a refresh doesn't repeat it
+  // Guarded by change_mutex_: the failures recorded since the last success, so that a refresh doesn't repeat them.
+  std::set<std::string> told_failures_;
 
   // One writer of keyring files; held across storage I/O. Guards in_doubt_.
   std::mutex write_mutex_;
@@ -240,10 +257,14 @@ class KeyringCustody final : public KeyCustody {
   KeyAccess access_ = KeyAccess::available;
   std::optional<Error> problem_;
   std::vector<Error> unmet_;
-  std::int64_t denied_since_ = 0;       // monotonic nanoseconds; 0 = not
-  std::int64_t unreachable_since_ = 0;  // likewise
-  std::string last_update_status_ = "None";
+  std::int64_t denied_since_ = 0;        // monotonic nanoseconds; 0 = not
+  std::int64_t unreachable_since_ = 0;   // likewise
+  VersionName looked_at_;                // the Active version of the last look at its key vault
+  std::optional<std::int64_t> expires_;  // when that one expires, Unix seconds
 };
+
+// The platform key of such a slot; DamagedKeyring if it names none.
+[[nodiscard]] Result<PlatformKeyId> platform_key_of(const KeyringSlot& slot);
 
 // A version that takes effect now, as the rule keeps it.
 [[nodiscard]] VersionRecord record_of(const KeyringSlot& slot, const Keyring& keyring);

@@ -156,22 +156,23 @@ Result<std::unique_ptr<KeyCustody>> KeyCustody::open(const Context& context, con
 }
 
 void KeyringCustody::begin(const std::optional<Error>& active_trouble, const ReachedKey& active) {
-  {
-    const std::lock_guard lock(state_mutex_);
-    if (current_.secrets.rule.versions().size() > 1) last_update_status_ = "Succeeded";
-  }
   if (active_trouble) note_trouble(*active_trouble);
+  note_expiry(active);
   // A reader may make no refresh; an owner makes one at once.
   if (read_only_) look_at_preconditions(active);
 }
 
 void KeyringCustody::attach(KeyChangeHost& host) {
   const Lsn now = host.next_lsn();
+  std::optional<KeyUpdate> last_update;
   {
     const std::lock_guard lock(state_mutex_);
     host_ = &host;
     if (current_.secrets.rule.settle_effect(now)) rule_dirty_ = true;
+    last_update = current_.secrets.last_update;
   }
+  // A crash between the keyring and the job; before any other job takes its number.
+  if (last_update) host.ensure_recorded(*last_update);
   // A list of an older vaultfs, or one that a crash left too long. As it is, it protects at least as much.
   static_cast<void>(update_registration());
 }

@@ -13,13 +13,19 @@ Result<RefreshOutcome> KeyringCustody::refresh() {
   auto reached = read_only_ || sealed() ? reload() : prove_access();
   if (!reached.ok()) return note_trouble(reached.error());
   note_access();
+  note_expiry(*reached);
   RefreshOutcome outcome;
   if (read_only_) return outcome;
   VAULTFS_RETURN_IF_ERROR(finish_leftovers());
   VAULTFS_RETURN_IF_ERROR(observe_retiring());
-  // A new version that fails is no reason to keep old ones from retiring.
-  const Status followed = follow(*reached, outcome);
-  VAULTFS_RETURN_IF_ERROR(retire_proven(*reached, outcome));
+  // A new version that fails is no reason to keep old ones from retiring. Its failure is recorded after that: it is
+  // what this refresh ends with.
+  std::string failed;
+  const Status followed = follow(*reached, outcome, failed);
+  const Status retired = retire_proven(*reached, outcome);
+  if (!failed.empty()) record_failure("key.take-effect", failed, followed.error());
+  note_expiry(*reached);
+  VAULTFS_RETURN_IF_ERROR(retired);
   VAULTFS_RETURN_IF_ERROR(followed);
   look_at_preconditions(*reached);
   return outcome;
@@ -44,6 +50,17 @@ void KeyringCustody::look_at_preconditions(const ReachedKey& reached) {
   std::vector<Error> unmet = unmet_preconditions(*properties, reached.key_vault->name(), header_.region);
   const std::lock_guard lock(state_mutex_);
   unmet_ = std::move(unmet);
+}
+
+// What cannot be looked at leaves what was seen before.
+void KeyringCustody::note_expiry(const ReachedKey& reached) {
+  if (reached.key_vault == nullptr) return;
+  const std::lock_guard lock(state_mutex_);
+  const VersionName active = current_.active_slot().name();
+  const KeyVersionInfo* info = reached.find(active.version);
+  if (info == nullptr || !same_version(active, {info->id, reached.key_vault->name(), reached.key})) return;
+  looked_at_ = active;
+  expires_ = info->expires;
 }
 
 // One unwrap with the Active version, compared with the key in memory.
@@ -96,12 +113,16 @@ Status KeyringCustody::check_keeps_newest_epoch(const Keyring& keyring) const {
 Status KeyringCustody::finish_leftovers() {
   VAULTFS_RETURN_IF_ERROR(finish_epochs());
   VAULTFS_RETURN_IF_ERROR(settle_effect());
+  bool leftovers = false;
   {
     const std::lock_guard lock(state_mutex_);
-    if (!leftovers_possible_) return ok_status();
+    leftovers = leftovers_possible_;
   }
-  VAULTFS_RETURN_IF_ERROR(settle_head());
-  return delete_superseded();
+  if (leftovers) {
+    VAULTFS_RETURN_IF_ERROR(settle_head());
+    VAULTFS_RETURN_IF_ERROR(delete_superseded());
+  }
+  return delete_void_platform_key();
 }
 
 // Rule 5: notices that a Retiring version was disabled too early, and that it is back.
@@ -132,7 +153,7 @@ Status KeyringCustody::observe_retiring() {
 
 // Rule 1: the newest enabled, currently valid version, only ever forward. A pinned reference stays. Versions that the
 // vault has left behind are no way forward, however new their key vault takes them for: an import dates them anew.
-Status KeyringCustody::follow(const ReachedKey& reached, RefreshOutcome& outcome) {
+Status KeyringCustody::follow(const ReachedKey& reached, RefreshOutcome& outcome, std::string& failed) {
   const Snapshot now = snapshot();
   if (!now.settings.customer_managed || now.settings.pinned_version || reached.key_vault == nullptr) return ok_status();
   const std::int64_t now_seconds = context_.env.clock().now().seconds();
@@ -158,7 +179,7 @@ Status KeyringCustody::follow(const ReachedKey& reached, RefreshOutcome& outcome
   }
   outcome.version_changed = snapshot().active.name() == name_of(*next);
   // A change that is durable has taken effect, even if what comes after it failed.
-  if (!taken.ok() && !outcome.version_changed) record_failure("key.take-effect", next->id, taken.error());
+  if (!taken.ok() && !outcome.version_changed) failed = next->id;
   return taken;
 }
 

@@ -21,6 +21,14 @@ bool any_unclosed(const std::map<EpochNumber, EpochRecord>& epochs) {
   return false;
 }
 
+// The first that will retire: whom the stored update names.
+std::string named_first(const RotationRule& rule, bool drop_retiring) {
+  for (const VersionRecord& record : rule.versions()) {
+    if (record.role == VersionRole::retiring && (drop_retiring || record.backup_completed)) return record.version;
+  }
+  return "";
+}
+
 }  // namespace
 
 Status KeyringCustody::retire_proven(const ReachedKey& reached, RefreshOutcome& outcome) {
@@ -30,21 +38,35 @@ Status KeyringCustody::retire_proven(const ReachedKey& reached, RefreshOutcome& 
   if (const KeyVersionInfo* active = reached.find(now.active.version); active != nullptr) {
     const Status may_wrap = check_may_wrap(*active, context_.env.clock().now().seconds());
     if (!may_wrap.ok()) {
-      set_waiting_for(waiting, "the Active version may not wrap: " + may_wrap.error().message);
-      return ok_status();
+      return keep_waiting_for(waiting, "the Active version may not wrap: " + may_wrap.error().message, "");
     }
   }
   Status retired = retire(reached, false, outcome);
   if (!retired.ok() && outcome.retired.empty()) {
-    set_waiting_for(waiting, "the proof by the Active version failed: " + retired.error().message);
+    // What came of it is told in any case: as an error, by the failed job, and here if it can be.
+    static_cast<void>(
+        keep_waiting_for(waiting, "the proof by the Active version failed: " + std::string(error_name(retired.code())),
+                         ": " + retired.error().message));
     if (!is_integrity_error(retired.code())) record_failure("key.retire", waiting.front().version, retired.error());
   }
   return retired;
 }
 
-void KeyringCustody::set_waiting_for(const std::vector<VersionName>& versions, const std::string& reason) {
-  const std::lock_guard lock(state_mutex_);
-  for (const VersionName& version : versions) current_.secrets.rule.set_waiting_for(version, reason);
+Status KeyringCustody::keep_waiting_for(const std::vector<VersionName>& versions, const std::string& kind,
+                                        const std::string& detail) {
+  const RotationRule rule = snapshot().rule;
+  const auto known = [&](const VersionName& version) {
+    const VersionRecord* record = rule.find(version);
+    return record == nullptr || record->waiting_for.starts_with(kind.substr(0, RotationRule::kMaxReasonBytes));
+  };
+  if (std::ranges::all_of(versions, known)) return ok_status();
+  VAULTFS_RETURN_IF_ERROR(commit(
+      [&](Keyring& next, const SecretBuffer&) {
+        for (const VersionName& version : versions) next.secrets.rule.set_waiting_for(version, kind + detail);
+        return ok_status();
+      },
+      {}));
+  return settle_head();
 }
 
 // The keyring as storage has it opens with the Active version alone, through the provider.
@@ -67,11 +89,13 @@ Status KeyringCustody::retire(const ReachedKey& reached, bool drop_retiring, Ref
     Status step = prove_active_alone(now);
     if (step.ok()) {
       VAULTFS_ASSIGN_OR_RETURN(const WrappedKey fresh, wrap_under_active(now, reached));
-      const UnixNanos time = context_.env.clock().now();
+      RotationRule::Moment time = moment();
+      const std::string first = named_first(now.rule, drop_retiring);
       step = commit(
           [&](Keyring& next, const SecretBuffer&) {
             const EpochNumber last = next.secrets.epochs.rbegin()->first;
             RotationRule& rule = next.secrets.rule;
+            time.generation = next.generation;
             retired = drop_retiring ? rule.drop_retiring(time, last) : rule.retire(time, last);
             const std::set<VersionName> gone(retired.begin(), retired.end());
             std::erase_if(next.slots, [&](const KeyringSlot& slot) {
@@ -81,7 +105,7 @@ Status KeyringCustody::retire(const ReachedKey& reached, bool drop_retiring, Ref
             replace_active_slot(next, fresh.slot);
             return add_epoch(next);
           },
-          {&fresh.key, now.generation, true});
+          {&fresh.key, now.generation, true, std::pair("key.retire", first)});
     }
     if (step.ok()) break;
     if (step.code() != ErrorCode::TryAgain || attempt == kCommitAttempts) return step;
@@ -100,7 +124,8 @@ Status KeyringCustody::add_epoch(Keyring& next) const {
     return Error{ErrorCode::NotPermitted, "the keyring has no room for another DEK epoch"};
   }
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer dek, SecretBuffer::random(kDekBytes));
-  epochs.emplace(epochs.rbegin()->first.next(), EpochRecord{std::move(dek), context_.env.clock().now(), std::nullopt});
+  const UnixNanos created = std::max(context_.env.clock().now(), epochs.rbegin()->second.created);
+  epochs.emplace(epochs.rbegin()->first.next(), EpochRecord{std::move(dek), created, std::nullopt});
   return ok_status();
 }
 
@@ -137,7 +162,7 @@ Status KeyringCustody::new_incarnation() {
         ++next.secrets.incarnation;
         return add_epoch(next);
       },
-      {nullptr, std::nullopt, false}));
+      {nullptr, std::nullopt, false, std::pair("vault.new-incarnation", snapshot().active.version)}));
   VAULTFS_RETURN_IF_ERROR(settle_head());
   VAULTFS_RETURN_IF_ERROR(finish_epochs());
   record_success("vault.new-incarnation", snapshot().active.version);

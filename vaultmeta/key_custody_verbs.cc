@@ -27,9 +27,10 @@ Status KeyringCustody::new_epoch() {
   if (!reached.ok()) return note_trouble(reached.error());
   note_access();
   const std::string version = snapshot().active.version;
-  Status begun = commit([this](Keyring& next, const SecretBuffer&) { return add_epoch(next); }, {});
+  Status begun = commit([this](Keyring& next, const SecretBuffer&) { return add_epoch(next); },
+                        {nullptr, std::nullopt, true, std::pair("key.new-epoch", version)});
   if (!begun.ok()) {
-    last_failure_.clear();
+    told_failures_.clear();
     record_failure("key.new-epoch", version, begun.error());
     return begun;
   }
@@ -58,7 +59,12 @@ Status KeyringCustody::set_limits(const AccessLimits& limits) {
       },
       {}));
   VAULTFS_RETURN_IF_ERROR(settle_head());
-  record_success("encryption.set-limits", snapshot().active.version);
+  KeyChangeHost* host = nullptr;
+  {
+    const std::lock_guard lock(state_mutex_);
+    host = host_;
+  }
+  host->record_setting("encryption.set-limits", snapshot().active.version);
   return delete_superseded();
 }
 

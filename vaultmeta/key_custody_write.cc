@@ -68,16 +68,44 @@ Result<VaultFingerprint> KeyringCustody::newest_fingerprint(const Keyring& keyri
   return VaultFingerprint{number, digest};
 }
 
+// A later event is not earlier than what is known already. A clock that has gone back can't tell how much later.
+RotationRule::Moment KeyringCustody::moment() const {
+  const UnixNanos now = context_.env.clock().now();
+  UnixNanos known = header_.created;
+  KeyChangeHost* host = nullptr;
+  {
+    const std::lock_guard lock(state_mutex_);
+    const KeyringSecrets& secrets = current_.secrets;
+    known = std::max(known, secrets.rule.newest_time());
+    for (const auto& [number, epoch] : secrets.epochs) known = std::max(known, epoch.created);
+    if (secrets.escrow) known = std::max(known, secrets.escrow->since);
+    if (secrets.last_update) known = std::max(known, secrets.last_update->time);
+    host = host_;
+  }
+  if (host != nullptr) known = std::max(known, host->newest_time());
+  return {std::max(now, known), Generation(), now < known};
+}
+
 Status KeyringCustody::commit(const Edit& edit, const Commit& how) {
+  std::optional<KeyUpdate> update;
+  if (how.update) {
+    KeyChangeHost* host = nullptr;
+    {
+      const std::lock_guard lock(state_mutex_);
+      host = host_;
+    }
+    if (host == nullptr) std::abort();  // a key change before attach()
+    update = KeyUpdate{host->next_job(), how.update->first, how.update->second, moment().time};
+  }
   for (;;) {
     if (how.needs_head) VAULTFS_RETURN_IF_ERROR(settle_head());
-    VAULTFS_ASSIGN_OR_RETURN(const bool written, write_next(edit, how));
+    VAULTFS_ASSIGN_OR_RETURN(const bool written, write_next(edit, how, update));
     if (written) return ok_status();
   }
 }
 
 // False if the head has to be settled first.
-Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how) {
+Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how, const std::optional<KeyUpdate>& update) {
   const std::lock_guard write_lock(write_mutex_);
   Keyring next;
   SecretBuffer current_key;
@@ -98,10 +126,11 @@ Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how) {
   }
   const Generation before = next.generation;
   const std::vector<RegisteredKey> needed_before = needed_keys(next.secrets.rule.versions());
+  next.generation = before.next();
   VAULTFS_RETURN_IF_ERROR(edit(next, current_key));
+  if (update) next.secrets.last_update = update;
   const bool other_keys = needed_keys(next.secrets.rule.versions()) != needed_before;
   if (other_keys) VAULTFS_RETURN_IF_ERROR(register_before_commit(next));
-  next.generation = before.next();
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key, how.new_key != nullptr ? how.new_key->clone() : current_key.clone());
   for (KeyringSlot& slot : next.slots) {
     if (slot.role != VersionRole::retiring) continue;
@@ -236,6 +265,21 @@ Status KeyringCustody::delete_superseded() {
   const std::lock_guard lock(state_mutex_);
   leftovers_possible_ = false;
   return ok_status();
+}
+
+// The platform key that a customer-managed one took the place of, once head and pin have left it behind. It comes back
+// by an old recovery file, and goes again.
+Status KeyringCustody::delete_void_platform_key() {
+  std::optional<PlatformKeyId> id;
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (headed_ >= current_.generation) id = current_.secrets.void_platform_key;
+  }
+  if (!id || *id == PlatformKeyId(header_.infrastructure_key_id)) return ok_status();
+  Status removed = context_.platform_keys.remove(*id);
+  if (removed.ok() || removed.code() == ErrorCode::PlatformKeyMissing) return ok_status();
+  return with_context(std::move(removed).error(), "deleting the platform key " + to_hex(id->view()) +
+                                                      ", which opens nothing any more; the next refresh tries again");
 }
 
 // Writes down from which LSN the newest version is in effect. It is read after the keyring became durable: a job that

@@ -18,6 +18,17 @@ Status check_second_layer(const KeyCustody::Context& context, const VaultHeader&
   return key.ok() ? ok_status() : Status(key.error());
 }
 
+// Asked of the key vault once more: whether it opens and when it expires are two things.
+std::optional<KeyExpiry> expiry_of_active(const KeyCustody::Context& context, const VaultHeader& header,
+                                          const KeyringSlot& slot) {
+  if (slot.role != VersionRole::active || slot.kind != SlotKind::key_vault) return std::nullopt;
+  const auto reached =
+      reach_version(context.resolver, {header.id, slot.identity}, slot.key_vault, slot.key, slot.version);
+  const KeyVersionInfo* info = reached.ok() ? reached->find(slot.version) : nullptr;
+  if (info == nullptr) return std::nullopt;
+  return expiry_to_tell(slot.name(), info->expires, context.env.clock().now().seconds());
+}
+
 }  // namespace
 
 Status opens_by(const KeyCustody::Context& context, const VaultHeader& header, ByteView file,
@@ -57,6 +68,7 @@ Result<std::vector<KeyDrill>> drill_keyring(const KeyCustody::Context& context, 
     Status opened = opens_by(context, header, file.bytes, file.closed, slot, known);
     if (opened.ok()) opened = check_second_layer(context, header);
     if (!opened.ok()) drill.failure = opened.error();
+    drill.expiry = expiry_of_active(context, header, slot);
     drills.push_back(std::move(drill));
   }
   return drills;

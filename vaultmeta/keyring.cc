@@ -92,6 +92,8 @@ Result<KeyringSecrets> KeyringSecrets::clone() const {
   copy.rule = rule;
   copy.incarnation = incarnation;
   copy.escrow = escrow;
+  copy.void_platform_key = void_platform_key;
+  copy.last_update = last_update;
   return copy;
 }
 
@@ -127,7 +129,7 @@ Result<Bytes> Keyring::seal(const SecretBuffer& keyring_key) const {
   VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer salt, SecretBuffer::random(kKeyringSaltBytes));
   VAULTFS_ASSIGN_OR_RETURN(const CommittedKey derived, derive_committed_key(keyring_key, salt.view(), kKeyringLabel,
                                                                             key_context(vault, generation)));
-  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer plain, encode_secrets(secrets, slots_digest));
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer plain, encode_secrets(secrets, slots_digest, keyring_format(escrow)));
   VAULTFS_ASSIGN_OR_RETURN(const std::unique_ptr<Aead> aead, make_aes_256_gcm(derived.key));
   Bytes sealed(plain.size() + kAeadTagBytes);
   VAULTFS_RETURN_IF_ERROR(aead->seal(kNonce, clear_digest.view(), plain.view(), sealed));

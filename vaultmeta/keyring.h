@@ -19,9 +19,10 @@ inline constexpr std::size_t kKeyringKeyBytes = 32;  // of each key that a keyri
 inline constexpr std::uint32_t kMaxRefreshMinutes = 60;
 
 // VAULT/keyrings/G.keyring (docs/format.md, section 7): clear slots that say who can unwrap the keyring key K, and the
-// secrets, sealed under K and authenticated by the root key. A keyring with an escrow recipient is of format version 2,
-// and of version 3 if its slot holds the infrastructure key too: programs that know of none refuse it by name instead
-// of losing it at the next change of keys.
+// secrets, sealed under K and authenticated by the root key. The format version (4 to 6) tells whether there is an
+// escrow recipient (5), and whether its slot holds the infrastructure key too (6): programs that know of none refuse it
+// by name instead of losing it at the next change of keys. Versions 1 to 3 are the same without KeyUpdate, void
+// platform key and the generations of the rule's roles; they are read and no more written.
 
 enum class SlotKind : std::uint8_t {
   key_vault = 1,  // K in an envelope, wrapped by a KEK version
@@ -84,6 +85,16 @@ struct EncryptionSettings {
   std::uint32_t outage_ttl_seconds = 24 * 3600;
 };
 
+// The newest change of keys that came about. It is stored by the very keyring that it made, so that a crash before its
+// job was recorded does not lose it.
+struct KeyUpdate {
+  JobNumber job;        // the number of its job, which was taken for it before
+  std::string what;     // "key.take-effect"
+  std::string version;  // or whatever else its job names
+  UnixNanos time;
+  bool operator==(const KeyUpdate&) const = default;
+};
+
 // The sealed part in memory.
 struct KeyringSecrets {
   SecretBuffer root_key;  // 32
@@ -94,6 +105,10 @@ struct KeyringSecrets {
   RotationRule rule;
   std::uint64_t incarnation = 1;
   std::optional<EscrowRecipient> escrow;  // whom each keyring key is wrapped for too
+  // The platform key that a customer-managed one took the place of: it opens nothing any more and has to be deleted
+  // from the machine, again wherever a recovery file brings it back.
+  std::optional<PlatformKeyId> void_platform_key;
+  std::optional<KeyUpdate> last_update;  // none: platform-managed and never changed, or of an older form
 
   [[nodiscard]] Result<KeyringSecrets> clone() const;
   // Forgets every secret; settings, rule and incarnation stay.
@@ -120,6 +135,7 @@ struct Keyring {
 // What can be read of a keyring file without any key. Not authenticated.
 struct ClosedKeyring {
   VaultId vault;
+  std::uint16_t format = 0;
   Generation generation;
   Digest predecessor;
   Digest header_digest;

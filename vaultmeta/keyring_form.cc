@@ -15,6 +15,8 @@ constexpr std::size_t kMaxAlgorithmBytes = 64;
 constexpr std::size_t kMaxWrappedBytes = 4096;
 constexpr std::size_t kMaxLinkBytes = 512;
 constexpr std::size_t kMinSlotBytes = 2 + 5 * 4 + 8 + 2 * 4;
+constexpr std::size_t kMaxUpdateBytes = 64;     // of what a change of keys was
+constexpr std::size_t kMaxSubjectBytes = 1024;  // of what it was about: a version, a reference, an identity
 constexpr std::size_t kEpochBytes = 8 + 8 + 1 + 8 + kKeyringKeyBytes;
 
 Error damaged_keyring(const std::string& what) {
@@ -58,13 +60,19 @@ std::vector<KeyringSlot> decode_slots(ByteReader& reader) {
   return slots;
 }
 
+// 4, 5, 6 and what they were before.
+bool is_current(std::uint16_t format) noexcept { return format >= kKeyringFormatVersion; }
+std::uint16_t current_form_of(std::uint16_t format) noexcept {
+  return is_current(format) ? format : static_cast<std::uint16_t>(format + kOldKeyringFormats);
+}
+
 EscrowSlot decode_escrow_slot(ByteReader& reader, std::uint16_t version) {
   EscrowSlot slot;
   slot.fingerprint = reader.id<Digest>();
   slot.wrapped_in = Generation(reader.u64());
   slot.wrapped = to_bytes(reader.blob(kMaxEscrowWrappedBytes));
   if (slot.wrapped.empty()) reader.fail();
-  if (version != kKeyringFormatWithInfrastructure) return slot;
+  if (current_form_of(version) != kKeyringFormatWithInfrastructure) return slot;
   slot.wrapped_infrastructure_key = to_bytes(reader.blob(kMaxEscrowWrappedBytes));
   if (slot.wrapped_infrastructure_key.empty()) reader.fail();
   return slot;
@@ -78,8 +86,34 @@ EscrowRecipient decode_recipient(ByteReader& reader) {
   return recipient;
 }
 
+void encode_history(ByteWriter& writer, const KeyringSecrets& secrets) {
+  writer.boolean(secrets.void_platform_key.has_value());
+  writer.id(secrets.void_platform_key.value_or(PlatformKeyId()));
+  writer.boolean(secrets.last_update.has_value());
+  const KeyUpdate update = secrets.last_update.value_or(KeyUpdate());
+  writer.u64(update.job.value);
+  writer.text(update.what);
+  writer.text(update.version);
+  writer.i64(update.time.value);
+}
+
+void decode_history(ByteReader& reader, KeyringSecrets& secrets) {
+  const bool has_void = reader.boolean();
+  const auto void_key = reader.id<PlatformKeyId>();
+  if (has_void == void_key.is_zero()) reader.fail();
+  if (has_void) secrets.void_platform_key = void_key;
+  const bool updated = reader.boolean();
+  KeyUpdate update;
+  update.job = JobNumber(reader.u64());
+  update.what = reader.text(kMaxUpdateBytes);
+  update.version = reader.text(kMaxSubjectBytes);
+  update.time = UnixNanos{reader.i64()};
+  if (updated != (update != KeyUpdate()) || (updated && (update.job.value == 0 || update.what.empty()))) reader.fail();
+  if (updated) secrets.last_update = std::move(update);
+}
+
 // Everything of the sealed part that is no secret.
-void encode_open_part(ByteWriter& writer, const KeyringSecrets& secrets, const Digest& slots) {
+void encode_open_part(ByteWriter& writer, const KeyringSecrets& secrets, const Digest& slots, std::uint16_t format) {
   const EncryptionSettings& settings = secrets.settings;
   writer.boolean(settings.customer_managed);
   writer.text(settings.key_vault);
@@ -91,12 +125,13 @@ void encode_open_part(ByteWriter& writer, const KeyringSecrets& secrets, const D
   writer.u32(settings.refresh_minutes);
   writer.u32(settings.revocation_grace_seconds);
   writer.u32(settings.outage_ttl_seconds);
-  secrets.rule.encode(writer);
+  secrets.rule.encode(writer, is_current(format));
   writer.u64(secrets.incarnation);
   if (secrets.escrow) {
     writer.blob(secrets.escrow->public_key);
     writer.i64(secrets.escrow->since.value);
   }
+  if (is_current(format)) encode_history(writer, secrets);
   writer.id(slots);
 }
 
@@ -262,19 +297,20 @@ Result<KeyringFileParts> split_keyring(ByteView file) {
   if (!bytes_equal(sha256(body).view(), file.last(Digest::kSize))) return damaged_keyring("its digest does not match");
   ByteReader reader(body.subspan(kKeyringMagic.size()));
   const std::uint16_t version = reader.u16();
-  if (version < kKeyringFormatVersion || version > kKeyringFormatWithInfrastructure) {
+  if (version < kOldestKeyringFormat || version > kKeyringFormatWithInfrastructure) {
     return Error{ErrorCode::UnsupportedFormat,
                  "the keyring has format version " + std::to_string(version) + ", this program reads versions up to " +
                      std::to_string(kKeyringFormatWithInfrastructure) + "; use a newer vaultfs"};
   }
   KeyringFileParts parts;
+  parts.closed.format = version;
   parts.closed.vault = reader.id<VaultId>();
   parts.closed.generation = Generation(reader.u64());
   parts.closed.predecessor = reader.id<Digest>();
   parts.closed.header_digest = reader.id<Digest>();
   const std::size_t slots_begin = body.size() - reader.remaining();
   parts.closed.slots = decode_slots(reader);
-  if (version != kKeyringFormatVersion) parts.closed.escrow = decode_escrow_slot(reader, version);
+  if (current_form_of(version) != kKeyringFormatVersion) parts.closed.escrow = decode_escrow_slot(reader, version);
   const std::size_t slots_end = body.size() - reader.remaining();
   parts.salt = reader.raw(kKeyringSaltBytes);
   parts.commitment = reader.id<Digest>();
@@ -290,9 +326,9 @@ Result<KeyringFileParts> split_keyring(ByteView file) {
   return parts;
 }
 
-Result<SecretBuffer> encode_secrets(const KeyringSecrets& secrets, const Digest& slots) {
+Result<SecretBuffer> encode_secrets(const KeyringSecrets& secrets, const Digest& slots, std::uint16_t format) {
   ByteWriter open_part;
-  encode_open_part(open_part, secrets, slots);
+  encode_open_part(open_part, secrets, slots, format);
   std::size_t size = 0;
   for_each_piece(secrets, open_part.view(), [&](ByteView piece) { size += piece.size(); });
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer plain, SecretBuffer::allocate(size));
@@ -310,9 +346,10 @@ Result<KeyringSecrets> decode_secrets(const SecretBuffer& plain, const Digest& s
   KeyringSecrets secrets;
   VAULTFS_RETURN_IF_ERROR(read_keys(reader, closed.slots, secrets));
   secrets.settings = decode_settings(reader);
-  secrets.rule = RotationRule::decode(reader);
+  secrets.rule = RotationRule::decode(reader, is_current(closed.format));
   secrets.incarnation = reader.u64();
   if (closed.escrow) secrets.escrow = decode_recipient(reader);
+  if (is_current(closed.format)) decode_history(reader, secrets);
   const auto stored = reader.id<Digest>();
   VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedKeyring, "the sealed part of a keyring"));
   if (!constant_time_equal(stored.view(), slots_digest.view()))

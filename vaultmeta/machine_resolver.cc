@@ -159,7 +159,10 @@ Result<bool> MachineResolver::rotate_if_due(const std::string& key_vault, const 
   VAULTFS_ASSIGN_OR_RETURN(const KeyVaultRegistry::Entry entry, registry_.find(key_vault));
   if (entry.provider != kLocalProvider) return false;  // others run their policies themselves
   VAULTFS_ASSIGN_OR_RETURN(const std::shared_ptr<LocalKeyVault> local, registry_.open_local(key_vault));
-  VAULTFS_ASSIGN_OR_RETURN(const auto made, local->rotate_if_due(key));
+  const auto announce = [&] {
+    return announce_ ? announce_("key.rotate", key_vault + "/" + key + " by its policy") : ok_status();
+  };
+  VAULTFS_ASSIGN_OR_RETURN(const auto made, local->rotate_if_due(key, announce));
   return made.has_value();
 }
 

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "base/result.h"
 #include "crypto/keyvault/key_vault_registry.h"
@@ -17,8 +19,10 @@ namespace vaultfs {
 // but one that is disabled is refused there too. Every other key vault wants the identity to exist.
 class MachineResolver final : public KeyVaultResolver {
  public:
-  MachineResolver(KeyVaultRegistry& registry, IdentityStore& identities)
-      : registry_(registry), identities_(identities) {}
+  // `announce` writes down, before it is done, what this does to a key by itself; its error leaves it undone.
+  using Announce = std::function<Status(const std::string& what, const std::string& detail)>;
+  MachineResolver(KeyVaultRegistry& registry, IdentityStore& identities, Announce announce = {})
+      : registry_(registry), identities_(identities), announce_(std::move(announce)) {}
 
   [[nodiscard]] Result<std::shared_ptr<KeyVault>> open(const std::string& key_vault, const VaultIdentity& as) override;
   // Of several places the first where the version is enabled, else the first. Local key vaults come first; the others
@@ -38,6 +42,7 @@ class MachineResolver final : public KeyVaultResolver {
 
   KeyVaultRegistry& registry_;
   IdentityStore& identities_;
+  const Announce announce_;
 };
 
 // The end of a vault on this machine: its system-assigned identity goes, and what local key vaults grant it.

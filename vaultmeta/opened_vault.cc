@@ -2,7 +2,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 namespace vaultfs {
 OpenedVault::OpenedVault(VaultParts parts)
@@ -94,14 +96,43 @@ Status OpenedVault::roll_containers() {
   return ok_status();
 }
 
-void OpenedVault::record_key_change(const std::string& what, const std::string& version, const Error* failure) {
+UnixNanos OpenedVault::newest_time() {
+  const UnixNanos known = parts_.catalogue->newest_time();
+  const std::lock_guard lock(head_mutex_);
+  return std::max(known, parts_.head.head.written);
+}
+
+void OpenedVault::record_key_change(JobNumber number, const std::string& what, const std::string& version,
+                                    const Error* failure) {
   JobInfo job;
-  job.number = parts_.catalogue->take_job_number();
+  job.number = number;
   job.kind = JobKind::key_update;
   job.state = failure == nullptr ? JobState::completed : JobState::failed;
   job.started = job.ended = parts_.machine.env.clock().now();
   const std::string outcome = failure == nullptr ? "Succeeded" : std::string(error_name(failure->code));
   job.detail = what + " " + version + (failure == nullptr ? "" : ": " + outcome + ": " + failure->message);
+  log_key_update(std::move(job));
+  record_activity(what, outcome, version, failure == nullptr ? "" : failure->message);
+}
+
+void OpenedVault::ensure_recorded(const KeyUpdate& update) {
+  const std::optional<JobInfo> newest = parts_.catalogue->last_key_update();
+  if (newest && newest->number >= update.job) return;
+  JobInfo job;
+  job.number = update.job;
+  job.kind = JobKind::key_update;
+  job.state = JobState::completed;
+  job.started = job.ended = update.time;
+  job.detail = update.what + " " + update.version;
+  log_key_update(std::move(job));
+  record_activity(update.what, "Succeeded", update.version, "recorded after a crash");
+}
+
+void OpenedVault::record_setting(const std::string& what, const std::string& subject) {
+  record_activity(what, "Succeeded", subject, "");
+}
+
+void OpenedVault::log_key_update(JobInfo job) {
   Status logged = ok_status();
   {
     const std::lock_guard lock(change_mutex_);
@@ -110,7 +141,6 @@ void OpenedVault::record_key_change(const std::string& what, const std::string& 
   }
   if (logged.ok()) logged = parts_.journal->commit();
   if (!logged.ok()) warn("a key update job could not be recorded", logged.error());
-  record_activity(what, outcome, version, failure == nullptr ? "" : failure->message);
 }
 
 }  // namespace vaultfs

@@ -107,7 +107,13 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   Lsn next_lsn() override;
   ContainerNumber highest_segment() override;
   Status roll_containers() override;
-  void record_key_change(const std::string& what, const std::string& version, const Error* failure) override;
+  UnixNanos newest_time() override;
+  JobNumber next_job() override { return parts_.catalogue->take_job_number(); }
+  void record_key_change(JobNumber number, const std::string& what, const std::string& version,
+                         const Error* failure) override;
+  void ensure_recorded(const KeyUpdate& update) override;
+  void record_setting(const std::string& what, const std::string& subject) override;
+  void log_key_update(JobInfo job);
 
   [[nodiscard]] Status require_owner() const;
   [[nodiscard]] Result<Lsn> append_catalogue(Bytes entry);  // REQUIRES change_mutex_

@@ -14,7 +14,7 @@ constexpr std::size_t kLeastUniqueVersion = 16;
 // Four empty texts, six numbers, three bytes.
 constexpr std::size_t kMinRecordBytes = std::size_t{4} * 4 + std::size_t{6} * 8 + 3;
 
-void encode_record(ByteWriter& writer, const VersionRecord& record) {
+void encode_record(ByteWriter& writer, const VersionRecord& record, bool with_generations) {
   writer.text(record.key_vault);
   writer.text(record.key);
   writer.text(record.version);
@@ -28,9 +28,12 @@ void encode_record(ByteWriter& writer, const VersionRecord& record) {
   writer.u64(record.completed_by.value);
   writer.boolean(record.disabled_too_early);
   writer.text(record.waiting_for);
+  if (!with_generations) return;
+  writer.u64(record.role_generation.value);
+  writer.boolean(record.since_uncertain);
 }
 
-VersionRecord decode_record(ByteReader& reader) {
+VersionRecord decode_record(ByteReader& reader, bool with_generations) {
   VersionRecord record;
   record.key_vault = reader.text(RotationRule::kMaxNameBytes);
   record.key = reader.text(RotationRule::kMaxNameBytes);
@@ -50,6 +53,9 @@ VersionRecord decode_record(ByteReader& reader) {
   record.completed_by = JobNumber(reader.u64());
   record.disabled_too_early = reader.boolean();
   record.waiting_for = reader.text(RotationRule::kMaxReasonBytes);
+  if (!with_generations) return record;
+  record.role_generation = Generation(reader.u64());
+  record.since_uncertain = reader.boolean();
   return record;
 }
 
@@ -69,9 +75,15 @@ bool consistent(const std::vector<VersionRecord>& versions) {
   return retiring <= RotationRule::kMaxRetiring;
 }
 
-void make_retired(VersionRecord& record, UnixNanos now, EpochNumber last_epoch_readable) {
-  record.role = VersionRole::retired;
-  record.role_since = now;
+void give_role(VersionRecord& record, VersionRole role, const RotationRule::Moment& now) {
+  record.role = role;
+  record.role_since = now.time;
+  record.role_generation = now.generation;
+  record.since_uncertain = now.uncertain;
+}
+
+void make_retired(VersionRecord& record, const RotationRule::Moment& now, EpochNumber last_epoch_readable) {
+  give_role(record, VersionRole::retired, now);
   record.last_epoch = last_epoch_readable;
   record.disabled_too_early = false;
   record.waiting_for.clear();
@@ -104,7 +116,7 @@ void RotationRule::start(VersionRecord first) {
   versions_.push_back(std::move(first));
 }
 
-Status RotationRule::take_effect(VersionRecord next, UnixNanos now) {
+Status RotationRule::take_effect(VersionRecord next, const Moment& now) {
   if (versions_.empty()) std::abort();
   if (versions_.back().name() == next.name()) {
     return Error{ErrorCode::InvalidArgument, "version " + next.version + " is the Active one already"};
@@ -120,13 +132,11 @@ Status RotationRule::take_effect(VersionRecord next, UnixNanos now) {
                  std::to_string(retiring) + " superseded versions wait for a backup; complete a backup job first"};
   }
   VersionRecord& superseded = versions_.back();
-  superseded.role = VersionRole::retiring;
-  superseded.role_since = now;
+  give_role(superseded, VersionRole::retiring, now);
   superseded.backup_completed = false;
   superseded.waiting_for = "a backup job begun after its successor took effect has to complete";
-  next.role = VersionRole::active;
-  next.role_since = now;
-  next.took_effect = now;
+  give_role(next, VersionRole::active, now);
+  next.took_effect = now.time;
   next.last_epoch = EpochNumber(0);
   next.backup_completed = false;
   next.disabled_too_early = false;
@@ -174,7 +184,7 @@ std::vector<VersionName> RotationRule::awaiting_proof() const {
   return waiting;
 }
 
-std::vector<VersionName> RotationRule::retire(UnixNanos now, EpochNumber last_epoch_readable) {
+std::vector<VersionName> RotationRule::retire(const Moment& now, EpochNumber last_epoch_readable) {
   std::vector<VersionName> retired;
   for (VersionRecord& record : versions_) {
     if (record.role != VersionRole::retiring || !record.backup_completed) continue;
@@ -184,7 +194,7 @@ std::vector<VersionName> RotationRule::retire(UnixNanos now, EpochNumber last_ep
   return retired;
 }
 
-std::vector<VersionName> RotationRule::drop_retiring(UnixNanos now, EpochNumber last_epoch_readable) {
+std::vector<VersionName> RotationRule::drop_retiring(const Moment& now, EpochNumber last_epoch_readable) {
   std::vector<VersionName> retired;
   for (VersionRecord& record : versions_) {
     if (record.role != VersionRole::retiring) continue;
@@ -204,11 +214,23 @@ bool RotationRule::observe(const VersionName& name, bool usable) {
   return false;
 }
 
-void RotationRule::set_waiting_for(const VersionName& name, std::string reason) {
+bool RotationRule::set_waiting_for(const VersionName& name, std::string reason) {
   if (reason.size() > kMaxReasonBytes) reason.resize(kMaxReasonBytes);
+  bool changed = false;
   for (VersionRecord& record : versions_) {
-    if (record.role == VersionRole::retiring && record.name() == name) record.waiting_for = reason;
+    if (record.role != VersionRole::retiring || record.name() != name || record.waiting_for == reason) continue;
+    record.waiting_for = reason;
+    changed = true;
   }
+  return changed;
+}
+
+UnixNanos RotationRule::newest_time() const noexcept {
+  UnixNanos newest;
+  for (const VersionRecord& record : versions_) {
+    newest.value = std::max({newest.value, record.role_since.value, record.took_effect.value});
+  }
+  return newest;
 }
 
 void RotationRule::rename(const VersionName& name, const VersionName& now) {
@@ -224,16 +246,17 @@ void RotationRule::rename(const VersionName& name, const VersionName& now) {
   }
 }
 
-void RotationRule::encode(ByteWriter& writer) const {
+void RotationRule::encode(ByteWriter& writer, bool with_generations) const {
   writer.u32(static_cast<std::uint32_t>(versions_.size()));
-  for (const VersionRecord& record : versions_) encode_record(writer, record);
+  for (const VersionRecord& record : versions_) encode_record(writer, record, with_generations);
 }
 
-RotationRule RotationRule::decode(ByteReader& reader) {
+RotationRule RotationRule::decode(ByteReader& reader, bool with_generations) {
   RotationRule rule;
   const std::uint32_t count = reader.count(kMinRecordBytes);
   if (count > kMaxVersions + kMaxRetiring) reader.fail();
-  for (std::uint32_t i = 0; i < count && !reader.failed(); ++i) rule.versions_.push_back(decode_record(reader));
+  for (std::uint32_t i = 0; i < count && !reader.failed(); ++i)
+    rule.versions_.push_back(decode_record(reader, with_generations));
   if (!consistent(rule.versions_)) reader.fail();
   return rule;
 }

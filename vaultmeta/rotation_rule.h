@@ -44,6 +44,12 @@ struct VersionRecord {
   VersionRole role = VersionRole::active;
   UnixNanos role_since;
   UnixNanos took_effect;
+  // The keyring generation in which it got its role: what is older knows it in another one. 0: written before this was
+  // kept. Order is this and never a date.
+  Generation role_generation;
+  // The clock was behind what the vault had seen when it got its role: `role_since` is the newest time known then, and
+  // the true one may be later.
+  bool since_uncertain = false;
   Lsn took_effect_lsn;              // jobs begun at or after it are "under" this version
   EpochNumber first_epoch;          // epochs that this version could read
   EpochNumber last_epoch;           // 0 while it is Active or Retiring
@@ -73,10 +79,16 @@ class RotationRule {
 
   // The first version, at creation. REQUIRES: no version yet.
   void start(VersionRecord first);
+  // When and in which keyring something happens.
+  struct Moment {
+    UnixNanos time;
+    Generation generation;
+    bool uncertain = false;  // the clock has gone back: `time` is the newest time known, and the true one may be later
+  };
   // `next` was proven and its keyring is durable: the active version becomes Retiring, `next` Active.
   // A version that comes back (seen before) gets a new record; if it was Retiring, that record goes, for it is needed
   // as the Active one now. InvalidArgument if it is the active one already, NotPermitted if kMaxRetiring wait already.
-  [[nodiscard]] Status take_effect(VersionRecord next, UnixNanos now);
+  [[nodiscard]] Status take_effect(VersionRecord next, const Moment& now);
   // Versions with an LSN above `now` took effect at `now`: called with the next LSN once the keyring is durable, and
   // when a vault is opened (jobs of before have ended, so every job that begins now is under the Active version; a lost
   // unsynced tail may also have set LSNs back). True if something changed.
@@ -87,19 +99,24 @@ class RotationRule {
   // Versions for which (a) holds: candidates for (b).
   [[nodiscard]] std::vector<VersionName> awaiting_proof() const;
   // Condition (b) was shown for the active version: every version awaiting proof retires. Their names.
-  [[nodiscard]] std::vector<VersionName> retire(UnixNanos now, EpochNumber last_epoch_readable);
+  [[nodiscard]] std::vector<VersionName> retire(const Moment& now, EpochNumber last_epoch_readable);
   // After `key rewrap --drop-retiring` and the proof: all Retiring versions retire, backup or not.
-  [[nodiscard]] std::vector<VersionName> drop_retiring(UnixNanos now, EpochNumber last_epoch_readable);
+  [[nodiscard]] std::vector<VersionName> drop_retiring(const Moment& now, EpochNumber last_epoch_readable);
   // What a refresh saw of a Retiring version at the provider. True if something changed.
   bool observe(const VersionName& name, bool usable);
-  void set_waiting_for(const VersionName& name, std::string reason);
+  // Why a Retiring version waits. True if something changed.
+  bool set_waiting_for(const VersionName& name, std::string reason);
   // A version that is needed has its slot under another key vault and key from now on: it was wrapped anew there. Its
   // role stays; a Retiring record that had those names already goes, as in take_effect(). `name` is the one it had.
   void rename(const VersionName& name, const VersionName& now);
 
-  void encode(ByteWriter& writer) const;
+  // The latest time that it knows of.
+  [[nodiscard]] UnixNanos newest_time() const noexcept;
+
+  // `with_generations`: with role_generation and since_uncertain, which older forms do not have.
+  void encode(ByteWriter& writer, bool with_generations = true) const;
   // Leaves errors in the reader; also fails it unless exactly one version is Active and the order is right.
-  [[nodiscard]] static RotationRule decode(ByteReader& reader);
+  [[nodiscard]] static RotationRule decode(ByteReader& reader, bool with_generations = true);
 
  private:
   std::vector<VersionRecord> versions_;

@@ -3,10 +3,13 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "crypto/hash.h"
+#include "store/stream.h"
+#include "vaultmeta/checkpoint.h"
 #include "vaultmeta/head_files.h"
 #include "vaultmeta/made_files.h"
 #include "vaultmeta/recovery_file.h"
@@ -16,6 +19,8 @@
 
 namespace vaultfs {
 namespace {
+
+constexpr ContainerNumber kFirstCheckpoint{1};
 
 // What a creation has made so far. Unless the creation is kept, destruction takes it all back, the newest first.
 class Undo {
@@ -47,6 +52,7 @@ class VaultCreation {
     VAULTFS_RETURN_IF_ERROR(announce());
     VAULTFS_RETURN_IF_ERROR(make_keys());
     VAULTFS_RETURN_IF_ERROR(record_creation());
+    VAULTFS_RETURN_IF_ERROR(record_key_update());
     VAULTFS_RETURN_IF_ERROR(write_first_head());
     VAULTFS_RETURN_IF_ERROR(save_recovery_file());
     VAULTFS_RETURN_IF_ERROR(pin_and_register());
@@ -233,8 +239,39 @@ class VaultCreation {
     return activity_->append(std::move(entry));
   }
 
+  // A customer-managed key is the vault's first change of keys: a job like every later one. There is no journal yet, so
+  // a checkpoint holds it.
+  Status record_key_update() {
+    const std::optional<KeyUpdate> update = custody_->status().last_update;
+    if (!update.has_value()) return ok_status();
+    JobInfo job;
+    job.number = update->job;
+    job.kind = JobKind::key_update;
+    job.state = JobState::completed;
+    job.begun = Lsn(1);
+    job.started = job.ended = update->time;
+    job.detail = update->what + " " + update->version;
+    Catalogue catalogue;
+    static_cast<void>(catalogue.put(job));
+    Checkpoint checkpoint;
+    checkpoint.replay_from = ContainerNumber(1);
+    checkpoint.catalogue = catalogue.encode();
+    const Bytes content = checkpoint.encode();
+    VAULTFS_ASSIGN_OR_RETURN(const Bytes file, seal_stream(machine_.env, custody_->keys(), ContainerKind::checkpoint,
+                                                           kFirstCheckpoint, content));
+    VAULTFS_RETURN_IF_ERROR(blobs_->put(kCheckpointFiles.file(kFirstCheckpoint.value), file));
+    first_checkpoint_ = sha256(file);
+    first_checkpoint_bytes_ = file.size();
+    return ok_status();
+  }
+
   Status write_first_head() {
     Head head;
+    if (first_checkpoint_.has_value()) {
+      head.checkpoint = kFirstCheckpoint;
+      head.checkpoint_bytes = first_checkpoint_bytes_;
+      head.checkpoint_digest = *first_checkpoint_;
+    }
     head.vault = header_.id;
     head.generation = Generation(1);
     head.incarnation = custody_->incarnation();
@@ -303,6 +340,8 @@ class VaultCreation {
   std::vector<PlatformKeyId> platform_keys_;
   std::unique_ptr<KeyCustody> custody_;
   std::unique_ptr<ActivityLog> activity_;
+  std::optional<Digest> first_checkpoint_;  // SHA-256 of its file
+  std::uint64_t first_checkpoint_bytes_ = 0;
   Head::Signed head_;
   Undo undo_;  // last: taken back while the members above still stand
 };

@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include "vaultmeta/encryption_status.h"
 #include "vaultmeta/vault_opening.h"
 
 namespace vaultfs {
@@ -39,7 +40,7 @@ Result<EncryptionStatus> recover_vault(const Vault::Machine& machine, const Reco
   VAULTFS_RETURN_IF_ERROR(machine.state.audit(
       "vault.recover", "vault " + to_hex(vault->header().id.view()) + " was opened by its escrow key"));
   const Status recovered = vault->custody().recover(options.keys);
-  EncryptionStatus status = vault->custody().status();
+  EncryptionStatus status = encryption_status(*vault);
   const Status closed = vault->close();
   VAULTFS_RETURN_IF_ERROR(recovered);
   VAULTFS_RETURN_IF_ERROR(closed);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <optional>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -68,6 +69,28 @@ Status ensure_registered(MachineState& machine, VaultDirectory& directory, const
   registration.needed.emplace();
   describe(registration);
   return machine.register_vault(registration);
+}
+
+Status register_from_slots(MachineState& machine, const VaultId& vault, const std::filesystem::path& path,
+                           const std::vector<KeyringSlot>& slots) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> known, machine.registrations_of(vault));
+  if (!known.empty()) return ok_status();
+  Registration one;
+  one.vault = vault;
+  std::error_code unresolved;
+  one.path = std::filesystem::weakly_canonical(path, unresolved);  // a place has no links
+  if (unresolved) one.path = std::filesystem::absolute(path).lexically_normal();
+  one.needed.emplace();
+  for (const KeyringSlot& slot : slots) {
+    if (slot.role == VersionRole::active) one.identity = slot.identity;
+    if (slot.kind != SlotKind::key_vault) continue;
+    one.needed->push_back({slot.key_vault, slot.key, slot.version});
+    if (slot.role != VersionRole::active) continue;
+    one.key_vault = slot.key_vault;
+    one.key = slot.key;
+  }
+  std::ranges::sort(*one.needed);
+  return machine.register_vault(one);
 }
 
 }  // namespace vaultfs

@@ -19,4 +19,9 @@ namespace vaultfs {
                                        const std::filesystem::path& place, const VaultId& vault,
                                        const EncryptionStatus& status);
 
+// The same for a vault that nobody has opened: by the slots of its keyring, Active and Retiring, which are not
+// authenticated. A vault that is on the list already stays as it is there.
+[[nodiscard]] Status register_from_slots(MachineState& machine, const VaultId& vault, const std::filesystem::path& path,
+                                         const std::vector<KeyringSlot>& slots);
+
 }  // namespace vaultfs

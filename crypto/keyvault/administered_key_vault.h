@@ -19,11 +19,24 @@ struct KeyOptions {
   std::optional<std::int64_t> expires;
 };
 
+// Which key vault it is, whatever its name on this machine.
+struct KeyVaultPlace {
+  std::string text;  // two registrations of the same address, or token, give the same text
+  // Another text is another key vault for certain. A server may have several addresses.
+  bool is_the_only_one = false;
+};
+
 // A key vault as its administrator sees it. What a provider cannot do is NotSupportedByProvider with the reason and
 // where to do it instead: nothing is simulated. Errors beyond KeyVault's are named at each call. Thread-safe; calls may
 // block on a network.
 class AdministeredKeyVault : public KeyVault {
  public:
+  // Of a token it is what the token says of itself, so that it must be there (KeyVaultUnavailable); all others ask
+  // nobody.
+  [[nodiscard]] virtual Result<KeyVaultPlace> place() = 0;
+  // Whether a version's id names one key of this key vault whatever the key's name is.
+  [[nodiscard]] virtual bool versions_name_keys() const noexcept { return false; }
+
   // The names of all keys, sorted.
   [[nodiscard]] virtual Result<std::vector<std::string>> list_keys() = 0;
   // A new key with its first version: KeyExists if there is one of that name. KeySizeUnsupported; InvalidArgument if

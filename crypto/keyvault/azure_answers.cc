@@ -158,7 +158,7 @@ Result<AzureKey> parse_azure_key(std::string_view body, const HttpUrl& key_vault
     if (key.bits == 0) return no_azure_answer("an RSA key has no modulus");
   }
   // A key that belongs to a certificate comes and goes with it.
-  if (bool_member(answer, "managed").value_or(false)) key.type += " (of a certificate)";
+  if (bool_member(answer, "managed").value_or(false)) key.type += kAzureOfCertificate;
   return key;
 }
 

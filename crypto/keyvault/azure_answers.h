@@ -37,6 +37,9 @@ struct AzureAttributes {
   [[nodiscard]] std::optional<bool> purge_protection() const;
 };
 
+// What the type of a managed key ends in.
+inline constexpr std::string_view kAzureOfCertificate = " (of a certificate)";
+
 // A key version, of GET, create, rotate, PATCH.
 struct AzureKey {
   AzureKeyId id;

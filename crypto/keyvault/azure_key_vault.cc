@@ -29,6 +29,7 @@ class AzureKeyVault final : public AdministeredKeyVault {
 
   [[nodiscard]] const std::string& name() const override { return name_; }
   Result<KeyVaultProperties> properties() override;
+  Result<KeyVaultPlace> place() override { return KeyVaultPlace{connection_.options().address.origin()}; }
   Result<std::vector<KeyVersionInfo>> list_versions(const std::string& key) override;
   Result<Bytes> wrap(const std::string& key, const std::string& version, ByteView plaintext) override;
   Result<SecretBuffer> unwrap(const std::string& key, const std::string& version, std::string_view algorithm,
@@ -110,9 +111,14 @@ Result<std::vector<std::string>> AzureKeyVault::list_keys() {
 
 Result<AzureKey> AzureKeyVault::find_usable(HttpCall& call, const std::string& key, const std::string& version) {
   VAULTFS_ASSIGN_OR_RETURN(AzureKey found, keys_.version(call, key, version));
+  if (found.type.ends_with(kAzureOfCertificate)) {
+    return Error{ErrorCode::KeyOfCertificate,
+                 "the key " + reference(key, version) +
+                     " is part of a certificate, and comes and goes with it; create a key of its own"};
+  }
   if (found.type != "RSA") {
-    return Error{ErrorCode::KeyNotRsa, "the key " + reference(key, version) + " is of type " + found.type +
-                                           "; a key that wraps is RSA, and part of no certificate"};
+    return Error{ErrorCode::KeyNotRsa,
+                 "the key " + reference(key, version) + " is of type " + found.type + "; a key that wraps is RSA"};
   }
   if (!found.attributes.enabled) {
     return Error{ErrorCode::KeyVersionDisabled, "the key version " + reference(key, version) +

@@ -23,6 +23,7 @@ KeyVersionInfo info_from(const std::string& id, const AzureAttributes& attribute
   info.enabled = attributes.enabled;
   info.not_before = attributes.not_before;
   info.expires = attributes.expires;
+  info.of_certificate = type.ends_with(kAzureOfCertificate);
   info.key_type = std::move(type);
   info.bits = bits;
   return info;

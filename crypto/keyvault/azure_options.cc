@@ -22,7 +22,6 @@ constexpr std::array<Selector, 3> kSelectors{
     {{"client-id", "client_id"}, {"object-id", "object_id"}, {"resource-id", "msi_res_id"}}};
 constexpr std::string_view kPublicAuthority = "https://login.microsoftonline.com";
 constexpr std::string_view kMetadataUrl = "http://169.254.169.254";
-constexpr std::size_t kAzureRegionLimit = 64;
 constexpr std::size_t kAzureValueLimit = 512;
 
 Error invalid_azure_option(std::string_view option, const std::string& why) {
@@ -142,11 +141,7 @@ Result<AzureOptions> AzureOptions::parse(const ProviderOptions& key_vault, const
     return invalid_azure_option("client-id",
                                 "a user-assigned identity is made with: vaultctl identity create NAME --option ...");
   }
-  parsed.region = option_value(key_vault, "region").value_or("");
-  if (parsed.region.size() > kAzureRegionLimit ||
-      !std::ranges::all_of(parsed.region, [](char c) { return c >= 0x20 && c < 0x7f; })) {
-    return invalid_azure_option("region", "a label of up to 64 printable ASCII characters");
-  }
+  VAULTFS_ASSIGN_OR_RETURN(parsed.region, region_option(key_vault));
   VAULTFS_ASSIGN_OR_RETURN(parsed.tls, tls_options(key_vault));
   // A private authority vouches for what is the owner's own, not for the public login service.
   parsed.tls.authorities_for = {parsed.address.origin()};

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "crypto/keyvault/private_file.h"
+#include "crypto/keyvault/region.h"
 
 namespace vaultfs {
 namespace {
@@ -38,6 +39,12 @@ Status check_absolute_file(std::string_view name, std::string_view value) {
     return ok_status();
   }
   return invalid_http_option(name, printable(value) + " is no absolute path");
+}
+
+Result<std::string> region_option(const ProviderOptions& options) {
+  std::string region = option_value(options, "region").value_or("");
+  if (is_region_label(region)) return region;
+  return invalid_http_option("region", "a label of up to 64 printable ASCII characters");
 }
 
 std::optional<std::string> option_value(const ProviderOptions& options, std::string_view name) {

@@ -37,6 +37,9 @@ namespace vaultfs {
 // "allow-http": the one value is "loopback".
 [[nodiscard]] Result<PlainHttp> plain_http_option(const ProviderOptions& options);
 
+// "region": a label (region.h); empty if not given.
+[[nodiscard]] Result<std::string> region_option(const ProviderOptions& options);
+
 // "ca-file", "client-cert-file", "client-key-file"; the latter two only together.
 [[nodiscard]] Result<HttpTlsFiles> tls_options(const ProviderOptions& options);
 

@@ -28,6 +28,8 @@ struct KeyVersionInfo {
   std::optional<std::int64_t> expires;     // exp, Unix seconds
   std::string key_type;                    // "RSA", "AES"; whatever else a key vault holds cannot be a KEK
   unsigned bits = 0;
+  // It belongs to a certificate, and comes and goes with it: nobody is to choose it for a KEK (KeyOfCertificate).
+  bool of_certificate = false;
 
   // May wrap at that time: enabled and within nbf/exp. Outside nbf/exp a version still unwraps.
   [[nodiscard]] bool may_wrap(std::int64_t now_unix_seconds) const noexcept {

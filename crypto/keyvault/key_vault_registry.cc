@@ -122,6 +122,31 @@ Status KeyVaultRegistry::remove(const std::string& name, const std::function<Sta
   });
 }
 
+Status KeyVaultRegistry::set_region(const std::string& name, const std::string& region) {
+  VAULTFS_RETURN_IF_ERROR(check_key_name("key vault", name));
+  VAULTFS_ASSIGN_OR_RETURN(const bool external, is_external(name));
+  if (!external) {
+    VAULTFS_ASSIGN_OR_RETURN(const bool local, is_local(name));
+    if (!local) {
+      return Error{ErrorCode::KeyVaultNotFound,
+                   "this machine has no key vault " + name + "; see: vaultctl keyvault list"};
+    }
+    VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_local(name));
+    return key_vault->set_region(region);
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const auto lock, wait_for_lock(env_, directory_ / name / kRegistryLock));
+  VAULTFS_ASSIGN_OR_RETURN(ProviderFile file, read_provider_file(env_, directory_ / name, name));
+  if (region.empty()) {
+    file.options.erase("region");
+  } else {
+    file.options["region"] = region;
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const Provider* known, find_provider(file.provider));
+  VAULTFS_RETURN_IF_ERROR(known->check_options(file.options));
+  VAULTFS_ASSIGN_OR_RETURN(const std::string text, file.encode());
+  return write_file_durably(env_, provider_file_path(directory_ / name), bytes_of(text));
+}
+
 Result<KeyVaultRegistry::Entry> KeyVaultRegistry::find(const std::string& name) {
   VAULTFS_RETURN_IF_ERROR(check_key_name("key vault", name));
   VAULTFS_ASSIGN_OR_RETURN(const bool external, is_external(name));

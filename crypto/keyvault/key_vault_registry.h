@@ -43,6 +43,8 @@ class KeyVaultRegistry {
   // vault goes only when it holds no key (KeyVaultInUse). KeyVaultNotFound. Which vaults need it is the caller's check;
   // `still_right` is called once nobody can change it any more, and its error keeps it.
   [[nodiscard]] Status remove(const std::string& name, const std::function<Status()>& still_right = {});
+  // Says where a key vault is, local or not. KeyVaultNotFound; InvalidArgument for what is no region label.
+  [[nodiscard]] Status set_region(const std::string& name, const std::string& region);
   // Sorted by name. No key vault is asked.
   [[nodiscard]] Result<std::vector<Entry>> list();
   // KeyVaultUnavailable if there is none of that name; InvalidName.

@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/ascii.h"
 #include "crypto/keyvault/key_ref.h"
 #include "crypto/keyvault/kmip_version.h"
 #include "crypto/keyvault/kmip_wrap_format.h"
@@ -24,6 +25,8 @@ class KmipKeyVault final : public AdministeredKeyVault {
 
   [[nodiscard]] const std::string& name() const override { return name_; }
   Result<KeyVaultProperties> properties() override;
+  Result<KeyVaultPlace> place() override { return KeyVaultPlace{ascii_lower(client_.settings().location())}; }
+  [[nodiscard]] bool versions_name_keys() const noexcept override { return true; }  // unique identifiers of the server
   Result<std::vector<KeyVersionInfo>> list_versions(const std::string& key) override;
   Result<Bytes> wrap(const std::string& key, const std::string& version, ByteView plaintext) override;
   Result<SecretBuffer> unwrap(const std::string& key, const std::string& version, std::string_view algorithm,
@@ -114,6 +117,7 @@ Result<KeyVaultProperties> KmipKeyVault::properties() {
   KeyVaultProperties properties;
   properties.provider = "kmip";
   properties.location = client_.settings().location();
+  if (!client_.settings().region.empty()) properties.region = client_.settings().region;
   return properties;
 }
 

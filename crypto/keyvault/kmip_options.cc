@@ -9,6 +9,8 @@
 #include <string_view>
 #include <utility>
 
+#include "crypto/keyvault/region.h"
+
 namespace vaultfs {
 namespace {
 
@@ -18,7 +20,8 @@ constexpr std::string_view kClientCert = "client-cert-file";
 constexpr std::string_view kClientKey = "client-key-file";
 constexpr std::string_view kServerName = "server-name";
 constexpr std::string_view kTimeout = "timeout";
-constexpr std::array kKmipOptions{kAddress, kCaFile, kClientCert, kClientKey, kServerName, kTimeout};
+constexpr std::string_view kRegion = "region";
+constexpr std::array kKmipOptions{kAddress, kCaFile, kClientCert, kClientKey, kServerName, kTimeout, kRegion};
 constexpr std::size_t kServerNameLimit = 253;  // RFC 1035 section 2.3.4, as text
 constexpr std::int64_t kKmipTimeoutLimitSeconds = 300;
 
@@ -26,7 +29,7 @@ Error wrong_option(std::string_view option, std::string_view why) {
   return {ErrorCode::InvalidArgument,
           "the option " + std::string(option) + " of a KMIP key vault " + std::string(why) +
               "; its options: address=HOST[:PORT], ca-file=PATH, client-cert-file=PATH, client-key-file=PATH, "
-              "server-name=NAME, timeout=SECONDS"};
+              "server-name=NAME, timeout=SECONDS, region=LABEL"};
 }
 
 const std::string* find(const ProviderOptions& options, std::string_view name) {
@@ -95,6 +98,12 @@ Status set_optional(const ProviderOptions& options, KmipSettings& out) {
   if (const std::string* name = find(options, kServerName)) {
     if (!is_host(*name) && !is_ipv6_literal(*name)) return wrong_option(kServerName, "is no host's name or address");
     out.server_name = *name;
+  }
+  if (const std::string* region = find(options, kRegion)) {
+    if (region->empty() || !is_region_label(*region)) {
+      return wrong_option(kRegion, "is no label of up to 64 printable ASCII characters");
+    }
+    out.region = *region;
   }
   if (const std::string* text = find(options, kTimeout)) {
     const auto seconds = kmip_number(*text);

@@ -19,6 +19,7 @@ struct KmipSettings {
   std::filesystem::path ca_file;
   std::filesystem::path client_cert_file;
   std::filesystem::path client_key_file;
+  std::string region;
   std::chrono::milliseconds timeout{30'000};  // of a whole call, with all it asks and tries again
 
   // "kmip://host:port"
@@ -31,6 +32,7 @@ struct KmipSettings {
 //   client-cert-file  PEM; the client's certificate and what leads to its CA
 //   client-key-file   PEM, not encrypted; refused if others than its owner can read it
 //   server-name       that the server's certificate must be for; the host of the address unless given
+//   region            a label to compare with a vault's
 //   timeout           seconds for a whole call, 1 to 300; 30 unless given
 // Files are absolute paths. The client's two files may be left to the identities that use the key vault, but stand or
 // miss together. InvalidArgument naming the option and the known ones.

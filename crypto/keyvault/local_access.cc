@@ -15,6 +15,7 @@ class BoundKeyVault final : public AdministeredKeyVault {
 
   [[nodiscard]] const std::string& name() const override { return key_vault_->name(); }
   Result<KeyVaultProperties> properties() override { return key_vault_->properties(); }
+  Result<KeyVaultPlace> place() override { return key_vault_->place(); }
   Result<std::vector<KeyVersionInfo>> list_versions(const std::string& key) override {
     VAULTFS_RETURN_IF_ERROR(check(KeyPermission::list));
     return key_vault_->list_versions(key);

@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "base/clock.h"
 #include "crypto/hash.h"
 #include "crypto/keyvault/json_members.h"
 
@@ -26,6 +27,7 @@ Result<LocalKeyVersion> decode_version(const nlohmann::json& entry, const std::s
   version.info.enabled = members.boolean("enabled");
   version.info.not_before = members.optional_integer("nbf");
   version.info.expires = members.optional_integer("exp");
+  version.exported = members.optional_integer("exported");
   version.info.key_type = "RSA";
   const std::int64_t bits = members.integer("bits");
   version.public_der = members.base64("public_key");
@@ -84,6 +86,18 @@ Result<std::optional<RotationPolicy>> decode_policy(const nlohmann::json& state,
   return std::optional(policy);
 }
 
+Result<std::optional<LocalRotationSighting>> decode_sighting(const nlohmann::json& state, const std::string& path) {
+  const auto found = state.find("rotation_counts_from");
+  if (found == state.end()) return std::optional<LocalRotationSighting>();
+  const std::string where = path + ", member \"rotation_counts_from\",";
+  JsonMembers members(*found, where);
+  LocalRotationSighting sighting;
+  sighting.version = members.text("version");
+  sighting.at = members.integer("at");
+  VAULTFS_RETURN_IF_ERROR(members.finish());
+  return std::optional(std::move(sighting));
+}
+
 }  // namespace
 
 LocalKeyVersion* LocalKeyFile::find(std::string_view id) {
@@ -97,6 +111,20 @@ std::vector<const LocalKeyVersion*> LocalKeyFile::oldest_first() const {
   for (const LocalKeyVersion& version : versions) ordered.push_back(&version);
   std::ranges::stable_sort(ordered, {}, [](const LocalKeyVersion* v) { return v->info.created_unix_seconds; });
   return ordered;
+}
+
+std::optional<KeyVersionInfo> LocalKeyFile::newest_for_policy(std::int64_t now_unix_seconds) const {
+  KeyVersionInfo newest = oldest_first().back()->info;
+  // No policy rotates within days, so that clocks may differ a little.
+  if (newest.created_unix_seconds <= now_unix_seconds + kSecondsPerDay) return newest;
+  const auto& seen = rotation_counts_from;
+  if (!seen || seen->version != newest.id || seen->at > now_unix_seconds + kSecondsPerDay) return std::nullopt;
+  const bool by_policy =
+      rotation_policy && rotation_policy->expiry_days && newest.expires &&
+      *newest.expires == newest.created_unix_seconds + kSecondsPerDay * *rotation_policy->expiry_days;
+  if (by_policy) newest.expires = seen->at + kSecondsPerDay * *rotation_policy->expiry_days;
+  newest.created_unix_seconds = seen->at;
+  return newest;
 }
 
 std::string LocalKeyFile::encode() const {
@@ -114,10 +142,14 @@ std::string LocalKeyFile::encode() const {
     entry["bits"] = version.info.bits;
     entry["public_key"] = to_base64(version.public_der);
     entry["private_key"] = to_base64(version.sealed_private);
+    if (version.exported) entry["exported"] = *version.exported;
     list.push_back(std::move(entry));
   }
   if (deleted) state["deleted"] = {{"at", deleted->at}, {"purge_after", deleted->purge_after}};
   if (rotation_policy) state["rotation_policy"] = policy_to_json(*rotation_policy);
+  if (rotation_counts_from) {
+    state["rotation_counts_from"] = {{"version", rotation_counts_from->version}, {"at", rotation_counts_from->at}};
+  }
   return json_state_text(state);
 }
 
@@ -140,6 +172,7 @@ Result<LocalKeyFile> LocalKeyFile::decode(std::string_view json, const std::stri
   VAULTFS_RETURN_IF_ERROR(members.finish());
   VAULTFS_ASSIGN_OR_RETURN(file.deleted, decode_deletion(state, path));
   VAULTFS_ASSIGN_OR_RETURN(file.rotation_policy, decode_policy(state, path));
+  VAULTFS_ASSIGN_OR_RETURN(file.rotation_counts_from, decode_sighting(state, path));
   return file;
 }
 

@@ -16,11 +16,21 @@ namespace vaultfs {
 
 inline constexpr std::int64_t kLocalKeyFormat = 1;
 
+// When the newest version was seen first although it is dated in the future: a clock was ahead once, and a rotation
+// policy counts from here until that date has come.
+struct LocalRotationSighting {
+  std::string version;
+  std::int64_t at = 0;  // Unix seconds
+  bool operator==(const LocalRotationSighting&) const = default;
+};
+
 // One version as it is stored.
 struct LocalKeyVersion {
   KeyVersionInfo info;
   Bytes public_der;      // SubjectPublicKeyInfo
   Bytes sealed_private;  // sealed box over the PKCS#8 DER of the private key
+  // When its private key last left the key vault, Unix seconds; nothing: never, or before this was kept.
+  std::optional<std::int64_t> exported = std::nullopt;
 };
 
 // A key that was deleted and is kept.
@@ -30,12 +40,15 @@ struct LocalKeyDeletion {
 };
 
 // DIRECTORY/keys/NAME.json, one key of a local key vault:
-//   {"format":1,"key","versions":[{"id","created","enabled","nbf","exp","bits","public_key","private_key"}, …],
+//   {"format":1,"key","versions":[{"id","created","enabled","nbf","exp","bits","public_key","private_key","exported"},
+//    …],
 //    "deleted":{"at","purge_after"},
-//    "rotation_policy":{"after_create_days","before_expiry_days","expiry_days"}}
+//    "rotation_policy":{"after_create_days","before_expiry_days","expiry_days"},
+//    "rotation_counts_from":{"version","at"}}
 // Times are Unix seconds; nbf and exp are null where not set; keys are base64. Versions stand in the order in which
-// they were added. `deleted` (the key is kept for recovery) and `rotation_policy` are absent where there is none, as in
-// files of before they existed; absent members of a policy are not set.
+// they were added. `exported` (of a version), `deleted` (the key is kept for recovery), `rotation_policy` and
+// `rotation_counts_from` are absent where there is none, as in files of before they existed; absent members of a policy
+// are not set.
 //
 // Only the private keys are sealed; `enabled`, the times and the order are plain on purpose: the key vault's
 // administrator may edit them by hand, like the state of any other key vault, and the next call sees it. Whoever can
@@ -46,11 +59,15 @@ struct LocalKeyFile {
   std::vector<LocalKeyVersion> versions;
   std::optional<LocalKeyDeletion> deleted = std::nullopt;
   std::optional<RotationPolicy> rotation_policy = std::nullopt;
+  std::optional<LocalRotationSighting> rotation_counts_from = std::nullopt;
 
   // Null if there is none of that id.
   [[nodiscard]] LocalKeyVersion* find(std::string_view id);
   // By `created`, then by the order in the file. Pointers into `versions`; never empty after decode.
   [[nodiscard]] std::vector<const LocalKeyVersion*> oldest_first() const;
+  // The newest version as its rotation policy counts: what is dated in the future counts from its sighting, with the
+  // expiry that the policy gave it. Nothing: it has to be noted first (rotation_counts_from), now.
+  [[nodiscard]] std::optional<KeyVersionInfo> newest_for_policy(std::int64_t now_unix_seconds) const;
 
   [[nodiscard]] std::string encode() const;
   // DamagedMachineState naming `path` unless everything is as encode writes it, ids are unique and match their public

@@ -81,6 +81,9 @@ Result<KeyVaultProperties> DirectoryKeyVault::properties() {
   return properties;
 }
 
+// Two directories may be one by a link, but then versions have their own ids in both.
+Result<KeyVaultPlace> DirectoryKeyVault::place() { return KeyVaultPlace{directory_.lexically_normal().string()}; }
+
 Result<std::vector<KeyVersionInfo>> DirectoryKeyVault::list_versions(const std::string& key) {
   VAULTFS_ASSIGN_OR_RETURN(const LocalKeyFile file, read_key(key));
   std::vector<KeyVersionInfo> versions;

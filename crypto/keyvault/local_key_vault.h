@@ -40,6 +40,12 @@ struct DeletedKey {
   std::size_t versions = 0;
 };
 
+// A version of a key, and when it was last exported: Unix seconds; nothing: never, or before this was kept.
+struct LocalKeyExport {
+  std::string version;
+  std::optional<std::int64_t> exported;
+};
+
 // A key vault in a directory of this machine: DIRECTORY/vault.json (properties), DIRECTORY/machine.key (0600),
 // DIRECTORY/keys/NAME.json (versions: id, created, enabled, nbf, exp, bits, public key, sealed private key),
 // DIRECTORY/lock. A version's id is the first 32 hex digits of SHA-256 of its SubjectPublicKeyInfo, so that an exported
@@ -86,20 +92,29 @@ class LocalKeyVault : public AdministeredKeyVault {
   [[nodiscard]] virtual Result<KeyVersionInfo> import_version(const std::string& key, ByteView pem,
                                                               const SecretBuffer* passphrase,
                                                               std::optional<std::int64_t> created) = 0;
+  // Remembers that these versions lie outside now, in a file that was written; durable when it returns.
+  [[nodiscard]] virtual Status note_export(const std::string& key, const std::vector<std::string>& versions) = 0;
+  // All versions, oldest first.
+  [[nodiscard]] virtual Result<std::vector<LocalKeyExport>> exports(const std::string& key) = 0;
+
   // --- Deleted keys. delete_key, recover_key, purge_key: KeyNotFound; recover_key of a key that is not deleted is
   // AlreadyExists; purge_key of one that is not deleted is InvalidArgument, under purge protection PurgeProtected.
   // Making a key of a deleted one's name is KeyExists.
   [[nodiscard]] virtual Result<std::vector<DeletedKey>> list_deleted() = 0;  // sorted by key
   // Turns on, never off. SoftDeleteRequired for purge protection without soft delete.
   [[nodiscard]] virtual Status enable_protection(bool soft_delete, bool purge_protection) = 0;
+  // Says where the key vault is. InvalidArgument as for create.
+  [[nodiscard]] virtual Status set_region(const std::string& region) = 0;
 
   // As it was made and changed since.
   [[nodiscard]] virtual Result<LocalKeyVaultOptions> options() = 0;
 
   // --- Rotation policies.
   [[nodiscard]] virtual Result<std::optional<RotationPolicy>> rotation_policy(const std::string& key) = 0;
-  // Makes a new version if the key's policy says so now; nothing if it does not, or another process was first.
-  [[nodiscard]] virtual Result<std::optional<KeyVersionInfo>> rotate_if_due(const std::string& key) = 0;
+  // Makes a new version if the key's policy says so now; nothing if it does not, or another process was first. `before`
+  // is called when it is due, and its error leaves it undone.
+  [[nodiscard]] virtual Result<std::optional<KeyVersionInfo>> rotate_if_due(
+      const std::string& key, const std::function<Status()>& before = {}) = 0;
 
   // --- Access policies. Nothing: this key vault is older than policies and lets every identity in.
   [[nodiscard]] virtual Result<std::optional<std::vector<AccessPolicy>>> access() = 0;

@@ -116,6 +116,25 @@ Result<std::string> DirectoryKeyVault::export_version(const std::string& key, co
   return pair->encrypted_pem(passphrase);
 }
 
+Status DirectoryKeyVault::note_export(const std::string& key, const std::vector<std::string>& versions) {
+  return with_lock([&]() -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(LocalKeyFile file, read_key(key));
+    for (const std::string& version : versions) {
+      LocalKeyVersion* found = file.find(version);
+      if (found == nullptr) return version_not_found(key, version);
+      found->exported = now();
+    }
+    return write_local_key_file(env_, directory_, file);
+  });
+}
+
+Result<std::vector<LocalKeyExport>> DirectoryKeyVault::exports(const std::string& key) {
+  VAULTFS_ASSIGN_OR_RETURN(const LocalKeyFile file, read_key(key));
+  std::vector<LocalKeyExport> all;
+  for (const LocalKeyVersion* version : file.oldest_first()) all.push_back({version->info.id, version->exported});
+  return all;
+}
+
 Result<KeyVersionInfo> DirectoryKeyVault::import_version(const std::string& key, ByteView pem,
                                                          const SecretBuffer* passphrase,
                                                          std::optional<std::int64_t> created) {
@@ -127,7 +146,7 @@ Result<KeyVersionInfo> DirectoryKeyVault::import_version(const std::string& key,
   }
   VAULTFS_ASSIGN_OR_RETURN(LocalKeyVersion version, seal_version(key, *pair));
   if (created) version.info.created_unix_seconds = *created;
-  const KeyVersionInfo info = version.info;
+  KeyVersionInfo info = version.info;
   const Status stored = with_lock([&]() -> Status {
     auto read = read_key_or_deleted(key);
     if (!read.ok() && read.code() != ErrorCode::KeyNotFound) return read.error();
@@ -142,6 +161,12 @@ Result<KeyVersionInfo> DirectoryKeyVault::import_version(const std::string& key,
                                             : ", disabled, and it stays so; to enable it: vaultctl key enable " +
                                                   reference(key, info.id))};
     }
+    // As for a new version: what is imported now is the newest, whatever the clock says.
+    if (!created && !file.versions.empty()) {
+      version.info.created_unix_seconds =
+          std::max(version.info.created_unix_seconds, file.oldest_first().back()->info.created_unix_seconds);
+    }
+    info = version.info;
     file.versions.push_back(std::move(version));
     return write_local_key_file(env_, directory_, file);
   });

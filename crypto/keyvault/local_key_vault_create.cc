@@ -8,11 +8,11 @@
 #include "crypto/keyvault/local_vault_file.h"
 #include "crypto/keyvault/private_file.h"
 #include "crypto/keyvault/protection_key.h"
+#include "crypto/keyvault/region.h"
 
 namespace vaultfs {
 namespace {
 
-constexpr std::size_t kLocalRegionLimit = 64;
 // All that create writes, the file that makes it a key vault first, and what KeyVaultRegistry::add leaves when it is
 // killed. A temporary file may stand for each JSON or key file.
 constexpr std::string_view kCreationLock = "lock";
@@ -20,9 +20,7 @@ constexpr std::array<std::string_view, 6> kFiles{"vault.json",      "vault.json.
                                                  "machine.key.tmp", "provider.json.tmp", kCreationLock};
 
 Status check_region(const std::string& region) {
-  if (region.size() <= kLocalRegionLimit && std::ranges::all_of(region, [](char c) { return c >= 0x20 && c < 0x7f; })) {
-    return ok_status();
-  }
+  if (is_region_label(region)) return ok_status();
   return Error{ErrorCode::InvalidArgument, "a region is a label of up to 64 printable ASCII characters"};
 }
 

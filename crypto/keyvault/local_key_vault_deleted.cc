@@ -9,7 +9,11 @@
 // half.
 
 namespace vaultfs {
-namespace {}  // namespace
+namespace {
+
+std::int64_t newest_time(const LocalKeyFile& file) { return file.oldest_first().back()->info.created_unix_seconds; }
+
+}  // namespace
 
 Status DirectoryKeyVault::remove_key_file(const std::string& key) {
   VAULTFS_RETURN_IF_ERROR(env_.remove_file(local_key_file_path(directory_, key)));
@@ -21,7 +25,9 @@ Status DirectoryKeyVault::delete_key(const std::string& key) {
     VAULTFS_ASSIGN_OR_RETURN(LocalKeyFile file, read_key(key));
     VAULTFS_ASSIGN_OR_RETURN(const LocalVaultFile vault, read_vault());
     if (!vault.keeps_deleted_keys()) return remove_key_file(key);
-    const std::int64_t at = now();
+    // Not before what the key vault has seen: with a clock that is behind, the retention would be over at once when the
+    // clock is right again.
+    const std::int64_t at = std::max({now(), vault.created_unix_seconds, newest_time(file)});
     file.deleted = LocalKeyDeletion{at, at + kSecondsPerDay * std::int64_t{vault.options.retention_days}};
     return write_local_key_file(env_, directory_, file);
   });

@@ -33,6 +33,7 @@ class DirectoryKeyVault final : public LocalKeyVault {
 
   [[nodiscard]] const std::string& name() const override { return name_; }
   Result<KeyVaultProperties> properties() override;
+  Result<KeyVaultPlace> place() override;
   Result<std::vector<KeyVersionInfo>> list_versions(const std::string& key) override;
   Result<Bytes> wrap(const std::string& key, const std::string& version, ByteView plaintext) override;
   Result<SecretBuffer> unwrap(const std::string& key, const std::string& version, std::string_view algorithm,
@@ -47,6 +48,8 @@ class DirectoryKeyVault final : public LocalKeyVault {
                                      const SecretBuffer& passphrase) override;
   Result<KeyVersionInfo> import_version(const std::string& key, ByteView pem, const SecretBuffer* passphrase,
                                         std::optional<std::int64_t> created) override;
+  Status note_export(const std::string& key, const std::vector<std::string>& versions) override;
+  Result<std::vector<LocalKeyExport>> exports(const std::string& key) override;
   Status with_lock(const std::function<Status()>& change) override;
 
   Status delete_key(const std::string& key) override;
@@ -55,10 +58,12 @@ class DirectoryKeyVault final : public LocalKeyVault {
   Result<std::vector<DeletedKey>> list_deleted() override;
   Result<LocalKeyVaultOptions> options() override;
   Status enable_protection(bool soft_delete, bool purge_protection) override;
+  Status set_region(const std::string& region) override;
   Result<std::optional<RotationPolicy>> rotation_policy(const std::string& key) override;
   Result<std::optional<RotationPolicyText>> describe_rotation_policy(const std::string& key) override;
   Status set_rotation_policy(const std::string& key, const std::optional<RotationPolicy>& policy) override;
-  Result<std::optional<KeyVersionInfo>> rotate_if_due(const std::string& key) override;
+  Result<std::optional<KeyVersionInfo>> rotate_if_due(const std::string& key,
+                                                      const std::function<Status()>& announce) override;
   Result<std::optional<std::vector<AccessPolicy>>> access() override;
   Status allow(const AccessPolicy& policy, bool enforce) override;
   Status deny(const std::string& identity) override;
@@ -86,6 +91,7 @@ class DirectoryKeyVault final : public LocalKeyVault {
   // Adds a new newest version under the lock, if `wanted` says so of the file as it is then. Nothing otherwise.
   [[nodiscard]] Result<std::optional<KeyVersionInfo>> add_version(
       const std::string& key, LocalKeyVersion version, const std::function<bool(const LocalKeyFile&)>& wanted);
+  [[nodiscard]] Status note_future_version(const std::string& key);
   [[nodiscard]] Status remove_key_file(const std::string& key);
   // Under the lock.
   [[nodiscard]] Result<std::vector<std::string>> names_of_key_files();

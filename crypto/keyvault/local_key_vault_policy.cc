@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "crypto/keyvault/local_key_vault_impl.h"
+#include "crypto/keyvault/region.h"
 
 // Rotation policies of keys, access policies and protection of the key vault.
 
@@ -10,7 +11,9 @@ namespace vaultfs {
 namespace {
 
 bool is_due(const LocalKeyFile& file, std::int64_t now) {
-  return file.rotation_policy && file.rotation_policy->due(file.oldest_first().back()->info, now);
+  if (!file.rotation_policy) return false;
+  const std::optional<KeyVersionInfo> newest = file.newest_for_policy(now);
+  return newest && file.rotation_policy->due(*newest, now);
 }
 
 }  // namespace
@@ -35,9 +38,22 @@ Status DirectoryKeyVault::set_rotation_policy(const std::string& key, const std:
   });
 }
 
-Result<std::optional<KeyVersionInfo>> DirectoryKeyVault::rotate_if_due(const std::string& key) {
+// A clock that was ahead once must not stop a policy until that date.
+Status DirectoryKeyVault::note_future_version(const std::string& key) {
+  return with_lock([&]() -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(LocalKeyFile file, read_key(key));
+    if (file.newest_for_policy(now())) return ok_status();
+    file.rotation_counts_from = LocalRotationSighting{file.oldest_first().back()->info.id, now()};
+    return write_local_key_file(env_, directory_, file);
+  });
+}
+
+Result<std::optional<KeyVersionInfo>> DirectoryKeyVault::rotate_if_due(const std::string& key,
+                                                                       const std::function<Status()>& announce) {
   VAULTFS_ASSIGN_OR_RETURN(const LocalKeyFile before, read_key(key));
+  if (before.rotation_policy && !before.newest_for_policy(now())) VAULTFS_RETURN_IF_ERROR(note_future_version(key));
   if (!is_due(before, now())) return std::optional<KeyVersionInfo>();
+  if (announce) VAULTFS_RETURN_IF_ERROR(announce());
   VAULTFS_ASSIGN_OR_RETURN(LocalKeyVersion version, make_version(key, before.oldest_first().back()->info.bits));
   if (before.rotation_policy->expiry_days) {
     version.info.expires = version.info.created_unix_seconds + kSecondsPerDay * *before.rotation_policy->expiry_days;
@@ -71,6 +87,16 @@ Status DirectoryKeyVault::enable_protection(bool soft_delete, bool purge_protect
                                                       name_ + " --enable-soft-delete --enable-purge-protection"};
     }
     vault.options.purge_protection = vault.options.purge_protection || purge_protection;
+    return ok_status();
+  });
+}
+
+Status DirectoryKeyVault::set_region(const std::string& region) {
+  if (!is_region_label(region)) {
+    return Error{ErrorCode::InvalidArgument, "a region is a label of up to 64 printable ASCII characters"};
+  }
+  return change_vault([&region](LocalVaultFile& vault) {
+    vault.options.region = region;
     return ok_status();
   });
 }

@@ -52,6 +52,7 @@ class Pkcs11KeyVault final : public AdministeredKeyVault {
 
   [[nodiscard]] const std::string& name() const override { return name_; }
   Result<KeyVaultProperties> properties() override;
+  Result<KeyVaultPlace> place() override;
   Result<std::vector<KeyVersionInfo>> list_versions(const std::string& key) override;
   Result<Bytes> wrap(const std::string& key, const std::string& version, ByteView plaintext) override;
   Result<SecretBuffer> unwrap(const std::string& key, const std::string& version, std::string_view algorithm,
@@ -171,7 +172,26 @@ Result<KeyVaultProperties> Pkcs11KeyVault::properties() {
   KeyVaultProperties properties;
   properties.provider = "pkcs11";
   // Not the module's path: a software token keeps its keys elsewhere, and an HSM's are on no disk.
+  if (!options_.region.empty()) properties.region = options_.region;
   return properties;
+}
+
+// What the token says of itself, whatever module leads to it. Without a serial number two tokens may say the same.
+Result<KeyVaultPlace> Pkcs11KeyVault::place() {
+  VAULTFS_ASSIGN_OR_RETURN(std::string text,
+                           in_session<std::string>([](Pkcs11Session& session, Pkcs11Token&) -> Result<std::string> {
+                             CK_TOKEN_INFO token{};
+                             const CK_RV answer = session.functions().C_GetTokenInfo(session.slot(), &token);
+                             if (answer != CKR_OK) return session.lose("C_GetTokenInfo", answer);
+                             std::string text;
+                             const auto add = [&text](ByteView field) { text.append(text_of(field)).append("/"); };
+                             add(std::as_bytes(std::span(token.manufacturerID)));
+                             add(std::as_bytes(std::span(token.model)));
+                             add(std::as_bytes(std::span(token.serialNumber)));
+                             add(std::as_bytes(std::span(token.label)));
+                             return text;
+                           }));
+  return KeyVaultPlace{std::move(text), true};
 }
 
 Result<std::vector<KeyVersionInfo>> Pkcs11KeyVault::list_versions(const std::string& key) {

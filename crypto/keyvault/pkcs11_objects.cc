@@ -8,6 +8,7 @@
 #include <map>
 #include <set>
 
+#include "crypto/keyvault/pkcs11_certificate.h"
 #include "crypto/keyvault/pkcs11_error.h"
 #include "crypto/keyvault/pkcs11_mechanisms.h"
 
@@ -205,7 +206,9 @@ Result<std::vector<Pkcs11DatedKey>> pkcs11_list_versions(Pkcs11Session& session,
     if (left == 0) continue;  // listed already
     if (left > 1 && version.flaw == Pkcs11Flaw::none) version.flaw = Pkcs11Flaw::shares_its_id;
     left = 0;
+    VAULTFS_ASSIGN_OR_RETURN(const bool of_certificate, pkcs11_has_certificate(session, version));
     VAULTFS_ASSIGN_OR_RETURN(Pkcs11DatedKey with_dates, pkcs11_add_dates(session, std::move(version)));
+    with_dates.of_certificate = of_certificate;
     dated.push_back(std::move(with_dates));
   }
   return dated;

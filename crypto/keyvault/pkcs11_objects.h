@@ -41,6 +41,7 @@ struct Pkcs11DatedKey {
   Pkcs11KeyObject key;
   std::optional<std::int64_t> start;
   std::optional<std::int64_t> end;
+  bool of_certificate = false;  // as pkcs11_list_versions finds it
 };
 
 // The longest CKA_ID of a version. An object with a longer one is no version, like one without any: no reference can
@@ -63,7 +64,8 @@ inline constexpr std::size_t kPkcs11IdLimitBytes = 64;
 // Adds its dates to a version, or the flaw that they are withheld.
 [[nodiscard]] Result<Pkcs11DatedKey> pkcs11_add_dates(Pkcs11Session& session, Pkcs11KeyObject key);
 
-// All versions with their dates, each id once: the flaws of one are no reason to hide the others.
+// All versions with their dates and whether there is a certificate of them, each id once: the flaws of one are no
+// reason to hide the others.
 [[nodiscard]] Result<std::vector<Pkcs11DatedKey>> pkcs11_list_versions(Pkcs11Session& session,
                                                                        const std::string& label);
 

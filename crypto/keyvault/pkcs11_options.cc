@@ -10,6 +10,7 @@
 #include <span>
 
 #include "crypto/keyvault/pkcs11_key_vault.h"
+#include "crypto/keyvault/region.h"
 
 namespace vaultfs {
 namespace {
@@ -19,7 +20,7 @@ constexpr std::size_t kLabelLimitBytes = 32;   // CK_TOKEN_INFO.label
 constexpr std::size_t kSerialLimitBytes = 16;  // CK_TOKEN_INFO.serialNumber
 constexpr std::size_t kOptionQuoteLimit = 80;
 constexpr int kPkcs11TimeoutLimitSeconds = 600;
-constexpr std::array<std::string_view, 5> kKnownOptions{"module", "token", "uri", "pin-file", "timeout"};
+constexpr std::array<std::string_view, 6> kKnownOptions{"module", "token", "uri", "pin-file", "timeout", "region"};
 
 struct UriFree {
   void operator()(P11KitUri* uri) const noexcept { p11_kit_uri_free(uri); }
@@ -29,7 +30,7 @@ using UriHandle = std::unique_ptr<P11KitUri, UriFree>;
 Error invalid_option(const std::string& what) {
   return Error{ErrorCode::InvalidArgument, what +
                                                "; the options of a pkcs11 key vault are module=PATH, token=LABEL or "
-                                               "uri=pkcs11:..., pin-file=PATH, timeout=SECONDS"};
+                                               "uri=pkcs11:..., pin-file=PATH, timeout=SECONDS, region=LABEL"};
 }
 
 std::string shown_text(std::string_view text) {
@@ -161,6 +162,12 @@ Result<Pkcs11Options> Pkcs11Options::parse(const ProviderOptions& options) {
   }
   if (const std::string* timeout = find_option(options, "timeout"); timeout != nullptr) {
     VAULTFS_ASSIGN_OR_RETURN(parsed.timeout, parse_timeout(*timeout));
+  }
+  if (const std::string* region = find_option(options, "region"); region != nullptr) {
+    if (!is_region_label(*region)) {
+      return invalid_option("option region: it is no label of up to 64 printable ASCII characters");
+    }
+    parsed.region = *region;
   }
   static_assert(sizeof(CK_TOKEN_INFO::label) == kLabelLimitBytes);
   static_assert(sizeof(CK_TOKEN_INFO::serialNumber) == kSerialLimitBytes);

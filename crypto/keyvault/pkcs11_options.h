@@ -39,12 +39,14 @@ struct Pkcs11Uri {
 //   token=LABEL    the token's label (or uri)
 //   uri=pkcs11:…   instead of token: RFC 7512
 //   pin-file=PATH  file with the user PIN, readable by its owner only; an identity may bring its own
+//   region=LABEL   where the token is, to be compared with a vault's region
 //   timeout=N      seconds that one call may take, 1 to 600 (30)
 struct Pkcs11Options {
   std::filesystem::path module;
   Pkcs11TokenSelector token;
   std::optional<std::filesystem::path> pin_file;
   std::chrono::seconds timeout{30};
+  std::string region;
 
   // InvalidArgument naming the option and the known ones.
   [[nodiscard]] static Result<Pkcs11Options> parse(const ProviderOptions& options);

@@ -43,6 +43,7 @@ KeyVersionInfo pkcs11_version_info(const Pkcs11DatedKey& version) {
   info.expires = version.end;
   info.key_type = std::string(type_name(version.key.type)).append(flaw_note(version.key.flaw));
   info.bits = version.key.bits;
+  info.of_certificate = version.of_certificate;
   return info;
 }
 

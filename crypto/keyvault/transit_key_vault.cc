@@ -28,6 +28,7 @@ class TransitKeyVault final : public AdministeredKeyVault {
 
   [[nodiscard]] const std::string& name() const override { return name_; }
   Result<KeyVaultProperties> properties() override;
+  Result<KeyVaultPlace> place() override;
   Result<std::vector<KeyVersionInfo>> list_versions(const std::string& key) override;
   Result<Bytes> wrap(const std::string& key, const std::string& version, ByteView plaintext) override;
   Result<SecretBuffer> unwrap(const std::string& key, const std::string& version, std::string_view algorithm,
@@ -140,9 +141,17 @@ Result<TransitKeyVault::Found> TransitKeyVault::find_usable(HttpCall& call, cons
 Result<KeyVaultProperties> TransitKeyVault::properties() {
   KeyVaultProperties properties;
   properties.provider = "transit";
-  // The engine has neither regions nor soft delete.
+  // The engine has neither regions nor soft delete: where it is says its registration.
+  if (!connection_.options().region.empty()) properties.region = connection_.options().region;
   properties.location = connection_.options().address.origin();
   return properties;
+}
+
+// A namespace may be written into the mount's path as well.
+Result<KeyVaultPlace> TransitKeyVault::place() {
+  const TransitOptions& options = connection_.options();
+  const std::string name_space = options.name_space.empty() ? "" : options.name_space + "/";
+  return KeyVaultPlace{options.address.origin() + "/" + name_space + options.mount};
 }
 
 Result<std::vector<KeyVersionInfo>> TransitKeyVault::list_versions(const std::string& key) {

@@ -8,9 +8,9 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::array<std::string_view, 11> kTransitOptions{
+constexpr std::array<std::string_view, 12> kTransitOptions{
     "address",          "mount",           "namespace", "token-file", "role-id", "secret-id-file", "ca-file",
-    "client-cert-file", "client-key-file", "timeout",   "allow-http"};
+    "client-cert-file", "client-key-file", "timeout",   "allow-http", "region"};
 constexpr std::array<std::string_view, 3> kCredentials{"token-file", "role-id", "secret-id-file"};
 constexpr std::size_t kPathLimit = 256;
 constexpr std::size_t kRoleLimit = 4096;
@@ -65,6 +65,7 @@ Result<TransitOptions> TransitOptions::parse(const ProviderOptions& options) {
   VAULTFS_RETURN_IF_ERROR(check_credentials(parsed));
   VAULTFS_ASSIGN_OR_RETURN(parsed.tls, tls_options(options));
   VAULTFS_ASSIGN_OR_RETURN(parsed.timeout, timeout_option(options));
+  VAULTFS_ASSIGN_OR_RETURN(parsed.region, region_option(options));
   return parsed;
 }
 

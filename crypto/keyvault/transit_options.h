@@ -17,6 +17,7 @@ namespace vaultfs {
 //   namespace         of Vault Enterprise or OpenBao
 //   token-file        a file with a token, read at each call, so that an agent may renew it; or
 //   role-id, secret-id-file   an AppRole login (mounted at auth/approle)
+//   region            a label to compare with a vault's
 //   ca-file, client-cert-file, client-key-file, timeout, allow-http    see http_options.h
 struct TransitOptions {
   HttpUrl address;
@@ -27,6 +28,7 @@ struct TransitOptions {
   std::string secret_id_file;
   HttpTlsFiles tls;
   std::chrono::milliseconds timeout{};
+  std::string region;
 
   // InvalidArgument naming the option.
   [[nodiscard]] static Result<TransitOptions> parse(const ProviderOptions& options);

@@ -71,6 +71,7 @@ constexpr Promised kPromised[] = {
     {"PurgeProtected", 8, EPERM},
     {"RegionMismatch", 8, EINVAL},
     {"KeyNotRsa", 8, EINVAL},
+    {"KeyOfCertificate", 8, EINVAL},
     {"KeySizeUnsupported", 8, EINVAL},
     {"KeyVersionExpired", 8, EPERM},
     {"KeyVersionNotYetValid", 8, EPERM},

@@ -197,7 +197,7 @@ path = pathlib.Path(sys.argv[1])
 data = bytearray(path.read_bytes()[:-32])
 at = data.index(bytes.fromhex(sys.argv[2])) + 32 + 8
 at += 4 + struct.unpack_from("<I", data, at)[0]
-assert data[8] == 3 and struct.unpack_from("<I", data, at)[0] == 256
+assert data[8] == 6 and struct.unpack_from("<I", data, at)[0] == 256
 data[at + 4 + 100] ^= 1
 path.write_bytes(bytes(data) + hashlib.sha256(data).digest())
 PYTHON

@@ -19,7 +19,7 @@ assert_eq "$(jctl '.access[0].identity' keyvault show office)" "$own"
 assert_eq "$(ctl --json keyvault show office | jq -c '.access[0].permissions')" '["get","list","wrapkey","unwrapkey"]'
 
 say "taken away: a revocation that says how to heal it"
-ctl keyvault deny office --identity "$own" >/dev/null
+ctl keyvault deny office --identity "$own" --override office >/dev/null
 expect_error KeyRevoked 21 "$vaultctl" restore "$vault" vm --to "$scratch/no"
 grep -q "vaultctl keyvault allow office --identity $own" "$scratch/err" || fail "$(cat "$scratch/err")"
 ctl keyvault allow office --identity "$own" --permissions get,list,wrapkey >/dev/null
@@ -29,7 +29,7 @@ ctl keyvault allow office --identity "$own" --template backup >/dev/null
 restores
 
 say "disabled, deleted, made again"
-ctl identity disable "$own" >/dev/null
+ctl identity disable "$own" --override "$own" >/dev/null
 expect_error IdentityDisabled 21 "$vaultctl" restore "$vault" vm --to "$scratch/no"
 expect_error IdentityDisabled 21 "$vaultctl" --json vault show "$vault"
 assert_eq "$(jq -s 'map(.error.name) | join(" ")' -r "$scratch/out")" IdentityDisabled "what stands on stdout"
@@ -58,7 +58,7 @@ ctl keyvault allow office --identity backup >/dev/null
 assert_eq "$(jctl .identity encryption set "$vault" --identity backup)" backup
 ctl keyvault deny office --identity "$again" >/dev/null
 restores
-ctl keyvault deny office --identity "$backup" >/dev/null
+ctl keyvault deny office --identity "$backup" --override office >/dev/null
 expect_error KeyRevoked 21 "$vaultctl" restore "$vault" vm --to "$scratch/no"
 ctl keyvault allow office --identity backup >/dev/null
 expect_error IdentityInUse 8 "$vaultctl" identity delete backup
@@ -77,7 +77,7 @@ restores
 if [[ -c /dev/fuse ]]; then
   say "a mount whose identity is disabled: told at the refresh, healed by enabling it, without a remount"
   mount_vault
-  ctl identity disable backup >/dev/null
+  ctl identity disable backup --override backup >/dev/null
   expect_error IdentityDisabled 21 "$vaultctl" encryption refresh "$vault"
   assert_eq "$(jctl .key_access encryption show "$vault")" Denied
   assert_eq "$(jctl .state encryption show "$vault")" Inconsistent
@@ -98,7 +98,7 @@ mv "$scratch/away" "$vault"
 say "one that was taken away is replaced, though the vault can't be opened as it any more"
 ctl identity create other >/dev/null
 for name in office branch; do ctl keyvault allow "$name" --identity other >/dev/null; done
-ctl identity disable backup >/dev/null
+ctl identity disable backup --override backup >/dev/null
 expect_error IdentityDisabled 21 "$vaultctl" restore "$vault" vm --to "$scratch/no"
 expect_error IdentityNotFound 21 "$vaultctl" encryption set "$vault" --identity nosuch
 assert_eq "$(jctl .identity encryption set "$vault" --identity other)" other

@@ -71,10 +71,9 @@ ctl restore "$vault" vm --to "$scratch/again" >/dev/null
 assert_same "$scratch/disk" "$scratch/again"
 assert_eq "$(version_role "$v4")" Active
 
-say "refusals and rotations stand in the activity log and in the machine's audit log"
-ctl --json activity "$vault" >"$scratch/activity"
-jq -e '[.activities[] | select(.operation == "key.disable" and .outcome == "Refused")] | length >= 2' "$scratch/activity" >/dev/null ||
-  fail "refusals are not recorded: $(cat "$scratch/activity")"
+say "refusals and rotations stand in the machine's audit log; a refusal is nothing that a vault is changed for"
+[[ $(grep -c '"what":"key.disable.refused"' "$VAULTFS_HOME/audit.log") -ge 2 ]] ||
+  fail "refusals are not recorded: $(cat "$VAULTFS_HOME/audit.log")"
 grep -q 'key.disable.override' "$VAULTFS_HOME/audit.log"
 jctl '[.jobs[] | select(.kind == "KeyUpdate" and .state == "Completed")] | length' job list "$vault" >"$scratch/updates"
 [[ $(cat "$scratch/updates") -ge 3 ]] || fail "key updates are no jobs: $(cat "$scratch/updates")"

@@ -51,6 +51,9 @@ ctl key create bare/kek --bits 2048 >/dev/null
 expect_error SoftDeleteRequired 8 "$vaultctl" vault create "$scratch/v2" --key bare/kek
 expect_error SoftDeleteRequired 8 "$vaultctl" keyvault update bare --enable-purge-protection
 expect_error SoftDeleteRequired 8 "$vaultctl" encryption set "$vault" --key bare/kek
+assert_eq "$(jctl .state encryption show "$vault")" Inconsistent # the last change of keys has failed
+ctl encryption set "$vault" --key office/backup >/dev/null
+assert_eq "$(jctl .state encryption show "$vault")" Enabled
 ctl keyvault update bare --enable-soft-delete --enable-purge-protection >/dev/null
 assert_eq "$(jctl .purge_protection keyvault show bare)" true
 ctl vault create "$scratch/v2" --key bare/kek >/dev/null 2>&1

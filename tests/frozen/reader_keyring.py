@@ -76,7 +76,9 @@ class Keyring:
         clear = Reader(data[:-64])
         need(clear.take(8) == b"VAULTFSK", "keyring")
         version = clear.u16()
-        need(version in (1, 2, 3) and clear.take(16) == self.id, "keyring")
+        need(version in range(1, 7) and clear.take(16) == self.id, "keyring")
+        self.with_history = version >= 4
+        version = (version - 1) % 3 + 1  # 4, 5 and 6 are 1, 2 and 3 with more fields
         generation = clear.u64()
         self.keyring_predecessor, header_digest = clear.take(32), clear.take(32)
         need(generation == self.keyring_generation and header_digest == sha256(self.header), "keyring: generation or header")
@@ -148,10 +150,15 @@ class Keyring:
             _, _, version, role = secrets.blob(), secrets.blob(), secrets.text(), secrets.u8()
             self.versions.append((version, role))
             secrets.i64(), secrets.i64(), secrets.u64(), secrets.u64(), secrets.u64(), secrets.u8(), secrets.u64(), secrets.u8(), secrets.blob()
+            if self.with_history:
+                secrets.u64(), secrets.u8()
         self.incarnation = secrets.u64()
         if self.escrow_slot:
             need(sha256(secrets.blob()) == self.escrow_slot["fingerprint"], "escrow: another recipient")
             secrets.i64()
+        if self.with_history:
+            secrets.u8(), secrets.take(16)
+            secrets.u8(), secrets.u64(), secrets.blob(), secrets.blob(), secrets.i64()
         need(secrets.take(32) == sha256(slots_bytes), "keyring: slots")
         secrets.end()
 

@@ -134,7 +134,8 @@ TEST_F(AzureServerTest, KeysThatAreNoKekAreListedAndRefused) {
   EXPECT_TRUE(fails(vault_->wrap("curve", curve, bytes_of("x")), ErrorCode::KeyNotRsa, "EC"));
   const std::string managed = world_.create("tls", {{"managed", true}});
   EXPECT_EQ(value_of(vault_->list_versions("tls"))[0].key_type, "RSA (of a certificate)");
-  EXPECT_TRUE(fails(vault_->wrap("tls", managed, bytes_of("x")), ErrorCode::KeyNotRsa, "certificate"));
+  EXPECT_TRUE(value_of(vault_->list_versions("tls"))[0].of_certificate);
+  EXPECT_TRUE(fails(vault_->wrap("tls", managed, bytes_of("x")), ErrorCode::KeyOfCertificate, "certificate"));
   const std::string hsm = world_.create("hsm", {{"kty", "RSA-HSM"}});
   EXPECT_EQ(value_of(vault_->list_versions("hsm"))[0].key_type, "RSA");
   EXPECT_TRUE(vault_->wrap("hsm", hsm, bytes_of("x")).ok());

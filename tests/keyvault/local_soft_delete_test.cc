@@ -103,7 +103,42 @@ TEST_F(LocalSoftDeleteTest, AnImportDoesNotReplaceADeletedKey) {
   value_of(vault_->import_version("copy", bytes_of(pem), &passphrase, {}));
 }
 
+// --- what lies outside ---
+
+TEST_F(LocalSoftDeleteTest, ExportsAreRememberedByVersion) {
+  const std::string first = value_of(vault_->create_key("kek", small_key())).id;
+  EXPECT_EQ(value_of(vault_->exports("kek"))[0].exported, std::nullopt);
+  const std::string as_before = std::string(text_of(ByteView(env_.read("/kv/keys/kek.json"))));
+  EXPECT_EQ(as_before.find("exported"), std::string::npos) << "files of keys that stayed inside are as they were";
+  succeed(vault_->note_export("kek", {first}));
+  const std::int64_t at = env_.clock().now().seconds();
+  advance_days(1);
+  value_of(vault_->rotate_key("kek", small_key(), false));
+  const auto after = value_of(open()->exports("kek"));
+  ASSERT_EQ(after.size(), 2U);
+  EXPECT_EQ(after[0].version, first);
+  EXPECT_EQ(after[0].exported, at);
+  EXPECT_EQ(after[1].exported, std::nullopt);
+  EXPECT_TRUE(fails(vault_->note_export("kek", {std::string(32, '0')}), ErrorCode::KeyVersionNotFound));
+}
+
 // --- rotation policies ---
+
+TEST_F(LocalSoftDeleteTest, APolicyThatCannotBeWrittenDownIsNotRun) {
+  value_of(vault_->create_key("kek", small_key()));
+  succeed(vault_->set_rotation_policy("kek", RotationPolicy{.after_create_days = 30}));
+  unsigned asked = 0;
+  const auto refuse = [&asked]() -> Status {
+    ++asked;
+    return Error{ErrorCode::IoError, "no log"};
+  };
+  EXPECT_FALSE(value_of(vault_->rotate_if_due("kek", refuse)).has_value()) << "nothing is due";
+  EXPECT_EQ(asked, 0U);
+  advance_days(31);
+  EXPECT_TRUE(fails(vault_->rotate_if_due("kek", refuse), ErrorCode::IoError, "no log"));
+  EXPECT_EQ(value_of(vault_->list_versions("kek")).size(), 1U);
+  EXPECT_TRUE(value_of(vault_->rotate_if_due("kek", [] { return ok_status(); })).has_value());
+}
 
 TEST_F(LocalSoftDeleteTest, APolicyMakesOneVersionWhenItIsDue) {
   const std::string first = value_of(vault_->create_key("kek", small_key())).id;
@@ -124,6 +159,51 @@ TEST_F(LocalSoftDeleteTest, APolicyMakesOneVersionWhenItIsDue) {
   succeed(vault_->set_rotation_policy("kek", std::nullopt));
   advance_days(365);
   EXPECT_FALSE(value_of(vault_->rotate_if_due("kek")).has_value());
+}
+
+// Two years ahead, once: the version that was made then must not keep the policy waiting for two years.
+TEST_F(LocalSoftDeleteTest, AClockThatWasAheadOnceDoesNotStopAPolicy) {
+  for (const RotationPolicy& policy : {RotationPolicy{.after_create_days = 30, .expiry_days = 60},
+                                       RotationPolicy{.before_expiry_days = 30, .expiry_days = 60}}) {
+    const std::string key = policy.after_create_days ? "kek" : "other";
+    value_of(vault_->create_key(key, small_key()));
+    succeed(vault_->set_rotation_policy(key, policy));
+    const UnixNanos now = env_.clock().now();
+    advance_days(730);
+    const auto ahead = value_of(vault_->rotate_if_due(key));
+    ASSERT_TRUE(ahead.has_value());
+    env_.sim_clock().set(now);
+    EXPECT_FALSE(value_of(vault_->rotate_if_due(key)).has_value()) << "not at once, and not at each look";
+    advance_days(29);
+    EXPECT_FALSE(value_of(open()->rotate_if_due(key)).has_value());
+    advance_days(1);
+    const auto made = value_of(vault_->rotate_if_due(key));
+    ASSERT_TRUE(made.has_value());
+    EXPECT_EQ(ids(*vault_, key).back(), made->id) << "the newest, whatever the dates";
+    EXPECT_FALSE(value_of(vault_->rotate_if_due(key)).has_value());
+    advance_days(30);
+    EXPECT_TRUE(value_of(vault_->rotate_if_due(key)).has_value()) << "and on it goes";
+  }
+}
+
+// With a clock that is behind, what is deleted now must not be gone when the clock is right again.
+TEST_F(LocalSoftDeleteTest, ADeletedKeyIsKeptForItsTimeAlsoWhereTheClockHasGoneBack) {
+  value_of(vault_->create_key("kek", small_key()));
+  const UnixNanos now = env_.clock().now();
+  env_.sim_clock().set({now.value - 730 * kDay * 1'000'000'000});
+  succeed(vault_->delete_key("kek"));
+  env_.sim_clock().set(now);
+  succeed(vault_->recover_key("kek"));
+}
+
+TEST_F(LocalSoftDeleteTest, AnImportIsTheNewestAlsoWhereTheClockHasGoneBack) {
+  const std::string first = value_of(vault_->create_key("kek", small_key())).id;
+  const SecretBuffer passphrase = secret("pass");
+  value_of(vault_->create_key("source", small_key()));
+  const std::string pem = value_of(vault_->export_version("source", nullptr, passphrase));
+  env_.sim_clock().set({env_.clock().now().value - 730 * kDay * 1'000'000'000});
+  const std::string second = value_of(vault_->import_version("kek", bytes_of(pem), &passphrase, {})).id;
+  EXPECT_EQ(ids(*vault_, "kek"), (std::vector<std::string>{first, second}));
 }
 
 // Two that found it due at the same time: the check is repeated under the lock.

@@ -1,5 +1,6 @@
 #include "tests/support/custody_world.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "crypto/hash.h"
@@ -30,8 +31,20 @@ Status FakeHost::write_head() {
   return write_file_durably(env_, kHeadFile, writer.view());
 }
 
-void FakeHost::record_key_change(const std::string& what, const std::string& version, const Error* failure) {
+void FakeHost::record_key_change(JobNumber job, const std::string& what, const std::string& version,
+                                 const Error* failure) {
+  numbers.push_back(job.value);
   changes.push_back(what + " " + version + " " + (failure == nullptr ? "ok" : std::string(error_name(failure->code))));
+}
+
+void FakeHost::ensure_recorded(const KeyUpdate& update) {
+  found.push_back(update);
+  jobs = std::max(jobs, update.job.value);
+}
+
+void FakeHost::record_setting(const std::string& what, const std::string& subject) {
+  numbers.push_back(0);
+  changes.push_back(what + " " + subject + " ok");
 }
 
 CustodyWorld::CustodyWorld() {

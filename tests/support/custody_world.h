@@ -22,7 +22,12 @@ class FakeHost final : public KeyChangeHost {
   ContainerNumber highest_segment() override { return segment; }
   Status roll_containers() override;
   Status write_head() override;
-  void record_key_change(const std::string& what, const std::string& version, const Error* failure) override;
+  UnixNanos newest_time() override { return newest; }
+  JobNumber next_job() override { return JobNumber(++jobs); }
+  void record_key_change(JobNumber job, const std::string& what, const std::string& version,
+                         const Error* failure) override;
+  void ensure_recorded(const KeyUpdate& update) override;
+  void record_setting(const std::string& what, const std::string& subject) override;
 
   Lsn lsn{100};
   ContainerNumber segment{7};
@@ -30,7 +35,11 @@ class FakeHost final : public KeyChangeHost {
   bool fail_roll = false;
   int rolls = 0;
   int heads = 0;
-  std::vector<std::string> changes;  // "key.take-effect VERSION ok" or "… ErrorName"
+  UnixNanos newest;                    // what the vault around knows
+  std::uint64_t jobs = 1;              // the newest job's number
+  std::vector<std::uint64_t> numbers;  // of `changes`
+  std::vector<KeyUpdate> found;        // what the keyring held when it was attached
+  std::vector<std::string> changes;    // "key.take-effect VERSION ok" or "… ErrorName"
 
  private:
   SimEnv& env_;

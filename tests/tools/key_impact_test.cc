@@ -8,7 +8,9 @@
 #include <string>
 
 #include "tests/support/scratch_directory.h"
+#include "tools/cli/key_arguments.h"
 #include "vaultmeta/vault.h"
+#include "vaultmeta/vault_registration.h"
 
 namespace vaultfs {
 namespace {
@@ -86,6 +88,80 @@ TEST_F(KeyImpactTest, ANumberIsAVersionOfItsOwnKeyOnly) {
   std::filesystem::rename(vault(), scratch_ / "moved");
   EXPECT_EQ(impact(KeyRef{"bao", "mine", "1"}).size(), 1U);
   EXPECT_TRUE(impact(KeyRef{"bao", "another", "1"}).empty());
+}
+
+// The same server may be registered twice, and another address may lead to it as well.
+TEST_F(KeyImpactTest, ANumberCountsUnderEveryNameThatTheKeyVaultHas) {
+  KeyVaultRegistry& registry = machine_->registry();
+  const auto add = [&registry](const std::string& name, const std::string& address,
+                               const std::string& mount = "transit") {
+    ASSERT_TRUE(registry.add(name, "transit", {{"address", address}, {"mount", mount}, {"token-file", "/none"}}).ok());
+  };
+  add("bao", "https://bao.example");
+  add("twin", "HTTPS://BAO.example:443/");
+  add("other", "https://other.example");
+  ASSERT_TRUE(registry.add("kmip", "kmip", {{"address", "bao.example:443"}, {"ca-file", "/none"}}).ok());
+  const std::vector<RegisteredKey> needed{{"bao", "mine", "1"}};
+  ASSERT_TRUE(machine_->state().register_vault({id_, vault(), "bao", "mine", needed}).ok());
+  std::filesystem::rename(vault(), scratch_ / "moved");
+  EXPECT_EQ(impact(KeyRef{"bao", "mine", "1"}).size(), 1U);
+  EXPECT_EQ(impact(KeyRef{"twin", "mine", "1"}).size(), 1U) << "the same server";
+  EXPECT_EQ(impact(KeyRef{"twin", "mine", std::nullopt}).size(), 1U) << "the key as a whole";
+  EXPECT_EQ(impact(KeyRef{"other", "mine", "1"}).size(), 1U) << "it may be the same server, and can't be asked";
+  EXPECT_TRUE(impact(KeyRef{"twin", "another", "1"}).empty()) << "another key";
+  EXPECT_TRUE(impact(KeyRef{"kmip", "mine", "1"}).empty()) << "another kind of key vault";
+  EXPECT_TRUE(impact(KeyRef{"office", "mine", "1"}).empty()) << "a local one";
+  // What is not registered can't be compared.
+  ASSERT_TRUE(registry.remove("bao").ok());
+  EXPECT_EQ(impact(KeyRef{"twin", "mine", "1"}).size(), 1U);
+}
+
+TEST_F(KeyImpactTest, AKeyVaultThatIsKnownByAnotherNameOnlyIsNotRemovedInDoubt) {
+  ASSERT_TRUE(
+      machine_->registry().add("twin", "transit", {{"address", "https://bao.example"}, {"token-file", "/none"}}).ok());
+  const std::vector<RegisteredKey> needed{{"bao", "mine", "1"}};
+  ASSERT_TRUE(machine_->state().register_vault({id_, vault(), "bao", "mine", needed}).ok());
+  std::filesystem::rename(vault(), scratch_ / "moved");
+  const auto found = find_key_vault_impact(context_, "twin");
+  ASSERT_TRUE(found.ok());
+  EXPECT_EQ(found->size(), 1U);
+}
+
+// A refusal that opened the vault as its owner would let it take up versions and retire others.
+TEST_F(KeyImpactTest, ARefusalLeavesTheVaultAsItIs) {
+  ASSERT_TRUE(key_vault_->rotate_key("backup", {2048, std::nullopt, std::nullopt}, true).ok());
+  const auto before = glance_at_vault(machine_->env(), vault());
+  ASSERT_TRUE(before.ok());
+  KeyArguments arguments;
+  arguments.key = "office/backup/" + version_;
+  const auto refused = key_disable(context_, arguments);
+  ASSERT_EQ(refused.code(), ErrorCode::KeyVersionInUse);
+  EXPECT_NE(refused.error().message.find("encryption refresh " + vault().string()), std::string::npos)
+      << refused.error().message;
+  const auto after = glance_at_vault(machine_->env(), vault());
+  ASSERT_TRUE(after.ok());
+  EXPECT_EQ(after->keyring_generation, before->keyring_generation);
+  const auto entries = machine_->state().audit_entries();
+  ASSERT_TRUE(entries.ok());
+  EXPECT_EQ(entries->back().what, "key.disable.refused");
+}
+
+TEST_F(KeyImpactTest, AVaultThatWasForgottenIsRegisteredByItsSlots) {
+  const auto before = machine_->state().registrations_of(id_);
+  ASSERT_TRUE(before.ok() && before->size() == 1);
+  ASSERT_TRUE(machine_->state().forget_vault(id_).ok());
+  EXPECT_TRUE(impact(backup_).empty());
+  const auto glance = glance_at_vault(machine_->env(), vault());
+  ASSERT_TRUE(glance.ok());
+  ASSERT_TRUE(register_from_slots(machine_->state(), id_, vault(), glance->slots).ok());
+  const auto after = machine_->state().registrations_of(id_);
+  ASSERT_TRUE(after.ok() && after->size() == 1);
+  EXPECT_EQ(after->front().path, before->front().path);
+  EXPECT_EQ(after->front().key_vault, before->front().key_vault);
+  EXPECT_EQ(after->front().key, before->front().key);
+  EXPECT_EQ(after->front().needed, before->front().needed);
+  EXPECT_EQ(after->front().identity, before->front().identity);
+  EXPECT_EQ(impact(backup_).size(), 1U);
 }
 
 TEST_F(KeyImpactTest, AVaultThatCannotBeOpenedNeedsEveryVersionOfItsKey) {

@@ -30,7 +30,7 @@ int format_of(const CustodyWorld& world) {
 void create_with_escrow(CustodyWorld& world, const std::optional<std::string>& key = "kv/kek") {
   world.create(key, Suite::aes_gcm_in_xchacha);
   ASSERT_OK(world.custody->set_escrow(public_of(escrow_key())));
-  ASSERT_EQ(format_of(world), 3);
+  ASSERT_EQ(format_of(world), 6);
 }
 
 // What opening by the escrow key ends with on a machine that has no key of the vault. It gets none by that.
@@ -119,21 +119,21 @@ TEST(EscrowInfrastructureTest, TheWrapOpensForThePrivateKeyInItsPlaceOnly) {
 TEST(EscrowInfrastructureTest, TheFormTellsWhatTheSlotHolds) {
   CustodyWorld world;
   world.create("kv/kek", Suite::aes_gcm_in_xchacha);
-  EXPECT_EQ(format_of(world), 1);
+  EXPECT_EQ(format_of(world), 4);
   ASSERT_OK(world.custody->set_escrow(public_of(escrow_key())));
-  EXPECT_EQ(format_of(world), 3);
+  EXPECT_EQ(format_of(world), 6);
   EXPECT_EQ(world.custody->status().escrow->has_infrastructure_key, true);
   ASSERT_OK(world.custody->set_escrow(public_of(escrow_key(1))));
-  EXPECT_EQ(format_of(world), 3);
+  EXPECT_EQ(format_of(world), 6);
   EXPECT_EQ(refusal(open_elsewhere(world)), ErrorCode::WrongKey);
   ASSERT_OK(world.custody->set_escrow(std::nullopt));
-  EXPECT_EQ(format_of(world), 1);
+  EXPECT_EQ(format_of(world), 4);
   EXPECT_EQ(refusal(open_elsewhere(world)), ErrorCode::KeyNotFound);
 
   CustodyWorld one_layer;
   one_layer.create();
   ASSERT_OK(one_layer.custody->set_escrow(public_of(escrow_key())));
-  EXPECT_EQ(format_of(one_layer), 2);
+  EXPECT_EQ(format_of(one_layer), 5);
   EXPECT_EQ(one_layer.custody->status().escrow->has_infrastructure_key, std::nullopt);
 }
 
@@ -177,7 +177,7 @@ TEST(EscrowInfrastructureTest, NothingButItsOwnWrapHoldsTheKey) {
   ASSERT_OK(keyring_key);
   const auto opened = open_keyring(world.env.read(world.keyring_files().back()), *keyring_key);
   ASSERT_OK(opened);
-  const auto secrets = encode_secrets(opened->secrets, Digest{});
+  const auto secrets = encode_secrets(opened->secrets, Digest{}, kKeyringFormatVersion);
   ASSERT_OK(secrets);
   const auto layer = world.platform_keys->load(second_layer_id(world));
   ASSERT_OK(layer);
@@ -194,7 +194,7 @@ TEST(EscrowInfrastructureTest, AKeyringOfBeforeStillWantsTheMachinesKeyAndSaysWh
   CustodyWorld world;
   ASSERT_NO_FATAL_FAILURE(create_with_escrow(world));
   ASSERT_NO_FATAL_FAILURE(make_version_2(world.env));
-  ASSERT_EQ(format_of(world), 2);
+  ASSERT_EQ(format_of(world), 5);
   const auto elsewhere = open_elsewhere(world);
   ASSERT_EQ(refusal(elsewhere), ErrorCode::PlatformKeyMissing);
   EXPECT_THAT(elsewhere.error().message, HasSubstr("--recovery-file"));
@@ -202,7 +202,7 @@ TEST(EscrowInfrastructureTest, AKeyringOfBeforeStillWantsTheMachinesKeyAndSaysWh
   ASSERT_OK(KeyCustody::open(world.context(), world.header, world.header_digest, true, &escrow_key()));
   ASSERT_OK(world.open());
   EXPECT_EQ(world.custody->status().escrow->has_infrastructure_key, false);
-  EXPECT_EQ(format_of(world), 2);  // opening changes nothing
+  EXPECT_EQ(format_of(world), 5);  // opening changes nothing
 }
 
 TEST(EscrowInfrastructureTest, TheNextKeyringHoldsItWhateverItIsWrittenFor) {
@@ -229,7 +229,7 @@ TEST(EscrowInfrastructureTest, TheNextKeyringHoldsItWhateverItIsWrittenFor) {
     ASSERT_NO_FATAL_FAILURE(make_version_2(world.env));
     ASSERT_OK(world.open());
     ASSERT_OK(change(world));
-    EXPECT_EQ(format_of(world), 3);
+    EXPECT_EQ(format_of(world), 6);
     EXPECT_EQ(world.custody->status().escrow->has_infrastructure_key, true);
     expect_opens_elsewhere(world);
     ASSERT_OK(world.open());
@@ -246,14 +246,14 @@ TEST(EscrowInfrastructureTest, ACrashAtAnyStepOfThatLeavesOneOrTheOther) {
   crash_at_each_step(6, prepare, change, [&](CustodyWorld& world) {
     ASSERT_OK(world.open());
     const int format = format_of(world);
-    EXPECT_TRUE(format == 2 || format == 3) << format;
-    if (format == 2) {
+    EXPECT_TRUE(format == 5 || format == 6) << format;
+    if (format == 5) {
       EXPECT_EQ(refusal(open_elsewhere(world)), ErrorCode::PlatformKeyMissing);
     } else {
       expect_opens_elsewhere(world);
     }
     ASSERT_OK(change(world));
-    EXPECT_EQ(format_of(world), 3);
+    EXPECT_EQ(format_of(world), 6);
     expect_opens_elsewhere(world);
   });
 }
@@ -348,7 +348,7 @@ TEST(EscrowInfrastructureTest, AVaultOfOneLayerHasNone) {
   world.close();
   ASSERT_NO_FATAL_FAILURE(rewrite_newest(
       world.env, [](Keyring& keyring) { keyring.escrow->wrapped_infrastructure_key = keyring.escrow->wrapped; }));
-  ASSERT_EQ(format_of(world), 3);
+  ASSERT_EQ(format_of(world), 6);
   EXPECT_EQ(world.open().code(), ErrorCode::DamagedKeyring);
 }
 
@@ -367,7 +367,7 @@ TEST(EscrowInfrastructureTest, ARecoveryInstallsTheKeyBeforeTheVaultNeedsIt) {
   ASSERT_EQ(here(), std::nullopt);
   EXPECT_TRUE(bytes_equal(world.platform_keys->load(second_layer_id(world)).value().view(), layer.view()));
   ASSERT_OK(world.open());
-  EXPECT_EQ(format_of(world), 3);
+  EXPECT_EQ(format_of(world), 6);
 }
 
 TEST(EscrowInfrastructureTest, APlatformManagedVaultGetsBothItsKeys) {

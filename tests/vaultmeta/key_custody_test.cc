@@ -26,7 +26,7 @@ TEST(KeyCustodyTest, CreatesAndOpens) {
   EXPECT_NE(world.custody->root_mac("other", bytes_of("message")).value(), mac);
   EXPECT_EQ(world.role(world.v1), VersionRole::active);
   EXPECT_EQ(world.custody->keys().current().value(), EpochNumber(1));
-  EXPECT_EQ(world.custody->status().last_update_status, "None");
+  EXPECT_EQ(world.custody->status().last_update_status, "Succeeded");
   EXPECT_TRUE(world.custody->keys()
                   .with_id_key([](const SecretBuffer& key) -> Result<std::size_t> { return key.size(); })
                   .ok());
@@ -62,11 +62,33 @@ TEST(KeyCustodyTest, RefusesUnsuitableKeysAtCreation) {
   EXPECT_EQ(code([](CustodyWorld& w) { w.kv->wrap_garbage = true; }, "kv/kek"), ErrorCode::AuthenticationFailed);
   EXPECT_EQ(code([](CustodyWorld& w) { w.kv->unwrap_other = true; }, "kv/kek"), ErrorCode::AuthenticationFailed);
   EXPECT_EQ(code([](CustodyWorld& w) { w.kv->answer.region = "west"; }, "kv/kek", "east"), ErrorCode::RegionMismatch);
+  // A key vault that is nowhere is not where the vault is.
+  const auto in_west = [](CustodyWorld& w) { w.kv->answer.region = "West Europe"; };
+  EXPECT_EQ(code(in_west, "kv/kek", "northeurope"), ErrorCode::RegionMismatch);
+  EXPECT_EQ(code(nothing, "kv/kek", "west"), ErrorCode::RegionMismatch);
+  EXPECT_EQ(code([](CustodyWorld& w) { w.kv->answer.region = ""; }, "kv/kek", "west"), ErrorCode::RegionMismatch);
+  EXPECT_EQ(code([](CustodyWorld& w) { w.kv->info("kek", w.v1).of_certificate = true; }, "kv/kek"),
+            ErrorCode::KeyOfCertificate);
   EXPECT_EQ(code([](CustodyWorld& w) { w.kv->answer.soft_delete = false; }, "kv/kek"), ErrorCode::SoftDeleteRequired);
   EXPECT_EQ(code([](CustodyWorld& w) { w.kv->answer.purge_protection = false; }, "kv/kek"),
             ErrorCode::PurgeProtectionRequired);
   EXPECT_EQ(code([](CustodyWorld& w) { w.resolver.unknown_identities = {"system"}; }, "kv/kek"),
             ErrorCode::IdentityNotFound);
+}
+
+// Portals show "West Europe", commands write westeurope. A vault without a region asks for none.
+TEST(KeyCustodyTest, RegionsAreComparedWithoutCaseAndBlanks) {
+  for (const char* region : {"westeurope", "WestEurope", "West Europe", ""}) {
+    CustodyWorld world;
+    world.kv->answer.region = "West Europe";
+    world.header.id = random_id<VaultId>(world.env);
+    world.header.region = region;
+    KeyCustody::CreateRequest request;
+    request.key = KeyRef::parse("kv/kek").value();
+    const auto made = KeyCustody::create(world.context(), world.header, request,
+                                         [](const VaultHeader&) -> Result<Digest> { return Digest(); });
+    EXPECT_TRUE(made.ok()) << region << ": " << (made.ok() ? "" : made.error().message);
+  }
 }
 
 TEST(KeyCustodyTest, PlatformManagedVaultsOpenWithTheMachinesKey) {

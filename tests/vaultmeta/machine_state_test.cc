@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "tests/support/scratch_directory.h"
@@ -163,6 +164,20 @@ TEST_F(MachineStateTest, TheAuditLogIsChained) {
   EXPECT_EQ(state->audit_entries()->size(), 3U);
   ASSERT_TRUE(state->audit("vault.forget", "fourth").ok());
   EXPECT_EQ(state->audit_entries()->size(), 4U);
+}
+
+// Names that strangers chose may be in there, and people read the log on terminals.
+TEST_F(MachineStateTest, TheAuditLogHoldsPrintableAsciiOnly) {
+  ASSERT_TRUE(state->audit("key.export", "office/kek to /tmp/\x1b[2Jx\x7f\xc2\x9b\xff\n{\"what\":\"forged\"}").ok());
+  const std::string log(text_of(env.read("/var/home/audit.log")));
+  EXPECT_EQ(std::count(log.begin(), log.end(), '\n'), 1);
+  for (const char c : log) {
+    ASSERT_TRUE(c == '\n' || (c >= 0x20 && c < 0x7f)) << static_cast<int>(c);
+  }
+  const auto entries = state->audit_entries();
+  ASSERT_TRUE(entries.ok());
+  EXPECT_EQ(entries->front().detail, R"(office/kek to /tmp/\x1b[2Jx\x7f\xc2\x9b\xff\x0a{"what":"forged"})");
+  ASSERT_TRUE(state->audit("second", "").ok());
 }
 
 TEST_F(MachineStateTest, AHomeWhereAnythingElseIsIsRefused) {

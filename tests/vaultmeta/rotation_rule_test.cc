@@ -25,7 +25,7 @@ RotationRule rule_with(std::initializer_list<std::pair<const char*, std::uint64_
     if (rule.versions().empty()) {
       rule.start(record(version, lsn));
     } else {
-      EXPECT_TRUE(rule.take_effect(record(version, lsn), UnixNanos{5}).ok());
+      EXPECT_TRUE(rule.take_effect(record(version, lsn), RotationRule::Moment{UnixNanos{5}, Generation(5)}).ok());
     }
   }
   return rule;
@@ -51,7 +51,8 @@ TEST(RotationRuleTest, TakingEffectMakesTheOldOneRetiring) {
 
 TEST(RotationRuleTest, TheActiveOneCantTakeEffectAgain) {
   RotationRule rule = rule_with({{"v1", 0}});
-  EXPECT_EQ(rule.take_effect(record("v1"), UnixNanos{1}).code(), ErrorCode::InvalidArgument);
+  EXPECT_EQ(rule.take_effect(record("v1"), RotationRule::Moment{UnixNanos{1}, Generation(1)}).code(),
+            ErrorCode::InvalidArgument);
   EXPECT_EQ(rule.versions().size(), 1U);
 }
 
@@ -59,7 +60,7 @@ TEST(RotationRuleTest, AJobBegunBeforeTheSuccessorTookEffectDoesNotCount) {
   RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}});
   EXPECT_FALSE(rule.job_completed(JobNumber(1), Lsn(9)));
   EXPECT_THAT(rule.awaiting_proof(), IsEmpty());
-  EXPECT_THAT(rule.retire(UnixNanos{9}, EpochNumber(1)), IsEmpty());
+  EXPECT_THAT(rule.retire(RotationRule::Moment{UnixNanos{9}, Generation(9)}, EpochNumber(1)), IsEmpty());
   EXPECT_TRUE(rule.job_completed(JobNumber(2), Lsn(10)));
   EXPECT_THAT(rule.awaiting_proof(), ElementsAre(named("v1")));
   EXPECT_EQ(find(rule, "v1")->completed_by, JobNumber(2));
@@ -70,7 +71,7 @@ TEST(RotationRuleTest, ABackupAloneRetiresNothing) {
   RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}});
   ASSERT_TRUE(rule.job_completed(JobNumber(1), Lsn(10)));
   EXPECT_EQ(role(rule, "v1"), VersionRole::retiring);
-  EXPECT_THAT(rule.retire(UnixNanos{9}, EpochNumber(4)), ElementsAre(named("v1")));
+  EXPECT_THAT(rule.retire(RotationRule::Moment{UnixNanos{9}, Generation(9)}, EpochNumber(4)), ElementsAre(named("v1")));
   EXPECT_EQ(role(rule, "v1"), VersionRole::retired);
   EXPECT_EQ(find(rule, "v1")->last_epoch, EpochNumber(4));
   EXPECT_EQ(find(rule, "v1")->role_since, UnixNanos{9});
@@ -88,28 +89,30 @@ TEST(RotationRuleTest, NoJobCountsBeforeTheEffectIsSettled) {
 TEST(RotationRuleTest, OneJobRetiresWhatSeveralRotationsLeft) {
   RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}, {"v3", 20}});
   ASSERT_TRUE(rule.job_completed(JobNumber(1), Lsn(25)));
-  EXPECT_THAT(rule.retire(UnixNanos{9}, EpochNumber(1)), ElementsAre(named("v1"), named("v2")));
+  EXPECT_THAT(rule.retire(RotationRule::Moment{UnixNanos{9}, Generation(9)}, EpochNumber(1)),
+              ElementsAre(named("v1"), named("v2")));
   EXPECT_FALSE(rule.any_retiring());
 }
 
 TEST(RotationRuleTest, AJobBetweenTwoRotationsRetiresTheOlderOnly) {
   RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}, {"v3", 20}});
   ASSERT_TRUE(rule.job_completed(JobNumber(1), Lsn(15)));
-  EXPECT_THAT(rule.retire(UnixNanos{9}, EpochNumber(1)), ElementsAre(named("v1")));
+  EXPECT_THAT(rule.retire(RotationRule::Moment{UnixNanos{9}, Generation(9)}, EpochNumber(1)), ElementsAre(named("v1")));
   EXPECT_EQ(role(rule, "v2"), VersionRole::retiring);
 }
 
 TEST(RotationRuleTest, DroppingNeedsNoBackup) {
   RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}, {"v3", 20}});
-  EXPECT_THAT(rule.drop_retiring(UnixNanos{9}, EpochNumber(2)), ElementsAre(named("v1"), named("v2")));
+  EXPECT_THAT(rule.drop_retiring(RotationRule::Moment{UnixNanos{9}, Generation(9)}, EpochNumber(2)),
+              ElementsAre(named("v1"), named("v2")));
   EXPECT_EQ(role(rule, "v3"), VersionRole::active);
 }
 
 TEST(RotationRuleTest, AVersionThatComesBackGetsANewRecord) {
   RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}});
   ASSERT_TRUE(rule.job_completed(JobNumber(1), Lsn(10)));
-  ASSERT_THAT(rule.retire(UnixNanos{9}, EpochNumber(1)), ElementsAre(named("v1")));
-  ASSERT_TRUE(rule.take_effect(record("v1", 30), UnixNanos{9}).ok());
+  ASSERT_THAT(rule.retire(RotationRule::Moment{UnixNanos{9}, Generation(9)}, EpochNumber(1)), ElementsAre(named("v1")));
+  ASSERT_TRUE(rule.take_effect(record("v1", 30), RotationRule::Moment{UnixNanos{9}, Generation(9)}).ok());
   ASSERT_EQ(rule.versions().size(), 3U);
   EXPECT_EQ(rule.versions()[0].role, VersionRole::retired);
   EXPECT_EQ(rule.active()->version, "v1");
@@ -137,24 +140,27 @@ TEST(RotationRuleTest, ADisabledRetiringVersionRetiresAllTheSame) {
   RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}});
   ASSERT_TRUE(rule.observe(named("v1"), false));
   ASSERT_TRUE(rule.job_completed(JobNumber(1), Lsn(10)));
-  EXPECT_THAT(rule.retire(UnixNanos{9}, EpochNumber(1)), ElementsAre(named("v1")));
+  EXPECT_THAT(rule.retire(RotationRule::Moment{UnixNanos{9}, Generation(9)}, EpochNumber(1)), ElementsAre(named("v1")));
   EXPECT_FALSE(find(rule, "v1")->disabled_too_early);
 }
 
 TEST(RotationRuleTest, RefusesMoreRetiringVersionsThanAKeyringHolds) {
   RotationRule rule = rule_with({{"v", 0}});
   for (std::size_t i = 0; i < RotationRule::kMaxRetiring; ++i) {
-    ASSERT_TRUE(rule.take_effect(record("v" + std::to_string(i), i), UnixNanos{1}).ok());
+    ASSERT_TRUE(
+        rule.take_effect(record("v" + std::to_string(i), i), RotationRule::Moment{UnixNanos{1}, Generation(1)}).ok());
   }
-  EXPECT_EQ(rule.take_effect(record("one more", 1000), UnixNanos{1}).code(), ErrorCode::NotPermitted);
+  EXPECT_EQ(rule.take_effect(record("one more", 1000), RotationRule::Moment{UnixNanos{1}, Generation(1)}).code(),
+            ErrorCode::NotPermitted);
 }
 
 TEST(RotationRuleTest, ForgetsTheOldestRetiredBeyondTheLimit) {
   RotationRule rule = rule_with({{"v0", 0}});
   for (std::uint64_t i = 1; i < RotationRule::kMaxVersions + 5; ++i) {
-    ASSERT_TRUE(rule.take_effect(record("v" + std::to_string(i), i), UnixNanos{1}).ok());
+    ASSERT_TRUE(
+        rule.take_effect(record("v" + std::to_string(i), i), RotationRule::Moment{UnixNanos{1}, Generation(1)}).ok());
     ASSERT_TRUE(rule.job_completed(JobNumber(i), Lsn(i)));
-    ASSERT_EQ(rule.retire(UnixNanos{1}, EpochNumber(i)).size(), 1U);
+    ASSERT_EQ(rule.retire(RotationRule::Moment{UnixNanos{1}, Generation(1)}, EpochNumber(i)).size(), 1U);
   }
   EXPECT_EQ(rule.versions().size(), RotationRule::kMaxVersions);
   EXPECT_EQ(find(rule, "v0"), nullptr);
@@ -214,17 +220,17 @@ TEST(RotationRuleTest, AVersionIsTheOneOfItsKey) {
   RotationRule rule = rule_with({{"1", 0}});
   VersionRecord others = record("1", 10);
   others.key = "another";
-  ASSERT_TRUE(rule.take_effect(others, UnixNanos{5}).ok());
+  ASSERT_TRUE(rule.take_effect(others, RotationRule::Moment{UnixNanos{5}, Generation(5)}).ok());
   EXPECT_EQ(role(rule, "1"), VersionRole::retiring);
   EXPECT_EQ(rule.active()->key, "another");
   EXPECT_TRUE(rule.observe(named("1"), false));
   EXPECT_FALSE(rule.active()->disabled_too_early);
   VersionRecord third = record("1", 20);
   third.key = "third";
-  ASSERT_TRUE(rule.take_effect(third, UnixNanos{6}).ok());
+  ASSERT_TRUE(rule.take_effect(third, RotationRule::Moment{UnixNanos{6}, Generation(6)}).ok());
   EXPECT_EQ(rule.versions().size(), 3U) << "nobody's Retiring record went";
   ASSERT_TRUE(rule.job_completed(JobNumber(1), Lsn(10)));
-  EXPECT_THAT(rule.retire(UnixNanos{9}, EpochNumber(1)), ElementsAre(named("1")));
+  EXPECT_THAT(rule.retire(RotationRule::Moment{UnixNanos{9}, Generation(9)}, EpochNumber(1)), ElementsAre(named("1")));
   EXPECT_EQ(rule.find({"1", "kv", "another"})->role, VersionRole::retiring);
 }
 

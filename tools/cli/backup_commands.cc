@@ -42,6 +42,7 @@ void print_commit(const json& form) {
         plain(form["recovery_point"]["item"]).c_str());
   }
   for (const json& retired : form["retired_versions"]) say("Key version retired: %s\n", plain(retired).c_str());
+  print_key_expiry(form["key_expiry"]);
 }
 
 Result<int> backup_run(CommandContext& context, const BackupArguments& arguments) {

@@ -1,5 +1,6 @@
 // vaultctl encryption show|set|refresh
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -19,6 +20,22 @@ std::string escrow_in_words(const json& escrow) {
   if (escrow["infrastructure_key"] == "Escrowed") words += ", with the infrastructure key";
   if (escrow["infrastructure_key"] == "NotEscrowed") words += ", without the infrastructure key (vaultctl key rewrap)";
   return words;
+}
+
+// Which copies still need a Retired version. What decides is the keyring that a copy has; its date only helps to find
+// it.
+std::string copies_in_words(const json& form, const json& version) {
+  const std::string name = plain(version["version"]);
+  if (version["version"] == form["void_platform_key"]) {
+    return "The platform key " + name + " is void: copies of this vault that need it hold no recovery point.";
+  }
+  std::string words = "Copies of this vault made before " + plain(version["since"]);
+  if (version["since_uncertain"] == true) words += ", or later (this machine's clock had gone back),";
+  words += " still need " + name;
+  if (!version["since_generation"].is_null()) {
+    words += ": all whose newest keyring is of a generation before " + plain(version["since_generation"]);
+  }
+  return words + ".";
 }
 
 void print_encryption(const json& form) {
@@ -42,6 +59,7 @@ void print_encryption(const json& form) {
   for (const json& unmet : form["unmet_preconditions"]) {
     say("Precondition not met: %s: %s\n", plain(unmet["name"]).c_str(), plain(unmet["message"]).c_str());
   }
+  print_key_expiry(form["key_expiry"]);
   std::vector<std::vector<std::string>> rows;
   for (const json& version : form["versions"]) {
     const std::string epochs =
@@ -63,14 +81,35 @@ void print_encryption(const json& form) {
     print_table({"EPOCH", "SEGMENTS", "STORED", "READABLE BY"}, uses);
   }
   for (const json& version : form["versions"]) {
-    if (version["role"] != "Retired") continue;
-    say("Copies of this vault made before %s still need %s.\n", plain(version["since"]).c_str(),
-        plain(version["version"]).c_str());
+    if (version["role"] == "Retired") say("%s\n", copies_in_words(form, version).c_str());
   }
 }
 
+// Whether the Active version has taken the place of the machine's platform key, and of no version in between.
+bool replaced_platform_key(const json& form) {
+  if (form["void_platform_key"].is_null()) return false;
+  const json& active = form["versions"].back();
+  return std::ranges::any_of(form["versions"], [&](const json& version) {
+    return version["version"] == form["void_platform_key"] && version["since_generation"] == active["since_generation"];
+  });
+}
+
+// What the change from a platform key to a customer-managed one has done to the former.
+void note_void_platform_key(const json& form) {
+  const std::string id = plain(form["void_platform_key"]);
+  const bool two_layers = form["infrastructure_encryption_state"] == "Enabled";
+  tell(
+      "vaultctl: note: the platform key %s opens nothing of this vault any more and was deleted from this machine; a "
+      "recovery file of it is void%s\n",
+      id.c_str(),
+      two_layers ? ". The infrastructure key stays as it was: a recovery file that holds it is still needed for that"
+                 : "");
+}
+
 Result<int> run(CommandContext& context, VaultRequest wanted) {
+  const bool new_key = wanted.verb == "encryption.set" && wanted.arguments.contains("key");
   VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
+  if (new_key && replaced_platform_key(form)) note_void_platform_key(form);
   print(context, form, [&form] {
     print_encryption(form);
     if (!form.contains("retired_versions")) return;

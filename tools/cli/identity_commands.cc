@@ -4,11 +4,15 @@
 #include <memory>
 
 #include "crypto/keyvault/provider_table.h"
+#include "tools/cli/audited.h"
 #include "tools/cli/command_context.h"
+#include "tools/cli/guarded_change.h"
+#include "tools/cli/identity_impact.h"
 #include "tools/cli/provider_options.h"
 #include "tools/cli/text_output.h"
 #include "tools/requests/json_forms.h"
 #include "vaultmeta/vault.h"
+#include "vaultmeta/vault_registration.h"
 
 namespace vaultfs {
 namespace {
@@ -45,6 +49,8 @@ Result<int> create_identity(CommandContext& context, const IdentityArguments& ar
     if (!options.empty()) return Error{ErrorCode::Usage, "a vault's own identity has no options"};
     const auto path = std::filesystem::absolute(arguments.vault).lexically_normal();
     VAULTFS_ASSIGN_OR_RETURN(const VaultGlance glance, glance_at_vault(machine->env(), path));
+    // First, so that no identity is there of a vault that `key disable` would not ask.
+    VAULTFS_RETURN_IF_ERROR(register_from_slots(machine->state(), glance.header.id, path, glance.slots));
     VAULTFS_ASSIGN_OR_RETURN(identity, machine->identities().create_system(glance.header.id));
   }
   note_audit(*machine, "identity.create", identity.id + " " + identity.name);
@@ -78,68 +84,72 @@ Result<int> list_identities(CommandContext& context) {
   return 0;
 }
 
-Result<int> set_enabled(CommandContext& context, const IdentityArguments& arguments, bool enabled) {
+Status check_identity_override(const IdentityArguments& arguments) {
+  if (arguments.override_name.empty() || arguments.override_name == arguments.name) return ok_status();
+  return Error{ErrorCode::Usage, "--override wants " + arguments.name + ", so that it is not given by mistake"};
+}
+
+// What takes an identity away from the vaults that speak as it. True if some did.
+Result<bool> take_away(CommandContext& context, const IdentityArguments& arguments, const Identity& identity,
+                       const std::string& operation, const std::string& what_else, std::function<Status()> change,
+                       std::function<Status()> undo) {
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  AskedVaults asked;
+  VAULTFS_ASSIGN_OR_RETURN(asked.registrations, machine->state().registrations());
+  VAULTFS_ASSIGN_OR_RETURN(asked.impacts, find_identity_impact(context, identity));
+  asked.needing = asked.impacts;
+  GuardedChange guarded;
+  guarded.operation = operation;
+  guarded.subject = identity.id;
+  guarded.activity_subject = identity.id;
+  guarded.overridden = !arguments.override_name.empty();
+  guarded.refusal = {ErrorCode::IdentityInUse, identity.description() + " is used by:" + needing_lines(asked.needing) +
+                                                   "\nThat would be a revocation for them" + what_else +
+                                                   ". To do it all the same: --override " + arguments.name};
+  guarded.change = std::move(change);
+  guarded.undo = std::move(undo);
+  return change_unless_needed(context, asked, guarded);
+}
+
+Result<int> enable_identity(CommandContext& context, const IdentityArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VAULTFS_ASSIGN_OR_RETURN(Identity identity, machine->identities().find(arguments.name));
-  VAULTFS_RETURN_IF_ERROR(machine->identities().set_enabled(identity, enabled));
-  note_audit(*machine, enabled ? "identity.enable" : "identity.disable", identity.id);
-  identity.enabled = enabled;
-  print(context, identity_to_json(identity), [&] {
-    say(enabled ? "Enabled %s.\n" : "Disabled %s: a revocation for every vault that uses it.\n",
-        identity.description().c_str());
-  });
+  VAULTFS_RETURN_IF_ERROR(audited<Status>(*machine, "identity.enable", identity.id,
+                                          [&] { return machine->identities().set_enabled(identity, true); }));
+  identity.enabled = true;
+  print(context, identity_to_json(identity), [&] { say("Enabled %s.\n", identity.description().c_str()); });
   return 0;
 }
 
-// Whether a vault that is out of reach may speak as that identity: its registration says so, or says nothing.
-bool may_speak_as(const Registration& vault, const Identity& identity) {
-  if (identity.vault) return identity.vault == vault.vault;
-  return !vault.identity || *vault.identity == identity.name;
-}
-
-// The vaults of this machine that speak as an identity. One that can't be asked is told of by its slots, one that is
-// out of reach by its registration.
-Result<std::vector<std::string>> vaults_using(CommandContext& context, const Identity& identity) {
+Result<int> disable_identity(CommandContext& context, const IdentityArguments& arguments) {
+  VAULTFS_RETURN_IF_ERROR(check_identity_override(arguments));
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> vaults, machine->state().registrations());
-  std::vector<std::string> users;
-  for (const Registration& vault : vaults) {
-    const auto glance = glance_at_vault(machine->env(), vault.path);
-    if (!glance.ok() || glance->header.id != vault.vault) {
-      if (may_speak_as(vault, identity)) {
-        users.push_back(vault.path.string() + " (out of reach; vault " + to_hex(vault.vault.view()) + ")");
-      }
-      continue;
-    }
-    const bool uses = std::any_of(glance->slots.begin(), glance->slots.end(), [&](const KeyringSlot& slot) {
-      return slot.kind == SlotKind::key_vault && slot.identity == identity.name &&
-             (!identity.vault || identity.vault == vault.vault);
-    });
-    if (uses) users.push_back(vault.path.string());
+  VAULTFS_ASSIGN_OR_RETURN(Identity identity, machine->identities().find(arguments.name));
+  bool overridden = false;
+  if (identity.enabled) {
+    VAULTFS_ASSIGN_OR_RETURN(overridden, take_away(
+                                             context, arguments, identity, "identity.disable", "",
+                                             [&] { return machine->identities().set_enabled(identity, false); },
+                                             [&] { return machine->identities().set_enabled(identity, true); }));
   }
-  return users;
+  identity.enabled = false;
+  json form = identity_to_json(identity);
+  form["overridden"] = overridden;
+  print(context, form,
+        [&] { say("Disabled %s: a revocation for every vault that uses it.\n", identity.description().c_str()); });
+  return 0;
 }
 
 Result<int> remove_identity(CommandContext& context, const IdentityArguments& arguments) {
+  VAULTFS_RETURN_IF_ERROR(check_identity_override(arguments));
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VAULTFS_ASSIGN_OR_RETURN(const Identity identity, machine->identities().find(arguments.name));
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<std::string> users, vaults_using(context, identity));
-  const bool overridden = arguments.override_name == arguments.name;
-  if (!arguments.override_name.empty() && !overridden) {
-    return Error{ErrorCode::Usage, "--override wants " + arguments.name + ", so that it is not given by mistake"};
-  }
-  if (!users.empty() && !overridden) {
-    std::string text = identity.description() + " is used by:";
-    for (const std::string& user : users) text += "\n  " + user;
-    return Error{ErrorCode::IdentityInUse, text +
-                                               "\nThat would be a revocation for them, and one made again under the "
-                                               "same name is another. To do it all the same: --override " +
-                                               arguments.name};
-  }
-  if (overridden) VAULTFS_RETURN_IF_ERROR(machine->state().audit("identity.delete.override", identity.id));
-  VAULTFS_RETURN_IF_ERROR(machine->identities().remove(identity));
-  if (!overridden) note_audit(*machine, "identity.delete", identity.id);
-  print(context, {{"id", identity.id}, {"overridden", overridden && !users.empty()}},
+  // One that is made again is another: nothing takes this back.
+  VAULTFS_ASSIGN_OR_RETURN(
+      const bool overridden,
+      take_away(context, arguments, identity, "identity.delete", ", and one made again under the same name is another",
+                [&] { return machine->identities().remove(identity); }, {}));
+  print(context, {{"id", identity.id}, {"overridden", overridden}},
         [&] { say("Deleted %s.\n", identity.description().c_str()); });
   return 0;
 }
@@ -167,9 +177,10 @@ void add_identity_commands(CLI::App& app, CommandContext& context) {
     on_run(*command, context, std::move(body));
     return command;
   };
-  add("enable", "Enable an identity", [&context, arguments] { return set_enabled(context, *arguments, true); });
-  add("disable", "Disable an identity, reversibly",
-      [&context, arguments] { return set_enabled(context, *arguments, false); });
+  add("enable", "Enable an identity", [&context, arguments] { return enable_identity(context, *arguments); });
+  add("disable", "Disable an identity, reversibly, unless a vault uses it", [&context, arguments] {
+    return disable_identity(context, *arguments);
+  })->add_option("--override", arguments->override_name, "as IDENTITY: disable although a vault uses it");
   add("delete", "Delete an identity, unless a vault uses it", [&context, arguments] {
     return remove_identity(context, *arguments);
   })->add_option("--override", arguments->override_name, "as IDENTITY: delete although a vault uses it");

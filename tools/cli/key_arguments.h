@@ -33,6 +33,9 @@ struct KeyArguments {
 
 [[nodiscard]] nlohmann::json version_to_json(const KeyVersionInfo& version);
 
+// A note on stderr where the copies that lie outside do not have the newest version (key_export_to_json's "Stale").
+void warn_of_stale_export(const KeyRef& key, const nlohmann::json& exported);
+
 using KeyCommand = Result<int> (*)(CommandContext&, const KeyArguments&);
 
 // key disable, key impact: what vaults need.

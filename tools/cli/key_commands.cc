@@ -6,10 +6,12 @@
 #include <memory>
 #include <string_view>
 
+#include "tools/cli/audited.h"
 #include "tools/cli/command_context.h"
 #include "tools/cli/key_arguments.h"
 #include "tools/cli/text_output.h"
 #include "tools/requests/json_forms.h"
+#include "tools/requests/key_exports.h"
 #include "vaultmeta/vault.h"
 
 namespace vaultfs {
@@ -55,7 +57,10 @@ Result<int> create(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
   VAULTFS_ASSIGN_OR_RETURN(const auto options, key_options(arguments));
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
-  VAULTFS_ASSIGN_OR_RETURN(const KeyVersionInfo version, key_vault->create_key(key.key, options));
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_ASSIGN_OR_RETURN(const KeyVersionInfo version,
+                           audited<Result<KeyVersionInfo>>(*machine, "key.create", key.to_string(),
+                                                           [&] { return key_vault->create_key(key.key, options); }));
   print(context, version_to_json(version), [&] {
     say("Created the key %s (%s %u), version %s.\n", arguments.key.c_str(), version.key_type.c_str(), version.bits,
         version.id.c_str());
@@ -73,8 +78,15 @@ Result<int> rotate(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
   VAULTFS_ASSIGN_OR_RETURN(const auto options, key_options(arguments));
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
-  VAULTFS_ASSIGN_OR_RETURN(const KeyVersionInfo version, key_vault->rotate_key(key.key, options, arguments.bits == 0));
-  print(context, version_to_json(version), [&] {
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_ASSIGN_OR_RETURN(const KeyVersionInfo version,
+                           audited<Result<KeyVersionInfo>>(*machine, "key.rotate", key.to_string(), [&] {
+                             return key_vault->rotate_key(key.key, options, arguments.bits == 0);
+                           }));
+  json form = version_to_json(version);
+  form["export"] = key_export_to_json(*machine, key);
+  warn_of_stale_export(key, form["export"]);
+  print(context, form, [&] {
     say("New version of %s: %s.\n", arguments.key.c_str(), version.id.c_str());
     say("Vaults that follow this key take it up at their next refresh (at most an hour; now with: vaultctl encryption "
         "refresh VAULT).\n"
@@ -97,13 +109,18 @@ Result<int> list(CommandContext& context, const KeyArguments& arguments) {
   if (key.version && forms.empty()) {
     return Error{ErrorCode::KeyVersionNotFound, "no version " + *key.version + " of " + key.key_vault + "/" + key.key};
   }
-  print(context, {{"versions", forms}}, [&] {
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  const json exported = key_export_to_json(*machine, key);
+  add_export_times(forms, exported);
+  print(context, {{"versions", forms}, {"export", exported}}, [&] {
     std::vector<std::vector<std::string>> rows;
     for (const json& form : forms) {
       rows.push_back({plain(form["version"]), plain(form["state"]), plain(form["key_type"]) + " " + plain(form["bits"]),
-                      plain(form["created"]), plain(form["not_before"]), plain(form["expires"])});
+                      plain(form["created"]), plain(form["not_before"]), plain(form["expires"]),
+                      plain(form["exported"])});
     }
-    print_table({"VERSION", "STATE", "TYPE", "CREATED", "NOT BEFORE", "EXPIRES"}, rows);
+    print_table({"VERSION", "STATE", "TYPE", "CREATED", "NOT BEFORE", "EXPIRES", "EXPORTED"}, rows);
+    warn_of_stale_export(key, exported);
   });
   return 0;
 }
@@ -149,7 +166,9 @@ Result<int> show(CommandContext& context, const KeyArguments& arguments) {
 Result<int> enable(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, pinned_key(arguments));
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
-  VAULTFS_RETURN_IF_ERROR(key_vault->set_enabled(key.key, *key.version, true));
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_RETURN_IF_ERROR(audited<Status>(*machine, "key.enable", key.to_string(),
+                                          [&] { return key_vault->set_enabled(key.key, *key.version, true); }));
   print(context, {{"version", *key.version}, {"enabled", true}}, [&] { say("Enabled %s.\n", arguments.key.c_str()); });
   return 0;
 }
@@ -218,9 +237,13 @@ Result<std::shared_ptr<LocalKeyVault>> open_local_key_vault(CommandContext& cont
 }
 
 json version_to_json(const KeyVersionInfo& version) {
-  json form = {{"version", version.id},        {"state", version.enabled ? "Enabled" : "Disabled"},
-               {"enabled", version.enabled},   {"created", seconds_to_json(version.created_unix_seconds)},
-               {"key_type", version.key_type}, {"bits", version.bits}};
+  json form = {{"version", version.id},
+               {"state", version.enabled ? "Enabled" : "Disabled"},
+               {"enabled", version.enabled},
+               {"created", seconds_to_json(version.created_unix_seconds)},
+               {"key_type", version.key_type},
+               {"bits", version.bits},
+               {"of_certificate", version.of_certificate}};
   form["not_before"] = version.not_before ? seconds_to_json(*version.not_before) : json(nullptr);
   form["expires"] = version.expires ? seconds_to_json(*version.expires) : json(nullptr);
   return form;
@@ -262,10 +285,11 @@ void add_key_commands(CLI::App& app, CommandContext& context) {
   add_with_key("purge", "Destroy a deleted key for good, unless a vault needs one of its versions", key_purge)
       ->add_option("--override", arguments->override_name, "the key's name: destroy it although a vault needs it");
   add_policy_commands(*group, context, arguments);
-  CLI::App* exported = add_with_key("export", "Write a version's private key as encrypted PEM", key_export);
+  CLI::App* exported = add_with_key(
+      "export", "Write private keys as encrypted PEM: of a version, or of all that vaults need", key_export);
   exported->add_option("--to", arguments->file, "file to make")->required();
   add_secret_options(*exported, *arguments);
-  CLI::App* imported = add_with_key("import", "Add a version from a PEM file", key_import);
+  CLI::App* imported = add_with_key("import", "Add versions from a PEM file, as key export wrote it", key_import);
   imported->add_option("--from", arguments->file, "PKCS#8 PEM")->required();
   imported->add_flag("--enable", arguments->enable, "also if the same version is disabled under another name here");
   add_secret_options(*imported, *arguments);

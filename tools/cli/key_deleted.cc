@@ -1,6 +1,7 @@
 // vaultctl key recover|purge, key list --deleted: deleted keys.
 
 #include "crypto/keyvault/key_ref.h"
+#include "tools/cli/audited.h"
 #include "tools/cli/key_arguments.h"
 #include "tools/cli/key_withdrawal.h"
 #include "tools/cli/text_output.h"
@@ -12,9 +13,9 @@ using nlohmann::json;
 Result<int> key_recover(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
-  VAULTFS_RETURN_IF_ERROR(key_vault->recover_key(key.key));
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  note_audit(*machine, "key.recover", key.to_string());
+  VAULTFS_RETURN_IF_ERROR(
+      audited<Status>(*machine, "key.recover", key.to_string(), [&] { return key_vault->recover_key(key.key); }));
   print(context, {{"key", key.to_string()}, {"deleted", false}}, [&] {
     say("Recovered %s with all its versions. Vaults that use it come back by themselves.\n", arguments.key.c_str());
   });

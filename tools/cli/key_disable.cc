@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/visible_text.h"
 #include "tools/cli/key_arguments.h"
 #include "tools/cli/key_impact.h"
 #include "tools/cli/key_withdrawal.h"
@@ -69,12 +70,13 @@ Result<int> key_impact(CommandContext& context, const KeyArguments& arguments) {
     std::vector<std::vector<std::string>> rows;
     for (const VaultImpact& found : impacts) {
       const std::vector<std::string> told = told_versions(listed, key, impacts);
-      if (told.empty()) rows.push_back({found.path, "any", "unknown", "unknown", "must stay"});
+      if (told.empty()) rows.push_back({visible_text(found.path), "any", "unknown", "unknown", "must stay"});
       for (const std::string& version : told) {
         const std::string role = found.role_of(version);
         if (role == "not used" && !key.version) continue;
         rows.push_back(
-            {found.path, version, role, found.reachable ? std::to_string(found.recovery_points) : "unknown",
+            {visible_text(found.path), visible_text(version), role,
+             found.reachable ? std::to_string(found.recovery_points) : "unknown",
              found.needs(version) ? "must stay enabled" : "may be disabled (older copies of the vault still need it)"});
       }
     }

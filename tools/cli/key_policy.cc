@@ -1,8 +1,10 @@
 // vaultctl key rotation-policy set|show, key rotate --due: versions that make themselves.
 
 #include "crypto/keyvault/key_ref.h"
+#include "tools/cli/audited.h"
 #include "tools/cli/key_arguments.h"
 #include "tools/cli/text_output.h"
+#include "tools/requests/key_exports.h"
 
 namespace vaultfs {
 namespace {
@@ -13,6 +15,17 @@ Result<std::optional<std::uint32_t>> days_of(const std::string& text) {
   if (text.empty()) return std::optional<std::uint32_t>();
   VAULTFS_ASSIGN_OR_RETURN(const std::uint32_t days, parse_duration_days(text));
   return std::optional(days);
+}
+
+// For the audit log.
+std::string policy_words(const std::optional<RotationPolicy>& policy) {
+  if (!policy) return " none";
+  const RotationPolicyText text = rotation_policy_text(*policy);
+  std::string words;
+  if (!text.after_create.empty()) words += " after-create=" + text.after_create;
+  if (!text.before_expiry.empty()) words += " before-expiry=" + text.before_expiry;
+  if (!text.expiry.empty()) words += " expiry=" + text.expiry;
+  return words;
 }
 
 void print_policy(const std::string& key, const std::optional<RotationPolicyText>& policy) {
@@ -57,7 +70,9 @@ Result<int> key_policy_set(CommandContext& context, const KeyArguments& argument
   }
   const std::optional<RotationPolicy> wanted = arguments.none ? std::nullopt : std::optional(policy);
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
-  VAULTFS_RETURN_IF_ERROR(key_vault->set_rotation_policy(key.key, wanted));
+  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_RETURN_IF_ERROR(audited<Status>(*machine, "key.rotation-policy", key.to_string() + policy_words(wanted),
+                                          [&] { return key_vault->set_rotation_policy(key.key, wanted); }));
   const auto set = wanted ? std::optional(rotation_policy_text(*wanted)) : std::nullopt;
   print(context, {{"key", key.to_string()}, {"rotation_policy", rotation_policy_to_json(set)}},
         [&] { print_policy(key.to_string(), set); });
@@ -92,13 +107,18 @@ Result<int> key_rotate_due(CommandContext& context, const KeyArguments& argument
       continue;
     }
     for (const std::string& key : *keys) {
-      const auto made = (*key_vault)->rotate_if_due(key);
       std::string full_name = name;
       full_name.append("/").append(key);
+      const auto made = (*key_vault)->rotate_if_due(key, [&] {
+        return machine->state().audit("key.rotate", full_name + " by its policy");
+      });
       if (!made.ok()) {
         note(full_name, made.error());
       } else if (*made) {
-        rotated.push_back({{"key", full_name}, {"version", (*made)->id}});
+        const KeyRef rotated_key{name, key, std::nullopt};
+        json exported = key_export_to_json(*machine, rotated_key);
+        warn_of_stale_export(rotated_key, exported);
+        rotated.push_back({{"key", full_name}, {"version", (*made)->id}, {"export", std::move(exported)}});
       }
     }
   }

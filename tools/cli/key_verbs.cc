@@ -85,6 +85,7 @@ Result<int> drill(CommandContext& context, const DrillArguments& arguments) {
                       slot["problem"].is_null() ? "-" : plain(slot["problem"]["name"])});
     }
     print_table({"ROLE", "KEY", "KEY VERSION", "OPENS THE VAULT", "PROBLEM"}, rows);
+    print_key_expiry(form["key_expiry"]);
     if (!escrow.is_null() && escrow["infrastructure_key"] == "Escrowed") {
       say("The escrow key brings back the infrastructure key as well.\n");
     }

@@ -2,108 +2,71 @@
 
 #include <algorithm>
 
+#include "base/visible_text.h"
+#include "tools/cli/guarded_change.h"
 #include "tools/cli/key_impact.h"
 #include "tools/cli/text_output.h"
-#include "vaultmeta/vault.h"
 
 namespace vaultfs {
 namespace {
 
-// Writes the outcome of a decision about a version into the activity log of each vault it concerns. A vault that can't
-// be asked is left out: the machine's audit log has the record too.
-void record_decision(CommandContext& context, const std::vector<VaultImpact>& impacts, const std::string& version,
-                     const std::string& operation, const std::string& outcome, const std::string& detail,
-                     bool quiet = false) {
-  for (const VaultImpact& impact : impacts) {
-    if (!impact.reachable) continue;
-    VaultRequest record{impact.path, "activity.record"};
-    record.arguments = {{"operation", operation}, {"outcome", outcome}, {"subject", version}, {"detail", detail}};
-    const auto recorded = request(context, std::move(record));
-    if (!recorded.ok() && !quiet) {
-      tell("vaultctl: note: not in the activity log of %s: %s\n", impact.path.c_str(),
-           recorded.error().message.c_str());
-    }
-  }
+using nlohmann::json;
+
+// What the key vault lists behind `version` and a vault could take up: the vault has not noticed it yet.
+bool has_newer(const std::vector<KeyVersionInfo>& listed, const std::string& version) {
+  const auto at = std::ranges::find(listed, version, &KeyVersionInfo::id);
+  const std::int64_t now = system_clock().now().seconds();
+  return at != listed.end() &&
+         std::any_of(at + 1, listed.end(), [now](const KeyVersionInfo& info) { return info.may_wrap(now); });
 }
 
-std::string refusal_text(const KeyRef& key, const std::vector<VaultImpact>& needing) {
-  const std::string name = key.key_vault + "/" + key.key;
-  std::string text = key.version ? "version " + *key.version + " of " + name : "the key " + name;
-  text += " is still needed:";
-  for (const VaultImpact& impact : needing) {
-    text += "\n  " + impact.path + ": ";
-    if (!impact.reachable) {
-      text += unreachable_text(impact) + ", so it counts as needing every version; " + unreachable_advice(impact);
-      continue;
-    }
-    const std::string role = key.version ? impact.role_of(*key.version) : "versions Active or Retiring";
-    text += role + ", " + std::to_string(impact.recovery_points) + " recovery points";
-    if (role == "Retiring")
-      text += "; it retires when the next backup has completed: vaultctl backup run or backup commit";
-    if (role == "Active") {
-      text += "; let another version take effect first: vaultctl key rotate " + name +
-              ", or vaultctl encryption set if the vault is pinned to this one";
-    }
-    if (!key.version) text += "; move it to another key first: vaultctl encryption set";
+// What lets a vault do without the version.
+std::string advice(const VaultImpact& impact, const KeyRef& key, const json& record,
+                   const std::vector<KeyVersionInfo>& listed) {
+  const std::string refresh = "vaultctl encryption refresh " + visible_text(impact.path);
+  const std::string its_key = visible_text(record.value("key", key.key_vault + "/" + key.key));
+  if (record.value("role", "") == "Retiring") {
+    const std::string reason = record.value("waiting_for", "");
+    return (record.value("backup_completed", false)
+                ? "; its backup has completed, so it retires with a refresh: " + refresh
+                : "; it retires when the next backup has completed: vaultctl backup run or backup commit") +
+           (reason.empty() ? "" : ". It waits for this: " + visible_text(reason));
   }
-  text += "\nAll of that would become unreadable. To do it all the same: --override " + key.key;
+  if (impact.follows_new_versions && has_newer(listed, *key.version)) {
+    return "; the vault has not taken up the newer version yet: " + refresh + ", then a backup";
+  }
+  return "; let another version take effect first: vaultctl key rotate " + its_key +
+         ", or vaultctl encryption set if the vault is pinned to this one";
+}
+
+std::string line_of(const VaultImpact& impact, const KeyRef& key, const std::vector<KeyVersionInfo>& listed) {
+  if (!impact.reachable) {
+    return unreachable_text(impact) + ", so it counts as needing every version; " + unreachable_advice(impact);
+  }
+  const std::string role = key.version ? impact.role_of(*key.version) : "versions Active or Retiring";
+  std::string text = role + ", " + std::to_string(impact.recovery_points) + " recovery points";
+  const json* record = key.version ? impact.record_of(*key.version) : nullptr;
+  if (record != nullptr) {
+    const std::string known_as = record->value("key", "");
+    if (known_as != key.key_vault + "/" + key.key) {
+      text += ", as " + visible_text(known_as) + "/" + *key.version;
+      if (record->value("in_doubt", false)) text += ", which may be the same key vault: that can't be told";
+    }
+    text += advice(impact, key, *record, listed);
+  }
+  if (!key.version) text += "; move it to another key first: vaultctl encryption set";
   return text;
 }
 
-Error changed_meanwhile(const std::string& what) {
-  return {ErrorCode::TryAgain, what + " changed meanwhile; nothing was changed, try again"};
-}
-
-// Whether what the vaults said still holds, without asking them again: the same registrations, the same keyrings. For
-// use under the key vault's lock; reads files only.
-Status check_unchanged(Machine& machine, const std::vector<Registration>& registrations,
-                       const std::vector<VaultImpact>& impacts) {
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> now, machine.state().registrations());
-  if (now != registrations) return changed_meanwhile("the machine's list of vaults");
-  for (const VaultImpact& impact : impacts) {
-    const auto glance = glance_at_vault(machine.env(), impact.path);
-    if (glance.ok() && to_hex(glance->header.id.view()) == impact.vault &&
-        glance->keyring_generation.value == impact.keyring_generation) {
-      continue;
-    }
-    return changed_meanwhile("the keys of " + impact.path);
-  }
-  return ok_status();
-}
-
-// Runs the change under the key vault's lock where it has one. Others are changed by anybody at any time: there the
-// check is only as good as the moment.
-Status locked(AdministeredKeyVault& key_vault, const std::function<Status()>& change) {
-  auto* local = dynamic_cast<LocalKeyVault*>(&key_vault);
-  return local == nullptr ? change() : local->with_lock(change);
-}
-
-// A vault puts a version on the list before it proves that the version opens it. So one that took the version up while
-// it was being withdrawn is on the list by now, or has failed.
-Status change_unless_needed(Machine& machine, AdministeredKeyVault& key_vault, const Withdrawal& what,
-                            const std::vector<Registration>& registrations, const std::vector<VaultImpact>& impacts) {
-  VAULTFS_RETURN_IF_ERROR(check_unchanged(machine, registrations, impacts));
-  VAULTFS_RETURN_IF_ERROR(what.change(key_vault));
-  const auto now = machine.state().registrations();
-  if (!what.undo || (now.ok() && *now == registrations)) return ok_status();
-  const Status undone = what.undo(key_vault);
-  if (!undone.ok()) return with_context(undone.error(), "a vault changed meanwhile, and taking it back failed");
-  return changed_meanwhile("the machine's list of vaults");
-}
-
-// The ids of the versions concerned. A deleted key lists none; by its name it is found all the same.
-Result<std::vector<std::string>> versions_of(AdministeredKeyVault& key_vault, const KeyRef& key) {
-  std::vector<std::string> versions;
-  if (key.version) {
-    versions.push_back(*key.version);
-    return versions;
-  }
-  const auto infos = key_vault.list_versions(key.key);
-  if (!infos.ok() && infos.code() != ErrorCode::KeyNotFound) return infos.error();
-  if (infos.ok()) {
-    for (const KeyVersionInfo& info : *infos) versions.push_back(info.id);
-  }
-  return versions;
+std::string refusal_text(const KeyRef& key, const std::vector<VaultImpact>& needing,
+                         const std::vector<KeyVersionInfo>& listed) {
+  const std::string name = key.key_vault + "/" + key.key;
+  std::string text = key.version ? "version " + *key.version + " of " + name : "the key " + name;
+  text += " is still needed:";
+  for (const VaultImpact& impact : needing)
+    text += "\n  " + visible_text(impact.path) + ": " + line_of(impact, key, listed);
+  text += "\nAll of that would become unreadable. To do it all the same: --override " + key.key;
+  return text;
 }
 
 }  // namespace
@@ -116,35 +79,34 @@ Result<bool> withdraw(CommandContext& context, const KeyArguments& arguments, co
   }
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<std::string> versions, versions_of(*key_vault, key));
+  // A deleted key lists none; by its name it is found all the same.
+  std::vector<KeyVersionInfo> listed;
+  auto infos = key_vault->list_versions(key.key);
+  if (infos.ok()) listed = std::move(infos).value();
+  if (!infos.ok() && !key.version && infos.code() != ErrorCode::KeyNotFound) return std::move(infos).error();
+  std::vector<std::string> versions;
+  if (key.version) {
+    versions.push_back(*key.version);
+  } else {
+    for (const KeyVersionInfo& info : listed) versions.push_back(info.id);
+  }
   // The vaults are asked without the key vault's lock; under it, everything they said must still hold.
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> registrations, machine->state().registrations());
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<VaultImpact> impacts, find_impact(context, key, versions));
-  std::vector<VaultImpact> needing;
-  for (const VaultImpact& found : impacts) {
-    if (key.version ? found.needs(*key.version) : found.needs_any()) needing.push_back(found);
+  AskedVaults asked;
+  VAULTFS_ASSIGN_OR_RETURN(asked.registrations, machine->state().registrations());
+  VAULTFS_ASSIGN_OR_RETURN(asked.impacts, find_impact(context, key, versions));
+  for (const VaultImpact& found : asked.impacts) {
+    if (key.version ? found.needs(*key.version) : found.needs_any()) asked.needing.push_back(found);
   }
-  const std::string subject = key.version ? *key.version : key.to_string();
-  if (!needing.empty() && arguments.override_name.empty()) {
-    record_decision(context, needing, subject, what.operation, "Refused", "still needed");
-    return Error{ErrorCode::KeyVersionInUse, refusal_text(key, needing)};
-  }
-  if (needing.empty()) {
-    VAULTFS_RETURN_IF_ERROR(
-        locked(*key_vault, [&] { return change_unless_needed(*machine, *key_vault, what, registrations, impacts); }));
-    note_audit(*machine, what.operation, key.to_string());
-    return false;
-  }
-  const std::string operation = what.operation + ".override";
-  // Before, because afterwards the vaults may not be able to write it down any more.
-  VAULTFS_RETURN_IF_ERROR(machine->state().audit(operation, key.to_string()));
-  record_decision(context, needing, subject, operation, "Requested", "to be done although it is needed");
-  const Status changed = locked(*key_vault, [&] { return what.change(*key_vault); });
-  const std::string outcome = changed.ok() ? "Succeeded" : std::string(error_name(changed.code()));
-  note_audit(*machine, what.operation, key.to_string() + " " + outcome);
-  record_decision(context, needing, subject, operation, outcome, "done although it was needed", true);
-  VAULTFS_RETURN_IF_ERROR(changed);
-  return true;
+  GuardedChange change;
+  change.operation = what.operation;
+  change.subject = key.to_string();
+  change.activity_subject = key.version ? *key.version : key.to_string();
+  change.overridden = !arguments.override_name.empty();
+  change.refusal = {ErrorCode::KeyVersionInUse, refusal_text(key, asked.needing, listed)};
+  change.key_vault = dynamic_cast<LocalKeyVault*>(key_vault.get());
+  change.change = [&] { return what.change(*key_vault); };
+  if (what.undo) change.undo = [&] { return what.undo(*key_vault); };
+  return change_unless_needed(context, asked, change);
 }
 
 }  // namespace vaultfs

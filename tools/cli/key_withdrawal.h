@@ -19,8 +19,8 @@ struct Withdrawal {
 };
 
 // Checks the vaults that need it, then changes: true if it was needed and overridden. Architecture, rule 4.
-// KeyVersionInUse if a vault needs it; TryAgain if a vault's keys changed meanwhile. An override is in the machine's
-// audit log before anything changes, or nothing changes.
+// KeyVersionInUse if a vault needs it, and then no vault is changed; TryAgain if a vault's keys changed meanwhile. It
+// is in the machine's audit log before anything changes, or nothing changes.
 [[nodiscard]] Result<bool> withdraw(CommandContext& context, const KeyArguments& arguments, const Withdrawal& what);
 
 }  // namespace vaultfs

@@ -4,7 +4,9 @@
 
 #include "crypto/keyvault/key_ref.h"
 #include "crypto/keyvault/provider_table.h"
+#include "tools/cli/audited.h"
 #include "tools/cli/command_context.h"
+#include "tools/cli/identity_impact.h"
 #include "tools/cli/key_impact.h"
 #include "tools/cli/keyvault_access.h"
 #include "tools/cli/provider_options.h"
@@ -39,7 +41,10 @@ Result<int> create_key_vault(CommandContext& context, const CreateArguments& arg
                                                "the key vault " + arguments.name, "--new-passphrase"));
   }
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_RETURN_IF_ERROR(machine->key_vaults().create(arguments.name, options, protect ? &passphrase : nullptr));
+  VAULTFS_RETURN_IF_ERROR(check_key_name("key vault", arguments.name));
+  VAULTFS_RETURN_IF_ERROR(audited<Status>(*machine, "keyvault.create", arguments.name, [&] {
+    return machine->key_vaults().create(arguments.name, options, protect ? &passphrase : nullptr);
+  }));
   const json form = {{"name", arguments.name}, {"path", machine->key_vaults().path_of(arguments.name).string()}};
   print(context, form, [&] {
     say("Created the key vault %s in %s.\n", arguments.name.c_str(),
@@ -173,8 +178,10 @@ struct AddArguments {
 Result<int> add(CommandContext& context, const AddArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const ProviderOptions options, parse_provider_options(arguments.options));
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_RETURN_IF_ERROR(machine->registry().add(arguments.name, arguments.provider, options));
-  note_audit(*machine, "keyvault.add", arguments.name + " " + arguments.provider);
+  VAULTFS_RETURN_IF_ERROR(check_key_name("key vault", arguments.name));
+  VAULTFS_RETURN_IF_ERROR(audited<Status>(*machine, "keyvault.add", arguments.name + " " + arguments.provider, [&] {
+    return machine->registry().add(arguments.name, arguments.provider, options);
+  }));
   print(context, {{"name", arguments.name}, {"provider", arguments.provider}}, [&] {
     say("Registered the key vault %s (%s). Try it with: vaultctl keyvault show %s\n", arguments.name.c_str(),
         arguments.provider.c_str(), arguments.name.c_str());
@@ -183,15 +190,8 @@ Result<int> add(CommandContext& context, const AddArguments& arguments) {
 }
 
 std::string needing_text(const std::string& name, const std::vector<VaultImpact>& needing) {
-  std::string text = "keys of the key vault " + name + " are still needed:";
-  for (const VaultImpact& impact : needing) {
-    text += "\n  " + impact.path + ": ";
-    text += impact.reachable
-                ? std::to_string(impact.versions.size()) + " key versions, " + std::to_string(impact.recovery_points) +
-                      " recovery points"
-                : unreachable_text(impact) + ", so it counts as needing them; " + unreachable_advice(impact);
-  }
-  return text + "\nThis machine could not open them any more. To do it all the same: --override " + name;
+  return "keys of the key vault " + name + " are still needed:" + needing_lines(needing) +
+         "\nThis machine could not open them any more. To do it all the same: --override " + name;
 }
 
 Result<int> remove_key_vault(CommandContext& context, const AddArguments& arguments) {
@@ -205,18 +205,20 @@ Result<int> remove_key_vault(CommandContext& context, const AddArguments& argume
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<VaultImpact> needing, find_key_vault_impact(context, arguments.name));
   const bool overridden = !arguments.override_name.empty() && !needing.empty();
   if (!needing.empty() && !overridden) {
+    note_refusal(*machine, "keyvault.remove", arguments.name + " still needed");
     return Error{ErrorCode::KeyVaultInUse, needing_text(arguments.name, needing)};
   }
   VAULTFS_ASSIGN_OR_RETURN(const KeyVaultRegistry::Entry entry, machine->registry().find(arguments.name));
-  if (overridden) VAULTFS_RETURN_IF_ERROR(machine->state().audit("keyvault.remove.override", arguments.name));
   // A vault that takes a key up puts it on the list before it proves that it can use it.
-  VAULTFS_RETURN_IF_ERROR(machine->registry().remove(arguments.name, [&]() -> Status {
+  const auto still_right = [&]() -> Status {
     if (overridden) return ok_status();
     VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> now, machine->state().registrations());
     if (now == registrations) return ok_status();
     return Error{ErrorCode::TryAgain, "the machine's list of vaults changed meanwhile; nothing was removed, try again"};
-  }));
-  if (!overridden) note_audit(*machine, "keyvault.remove", arguments.name);
+  };
+  VAULTFS_RETURN_IF_ERROR(audited<Status>(*machine, overridden ? "keyvault.remove.override" : "keyvault.remove",
+                                          arguments.name,
+                                          [&] { return machine->registry().remove(arguments.name, still_right); }));
   print(context, {{"name", arguments.name}, {"overridden", overridden}}, [&] {
     say(entry.provider == kLocalProvider ? "Deleted the empty local key vault %s.\n"
                                          : "Removed %s from this machine. The key vault itself was not "

@@ -1,5 +1,6 @@
 #include "tools/cli/pem_file.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <string_view>
 #include <utility>
@@ -9,7 +10,7 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::uint64_t kMaxPemBytes = std::uint64_t{64} * 1024;
+constexpr std::uint64_t kMaxPemBytes = std::uint64_t{1024} * 1024;
 
 }  // namespace
 
@@ -24,15 +25,29 @@ Result<SecretBuffer> read_private_pem_file(const std::string& path) {
   return content;
 }
 
-bool pem_is_encrypted(const SecretBuffer& pem) noexcept {
-  return text_of(pem.view()).find("ENCRYPTED") != std::string_view::npos;
+bool pem_is_encrypted(ByteView pem) noexcept { return text_of(pem).find("ENCRYPTED") != std::string_view::npos; }
+
+std::vector<ByteView> pem_blocks(ByteView pem) {
+  constexpr std::string_view kBegin = "-----BEGIN ";
+  constexpr std::string_view kEnd = "-----END ";
+  const std::string_view text = text_of(pem);
+  std::vector<ByteView> blocks;
+  for (std::size_t begin = text.find(kBegin); begin != std::string_view::npos;) {
+    const std::size_t end = text.find(kEnd, begin);
+    const std::size_t line_end =
+        end == std::string_view::npos ? text.size() : std::min(text.find('\n', end), text.size());
+    blocks.push_back(pem.subspan(begin, line_end - begin));
+    begin = text.find(kBegin, line_end);
+  }
+  if (blocks.empty()) blocks.push_back(pem);
+  return blocks;
 }
 
 Result<std::unique_ptr<RsaKey>> read_escrow_private_key(const std::string& path, const std::string& passphrase_file,
                                                         int passphrase_fd) {
   VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer pem, read_private_pem_file(path));
   SecretBuffer passphrase;
-  const bool encrypted = pem_is_encrypted(pem);
+  const bool encrypted = pem_is_encrypted(pem.view());
   if (encrypted) {
     VAULTFS_ASSIGN_OR_RETURN(passphrase, obtain_passphrase(passphrase_file, passphrase_fd, true, false, path));
   }

@@ -1,5 +1,6 @@
 // vaultctl vault recover: machine-bound keys from a recovery file, or a new key by the escrow key.
 
+#include <algorithm>
 #include <memory>
 
 #include "tools/cli/command_context.h"
@@ -42,6 +43,15 @@ Status trust_recovered(Machine& machine, const std::filesystem::path& path, cons
   return with_context(trusted.error(), "the machine-bound keys are installed, but the vault is not trusted");
 }
 
+// A platform key that the vault's newest keyring names no more is void: another key took its place. What lies in the
+// vault is not authenticated here: it can only keep a key out that a person has in the file still.
+bool needs_platform_key(const VaultGlance& glance, const PlatformKeyId& id) {
+  if (PlatformKeyId(glance.header.infrastructure_key_id) == id) return true;
+  return std::ranges::any_of(glance.slots, [&id](const KeyringSlot& slot) {
+    return slot.kind == SlotKind::platform && slot.version == to_hex(id.view());
+  });
+}
+
 Result<int> recover_by_file(CommandContext& context, const RecoverArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   const auto path = std::filesystem::absolute(arguments.vault).lexically_normal();
@@ -57,13 +67,29 @@ Result<int> recover_by_file(CommandContext& context, const RecoverArguments& arg
                                                      to_hex(keys.vault.view()) + ", not to " +
                                                      to_hex(glance.header.id.view())};
   }
+  std::size_t installed = 0;
+  json void_keys = json::array();
   for (const RecoveryKeys::Key& key : keys.platform_keys) {
-    VAULTFS_RETURN_IF_ERROR(machine->platform_keys().install(PlatformKeyId(key.id), key.key));
+    const PlatformKeyId id(key.id);
+    if (!needs_platform_key(glance, id)) {
+      void_keys.push_back(to_hex(id.view()));
+      continue;
+    }
+    VAULTFS_RETURN_IF_ERROR(machine->platform_keys().install(id, key.key));
+    ++installed;
+  }
+  if (installed == 0) {
+    return Error{
+        ErrorCode::NotPermitted,
+        "this recovery file is void: the vault is under a customer-managed key since it was written, and none of "
+        "its keys opens anything of the vault; see: vaultctl encryption show"};
   }
   VAULTFS_RETURN_IF_ERROR(trust_recovered(*machine, path, keys, arguments.fingerprint));
-  const json form = {{"id", to_hex(keys.vault.view())}, {"platform_keys", keys.platform_keys.size()}};
+  const json form = {
+      {"id", to_hex(keys.vault.view())}, {"platform_keys", installed}, {"void_platform_keys", void_keys}};
   print(context, form, [&] {
-    say("Installed %zu machine-bound keys; %s opens on this machine now.\n", keys.platform_keys.size(), path.c_str());
+    for (const json& id : void_keys) say("Left out, because it is void: platform key %s.\n", plain(id).c_str());
+    say("Installed %zu machine-bound keys; %s opens on this machine now.\n", installed, path.c_str());
   });
   return 0;
 }

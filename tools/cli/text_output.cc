@@ -84,6 +84,11 @@ void print_table(const std::vector<std::string>& headings, const std::vector<std
   }
 }
 
+void print_key_expiry(const nlohmann::json& expiry) {
+  if (expiry.is_null()) return;
+  say("%s: %s.\n", expiry["state"] == "Expired" ? "Key expired" : "Key expires soon", plain(expiry["message"]).c_str());
+}
+
 void print_pairs(const std::vector<std::pair<std::string, std::string>>& pairs) {
   std::size_t width = 0;
   for (const auto& pair : pairs) width = std::max(width, pair.first.size() + 1);

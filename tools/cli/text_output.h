@@ -55,5 +55,7 @@ void print_json(const nlohmann::json& value);
 void print_table(const std::vector<std::string>& headings, const std::vector<std::vector<std::string>>& rows);
 // "Label:   value" lines.
 void print_pairs(const std::vector<std::pair<std::string, std::string>>& pairs);
+// The "key_expiry" of a form: one line, or nothing for null.
+void print_key_expiry(const nlohmann::json& expiry);
 
 }  // namespace vaultfs

@@ -90,6 +90,19 @@ Result<int> create_vault(CommandContext& context, const CreateVaultArguments& ar
   return 0;
 }
 
+// What of the vault's keys lies outside, for people; "-" where nothing can be exported.
+std::string export_words(const nlohmann::json& exported) {
+  if (exported.is_null()) return "-";
+  if (exported["state"] != "Stale") return plain(exported["state"]);
+  std::string missing;
+  for (const auto& version : exported["versions"]) {
+    if (!version["exported"].is_null()) continue;
+    missing += (missing.empty() ? "" : ", ") + plain(version["key"]) + "/" + plain(version["version"]);
+  }
+  return "Stale: on another machine it opens this vault no more without " + missing +
+         "; export again: vaultctl key export KEYVAULT/KEY --to FILE";
+}
+
 Result<int> show_vault(CommandContext& context, const std::string& vault) {
   auto result = request(context, {vault, "vault.show"});
   if (!result.ok()) {
@@ -120,6 +133,7 @@ Result<int> show_vault(CommandContext& context, const std::string& vault) {
                  {"Fingerprint", plain(form["fingerprint"])},
                  {"Encryption", plain(encryption["encryption_at_rest_type"]) + ", key " + plain(encryption["key_uri"])},
                  {"Key access", plain(encryption["key_access"])},
+                 {"Exported key", export_words(form["key_export"])},
                  {"Infrastructure encryption", plain(encryption["infrastructure_encryption_state"])},
                  {"Stored", human_bytes(form["stored_bytes"]) + " in " + plain(form["chunks"]) + " chunks"},
                  {"Working tree", human_bytes(form["logical_bytes"]) + " in " + plain(form["files"]) + " files"}});

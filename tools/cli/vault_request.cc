@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "fs/session.h"
+#include "tools/cli/audited.h"
 #include "tools/cli/command_context.h"
 #include "tools/cli/progress_line.h"
 #include "tools/cli/text_output.h"
@@ -147,6 +148,13 @@ void note_audit(Machine& machine, const std::string& what, const std::string& de
   if (audited.ok()) return;
   tell("vaultctl: warning: done, but not in the machine's audit log (%s %s): %s: %s\n", what.c_str(), detail.c_str(),
        std::string(error_name(audited.code())).c_str(), audited.error().message.c_str());
+}
+
+void note_refusal(Machine& machine, const std::string& what, const std::string& detail) {
+  const Status noted = machine.state().audit(what + ".refused", detail);
+  if (noted.ok()) return;
+  tell("vaultctl: warning: the refusal is not in the machine's audit log: %s: %s\n",
+       std::string(error_name(noted.code())).c_str(), noted.error().message.c_str());
 }
 
 void on_run(CLI::App& command, CommandContext& context, std::function<Result<int>()> body) {

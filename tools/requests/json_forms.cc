@@ -136,21 +136,34 @@ json to_json(const VersionRecord& version) {
                {"first_epoch", version.first_epoch.value},
                {"backup_completed", version.backup_completed},
                {"disabled_too_early", version.disabled_too_early},
-               {"waiting_for", version.waiting_for}};
+               {"waiting_for", version.waiting_for},
+               {"since_uncertain", version.since_uncertain}};
+  form["since_generation"] = version.role_generation.value == 0 ? json(nullptr) : json(version.role_generation.value);
   form["last_epoch"] = version.last_epoch.value == 0 ? json(nullptr) : json(version.last_epoch.value);
   return form;
 }
 
+json expiry_to_json(const std::optional<KeyExpiry>& expiry) {
+  if (!expiry) return nullptr;
+  return {{"key", expiry->name.key_vault + "/" + expiry->name.key},
+          {"version", expiry->name.version},
+          {"expires", seconds_to_json(expiry->expires)},
+          {"state", expiry->expired ? "Expired" : "ExpiresSoon"},
+          {"message", expiry->message()}};
+}
+
 json to_json(const std::vector<KeyDrill>& drills) {
   json slots = json::array();
+  json expiry = nullptr;
   for (const KeyDrill& drill : drills) {
+    if (drill.expiry) expiry = expiry_to_json(drill.expiry);
     slots.push_back({{"role", drill.role == VersionRole::active ? "Active" : "Retiring"},
                      {"key", drill.key_vault.empty() ? "platform-managed" : drill.key_vault + "/" + drill.key},
                      {"version", drill.version},
                      {"opens", !drill.failure.has_value()},
                      {"problem", drill.failure ? error_to_json_form(*drill.failure) : json(nullptr)}});
   }
-  return {{"slots", std::move(slots)}};
+  return {{"slots", std::move(slots)}, {"key_expiry", std::move(expiry)}};
 }
 
 json escrowed_infrastructure_to_json(const EscrowStatus& escrow) {
@@ -187,6 +200,9 @@ json to_json(const EncryptionStatus& status) {
                       {"since", time_to_json(status.escrow->since)},
                       {"infrastructure_key", escrowed_infrastructure_to_json(*status.escrow)}};
   }
+  form["key_expiry"] = expiry_to_json(status.expiry);
+  form["void_platform_key"] = nullptr;
+  if (status.void_platform_key) form["void_platform_key"] = to_hex(status.void_platform_key->view());
   form["problem"] = nullptr;
   if (status.problem) form["problem"] = error_to_json_form(*status.problem);
   return form;

@@ -24,7 +24,8 @@ namespace vaultfs {
 [[nodiscard]] nlohmann::json to_json(const EncryptionStatus& status);
 // "Escrowed", "NotEscrowed"; null without infrastructure encryption.
 [[nodiscard]] nlohmann::json escrowed_infrastructure_to_json(const EscrowStatus& escrow);
-[[nodiscard]] nlohmann::json to_json(const std::vector<KeyDrill>& drills);  // {"slots"}
+[[nodiscard]] nlohmann::json to_json(const std::vector<KeyDrill>& drills);  // {"slots","key_expiry"}
+[[nodiscard]] nlohmann::json expiry_to_json(const std::optional<KeyExpiry>& expiry);
 [[nodiscard]] nlohmann::json to_json(const ActivityEntry& entry);
 [[nodiscard]] nlohmann::json to_json(const ActivityReport& report);
 [[nodiscard]] nlohmann::json to_json(const CommitOutcome& outcome);

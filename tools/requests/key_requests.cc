@@ -1,10 +1,10 @@
 #include "tools/requests/key_requests.h"
 
-#include <algorithm>
 #include <limits>
 #include <optional>
 
 #include "tools/requests/json_forms.h"
+#include "vaultmeta/encryption_status.h"
 
 namespace vaultfs {
 namespace {
@@ -22,27 +22,15 @@ Result<std::optional<std::uint32_t>> number_argument(const json& arguments, cons
 
 }  // namespace
 
-EncryptionStatus encryption_status(Vault& vault) {
-  EncryptionStatus status = vault.custody().status();
-  if (!vault.read_only()) return status;
-  const std::vector<JobInfo> jobs = vault.catalogue().jobs();
-  const auto newest =
-      std::find_if(jobs.rbegin(), jobs.rend(), [](const JobInfo& job) { return job.kind == JobKind::key_update; });
-  if (newest != jobs.rend() && newest->state == JobState::failed) {
-    status.last_update_status = "Failed: " + newest->detail;
-  }
-  return status;
-}
-
 Result<json> key_rewrap(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const bool drop_retiring, flag_argument(arguments, "drop_retiring"));
   VAULTFS_RETURN_IF_ERROR(context.session.vault().custody().rewrap(drop_retiring));
-  return to_json(context.session.vault().custody().status());
+  return to_json(encryption_status(context.session.vault()));
 }
 
 Result<json> key_new_epoch(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
   VAULTFS_RETURN_IF_ERROR(context.session.vault().custody().new_epoch());
-  return to_json(context.session.vault().custody().status());
+  return to_json(encryption_status(context.session.vault()));
 }
 
 Result<json> key_drill(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
@@ -57,7 +45,7 @@ Result<json> encryption_set_limits(const RequestContext& context, const json& ar
   VAULTFS_ASSIGN_OR_RETURN(limits.revocation_grace_seconds, number_argument(arguments, "revocation_grace_seconds"));
   VAULTFS_ASSIGN_OR_RETURN(limits.outage_ttl_seconds, number_argument(arguments, "outage_ttl_seconds"));
   VAULTFS_RETURN_IF_ERROR(context.session.vault().custody().set_limits(limits));
-  return to_json(context.session.vault().custody().status());
+  return to_json(encryption_status(context.session.vault()));
 }
 
 Result<json> encryption_set_escrow(const RequestContext& context, const json& arguments,
@@ -75,7 +63,7 @@ Result<json> encryption_set_escrow(const RequestContext& context, const json& ar
     VAULTFS_ASSIGN_OR_RETURN(public_key, key->public_der());
   }
   VAULTFS_RETURN_IF_ERROR(context.session.vault().custody().set_escrow(public_key));
-  return to_json(context.session.vault().custody().status());
+  return to_json(encryption_status(context.session.vault()));
 }
 
 }  // namespace vaultfs

@@ -10,9 +10,6 @@ namespace vaultfs {
 
 // Verbs about a vault's own keys, entries of the handler's table (docs/cli.md).
 
-// As the custody has it; where no owner runs, the outcome of the last change of keys is what its job says.
-[[nodiscard]] EncryptionStatus encryption_status(Vault& vault);
-
 [[nodiscard]] Result<nlohmann::json> key_rewrap(const RequestContext& context, const nlohmann::json& arguments,
                                                 std::vector<UniqueFd>& files);
 [[nodiscard]] Result<nlohmann::json> key_new_epoch(const RequestContext& context, const nlohmann::json& arguments,

@@ -2,6 +2,7 @@
 
 #include "tools/requests/json_forms.h"
 #include "tools/requests/key_requests.h"
+#include "vaultmeta/encryption_status.h"
 
 namespace vaultfs {
 namespace {

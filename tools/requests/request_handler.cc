@@ -9,7 +9,9 @@
 
 #include "fs/restore.h"
 #include "tools/requests/json_forms.h"
+#include "tools/requests/key_exports.h"
 #include "tools/requests/key_requests.h"
+#include "vaultmeta/encryption_status.h"
 #include "vaultmeta/vault_registration.h"
 
 namespace vaultfs {
@@ -49,13 +51,14 @@ Result<json> vault_show(const RequestContext& context, const json& /*arguments*/
               {"set_aside_bytes", statistics.set_aside_bytes},
               {"items", items},
               {"encryption", to_json(status)},
+              {"key_export", key_export_to_json(context.machine, status)},
               {"notes", vault.opening_notes()}};
 }
 
 Result<json> encryption_refresh(const RequestContext& context, const json& /*arguments*/,
                                 std::vector<UniqueFd>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const RefreshOutcome outcome, context.session.refresh());
-  json form = to_json(context.session.vault().custody().status());
+  json form = to_json(encryption_status(context.session.vault()));
   form["version_changed"] = outcome.version_changed;
   form["retired_versions"] = outcome.retired;
   return form;
@@ -75,21 +78,24 @@ Result<json> encryption_set(const RequestContext& context, const json& arguments
                                             vault.header().id, vault.custody().status()));
   if (!identity.empty()) {
     VAULTFS_RETURN_IF_ERROR(vault.custody().set_identity(identity));
-    return to_json(vault.custody().status());
+    return to_json(encryption_status(vault));
   }
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, KeyRef::parse(text));
   VAULTFS_RETURN_IF_ERROR(vault.custody().set_key(key));
-  return to_json(vault.custody().status());
+  return to_json(encryption_status(vault));
 }
 
 Result<json> key_usage(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
   Vault& vault = context.session.vault();
+  const EncryptionStatus status = vault.custody().status();
   json versions = json::array();
-  for (const VersionRecord& version : vault.custody().status().versions) versions.push_back(to_json(version));
+  for (const VersionRecord& version : status.versions) versions.push_back(to_json(version));
   return json{{"vault", to_hex(vault.header().id.view())},
               {"path", vault.path().string()},
               {"recovery_points", vault.catalogue().points().size()},
               {"keyring_generation", vault.custody().generation().value},
+              {"identity", status.settings.identity},
+              {"follows_new_versions", status.settings.customer_managed && !status.settings.pinned_version.has_value()},
               {"versions", versions}};
 }
 
@@ -120,6 +126,12 @@ Result<DiskSource> disk_of(const RequestContext& context, const json& form, cons
   return disk;
 }
 
+// What a backup has to say of the key that it was made under.
+json with_expiry(json form, Vault& vault) {
+  form["key_expiry"] = expiry_to_json(vault.custody().status().expiry);
+  return form;
+}
+
 Result<json> backup_run(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& files) {
   BackupRequest request;
   VAULTFS_ASSIGN_OR_RETURN(request.item, text_argument(arguments, "item"));
@@ -131,13 +143,13 @@ Result<json> backup_run(const RequestContext& context, const json& arguments, st
     request.disks.push_back(std::move(disk));
   }
   VAULTFS_ASSIGN_OR_RETURN(const BackupOutcome outcome, context.session.backup(request, context.progress));
-  return to_json(outcome);
+  return with_expiry(to_json(outcome), context.session.vault());
 }
 
 Result<json> backup_commit(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const std::string item, text_argument(arguments, "item"));
   VAULTFS_ASSIGN_OR_RETURN(const CommitOutcome outcome, context.session.commit(item));
-  return to_json(outcome);
+  return with_expiry(to_json(outcome), context.session.vault());
 }
 
 Result<json> recovery_point_list(const RequestContext& context, const json& arguments,
