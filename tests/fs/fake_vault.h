@@ -44,6 +44,8 @@ class FakeVault final : public Vault {
   }
 
   [[nodiscard]] const std::filesystem::path& path() const override { return path_; }
+  [[nodiscard]] const std::filesystem::path& place() const override { return path_; }
+  [[nodiscard]] VaultDirectory& directory() override { std::abort(); }
   [[nodiscard]] const VaultHeader& header() const override { return header_; }
   [[nodiscard]] bool read_only() const override { return read_only_; }
   [[nodiscard]] Env& env() override { return env_; }
