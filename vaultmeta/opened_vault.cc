@@ -7,7 +7,7 @@
 namespace vaultfs {
 OpenedVault::OpenedVault(VaultParts parts)
     : parts_(std::move(parts)),
-      point_segments_(*parts_.segments),
+      point_segments_(*parts_.segments, PointSegments::Damage::skipped),
       next_checkpoint_(parts_.highest_checkpoint.next()),
       current_checkpoint_(parts_.head.head.checkpoint.value) {}
 

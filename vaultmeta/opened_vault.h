@@ -73,6 +73,10 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   Result<std::vector<Manifest::SegmentNeeded>> inventory_of(const SupersededManifest& old) override;
   Status end_grace() override;
   Status forget_superseded(UnixNanos until) override;
+  Status remember_damage() override;  // vault_damage.cc, as the next three
+  Result<HealedDamage> settle_healed() override;
+  Result<std::vector<DamagedRange>> known_damage_of_item(const std::string& item) override;
+  Result<ExaminedDamage> examine_damage(const std::set<ContainerNumber>& segments_to_read) override;
   Status checkpoint(const EncodeTree& encode_tree) override;
   void segments_moved() override { point_segments_.forget(); }
   void warn(const std::string& what, const Error& error) override;
@@ -103,6 +107,15 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   // With the inventory that the manifest has.
   [[nodiscard]] Result<Bytes> seal_manifest(const Manifest& manifest, PointInfo& point);
   [[nodiscard]] Result<Manifest> read_manifest(const PointInfo& point);
+
+  // ---- damage ----
+  // Both durable on return.
+  [[nodiscard]] Status log_damage(const std::vector<KnownDamage>& found);
+  [[nodiscard]] Status log_healed(const std::vector<ChunkIndex::Key>& keys);
+  [[nodiscard]] Result<std::uint64_t> points_that_need(const std::vector<ChunkIndex::Key>& keys);
+  [[nodiscard]] Result<std::vector<DamagedRange>> known_damage_of(const Manifest& manifest);
+  // What points refer to and no segment has; of that, what was not known is added to `found`.
+  [[nodiscard]] Status find_what_no_segment_has(std::vector<KnownDamage>& found, std::set<ChunkIndex::Key>& nowhere);
 
   struct NewCheckpoint {
     ContainerNumber number;

@@ -69,7 +69,16 @@ Status VaultOpening::attempt() {
   VAULTFS_RETURN_IF_ERROR(open_keys());
   VAULTFS_RETURN_IF_ERROR(choose_newest_head());
   VAULTFS_RETURN_IF_ERROR(open_segments());
-  return load_newest_state();
+  VAULTFS_RETURN_IF_ERROR(load_newest_state());
+  lay_known_damage();
+  return ok_status();
+}
+
+// What is known to be damaged is not content that the vault has: whoever brings it stores it anew.
+void VaultOpening::lay_known_damage() {
+  std::vector<DamagedChunk> known;
+  for (const KnownDamage& one : parts_.catalogue->damage()) known.push_back(one.chunk);
+  parts_.segments->lay_damage(known);
 }
 
 Status VaultOpening::check_trust() {

@@ -53,6 +53,7 @@ class VaultOpening {
   [[nodiscard]] Status choose_newest_head();
   [[nodiscard]] Status open_segments();
   [[nodiscard]] Status load_newest_state();
+  void lay_known_damage();
   [[nodiscard]] Status load_state(const Head& head);
   [[nodiscard]] Result<std::optional<Checkpoint>> read_checkpoint(const Head& head) const;
   [[nodiscard]] Status open_activity(const Head& head);

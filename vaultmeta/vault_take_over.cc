@@ -143,6 +143,8 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::take_over() {
   const Status registered = ensure_registered(machine, vault->header().id, vault->path(), vault->custody().status());
   if (!registered.ok()) vault->warn("this machine's list of vaults", registered.error());
   vault->attach();
+  // What the opening found damaged, before anybody builds upon it.
+  if (const Status noted = vault->remember_damage(); !noted.ok()) vault->warn("remembering damage", noted.error());
   if (trusted_.has_value()) {
     // An older copy was accepted: whatever the lost future has used, numbers and keys, this one does not share.
     do VAULTFS_RETURN_IF_ERROR(vault->custody().new_incarnation());
