@@ -19,11 +19,10 @@ class Stretch {
   void add(std::uint64_t offset, std::uint64_t bytes, const Error& error) {
     if (range_.bytes > 0 && range_.offset + range_.bytes == offset && range_.error.code == error.code) {
       range_.bytes += bytes;
-      ++range_.chunks;
       return;
     }
     end();
-    range_ = {path_, offset, bytes, 1, error};
+    range_ = {path_, offset, bytes, error};
   }
 
  private:
@@ -67,7 +66,7 @@ class TreeLook {
 
   void tell_rest(const ChunkId& id, const Error& error) {
     told_.insert(id);
-    tell_("", {"", 0, 0, 1, error});
+    tell_("", {"", 0, 0, error});
   }
 
   Status look_below(const std::string& item, InodeNumber top) {

@@ -5,49 +5,78 @@
 namespace vaultfs {
 namespace {
 
-// The first path of each inode below the manifest's root.
-std::unordered_map<std::uint64_t, std::string> paths_of(const Manifest& manifest) {
-  std::unordered_map<std::uint64_t, const InodeRecord*> by_number;
-  for (const InodeRecord& inode : manifest.inodes) by_number[inode.number.value] = &inode;
-  std::unordered_map<std::uint64_t, std::string> paths;
-  std::vector<std::uint64_t> directories{manifest.root.value};
-  while (!directories.empty()) {
-    const std::uint64_t number = directories.back();
-    directories.pop_back();
-    const auto directory = by_number.find(number);
-    if (directory == by_number.end()) continue;
-    const std::string above = paths[number];
-    for (const auto& [name, child] : directory->second->entries) {
-      const bool fresh = paths.emplace(child.value, above.empty() ? name : above + "/" + name).second;
-      const auto found = by_number.find(child.value);
-      if (fresh && found != by_number.end() && found->second->type == InodeType::directory) {
-        directories.push_back(child.value);
-      }
+// Finds paths from below, so that a deep tree costs nothing but its names.
+class Paths {
+ public:
+  explicit Paths(const Manifest& manifest) : root_(manifest.root) {
+    for (const InodeRecord& inode : manifest.inodes) {
+      for (const auto& [name, child] : inode.entries) names_.emplace(child.value, Name{inode.number, &name});
     }
   }
-  return paths;
-}
+  // Inside the item; of very long ones the end.
+  [[nodiscard]] std::string of(InodeNumber inode) const {
+    constexpr std::size_t kMostBytes = 4096;
+    std::string path;
+    while (inode != root_) {
+      const auto name = names_.find(inode.value);
+      if (name == names_.end()) break;
+      path = path.empty() ? *name->second.name : *name->second.name + "/" + path;
+      if (path.size() > kMostBytes) return ".../" + path;
+      inode = name->second.directory;
+    }
+    return path;
+  }
+
+ private:
+  struct Name {
+    InodeNumber directory;
+    const std::string* name;  // of the manifest
+  };
+  const InodeNumber root_;
+  std::unordered_map<std::uint64_t, Name> names_;
+};
 
 void add_range(std::vector<DamagedRange>& ranges, DamagedRange range) {
   if (!ranges.empty()) {
     DamagedRange& last = ranges.back();
-    if (last.path == range.path && last.offset + last.bytes == range.offset && last.error.code == range.error.code) {
+    if (last.offset + last.bytes == range.offset && last.error.code == range.error.code) {
       last.bytes += range.bytes;
-      last.chunks += range.chunks;
       return;
     }
   }
   ranges.push_back(std::move(range));
 }
 
+Error error_of_mark(const SegmentStore& segments, const ChunkIndex::Key& key) {
+  if (const auto place = segments.place_of(key)) {
+    return {ErrorCode::DamagedRecord, "its record in segment " + std::to_string(place->segment.value) + " is damaged"};
+  }
+  return {ErrorCode::ChunkMissing, "no segment has it"};
+}
+
+bool is_unmarked(const SegmentStore& segments, const ChunkIndex::Key& key) {
+  const auto place = segments.place_of(key);
+  return place && !place->damaged;
+}
+
 }  // namespace
+
+std::optional<Error> look_at_marks(SegmentStore& segments, const ChunkId& id) {
+  const ChunkIndex::Key key = ChunkIndex::key_of(id);
+  if (!is_unmarked(segments, key)) return error_of_mark(segments, key);
+  const UseGate::Use use = segments.use();
+  const auto base = segments.base_key_of(id);
+  if (!base.ok()) return base.error();
+  if (*base && !is_unmarked(segments, **base)) return error_of_mark(segments, **base);
+  return std::nullopt;
+}
 
 std::string describe(const std::vector<DamagedRange>& ranges) {
   if (ranges.empty()) return "";
-  std::uint64_t chunks = 0;
-  for (const DamagedRange& range : ranges) chunks += range.chunks;
-  return std::to_string(chunks) + (chunks == 1 ? " damaged chunk" : " damaged chunks, first") + " in " +
-         ranges.front().path + " at byte " + std::to_string(ranges.front().offset);
+  std::uint64_t bytes = 0;
+  for (const DamagedRange& range : ranges) bytes += range.bytes;
+  return std::to_string(bytes) + " bytes can't be read, first of " + ranges.front().path + " at byte " +
+         std::to_string(ranges.front().offset);
 }
 
 Result<const DamageWalk::Page*> DamageWalk::look_at_page(const ChunkId& id) {
@@ -74,10 +103,10 @@ Result<const DamageWalk::Page*> DamageWalk::look_at_page(const ChunkId& id) {
   return &(pages_[id] = std::move(page));
 }
 
-Status DamageWalk::walk_file(const InodeRecord& inode, const std::string& path, std::vector<DamagedRange>& ranges) {
+Status DamageWalk::walk_file(const InodeRecord& inode, std::vector<DamagedRange>& ranges) {
   // What is named beyond the end of the file is not part of it.
   const auto add = [&](std::uint64_t offset, std::uint64_t bytes, const Error& error) {
-    if (offset < inode.size) add_range(ranges, {path, offset, std::min(bytes, inode.size - offset), 1, error});
+    if (offset < inode.size) add_range(ranges, {"", offset, std::min(bytes, inode.size - offset), error});
   };
   for (std::size_t i = 0; i < inode.chunks.size(); ++i) {
     const std::uint64_t offset = std::uint64_t{i} * kChunkBytes;
@@ -98,11 +127,17 @@ Status DamageWalk::walk_file(const InodeRecord& inode, const std::string& path, 
 
 Result<std::vector<DamagedRange>> DamageWalk::walk(const Manifest& manifest) {
   std::vector<DamagedRange> ranges;
-  const auto paths = paths_of(manifest);
+  std::optional<Paths> paths;
   for (const InodeRecord& inode : manifest.inodes) {
-    if (inode.type != InodeType::file) continue;
-    const auto path = paths.find(inode.number.value);
-    VAULTFS_RETURN_IF_ERROR(walk_file(inode, path == paths.end() ? "" : path->second, ranges));
+    std::vector<DamagedRange> of_file;
+    VAULTFS_RETURN_IF_ERROR(walk_file(inode, of_file));
+    if (of_file.empty()) continue;
+    if (!paths) paths.emplace(manifest);
+    const std::string path = paths->of(inode.number);
+    for (DamagedRange& range : of_file) {
+      range.path = path;
+      ranges.push_back(std::move(range));
+    }
   }
   return ranges;
 }
@@ -110,7 +145,7 @@ Result<std::vector<DamagedRange>> DamageWalk::walk(const Manifest& manifest) {
 Result<bool> DamageWalk::meets_any(const Manifest& manifest) {
   std::vector<DamagedRange> ranges;
   for (const InodeRecord& inode : manifest.inodes) {
-    VAULTFS_RETURN_IF_ERROR(walk_file(inode, "", ranges));
+    VAULTFS_RETURN_IF_ERROR(walk_file(inode, ranges));
     if (!ranges.empty()) return true;
   }
   return false;

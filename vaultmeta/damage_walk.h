@@ -40,11 +40,15 @@ class DamageWalk {
     std::vector<Place> damaged;
   };
   [[nodiscard]] Result<const Page*> look_at_page(const ChunkId& id);
-  [[nodiscard]] Status walk_file(const InodeRecord& inode, const std::string& path, std::vector<DamagedRange>& ranges);
+  [[nodiscard]] Status walk_file(const InodeRecord& inode, std::vector<DamagedRange>& ranges);
 
   SegmentStore& segments_;
   const Look look_;
   std::unordered_map<ChunkId, Page> pages_;
 };
+
+// A look by what is known: a record that is marked or in no segment, or lies over such a one. Reads nothing but headers
+// of patches.
+[[nodiscard]] std::optional<Error> look_at_marks(SegmentStore& segments, const ChunkId& id);
 
 }  // namespace vaultfs

@@ -21,11 +21,10 @@ struct DamagedRange {
   std::string path;          // inside the item
   std::uint64_t offset = 0;  // in the file
   std::uint64_t bytes = 0;
-  std::uint64_t chunks = 0;  // damaged ones in it; of a damaged map page 1
-  Error error;               // of the first of them
+  Error error;  // of the first of them
 };
 
-// "12 damaged chunks, first disk0.img at byte 1048576"; empty for none.
+// "1048576 bytes can't be read, first of disk0.img at byte 7340032"; empty for none.
 [[nodiscard]] std::string describe(const std::vector<DamagedRange>& ranges);
 
 // What was known to be damaged and can be read again.

@@ -1,38 +1,22 @@
 // What an opened vault knows of its damage, and how that heals: docs/decisions/0014-damage.md.
 #include <algorithm>
+#include <map>
 #include <mutex>
-#include <unordered_set>
+#include <set>
 #include <utility>
 
 #include "vaultmeta/damage_walk.h"
 #include "vaultmeta/opened_vault.h"
+#include "vaultmeta/point_file.h"
 
 namespace vaultfs {
 namespace {
 
 constexpr std::size_t kMostInEntry = 1U << 15;
 
-Error damaged_here(const SegmentStore& segments, const ChunkIndex::Key& key) {
-  if (const auto place = segments.place_of(key)) {
-    return {ErrorCode::DamagedRecord, "its record in segment " + std::to_string(place->segment.value) + " is damaged"};
-  }
-  return {ErrorCode::ChunkMissing, "no segment has it"};
-}
-
 bool is_held(const SegmentStore& segments, const ChunkIndex::Key& key) {
   const auto place = segments.place_of(key);
   return place && !place->damaged;
-}
-
-// By what is known, without reading anything but headers of patches.
-std::optional<Error> look_at_marks(SegmentStore& segments, const ChunkId& id) {
-  const ChunkIndex::Key key = ChunkIndex::key_of(id);
-  if (!is_held(segments, key)) return damaged_here(segments, key);
-  const UseGate::Use use = segments.use();
-  const auto base = segments.base_key_of(id);
-  if (!base.ok()) return base.error();
-  if (*base && !is_held(segments, **base)) return damaged_here(segments, **base);
-  return std::nullopt;
 }
 
 Result<bool> read_whole(SegmentStore& segments, const ChunkIndex::Key& key) {
@@ -71,6 +55,8 @@ Status OpenedVault::log_healed(const std::vector<ChunkIndex::Key>& keys) {
 
 Status OpenedVault::remember_damage() {
   if (parts_.read_only) return ok_status();
+  // Who is about to end a job waits for what another thread is just writing down.
+  const std::lock_guard one_at_a_time(damage_mutex_);
   SegmentStore& segments = *parts_.segments;
   const std::vector<DamagedChunk> told = segments.take_damage();
   std::vector<KnownDamage> found;
@@ -109,7 +95,13 @@ Result<std::uint64_t> OpenedVault::points_that_need(const std::vector<ChunkIndex
 }
 
 Result<HealedDamage> OpenedVault::settle_healed() {
-  if (parts_.read_only || parts_.catalogue->damage_count() == 0) return HealedDamage{};
+  if (parts_.read_only) return HealedDamage{};
+  const std::lock_guard one_at_a_time(damage_mutex_);
+  return forget_healed();
+}
+
+Result<HealedDamage> OpenedVault::forget_healed() {
+  if (parts_.catalogue->damage_count() == 0) return HealedDamage{};
   SegmentStore& segments = *parts_.segments;
   VAULTFS_RETURN_IF_ERROR(segments.sync());
   std::vector<ChunkIndex::Key> healed;
@@ -145,6 +137,7 @@ Result<std::vector<DamagedRange>> OpenedVault::known_damage_of_item(const std::s
 
 Result<ExaminedDamage> OpenedVault::examine_damage(const std::set<ContainerNumber>& segments_to_read) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
+  const std::lock_guard one_at_a_time(damage_mutex_);
   SegmentStore& segments = *parts_.segments;
   Catalogue& catalogue = *parts_.catalogue;
   const UnixNanos now = parts_.machine.env.clock().now();
@@ -169,7 +162,7 @@ Result<ExaminedDamage> OpenedVault::examine_damage(const std::set<ContainerNumbe
     if (!segments.place_of(known.chunk.key) && !nowhere.contains(known.chunk.key)) over.push_back(known.chunk.key);
   }
   if (segments.all_segments_looked_at()) VAULTFS_RETURN_IF_ERROR(log_healed(over));
-  VAULTFS_ASSIGN_OR_RETURN(outcome.healed, settle_healed());
+  VAULTFS_ASSIGN_OR_RETURN(outcome.healed, forget_healed());
   outcome.known = catalogue.damage_count();
   return outcome;
 }
@@ -192,6 +185,24 @@ Status OpenedVault::find_what_no_segment_has(std::vector<KnownDamage>& found, st
   for (const PointInfo& point : parts_.catalogue->points()) {
     const auto manifest = load_manifest(point);
     if (manifest.ok()) VAULTFS_RETURN_IF_ERROR(walk.walk(*manifest));
+  }
+  return ok_status();
+}
+
+Status OpenedVault::look_for_missing_segments() {
+  std::map<ContainerNumber, std::uint64_t> there;
+  for (const SegmentInfo& segment : parts_.segments->segments()) there[segment.number] = segment.file_bytes;
+  for (const PointInfo& point : parts_.catalogue->points()) {
+    const auto file = parts_.blobs->open(kPointFiles.file(point.manifest_file().value));
+    if (!file.ok()) continue;
+    const auto inventory = read_clear_inventory(**file);
+    if (!inventory.ok()) continue;
+    for (const Manifest::SegmentNeeded& segment : *inventory) {
+      const auto found = there.find(segment.number);
+      if (found != there.end() && found->second == segment.file_bytes) continue;
+      const auto examined = examine_damage({});
+      return examined.ok() ? ok_status() : Status(examined.error());
+    }
   }
   return ok_status();
 }

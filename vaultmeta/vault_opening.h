@@ -61,6 +61,8 @@ class VaultOpening {
   [[nodiscard]] Status salvage_points(const Error& reason);
   // What of a point is not there, in words; empty: nothing.
   [[nodiscard]] Result<std::string> what_is_missing(const PointInfo& point);
+  // Whether all that a point needs lies elsewhere than in what is missing: it has healed since.
+  [[nodiscard]] bool is_whole_elsewhere(const PointInfo& point);
   // Read-only: leaves out points whose files are not all there.
   [[nodiscard]] Status leave_out_incomplete_points();
   [[nodiscard]] Status start_journal();
@@ -80,6 +82,7 @@ class VaultOpening {
   StoredHeads heads_;
   ContainerNumber replay_from_{1};
   JournalReplay replay_;
+  bool index_rebuilt_ = false;
   bool recovered_ = false;  // the last owner did not close cleanly
 };
 

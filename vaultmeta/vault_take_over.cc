@@ -144,7 +144,10 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::take_over() {
   if (!registered.ok()) vault->warn("this machine's list of vaults", registered.error());
   vault->attach();
   // What the opening found damaged, before anybody builds upon it.
-  if (const Status noted = vault->remember_damage(); !noted.ok()) vault->warn("remembering damage", noted.error());
+  Status noted = vault->remember_damage();
+  // Without an index only the points tell what was in a segment that is gone.
+  if (noted.ok() && index_rebuilt_) noted = vault->look_for_missing_segments();
+  if (!noted.ok()) vault->warn("remembering damage", noted.error());
   if (trusted_.has_value()) {
     // An older copy was accepted: whatever the lost future has used, numbers and keys, this one does not share.
     do VAULTFS_RETURN_IF_ERROR(vault->custody().new_incarnation());

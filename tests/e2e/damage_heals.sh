@@ -105,6 +105,7 @@ for index in kept gone; do
   truncate -s 3000000 "$segment"
   [[ $index == kept ]] || find "$vault/index" -type f -delete
   assert_eq "$(backup other --disk "d=$scratch/other")" 0
+  [[ $(jctl .damaged_chunks vault show "$vault") -gt 5 ]] || fail "the opening remembers nothing"
   assert_eq "$(backup vm --disk "e=$scratch/small")" 40
   assert_eq "$(job .job.state)" CompletedWithWarnings
   assert_eq "$(verify_code)" 40

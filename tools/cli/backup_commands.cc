@@ -50,7 +50,7 @@ Result<int> end_of_job(const json& form) {
   if (form["job"]["state"] != "CompletedWithWarnings") return 0;
   static_cast<void>(std::fprintf(
       stderr,
-      "vaultctl: %s: the job is completed, but of the item is damaged what this backup did not bring: %s; see: "
+      "vaultctl: %s: the job is completed, but something of the item is damaged and did not come with it: %s; see: "
       "vaultctl verify\n",
       std::string(error_name(ErrorCode::DamageFound)).c_str(), plain(form["job"]["detail"]).c_str()));
   return error_exit_code(ErrorCode::DamageFound);
