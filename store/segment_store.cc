@@ -42,24 +42,6 @@ Status check_content(RecordType type, ByteView content) {
   return ok_status();
 }
 
-// What says that the stored bytes are not, or can no longer be read as, what was put.
-bool is_damage(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::DamagedRecord:
-    case ErrorCode::DamagedHeader:
-    case ErrorCode::DamagedSegment:
-    case ErrorCode::SegmentMissing:
-    case ErrorCode::ChunkMismatch:
-    case ErrorCode::AuthenticationFailed:
-    case ErrorCode::KeyCommitmentMismatch:
-    case ErrorCode::EpochClosed:
-    case ErrorCode::IoError:
-      return true;
-    default:
-      return false;
-  }
-}
-
 }  // namespace
 
 // The right to store one chunk; whoever wants to store the same waits for its end.
@@ -350,7 +332,7 @@ Status SegmentStoreImpl::read_record(const ChunkId& id, const ChunkPlace& place,
     return reader->read(id, place, offset, out);
   };
   Status status = read_place();
-  if (!status.ok() && is_damage(status.code())) index_.mark_damaged(id, place);
+  if (!status.ok()) note_failure(id, place, status.error());
   return status;
 }
 
@@ -365,7 +347,7 @@ Result<std::uint32_t> SegmentStoreImpl::read_piece(const ChunkId& id, std::uint3
     return reader->read_piece(id, *place, offset, out.first(stored));
   };
   const auto outcome = read();
-  if (!outcome.ok() && is_damage(outcome.code())) index_.mark_damaged(id, *place);
+  if (!outcome.ok()) note_failure(id, *place, outcome.error());
   if (outcome.ok() && *outcome == 0)
     std::fill(out.begin() + static_cast<std::ptrdiff_t>(stored), out.end(), std::byte{0});
   return outcome;
@@ -383,8 +365,11 @@ Result<Bytes> SegmentStoreImpl::read_verified_record(const ChunkId& id, const Ch
   Bytes content(place.plaintext_bytes);
   VAULTFS_RETURN_IF_ERROR(read_record(id, place, 0, content));
   VAULTFS_ASSIGN_OR_RETURN(const ChunkId computed, id_of(place.type, content));
-  if (computed == id) return content;
-  index_.mark_damaged(id, place);
+  if (computed == id) {
+    if (place.damaged) index_.mark_sound(ChunkIndex::key_of(id), place);
+    return content;
+  }
+  tell_damaged(ChunkIndex::key_of(id), place);
   return Error{ErrorCode::ChunkMismatch, closed_segment_name(place.segment) + ": a chunk is not what its id says"};
 }
 

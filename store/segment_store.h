@@ -14,6 +14,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "store/blob_store.h"
+#include "store/damaged_chunk.h"
 #include "store/epoch_keys.h"
 #include "store/index_head.h"
 #include "store/patch.h"
@@ -53,6 +54,7 @@ struct SegmentInfo {
   std::uint64_t file_bytes = 0;    // 0 while it is open
   std::uint64_t stored_bytes = 0;  // also while it is open
   std::uint64_t unused_bytes = 0;  // an estimate of what nothing refers to, see note_unused()
+  bool closed = false;             // has its final name
 };
 
 // How much one compaction may do.
@@ -164,6 +166,28 @@ class SegmentStore {
   // Stored bytes of all segments, and number of chunks known.
   [[nodiscard]] virtual std::uint64_t stored_bytes() const = 0;
   [[nodiscard]] virtual std::uint64_t chunk_count() const = 0;
+
+  // --- Damage (segment_store_damage.cc). A record that a read found damaged is marked in the index, so that the next
+  // put of its content stores it anew. What lasts is the caller's list of what is known (docs/format.md, section 9.1).
+  // A failure of the disk is damage only where the rest of the segment can still be read, and a segment's absence only
+  // where its folder is there.
+  //
+  // What was marked since the last call, by the opening, too; of very much the first part.
+  [[nodiscard]] virtual std::vector<DamagedChunk> take_damage() = 0;
+  // Marks what is known, each where it was found damaged: what lies elsewhere by now was stored anew.
+  virtual void lay_damage(const std::vector<DamagedChunk>& known) = 0;
+  // Where the index has the record, if it does, and whether that is marked. Reads nothing.
+  [[nodiscard]] virtual std::optional<ChunkPlace> place_of(const ChunkIndex::Key& key) const = 0;
+  // Reads the record whole where the index has it, and sets or takes away its mark. False: it is damaged, or nowhere.
+  // An error says nothing of the record: the disk or the keys are away. The caller has a use().
+  [[nodiscard]] virtual Result<bool> probe(const ChunkIndex::Key& key) = 0;
+  // What the index has in these segments.
+  [[nodiscard]] virtual std::vector<ChunkIndex::Key> keys_in(const std::set<ContainerNumber>& segments) const = 0;
+  // What a patch lies over; nothing for a hole, a chunk or a map page. ChunkMissing, the errors of reading a header.
+  [[nodiscard]] virtual Result<std::optional<ChunkIndex::Key>> base_key_of(const ChunkId& id) = 0;
+  // False if a segment could not be looked at by the opening because the disk or its permissions did not let it: what
+  // no segment has may lie there.
+  [[nodiscard]] virtual bool all_segments_looked_at() const = 0;
 
   // --- Compaction: removing segments whose records nobody needs any more. In this order, by one thread at a time:
   //   begin_collection(), retain() of everything that is needed, compact().

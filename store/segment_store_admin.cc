@@ -52,7 +52,7 @@ std::vector<SegmentInfo> SegmentStoreImpl::segments() const {
     const auto unused = unused_.find(number);
     out.push_back({number, segment.closed ? segment.file_bytes : 0,
                    segment.writer ? segment.writer->stored_bytes() : segment.file_bytes,
-                   unused == unused_.end() ? 0 : unused->second});
+                   unused == unused_.end() ? 0 : unused->second, segment.closed});
   }
   return out;
 }

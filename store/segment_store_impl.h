@@ -49,6 +49,15 @@ class SegmentStoreImpl final : public SegmentStore {
   [[nodiscard]] Result<ContainerNumber> segment_of(const ChunkId& id) const override;
   [[nodiscard]] std::uint64_t stored_bytes() const override;
   [[nodiscard]] std::uint64_t chunk_count() const override;
+  [[nodiscard]] std::vector<DamagedChunk> take_damage() override;  // segment_store_damage.cc, as the next five
+  void lay_damage(const std::vector<DamagedChunk>& known) override;
+  [[nodiscard]] std::optional<ChunkPlace> place_of(const ChunkIndex::Key& key) const override {
+    return index_.find(key);
+  }
+  Result<bool> probe(const ChunkIndex::Key& key) override;
+  [[nodiscard]] std::vector<ChunkIndex::Key> keys_in(const std::set<ContainerNumber>& segments) const override;
+  [[nodiscard]] Result<std::optional<ChunkIndex::Key>> base_key_of(const ChunkId& id) override;
+  [[nodiscard]] bool all_segments_looked_at() const override { return all_looked_at_; }
   UseGate::Use use() override { return uses_.enter(); }
   std::shared_mutex& long_uses() override { return long_uses_; }
   void begin_collection() override;  // segment_store_compact.cc, as the next two
@@ -109,6 +118,18 @@ class SegmentStoreImpl final : public SegmentStore {
   [[nodiscard]] Result<std::shared_ptr<const SegmentReader>> reader_of(ContainerNumber number);
   [[nodiscard]] Result<std::shared_ptr<const SegmentReader>> open_reader(ContainerNumber number);
 
+  // ---- damage (segment_store_damage.cc) ----
+  // A read of the record at `place` failed: marks it and tells take_damage() if that says something of the record.
+  void note_failure(const ChunkId& id, const ChunkPlace& place, const Error& error);
+  void tell_damaged(const ChunkIndex::Key& key, const ChunkPlace& place);
+  [[nodiscard]] bool says_damage(const ChunkPlace& place, ErrorCode code) const;
+  [[nodiscard]] bool still_readable(ContainerNumber segment) const;
+  [[nodiscard]] Result<std::shared_ptr<File>> file_of(ContainerNumber number) const;
+  // The whole id of the record at `place`, as its header says it.
+  [[nodiscard]] Result<ChunkId> id_at(const ChunkIndex::Key& key, const ChunkPlace& place) const;
+  void note_unread(const Error& error);  // of a segment, by the opening
+  void tell_what_is_marked();
+
   // ---- patches (segment_store_patch.cc) ----
   [[nodiscard]] Result<PatchHeader> patch_header(const ChunkId& id, const ChunkPlace& place);
   // The key of what a patch lies over; nothing if that is a hole.
@@ -155,6 +176,10 @@ class SegmentStoreImpl final : public SegmentStore {
   mutable std::mutex unused_mutex_;  // guards unused_; a leaf
   mutable std::map<ContainerNumber, std::uint64_t> unused_;
   std::shared_mutex long_uses_;  // comes before all other locks
+
+  std::mutex damage_mutex_;                  // guards found_damaged_; a leaf
+  std::vector<DamagedChunk> found_damaged_;  // see take_damage()
+  bool all_looked_at_ = true;                // set by the opening
 
   struct Renewed {
     ChunkId id;

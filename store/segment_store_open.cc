@@ -127,6 +127,7 @@ Status SegmentStoreImpl::load(SegmentRecovery& recovery) {
     }
     VAULTFS_RETURN_IF_ERROR(load_open(number, recovery));
   }
+  tell_what_is_marked();
   return ok_status();
 }
 
@@ -195,8 +196,7 @@ Status SegmentStoreImpl::take_index(const ChunkIndexFile& file, ContainerNumber 
     if (entry.place.segment > highest) continue;
     const bool missing = !found.closed.contains(entry.place.segment);
     const bool changed = !missing && !loaded.contains(entry.place.segment);
-    // The segment itself says what it has; only of what it replaced it knows nothing.
-    if (changed && !entry.place.healed) continue;
+    // Where a segment is another than the index knows, it says itself what it has; what it had besides is damaged.
     ChunkPlace place = entry.place;
     place.damaged = place.damaged || missing || changed;  // so that the content is stored anew when it comes again
     place.unconfirmed = true;
@@ -213,12 +213,16 @@ Status SegmentStoreImpl::load_closed(ContainerNumber number, SegmentRecovery& re
   segments_[number] = {0, true, false, nullptr};
   const auto file = blobs_.open(name);
   if (!file.ok()) {
+    note_unread(file.error());
     recovery.damaged.emplace_back(name, file.error());
     return ok_status();
   }
   VAULTFS_ASSIGN_OR_RETURN(const SegmentContents contents, load_closed_segment(**file, keys_, number));
   segments_[number].file_bytes = contents.file_bytes;
-  if (contents.damage) recovery.damaged.emplace_back(name, *contents.damage);
+  if (contents.damage) {
+    note_unread(*contents.damage);
+    recovery.damaged.emplace_back(name, *contents.damage);
+  }
   add_entries(number, contents.entries);
   return ok_status();
 }
@@ -230,6 +234,7 @@ Status SegmentStoreImpl::load_open(ContainerNumber number, SegmentRecovery& reco
   if (options_.read_only) {
     const auto file = env_.open(root_ / name, OpenMode::read_only);
     if (!file.ok()) {
+      note_unread(file.error());
       recovery.damaged.emplace_back(name, file.error());
       return ok_status();
     }
@@ -237,7 +242,10 @@ Status SegmentStoreImpl::load_open(ContainerNumber number, SegmentRecovery& reco
   } else {
     VAULTFS_ASSIGN_OR_RETURN(end, recover_open_segment(env_, root_, blobs_, keys_, number, contents));
   }
-  if (contents.damage) recovery.damaged.emplace_back(name, *contents.damage);
+  if (contents.damage) {
+    note_unread(*contents.damage);
+    recovery.damaged.emplace_back(name, *contents.damage);
+  }
   if (end == OpenSegmentEnd::removed) return ok_status();
   const bool closed = end == OpenSegmentEnd::closed;
   if (closed) recovery.recovered_open.push_back(number);

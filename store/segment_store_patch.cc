@@ -72,7 +72,7 @@ Result<PatchHeader> SegmentStoreImpl::patch_header(const ChunkId& id, const Chun
   VAULTFS_RETURN_IF_ERROR(read_record(id, place, 0, frame));
   auto header = PatchHeader::decode(frame, place.plaintext_bytes);
   if (!header.ok()) {
-    index_.mark_damaged(id, place);
+    tell_damaged(ChunkIndex::key_of(id), place);
     return with_context(std::move(header).error(), closed_segment_name(place.segment));
   }
   patches_.insert(id, *header);
@@ -183,7 +183,7 @@ Result<Bytes> SegmentStoreImpl::read_verified_patch(const ChunkId& id, const Chu
   VAULTFS_ASSIGN_OR_RETURN(const Bytes plaintext, read_verified_record(id, place));
   auto patch = PatchHeader::decode_whole(plaintext);
   if (!patch.ok()) {
-    index_.mark_damaged(id, place);
+    tell_damaged(ChunkIndex::key_of(id), place);
     return with_context(std::move(patch).error(), closed_segment_name(place.segment));
   }
   Bytes content(patch->length);

@@ -16,6 +16,9 @@ namespace vaultfs {
 // Terminal-safe: control characters are shown as \xNN.
 [[nodiscard]] std::string printable(const std::string& text);
 
+// "3 damaged chunks healed in 2 points." of a form with `healed_chunks` and `healed_points`.
+void print_healed(const nlohmann::json& form);
+
 // Rows under headings, columns aligned by their widest cell, to stdout.
 void print_table(const std::vector<std::string>& headings, const std::vector<std::vector<std::string>>& rows);
 // "Label:   value" lines.
