@@ -19,6 +19,7 @@ Status SegmentStoreImpl::save_index() {
     }
   }
   const ContainerNumber number(last_index_ + 1);
+  bases_.keep_for(keys_);
   VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, seal_stream(env_, keys_, ContainerKind::index, number,
                                                           ChunkIndexFile::encode(closed, missing, index_, bases_)));
   const std::string name = numbered_name(number.value, "index");
@@ -63,6 +64,7 @@ std::uint64_t SegmentStoreImpl::chunk_count() const { return index_.size(); }
 void SegmentStoreImpl::drop_ciphers() {
   readers_.clear();
   patches_.clear();
+  checked_.clear();
   const std::lock_guard lock(mutex_);
   for (const auto& [number, segment] : segments_) {
     if (segment.writer) segment.writer->drop_cipher();

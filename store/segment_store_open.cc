@@ -92,12 +92,14 @@ Status SegmentStoreImpl::load_index(const Found& found, SegmentRecovery& recover
   recovery.index_rebuilt = !found.closed.empty();
   if (found.indexes.empty()) return ok_status();
   last_index_ = found.indexes.back();
+  EpochNumber sealed_under;
   const auto decode = [&]() -> Result<ChunkIndexFile> {
     const std::string name = std::string(kIndexes) + "/" + numbered_name(last_index_, kIndexExtension);
     VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, blobs_.get(name, kMaxIndexFileBytes));
     VAULTFS_ASSIGN_OR_RETURN(
         const OpenedStream stream,
         open_stream(keys_, ContainerKind::index, ContainerNumber(last_index_), bytes, ErrorCode::DamagedSegment));
+    sealed_under = stream.epoch;
     return ChunkIndexFile::decode(stream.content);
   };
   const auto file = decode();
@@ -128,7 +130,8 @@ Status SegmentStoreImpl::load_index(const Found& found, SegmentRecovery& recover
     index_.insert(entry.key, place);
     ++recovery.index_entries;
   }
-  for (const ChunkIndexFile::Base& base : file->bases) bases_.insert(base.patch, base.base);
+  bases_.keep_for(keys_);
+  for (const ChunkIndexFile::Base& base : file->bases) bases_.insert(base.patch, base.base, sealed_under);
   recovery.index_rebuilt = false;
   return ok_status();
 }

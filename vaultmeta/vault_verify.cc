@@ -227,28 +227,26 @@ class Verification {
   // longer than a MiB.
   void follow_chunk(const std::string& name, const ChunkId& chunk, std::uint64_t rest) {
     if (chunk.is_zero() || rest == 0 || !chunks_seen_.insert(chunk).second) return;
-    const auto length = vault_->segments().length(chunk);
-    if (!length.ok()) {
-      damage(name, length.error());
-    } else if (*length > kChunkBytes) {
-      damage(name, {ErrorCode::ChunkMismatch, "a chunk is longer than a chunk can be"});
-    } else {
+    const auto type = vault_->segments().listed_type(chunk);
+    if (!type.ok()) {
+      damage(name, type.error());
+    } else if (*type == RecordType::map_page) {
+      damage(name, {ErrorCode::ChunkMismatch, "a map page stands where a chunk should be"});
+    } else if (*type == RecordType::patch) {
       follow_base(name, chunk);
     }
   }
 
-  // The records themselves have been checked with their files: here, that the base is there and of the right kind.
+  // The records themselves have been opened, and compared with what lists them, with their files: here, that the base
+  // is there and of the right kind.
   void follow_base(const std::string& name, const ChunkId& chunk) {
     SegmentStore& segments = vault_->segments();
     const auto patch = segments.patch_of(chunk);
     if (!patch.ok()) return damage(name, patch.error());
     if (!*patch || (*patch)->base.is_zero()) return;
-    const ChunkId& base = (*patch)->base;
-    const auto length = segments.length(base);
-    if (!length.ok()) return damage(name, length.error());
-    const auto below = segments.patch_of(base);
+    const auto below = segments.listed_type((*patch)->base);
     if (!below.ok()) return damage(name, below.error());
-    if (*below || *length > kChunkBytes) {
+    if (*below != RecordType::chunk) {
       damage(name, {ErrorCode::ChunkMismatch, "a patch lies over something that is no chunk"});
     }
   }
