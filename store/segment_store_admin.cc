@@ -19,6 +19,7 @@ Status SegmentStoreImpl::save_index(const IndexHead& newest) {
       if (segment.missing) missing.insert(number);
     }
   }
+  bases_.keep_for(keys_);
   VAULTFS_ASSIGN_OR_RETURN(const auto names, blobs_.list("index"));
   std::set<std::uint64_t> taken;
   for (const std::string& name : names) {
@@ -76,6 +77,7 @@ std::uint64_t SegmentStoreImpl::chunk_count() const { return index_.size(); }
 void SegmentStoreImpl::drop_ciphers() {
   readers_.clear();
   patches_.clear();
+  checked_.clear();
   const std::lock_guard lock(mutex_);
   for (const auto& [number, segment] : segments_) {
     if (segment.writer) segment.writer->drop_cipher();

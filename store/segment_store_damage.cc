@@ -11,7 +11,8 @@ namespace {
 // Of more than this nothing is told: the segments that they lie in are named by verify.
 constexpr std::size_t kMostDamageTold = 1U << 18;
 
-// What says that the stored bytes are not, or can no longer be read as, what was put.
+}  // namespace
+
 bool is_damage(ErrorCode code) {
   switch (code) {
     case ErrorCode::DamagedRecord:
@@ -28,8 +29,6 @@ bool is_damage(ErrorCode code) {
       return false;
   }
 }
-
-}  // namespace
 
 void SegmentStoreImpl::note_failure(const ChunkId& id, const ChunkPlace& place, const Error& error) {
   if (says_damage(place, error.code)) tell_damaged(ChunkIndex::key_of(id), place);
@@ -101,9 +100,10 @@ void SegmentStoreImpl::lay_damage(const std::vector<DamagedChunk>& known) {
 Result<bool> SegmentStoreImpl::probe(const ChunkIndex::Key& key) {
   const auto place = index_.find(key);
   if (!place) return false;
+  ChunkPlace read_at = *place;
   const auto read_whole = [&]() -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const ChunkId id, id_at(key, *place));
-    const auto content = read_verified_record(id, *place);
+    const auto content = read_verified_record(id, read_at);
     return content.ok() ? ok_status() : Status(content.error());
   };
   const Status read = read_whole();

@@ -136,18 +136,19 @@ Status SegmentStoreImpl::load_index(const Found& found, SegmentRecovery& recover
   recovery.index_rebuilt = !found.closed.empty();
   for (auto number = found.indexes.rbegin(); number != found.indexes.rend(); ++number) {
     // The older ones are looked at for their numbers only.
-    VAULTFS_ASSIGN_OR_RETURN(const auto file, read_index(*number, recovery));
-    if (!file) continue;
-    const auto highest = options_.known_head ? options_.known_head(*file->head) : std::nullopt;
+    VAULTFS_ASSIGN_OR_RETURN(const auto index, read_index(*number, recovery));
+    if (!index) continue;
+    const auto highest = options_.known_head ? options_.known_head(*index->file.head) : std::nullopt;
     if (!highest) continue;
-    return take_index(*file, *highest, found, recovery, loaded);
+    return take_index(*index, *highest, found, recovery, loaded);
   }
   return ok_status();
 }
 
 // Nothing if there is no index in the file that could count.
-Result<std::optional<ChunkIndexFile>> SegmentStoreImpl::read_index(std::uint64_t number, SegmentRecovery& recovery) {
-  const std::optional<ChunkIndexFile> none;
+Result<std::optional<SegmentStoreImpl::ReadIndex>> SegmentStoreImpl::read_index(std::uint64_t number,
+                                                                                SegmentRecovery& recovery) {
+  const std::optional<ReadIndex> none;
   const std::string name = std::string(kIndexes) + "/" + numbered_name(number, kIndexExtension);
   VAULTFS_ASSIGN_OR_RETURN(const FileOrigin origin,
                            origin_of(env_, root_ / name, keys_, ContainerKind::index, ContainerNumber(number)));
@@ -159,11 +160,13 @@ Result<std::optional<ChunkIndexFile>> SegmentStoreImpl::read_index(std::uint64_t
   // Whoever has no more than an old key could have written it, with any number.
   if (!origin.current_epoch) return none;
   last_index_ = std::max(last_index_, number);
+  EpochNumber sealed_under;
   const auto decode = [&]() -> Result<ChunkIndexFile> {
     VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, blobs_.get(name, kMaxIndexFileBytes));
     VAULTFS_ASSIGN_OR_RETURN(
         const OpenedStream stream,
         open_stream(keys_, ContainerKind::index, ContainerNumber(number), bytes, ErrorCode::DamagedSegment));
+    sealed_under = stream.epoch;
     return ChunkIndexFile::decode(stream.content);
   };
   auto file = decode();
@@ -172,11 +175,12 @@ Result<std::optional<ChunkIndexFile>> SegmentStoreImpl::read_index(std::uint64_t
     return none;  // derived: it is rebuilt
   }
   if (!file->head) return none;
-  return std::optional<ChunkIndexFile>(std::move(file).value());
+  return std::optional<ReadIndex>({std::move(file).value(), sealed_under});
 }
 
-Status SegmentStoreImpl::take_index(const ChunkIndexFile& file, ContainerNumber highest, const Found& found,
+Status SegmentStoreImpl::take_index(const ReadIndex& index, ContainerNumber highest, const Found& found,
                                     SegmentRecovery& recovery, std::set<ContainerNumber>& loaded) {
+  const ChunkIndexFile& file = index.file;
   for (const auto& [number, file_bytes] : file.segments) {
     // What is newer than the head may be another branch's segment of that number.
     if (number > highest) continue;
@@ -203,7 +207,8 @@ Status SegmentStoreImpl::take_index(const ChunkIndexFile& file, ContainerNumber 
     index_.insert(entry.key, place);
     ++recovery.index_entries;
   }
-  for (const ChunkIndexFile::Base& base : file.bases) bases_.insert(base.patch, base.base);
+  bases_.keep_for(keys_);
+  for (const ChunkIndexFile::Base& base : file.bases) bases_.insert(base.patch, base.base, index.sealed_under);
   recovery.index_rebuilt = false;
   return ok_status();
 }

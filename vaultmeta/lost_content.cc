@@ -6,6 +6,13 @@
 
 namespace vaultfs {
 
+std::optional<Error> LostContent::look_at_chunk(const ChunkId& id) {
+  auto error = look(id);
+  const auto type = segments_.listed_type(id);
+  if (error || !type.ok() || *type != RecordType::map_page) return error;
+  return Error{ErrorCode::ChunkMismatch, "a map page stands where a chunk should be"};
+}
+
 std::optional<Error> LostContent::look(const ChunkId& id) {
   if (const auto known = read_.find(id); known != read_.end()) return known->second;
   const UseGate::Use use = segments_.use();
@@ -38,17 +45,15 @@ Status LostContent::read(const ChunkId& id, std::set<ContainerNumber>& lies_in) 
   return content.ok() ? check_form(id) : Status(content.error());
 }
 
-// The records themselves were read: here, that they are of the right kind and size.
+// The records themselves were read: here, that what a patch lies over is of the right kind. A patch's header, and with
+// it what it lies over, is believed as its content is.
 Status LostContent::check_form(const ChunkId& id) {
-  const auto place = segments_.place_of(ChunkIndex::key_of(id));
-  if (place && place->type == RecordType::map_page) return ok_status();
-  VAULTFS_ASSIGN_OR_RETURN(const std::uint32_t length, segments_.length(id));
-  if (length > kChunkBytes) return Error{ErrorCode::ChunkMismatch, "a chunk is longer than a chunk can be"};
+  VAULTFS_ASSIGN_OR_RETURN(const RecordType type, segments_.listed_type(id));
+  if (type != RecordType::patch) return ok_status();
   VAULTFS_ASSIGN_OR_RETURN(const std::optional<PatchHeader> patch, segments_.patch_of(id));
   if (!patch || patch->base.is_zero()) return ok_status();
-  VAULTFS_ASSIGN_OR_RETURN(const std::uint32_t base_length, segments_.length(patch->base));
-  VAULTFS_ASSIGN_OR_RETURN(const std::optional<PatchHeader> below, segments_.patch_of(patch->base));
-  if (!below && base_length <= kChunkBytes) return ok_status();
+  VAULTFS_ASSIGN_OR_RETURN(const RecordType below, segments_.listed_type(patch->base));
+  if (below == RecordType::chunk) return ok_status();
   return Error{ErrorCode::ChunkMismatch, "a patch lies over something that is no chunk"};
 }
 

@@ -19,6 +19,8 @@ class LostContent {
 
   // Why the content of a chunk, patch or map page, or what it lies over, can't be read; nothing: it can.
   [[nodiscard]] std::optional<Error> look(const ChunkId& id);
+  // The same of what has to be a chunk or a patch.
+  [[nodiscard]] std::optional<Error> look_at_chunk(const ChunkId& id);
 
   // Whether any of what was asked for is lost where it lies in this segment, or may have been there.
   [[nodiscard]] bool lost_in(ContainerNumber segment) const { return nowhere_ || lost_.contains(segment); }

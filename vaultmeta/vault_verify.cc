@@ -287,7 +287,9 @@ class Verification {
   }
 
   Status check_points(LostContent& content) {
-    DamageWalk walk(vault_->segments(), [&content](RecordType, const ChunkId& id) { return content.look(id); });
+    DamageWalk walk(vault_->segments(), [&content](RecordType type, const ChunkId& id) {
+      return type == RecordType::map_page ? content.look(id) : content.look_at_chunk(id);
+    });
     for (const PointInfo& point : vault_->catalogue().points()) {
       VAULTFS_RETURN_IF_ERROR(go_on());
       const std::string name = kPointFiles.file(point.manifest_file().value);
