@@ -100,7 +100,11 @@ class BackupRun {
         status = std::move(same).error();
         break;
       }
-      if (*same) continue;
+      if (*same) {
+        status = put_map_pages(*disk);
+        if (!status.ok()) break;
+        continue;
+      }
       prepared.push_back({disk.get(), kImportPrefix + std::to_string(prepared.size())});
       status = build(directory, *disk, prepared.back().temporary);
       if (!status.ok()) break;
@@ -174,15 +178,32 @@ class BackupRun {
   // has memory to spare, and with it all that the old disk takes.
   void forget(InodeNumber removed) { tree_.forget(removed, std::numeric_limits<std::uint64_t>::max()); }
 
-  // True if the disk in the working tree has just what was read.
+  // What lists the chunks of a disk that stays as it is: where that was damaged it is stored anew, as the chunks were.
+  Status put_map_pages(const Disk& disk) {
+    if (disk.chunks.size() <= kInlineChunks) return ok_status();
+    for (std::size_t begin = 0; begin < disk.chunks.size(); begin += kEntriesPerMapPage) {
+      const std::size_t end = std::min<std::size_t>(disk.chunks.size(), begin + kEntriesPerMapPage);
+      MapPage page;
+      page.entries.assign(disk.chunks.begin() + static_cast<std::ptrdiff_t>(begin),
+                          disk.chunks.begin() + static_cast<std::ptrdiff_t>(end));
+      if (page.all_holes()) continue;
+      page.entries.resize(kEntriesPerMapPage);
+      VAULTFS_ASSIGN_OR_RETURN(const PutOutcome put, vault_.segments().put(RecordType::map_page, page.encode()));
+      counts_.stored_bytes += put.stored_bytes;
+    }
+    return ok_status();
+  }
+
+  // True if the disk in the working tree has just what was read. One that can't be read is replaced as a whole.
   Result<bool> unchanged(const Disk& disk) {
     if (!disk.existing) return false;
     VAULTFS_ASSIGN_OR_RETURN(const Attributes now, tree_.attributes(disk.existing->number));
     if (now.size != disk.source->size_bytes()) return false;
     for (std::uint64_t index = 0; index < disk.chunks.size(); ++index) {
-      VAULTFS_ASSIGN_OR_RETURN(const std::optional<ChunkId> stored,
-                               tree_.chunk_at(disk.existing->number, ChunkIndexInFile(index)));
-      if (!stored || *stored != disk.chunks[index]) return false;
+      const auto stored = tree_.chunk_at(disk.existing->number, ChunkIndexInFile(index));
+      if (!stored.ok() && (is_integrity_error(stored.code()) || stored.code() == ErrorCode::IoError)) return false;
+      VAULTFS_RETURN_IF_ERROR(stored);
+      if (!stored->has_value() || **stored != disk.chunks[index]) return false;
     }
     return true;
   }

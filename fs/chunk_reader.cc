@@ -31,6 +31,11 @@ Status ChunkReader::read(const ChunkId& id, std::uint32_t offset, MutableByteVie
     VAULTFS_ASSIGN_OR_RETURN(const std::uint32_t frame_bytes, store_.read_piece(id, offset, out));
     return frame_bytes == 0 ? ok_status() : read_frames(id, frame_bytes, offset, out);
   }
+  if (offset == 0 && out.size() == kChunkBytes) {
+    VAULTFS_ASSIGN_OR_RETURN(const std::uint32_t stored, store_.read_content(id, out));
+    std::fill(out.begin() + stored, out.end(), std::byte{0});
+    return ok_status();
+  }
   VAULTFS_ASSIGN_OR_RETURN(const std::uint32_t length, store_.length(id));
   const std::size_t stored = std::min<std::size_t>(out.size(), length - std::min(offset, length));
   std::fill(out.begin() + static_cast<std::ptrdiff_t>(stored), out.end(), std::byte{0});
@@ -104,10 +109,9 @@ void ChunkReader::open_ahead(const ChunkId& id, const std::shared_ptr<Ahead>& ah
     ahead->started = true;
   }
   // A failure is not told here: the reader who needs the chunk meets it again.
-  const Result<std::uint32_t> length = store_.length(id);
-  if (length.ok()) {
-    auto block = std::make_shared<FrameCache::Block>(memory_.take(), *length);
-    if (store_.read(id, 0, block->bytes()).ok()) cache_.insert({id, kWholeChunk}, std::move(block));
+  SlotMemory memory = memory_.take();
+  if (const auto length = store_.read_content(id, memory.view()); length.ok()) {
+    cache_.insert({id, kWholeChunk}, std::make_shared<FrameCache::Block>(std::move(memory), *length));
   }
   {
     const std::lock_guard lock(mutex_);

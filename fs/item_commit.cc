@@ -23,9 +23,10 @@ Result<CommitOutcome> ItemCommit::publish(TreeSnapshot snapshot, const JobInfo& 
                     .root = snapshot.root,
                     .inodes = std::move(snapshot.inodes),
                     .inventory = {}};  // publish_point works it out
+  const HealedDamage healed = settle_damage();
   VAULTFS_RETURN_IF_ERROR(vault_.publish_point(std::move(manifest), point, job));
 
-  CommitOutcome outcome{.job = job, .point = point, .retired = {}};
+  CommitOutcome outcome{.job = job, .point = point, .retired = {}, .healed = healed};
   finish_outcome(retired_before, job.number, outcome);
   for (const PointInfo& stored : vault_.catalogue().points_of(job.item)) {
     if (stored.number == point.number) outcome.point = stored;
@@ -35,12 +36,28 @@ Result<CommitOutcome> ItemCommit::publish(TreeSnapshot snapshot, const JobInfo& 
 
 Result<CommitOutcome> ItemCommit::finish_unchanged(JobInfo job, std::optional<PointNumber> turn_explicit) {
   const std::vector<std::string> retired_before = retired_versions();
+  const HealedDamage healed = settle_damage();
   job.state = JobState::completed_no_change;
+  const auto damage = vault_.known_damage_of_item(job.item);
+  if (!damage.ok() || !damage->empty()) {
+    job.state = JobState::completed_with_warnings;
+    job.detail = (damage.ok() ? describe(*damage) : damage.error().message) +
+                 (job.detail.empty() ? std::string() : "; " + job.detail);
+  }
   job.ended = vault_.env().clock().now();
   VAULTFS_RETURN_IF_ERROR(vault_.finish_job(job, turn_explicit));
-  CommitOutcome outcome{.job = job, .point = std::nullopt, .retired = {}};
+  CommitOutcome outcome{.job = job, .point = std::nullopt, .retired = {}, .healed = healed};
   finish_outcome(retired_before, job.number, outcome);
   return outcome;
+}
+
+HealedDamage ItemCommit::settle_damage() {
+  if (const Status noted = vault_.remember_damage(); !noted.ok()) vault_.warn("remembering damage", noted.error());
+  const auto healed = vault_.settle_healed();
+  if (healed.ok()) return *healed;
+  // It stays known, and the job ends with a warning.
+  vault_.warn("looking at what was damaged", healed.error());
+  return {};
 }
 
 Status ItemCommit::mark_interrupted(const std::string& item, bool interrupted) {

@@ -147,6 +147,11 @@ class PointTree final : public FileTree {
       std::ranges::fill(out, std::byte{0});
       return ok_status();
     }
+    if (within == 0 && out.size() == kChunkBytes) {
+      VAULTFS_ASSIGN_OR_RETURN(const std::uint32_t stored, segments_.read_content(id, out));
+      std::ranges::fill(out.subspan(stored), std::byte{0});
+      return ok_status();
+    }
     VAULTFS_ASSIGN_OR_RETURN(const std::uint32_t length, segments_.length(id));
     const std::size_t stored = length > within ? std::min<std::size_t>(out.size(), length - within) : 0;
     std::ranges::fill(out.subspan(stored), std::byte{0});

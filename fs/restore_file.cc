@@ -75,11 +75,13 @@ class ContentRestore {
     VAULTFS_ASSIGN_OR_RETURN(const std::optional<ChunkId> id, tree_.chunk_at(inode_, ChunkIndexInFile(index)));
     if (!id) return Error{ErrorCode::Internal, "a recovery point has content that is not settled"};
     if (id->is_zero()) return target_.clear(offset, length);
-    VAULTFS_ASSIGN_OR_RETURN(Bytes content, vault_.segments().read_verified(RecordType::chunk, *id));
+    auto stored = vault_.segments().read_verified(RecordType::chunk, *id);
+    if (!stored.ok()) return with_context(std::move(stored).error(), "at byte " + std::to_string(offset));
+    Bytes content = std::move(*stored);
     // A file that shrank or grew over its tail keeps a chunk of another length.
-    VAULTFS_ASSIGN_OR_RETURN(const std::optional<PatchHeader> patch, vault_.segments().patch_of(*id));
+    VAULTFS_ASSIGN_OR_RETURN(const RecordType type, vault_.segments().listed_type(*id));
     // What is read back has the id of a chunk with these bytes, also where the point has a patch.
-    const bool whole = content.size() == length && !patch;
+    const bool whole = content.size() == length && type == RecordType::chunk;
     content.resize(length);
     if (whole) {
       expected_[index] = *id;

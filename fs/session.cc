@@ -77,7 +77,9 @@ void OpenedSession::start_timers() {
     if (!sealed_.load()) jobs_->commit_due();
   }));
   timers_.push_back(std::make_unique<PeriodicTask>(kCheckpointLook, [this] {
-    if (!sealed_.load()) checkpoint_if_long();
+    if (sealed_.load()) return;
+    remember_damage();
+    checkpoint_if_long();
   }));
   timers_.push_back(std::make_unique<PeriodicTask>(kCompactionLook, [this] {
     if (!sealed_.load()) compact(Compactor::Occasion::idle);
@@ -121,6 +123,11 @@ void OpenedSession::checkpoint_if_long() {
   const std::shared_lock references(vault_->segments().long_uses());
   // A failure leaves the journal as it is; the next look tries again.
   static_cast<void>(tree_->checkpoint());
+}
+
+void OpenedSession::remember_damage() {
+  // What could not be stored is a failure of the journal, which tells those who need it.
+  static_cast<void>(vault_->remember_damage());
 }
 
 void OpenedSession::compact(Compactor::Occasion occasion) {
@@ -213,6 +220,8 @@ Status OpenedSession::close() {
     if (result.ok()) result = std::move(status);
   };
   keep_first(tree_->sync_all());
+  remember_damage();
+  static_cast<void>(vault_->settle_healed());  // what is not settled now is at the next opening's first job
   keep_first(tree_->checkpoint());
   keep_first(tree_->stop());
   keep_first(vault_->close());

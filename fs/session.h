@@ -23,6 +23,7 @@ struct CommitOutcome {
   JobInfo job;                       // as ended
   std::optional<PointInfo> point;    // none if nothing changed
   std::vector<std::string> retired;  // key versions that retired thereby
+  HealedDamage healed;               // chunks that were known to be damaged and are stored anew
 };
 
 struct DiskSource {

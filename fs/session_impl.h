@@ -53,6 +53,7 @@ class OpenedSession final : public Session {
   // After a backup run, failed or not.
   void tell_names_changed(const BackupRequest& request);
   void checkpoint_if_long();
+  void remember_damage();
   void compact(Compactor::Occasion occasion);
 
   const Options options_;

@@ -124,13 +124,13 @@ Status TreeEngine::fill_gaps(const JobPointer& job, const std::vector<ByteRanges
   return ok_status();
 }
 
-Result<std::optional<ChunkId>> TreeEngine::store_patch(const JobPointer& job) {
+Result<std::optional<ChunkId>> TreeEngine::store_patch(const JobPointer& job, std::uint32_t max_pages) {
   const ByteRanges& dirty = job->slot->dirty();
   PatchDraft patch;
   patch.base = job->base;
   patch.length = job->length;
   patch.content = job->slot->memory().first(job->length);
-  patch.max_pages = (job->length + kPatchPageBytes - 1) / kPatchPageBytes / kPatchShare;
+  patch.max_pages = max_pages;
   for (const ByteRanges::Range& range : dirty.inside(0, job->length)) {
     patch.pages |= patch_pages_of(range.begin, range.end);
   }
@@ -153,9 +153,17 @@ Result<ChunkId> TreeEngine::store_content(const JobPointer& job) {
   const std::vector<ByteRanges::Range> gaps = job->slot->dirty().outside(0, job->length);
   if (!gaps.empty()) {
     VAULTFS_RETURN_IF_ERROR(find_base(job));
-    VAULTFS_ASSIGN_OR_RETURN(const std::optional<ChunkId> patch, store_patch(job));
+    VAULTFS_ASSIGN_OR_RETURN(const std::optional<ChunkId> patch,
+                             store_patch(job, (job->length + kPatchPageBytes - 1) / kPatchPageBytes / kPatchShare));
     if (patch.has_value()) return *patch;
-    VAULTFS_RETURN_IF_ERROR(fill_gaps(job, gaps));
+    if (const Status filled = fill_gaps(job, gaps); !filled.ok()) {
+      if (!is_integrity_error(filled.code())) return filled.error();
+      // What lies below is lost. Whole pages that are new are kept over it without reading it, so that one lost chunk
+      // does not keep its item from being backed up.
+      const auto over_damage = store_patch(job, kPatchPages);
+      if (over_damage.ok() && over_damage->has_value()) return **over_damage;
+      return filled.error();
+    }
   }
   const ByteView content = job->slot->memory().first(job->length);
   if (is_all_zero(content)) return ChunkId{};

@@ -117,7 +117,9 @@ Status TreeEngine::lay_fragments(const InodePointer& inode, const FileReplay& re
     DiskImage& image = *inode->content;
     const ChunkId base = image.extents.get(index);
     std::uint32_t base_length = 0;
-    if (!base.is_zero()) {
+    // Under a closed epoch that costs a look at the whole chunk.
+    const bool has_zeros = std::ranges::any_of(chunk.fragments, [](const auto& part) { return part.bytes.empty(); });
+    if (has_zeros && !base.is_zero()) {
       VAULTFS_ASSIGN_OR_RETURN(base_length, vault_->segments().length(base));
     }
     Slot& slot = active_slot(inode, index);

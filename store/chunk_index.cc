@@ -96,6 +96,8 @@ void set_generation(ChunkIndexSlot& slot, std::uint8_t generation) {
 
 void mark_slot_damaged(ChunkIndexSlot& slot) { store(slot.sizes, load(slot.sizes) | std::uint64_t{1} << kDamagedBit); }
 
+void mark_slot_sound(ChunkIndexSlot& slot) { store(slot.sizes, load(slot.sizes) & ~(std::uint64_t{1} << kDamagedBit)); }
+
 bool same_place(ChunkPlace a, const ChunkPlace& b) {
   a.damaged = b.damaged;
   a.healed = b.healed;
@@ -222,12 +224,22 @@ void ChunkIndex::erase_if_at(const ChunkId& id, const ChunkPlace& place) {
   }
 }
 
-void ChunkIndex::mark_damaged(const ChunkId& id, const ChunkPlace& place) {
-  const Key key = key_of(id);
+bool ChunkIndex::mark_damaged(const Key& key, const ChunkPlace& place) {
   Shard& s = shard(key);
   const std::lock_guard lock(s.mutex);
   ChunkIndexSlot* slot = s.find(key);
-  if (slot != nullptr && same_place(unpack(*slot), place)) mark_slot_damaged(*slot);
+  if (slot == nullptr) return false;
+  const ChunkPlace known = unpack(*slot);
+  if (!same_place(known, place) || known.damaged) return false;
+  mark_slot_damaged(*slot);
+  return true;
+}
+
+void ChunkIndex::mark_sound(const Key& key, const ChunkPlace& place) {
+  Shard& s = shard(key);
+  const std::lock_guard lock(s.mutex);
+  ChunkIndexSlot* slot = s.find(key);
+  if (slot != nullptr && same_place(unpack(*slot), place)) mark_slot_sound(*slot);
 }
 
 void ChunkIndex::confirm(const ChunkId& id, const ChunkPlace& place) {

@@ -58,7 +58,11 @@ class ChunkIndex {
   // Both only if the chunk is still at `place`, apart from its marks. Erasing a healed one only marks it as damaged, so
   // that what is stored in its stead is healed, too.
   void erase_if_at(const ChunkId& id, const ChunkPlace& place);
-  void mark_damaged(const ChunkId& id, const ChunkPlace& place);
+  // True if it is there and was not marked yet.
+  bool mark_damaged(const ChunkId& id, const ChunkPlace& place) { return mark_damaged(key_of(id), place); }
+  bool mark_damaged(const Key& key, const ChunkPlace& place);
+  // Takes the mark away: the record was read whole.
+  void mark_sound(const Key& key, const ChunkPlace& place);
   // The record was looked at, and is there. Only if the chunk is still at `place`, apart from its marks.
   void confirm(const ChunkId& id, const ChunkPlace& place);
 

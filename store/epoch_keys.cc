@@ -8,6 +8,7 @@ namespace vaultfs {
 void EpochKeys::set(std::map<EpochNumber, Epoch> epochs, SecretBuffer id_key, SecretBuffer infrastructure_key) {
   const std::unique_lock lock(mutex_);
   epochs_ = std::move(epochs);
+  current_.store(epochs_.empty() ? 0 : epochs_.rbegin()->first.value, std::memory_order_release);
   id_key_ = std::move(id_key);
   infrastructure_key_ = std::move(infrastructure_key);
 }
@@ -15,6 +16,7 @@ void EpochKeys::set(std::map<EpochNumber, Epoch> epochs, SecretBuffer id_key, Se
 void EpochKeys::wipe() {
   const std::unique_lock lock(mutex_);
   epochs_.clear();
+  current_.store(0, std::memory_order_release);
   id_key_.reset();
   infrastructure_key_.reset();
 }

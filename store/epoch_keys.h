@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -37,6 +38,10 @@ class EpochKeys {
   void wipe();
 
   [[nodiscard]] Result<EpochNumber> current() const;
+  // Whether the epoch is the one that new data is sealed under. Not so while the keys are wiped. Never waits.
+  [[nodiscard]] bool is_current(EpochNumber epoch) const noexcept {
+    return epoch.value != 0 && epoch.value == current_.load(std::memory_order_acquire);
+  }
   // Calls `use` with the DEK under a shared lock. KeyRevoked when wiped, DamagedHeader for an unknown epoch.
   template <typename Use>
   [[nodiscard]] auto with_dek(EpochNumber epoch, Use&& use) const -> decltype(use(std::declval<const Epoch&>())) {
@@ -68,6 +73,7 @@ class EpochKeys {
   std::map<EpochNumber, Epoch> epochs_;
   SecretBuffer id_key_;
   SecretBuffer infrastructure_key_;
+  std::atomic<std::uint64_t> current_{0};  // the newest epoch's number; written under mutex_
 };
 
 }  // namespace vaultfs

@@ -13,15 +13,36 @@ std::size_t PatchBases::Hash::operator()(const Key& key) const noexcept {
 
 std::optional<PatchBases::Key> PatchBases::find(const Key& patch) const {
   const std::lock_guard lock(mutex_);
-  const auto found = bases_.find(patch);
-  if (found == bases_.end()) return std::nullopt;
-  return found->second;
+  for (const Table* table : {&by_id_, &by_epoch_}) {
+    if (const auto found = table->find(patch); found != table->end()) return found->second;
+  }
+  return std::nullopt;
 }
 
 void PatchBases::insert(const Key& patch, const Key& base) {
   const std::lock_guard lock(mutex_);
-  if (bases_.size() >= kMost) bases_.clear();  // many are of patches that are gone
-  bases_.insert_or_assign(patch, base);
+  insert_locked(by_id_, patch, base);
+}
+
+void PatchBases::insert(const Key& patch, const Key& base, EpochNumber epoch) {
+  const std::lock_guard lock(mutex_);
+  if (epoch == epoch_) insert_locked(by_epoch_, patch, base);
+}
+
+void PatchBases::insert_locked(Table& table, const Key& patch, const Key& base) {
+  if (by_id_.size() + by_epoch_.size() >= kMost) {  // many are of patches that are gone
+    by_id_.clear();
+    by_epoch_.clear();
+  }
+  table.insert_or_assign(patch, base);
+}
+
+void PatchBases::keep_for(const EpochKeys& keys) {
+  const std::lock_guard lock(mutex_);
+  if (keys.is_current(epoch_)) return;
+  by_epoch_.clear();
+  const auto current = keys.current();
+  epoch_ = current.ok() ? *current : EpochNumber{};
 }
 
 }  // namespace vaultfs

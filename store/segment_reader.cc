@@ -33,28 +33,33 @@ bool is_of(const RecordMap& map, const ChunkId& id, const ChunkPlace& place) {
 
 }  // namespace
 
-SegmentReader::SegmentReader(Source source, std::shared_ptr<const ContainerCipher> cipher)
-    : source_(std::move(source)), cipher_(std::move(cipher)) {}
+SegmentReader::SegmentReader(Source source, std::shared_ptr<const ContainerCipher> cipher, EpochNumber epoch)
+    : source_(std::move(source)), cipher_(std::move(cipher)), epoch_(epoch) {}
 
 Result<std::shared_ptr<const SegmentReader>> SegmentReader::open(Source source, const EpochKeys& keys) {
+  EpochNumber epoch;
   const auto opened = [&]() -> Result<std::shared_ptr<const ContainerCipher>> {
     std::array<std::byte, ContainerHeader::kEncodedBytes> bytes{};
     VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, source.file->read_at(0, bytes));
     VAULTFS_ASSIGN_OR_RETURN(const auto header, ContainerHeader::decode(ByteView(bytes).first(read)));
+    epoch = header.epoch;
     VAULTFS_ASSIGN_OR_RETURN(auto cipher, ContainerCipher::open(keys, header, ContainerKind::segment, source.number));
     return std::shared_ptr<const ContainerCipher>(std::move(cipher));
   };
   auto cipher = opened();
   if (!cipher.ok()) return with_context(std::move(cipher).error(), source.name);
   return std::shared_ptr<const SegmentReader>(
-      std::make_shared<SegmentReader>(std::move(source), std::move(cipher).value()));
+      std::make_shared<SegmentReader>(std::move(source), std::move(cipher).value(), epoch));
 }
 
 Status SegmentReader::read(const ChunkId& id, const ChunkPlace& place, std::uint32_t offset,
                            MutableByteView out) const {
   if (out.empty()) return ok_status();
   const auto read_it = [&]() -> Status {
-    if (out.size() == place.plaintext_bytes) return read_whole(id, place, out);
+    if (out.size() == place.plaintext_bytes) {
+      VAULTFS_RETURN_IF_ERROR(open_whole(id, place, out));
+      return ok_status();
+    }
     VAULTFS_ASSIGN_OR_RETURN(const auto map, map_of(id, place));
     return read_part(*map, place, offset, out);
   };
@@ -68,7 +73,7 @@ Result<std::uint32_t> SegmentReader::read_piece(const ChunkId& id, const ChunkPl
   if (out.empty()) return 0U;
   const auto read_it = [&]() -> Result<std::uint32_t> {
     if (out.size() == place.plaintext_bytes) {
-      VAULTFS_RETURN_IF_ERROR(read_whole(id, place, out));
+      VAULTFS_RETURN_IF_ERROR(open_whole(id, place, out));
       return 0U;
     }
     VAULTFS_ASSIGN_OR_RETURN(const auto map, map_of(id, place));
@@ -94,6 +99,20 @@ Status SegmentReader::check_header(const ChunkId& id, const ChunkPlace& place) c
   VAULTFS_ASSIGN_OR_RETURN(map.header, RecordHeader::decode(bytes));
   if (is_of(map, id, place)) return ok_status();
   return Error{ErrorCode::ChunkMismatch, source_.name + ": another record stands where a chunk should be"};
+}
+
+Result<SegmentReader::Whole> SegmentReader::read_record(const ChunkId& id, const ChunkPlace& place,
+                                                        MutableByteView plaintext) const {
+  auto whole = open_whole(id, place, plaintext);
+  if (!whole.ok()) return with_context(std::move(whole).error(), source_.name);
+  return whole;
+}
+
+Status SegmentReader::read_checked(const CheckedRecord& record, std::uint32_t offset, MutableByteView out) const {
+  if (out.empty()) return ok_status();
+  Status status = read_part(record.map, record.place, offset, out, &record);
+  if (!status.ok()) return with_context(std::move(status).error(), source_.name);
+  return status;
 }
 
 Status SegmentReader::read_exactly(std::uint64_t offset, MutableByteView out) const {
@@ -134,20 +153,28 @@ Result<std::shared_ptr<const RecordMap>> SegmentReader::map_of(const ChunkId& id
   return std::shared_ptr<const RecordMap>(std::move(fresh));
 }
 
-Status SegmentReader::read_whole(const ChunkId& id, const ChunkPlace& place, MutableByteView out) const {
+Result<SegmentReader::Whole> SegmentReader::open_whole(const ChunkId& id, const ChunkPlace& place,
+                                                       MutableByteView out) const {
   const MutableByteView stored = stored_scratch(place.stored_bytes);
   VAULTFS_RETURN_IF_ERROR(read_exactly(place.offset, stored));
-  VAULTFS_ASSIGN_OR_RETURN(const RecordMap map, decode_map(id, place, stored));
-  return open_frames(map, stored, 0, 0, out);
+  VAULTFS_ASSIGN_OR_RETURN(RecordMap map, decode_map(id, place, stored));
+  VAULTFS_RETURN_IF_ERROR(open_frames(map, stored, 0, 0, out));
+  return Whole{std::move(map), stored};
 }
 
 Status SegmentReader::read_part(const RecordMap& map, const ChunkPlace& place, std::uint32_t offset,
-                                MutableByteView out) const {
+                                MutableByteView out, const CheckedRecord* checked) const {
   const std::uint64_t end = std::uint64_t{offset} + out.size();
-  const FrameTable::Frame& first = map.table.frames[offset >> map.header.frame_log2];
-  const FrameTable::Frame& last = map.table.frames[(end - 1) >> map.header.frame_log2];
+  const std::uint32_t first_frame = offset >> map.header.frame_log2;
+  const auto last_frame = static_cast<std::uint32_t>((end - 1) >> map.header.frame_log2);
+  const FrameTable::Frame& first = map.table.frames[first_frame];
+  const FrameTable::Frame& last = map.table.frames[last_frame];
   const MutableByteView stored = stored_scratch(last.offset + last.sealed_bytes - first.offset);
   VAULTFS_RETURN_IF_ERROR(read_exactly(place.offset + first.offset, stored));
+  for (std::uint32_t i = first_frame; checked != nullptr && i <= last_frame; ++i) {
+    const FrameTable::Frame& frame = map.table.frames[i];
+    VAULTFS_RETURN_IF_ERROR(checked->compare(i, stored.subspan(frame.offset - first.offset, frame.sealed_bytes)));
+  }
   return open_frames(map, stored, first.offset, offset, out);
 }
 

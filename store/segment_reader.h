@@ -11,6 +11,7 @@
 #include "base/env.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "store/checked_records.h"
 #include "store/chunk_index.h"
 #include "store/container.h"
 #include "store/epoch_keys.h"
@@ -31,9 +32,12 @@ class SegmentReader {
     std::string name;
     RecordMapCache& maps;
   };
-  SegmentReader(Source source, std::shared_ptr<const ContainerCipher> cipher);
+  SegmentReader(Source source, std::shared_ptr<const ContainerCipher> cipher, EpochNumber epoch);
   // Reads and checks the container's header. DamagedHeader, KeyCommitmentMismatch, EpochClosed, KeyRevoked.
   [[nodiscard]] static Result<std::shared_ptr<const SegmentReader>> open(Source source, const EpochKeys& keys);
+  // That the segment is sealed under. What read(), read_piece() and frame_bytes() give is vouched for by its key, and
+  // by nothing else.
+  [[nodiscard]] EpochNumber epoch() const noexcept { return epoch_; }
   // Plaintext [offset, offset + out.size()) of the chunk at `place`; only the frames that this touches are read and
   // opened. DamagedRecord, AuthenticationFailed, ChunkMismatch (another record stands there), IoError. REQUIRES: the
   // range lies in the chunk.
@@ -47,10 +51,21 @@ class SegmentReader {
   // Whether the record at `place` says that it is the chunk's, by its header alone. The errors of read().
   [[nodiscard]] Status check_header(const ChunkId& id, const ChunkPlace& place) const;
 
+  // The whole record in one look at the file: whoever recomputes its id keeps what he saw. The errors of read().
+  // REQUIRES: plaintext.size() == place.plaintext_bytes.
+  struct Whole {
+    RecordMap map;
+    ByteView stored;  // valid until this thread reads again, through any reader
+  };
+  [[nodiscard]] Result<Whole> read_record(const ChunkId& id, const ChunkPlace& place, MutableByteView plaintext) const;
+  // As read(), of a record that was checked; AuthenticationFailed if what is read is not what was checked.
+  [[nodiscard]] Status read_checked(const CheckedRecord& record, std::uint32_t offset, MutableByteView out) const;
+
  private:
-  [[nodiscard]] Status read_whole(const ChunkId& id, const ChunkPlace& place, MutableByteView out) const;
+  [[nodiscard]] Result<Whole> open_whole(const ChunkId& id, const ChunkPlace& place, MutableByteView out) const;
+  // `checked`, if not null, is what each frame is compared with before it is opened.
   [[nodiscard]] Status read_part(const RecordMap& map, const ChunkPlace& place, std::uint32_t offset,
-                                 MutableByteView out) const;
+                                 MutableByteView out, const CheckedRecord* checked = nullptr) const;
   // The map of the record at `place`, which is checked to be the chunk's. `start` is the record's beginning, at least
   // header and frame table.
   [[nodiscard]] Result<RecordMap> decode_map(const ChunkId& id, const ChunkPlace& place, ByteView start) const;
@@ -62,6 +77,7 @@ class SegmentReader {
 
   const Source source_;
   const std::shared_ptr<const ContainerCipher> cipher_;
+  const EpochNumber epoch_;
 };
 
 // The readers used last, so that descriptors and key schedules stay bounded. Thread-safe.

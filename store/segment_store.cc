@@ -30,8 +30,6 @@ class SealBuffer {
   std::size_t capacity_ = 0;
 };
 
-Error chunk_missing() { return {ErrorCode::ChunkMissing, "no segment holds a chunk that is referred to"}; }
-
 Error read_only() { return {ErrorCode::ReadOnly, "the vault is open for reading only"}; }
 
 Status check_content(RecordType type, ByteView content) {
@@ -40,24 +38,6 @@ Status check_content(RecordType type, ByteView content) {
     return Error{ErrorCode::InvalidArgument, "a chunk has 1 byte to 1 MiB, a map page 1 byte to 16 MiB"};
   }
   return ok_status();
-}
-
-// What says that the stored bytes are not, or can no longer be read as, what was put.
-bool is_damage(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::DamagedRecord:
-    case ErrorCode::DamagedHeader:
-    case ErrorCode::DamagedSegment:
-    case ErrorCode::SegmentMissing:
-    case ErrorCode::ChunkMismatch:
-    case ErrorCode::AuthenticationFailed:
-    case ErrorCode::KeyCommitmentMismatch:
-    case ErrorCode::EpochClosed:
-    case ErrorCode::IoError:
-      return true;
-    default:
-      return false;
-  }
 }
 
 }  // namespace
@@ -98,7 +78,8 @@ SegmentStoreImpl::SegmentStoreImpl(Env& env, Env::Path root, BlobStore& blobs, c
       blobs_(blobs),
       keys_(keys),
       options_(options),
-      readers_(options.max_open_segments) {}
+      readers_(options.max_open_segments),
+      checked_(env, options.checked_bytes) {}
 
 bool SegmentStoreImpl::is_stored(const ChunkId& id) const {
   const auto place = index_.find(id);
@@ -319,105 +300,10 @@ bool SegmentStoreImpl::contains(const ChunkId& id) const {
   return place && !place->damaged;
 }
 
-Result<std::uint32_t> SegmentStoreImpl::length(const ChunkId& id) {
-  const auto place = index_.find(id);
-  if (!place) return chunk_missing();
-  if (place->type != RecordType::patch) return place->plaintext_bytes;
-  VAULTFS_ASSIGN_OR_RETURN(const PatchHeader patch, patch_header(id, *place));
-  return patch.length;
-}
-
 Result<ContainerNumber> SegmentStoreImpl::segment_of(const ChunkId& id) const {
   const auto place = index_.find(id);
-  if (!place) return chunk_missing();
+  if (!place) return Error{ErrorCode::ChunkMissing, "no segment holds a chunk that is referred to"};
   return place->segment;
-}
-
-Status SegmentStoreImpl::read(const ChunkId& id, std::uint32_t offset, MutableByteView out) {
-  const auto place = index_.find(id);
-  if (!place) return chunk_missing();
-  if (place->type == RecordType::patch) return read_patched(id, *place, offset, out);
-  if (offset > place->plaintext_bytes || out.size() > place->plaintext_bytes - offset) {
-    return Error{ErrorCode::OutOfRange, "a read beyond the end of a chunk"};
-  }
-  return read_record(id, *place, offset, out);
-}
-
-Status SegmentStoreImpl::read_record(const ChunkId& id, const ChunkPlace& place, std::uint32_t offset,
-                                     MutableByteView out) {
-  const auto read_place = [&]() -> Status {
-    VAULTFS_ASSIGN_OR_RETURN(const auto reader, reader_of(place.segment));
-    return reader->read(id, place, offset, out);
-  };
-  Status status = read_place();
-  if (!status.ok() && is_damage(status.code())) index_.mark_damaged(id, place);
-  return status;
-}
-
-Result<std::uint32_t> SegmentStoreImpl::read_piece(const ChunkId& id, std::uint32_t offset, MutableByteView out) {
-  const auto place = index_.find(id);
-  if (!place) return chunk_missing();
-  if (place->type == RecordType::patch) return read_patched_piece(id, *place, offset, out);
-  const std::uint32_t behind = place->plaintext_bytes - std::min(offset, place->plaintext_bytes);
-  const std::size_t stored = std::min<std::size_t>(out.size(), behind);
-  const auto read = [&]() -> Result<std::uint32_t> {
-    VAULTFS_ASSIGN_OR_RETURN(const auto reader, reader_of(place->segment));
-    return reader->read_piece(id, *place, offset, out.first(stored));
-  };
-  const auto outcome = read();
-  if (!outcome.ok() && is_damage(outcome.code())) index_.mark_damaged(id, *place);
-  if (outcome.ok() && *outcome == 0)
-    std::fill(out.begin() + static_cast<std::ptrdiff_t>(stored), out.end(), std::byte{0});
-  return outcome;
-}
-
-Result<Bytes> SegmentStoreImpl::read_verified(RecordType type, const ChunkId& id) {
-  const auto place = index_.find(id);
-  if (!place) return chunk_missing();
-  if (place->type == RecordType::patch && type == RecordType::chunk) return read_verified_patch(id, *place);
-  if (place->type != type) return Error{ErrorCode::ChunkMismatch, "a chunk is of another type than what refers to it"};
-  return read_verified_record(id, *place);
-}
-
-Result<Bytes> SegmentStoreImpl::read_verified_record(const ChunkId& id, const ChunkPlace& place) {
-  Bytes content(place.plaintext_bytes);
-  VAULTFS_RETURN_IF_ERROR(read_record(id, place, 0, content));
-  VAULTFS_ASSIGN_OR_RETURN(const ChunkId computed, id_of(place.type, content));
-  if (computed == id) return content;
-  index_.mark_damaged(id, place);
-  return Error{ErrorCode::ChunkMismatch, closed_segment_name(place.segment) + ": a chunk is not what its id says"};
-}
-
-Result<std::shared_ptr<const SegmentReader>> SegmentStoreImpl::reader_of(ContainerNumber number) {
-  if (auto reader = readers_.find(number)) return reader;
-  VAULTFS_ASSIGN_OR_RETURN(auto reader, open_reader(number));
-  readers_.insert(number, reader);
-  return reader;
-}
-
-Result<std::shared_ptr<const SegmentReader>> SegmentStoreImpl::open_reader(ContainerNumber number) {
-  Segment segment;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = segments_.find(number);
-    if (found == segments_.end()) return Error{ErrorCode::SegmentMissing, "a chunk lies in a segment that is gone"};
-    segment = found->second;
-  }
-  if (segment.writer) {
-    VAULTFS_ASSIGN_OR_RETURN(auto cipher, segment.writer->cipher());
-    return std::shared_ptr<const SegmentReader>(std::make_shared<SegmentReader>(
-        SegmentReader::Source{segment.writer->file(), number, open_segment_name(number), maps_}, std::move(cipher)));
-  }
-  // A segment that was found open may have got its final name since, by its owner.
-  const std::string closed_name = closed_segment_name(number);
-  const std::string open_name = open_segment_name(number);
-  auto file = segment.closed ? blobs_.open(closed_name) : env_.open(root_ / open_name, OpenMode::read_only);
-  if (!file.ok() && file.code() == ErrorCode::NotFound && !segment.closed) file = blobs_.open(closed_name);
-  if (!file.ok()) {
-    if (file.code() != ErrorCode::NotFound) return std::move(file).error();
-    return Error{ErrorCode::SegmentMissing, closed_name + " is gone"};
-  }
-  return SegmentReader::open({std::move(file).value(), number, segment.closed ? closed_name : open_name, maps_}, keys_);
 }
 
 }  // namespace vaultfs

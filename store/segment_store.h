@@ -14,6 +14,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "store/blob_store.h"
+#include "store/damaged_chunk.h"
 #include "store/epoch_keys.h"
 #include "store/index_head.h"
 #include "store/patch.h"
@@ -53,6 +54,7 @@ struct SegmentInfo {
   std::uint64_t file_bytes = 0;    // 0 while it is open
   std::uint64_t stored_bytes = 0;  // also while it is open
   std::uint64_t unused_bytes = 0;  // an estimate of what nothing refers to, see note_unused()
+  bool closed = false;             // has its final name
 };
 
 // How much one compaction may do.
@@ -87,7 +89,7 @@ struct CompactionOutcome {
 // Write-once by content: put() of known and undamaged content stores nothing. put() is safe from many threads and does
 // its sealing outside any lock, so that workers scale. Data is durable after sync().
 // Memory: at most 40 bytes a stored chunk for the index, a bounded number of open files and ciphers, 2.5 MB of patch
-// headers and 8 MiB of frame tables.
+// headers, 8 MiB of frame tables and 32 MiB of what checked records under closed epochs are compared with.
 class SegmentStore {
  public:
   struct Options {
@@ -96,6 +98,7 @@ class SegmentStore {
     Compression compression = Compression::automatic;
     std::size_t max_open_segments = 64;       // descriptors and ciphers kept for reading
     ContainerNumber minimum_next_segment{1};  // numbers below are never used for new segments
+    std::size_t checked_bytes = 32U << 20U;   // memory for what checked records under closed epochs are compared with
     // For a head that leads to the vault's newest: the highest segment number that it names; nothing for any other. An
     // index counts only if it names such a head, and only for segments up to that number. Not given: none counts.
     std::function<std::optional<ContainerNumber>(const IndexHead&)> known_head;
@@ -122,6 +125,10 @@ class SegmentStore {
   // ChunkMissing and ChunkMismatch for the base, the errors of read() where pages of an older patch are needed.
   [[nodiscard]] virtual Result<std::optional<PutOutcome>> put_patch(const PatchDraft& draft) = 0;
   [[nodiscard]] virtual bool contains(const ChunkId& id) const = 0;
+  // What lies under a closed epoch is believed only by its id (docs/decisions/0014-closed-epochs.md): the first use of
+  // a record, also for its length or its type, opens it whole and recomputes the id, which is a read of up to 1 MiB;
+  // later ones are compared with that. What fails is passed over for another record of the same id, if there is one.
+
   // Plaintext length; of a patch that of its content, for which its header may have to be read. ChunkMissing; errors of
   // read().
   [[nodiscard]] virtual Result<std::uint32_t> length(const ChunkId& id) = 0;
@@ -132,11 +139,18 @@ class SegmentStore {
   // of base or patch; errors of read().
   [[nodiscard]] virtual Result<std::optional<ContainerNumber>> base_segment_of(const ChunkId& id) = 0;
 
+  // The type that the index has for the record, which only its content proves: for who has just read that, or does not
+  // rely on it. ChunkMissing.
+  [[nodiscard]] virtual Result<RecordType> listed_type(const ChunkId& id) const = 0;
+
   // Reads plaintext bytes [offset, offset + out.size()), opening only the frames they lie in. ChunkMissing,
   // SegmentMissing, DamagedRecord, AuthenticationFailed, ChunkMismatch (another record stands there), OutOfRange.
   // A failure of integrity marks the id as damaged, so that the next put of that content stores it anew. Of a patch it
   // fails what lies in damaged pages, or outside its pages if the base is missing or damaged there; all else reads.
   [[nodiscard]] virtual Status read(const ChunkId& id, std::uint32_t offset, MutableByteView out) = 0;
+  // Reads the whole content into the beginning of `out` and gives its length: what length() and read() do, in one look.
+  // Their errors; OutOfRange if there is more than `out` holds.
+  [[nodiscard]] virtual Result<std::uint32_t> read_content(const ChunkId& id, MutableByteView out) = 0;
   // Reads a piece of any chunk into `out`, zeros behind the chunk's end, and gives 0: the fast way for small random
   // reads. Of a chunk in frames larger than kPieceFrameBytes it reads nothing and gives their size: whoever reads
   // pieces of such a chunk should read the frame and keep it. A patch counts by the frames of its base. The errors of
@@ -164,6 +178,28 @@ class SegmentStore {
   // Stored bytes of all segments, and number of chunks known.
   [[nodiscard]] virtual std::uint64_t stored_bytes() const = 0;
   [[nodiscard]] virtual std::uint64_t chunk_count() const = 0;
+
+  // --- Damage (segment_store_damage.cc). A record that a read found damaged is marked in the index, so that the next
+  // put of its content stores it anew. What lasts is the caller's list of what is known (docs/format.md, section 9.1).
+  // A failure of the disk is damage only where the rest of the segment can still be read, and a segment's absence only
+  // where its folder is there.
+  //
+  // What was marked since the last call, by the opening, too; of very much the first part.
+  [[nodiscard]] virtual std::vector<DamagedChunk> take_damage() = 0;
+  // Marks what is known, each where it was found damaged: what lies elsewhere by now was stored anew.
+  virtual void lay_damage(const std::vector<DamagedChunk>& known) = 0;
+  // Where the index has the record, if it does, and whether that is marked. Reads nothing.
+  [[nodiscard]] virtual std::optional<ChunkPlace> place_of(const ChunkIndex::Key& key) const = 0;
+  // Reads the record whole where the index has it, and sets or takes away its mark. False: it is damaged, or nowhere.
+  // An error says nothing of the record: the disk or the keys are away. The caller has a use().
+  [[nodiscard]] virtual Result<bool> probe(const ChunkIndex::Key& key) = 0;
+  // What the index has in these segments.
+  [[nodiscard]] virtual std::vector<ChunkIndex::Key> keys_in(const std::set<ContainerNumber>& segments) const = 0;
+  // What a patch lies over; nothing for a hole, a chunk or a map page. ChunkMissing, the errors of reading a header.
+  [[nodiscard]] virtual Result<std::optional<ChunkIndex::Key>> base_key_of(const ChunkId& id) = 0;
+  // False if a segment could not be looked at by the opening because the disk or its permissions did not let it: what
+  // no segment has may lie there.
+  [[nodiscard]] virtual bool all_segments_looked_at() const = 0;
 
   // --- Compaction: removing segments whose records nobody needs any more. In this order, by one thread at a time:
   //   begin_collection(), retain() of everything that is needed, compact().

@@ -19,6 +19,7 @@ Status SegmentStoreImpl::save_index(const IndexHead& newest) {
       if (segment.missing) missing.insert(number);
     }
   }
+  bases_.keep_for(keys_);
   VAULTFS_ASSIGN_OR_RETURN(const auto names, blobs_.list("index"));
   std::set<std::uint64_t> taken;
   for (const std::string& name : names) {
@@ -52,7 +53,7 @@ std::vector<SegmentInfo> SegmentStoreImpl::segments() const {
     const auto unused = unused_.find(number);
     out.push_back({number, segment.closed ? segment.file_bytes : 0,
                    segment.writer ? segment.writer->stored_bytes() : segment.file_bytes,
-                   unused == unused_.end() ? 0 : unused->second});
+                   unused == unused_.end() ? 0 : unused->second, segment.closed});
   }
   return out;
 }
@@ -76,6 +77,7 @@ std::uint64_t SegmentStoreImpl::chunk_count() const { return index_.size(); }
 void SegmentStoreImpl::drop_ciphers() {
   readers_.clear();
   patches_.clear();
+  checked_.clear();
   const std::lock_guard lock(mutex_);
   for (const auto& [number, segment] : segments_) {
     if (segment.writer) segment.writer->drop_cipher();

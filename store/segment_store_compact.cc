@@ -120,7 +120,7 @@ Result<bool> SegmentStoreImpl::empty_out(const Candidate& candidate, std::uint64
                            entry.plaintext_bytes, entry.type,   false};
     if (index_.erase_if_dead_at(entry.id, place)) continue;
     // Another record of this id elsewhere would be at another place: this is the one that counts.
-    auto content = read_verified_record(entry.id, place);
+    auto content = read_verified_at(entry.id, place);
     if (!content.ok()) {
       if (content.code() == ErrorCode::KeyRevoked) return std::move(content).error();
       return false;
@@ -131,11 +131,27 @@ Result<bool> SegmentStoreImpl::empty_out(const Candidate& candidate, std::uint64
   return true;
 }
 
-Status SegmentStoreImpl::remove_segments(const std::vector<Candidate>& emptied, CompactionOutcome& outcome) {
+void SegmentStoreImpl::keep_needed(std::vector<Candidate>& emptied) {
+  std::set<ContainerNumber> leaving;
+  for (const Candidate& candidate : emptied) leaving.insert(candidate.number);
+  {
+    const std::lock_guard lock(mutex_);
+    leaving_ = leaving;
+  }
+  // A footer may hide a record that the index knows, and a read may have settled on one in here meanwhile.
+  std::set<ContainerNumber> needed;
+  index_.for_each([&](const ChunkIndex::Key&, const ChunkPlace& place) {
+    if (leaving.contains(place.segment)) needed.insert(place.segment);
+  });
+  std::erase_if(emptied, [&](const Candidate& candidate) { return needed.contains(candidate.number); });
+}
+
+Status SegmentStoreImpl::remove_segments(std::vector<Candidate> emptied, CompactionOutcome& outcome) {
   if (emptied.empty()) return ok_status();
   // The new places are durable before the old ones go, and nobody is on his way to an old one.
   VAULTFS_RETURN_IF_ERROR(sync());
   uses_.wait_for_earlier();
+  keep_needed(emptied);
   const std::lock_guard closing(closing_mutex_);
   // An index that names segments which are gone would look like damage. It is derived, and written anew afterwards.
   VAULTFS_RETURN_IF_ERROR(remove_own_indexes());
@@ -163,7 +179,10 @@ Result<CompactionOutcome> SegmentStoreImpl::compact(const std::set<ContainerNumb
   std::vector<Candidate> emptied;
   const auto settle = [&]() -> Status {
     const std::vector<Candidate> batch = std::exchange(emptied, {});
-    return remove_segments(batch, outcome);
+    Status removed = remove_segments(batch, outcome);
+    const std::lock_guard lock(mutex_);
+    leaving_.clear();
+    return removed;
   };
   bool moving = false;
   for (const Candidate& candidate : found) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "store/checked_records.h"
 #include "store/chunk_index.h"
 #include "store/chunk_index_file.h"
 #include "store/patch_bases.h"
@@ -23,8 +24,11 @@
 
 namespace vaultfs {
 
-// The segment store. Lock order: closing_mutex_ or creating_mutex_, then mutex_, then a writer's, then the index's;
-// claims_mutex_ before the index's. No lock but closing_mutex_ and creating_mutex_ is held across I/O.
+// What says that the stored bytes are not, or can no longer be read as, what was put.
+[[nodiscard]] bool is_damage(ErrorCode code);
+
+// The segment store. Lock order: closing_mutex_, creating_mutex_ or others_mutex_, then mutex_, then a writer's, then
+// the index's; claims_mutex_ before the index's. No lock but the first three is held across I/O.
 class SegmentStoreImpl final : public SegmentStore {
  public:
   SegmentStoreImpl(Env& env, Env::Path root, BlobStore& blobs, const EpochKeys& keys, const Options& options);
@@ -35,10 +39,12 @@ class SegmentStoreImpl final : public SegmentStore {
   Result<PutOutcome> put(RecordType type, const ChunkId& id, ByteView content) override;
   Result<std::optional<PutOutcome>> put_patch(const PatchDraft& draft) override;  // segment_store_patch.cc
   [[nodiscard]] bool contains(const ChunkId& id) const override;
-  [[nodiscard]] Result<std::uint32_t> length(const ChunkId& id) override;
+  [[nodiscard]] Result<std::uint32_t> length(const ChunkId& id) override;  // segment_store_read.cc, as the other reads
   [[nodiscard]] Result<std::optional<PatchHeader>> patch_of(const ChunkId& id) override;
   [[nodiscard]] Result<std::optional<ContainerNumber>> base_segment_of(const ChunkId& id) override;
+  [[nodiscard]] Result<RecordType> listed_type(const ChunkId& id) const override;
   Status read(const ChunkId& id, std::uint32_t offset, MutableByteView out) override;
+  Result<std::uint32_t> read_content(const ChunkId& id, MutableByteView out) override;
   Result<std::uint32_t> read_piece(const ChunkId& id, std::uint32_t offset, MutableByteView out) override;
   Result<Bytes> read_verified(RecordType type, const ChunkId& id) override;
   Status sync() override;
@@ -49,6 +55,15 @@ class SegmentStoreImpl final : public SegmentStore {
   [[nodiscard]] Result<ContainerNumber> segment_of(const ChunkId& id) const override;
   [[nodiscard]] std::uint64_t stored_bytes() const override;
   [[nodiscard]] std::uint64_t chunk_count() const override;
+  [[nodiscard]] std::vector<DamagedChunk> take_damage() override;  // segment_store_damage.cc, as the next five
+  void lay_damage(const std::vector<DamagedChunk>& known) override;
+  [[nodiscard]] std::optional<ChunkPlace> place_of(const ChunkIndex::Key& key) const override {
+    return index_.find(key);
+  }
+  Result<bool> probe(const ChunkIndex::Key& key) override;
+  [[nodiscard]] std::vector<ChunkIndex::Key> keys_in(const std::set<ContainerNumber>& segments) const override;
+  [[nodiscard]] Result<std::optional<ChunkIndex::Key>> base_key_of(const ChunkId& id) override;
+  [[nodiscard]] bool all_segments_looked_at() const override { return all_looked_at_; }
   UseGate::Use use() override { return uses_.enter(); }
   std::shared_mutex& long_uses() override { return long_uses_; }
   void begin_collection() override;  // segment_store_compact.cc, as the next two
@@ -77,8 +92,12 @@ class SegmentStoreImpl final : public SegmentStore {
   [[nodiscard]] Result<Found> list_files(SegmentRecovery& recovery);
   [[nodiscard]] Status sort_out_strangers(Found& found, SegmentRecovery& recovery);
   [[nodiscard]] Status load_index(const Found& found, SegmentRecovery& recovery, std::set<ContainerNumber>& loaded);
-  [[nodiscard]] Result<std::optional<ChunkIndexFile>> read_index(std::uint64_t number, SegmentRecovery& recovery);
-  [[nodiscard]] Status take_index(const ChunkIndexFile& file, ContainerNumber highest, const Found& found,
+  struct ReadIndex {
+    ChunkIndexFile file;
+    EpochNumber sealed_under;
+  };
+  [[nodiscard]] Result<std::optional<ReadIndex>> read_index(std::uint64_t number, SegmentRecovery& recovery);
+  [[nodiscard]] Status take_index(const ReadIndex& index, ContainerNumber highest, const Found& found,
                                   SegmentRecovery& recovery, std::set<ContainerNumber>& loaded);
   [[nodiscard]] Status load_closed(ContainerNumber number, SegmentRecovery& recovery);
   [[nodiscard]] Status load_open(ContainerNumber number, SegmentRecovery& recovery);
@@ -101,29 +120,78 @@ class SegmentStoreImpl final : public SegmentStore {
   void settle_closed(const Writer& writer, const Result<std::uint64_t>& closed);
   void forget_abandoned(const Writer& writer);
 
-  // ---- reading ----
-  // A record's plaintext; marks it as damaged where it is.
-  [[nodiscard]] Status read_record(const ChunkId& id, const ChunkPlace& place, std::uint32_t offset,
-                                   MutableByteView out);
-  [[nodiscard]] Result<Bytes> read_verified_record(const ChunkId& id, const ChunkPlace& place);
+  // ---- reading (segment_store_read.cc) ----
+  // A record that is about to be read. Under a closed epoch place, type and lengths are only what somebody says, until
+  // it is `checked`.
+  struct Located {
+    ChunkPlace place;
+    std::shared_ptr<const SegmentReader> reader;
+    bool closed = false;
+    std::shared_ptr<const CheckedRecord> checked;
+    [[nodiscard]] bool proven() const noexcept { return !closed || checked != nullptr; }
+  };
+  // Finding it, proving it, reading of it what is wanted. All mark what is damaged and pass it over. `record` is then
+  // another one of the same id; with believe() and find_record() also of another type than it seemed to be.
+  [[nodiscard]] Result<Located> find_record(const ChunkId& id);
+  [[nodiscard]] Status believe(const ChunkId& id, Located& record);
+  [[nodiscard]] Result<Located> find_proven(const ChunkId& id);
+  // REQUIRES: the record is proven, the range lies in its plaintext.
+  [[nodiscard]] Status read_record(const ChunkId& id, Located& record, std::uint32_t offset, MutableByteView out);
+  // The plaintext of the whole record, its id recomputed, and in `place` where it was read.
+  [[nodiscard]] Result<Bytes> read_verified_record(const ChunkId& id, ChunkPlace& place);
+
+  // The same at one place: marks what is damaged, looks nowhere else.
+  [[nodiscard]] Result<Located> open_record_at(const ChunkId& id, const ChunkPlace& place);
+  [[nodiscard]] Status read_record_at(const ChunkId& id, Located& record, std::uint32_t offset, MutableByteView out);
+  // Into `out`, which has the length that the place says; its id recomputed, nothing kept.
+  [[nodiscard]] Status read_whole_record_at(const ChunkId& id, const Located& record, MutableByteView out);
+  [[nodiscard]] Result<Bytes> read_verified_at(const ChunkId& id, const ChunkPlace& place);
+  // Opens a record of a closed epoch whole, compares its id, keeps what proves it, and copies a part of it.
+  [[nodiscard]] Status check_record_at(const ChunkId& id, Located& record, std::uint32_t offset, MutableByteView out);
+  [[nodiscard]] Status compare_id(const ChunkId& id, const ChunkPlace& place, ByteView content);
+  [[nodiscard]] Status read_content_of(const ChunkId& id, Located& record, std::uint32_t offset, MutableByteView out);
   [[nodiscard]] Result<std::shared_ptr<const SegmentReader>> reader_of(ContainerNumber number);
   [[nodiscard]] Result<std::shared_ptr<const SegmentReader>> open_reader(ContainerNumber number);
 
+  // ---- damage (segment_store_damage.cc) ----
+  // A read of the record at `place` failed: marks it and tells take_damage() if that says something of the record.
+  void note_failure(const ChunkId& id, const ChunkPlace& place, const Error& error);
+  void tell_damaged(const ChunkIndex::Key& key, const ChunkPlace& place);
+  [[nodiscard]] bool says_damage(const ChunkPlace& place, ErrorCode code) const;
+  [[nodiscard]] bool still_readable(ContainerNumber segment) const;
+  [[nodiscard]] Result<std::shared_ptr<File>> file_of(ContainerNumber number) const;
+  // The whole id of the record at `place`, as its header says it.
+  [[nodiscard]] Result<ChunkId> id_at(const ChunkIndex::Key& key, const ChunkPlace& place) const;
+  void note_unread(const Error& error);  // of a segment, by the opening
+  void tell_what_is_marked();
+
+  // ---- other records of an id (segment_store_others.cc) ----
+  // Another record that is what the id says, in the place of a damaged one, and from here on in the index.
+  [[nodiscard]] std::optional<Located> pass_over(const ChunkId& id, const ChunkPlace& failed);
+  [[nodiscard]] std::vector<ChunkPlace> other_places(const ChunkId& id);
+  [[nodiscard]] Status search_footers();
+  void settle_on(const ChunkId& id, const ChunkPlace& failed, const ChunkPlace& found);
+
   // ---- patches (segment_store_patch.cc) ----
-  [[nodiscard]] Result<PatchHeader> patch_header(const ChunkId& id, const ChunkPlace& place);
+  // REQUIRES: the record is proven, and a patch.
+  [[nodiscard]] Result<PatchHeader> patch_header(const ChunkId& id, Located& record);
   // The key of what a patch lies over; nothing if that is a hole.
   [[nodiscard]] Result<std::optional<ChunkIndex::Key>> base_of(const ChunkId& id, const ChunkPlace& place);
-  // A hole, or the place of a chunk. ChunkMissing, ChunkMismatch.
+  // A hole, or where the index has a chunk. ChunkMissing, ChunkMismatch.
   [[nodiscard]] Result<std::optional<ChunkPlace>> base_place(const ChunkId& base) const;
-  [[nodiscard]] Status read_patched(const ChunkId& id, const ChunkPlace& place, std::uint32_t offset,
-                                    MutableByteView out);
-  [[nodiscard]] Result<std::uint32_t> read_patched_piece(const ChunkId& id, const ChunkPlace& place,
-                                                         std::uint32_t offset, MutableByteView out);
+  // A hole, or a chunk's proven record. ChunkMissing, ChunkMismatch, the errors of reading it.
+  [[nodiscard]] Result<std::optional<Located>> base_record(const ChunkId& base);
+  // The length of the chunk at `place`, or where that is not proven the greatest there is.
+  [[nodiscard]] std::uint32_t length_at_most(const ChunkId& id, const ChunkPlace& place);
+  [[nodiscard]] Status read_patched(const ChunkId& id, Located& record, std::uint32_t offset, MutableByteView out);
+  [[nodiscard]] Result<std::uint32_t> read_patched_piece(const ChunkId& id, Located& record, std::uint32_t offset,
+                                                         MutableByteView out);
   [[nodiscard]] Status read_base(const PatchHeader& patch, std::uint32_t offset, MutableByteView out);
-  [[nodiscard]] Result<Bytes> read_verified_patch(const ChunkId& id, const ChunkPlace& place);
+  // Of the patch whose whole, verified plaintext this is.
+  [[nodiscard]] Result<Bytes> read_verified_patch(const ChunkId& id, const ChunkPlace& place, ByteView plaintext);
   struct Flattened;
   [[nodiscard]] Result<Flattened> flatten(const PatchDraft& draft);
-  [[nodiscard]] Result<Bytes> gather_pages(const PatchDraft& draft, const Flattened& flat);
+  [[nodiscard]] Result<Bytes> gather_pages(const PatchDraft& draft, Flattened& flat);
 
   // ---- compaction (segment_store_compact.cc) ----
   struct Candidate;
@@ -135,11 +203,12 @@ class SegmentStoreImpl final : public SegmentStore {
   void set_unused(ContainerNumber number, std::uint64_t bytes) const;
   // Moves what is needed of a segment. False if it has to stay. Adds the stored bytes to `moved`.
   [[nodiscard]] Result<bool> empty_out(const Candidate& candidate, std::uint64_t& moved);
-  [[nodiscard]] Status remove_segments(const std::vector<Candidate>& emptied, CompactionOutcome& outcome);
+  [[nodiscard]] Status remove_segments(std::vector<Candidate> emptied, CompactionOutcome& outcome);
+  // Takes out what the index still names; from here on no read settles on the rest.
+  void keep_needed(std::vector<Candidate>& emptied);
 
   // ---- re-encryption (segment_store_renew.cc) ----
-  [[nodiscard]] Status renew_record(const ChunkId& id, const ChunkPlace& place, EpochNumber oldest,
-                                    RenewOutcome& outcome);
+  [[nodiscard]] Status renew_record(const ChunkId& id, ChunkPlace place, EpochNumber oldest, RenewOutcome& outcome);
 
   Env& env_;
   const Env::Path root_;
@@ -149,6 +218,7 @@ class SegmentStoreImpl final : public SegmentStore {
   ChunkIndex index_;
   RecordMapCache maps_;  // of the readers
   SegmentReaderCache readers_;
+  CheckedRecords checked_;
   PatchCache patches_;
   PatchBases bases_;
   UseGate uses_;
@@ -156,12 +226,21 @@ class SegmentStoreImpl final : public SegmentStore {
   mutable std::map<ContainerNumber, std::uint64_t> unused_;
   std::shared_mutex long_uses_;  // comes before all other locks
 
+  std::mutex damage_mutex_;                  // guards found_damaged_; a leaf
+  std::vector<DamagedChunk> found_damaged_;  // see take_damage()
+  bool all_looked_at_ = true;                // set by the opening
+
   struct Renewed {
     ChunkId id;
     ChunkPlace before;
   };
   std::mutex renewed_mutex_;      // guards renewed_; a leaf
   std::vector<Renewed> renewed_;  // not settled yet
+
+  // Held across the one search for them, by whoever met damage first; comes before mutex_.
+  std::mutex others_mutex_;                                    // guards both below
+  std::map<ChunkIndex::Key, std::vector<ChunkPlace>> others_;  // where footers list what the index has elsewhere
+  bool others_searched_ = false;
 
   std::mutex closing_mutex_;   // held while retired segments are closed and the index is saved
   std::mutex creating_mutex_;  // held while a segment is created; guards nothing
@@ -172,6 +251,7 @@ class SegmentStoreImpl final : public SegmentStore {
   std::vector<Writer> retired_;  // full or detached, not closed yet
   ContainerNumber next_segment_{1};
   std::set<std::uint64_t> strangers_;     // numbers of files that are not this vault's
+  std::set<ContainerNumber> leaving_;     // of segments_, about to be removed
   std::optional<Error> unreported_loss_;  // of a sync within a close: the next sync() tells
 
   // Guarded by closing_mutex_: the highest index number in use, and those of all indexes that are this vault's.

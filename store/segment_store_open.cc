@@ -127,6 +127,7 @@ Status SegmentStoreImpl::load(SegmentRecovery& recovery) {
     }
     VAULTFS_RETURN_IF_ERROR(load_open(number, recovery));
   }
+  tell_what_is_marked();
   return ok_status();
 }
 
@@ -135,18 +136,19 @@ Status SegmentStoreImpl::load_index(const Found& found, SegmentRecovery& recover
   recovery.index_rebuilt = !found.closed.empty();
   for (auto number = found.indexes.rbegin(); number != found.indexes.rend(); ++number) {
     // The older ones are looked at for their numbers only.
-    VAULTFS_ASSIGN_OR_RETURN(const auto file, read_index(*number, recovery));
-    if (!file) continue;
-    const auto highest = options_.known_head ? options_.known_head(*file->head) : std::nullopt;
+    VAULTFS_ASSIGN_OR_RETURN(const auto index, read_index(*number, recovery));
+    if (!index) continue;
+    const auto highest = options_.known_head ? options_.known_head(*index->file.head) : std::nullopt;
     if (!highest) continue;
-    return take_index(*file, *highest, found, recovery, loaded);
+    return take_index(*index, *highest, found, recovery, loaded);
   }
   return ok_status();
 }
 
 // Nothing if there is no index in the file that could count.
-Result<std::optional<ChunkIndexFile>> SegmentStoreImpl::read_index(std::uint64_t number, SegmentRecovery& recovery) {
-  const std::optional<ChunkIndexFile> none;
+Result<std::optional<SegmentStoreImpl::ReadIndex>> SegmentStoreImpl::read_index(std::uint64_t number,
+                                                                                SegmentRecovery& recovery) {
+  const std::optional<ReadIndex> none;
   const std::string name = std::string(kIndexes) + "/" + numbered_name(number, kIndexExtension);
   VAULTFS_ASSIGN_OR_RETURN(const FileOrigin origin,
                            origin_of(env_, root_ / name, keys_, ContainerKind::index, ContainerNumber(number)));
@@ -158,11 +160,13 @@ Result<std::optional<ChunkIndexFile>> SegmentStoreImpl::read_index(std::uint64_t
   // Whoever has no more than an old key could have written it, with any number.
   if (!origin.current_epoch) return none;
   last_index_ = std::max(last_index_, number);
+  EpochNumber sealed_under;
   const auto decode = [&]() -> Result<ChunkIndexFile> {
     VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, blobs_.get(name, kMaxIndexFileBytes));
     VAULTFS_ASSIGN_OR_RETURN(
         const OpenedStream stream,
         open_stream(keys_, ContainerKind::index, ContainerNumber(number), bytes, ErrorCode::DamagedSegment));
+    sealed_under = stream.epoch;
     return ChunkIndexFile::decode(stream.content);
   };
   auto file = decode();
@@ -171,11 +175,12 @@ Result<std::optional<ChunkIndexFile>> SegmentStoreImpl::read_index(std::uint64_t
     return none;  // derived: it is rebuilt
   }
   if (!file->head) return none;
-  return std::optional<ChunkIndexFile>(std::move(file).value());
+  return std::optional<ReadIndex>({std::move(file).value(), sealed_under});
 }
 
-Status SegmentStoreImpl::take_index(const ChunkIndexFile& file, ContainerNumber highest, const Found& found,
+Status SegmentStoreImpl::take_index(const ReadIndex& index, ContainerNumber highest, const Found& found,
                                     SegmentRecovery& recovery, std::set<ContainerNumber>& loaded) {
+  const ChunkIndexFile& file = index.file;
   for (const auto& [number, file_bytes] : file.segments) {
     // What is newer than the head may be another branch's segment of that number.
     if (number > highest) continue;
@@ -195,15 +200,15 @@ Status SegmentStoreImpl::take_index(const ChunkIndexFile& file, ContainerNumber 
     if (entry.place.segment > highest) continue;
     const bool missing = !found.closed.contains(entry.place.segment);
     const bool changed = !missing && !loaded.contains(entry.place.segment);
-    // The segment itself says what it has; only of what it replaced it knows nothing.
-    if (changed && !entry.place.healed) continue;
+    // Where a segment is another than the index knows, it says itself what it has; what it had besides is damaged.
     ChunkPlace place = entry.place;
     place.damaged = place.damaged || missing || changed;  // so that the content is stored anew when it comes again
     place.unconfirmed = true;
     index_.insert(entry.key, place);
     ++recovery.index_entries;
   }
-  for (const ChunkIndexFile::Base& base : file.bases) bases_.insert(base.patch, base.base);
+  bases_.keep_for(keys_);
+  for (const ChunkIndexFile::Base& base : file.bases) bases_.insert(base.patch, base.base, index.sealed_under);
   recovery.index_rebuilt = false;
   return ok_status();
 }
@@ -213,12 +218,16 @@ Status SegmentStoreImpl::load_closed(ContainerNumber number, SegmentRecovery& re
   segments_[number] = {0, true, false, nullptr};
   const auto file = blobs_.open(name);
   if (!file.ok()) {
+    note_unread(file.error());
     recovery.damaged.emplace_back(name, file.error());
     return ok_status();
   }
   VAULTFS_ASSIGN_OR_RETURN(const SegmentContents contents, load_closed_segment(**file, keys_, number));
   segments_[number].file_bytes = contents.file_bytes;
-  if (contents.damage) recovery.damaged.emplace_back(name, *contents.damage);
+  if (contents.damage) {
+    note_unread(*contents.damage);
+    recovery.damaged.emplace_back(name, *contents.damage);
+  }
   add_entries(number, contents.entries);
   return ok_status();
 }
@@ -230,6 +239,7 @@ Status SegmentStoreImpl::load_open(ContainerNumber number, SegmentRecovery& reco
   if (options_.read_only) {
     const auto file = env_.open(root_ / name, OpenMode::read_only);
     if (!file.ok()) {
+      note_unread(file.error());
       recovery.damaged.emplace_back(name, file.error());
       return ok_status();
     }
@@ -237,7 +247,10 @@ Status SegmentStoreImpl::load_open(ContainerNumber number, SegmentRecovery& reco
   } else {
     VAULTFS_ASSIGN_OR_RETURN(end, recover_open_segment(env_, root_, blobs_, keys_, number, contents));
   }
-  if (contents.damage) recovery.damaged.emplace_back(name, *contents.damage);
+  if (contents.damage) {
+    note_unread(*contents.damage);
+    recovery.damaged.emplace_back(name, *contents.damage);
+  }
   if (end == OpenSegmentEnd::removed) return ok_status();
   const bool closed = end == OpenSegmentEnd::closed;
   if (closed) recovery.recovered_open.push_back(number);

@@ -60,33 +60,40 @@ void lay_pages(const PatchHeader& patch, std::uint32_t first, ByteView stored, s
 // Where a put of pages over older content leads.
 struct SegmentStoreImpl::Flattened {
   PatchHeader header;             // over a chunk or a hole
-  std::uint32_t base_length = 0;  // of that chunk
+  std::uint32_t base_length = 0;  // of that chunk, at most
   ChunkId older;                  // the patch that lay between, if there is one
-  std::optional<ChunkPlace> older_place;
+  std::optional<Located> older_record;
   PatchHeader older_header;
 };
 
-Result<PatchHeader> SegmentStoreImpl::patch_header(const ChunkId& id, const ChunkPlace& place) {
-  if (auto known = patches_.find(id)) return *known;
+Result<PatchHeader> SegmentStoreImpl::patch_header(const ChunkId& id, Located& record) {
+  if (auto known = patches_.find(id, keys_)) return *known;
   Bytes frame(PatchHeader::kEncodedBytes);
-  VAULTFS_RETURN_IF_ERROR(read_record(id, place, 0, frame));
-  auto header = PatchHeader::decode(frame, place.plaintext_bytes);
+  VAULTFS_RETURN_IF_ERROR(read_record(id, record, 0, frame));
+  auto header = PatchHeader::decode(frame, record.place.plaintext_bytes);
   if (!header.ok()) {
-    index_.mark_damaged(id, place);
-    return with_context(std::move(header).error(), closed_segment_name(place.segment));
+    tell_damaged(ChunkIndex::key_of(id), record.place);
+    return with_context(std::move(header).error(), closed_segment_name(record.place.segment));
   }
-  patches_.insert(id, *header);
+  patches_.insert(id, *header, record.checked ? PatchCache::kById : record.reader->epoch());
   return header;
 }
 
 Result<std::optional<ChunkIndex::Key>> SegmentStoreImpl::base_of(const ChunkId& id, const ChunkPlace& place) {
   const ChunkIndex::Key patch = ChunkIndex::key_of(id);
+  bases_.keep_for(keys_);
   // Where the record is known to be damaged, nobody counts on what it was.
   std::optional<ChunkIndex::Key> base = place.damaged ? std::nullopt : bases_.find(patch);
   if (!base) {
-    VAULTFS_ASSIGN_OR_RETURN(const PatchHeader header, patch_header(id, place));
+    VAULTFS_ASSIGN_OR_RETURN(Located record, find_proven(id));
+    if (record.place.type != RecordType::patch) return std::optional<ChunkIndex::Key>();
+    VAULTFS_ASSIGN_OR_RETURN(const PatchHeader header, patch_header(id, record));
     base = ChunkIndex::key_of(header.base);
-    bases_.insert(patch, *base);
+    if (record.checked) {
+      bases_.insert(patch, *base);
+    } else {
+      bases_.insert(patch, *base, record.reader->epoch());
+    }
   }
   if (*base == ChunkIndex::Key{}) base.reset();
   return base;
@@ -104,10 +111,9 @@ Result<std::optional<ContainerNumber>> SegmentStoreImpl::base_segment_of(const C
 }
 
 Result<std::optional<PatchHeader>> SegmentStoreImpl::patch_of(const ChunkId& id) {
-  const auto place = index_.find(id);
-  if (!place) return Error{ErrorCode::ChunkMissing, "no segment holds a chunk that is referred to"};
-  if (place->type != RecordType::patch) return std::optional<PatchHeader>();
-  VAULTFS_ASSIGN_OR_RETURN(const PatchHeader header, patch_header(id, *place));
+  VAULTFS_ASSIGN_OR_RETURN(Located record, find_proven(id));
+  if (record.place.type != RecordType::patch) return std::optional<PatchHeader>();
+  VAULTFS_ASSIGN_OR_RETURN(const PatchHeader header, patch_header(id, record));
   return std::optional<PatchHeader>(header);
 }
 
@@ -121,9 +127,27 @@ Result<std::optional<ChunkPlace>> SegmentStoreImpl::base_place(const ChunkId& ba
   return place;
 }
 
-Status SegmentStoreImpl::read_patched(const ChunkId& id, const ChunkPlace& place, std::uint32_t offset,
-                                      MutableByteView out) {
-  VAULTFS_ASSIGN_OR_RETURN(const PatchHeader patch, patch_header(id, place));
+Result<std::optional<SegmentStoreImpl::Located>> SegmentStoreImpl::base_record(const ChunkId& base) {
+  if (base.is_zero()) return std::optional<Located>();
+  VAULTFS_ASSIGN_OR_RETURN(Located record, find_proven(base));
+  if (record.place.type != RecordType::chunk) {
+    return Error{ErrorCode::ChunkMismatch, "a patch lies over something that is no chunk"};
+  }
+  return std::optional<Located>(std::move(record));
+}
+
+// A put does not wait for a look at the base: it lies over what the id names, whatever stands there now. With a length
+// that is too great some zeros are stored that need not be stored.
+std::uint32_t SegmentStoreImpl::length_at_most(const ChunkId& id, const ChunkPlace& place) {
+  // By its reader, which has authenticated the epoch: a length that is too small would let old bytes show.
+  const auto reader = reader_of(place.segment);
+  if (reader.ok() && keys_.is_current((*reader)->epoch())) return place.plaintext_bytes;
+  const auto known = checked_.find(id);
+  return known != nullptr ? known->place.plaintext_bytes : kMaxChunkBytes;
+}
+
+Status SegmentStoreImpl::read_patched(const ChunkId& id, Located& record, std::uint32_t offset, MutableByteView out) {
+  VAULTFS_ASSIGN_OR_RETURN(const PatchHeader patch, patch_header(id, record));
   if (offset > patch.length || out.size() > patch.length - offset) {
     return Error{ErrorCode::OutOfRange, "a read beyond the end of a chunk"};
   }
@@ -135,26 +159,26 @@ Status SegmentStoreImpl::read_patched(const ChunkId& id, const ChunkPlace& place
   std::uint32_t first = 0;
   while (!wanted.test(first)) ++first;
   const PlaintextScratch::Use stored = page_scratch(wanted.count() * kPatchPageBytes);
-  VAULTFS_RETURN_IF_ERROR(read_record(id, place, patch.offset_of(first), stored.bytes()));
+  VAULTFS_RETURN_IF_ERROR(read_record(id, record, patch.offset_of(first), stored.bytes()));
   lay_pages(patch, first, stored.bytes(), offset, out);
   return ok_status();
 }
 
-Result<std::uint32_t> SegmentStoreImpl::read_patched_piece(const ChunkId& id, const ChunkPlace& place,
-                                                           std::uint32_t offset, MutableByteView out) {
-  VAULTFS_ASSIGN_OR_RETURN(const PatchHeader patch, patch_header(id, place));
+Result<std::uint32_t> SegmentStoreImpl::read_patched_piece(const ChunkId& id, Located& record, std::uint32_t offset,
+                                                           MutableByteView out) {
+  VAULTFS_ASSIGN_OR_RETURN(const PatchHeader patch, patch_header(id, record));
   const std::size_t stored = std::min<std::size_t>(out.size(), patch.length - std::min(offset, patch.length));
   if (stored > 0 && !outside(patch.pages, offset, offset + static_cast<std::uint32_t>(stored)).empty()) {
     // What is wrong with the base is told by the reading, which knows what of it is wanted.
     const auto base_frame_bytes = [&]() -> Result<std::uint32_t> {
-      VAULTFS_ASSIGN_OR_RETURN(const auto base, base_place(patch.base));
+      VAULTFS_ASSIGN_OR_RETURN(const auto base, base_record(patch.base));
       if (!base) return 0U;
-      VAULTFS_ASSIGN_OR_RETURN(const auto reader, reader_of(base->segment));
-      return reader->frame_bytes(patch.base, *base);
+      if (base->checked) return base->checked->map.header.frame_bytes();
+      return base->reader->frame_bytes(patch.base, base->place);
     }();
     if (base_frame_bytes.ok() && *base_frame_bytes > kPieceFrameBytes) return *base_frame_bytes;
   }
-  VAULTFS_RETURN_IF_ERROR(read_patched(id, place, std::min(offset, patch.length), out.first(stored)));
+  VAULTFS_RETURN_IF_ERROR(read_patched(id, record, std::min(offset, patch.length), out.first(stored)));
   std::fill(out.begin() + static_cast<std::ptrdiff_t>(stored), out.end(), std::byte{0});
   return 0U;
 }
@@ -163,13 +187,13 @@ Result<std::uint32_t> SegmentStoreImpl::read_patched_piece(const ChunkId& id, co
 Status SegmentStoreImpl::read_base(const PatchHeader& patch, std::uint32_t offset, MutableByteView out) {
   const std::vector<Range> ranges = outside(patch.pages, offset, offset + static_cast<std::uint32_t>(out.size()));
   if (ranges.empty()) return ok_status();
-  VAULTFS_ASSIGN_OR_RETURN(const auto place, base_place(patch.base));
-  const std::uint32_t stored_end = place ? place->plaintext_bytes : 0;
+  VAULTFS_ASSIGN_OR_RETURN(auto base, base_record(patch.base));
+  const std::uint32_t stored_end = base ? base->place.plaintext_bytes : 0;
   const auto read_range = [&](const Range& range) -> Status {
     const std::uint32_t split = std::clamp(stored_end, range.begin, range.end);
     std::memset(out.data() + (split - offset), 0, range.end - split);
     if (split == range.begin) return ok_status();
-    return read_record(patch.base, *place, range.begin, out.subspan(range.begin - offset, split - range.begin));
+    return read_record(patch.base, *base, range.begin, out.subspan(range.begin - offset, split - range.begin));
   };
   if (ranges.size() > kFewRanges) {
     if (read_range({ranges.front().begin, ranges.back().end}).ok()) return ok_status();
@@ -179,22 +203,24 @@ Status SegmentStoreImpl::read_base(const PatchHeader& patch, std::uint32_t offse
   return ok_status();
 }
 
-Result<Bytes> SegmentStoreImpl::read_verified_patch(const ChunkId& id, const ChunkPlace& place) {
-  VAULTFS_ASSIGN_OR_RETURN(const Bytes plaintext, read_verified_record(id, place));
+Result<Bytes> SegmentStoreImpl::read_verified_patch(const ChunkId& id, const ChunkPlace& place, ByteView plaintext) {
   auto patch = PatchHeader::decode_whole(plaintext);
   if (!patch.ok()) {
-    index_.mark_damaged(id, place);
+    tell_damaged(ChunkIndex::key_of(id), place);
     return with_context(std::move(patch).error(), closed_segment_name(place.segment));
   }
   Bytes content(patch->length);
   if (!outside(patch->pages, 0, patch->length).empty()) {
-    VAULTFS_ASSIGN_OR_RETURN(const auto below, base_place(patch->base));
+    VAULTFS_ASSIGN_OR_RETURN(auto below, base_place(patch->base));
     if (below) {
       VAULTFS_ASSIGN_OR_RETURN(const Bytes base, read_verified_record(patch->base, *below));
+      if (below->type != RecordType::chunk) {
+        return Error{ErrorCode::ChunkMismatch, "a patch lies over something that is no chunk"};
+      }
       std::memcpy(content.data(), base.data(), std::min(base.size(), content.size()));
     }
   }
-  lay_pages(*patch, 0, ByteView(plaintext).subspan(PatchHeader::kEncodedBytes), 0, content);
+  lay_pages(*patch, 0, plaintext.subspan(PatchHeader::kEncodedBytes), 0, content);
   return content;
 }
 
@@ -203,16 +229,20 @@ Result<SegmentStoreImpl::Flattened> SegmentStoreImpl::flatten(const PatchDraft& 
   flat.header = {draft.base, draft.length, draft.pages};
   if (draft.base.is_zero()) return flat;
   const auto below = index_.find(draft.base);
-  const bool over_patch = below && below->type == RecordType::patch;
+  std::optional<Located> older;
+  if (below && below->type == RecordType::patch) {
+    VAULTFS_ASSIGN_OR_RETURN(older, find_proven(draft.base));
+  }
+  const bool over_patch = older && older->place.type == RecordType::patch;
   if (over_patch) {
-    VAULTFS_ASSIGN_OR_RETURN(flat.older_header, patch_header(draft.base, *below));
+    VAULTFS_ASSIGN_OR_RETURN(flat.older_header, patch_header(draft.base, *older));
     flat.older = draft.base;
-    flat.older_place = below;
+    flat.older_record = std::move(older);
     flat.header.base = flat.older_header.base;
     flat.header.pages |= flat.older_header.pages & patch_pages_of(0, draft.length);
   }
   VAULTFS_ASSIGN_OR_RETURN(const auto base, base_place(flat.header.base));
-  flat.base_length = base ? base->plaintext_bytes : 0;
+  flat.base_length = base ? length_at_most(flat.header.base, *base) : 0;
   if (over_patch && flat.older_header.length < draft.length) {
     // What the older patch cut off its base must not show again.
     flat.header.pages |= patch_pages_of(flat.older_header.length,
@@ -222,11 +252,11 @@ Result<SegmentStoreImpl::Flattened> SegmentStoreImpl::flatten(const PatchDraft& 
 }
 
 // The pages of the flattened patch, one after the other.
-Result<Bytes> SegmentStoreImpl::gather_pages(const PatchDraft& draft, const Flattened& flat) {
+Result<Bytes> SegmentStoreImpl::gather_pages(const PatchDraft& draft, Flattened& flat) {
   Bytes older;
-  if (flat.older_place && (flat.header.pages & flat.older_header.pages & ~draft.pages).any()) {
+  if (flat.older_record && (flat.header.pages & flat.older_header.pages & ~draft.pages).any()) {
     older.resize(flat.older_header.plaintext_bytes());
-    VAULTFS_RETURN_IF_ERROR(read_record(flat.older, *flat.older_place, 0, older));
+    VAULTFS_RETURN_IF_ERROR(read_record(flat.older, *flat.older_record, 0, older));
   }
   Bytes pages(flat.header.pages.count() * kPatchPageBytes);
   std::size_t at = 0;
@@ -242,7 +272,7 @@ Result<Bytes> SegmentStoreImpl::gather_pages(const PatchDraft& draft, const Flat
       std::memcpy(target.data(), older.data() + flat.older_header.offset_of(page), target.size());
     } else if (start < flat.older_header.length) {
       const std::uint32_t stored = flat.older_header.length - start;  // below a page: the rest is zero
-      VAULTFS_RETURN_IF_ERROR(read_patched(flat.older, *flat.older_place, start, target.first(stored)));
+      VAULTFS_RETURN_IF_ERROR(read_patched(flat.older, *flat.older_record, start, target.first(stored)));
     }
   }
   return pages;
@@ -254,7 +284,7 @@ Result<std::optional<PutOutcome>> SegmentStoreImpl::put_patch(const PatchDraft& 
     return Error{ErrorCode::InvalidArgument, "a patch replaces pages of 1 byte to 1 MiB"};
   }
   if (options_.read_only) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};
-  VAULTFS_ASSIGN_OR_RETURN(const Flattened flat, flatten(draft));
+  VAULTFS_ASSIGN_OR_RETURN(Flattened flat, flatten(draft));
   if (flat.header.pages.count() > draft.max_pages) return std::optional<PutOutcome>();
   VAULTFS_ASSIGN_OR_RETURN(const Bytes pages, gather_pages(draft, flat));
   PatchHeader header{flat.header.base, draft.length, {}};
@@ -285,7 +315,7 @@ Result<std::optional<PutOutcome>> SegmentStoreImpl::put_patch(const PatchDraft& 
   std::copy(encoded.begin(), encoded.end(), plaintext.begin());
   VAULTFS_ASSIGN_OR_RETURN(const ChunkId id, id_of(RecordType::patch, plaintext));
   VAULTFS_ASSIGN_OR_RETURN(const PutOutcome outcome, put_content(RecordType::patch, id, plaintext));
-  patches_.insert(id, header);
+  patches_.insert(id, header, PatchCache::kById);
   bases_.insert(ChunkIndex::key_of(id), ChunkIndex::key_of(header.base));
   return std::optional<PutOutcome>(outcome);
 }

@@ -63,19 +63,23 @@ Result<RenewOutcome> SegmentStoreImpl::renew(const ChunkId& id, EpochNumber olde
   std::optional<ChunkPlace> base;
   ChunkId base_id;
   if (place->type == RecordType::patch) {
-    VAULTFS_ASSIGN_OR_RETURN(const PatchHeader patch, patch_header(id, *place));
-    base_id = patch.base;
-    VAULTFS_ASSIGN_OR_RETURN(base, base_place(base_id));
+    VAULTFS_ASSIGN_OR_RETURN(Located record, find_proven(id));
+    if (record.place.type == RecordType::patch) {
+      VAULTFS_ASSIGN_OR_RETURN(const PatchHeader patch, patch_header(id, record));
+      base_id = patch.base;
+      VAULTFS_ASSIGN_OR_RETURN(base, base_place(base_id));
+    }
   }
   VAULTFS_RETURN_IF_ERROR(renew_record(id, *place, oldest, outcome));
   if (base) VAULTFS_RETURN_IF_ERROR(renew_record(base_id, *base, oldest, outcome));
   return outcome;
 }
 
-Status SegmentStoreImpl::renew_record(const ChunkId& id, const ChunkPlace& place, EpochNumber oldest,
-                                      RenewOutcome& outcome) {
+Status SegmentStoreImpl::renew_record(const ChunkId& id, ChunkPlace place, EpochNumber oldest, RenewOutcome& outcome) {
   VAULTFS_ASSIGN_OR_RETURN(const EpochNumber epoch, epoch_of(place.segment));
   if (epoch >= oldest) return ok_status();
+  // What is moved is what was verified, in the same memory. Where that is another record than the index had, the index
+  // has it now.
   const auto content = read_verified_record(id, place);
   if (!content.ok()) {
     // A disk that does not give a record back is damage of that record, other than one that takes no new one.

@@ -14,6 +14,12 @@ namespace vaultfs {
 struct Damage {
   std::string file;  // relative to the vault
   Error error;
+  // What is lost by it, if that is known: of a recovery point, or of the working tree where `point` is empty.
+  std::string item{};
+  std::string point{};  // its id
+  std::string disk{};   // path inside the item
+  std::uint64_t offset = 0;
+  std::uint64_t bytes = 0;  // 0: not known
 };
 
 struct VerifyCounts {

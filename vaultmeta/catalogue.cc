@@ -297,6 +297,14 @@ bool Catalogue::read_change(std::uint8_t kind, ByteReader& reader, std::vector<C
     case static_cast<std::uint8_t>(CatalogueChange::renewing):
       changes.emplace_back([renewing = reader.boolean()](State& state) { state.renewing = renewing; });
       return true;
+    case static_cast<std::uint8_t>(CatalogueChange::damaged):
+      changes.emplace_back([damage = decode_damaged_change(reader)](State& state) { state.put(damage); });
+      return true;
+    case static_cast<std::uint8_t>(CatalogueChange::healed):
+      changes.emplace_back([keys = decode_healed_change(reader)](State& state) {
+        for (const ChunkIndex::Key& key : keys) state.damage.erase(key);
+      });
+      return true;
     default:
       return false;
   }
@@ -322,6 +330,10 @@ Bytes Catalogue::encode() const {
   for (const auto& [number, job] : state_.jobs) writer.raw(encode_change(job));
   for (const auto& [file, manifest] : state_.superseded) writer.raw(encode_change(manifest));
   if (state_.renewing) writer.raw(encode_renewing(true));
+  std::vector<KnownDamage> damage;
+  damage.reserve(state_.damage.size());
+  for (const auto& [key, one] : state_.damage) damage.push_back(one);
+  writer.raw(encode_damaged(damage));
   return std::move(writer).take();
 }
 

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "vaultmeta/known_damage.h"
 
 namespace vaultfs {
 
@@ -23,6 +24,7 @@ enum class JobState : std::uint8_t {
   completed_no_change = 3,
   failed = 4,
   interrupted = 5,
+  completed_with_warnings = 6,  // its point is there, but something of it is known to be damaged
 };
 
 struct JobInfo {
@@ -83,6 +85,7 @@ struct ItemInfo {
 class Catalogue {
  public:
   static constexpr std::size_t kMaxEndedJobs = 2000;
+  static constexpr std::size_t kMaxDamage = std::size_t{1} << 18;  // what comes above that is not remembered
 
   [[nodiscard]] std::vector<ItemInfo> items() const;
   [[nodiscard]] std::optional<ItemInfo> item(const std::string& name) const;
@@ -96,6 +99,9 @@ class Catalogue {
   [[nodiscard]] std::vector<SupersededManifest> superseded() const;  // by file number
   // Records that a point needs may lie outside the segments of its inventory: a re-encryption is not finished.
   [[nodiscard]] bool renewing() const;
+  [[nodiscard]] std::vector<KnownDamage> damage() const;  // by key
+  [[nodiscard]] std::size_t damage_count() const;
+  [[nodiscard]] bool knows_damage(const ChunkIndex::Key& key) const;
   [[nodiscard]] std::vector<JobInfo> jobs() const;  // oldest first
   [[nodiscard]] std::optional<JobInfo> job(JobNumber number) const;
   // The newest update of keys that has ended, by its number.
@@ -117,6 +123,9 @@ class Catalogue {
   [[nodiscard]] Bytes put(const SupersededManifest& manifest);
   [[nodiscard]] Bytes remove_superseded(PointNumber file);
   [[nodiscard]] Bytes set_renewing(bool renewing);
+  // A whole entry where that has at most kMaxJournalEntryBytes: REQUIRES at most 65,536 of them; not empty.
+  [[nodiscard]] Bytes put(const std::vector<KnownDamage>& damage);
+  [[nodiscard]] Bytes remove_damage(const std::vector<ChunkIndex::Key>& keys);
   // An entry that changes nothing, by any reader: the removal of point 0, which there never is.
   [[nodiscard]] static Bytes no_change();
 
@@ -133,6 +142,7 @@ class Catalogue {
     std::map<JobNumber, JobInfo> jobs;
     std::map<PointNumber, SupersededManifest> superseded;  // by file
     bool renewing = false;
+    std::map<ChunkIndex::Key, KnownDamage> damage;
     std::size_t ended_jobs = 0;  // of `jobs`, those that are not in progress
     JobNumber last_key_update;   // of `jobs`; 0: none
     UnixNanos newest_time;       // of jobs and points that are or were there
@@ -144,6 +154,7 @@ class Catalogue {
     void put(const JobInfo& job);
     void put(const SupersededManifest& manifest);
     void set_file(PointNumber point, PointNumber file);
+    void put(const std::vector<KnownDamage>& found);
   };
   using Change = std::function<void(State&)>;
   // One change or more, up to the end. UnsupportedFormat; what is malformed fails the reader.

@@ -1,5 +1,6 @@
 #include "vaultmeta/catalogue_change.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace vaultfs {
@@ -7,6 +8,11 @@ namespace {
 
 constexpr std::size_t kMaxItemNameBytes = 255;
 constexpr std::size_t kMaxDetailBytes = 1024;
+
+constexpr std::uint8_t kMaxJobState = 6;
+// In one change, so that a journal entry holds some.
+constexpr std::size_t kMaxDamagedInChange = 4096;
+constexpr std::size_t kDamagedBytes = ChunkIndex::kKeyBytes + 1 + 8 + 8;
 
 constexpr std::uint8_t kAutomatic = 1;
 constexpr std::uint8_t kAfterInterruption = 2;
@@ -25,6 +31,19 @@ ByteWriter begin_change(CatalogueChange kind) {
 Bytes end_change(ByteWriter writer) {
   writer.patch_u32(kLengthOffset, static_cast<std::uint32_t>(writer.size() - kFrameBytes));
   return std::move(writer).take();
+}
+
+ChunkIndex::Key read_chunk_key(ByteReader& reader) {
+  ChunkIndex::Key key{};
+  const ByteView bytes = reader.raw(key.size());
+  if (bytes.size() == key.size()) std::ranges::copy(bytes, key.begin());
+  return key;
+}
+
+std::size_t read_damaged_count(ByteReader& reader, std::size_t entry_bytes) {
+  const std::uint32_t count = reader.count(entry_bytes);
+  if (count == 0 || count > kMaxDamagedInChange) reader.fail();
+  return reader.failed() ? 0 : count;
 }
 
 }  // namespace
@@ -138,7 +157,7 @@ JobInfo decode_job_change(ByteReader& reader) {
   job.logical_bytes = reader.u64();
   job.stored_bytes = reader.u64();
   job.detail = reader.text(kMaxDetailBytes);
-  if (job.number.value == 0 || kind < 1 || kind > 4 || state < 1 || state > 5) {
+  if (job.number.value == 0 || kind < 1 || kind > 4 || state < 1 || state > kMaxJobState) {
     reader.fail();
     return job;
   }
@@ -154,6 +173,59 @@ SupersededManifest decode_superseded_change(ByteReader& reader) {
   manifest.since.value = reader.i64();
   if (manifest.point.value == 0 || manifest.file < manifest.point) reader.fail();
   return manifest;
+}
+
+Bytes encode_damaged(const std::vector<KnownDamage>& damage) {
+  Bytes changes;
+  for (std::size_t begin = 0; begin < damage.size(); begin += kMaxDamagedInChange) {
+    const std::size_t end = std::min(damage.size(), begin + kMaxDamagedInChange);
+    ByteWriter writer = begin_change(CatalogueChange::damaged);
+    writer.u32(static_cast<std::uint32_t>(end - begin));
+    for (std::size_t i = begin; i < end; ++i) {
+      writer.raw(damage[i].chunk.key);
+      writer.u8(static_cast<std::uint8_t>(damage[i].chunk.type));
+      writer.u64(damage[i].chunk.segment.value);
+      writer.i64(damage[i].since.value);
+    }
+    append(changes, end_change(std::move(writer)));
+  }
+  return changes;
+}
+
+Bytes encode_healed(const std::vector<ChunkIndex::Key>& keys) {
+  Bytes changes;
+  for (std::size_t begin = 0; begin < keys.size(); begin += kMaxDamagedInChange) {
+    const std::size_t end = std::min(keys.size(), begin + kMaxDamagedInChange);
+    ByteWriter writer = begin_change(CatalogueChange::healed);
+    writer.u32(static_cast<std::uint32_t>(end - begin));
+    for (std::size_t i = begin; i < end; ++i) writer.raw(keys[i]);
+    append(changes, end_change(std::move(writer)));
+  }
+  return changes;
+}
+
+std::vector<KnownDamage> decode_damaged_change(ByteReader& reader) {
+  std::vector<KnownDamage> damage;
+  const std::size_t count = read_damaged_count(reader, kDamagedBytes);
+  damage.reserve(count);
+  for (std::size_t i = 0; i < count && !reader.failed(); ++i) {
+    KnownDamage one;
+    one.chunk.key = read_chunk_key(reader);
+    one.chunk.type = static_cast<RecordType>(reader.u8());
+    one.chunk.segment = ContainerNumber(reader.u64());
+    one.since.value = reader.i64();
+    if (max_content_bytes(one.chunk.type) == 0 || one.chunk.segment.value > ChunkIndex::kMaxSegment) reader.fail();
+    damage.push_back(one);
+  }
+  return damage;
+}
+
+std::vector<ChunkIndex::Key> decode_healed_change(ByteReader& reader) {
+  std::vector<ChunkIndex::Key> keys;
+  const std::size_t count = read_damaged_count(reader, ChunkIndex::kKeyBytes);
+  keys.reserve(count);
+  for (std::size_t i = 0; i < count && !reader.failed(); ++i) keys.push_back(read_chunk_key(reader));
+  return keys;
 }
 
 }  // namespace vaultfs

@@ -19,6 +19,8 @@ enum class CatalogueChange : std::uint8_t {
   point_file = 5,
   superseded = 6,
   renewing = 7,
+  damaged = 8,
+  healed = 9,
 };
 
 inline constexpr std::uint8_t kFramedChange = 0x80;
@@ -31,11 +33,16 @@ inline constexpr std::uint8_t kFramedChange = 0x80;
 [[nodiscard]] Bytes encode_change(const SupersededManifest& manifest);
 [[nodiscard]] Bytes encode_removed_point(PointNumber number);
 [[nodiscard]] Bytes encode_renewing(bool renewing);
+// As many changes as it takes; empty for none.
+[[nodiscard]] Bytes encode_damaged(const std::vector<KnownDamage>& damage);
+[[nodiscard]] Bytes encode_healed(const std::vector<ChunkIndex::Key>& keys);
 
 // What follows the kind. The reader fails at what is malformed.
 [[nodiscard]] ItemInfo decode_item_change(ByteReader& reader);
 [[nodiscard]] PointInfo decode_point_change(ByteReader& reader);
 [[nodiscard]] JobInfo decode_job_change(ByteReader& reader);
 [[nodiscard]] SupersededManifest decode_superseded_change(ByteReader& reader);
+[[nodiscard]] std::vector<KnownDamage> decode_damaged_change(ByteReader& reader);
+[[nodiscard]] std::vector<ChunkIndex::Key> decode_healed_change(ByteReader& reader);
 
 }  // namespace vaultfs

@@ -10,7 +10,7 @@ namespace vaultfs {
 OpenedVault::OpenedVault(VaultParts parts)
     : parts_(std::move(parts)),
       epoch_at_opening_(parts_.head.head.epoch),
-      point_segments_(*parts_.segments),
+      point_segments_(*parts_.segments, PointSegments::Damage::skipped),
       next_checkpoint_(parts_.highest_checkpoint.next()),
       current_checkpoint_(parts_.head.head.checkpoint.value) {
   if (parts_.journal == nullptr) return;

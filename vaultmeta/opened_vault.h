@@ -48,7 +48,7 @@ struct VaultParts {
 // Vault's one implementation. Its parts are thread-safe by themselves; the mutexes below tie them together.
 //
 // Lock order: checkpoint_mutex_ → (the tree's locks, inside EncodeTree) → change_mutex_ → head_mutex_ → locks of the
-// parts. No lock is held across a call of the key custody that may ask a key vault.
+// parts; damage_mutex_ → change_mutex_. No lock is held across a call of the key custody that may ask a key vault.
 class OpenedVault final : public Vault, private KeyChangeHost {
  public:
   explicit OpenedVault(VaultParts parts);
@@ -86,12 +86,18 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   Result<std::vector<Manifest::SegmentNeeded>> inventory_of(const SupersededManifest& old) override;
   Status end_grace() override;
   Status forget_superseded(UnixNanos until) override;
+  Status remember_damage() override;  // vault_damage.cc, as the next three
+  Result<HealedDamage> settle_healed() override;
+  Result<std::vector<DamagedRange>> known_damage_of_item(const std::string& item) override;
+  Result<ExaminedDamage> examine_damage(const std::set<ContainerNumber>& segments_to_read) override;
   Status checkpoint(const EncodeTree& encode_tree) override;
   void segments_moved() override;
   void warn(const std::string& what, const Error& error) override;
   Status write_head() override;
   Status close() override;
 
+  // Follows the points to what no segment has, if one lists a segment that is gone or has another length.
+  [[nodiscard]] Status look_for_missing_segments();
   // Jobs that a crash left in progress become Interrupted and mark their items. Returns how many.
   [[nodiscard]] Result<std::size_t> interrupt_unfinished_jobs();
   // Appends to the activity log; a failure becomes a warning, because no work may be lost for it.
@@ -124,6 +130,16 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   [[nodiscard]] Result<Bytes> seal_manifest(const Manifest& manifest, PointInfo& point);
   [[nodiscard]] Result<Manifest> read_manifest(const PointInfo& point);
 
+  // ---- damage ----
+  // Both durable on return.
+  [[nodiscard]] Status log_damage(const std::vector<KnownDamage>& found);
+  [[nodiscard]] Status log_healed(const std::vector<ChunkIndex::Key>& keys);
+  [[nodiscard]] Result<std::uint64_t> points_that_need(const std::vector<ChunkIndex::Key>& keys);
+  [[nodiscard]] Result<std::vector<DamagedRange>> known_damage_of(const Manifest& manifest);
+  [[nodiscard]] Result<HealedDamage> forget_healed();  // REQUIRES damage_mutex_
+  // What points refer to and no segment has; of that, what was not known is added to `found`.
+  [[nodiscard]] Status find_what_no_segment_has(std::vector<KnownDamage>& found, std::set<ChunkIndex::Key>& nowhere);
+
   struct NewCheckpoint {
     ContainerNumber number;
     std::uint64_t bytes = 0;
@@ -155,6 +171,7 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   std::mutex checkpoint_mutex_;  // one checkpoint at a time; guards next_checkpoint_
   ContainerNumber next_checkpoint_;
   std::mutex change_mutex_;  // makes a catalogue change and its journal entry one step, as seen by a checkpoint's cut
+  std::mutex damage_mutex_;  // one look at what is damaged at a time, to its end; before change_mutex_
   std::mutex
       head_mutex_;  // guards parts_.head, parts_.oldest_head and the next two; held while a head is written and pinned
   JournalPosition named_journal_;  // by the next head; its own position is asked for what of it is durable

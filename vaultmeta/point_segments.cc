@@ -4,18 +4,18 @@
 
 namespace vaultfs {
 
-bool PointSegments::skip(const Error& error) {
+bool PointSegments::skip(const Error& error, bool& skipped) const {
   if (damage_ == Damage::fails || !(is_integrity_error(error.code) || error.code == ErrorCode::IoError)) return false;
-  skipped_ = true;
+  skipped = true;
   return true;
 }
 
-Status PointSegments::add(const ChunkId& chunk, std::map<ContainerNumber, std::uint64_t>& needed) {
+Status PointSegments::add(const ChunkId& chunk, Needed& needed, bool& skipped) {
   Status added = add_strictly(chunk, needed);
-  return !added.ok() && skip(added.error()) ? ok_status() : added;
+  return !added.ok() && skip(added.error(), skipped) ? ok_status() : added;
 }
 
-Status PointSegments::add_strictly(const ChunkId& chunk, std::map<ContainerNumber, std::uint64_t>& needed) {
+Status PointSegments::add_strictly(const ChunkId& chunk, Needed& needed) {
   if (chunk.is_zero()) return ok_status();
   VAULTFS_ASSIGN_OR_RETURN(const ContainerNumber segment, segments_.segment_of(chunk));
   needed.emplace(segment, 0);
@@ -24,26 +24,26 @@ Status PointSegments::add_strictly(const ChunkId& chunk, std::map<ContainerNumbe
   return ok_status();
 }
 
-Result<PointSegments::Numbers> PointSegments::segments_of_page(const ChunkId& page) {
+Result<PointSegments::Numbers> PointSegments::segments_of_page(const ChunkId& page, bool& skipped) {
   {
     const std::lock_guard lock(mutex_);
     if (const auto known = pages_.find(page); known != pages_.end()) return known->second;
   }
-  std::map<ContainerNumber, std::uint64_t> needed;
-  const bool skipped_before = skipped_.exchange(false);
-  VAULTFS_RETURN_IF_ERROR(add(page, needed));
+  Needed needed;
+  bool skipped_here = false;
+  VAULTFS_RETURN_IF_ERROR(add(page, needed, skipped_here));
   const auto decoded = [&]() -> Result<MapPage> {
     VAULTFS_ASSIGN_OR_RETURN(const Bytes content, segments_.read_verified(RecordType::map_page, page));
     return MapPage::decode(content);
   }();
-  if (!decoded.ok() && !skip(decoded.error())) return decoded.error();
+  if (!decoded.ok() && !skip(decoded.error(), skipped_here)) return decoded.error();
   if (decoded.ok()) {
-    for (const ChunkId& chunk : decoded->entries) VAULTFS_RETURN_IF_ERROR(add(chunk, needed));
+    for (const ChunkId& chunk : decoded->entries) VAULTFS_RETURN_IF_ERROR(add(chunk, needed, skipped_here));
   }
   Numbers numbers;
   numbers.reserve(needed.size());
   for (const auto& [number, bytes] : needed) numbers.push_back(number);
-  const bool skipped_here = skipped_.exchange(skipped_before || skipped_);
+  skipped = skipped || skipped_here;
   if (skipped_here) return numbers;  // each point that has this page is to be told
   const std::lock_guard lock(mutex_);
   if (pages_.size() >= kMaxPages) pages_.clear();
@@ -51,19 +51,25 @@ Result<PointSegments::Numbers> PointSegments::segments_of_page(const ChunkId& pa
   return numbers;
 }
 
-Result<std::vector<Manifest::SegmentNeeded>> PointSegments::of(const std::vector<InodeRecord>& inodes) {
-  std::map<ContainerNumber, std::uint64_t> needed;
+Result<std::vector<Manifest::SegmentNeeded>> PointSegments::of(const std::vector<InodeRecord>& inodes, bool& skipped) {
+  Needed needed;
   for (const InodeRecord& inode : inodes) {
-    for (const ChunkId& chunk : inode.chunks) VAULTFS_RETURN_IF_ERROR(add(chunk, needed));
+    for (const ChunkId& chunk : inode.chunks) VAULTFS_RETURN_IF_ERROR(add(chunk, needed, skipped));
     for (const ChunkId& page : inode.pages) {
       if (page.is_zero()) continue;
-      VAULTFS_ASSIGN_OR_RETURN(const Numbers numbers, segments_of_page(page));
+      VAULTFS_ASSIGN_OR_RETURN(const Numbers numbers, segments_of_page(page, skipped));
       for (const ContainerNumber number : numbers) needed.emplace(number, 0);
     }
   }
   for (const SegmentInfo& segment : segments_.segments()) {
     const auto found = needed.find(segment.number);
-    if (found != needed.end()) found->second = segment.file_bytes;
+    if (found == needed.end()) continue;
+    found->second = segment.file_bytes;
+    // An empty file where a closed segment was.
+    if (segment.closed && segment.file_bytes == 0 && damage_ == Damage::skipped) {
+      needed.erase(found);
+      skipped = true;
+    }
   }
   std::vector<Manifest::SegmentNeeded> inventory;
   inventory.reserve(needed.size());

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "vaultmeta/activity_log.h"
 #include "vaultmeta/catalogue.h"
 #include "vaultmeta/key_custody.h"
+#include "vaultmeta/known_damage.h"
 #include "vaultmeta/manifest.h"
 #include "vaultmeta/point_segments.h"
 #include "vaultmeta/vault_directory.h"
@@ -139,7 +141,8 @@ class Vault {
   // Publishes a recovery point: everything the manifest refers to must have been put into segments already. Closes the
   // open segment, writes the manifest, journals point and job together, commits, writes head and pin, feeds the
   // rotation rule. The point is complete when this returns success, and absent after a failure or crash before the
-  // journal's commit.
+  // journal's commit. What is known to be damaged or missing does not keep it from being made: the job then ends as
+  // completed_with_warnings, which does not feed the rotation rule.
   [[nodiscard]] virtual Status publish_point(Manifest manifest, PointInfo point, JobInfo job) = 0;
   // Reads and authenticates a manifest. ManifestMissing, DamagedManifest, AuthenticationFailed.
   [[nodiscard]] virtual Result<Manifest> load_manifest(const PointInfo& point) = 0;
@@ -170,6 +173,22 @@ class Vault {
   // itself.
   using EncodeTree = std::function<Result<Bytes>(const std::function<void()>& cut)>;
   [[nodiscard]] virtual Status checkpoint(const EncodeTree& encode_tree) = 0;
+
+  // --- Damage (docs/decisions/0018-damage.md). REQUIRES for what changes anything: owner. ---
+  // Makes durable what reads found damaged since the last call, each read once more before. Nothing as a reader.
+  [[nodiscard]] virtual Status remember_damage() { return ok_status(); }
+  // Forgets what was known to be damaged and was stored anew or can be read again, each read whole before. Syncs
+  // segments and journal.
+  [[nodiscard]] virtual Result<HealedDamage> settle_healed() { return HealedDamage{}; }
+  // What is known to be wrong with the item's newest recovery point; reads its map pages if anything is known at all.
+  [[nodiscard]] virtual Result<std::vector<DamagedRange>> known_damage_of_item(const std::string& /*item*/) {
+    return std::vector<DamagedRange>();
+  }
+  // Reads whole what lies in these segments and what is known to be damaged, follows the recovery points to what no
+  // segment has, and remembers and forgets accordingly. Errors of disk and keys; then nothing was remembered.
+  [[nodiscard]] virtual Result<ExaminedDamage> examine_damage(const std::set<ContainerNumber>& /*segments*/) {
+    return ExaminedDamage{};
+  }
 
   // To be called after a compaction: what is remembered of where chunks lie is forgotten.
   virtual void segments_moved() = 0;
@@ -202,14 +221,21 @@ struct VaultGlance {
 
 // Reads every byte of every file of the vault and repairs nothing. `vault` null: keyless (checksums, inventories: "not
 // authenticated"). With a vault: everything is opened, every point's manifest, map pages and chunks are followed, the
-// activity chain is checked.
+// activity chain is checked. A segment that is damaged or gone is damage as long as a point, or the working tree, needs
+// something that can be read nowhere else; else it is told as a note.
 struct VerifyReport {
   VerifyCounts counts;
   std::vector<Damage> damage;
+  std::vector<Damage> notes;                   // damage by which nothing is lost
+  std::set<ContainerNumber> damaged_segments;  // that something is wrong with: for Vault::examine_damage
   std::uint64_t points_checked = 0;
   bool authenticated = false;
 };
+// How the working tree is followed: everything that it refers to is shown to `look`, and told where that has an error.
+using ContentLook = std::function<std::optional<Error>(const ChunkId& id)>;
+using LossTeller = std::function<void(const std::string& item, const DamagedRange& range)>;
+using VerifyTree = std::function<Status(const ContentLook& look, const LossTeller& tell)>;
 [[nodiscard]] Result<VerifyReport> verify_vault(Env& env, const std::filesystem::path& path, Vault* vault,
-                                                const VerifyProgress& progress);
+                                                const VerifyProgress& progress, const VerifyTree& tree = {});
 
 }  // namespace vaultfs

@@ -9,6 +9,7 @@
 
 #include "crypto/hash.h"
 #include "store/stream.h"
+#include "vaultmeta/damage_walk.h"
 #include "vaultmeta/head_chain.h"
 #include "vaultmeta/point_file.h"
 #include "vaultmeta/vault_place.h"
@@ -90,7 +91,16 @@ Status VaultOpening::attempt() {
   VAULTFS_RETURN_IF_ERROR(open_keys());
   VAULTFS_RETURN_IF_ERROR(choose_newest_head());
   VAULTFS_RETURN_IF_ERROR(open_segments());
-  return load_newest_state();
+  VAULTFS_RETURN_IF_ERROR(load_newest_state());
+  lay_known_damage();
+  return ok_status();
+}
+
+// What is known to be damaged is not content that the vault has: whoever brings it stores it anew.
+void VaultOpening::lay_known_damage() {
+  std::vector<DamagedChunk> known;
+  for (const KnownDamage& one : parts_.catalogue->damage()) known.push_back(one.chunk);
+  parts_.segments->lay_damage(known);
 }
 
 Status VaultOpening::check_trust() {
@@ -177,6 +187,7 @@ Status VaultOpening::open_segments() {
   SegmentRecovery recovery;
   VAULTFS_ASSIGN_OR_RETURN(parts_.segments, SegmentStore::open(parts_.machine.env, parts_.path, *parts_.blobs,
                                                                parts_.custody->keys(), options, recovery));
+  index_rebuilt_ = recovery.index_rebuilt;
   if (recovery.index_rebuilt) parts_.notes.emplace_back("the chunk index was rebuilt from the segments");
   for (const ContainerNumber number : recovery.recovered_open) {
     parts_.notes.push_back("an unfinished segment was closed: " + kSegmentFiles.file(number.value));
@@ -372,10 +383,25 @@ Result<std::string> VaultOpening::what_is_missing(const PointInfo& point) {
   return missing.empty() ? std::string() : missing.front().message;
 }
 
+bool VaultOpening::is_whole_elsewhere(const PointInfo& point) {
+  const std::string name = kPointFiles.file(point.manifest_file().value);
+  const auto file = parts_.blobs->get(name, kMaxStreamBytes);
+  if (!file.ok() || sha256(*file) != point.manifest) return false;
+  const auto stream = open_stream(parts_.custody->keys(), ContainerKind::manifest,
+                                  ContainerNumber(point.manifest_file().value), *file, ErrorCode::DamagedManifest);
+  if (!stream.ok() || !stream->inventory.has_value()) return false;
+  const auto manifest = Manifest::decode(stream->content, *stream->inventory);
+  if (!manifest.ok()) return false;
+  SegmentStore& segments = *parts_.segments;
+  DamageWalk walk(segments, [&segments](RecordType, const ChunkId& id) { return look_at_marks(segments, id); });
+  const auto met = walk.meets_any(*manifest);
+  return met.ok() && !*met;
+}
+
 Status VaultOpening::leave_out_incomplete_points() {
   for (const PointInfo& point : parts_.catalogue->points()) {
     VAULTFS_ASSIGN_OR_RETURN(const std::string problem, what_is_missing(point));
-    if (problem.empty()) continue;
+    if (problem.empty() || is_whole_elsewhere(point)) continue;
     parts_.notes.push_back("recovery point " + point.id() + " is incomplete: " + problem);
     static_cast<void>(parts_.catalogue->remove_point(point.number));
   }

@@ -61,6 +61,7 @@ class VaultOpening {
   [[nodiscard]] Status choose_newest_head();
   [[nodiscard]] Status open_segments();
   [[nodiscard]] Status load_newest_state();
+  void lay_known_damage();
   [[nodiscard]] Status load_state(const Head& head);
   [[nodiscard]] Result<std::optional<Checkpoint>> read_checkpoint(const Head& head) const;
   [[nodiscard]] Status open_activity(const Head& head);
@@ -77,6 +78,8 @@ class VaultOpening {
   [[nodiscard]] Status add_points_of_manifests();
   // What of a point is not there, in words; empty: nothing.
   [[nodiscard]] Result<std::string> what_is_missing(const PointInfo& point);
+  // Whether all that a point needs lies elsewhere than in what is missing: it has healed since.
+  [[nodiscard]] bool is_whole_elsewhere(const PointInfo& point);
   // Read-only: leaves out points whose files are not all there.
   [[nodiscard]] Status leave_out_incomplete_points();
   [[nodiscard]] Status start_journal();
@@ -96,7 +99,8 @@ class VaultOpening {
   StoredHeads heads_;
   ContainerNumber replay_from_{1};
   JournalReplay replay_;
-  Generation failed_at_;    // the newest head of the attempt before, if that failed
+  Generation failed_at_;  // the newest head of the attempt before, if that failed
+  bool index_rebuilt_ = false;
   bool recovered_ = false;  // the last owner did not close cleanly
 };
 

@@ -27,6 +27,13 @@ bool completed(const JobInfo& job) {
   return job.state == JobState::completed || job.state == JobState::completed_no_change;
 }
 
+// The work was done, whatever of the item is damaged.
+bool ended_well(const JobInfo& job) { return completed(job) || job.state == JobState::completed_with_warnings; }
+
+std::string joined_detail(const std::string& first, const std::string& second) {
+  return first.empty() || second.empty() ? first + second : second + "; " + first;
+}
+
 }  // namespace
 
 Result<JobInfo> OpenedVault::begin_job(JobKind kind, const std::string& item) {
@@ -70,7 +77,7 @@ Status OpenedVault::finish_job(JobInfo job, std::optional<PointNumber> turn_expl
     Bytes entry = catalogue.put(job);
     if (turned.has_value()) append(entry, catalogue.put(*turned));
     std::optional<ItemInfo> item = catalogue.item(job.item);
-    const bool broken = job.kind == JobKind::backup && !completed(job);
+    const bool broken = job.kind == JobKind::backup && !ended_well(job);
     if (item.has_value() && (broken || turn_explicit.has_value()) && item->interrupted != broken) {
       item->interrupted = broken;
       append(entry, catalogue.put(*item));
@@ -91,6 +98,8 @@ void OpenedVault::record_end(const JobInfo& job) {
       return record_activity(operation + ".complete", "Succeeded", job.item, name);
     case JobState::completed_no_change:
       return record_activity(operation + ".complete", "Succeeded", job.item, name + ", no change");
+    case JobState::completed_with_warnings:
+      return record_activity(operation + ".complete", "CompletedWithWarnings", job.item, name + ": " + job.detail);
     case JobState::interrupted:
       return record_activity(operation + ".interrupted", "Interrupted", job.item, name + ": " + job.detail);
     case JobState::failed:
@@ -100,6 +109,7 @@ void OpenedVault::record_end(const JobInfo& job) {
 }
 
 void OpenedVault::feed_rotation_rule(const JobInfo& job) {
+  // A point with known damage is no proof that the data is safe under the new version.
   if (job.kind != JobKind::backup || !completed(job)) return;
   KeyCustody& custody = *parts_.custody;
   if (const Status noted = custody.job_completed(job.number, job.begun); !noted.ok()) {
@@ -144,12 +154,20 @@ Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo jo
   manifest.item = point.item;
   manifest.created = point.created;
   manifest.cut = point.cut;
-  VAULTFS_ASSIGN_OR_RETURN(manifest.inventory, point_segments_.of(manifest.inodes));
+  bool skipped = false;
+  VAULTFS_ASSIGN_OR_RETURN(manifest.inventory, point_segments_.of(manifest.inodes, skipped));
+  job.state = JobState::completed;
+  if (skipped || catalogue.damage_count() > 0) {
+    VAULTFS_ASSIGN_OR_RETURN(const std::vector<DamagedRange> damage, known_damage_of(manifest));
+    if (!damage.empty() || skipped) {
+      job.state = JobState::completed_with_warnings;
+      job.detail = joined_detail(job.detail, damage.empty() ? "something of it can't be read" : describe(damage));
+    }
+  }
   VAULTFS_ASSIGN_OR_RETURN(const Bytes file, seal_manifest(manifest, point));
   const std::string name = kPointFiles.file(point.number.value);
   VAULTFS_RETURN_IF_ERROR(parts_.blobs->put(name, file));
 
-  job.state = JobState::completed;
   job.point = point.number;
   if (job.ended.value == 0) job.ended = parts_.machine.env.clock().now();
   Status logged = ok_status();

@@ -55,8 +55,9 @@ Status OpenedVault::renew_point(PointNumber number, PointSegments& segments) {
   VAULTFS_RETURN_IF_ERROR(parts_.segments->sync());
   VAULTFS_RETURN_IF_ERROR(parts_.segments->close_segment());
   const std::vector<Manifest::SegmentNeeded> listed = std::move(manifest.inventory);
-  VAULTFS_ASSIGN_OR_RETURN(manifest.inventory, segments.of(manifest.inodes));
-  if (segments.take_skipped()) manifest.inventory = united(manifest.inventory, listed);
+  bool skipped = false;
+  VAULTFS_ASSIGN_OR_RETURN(manifest.inventory, segments.of(manifest.inodes, skipped));
+  if (skipped) manifest.inventory = united(manifest.inventory, listed);
 
   PointInfo renewed = *before;
   renewed.file = catalogue.take_point_number();

@@ -200,6 +200,11 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::take_over() {
   const Status registered =
       ensure_registered(machine, vault->directory(), vault->place(), vault->header().id, vault->custody().status());
   if (!registered.ok()) vault->warn("this machine's list of vaults", registered.error());
+  // What the opening found damaged, before anybody builds upon it.
+  Status noted = vault->remember_damage();
+  // Without an index only the points tell what was in a segment that is gone.
+  if (noted.ok() && index_rebuilt_) noted = vault->look_for_missing_segments();
+  if (!noted.ok()) vault->warn("remembering damage", noted.error());
   if (recovered_ || interrupted > 0) vault->record_activity("vault.open", "Recovered", "", detail);
   if (interrupted > 0) VAULTFS_RETURN_IF_ERROR(vault->write_head());
   return vault;

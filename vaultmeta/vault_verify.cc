@@ -1,12 +1,16 @@
 // verify_vault and glance_at_vault.
 #include <algorithm>
-#include <unordered_set>
+#include <map>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "crypto/hash.h"
+#include "vaultmeta/damage_walk.h"
 #include "vaultmeta/head_files.h"
 #include "vaultmeta/head_pack.h"
 #include "vaultmeta/keyring.h"
+#include "vaultmeta/lost_content.h"
 #include "vaultmeta/newest_keyring.h"
 #include "vaultmeta/point_file.h"
 #include "vaultmeta/vault.h"
@@ -17,14 +21,23 @@
 namespace vaultfs {
 namespace {
 
+// Stretches of files, one line each.
+constexpr std::uint64_t kMostLossesTold = 10'000;
+
 Error stopped() { return {ErrorCode::Interrupted, "verification was stopped"}; }
 
 bool is_unfinished(const std::string& name) { return name.ends_with(kUnfinishedSuffix); }
 
 class Verification {
  public:
-  Verification(Env& env, const std::filesystem::path& path, Vault* vault, const VerifyProgress& progress)
-      : env_(env), path_(path), vault_(vault), progress_(progress), blobs_(make_directory_blob_store(env, path)) {}
+  Verification(Env& env, const std::filesystem::path& path, Vault* vault, const VerifyProgress& progress,
+               const VerifyTree& tree)
+      : env_(env),
+        path_(path),
+        vault_(vault),
+        progress_(progress),
+        tree_(tree),
+        blobs_(make_directory_blob_store(env, path)) {}
 
   Result<VerifyReport> run() {
     report_.authenticated = vault_ != nullptr;
@@ -32,7 +45,7 @@ class Verification {
     if (vault_ != nullptr && vault_->history_damage().has_value()) damage("journal", *vault_->history_damage());
     for (const VaultFolder& folder : kVaultFolders) VAULTFS_RETURN_IF_ERROR(check_folder(folder));
     check_packs();
-    VAULTFS_RETURN_IF_ERROR(vault_ == nullptr ? check_inventories() : check_points());
+    VAULTFS_RETURN_IF_ERROR(vault_ == nullptr ? check_inventories() : check_content());
     if (vault_ != nullptr) check_activity();
     return std::move(report_);
   }
@@ -102,8 +115,12 @@ class Verification {
         unexpected(file);
         continue;
       }
+      const std::size_t before = report_.damage.size();
       Status checked = check_file(folder, file, open_segment ? std::uint64_t{0} : *number, open_segment);
-      if (checked.ok()) continue;
+      if (checked.ok()) {
+        if (report_.damage.size() == before) note_sound(folder, name);
+        continue;
+      }
       // Of a mounted vault a file may be closed or superseded between listing and reading.
       if (checked.code() == ErrorCode::NotFound) continue;
       if (checked.code() == ErrorCode::Interrupted) return checked;
@@ -201,13 +218,78 @@ class Verification {
     return ok_status();
   }
 
+  // The number of a segment by its file's name, also of an open one.
+  static std::optional<ContainerNumber> segment_number(std::string_view name) {
+    auto number = number_of(name, kSegmentFiles.extension);
+    if (!number) number = number_of(name, kOpenSegmentExtension);
+    if (!number) return std::nullopt;
+    return ContainerNumber(*number);
+  }
+  void note_sound(const VaultFolder& folder, const std::string& name) {
+    if (std::string_view(folder.name) != kSegmentFiles.name) return;
+    if (const auto number = segment_number(name)) sound_.insert(*number);
+  }
+
   Status check_inventory(const std::string& name, const std::vector<Manifest::SegmentNeeded>& inventory) {
-    VAULTFS_ASSIGN_OR_RETURN(auto problems, missing_segments(env_, path_, inventory));
-    for (Error& problem : problems) damage(name, std::move(problem));
+    for (const Manifest::SegmentNeeded& segment : inventory) {
+      listed_.insert(segment.number);
+      VAULTFS_ASSIGN_OR_RETURN(auto problems, missing_segments(env_, path_, {segment}));
+      for (Error& problem : problems) {
+        damage(name, std::move(problem));
+        of_segment_[report_.damage.size() - 1] = segment.number;
+      }
+    }
     return ok_status();
   }
 
-  Status check_points() {
+  // What recovery points and the working tree need. Damage by which nothing is lost becomes a note.
+  Status check_content() {
+    for (std::size_t i = 0; i < report_.damage.size(); ++i) {
+      const std::string& file = report_.damage[i].file;
+      if (!file.starts_with(std::string(kSegmentFiles.name) + '/')) continue;
+      if (const auto number = segment_number(file.substr(file.find('/') + 1))) of_segment_[i] = *number;
+    }
+    LostContent content(vault_->segments(), sound_);
+    VAULTFS_RETURN_IF_ERROR(check_points(content));
+    if (tree_) {
+      VAULTFS_RETURN_IF_ERROR(tree_(
+          [&content](const ChunkId& id) { return content.look(id); },
+          [this](const std::string& item, const DamagedRange& range) { tell_loss("working tree", item, "", range); }));
+    }
+    std::vector<Damage> kept;
+    for (std::size_t i = 0; i < report_.damage.size(); ++i) {
+      const auto segment = of_segment_.find(i);
+      if (segment != of_segment_.end()) report_.damaged_segments.insert(segment->second);
+      const bool is_note = segment != of_segment_.end() && !content.lost_in(segment->second) &&
+                           may_be_note(segment->second, report_.damage[i].error.code);
+      (is_note ? report_.notes : kept).push_back(std::move(report_.damage[i]));
+    }
+    report_.damage = std::move(kept);
+    return ok_status();
+  }
+
+  // A file that nobody knows and that no key of the vault opens is somebody's doing, whatever it holds.
+  [[nodiscard]] bool may_be_note(ContainerNumber segment, ErrorCode code) const {
+    return listed_.contains(segment) || (code != ErrorCode::DamagedHeader && code != ErrorCode::EpochClosed &&
+                                         code != ErrorCode::KeyCommitmentMismatch);
+  }
+
+  void tell_loss(const std::string& file, const std::string& item, const std::string& point,
+                 const DamagedRange& range) {
+    if (++losses_ > kMostLossesTold) return;
+    Damage loss{file, range.error};
+    loss.item = item;
+    loss.point = point;
+    loss.disk = range.path;
+    loss.offset = range.offset;
+    loss.bytes = range.bytes;
+    report_.damage.push_back(std::move(loss));
+  }
+
+  Status check_points(LostContent& content) {
+    DamageWalk walk(vault_->segments(), [&content](RecordType type, const ChunkId& id) {
+      return type == RecordType::map_page ? content.look(id) : content.look_at_chunk(id);
+    });
     for (const PointInfo& point : vault_->catalogue().points()) {
       VAULTFS_RETURN_IF_ERROR(go_on());
       const std::string name = kPointFiles.file(point.manifest_file().value);
@@ -218,63 +300,11 @@ class Verification {
         continue;
       }
       VAULTFS_RETURN_IF_ERROR(check_inventory(name, manifest->inventory));
-      for (const InodeRecord& inode : manifest->inodes) follow(name, inode);
+      VAULTFS_ASSIGN_OR_RETURN(const std::vector<DamagedRange> ranges, walk.walk(*manifest));
+      for (const DamagedRange& range : ranges) tell_loss(name, point.item, point.id(), range);
       ++report_.points_checked;
     }
     return ok_status();
-  }
-
-  void follow(const std::string& name, const InodeRecord& inode) {
-    if (inode.type != InodeType::file) return;
-    for (std::size_t i = 0; i < inode.chunks.size(); ++i) {
-      follow_chunk(name, inode.chunks[i], inode.size - std::uint64_t{i} * kChunkBytes);
-    }
-    for (std::size_t i = 0; i < inode.pages.size(); ++i) {
-      follow_page(name, inode.pages[i], inode.size - std::uint64_t{i} * kMapPageSpanBytes);
-    }
-  }
-
-  // `rest` is what the file has from here on: a chunk may be shorter (what follows in its MiB reads as zero), never
-  // longer than a MiB.
-  void follow_chunk(const std::string& name, const ChunkId& chunk, std::uint64_t rest) {
-    if (chunk.is_zero() || rest == 0 || !chunks_seen_.insert(chunk).second) return;
-    const auto length = vault_->segments().length(chunk);
-    if (!length.ok()) {
-      damage(name, length.error());
-    } else if (*length > kChunkBytes) {
-      damage(name, {ErrorCode::ChunkMismatch, "a chunk is longer than a chunk can be"});
-    } else {
-      follow_base(name, chunk);
-    }
-  }
-
-  // The records themselves have been checked with their files: here, that the base is there and of the right kind.
-  void follow_base(const std::string& name, const ChunkId& chunk) {
-    SegmentStore& segments = vault_->segments();
-    const auto patch = segments.patch_of(chunk);
-    if (!patch.ok()) return damage(name, patch.error());
-    if (!*patch || (*patch)->base.is_zero()) return;
-    const ChunkId& base = (*patch)->base;
-    const auto length = segments.length(base);
-    if (!length.ok()) return damage(name, length.error());
-    const auto below = segments.patch_of(base);
-    if (!below.ok()) return damage(name, below.error());
-    if (*below || *length > kChunkBytes) {
-      damage(name, {ErrorCode::ChunkMismatch, "a patch lies over something that is no chunk"});
-    }
-  }
-
-  void follow_page(const std::string& name, const ChunkId& page, std::uint64_t rest) {
-    if (page.is_zero() || !pages_seen_.insert(page).second) return;
-    const auto content = vault_->segments().read_verified(RecordType::map_page, page);
-    if (!content.ok()) return damage(name, content.error());
-    const auto decoded = MapPage::decode(*content);
-    if (!decoded.ok()) return damage(name, decoded.error());
-    for (std::size_t i = 0; i < decoded->entries.size(); ++i) {
-      const std::uint64_t start = std::uint64_t{i} * kChunkBytes;
-      // What a page names beyond the end of the file is not part of this point.
-      if (start < rest) follow_chunk(name, decoded->entries[i], rest - start);
-    }
   }
 
   void check_activity() {
@@ -286,12 +316,15 @@ class Verification {
   const std::filesystem::path& path_;
   Vault* vault_;
   const VerifyProgress& progress_;
+  const VerifyTree& tree_;
   std::unique_ptr<BlobStore> blobs_;
   VerifyReport report_;
-  Head newest_;             // of those that are sound
-  IndexCheck index_check_;  // the index folder is the last one
-  std::unordered_set<ChunkId> pages_seen_;
-  std::unordered_set<ChunkId> chunks_seen_;
+  Head newest_;                                        // of those that are sound
+  IndexCheck index_check_;                             // the index folder is the last one
+  std::set<ContainerNumber> sound_;                    // segments that were read whole without a finding
+  std::set<ContainerNumber> listed_;                   // by inventories of points
+  std::map<std::size_t, ContainerNumber> of_segment_;  // which of the report's damage is about a segment
+  std::uint64_t losses_ = 0;
 };
 
 }  // namespace
@@ -316,11 +349,11 @@ Result<VaultGlance> glance_at_vault(Env& env, const std::filesystem::path& path)
 }
 
 Result<VerifyReport> verify_vault(Env& env, const std::filesystem::path& path, Vault* vault,
-                                  const VerifyProgress& progress) {
-  if (vault != nullptr) return Verification(vault->env(), vault->path(), vault, progress).run();
+                                  const VerifyProgress& progress, const VerifyTree& tree) {
+  if (vault != nullptr) return Verification(vault->env(), vault->path(), vault, progress, tree).run();
   VaultDirectory directory(env, path);
   VAULTFS_RETURN_IF_ERROR(directory.open());
-  return Verification(directory, directory.place(), nullptr, progress).run();
+  return Verification(directory, directory.place(), nullptr, progress, tree).run();
 }
 
 }  // namespace vaultfs

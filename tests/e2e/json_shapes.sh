@@ -31,11 +31,11 @@ check_vault_commands() { # ITEM
     encryption show "$vault"
   shape '(.version_changed | type == "boolean") and (.retired_versions | type == "array")' encryption refresh "$vault"
   shape '(.id | type == "string") and (.created | time) and (.stored_bytes | type == "number") and (.items | type == "array")
-    and (.encryption.versions | length > 0) and (.notes | type == "array")
+    and .damaged_chunks == 0 and (.encryption.versions | length > 0) and (.notes | type == "array")
     and (.mounted_on | type == "string" or type == "null")' vault show "$vault"
   shape '.job.state == "Completed" and .job.kind == "Backup" and .read_bytes + .hole_bytes > 0
     and (.new_chunks | type == "number") and (.known_chunks | type == "number") and (.stored_bytes | type == "number")
-    and (.recovery_point.id | type == "string")' backup run "$vault" "$1" --disk "d=$scratch/disk"
+    and (.recovery_point.id | type == "string") and .healed_chunks == 0 and .healed_points == 0' backup run "$vault" "$1" --disk "d=$scratch/disk"
   shape '.recovery_point == null and .job.state == "CompletedNoChange" and .retired_versions == []' backup commit "$vault" "$1"
   shape '.recovery_points[-1] | (.created | time) and .consistency == "FileConsistent" and .auto == false
     and .after_interruption == false and .logical_bytes == 1048576 and .files == 1 and .item == "'"$1"'"' \
@@ -44,7 +44,8 @@ check_vault_commands() { # ITEM
   rm -f "$scratch/back"
   shape '.files == 1 and .logical_bytes == 1048576 and .recovery_point.item == "'"$1"'" and .written_bytes <= 1048576' \
     restore "$vault" "$1" --to "$scratch/back"
-  shape '.authenticated and .damage == [] and .files > 0 and .bytes > 0 and .records > 0 and .recovery_points > 0' verify "$vault"
+  shape '.authenticated and .damage == [] and .files > 0 and .bytes > 0 and .records > 0 and .recovery_points > 0
+    and .notes == [] and .damaged_segments == [] and .known_damage == 0 and .not_remembered == null' verify "$vault"
   shape '(.authenticated | not) and .damage == []' verify "$vault" --keyless
   shape '(.jobs | map(.job) | . == sort) and (.jobs[-1] | (.started | time) and (.state | type == "string"))' job list "$vault"
   shape '.job == 1' job show "$vault" 1

@@ -16,7 +16,10 @@ assert_eq "$(jctl '.recovery_points' verify "$vault")" 2
 fingerprint=$(jctl .fingerprint vault show "$vault")
 (cd "$vault" && find . -type f ! -name vault.lock -print0 | sort -z | xargs -0 sha256sum) >"$scratch/sums"
 cp -a "$vault" "$scratch/sound"
-restore_sound() { rm -rf "$vault"; cp -a "$scratch/sound" "$vault"; }
+cp -a "$VAULTFS_HOME" "$scratch/sound-home"
+put_back_vault() { rm -rf "$vault"; cp -a "$scratch/sound" "$vault"; }
+# With the pin: a verify that finds damaged content has it remembered, and that moves the head.
+restore_sound() { put_back_vault; rm -rf "$VAULTFS_HOME"; cp -a "$scratch/sound-home" "$VAULTFS_HOME"; }
 
 flip() { # FILE OFFSET: changes one bit
   python3 - "$1" "$2" <<'PY'
@@ -100,7 +103,7 @@ restore_sound
 say "an older state of the vault put back is a rollback"
 head -c 1M /dev/urandom >"$scratch/three"
 ctl backup run "$vault" three --disk "d=$scratch/three" >/dev/null
-restore_sound
+put_back_vault
 expect_error RollbackDetected 11 "$vaultctl" vault show "$vault"
 expect_error RollbackDetected 11 "$vaultctl" restore "$vault" one --to "$scratch/never"
 expect_error RollbackDetected 11 "$vaultctl" backup run "$vault" one --disk "d=$scratch/one"

@@ -143,6 +143,11 @@ class Vault(Keyring):
                     points[number]["file"] = file
             elif kind == 6:
                 changes.u64(), changes.u64(), changes.i64()
+            elif kind == 8:
+                for _ in range(changes.u32()):
+                    changes.take(16), changes.u8(), changes.u64(), changes.i64()
+            elif kind == 9:
+                changes.take(16 * changes.u32())
             else:
                 need(kind == 7 and changes.u8() in (0, 1), "catalogue: unknown change")
 

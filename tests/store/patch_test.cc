@@ -59,19 +59,43 @@ TEST(PatchHeader, RefusesEveryMalformedField) {
 
 TEST(PatchCache, StaysBoundedAndKeepsWhatIsUsed) {
   PatchCache cache;
+  EpochKeys keys(test_vault_id(), Suite::aes_gcm);
+  fill_keys(keys, 2);
   const auto id = [](std::uint64_t n) {
     ChunkId out;
     std::memcpy(out.data(), &n, sizeof n);
     return out;
   };
   for (std::uint64_t n = 1; n <= 40'000; ++n) {
-    cache.insert(id(n), {ChunkId(), static_cast<std::uint32_t>(n), pages_of({0})});
-    ASSERT_TRUE(cache.find(id(1)).has_value()) << n;
+    cache.insert(id(n), {ChunkId(), static_cast<std::uint32_t>(n), pages_of({0})}, EpochNumber(2));
+    ASSERT_TRUE(cache.find(id(1), keys).has_value()) << n;
   }
-  EXPECT_FALSE(cache.find(id(2)).has_value());
-  EXPECT_EQ(cache.find(id(39'999))->length, 39'999U);
+  EXPECT_FALSE(cache.find(id(2), keys).has_value());
+  EXPECT_EQ(cache.find(id(39'999), keys)->length, 39'999U);
+  cache.insert(id(2), {ChunkId(), 7, pages_of({0})}, PatchCache::kById);
+  fill_keys(keys, 3);
+  EXPECT_FALSE(cache.find(id(1), keys).has_value()) << "nothing but the key of a closed epoch vouches for it";
+  EXPECT_FALSE(cache.find(id(39'999), keys).has_value());
+  EXPECT_EQ(cache.find(id(2), keys)->length, 7U);
   cache.clear();
-  EXPECT_FALSE(cache.find(id(1)).has_value());
+  EXPECT_FALSE(cache.find(id(2), keys).has_value());
+}
+
+TEST(PatchBases, WhatAClosedEpochsKeyVouchesForIsForgotten) {
+  EpochKeys keys(test_vault_id(), Suite::aes_gcm);
+  fill_keys(keys, 2);
+  PatchBases bases;
+  const PatchBases::Key a{std::byte{1}}, b{std::byte{2}}, c{std::byte{3}};
+  bases.keep_for(keys);
+  bases.insert(a, c, EpochNumber(1));
+  bases.insert(b, c, EpochNumber(2));
+  EXPECT_EQ(bases.find(a), std::nullopt);
+  EXPECT_EQ(bases.find(b), c);
+  bases.insert(a, c);
+  fill_keys(keys, 3);
+  bases.keep_for(keys);
+  EXPECT_EQ(bases.find(b), std::nullopt);
+  EXPECT_EQ(bases.find(a), c) << "its id says so";
 }
 
 TEST(PatchBases, StaysBounded) {

@@ -40,6 +40,16 @@ JobInfo a_job(std::uint64_t number, JobState state) {
   return job;
 }
 
+KnownDamage some_damage(std::uint16_t number) {
+  KnownDamage damage;
+  damage.chunk.key[0] = static_cast<std::byte>(number & 0xffU);
+  damage.chunk.key[1] = static_cast<std::byte>(number >> 8U);
+  damage.chunk.type = RecordType::patch;
+  damage.chunk.segment = ContainerNumber(number);
+  damage.since = UnixNanos{number};
+  return damage;
+}
+
 Bytes joined(const Bytes& a, const Bytes& b) {
   Bytes both = a;
   both.insert(both.end(), b.begin(), b.end());
@@ -166,7 +176,10 @@ TEST(Catalogue, StoredFormOfEachChange) {
                                    source.put(a_job(2, JobState::completed)),
                                    source.remove_point(PointNumber(3)),
                                    source.put(SupersededManifest{PointNumber(4), PointNumber(3), UnixNanos{5}}),
-                                   source.set_renewing(true)};
+                                   source.set_renewing(true),
+                                   source.put(a_job(5, JobState::completed_with_warnings)),
+                                   source.put({some_damage(1), some_damage(2)}),
+                                   source.remove_damage({some_damage(1).chunk.key})};
   for (const Bytes& entry : entries) {
     for (std::size_t size = 0; size < entry.size(); ++size) {
       Catalogue catalogue;
@@ -277,10 +290,37 @@ TEST(Catalogue, ManifestsThatWereWrittenAnewSurviveJournalAndCheckpoint) {
   EXPECT_EQ(loaded.point(PointNumber(1))->manifest_file(), PointNumber(1));
 }
 
+TEST(Catalogue, DamageSurvivesJournalAndCheckpoint) {
+  Catalogue original;
+  std::vector<KnownDamage> many;  // of several changes
+  for (std::uint16_t n = 1; n <= 10'000; ++n) many.push_back(some_damage(n));
+  std::vector<Bytes> entries{original.put(many)};
+  EXPECT_LT(entries.front().size(), std::size_t{4} << 20U);
+  KnownDamage again = some_damage(7);
+  again.chunk.segment = ContainerNumber(99);
+  entries.push_back(original.put(std::vector<KnownDamage>{again}));
+  entries.push_back(original.remove_damage({some_damage(1).chunk.key, some_damage(2).chunk.key, ChunkIndex::Key{}}));
+  Catalogue replayed;
+  for (const Bytes& entry : entries) ASSERT_TRUE(replayed.apply(entry).ok());
+  Catalogue loaded;
+  ASSERT_TRUE(loaded.load(original.encode()).ok());
+  for (const Catalogue* catalogue : {&original, &replayed, &loaded}) {
+    ASSERT_EQ(catalogue->damage_count(), 9998U);
+    EXPECT_FALSE(catalogue->knows_damage(some_damage(2).chunk.key));
+    ASSERT_TRUE(catalogue->knows_damage(again.chunk.key));
+    for (const KnownDamage& damage : catalogue->damage()) {
+      if (damage.chunk.key != again.chunk.key) continue;
+      EXPECT_EQ(damage.chunk, again.chunk);
+      EXPECT_EQ(damage.since.value, 7);
+    }
+  }
+  EXPECT_EQ(replayed.encode(), original.encode());
+}
+
 TEST(Catalogue, RefusesValuesOutOfRange) {
   Catalogue source;
   JobInfo job = a_job(1, JobState::failed);
-  job.state = static_cast<JobState>(6);
+  job.state = static_cast<JobState>(7);
   Catalogue catalogue;
   EXPECT_FALSE(catalogue.apply(source.put(job)).ok());
   job = a_job(1, JobState::failed);

@@ -213,11 +213,11 @@ TEST_F(PointSegmentsTest, WhatWasSkippedIsNotRemembered) {
   store().drop_ciphers();
   vault_.env.write(page_file, Bytes(whole.size(), std::byte{0}));
   PointSegments segments(store(), PointSegments::Damage::skipped);
-  ASSERT_OK(segments.of({inode}));
-  EXPECT_TRUE(segments.take_skipped());
-  EXPECT_FALSE(segments.take_skipped()) << "told once";
-  ASSERT_OK(segments.of({inode}));
-  EXPECT_TRUE(segments.take_skipped()) << "each point that has this page is to be told";
+  for (int time = 0; time < 2; ++time) {
+    bool skipped = false;
+    ASSERT_OK(segments.of({inode}, skipped));
+    EXPECT_TRUE(skipped) << "each point that has this page is to be told";
+  }
   PointSegments strict(store());
   EXPECT_FALSE(strict.of({inode}).ok());
 }

@@ -145,7 +145,7 @@ TEST(Vault, FinishJobWithoutAPoint) {
   EXPECT_TRUE(world.vault->catalogue().item("vm1")->interrupted);
 }
 
-TEST(Vault, APointIsRefusedIfItNamesWhatIsNotThere) {
+TEST(Vault, APointThatIsNoTreeIsRefusedAndOneThatNamesWhatIsGoneIsMadeWithAWarning) {
   VaultWorld world;
   ASSERT_OK(world.create());
   ASSERT_OK(world.open());
@@ -155,15 +155,18 @@ TEST(Vault, APointIsRefusedIfItNamesWhatIsNotThere) {
   ASSERT_OK(manifest);
   PointInfo point;
   point.item = "vm1";
-  Manifest lost = *manifest;
-  lost.inodes[1].chunks[0].mutable_view()[0] ^= std::byte{1};
-  EXPECT_EQ(code_of(world.vault->publish_point(lost, point, *job)), ErrorCode::ChunkMissing);
   Manifest broken = *manifest;
   broken.inodes[0].entries.pop_back();
   EXPECT_EQ(code_of(world.vault->publish_point(broken, point, *job)), ErrorCode::DamagedManifest);
   point.item = "vm2";
   EXPECT_EQ(code_of(world.vault->publish_point(*manifest, point, *job)), ErrorCode::ItemNotFound);
   EXPECT_TRUE(world.vault->catalogue().points().empty());
+  point.item = "vm1";
+  Manifest lost = *manifest;
+  lost.inodes[1].chunks[0].mutable_view()[0] ^= std::byte{1};
+  ASSERT_OK(world.vault->publish_point(lost, point, *job));
+  EXPECT_EQ(world.vault->catalogue().job(job->number)->state, JobState::completed_with_warnings);
+  EXPECT_EQ(world.vault->catalogue().points().size(), 1U);
 }
 
 TEST(Vault, TheInventoryNamesTheSegmentsAndTheirLengths) {

@@ -42,7 +42,18 @@ void print_commit(const json& form) {
         plain(form["recovery_point"]["item"]).c_str());
   }
   for (const json& retired : form["retired_versions"]) say("Key version retired: %s\n", plain(retired).c_str());
+  if (form["healed_chunks"] != 0) print_healed(form);
   print_key_expiry(form["key_expiry"]);
+}
+
+// A job that leaves its item damaged has done its work, and is not to pass for one that leaves it whole.
+Result<int> end_of_job(const json& form) {
+  if (form["job"]["state"] != "CompletedWithWarnings") return 0;
+  tell(
+      "vaultctl: %s: the job is completed, but something of the item is damaged and did not come with it: %s; see: "
+      "vaultctl verify\n",
+      std::string(error_name(ErrorCode::DamageFound)).c_str(), plain(form["job"]["detail"]).c_str());
+  return error_exit_code(ErrorCode::DamageFound);
 }
 
 Result<int> backup_run(CommandContext& context, const BackupArguments& arguments) {
@@ -69,7 +80,7 @@ Result<int> backup_run(CommandContext& context, const BackupArguments& arguments
         human_bytes(form["hole_bytes"]).c_str(), plain(form["new_chunks"]).c_str(), plain(form["known_chunks"]).c_str(),
         human_bytes(form["stored_bytes"]).c_str());
   });
-  return 0;
+  return end_of_job(form);
 }
 
 Result<int> backup_commit(CommandContext& context, const BackupArguments& arguments) {
@@ -77,7 +88,7 @@ Result<int> backup_commit(CommandContext& context, const BackupArguments& argume
   wanted.arguments = {{"item", arguments.item}};
   VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
   print(context, form, [&form] { print_commit(form); });
-  return 0;
+  return end_of_job(form);
 }
 
 Result<int> list_points(CommandContext& context, const BackupArguments& arguments) {

@@ -42,9 +42,15 @@ struct VaultRequest {
   // it.
   std::optional<Compression> compression = {};
   bool compression_is_wanted = false;
+  bool quiet = false;                // without the notes of the opening, which were told before
   std::function<bool()> go_on = {};  // empty: always. Asked now and then; false: the work stops (Interrupted)
 };
 [[nodiscard]] Result<nlohmann::json> request(CommandContext& context, VaultRequest request);
+
+// Has the vault's owner, or this process as one, look at segments in which a reader found damage, so that it is
+// remembered and heals. What came of it as `damage.examine` tells it.
+[[nodiscard]] Result<nlohmann::json> remember_damage(CommandContext& context, const std::string& vault,
+                                                     const nlohmann::json& segments);
 
 // Prints `form` as JSON if --json was given; otherwise calls `text`.
 void print(const CommandContext& context, const nlohmann::json& form, const std::function<void()>& text);

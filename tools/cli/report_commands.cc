@@ -14,6 +14,21 @@ namespace {
 
 using nlohmann::json;
 
+void print_damage(const char* what, const json& damage) {
+  std::string place = plain(damage["file"]);
+  if (!damage["item"].is_null()) {
+    place +=
+        ": item " + plain(damage["item"]) + ", " +
+        (damage["recovery_point"].is_null() ? "working tree" : "recovery point " + plain(damage["recovery_point"]));
+  }
+  if (!damage["disk"].is_null()) {
+    const auto offset = damage["offset"].get<std::uint64_t>();
+    place += ", " + plain(damage["disk"]) + ", bytes " + std::to_string(offset) + " to " +
+             std::to_string(offset + damage["length"].get<std::uint64_t>() - 1);
+  }
+  say("%s: %s: %s: %s\n", what, place.c_str(), plain(damage["error"]).c_str(), plain(damage["message"]).c_str());
+}
+
 void print_verify(const json& form) {
   say("Read %s files, %s, %s records.\n", plain(form["files"]).c_str(), human_bytes(form["bytes"]).c_str(),
       plain(form["records"]).c_str());
@@ -23,11 +38,30 @@ void print_verify(const json& form) {
   } else {
     say("Checksums only, without keys: not authenticated.\n");
   }
-  for (const json& damage : form["damage"]) {
-    say("damaged: %s: %s: %s\n", plain(damage["file"]).c_str(), plain(damage["error"]).c_str(),
-        plain(damage["message"]).c_str());
-  }
+  for (const json& damage : form["damage"]) print_damage("damaged", damage);
+  for (const json& damage : form["notes"]) print_damage("note, nothing is lost by it", damage);
   if (form["damage"].empty()) say("No damage found.\n");
+  if (form["healed_chunks"] != 0) print_healed(form);
+  if (form["remembered"] == true && form["known_damage"] != 0) {
+    say("%s damaged chunks are remembered: the next backup that has their content stores them anew.\n",
+        plain(form["known_damage"]).c_str());
+  }
+  if (!form["not_remembered"].is_null()) {
+    say("The damage is not remembered: %s: %s\n", plain(form["not_remembered"]["name"]).c_str(),
+        plain(form["not_remembered"]["message"]).c_str());
+  }
+}
+
+// What nobody has written down yet goes to the vault's owner: a reader changes nothing.
+void have_it_remembered(CommandContext& context, const std::string& vault, json& form) {
+  const bool of_interest = !form["damage"].empty() || !form["notes"].empty() || form["known_damage"] != 0;
+  if (form["remembered"] == true || !form["not_remembered"].is_null() || !of_interest) return;
+  const auto examined = remember_damage(context, vault, form["damaged_segments"]);
+  if (examined.ok()) {
+    add_to_verify(*examined, form);
+  } else {
+    form["not_remembered"] = error_to_json_form(examined.error());
+  }
 }
 
 Result<int> verify(CommandContext& context, const std::string& vault, bool keyless, bool unverified,
@@ -48,6 +82,7 @@ Result<int> verify(CommandContext& context, const std::string& vault, bool keyle
     wanted.allow_unverified = unverified;
     wanted.fingerprint = fingerprint;
     VAULTFS_ASSIGN_OR_RETURN(form, request(context, std::move(wanted)));
+    have_it_remembered(context, vault, form);
   }
   print(context, form, [&form] { print_verify(form); });
   if (form["damage"].empty()) return 0;

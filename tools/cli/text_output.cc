@@ -98,4 +98,11 @@ void print_pairs(const std::vector<std::pair<std::string, std::string>>& pairs) 
   }
 }
 
+void print_healed(const nlohmann::json& form) {
+  const auto chunks = form["healed_chunks"].get<std::uint64_t>();
+  const auto points = form["healed_points"].get<std::uint64_t>();
+  say("%llu damaged %s healed in %llu %s.\n", static_cast<unsigned long long>(chunks), chunks == 1 ? "chunk" : "chunks",
+      static_cast<unsigned long long>(points), points == 1 ? "point" : "points");
+}
+
 }  // namespace vaultfs

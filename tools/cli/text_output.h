@@ -51,6 +51,9 @@ void tell(std::string_view pattern, const Arguments&... arguments) {
 // the same. Bytes that are no UTF-8 become U+FFFD.
 void print_json(const nlohmann::json& value);
 
+// "3 damaged chunks healed in 2 points." of a form with `healed_chunks` and `healed_points`.
+void print_healed(const nlohmann::json& form);
+
 // Rows under headings, columns aligned by their widest cell, to stdout.
 void print_table(const std::vector<std::string>& headings, const std::vector<std::vector<std::string>>& rows);
 // "Label:   value" lines.

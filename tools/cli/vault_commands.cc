@@ -136,6 +136,7 @@ Result<int> show_vault(CommandContext& context, const std::string& vault) {
                  {"Exported key", export_words(form["key_export"])},
                  {"Infrastructure encryption", plain(encryption["infrastructure_encryption_state"])},
                  {"Stored", human_bytes(form["stored_bytes"]) + " in " + plain(form["chunks"]) + " chunks"},
+                 {"Known damage", form["damaged_chunks"] == 0 ? "none" : plain(form["damaged_chunks"]) + " chunks"},
                  {"Working tree", human_bytes(form["logical_bytes"]) + " in " + plain(form["files"]) + " files"}});
     std::vector<std::vector<std::string>> rows;
     for (const json& item : form["items"]) {

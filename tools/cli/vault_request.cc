@@ -1,5 +1,6 @@
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "fs/session.h"
@@ -68,7 +69,7 @@ Result<nlohmann::json> target_of(CommandContext& context, const VaultRequest& re
 
 // Opens the vault in this process, does the work, closes it.
 Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::path& vault, VaultRequest& request,
-                                VerbAccess access, ProgressLine& line) {
+                                VerbAccess access, ProgressLine& line, std::set<std::uint64_t>& damaged_segments) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   Session::Options options;
   options.vault.path = vault;
@@ -90,15 +91,37 @@ Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::
     opened = Session::open({machine->env(), machine->state(), machine->platform_keys(), *replacing}, options);
   }
   VAULTFS_ASSIGN_OR_RETURN(const auto session, std::move(opened));
-  for (const std::string& note : session->vault().opening_notes()) tell("vaultctl: note: %s\n", note.c_str());
+  for (const std::string& note : session->vault().opening_notes())
+    if (!request.quiet) tell("vaultctl: note: %s\n", note.c_str());
   const RequestContext handler_context{*session, *machine, ::getuid(), {}, [&line, &request](const Progress& now) {
                                          line.update(now.done_bytes, now.total_bytes);
                                          return !request.go_on || request.go_on();
                                        }};
   auto result = handle_request(handler_context, request.verb, request.arguments, request.descriptors);
+  if (session->vault().read_only()) {
+    for (const DamagedChunk& chunk : session->vault().segments().take_damage()) {
+      damaged_segments.insert(chunk.segment.value);
+    }
+  }
   const Status closed = session->close();
   if (result.ok() && !closed.ok()) return closed.error();
   return result;
+}
+
+// A restore that met damage is told of it once more by the next backup, which has the content.
+void remember_what_restore_met(CommandContext& context, const std::string& vault,
+                               const std::set<std::uint64_t>& segments) {
+  const auto remembered = remember_damage(context, vault, segments);
+  if (remembered.ok()) {
+    tell(
+        "vaultctl: note: the damage is remembered (%s chunks): a backup of the same content "
+        "heals it; see: vaultctl verify\n",
+        (*remembered)["known_damage"].dump().c_str());
+    return;
+  }
+  static_cast<void>(std::fprintf(stderr, "vaultctl: note: the damage is not remembered: %s: %s\n",
+                                 std::string(error_name(remembered.code())).c_str(),
+                                 remembered.error().message.c_str()));
 }
 
 }  // namespace
@@ -117,8 +140,11 @@ Result<nlohmann::json> request(CommandContext& context, VaultRequest request) {
   VAULTFS_ASSIGN_OR_RETURN(const auto owner, connect_to_owner(vault));
   ProgressLine line;
   if (!owner) {
-    auto form = run_here(context, vault, request, access, line);
+    std::set<std::uint64_t> damaged_segments;
+    auto form = run_here(context, vault, request, access, line, damaged_segments);
     if (form.ok()) tell_new_fingerprint(*form);
+    const bool met_damage = request.verb == "restore" && !form.ok() && is_integrity_error(form.code());
+    if (met_damage) remember_what_restore_met(context, request.vault, damaged_segments);
     return form;
   }
   VAULTFS_ASSIGN_OR_RETURN(const nlohmann::json target, target_of(context, request, vault));
@@ -133,6 +159,14 @@ Result<nlohmann::json> request(CommandContext& context, VaultRequest request) {
   auto form = ask_owner(*owner, request.verb, request.arguments, descriptors, draw, target);
   if (form.ok()) tell_new_fingerprint(*form);
   return form;
+}
+
+Result<nlohmann::json> remember_damage(CommandContext& context, const std::string& vault,
+                                       const nlohmann::json& segments) {
+  VaultRequest wanted{vault, "damage.examine"};
+  wanted.arguments = {{"segments", segments}};
+  wanted.quiet = true;
+  return request(context, std::move(wanted));
 }
 
 void print(const CommandContext& context, const nlohmann::json& form, const std::function<void()>& text) {

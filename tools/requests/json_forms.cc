@@ -34,6 +34,8 @@ const char* job_state_name(JobState state) {
       return "Completed";
     case JobState::completed_no_change:
       return "CompletedNoChange";
+    case JobState::completed_with_warnings:
+      return "CompletedWithWarnings";
     case JobState::failed:
       return "Failed";
     case JobState::interrupted:
@@ -231,6 +233,8 @@ json to_json(const ActivityReport& report) {
 json to_json(const CommitOutcome& outcome) {
   json form = {{"job", to_json(outcome.job)}, {"retired_versions", outcome.retired}};
   form["recovery_point"] = outcome.point ? to_json(*outcome.point) : json(nullptr);
+  form["healed_chunks"] = outcome.healed.chunks;
+  form["healed_points"] = outcome.healed.points;
   return form;
 }
 
@@ -252,18 +256,54 @@ json to_json(const RestoreOutcome& outcome) {
           {"lost_attributes", outcome.lost_attributes}};
 }
 
+namespace {
+
+json damage_to_json(const Damage& found) {
+  json form = {
+      {"file", found.file}, {"error", std::string(error_name(found.error.code))}, {"message", found.error.message}};
+  const bool located = found.bytes > 0;
+  form["item"] = found.item.empty() ? json(nullptr) : json(found.item);
+  form["recovery_point"] = found.point.empty() ? json(nullptr) : json(found.point);
+  form["disk"] = located ? json(found.disk) : json(nullptr);
+  form["offset"] = located ? json(found.offset) : json(nullptr);
+  form["length"] = located ? json(found.bytes) : json(nullptr);
+  return form;
+}
+
+}  // namespace
+
 json to_json(const VerifyReport& report) {
   json damage = json::array();
-  for (const Damage& found : report.damage) {
-    damage.push_back(
-        {{"file", found.file}, {"error", std::string(error_name(found.error.code))}, {"message", found.error.message}});
-  }
-  return {{"authenticated", report.authenticated},
+  for (const Damage& found : report.damage) damage.push_back(damage_to_json(found));
+  json notes = json::array();
+  for (const Damage& found : report.notes) notes.push_back(damage_to_json(found));
+  json segments = json::array();
+  for (const ContainerNumber number : report.damaged_segments) segments.push_back(number.value);
+  return {{"notes", notes},
+          {"damaged_segments", segments},
+          {"known_damage", 0},
+          {"remembered", false},
+          {"not_remembered", nullptr},
+          {"healed_chunks", 0},
+          {"healed_points", 0},
+          {"authenticated", report.authenticated},
           {"files", report.counts.files},
           {"bytes", report.counts.bytes},
           {"records", report.counts.records},
           {"recovery_points", report.points_checked},
           {"damage", damage}};
+}
+
+json to_json(const ExaminedDamage& examined) {
+  return {{"found", examined.found},
+          {"known_damage", examined.known},
+          {"healed_chunks", examined.healed.chunks},
+          {"healed_points", examined.healed.points}};
+}
+
+void add_to_verify(const json& examined, json& form) {
+  form["remembered"] = true;
+  for (const char* member : {"known_damage", "healed_chunks", "healed_points"}) form[member] = examined[member];
 }
 
 json error_to_json_form(const Error& error) {

@@ -32,6 +32,9 @@ namespace vaultfs {
 [[nodiscard]] nlohmann::json to_json(const BackupOutcome& outcome);
 [[nodiscard]] nlohmann::json to_json(const RestoreOutcome& outcome);
 [[nodiscard]] nlohmann::json to_json(const VerifyReport& report);
+[[nodiscard]] nlohmann::json to_json(const ExaminedDamage& examined);
+// What became of the damage that a verification found.
+void add_to_verify(const nlohmann::json& examined, nlohmann::json& form);
 
 // Fields of a request's arguments: Usage if missing or of another type.
 [[nodiscard]] Result<std::string> text_argument(const nlohmann::json& arguments, const std::string& name);

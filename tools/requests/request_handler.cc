@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <shared_mutex>
 
 #include "fs/restore.h"
+#include "fs/tree_content.h"
 #include "tools/requests/json_forms.h"
 #include "tools/requests/key_exports.h"
 #include "tools/requests/key_requests.h"
@@ -45,6 +47,7 @@ Result<json> vault_show(const RequestContext& context, const json& /*arguments*/
               {"read_only", vault.read_only()},
               {"stored_bytes", vault.segments().stored_bytes()},
               {"chunks", vault.segments().chunk_count()},
+              {"damaged_chunks", vault.catalogue().damage_count()},
               {"files", statistics.files},
               {"logical_bytes", statistics.logical_bytes},
               {"dirty_bytes", statistics.dirty_bytes},
@@ -253,12 +256,42 @@ Result<json> verify(const RequestContext& context, const json& arguments, std::v
   // A segment that is compacted away between the look and the read would pass for damage.
   const std::shared_lock references(vault.segments().long_uses());
   const std::uint64_t total = vault.segments().stored_bytes();
+  WorkingTree& tree = context.session.tree();
   VAULTFS_ASSIGN_OR_RETURN(
       const VerifyReport report,
-      verify_vault(vault.env(), vault.path(), keyless ? nullptr : &vault, [&](const VerifyCounts& counts) {
-        return context.progress({counts.bytes, std::max(total, counts.bytes)});
-      }));
-  return to_json(report);
+      verify_vault(
+          vault.env(), vault.path(), keyless ? nullptr : &vault,
+          [&](const VerifyCounts& counts) {
+            return context.progress({counts.bytes, std::max(total, counts.bytes)});
+          },
+          [&tree](const ContentLook& look, const LossTeller& tell) { return look_through_tree(tree, look, tell); }));
+  json form = to_json(report);
+  if (keyless) return form;
+  const bool of_interest = !report.damage.empty() || !report.notes.empty() || vault.catalogue().damage_count() > 0;
+  form["known_damage"] = vault.catalogue().damage_count();
+  if (vault.read_only() || !of_interest) return form;
+  const auto examined = vault.examine_damage(report.damaged_segments);
+  if (examined.ok()) {
+    add_to_verify(to_json(*examined), form);
+  } else {
+    form["not_remembered"] = error_to_json_form(examined.error());
+  }
+  return form;
+}
+
+// The owner looks for itself at what somebody else found damaged.
+Result<json> damage_examine(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
+  const auto list = arguments.find("segments");
+  if (list == arguments.end() || !list->is_array()) return Error{ErrorCode::Usage, "name the segments in a list"};
+  std::set<ContainerNumber> segments;
+  for (const json& number : *list) {
+    if (!number.is_number_unsigned()) return Error{ErrorCode::Usage, "a segment is named by its number"};
+    segments.insert(ContainerNumber(number.get<std::uint64_t>()));
+  }
+  Vault& vault = context.session.vault();
+  const std::shared_lock references(vault.segments().long_uses());
+  VAULTFS_ASSIGN_OR_RETURN(const ExaminedDamage examined, vault.examine_damage(segments));
+  return to_json(examined);
 }
 
 Result<json> job_list(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
@@ -324,6 +357,7 @@ const std::map<std::string, VerbEntry>& verb_table() {
       {"recovery-point.list", {VerbAccess::reads, recovery_point_list}},
       {"restore", {VerbAccess::reads, restore_point}},
       {"verify", {VerbAccess::reads, verify}},
+      {"damage.examine", {VerbAccess::changes, damage_examine}},
       {"job.list", {VerbAccess::reads, job_list}},
       {"job.show", {VerbAccess::reads, job_show}},
       {"activity", {VerbAccess::reads, activity}},
