@@ -47,6 +47,13 @@ EncryptionStatus KeyringCustody::status() const {
   EncryptionStatus status;
   status.settings = current_.secrets.settings;
   status.versions = current_.secrets.rule.versions();
+  for (VersionRecord& record : status.versions) {
+    if (record.role != VersionRole::retired) continue;
+    const auto last = current_.secrets.epochs.find(record.last_epoch);
+    if (last == current_.secrets.epochs.end() || last->second.last_segment) continue;
+    record.role = VersionRole::retiring;
+    record.waiting_for = "the data key epoch that it can read is being closed";
+  }
   status.access = access_;
   status.problem = problem_;
   status.unmet = unmet_;

@@ -162,7 +162,7 @@ class KeyringCustody final : public KeyCustody {
   [[nodiscard]] Result<ReachedKey> prove_access();
   [[nodiscard]] Result<ReachedKey> reload();
   [[nodiscard]] Status check_keeps_newest_epoch(const Keyring& keyring) const;
-  [[nodiscard]] Status finish_leftovers();
+  [[nodiscard]] Status finish_leftovers(RefreshOutcome& outcome);
   void run_rotation_policy();
   void look_at_preconditions(const ReachedKey& reached);
   [[nodiscard]] Status observe_retiring();
@@ -194,7 +194,8 @@ class KeyringCustody final : public KeyCustody {
   [[nodiscard]] Status retire(const ReachedKey& reached, bool drop_retiring, RefreshOutcome& outcome);
   [[nodiscard]] Status prove_active_alone(const Snapshot& now);
   [[nodiscard]] Status add_epoch(Keyring& next) const;
-  [[nodiscard]] Status finish_epochs();
+  // Closes epochs that have a successor. With `outcome`, versions that are Retired by that are told and recorded.
+  [[nodiscard]] Status finish_epochs(RefreshOutcome* outcome = nullptr);
   // Keeps why those versions wait. A reason that begins with `kind` already is left as it is: details come and go with
   // each refresh.
   [[nodiscard]] Status keep_waiting_for(const std::vector<VersionName>& versions, const std::string& kind,

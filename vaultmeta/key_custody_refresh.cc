@@ -16,7 +16,7 @@ Result<RefreshOutcome> KeyringCustody::refresh() {
   note_expiry(*reached);
   RefreshOutcome outcome;
   if (read_only_) return outcome;
-  VAULTFS_RETURN_IF_ERROR(finish_leftovers());
+  VAULTFS_RETURN_IF_ERROR(finish_leftovers(outcome));
   VAULTFS_RETURN_IF_ERROR(observe_retiring());
   // A new version that fails is no reason to keep old ones from retiring. Its failure is recorded after that: it is
   // what this refresh ends with.
@@ -110,8 +110,8 @@ Status KeyringCustody::check_keeps_newest_epoch(const Keyring& keyring) const {
 }
 
 // What an earlier change, of this process or of one that crashed, left to be done.
-Status KeyringCustody::finish_leftovers() {
-  VAULTFS_RETURN_IF_ERROR(finish_epochs());
+Status KeyringCustody::finish_leftovers(RefreshOutcome& outcome) {
+  VAULTFS_RETURN_IF_ERROR(finish_epochs(&outcome));
   VAULTFS_RETURN_IF_ERROR(settle_effect());
   bool leftovers = false;
   {

@@ -110,11 +110,10 @@ Status KeyringCustody::retire(const ReachedKey& reached, bool drop_retiring, Ref
     if (step.ok()) break;
     if (step.code() != ErrorCode::TryAgain || attempt == kCommitAttempts) return step;
   }
-  for (const VersionName& version : retired) outcome.retired.push_back(version.version);
-  const Status headed = settle_head();
-  for (const VersionName& version : retired) record_success("key.retire", version.version);
-  VAULTFS_RETURN_IF_ERROR(headed);
-  VAULTFS_RETURN_IF_ERROR(finish_epochs());
+  // Closed before it is said: until nothing more can be made with what the version could read, status() calls it
+  // Retiring.
+  VAULTFS_RETURN_IF_ERROR(settle_head());
+  VAULTFS_RETURN_IF_ERROR(finish_epochs(&outcome));
   return delete_superseded();
 }
 
@@ -131,12 +130,19 @@ Status KeyringCustody::add_epoch(Keyring& next) const {
 
 // Closes old epochs: first everything that is open moves to the current one, only then the highest segment number is
 // read and written down. The other way round a segment opened in between would be refused for ever.
-Status KeyringCustody::finish_epochs() {
+Status KeyringCustody::finish_epochs(RefreshOutcome* outcome) {
   KeyChangeHost* host = nullptr;
+  std::vector<std::string> retired;  // versions that can read nothing that is made from here on
   {
     const std::lock_guard lock(state_mutex_);
-    if (!any_unclosed(current_.secrets.epochs)) return ok_status();
+    const auto& epochs = current_.secrets.epochs;
+    if (!any_unclosed(epochs)) return ok_status();
     host = host_;
+    for (const VersionRecord& record : current_.secrets.rule.versions()) {
+      const auto last = epochs.find(record.last_epoch);
+      const bool closing = last != epochs.end() && !last->second.last_segment;
+      if (record.role == VersionRole::retired && closing) retired.push_back(record.version);
+    }
   }
   VAULTFS_RETURN_IF_ERROR(settle_head());
   VAULTFS_RETURN_IF_ERROR(host->roll_containers());
@@ -150,7 +156,16 @@ Status KeyringCustody::finish_epochs() {
         return ok_status();
       },
       {}));
-  return settle_head();
+  // The machine's list lets go of versions that are Retired by this. If it can't be written, it protects too much.
+  static_cast<void>(update_registration());
+  const Status headed = settle_head();
+  if (outcome != nullptr) {
+    for (const std::string& version : retired) {
+      outcome->retired.push_back(version);
+      record_success("key.retire", version);
+    }
+  }
+  return headed;
 }
 
 Status KeyringCustody::new_incarnation() {

@@ -44,10 +44,12 @@ Status KeyringCustody::register_needed(const std::vector<RegisteredKey>& added) 
 // The machine's list of vaults tells the newest settings, and no version that the vault needs no more.
 Status KeyringCustody::update_registration() {
   const Snapshot now = snapshot();
-  return context_.machine.change_registration(header_.id, context_.place, [&now](Registration& registration) {
+  // A version whose epoch is still being closed is needed, too.
+  const std::vector<RegisteredKey> needed = needed_keys(status().versions);
+  return context_.machine.change_registration(header_.id, context_.place, [&](Registration& registration) {
     registration.key_vault = now.settings.key_vault;
     registration.key = now.settings.key;
-    registration.needed = needed_keys(now.rule.versions());
+    registration.needed = needed;
     registration.identity = now.settings.identity;
   });
 }
