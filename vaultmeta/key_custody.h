@@ -234,6 +234,11 @@ class KeyCustody {
   // Changes nothing and needs no other key than those; errors are of reading the keyring.
   [[nodiscard]] virtual Result<std::vector<KeyDrill>> drill() = 0;
 
+  // Right after attach(), before the first head: a keyring of an older form gets its successor in the form of now, with
+  // the same keys, so that an older program refuses the vault by name instead of passing over what it does not know.
+  // `headed` is the keyring that the newest head names. The caller writes a head next.
+  [[nodiscard]] virtual Status carry_over(Generation headed) = 0;
+
   // Starts a new incarnation and epoch: after an older copy of the vault was accepted by name.
   [[nodiscard]] virtual Status new_incarnation() = 0;
 

@@ -97,6 +97,7 @@ class KeyringCustody final : public KeyCustody {
   Status new_epoch() override;
   Status set_limits(const AccessLimits& limits) override;
   Result<std::vector<KeyDrill>> drill() override;
+  Status carry_over(Generation headed) override;
   Status new_incarnation() override;
   bool enforce_deadlines(const std::function<void()>& before_wipe) override;
 
@@ -105,6 +106,7 @@ class KeyringCustody final : public KeyCustody {
     Keyring keyring;
     SecretBuffer key;
     Digest digest;
+    bool older_form = false;              // of its file
     ReachedKey active;                    // empty if `active_trouble`
     std::optional<Error> active_trouble;  // an outage of the Active version: a Retiring one opened it
     SecretBuffer infrastructure_key;      // as far as the escrow key has given it; else empty
@@ -253,6 +255,7 @@ class KeyringCustody final : public KeyCustody {
   std::map<EpochNumber, Digest> fingerprints_;  // the newest, and those that were asked for
   PassedOver passed_over_;
   Generation headed_;               // newest keyring generation that a head is known to name
+  bool older_form_ = false;         // the stored keyring is of a form that is read and no more written
   bool rule_dirty_ = false;         // the rule in memory is newer than the stored one
   bool leftovers_possible_ = true;  // superseded keyrings may have to be deleted
   KeyAccess access_ = KeyAccess::available;

@@ -80,6 +80,7 @@ Result<KeyringCustody::Opened> KeyringCustody::open_stored(const Context& contex
                              escrowed_infrastructure_key(context, header, *escrow, *escrow_key));
   }
   opened.digest = sha256(file.bytes);
+  opened.older_form = file.closed.of_older_form();
   return opened;
 }
 
@@ -136,6 +137,7 @@ Status KeyringCustody::adopt(Opened opened) {
     keyring_key_ = std::move(opened.key);
     infrastructure_key_ = std::move(infrastructure_key);
     digest_ = opened.digest;
+    older_form_ = opened.older_form;
     fingerprints_.insert_or_assign(newest.epoch, newest.digest);
     passed_over_ = std::move(opened.passed_over);
     keys_.set(std::move(epochs), std::move(id_key), std::move(infrastructure_copy));

@@ -168,6 +168,18 @@ Status KeyringCustody::finish_epochs(RefreshOutcome* outcome) {
   return headed;
 }
 
+Status KeyringCustody::carry_over(Generation headed) {
+  const std::lock_guard turn(change_mutex_);
+  bool beyond_head = false;
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (!older_form_) return ok_status();
+    beyond_head = headed < current_.generation;
+  }
+  // Where the head names the keyring of before, a crash leaves the head and its direct successor: that opens.
+  return commit([](Keyring&, const SecretBuffer&) { return ok_status(); }, {nullptr, std::nullopt, beyond_head});
+}
+
 Status KeyringCustody::new_incarnation() {
   const std::lock_guard turn(change_mutex_);
   VAULTFS_RETURN_IF_ERROR(check_changeable());

@@ -154,6 +154,7 @@ Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how, con
     current_ = std::move(next);
     keyring_key_ = std::move(key);
     digest_ = sha256(file);
+    older_form_ = false;
     fingerprints_.insert_or_assign(newest.epoch, newest.digest);
     rule_dirty_ = false;
     leftovers_possible_ = true;

@@ -106,6 +106,7 @@ void KeyringSecrets::wipe_keys() noexcept {
 
 const KeyringSlot& Keyring::active_slot() const { return the_active(slots); }
 const KeyringSlot& ClosedKeyring::active_slot() const { return the_active(slots); }
+bool ClosedKeyring::of_older_form() const { return format <= kOldKeyringFormats; }
 
 Result<Keyring> Keyring::clone() const {
   VAULTFS_ASSIGN_OR_RETURN(KeyringSecrets secrets_copy, secrets.clone());

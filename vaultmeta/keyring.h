@@ -142,6 +142,8 @@ struct ClosedKeyring {
   std::vector<KeyringSlot> slots;  // exactly one is active
   std::optional<EscrowSlot> escrow;
   [[nodiscard]] const KeyringSlot& active_slot() const;
+  // Of a form that is read and no more written.
+  [[nodiscard]] bool of_older_form() const;
   // DamagedKeyring, UnsupportedFormat.
   [[nodiscard]] static Result<ClosedKeyring> decode(ByteView file);
 };

@@ -184,9 +184,11 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::take_over() {
 
   MachineState& machine = parts_.machine.state;
   parts_.restart_above = pin_->restart_above;
+  const Generation headed_keyring = parts_.head.head.keyring_generation;
   auto vault = std::make_unique<OpenedVault>(std::move(parts_));
   vault->attach();
   if (vault->custody().incarnation() > pin_->restart_above) {
+    VAULTFS_RETURN_IF_ERROR(vault->custody().carry_over(headed_keyring));
     // Nothing in the new journal is acknowledged, and nothing is built upon the old ones, before a head names it.
     VAULTFS_RETURN_IF_ERROR(vault->write_head());
   }

@@ -232,7 +232,7 @@ BENCHMARK(read_chunk)->Arg(4096)->Arg(1 << 20);
 void append_to_journal(benchmark::State& state) {
   const ScratchDirectory directory;
   const auto keys = make_test_keys();
-  const auto journal = must(Journal::create(posix_env(), directory.path(), *keys, {.number = ContainerNumber(1)},
+  const auto journal = must(Journal::create(posix_env(), directory.path(), *keys, {ContainerNumber(1), {}, {}, {}},
                                             [] { return ok_status(); }, {}));
   const Bytes entry = noise(4096 + 64, 9);
   for (auto _ : state) {

@@ -19,6 +19,7 @@
 #include "tests/support/assert_ok.h"
 #include "tests/support/scratch_directory.h"
 #include "vaultmeta/head.h"
+#include "vaultmeta/keyring.h"
 #include "vaultmeta/machine_resolver.h"
 #include "vaultmeta/recovery_file.h"
 #include "vaultmeta/vault_recover.h"
@@ -328,6 +329,11 @@ class FrozenEpochsVault : public FrozenVault {
     }
     return formats;
   }
+  [[nodiscard]] std::uint16_t newest_keyring_format() const {
+    const auto keyring = ClosedKeyring::decode(bytes_of(contents(newest("keyrings"))));
+    EXPECT_TRUE(keyring.ok());
+    return keyring->format;
+  }
   // The file of that folder with the highest number.
   [[nodiscard]] stdfs::path newest(const char* folder) const {
     std::set<stdfs::path> all;
@@ -355,6 +361,53 @@ TEST_P(FrozenEpochsVault, TheFirstOwnerCarriesItOver) {
   ASSERT_OK(again);
   expect_points(**again);
   expect_working_tree(**again);
+}
+
+// A program of before refuses the vault by name from then on. The keys stay what they were.
+TEST_P(FrozenEpochsVault, TheFirstOwnerWritesAKeyringOfTheNewForm) {
+  EXPECT_EQ(newest_keyring_format(), 1);
+  const stdfs::path old_keyring = newest("keyrings");
+  {
+    const auto session = open(false);
+    ASSERT_OK(session);
+    const stdfs::path carried = newest("keyrings");
+    EXPECT_NE(carried, old_keyring);
+    EXPECT_EQ(newest_keyring_format(), 4);
+    const auto head = Head::decode(bytes_of(contents(newest("heads"))));
+    ASSERT_OK(head);
+    EXPECT_EQ(head->head.keyring, sha256(bytes_of(contents(carried)))) << "the first head names it";
+    EXPECT_FALSE((*session)->vault().custody().status().last_update.has_value()) << "no change of keys";
+    ASSERT_OK((*session)->close());
+  }
+  const stdfs::path carried = newest("keyrings");
+  ASSERT_OK(open(false));
+  EXPECT_EQ(newest("keyrings"), carried) << "once";
+}
+
+// A crash between that keyring and the head that names it.
+TEST_P(FrozenEpochsVault, AKeyringOfTheNewFormWithoutAHeadOpens) {
+  const auto before = file_digests(vault_path());
+  { ASSERT_OK(open(false)); }
+  const stdfs::path carried = newest("keyrings");
+  const stdfs::path orphan = newest("journal");
+  stdfs::remove_all(home());
+  stdfs::copy(example() / "home", home(), stdfs::copy_options::recursive);
+  for (const auto& [path, digest] : file_digests(vault_path())) {
+    const stdfs::path file = vault_path() / path;
+    if (!before.contains(path) && file != orphan && file != carried) stdfs::remove(file);
+  }
+  ASSERT_EQ(head_formats(), std::set<std::uint16_t>{1});
+  SetUpMachine();
+  {
+    const auto reader = open(true);
+    ASSERT_OK(reader);
+    expect_points(**reader);
+  }
+  const auto session = open(false);
+  ASSERT_OK(session);
+  EXPECT_EQ(newest("keyrings"), carried);
+  expect_points(**session);
+  expect_working_tree(**session);
 }
 
 // A head of format 1 does not vouch for what the catalogue says of the points: nothing is removed for that.

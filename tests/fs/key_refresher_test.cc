@@ -63,6 +63,7 @@ class SlowCustody final : public KeyCustody {
   Status new_epoch() override { return ok_status(); }
   Status set_limits(const AccessLimits&) override { return ok_status(); }
   Result<std::vector<KeyDrill>> drill() override { return std::vector<KeyDrill>{}; }
+  Status carry_over(Generation) override { return ok_status(); }
   Status new_incarnation() override { return ok_status(); }
   bool enforce_deadlines(const std::function<void()>&) override { return false; }
 

@@ -23,7 +23,7 @@ const vaultfs::Bytes& authentic_start() {
   static const vaultfs::Bytes start = [] {
     vaultfs::SimEnv env(1);
     env.make_directories(kDirectory);
-    auto journal = vaultfs::Journal::create(env, kDirectory, keys(), {.number = vaultfs::ContainerNumber(1)}, {}, {});
+    auto journal = vaultfs::Journal::create(env, kDirectory, keys(), {vaultfs::ContainerNumber(1), {}, {}, {}}, {}, {});
     if (!journal.ok()) std::abort();
     for (const char* text : {"one", "two"}) {
       if (!(*journal)->append(vaultfs::JournalRoom::tree, vaultfs::to_bytes(vaultfs::bytes_of(text))).ok())
