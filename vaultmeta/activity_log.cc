@@ -10,6 +10,7 @@
 #include "store/blob_store.h"
 #include "store/container.h"
 #include "store/record.h"
+#include "store/stored_file.h"
 #include "vaultmeta/activity_verify.h"
 #include "vaultmeta/vault_layout.h"
 
@@ -179,8 +180,7 @@ class ActivityLogFiles final : public ActivityLog {
       scan.last_file = ContainerNumber(*number);
       if (scan.damage.has_value()) continue;
       if (settle) VAULTFS_RETURN_IF_ERROR(make_durable(directory_ / name));
-      VAULTFS_ASSIGN_OR_RETURN(const Bytes file, read_file(env_, directory_ / name, kMaxActivityFileBytes));
-      auto entries = read_entries(keys_, scan.last_file, file);
+      auto entries = entries_of(directory_ / name, scan.last_file);
       if (!entries.ok()) {
         if (!is_integrity_error(entries.code()) && entries.code() != ErrorCode::UnsupportedFormat)
           return entries.error();
@@ -191,6 +191,11 @@ class ActivityLogFiles final : public ActivityLog {
     }
     if (!scan.damage.has_value()) check_against_head(scan);
     return scan;
+  }
+
+  Result<FileEntries> entries_of(const Env::Path& path, ContainerNumber number) const {
+    VAULTFS_ASSIGN_OR_RETURN(const Bytes file, read_stored_file(env_, path, kMaxActivityFileBytes));
+    return read_entries(keys_, number, file);
   }
 
   static Error damaged(const Scan& scan, const std::string& reason) {

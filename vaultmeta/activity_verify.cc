@@ -10,6 +10,7 @@
 
 #include "crypto/hash.h"
 #include "store/container.h"
+#include "store/stored_file.h"
 #include "vaultmeta/head.h"
 #include "vaultmeta/vault_layout.h"
 #include "vaultmeta/vault_opening.h"
@@ -293,7 +294,7 @@ Result<ActivityReport> verify_activity_files(Env& env, const std::filesystem::pa
   for (const std::string& name : names) {
     const auto number = number_of(name, kActivityFiles.extension);
     if (!number.has_value()) continue;
-    VAULTFS_ASSIGN_OR_RETURN(const Bytes file, read_file(env, directory / name, kMaxActivityFileBytes));
+    VAULTFS_ASSIGN_OR_RETURN(const Bytes file, read_stored_file(env, directory / name, kMaxActivityFileBytes));
     VAULTFS_RETURN_IF_ERROR(walk.file(ContainerNumber(*number), file));
   }
   return walk.finish();

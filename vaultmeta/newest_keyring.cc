@@ -24,7 +24,7 @@ Result<NewestKeyring> read_newest(BlobStore& blobs) {
     auto bytes = blobs.get(file.name, kMaxKeyringBytes);
     if (!bytes.ok()) {
       if (bytes.code() == ErrorCode::NotFound && attempt < kListAttempts) continue;
-      if (bytes.code() == ErrorCode::InvalidArgument || bytes.code() == ErrorCode::NotFound) {
+      if (bytes.code() == ErrorCode::ForeignFile || bytes.code() == ErrorCode::NotFound) {
         return Error{ErrorCode::DamagedKeyring, file.name + " can't be read: " + bytes.error().message};
       }
       return std::move(bytes).error();
