@@ -5,6 +5,8 @@
 #include <set>
 #include <utility>
 
+#include "store/stored_file.h"
+
 namespace vaultfs {
 namespace {
 
@@ -49,7 +51,7 @@ class DirectoryBlobStore final : public BlobStore {
 
   Result<Bytes> get(const std::string& name, std::uint64_t limit) override {
     if (!is_blob_name(name)) return bad_name();
-    return read_file(env_, root_ / name, limit);
+    return read_stored_file(env_, root_ / name, limit);
   }
 
   Result<std::unique_ptr<File>> open(const std::string& name) override {

@@ -1,5 +1,6 @@
 // vaultfs VAULT MOUNTPOINT: the mount daemon.
 
+#include <fcntl.h>
 #include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/sinks/syslog_sink.h>
@@ -55,7 +56,11 @@ void become_io_flusher() {
 Status start_logging(const MountCommand& command) {
   try {
     if (!command.log_file.empty()) {
-      spdlog::set_default_logger(spdlog::basic_logger_mt("vaultfs", command.log_file.string()));
+      spdlog::file_event_handlers own;
+      own.after_open = [](const spdlog::filename_t& /*name*/, std::FILE* file) {
+        ::fcntl(::fileno(file), F_SETFD, FD_CLOEXEC);
+      };
+      spdlog::set_default_logger(spdlog::basic_logger_mt("vaultfs", command.log_file.string(), false, own));
     } else if (command.foreground) {
       spdlog::set_default_logger(spdlog::stderr_color_mt("vaultfs"));
     } else {

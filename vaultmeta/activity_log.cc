@@ -15,6 +15,7 @@
 #include "store/record.h"
 #include "store/record_scanner.h"
 #include "store/segment_recovery.h"
+#include "store/stored_file.h"
 #include "vaultmeta/activity_verify.h"
 #include "vaultmeta/vault_layout.h"
 
@@ -236,7 +237,7 @@ class ActivityLogFiles final : public ActivityLog {
   }
 
   Result<FileEntries> read_file_entries(const std::string& name, ContainerNumber number) const {
-    VAULTFS_ASSIGN_OR_RETURN(const Bytes file, read_file(env_, directory_ / name, kMaxActivityFileBytes));
+    VAULTFS_ASSIGN_OR_RETURN(const Bytes file, read_stored_file(env_, directory_ / name, kMaxActivityFileBytes));
     return read_entries(keys_, number, file);
   }
 

@@ -10,6 +10,7 @@
 
 #include "crypto/hash.h"
 #include "store/container.h"
+#include "store/stored_file.h"
 #include "vaultmeta/head.h"
 #include "vaultmeta/head_files.h"
 #include "vaultmeta/vault_layout.h"
@@ -299,7 +300,7 @@ Result<ActivityReport> verify_activity_files(Env& env, const std::filesystem::pa
   for (const std::string& name : names) {
     const auto number = number_of(name, kActivityFiles.extension);
     if (!number.has_value()) continue;
-    const auto file = read_file(env, directory / name, kMaxActivityFileBytes);
+    const auto file = read_stored_file(env, directory / name, kMaxActivityFileBytes);
     if (file.ok()) {
       VAULTFS_RETURN_IF_ERROR(walk.file(ContainerNumber(*number), *file));
     } else if (file.code() == ErrorCode::IoError || file.code() == ErrorCode::NotFound) {

@@ -30,7 +30,7 @@ Result<std::vector<Digest>> digests_of_block(BlobStore& blobs, const Head::Signe
     digest = before;
     const auto file = blobs.get(kHeadFiles.file(at.value), kMaxHeadBytes);
     // Nothing is given up for a disk that does not answer.
-    const bool gone = !file.ok() && (file.code() == ErrorCode::NotFound || file.code() == ErrorCode::InvalidArgument);
+    const bool gone = !file.ok() && (file.code() == ErrorCode::NotFound || file.code() == ErrorCode::ForeignFile);
     if (!file.ok() && !gone) return file.error();
     const bool sound = file.ok() && sha256(*file) == digest;
     const auto stored = sound ? Head::decode(*file) : Result<Head::Signed>(damaged_pack(last, "a head is missing"));
@@ -91,7 +91,7 @@ Result<HeadPack> HeadPack::decode(ByteView file, const VaultId& vault, Generatio
 Result<HeadPack> read_head_pack(BlobStore& blobs, const VaultId& vault, const PackedHeads& named) {
   auto file = blobs.get(head_pack_name(named.last), HeadPack::kFileBytes);
   if (!file.ok()) {
-    if (file.code() != ErrorCode::InvalidArgument) return std::move(file).error();
+    if (file.code() != ErrorCode::ForeignFile) return std::move(file).error();
     return damaged_pack(named.last, "it is too large");
   }
   if (sha256(*file) != named.digest) return damaged_pack(named.last, "it is not the pack that was named");

@@ -35,6 +35,31 @@ Status VaultDirectory::check_place() {
                                             "; what was opened there is still used"};
 }
 
+namespace {
+
+// Why a folder could not be used, told as what it means for a vault whose header is there.
+Error folder_error(const Env::Path& folder, Error error) {
+  if (error.code != ErrorCode::NotFound && error.code != ErrorCode::NotADirectory) return error;
+  const std::string what = error.code == ErrorCode::NotFound ? " is missing" : " is not a folder";
+  return Error{ErrorCode::DamagedHeader, "the vault's folder " + folder.filename().string() + what +
+                                             "; put it back from a copy of the vault, or make an empty one if it was "
+                                             "empty"};
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> VaultDirectory::list(const Path& directory) {
+  auto names = held().list(directory);
+  if (!names.ok()) return folder_error(directory, names.error());
+  return names;
+}
+
+Status VaultDirectory::sync_directory(const Path& directory) {
+  Status synced = held().sync_directory(directory);
+  if (!synced.ok()) return folder_error(directory, synced.error());
+  return synced;
+}
+
 Env& VaultDirectory::held() {
   if (held_ == nullptr) std::abort();
   return *held_;

@@ -36,8 +36,9 @@ class VaultDirectory final : public Env {
   Status remove_directory(const Path& path) override { return held().remove_directory(path); }
   Status make_directory(const Path& path) override { return held().make_directory(path); }
   Result<FileInfo> info(const Path& path) override { return held().info(path); }
-  Result<std::vector<std::string>> list(const Path& directory) override { return held().list(directory); }
-  Status sync_directory(const Path& directory) override { return held().sync_directory(directory); }
+  // A folder of the vault that is missing, or is none, is damage: DamagedHeader, here and in sync_directory().
+  Result<std::vector<std::string>> list(const Path& directory) override;
+  Status sync_directory(const Path& directory) override;
   Result<std::uint64_t> free_bytes(const Path& path) override { return held().free_bytes(path); }
   Result<std::unique_ptr<FileLock>> lock(const Path& path) override { return held().lock(path); }
   Result<std::unique_ptr<FileLock>> lock_shared(const Path& path) override { return held().lock_shared(path); }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "crypto/hash.h"
+#include "store/stored_file.h"
 #include "vaultmeta/damage_walk.h"
 #include "vaultmeta/head_files.h"
 #include "vaultmeta/head_pack.h"
@@ -55,7 +56,7 @@ class Verification {
   Status go_on() { return progress_ && !progress_(report_.counts) ? Status(stopped()) : ok_status(); }
 
   Result<Bytes> read_whole(const std::string& name, std::uint64_t limit) {
-    VAULTFS_ASSIGN_OR_RETURN(Bytes bytes, read_file(env_, path_ / name, limit));
+    VAULTFS_ASSIGN_OR_RETURN(Bytes bytes, read_stored_file(env_, path_ / name, limit));
     ++report_.counts.files;
     report_.counts.bytes += bytes.size();
     return bytes;
@@ -198,8 +199,13 @@ class Verification {
 
   // Keyless: what each point says it needs, against what is there.
   Status check_inventories() {
-    VAULTFS_ASSIGN_OR_RETURN(const auto numbers, list_numbers(*blobs_, kPointFiles));
-    for (const std::uint64_t number : numbers) {
+    const auto numbers = list_numbers(*blobs_, kPointFiles);
+    if (!numbers.ok()) {
+      // A folder that is missing is in the report already.
+      const bool told = numbers.code() == ErrorCode::NotFound || is_integrity_error(numbers.code());
+      return told ? ok_status() : Status(numbers.error());
+    }
+    for (const std::uint64_t number : *numbers) {
       const std::string name = kPointFiles.file(number);
       const auto file = blobs_->open(name);
       if (!file.ok()) continue;

@@ -7,6 +7,7 @@
 #include "crypto/hash.h"
 #include "store/chunk_index_file.h"
 #include "store/segment_recovery.h"
+#include "store/stored_file.h"
 #include "store/stream.h"
 
 namespace vaultfs {
@@ -51,7 +52,7 @@ void IndexCheck::walked(ContainerNumber segment, bool has_damage) {
 Status IndexCheck::check(Env& env, const std::filesystem::path& vault, const std::string& file, ContainerNumber number,
                          const EpochKeys& keys, std::vector<Damage>& damage) const {
   const auto decode = [&]() -> Result<ChunkIndexFile> {
-    VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, read_file(env, vault / file, kMaxIndexBytes));
+    VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, read_stored_file(env, vault / file, kMaxIndexBytes));
     VAULTFS_ASSIGN_OR_RETURN(const OpenedStream stream,
                              open_stream(keys, ContainerKind::index, number, bytes, ErrorCode::DamagedSegment));
     return ChunkIndexFile::decode(stream.content);

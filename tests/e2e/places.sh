@@ -14,7 +14,7 @@ exchange() { # DIRECTORY DIRECTORY
   mv "$1.away" "$2"
 }
 sums() { (cd "$1" && find . -type f -print0 | sort -z | xargs -0 sha256sum); }
-fingerprint_at() { ctl vault show "$1" | sed -n 's/^Root key fingerprint *//p'; }
+fingerprint_at() { ctl --json vault show "$1" | jq -r .fingerprint; }
 second_fingerprint=$(fingerprint_at "$second")
 
 say "directories exchanged: neither vault is taken for the other"

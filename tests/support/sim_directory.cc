@@ -13,7 +13,7 @@ class SimDirectory final : public Env {
 
   Result<std::unique_ptr<File>> open(const Path& path, OpenMode mode) override {
     VAULTFS_ASSIGN_OR_RETURN(const Path now, follow(path));
-    return env_.open(now, mode);
+    return own_file(path, env_.open(now, mode));
   }
   Status rename(const Path& from, const Path& to) override {
     VAULTFS_ASSIGN_OR_RETURN(const Path from_now, follow(from));
@@ -50,11 +50,11 @@ class SimDirectory final : public Env {
   }
   Result<std::unique_ptr<FileLock>> lock(const Path& path) override {
     VAULTFS_ASSIGN_OR_RETURN(const Path now, follow(path));
-    return env_.lock(now);
+    return own_file(path, env_.lock(now));
   }
   Result<std::unique_ptr<FileLock>> lock_shared(const Path& path) override {
     VAULTFS_ASSIGN_OR_RETURN(const Path now, follow(path));
-    return env_.lock_shared(now);
+    return own_file(path, env_.lock_shared(now));
   }
   Result<Path> real_path(const Path& path) override { return env_.real_path(path); }
   Result<std::unique_ptr<Env>> hold_directory(const Path& path) override {
@@ -66,6 +66,13 @@ class SimDirectory final : public Env {
   [[nodiscard]] const Clock& clock() const override { return env_.clock(); }
 
  private:
+  // A directory in the place of a file is named as the contract of hold_directory() says.
+  template <typename T>
+  static Result<T> own_file(const Path& path, Result<T> result) {
+    if (result.ok() || result.code() != ErrorCode::IsADirectory) return result;
+    return Error{ErrorCode::ForeignFile, path.string() + " is not a file of its own"};
+  }
+
   [[nodiscard]] Result<Path> follow(const Path& path) const {
     const std::lock_guard lock(env_.mutex_);
     if (boot_ != env_.boot_) {
