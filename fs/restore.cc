@@ -2,8 +2,8 @@
 
 #include <sys/stat.h>
 
-#include <algorithm>
-#include <system_error>
+#include <functional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -27,39 +27,64 @@ Result<TargetKind> kind_of_target(const std::filesystem::path& to) {
   return Error{ErrorCode::InvalidArgument, to.string() + " is neither a file, a directory nor a block device"};
 }
 
-struct NamedDisk {
-  std::string path;  // inside the item
-  InodeNumber inode;
-};
-
-Status collect_disks(FileTree& tree, InodeNumber directory, const std::string& prefix, std::vector<NamedDisk>& disks) {
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> entries, tree.list(directory));
-  for (const DirectoryEntry& entry : entries) {
-    if (entry.type == InodeType::file) disks.push_back({prefix + entry.name, entry.number});
-    if (entry.type == InodeType::directory) {
-      VAULTFS_RETURN_IF_ERROR(collect_disks(tree, entry.number, prefix + entry.name + "/", disks));
+// Goes through the disks below a directory, depth first.
+Status visit_disks(FileTree& tree, InodeNumber root,
+                   const std::function<void(const std::string& path, InodeNumber inode)>& visit) {
+  struct Level {
+    std::vector<DirectoryEntry> entries;
+    std::size_t next = 0;
+    std::size_t path_bytes = 0;  // of the directory's path
+  };
+  std::string path;
+  std::vector<Level> levels;
+  const auto enter = [&](InodeNumber directory) -> Status {
+    VAULTFS_ASSIGN_OR_RETURN(std::vector<DirectoryEntry> entries, tree.list(directory));
+    levels.push_back({std::move(entries), 0, path.size()});
+    return ok_status();
+  };
+  VAULTFS_RETURN_IF_ERROR(enter(root));
+  while (!levels.empty()) {
+    Level& here = levels.back();
+    path.resize(here.path_bytes);
+    if (here.next == here.entries.size()) {
+      levels.pop_back();
+      continue;
     }
+    const DirectoryEntry entry = here.entries[here.next++];
+    path += entry.name;
+    if (entry.type == InodeType::file) visit(path, entry.number);
+    if (entry.type != InodeType::directory) continue;
+    path += '/';
+    VAULTFS_RETURN_IF_ERROR(enter(entry.number));
   }
   return ok_status();
 }
 
-Error no_such_disk(const std::vector<NamedDisk>& disks) {
-  constexpr std::size_t kShown = 20;
-  std::string names;
-  for (std::size_t i = 0; i < std::min(disks.size(), kShown); ++i) names += (i == 0 ? "" : ", ") + disks[i].path;
-  if (disks.size() > kShown) names += ", and " + std::to_string(disks.size() - kShown) + " more";
-  if (disks.empty()) return Error{ErrorCode::DiskNotFound, "the recovery point holds no disk"};
-  return Error{ErrorCode::DiskNotFound, "say which disk; the recovery point holds: " + names};
+// A path to show; of one longer than most, its end.
+std::string shown_path(const std::string& path) {
+  constexpr std::size_t kMaxShownBytes = 1024;
+  return path.size() <= kMaxShownBytes ? path : "…" + path.substr(path.size() - kMaxShownBytes);
 }
 
 // The disk that is meant; without a name the only one there is.
 Result<Attributes> find_disk(FileTree& tree, InodeNumber root, const std::string& name) {
-  std::vector<NamedDisk> disks;
-  VAULTFS_RETURN_IF_ERROR(collect_disks(tree, root, "", disks));
-  const auto found = std::ranges::find_if(disks, [&](const NamedDisk& disk) { return disk.path == name; });
-  if (found != disks.end()) return tree.attributes(found->inode);
-  if (name.empty() && disks.size() == 1) return tree.attributes(disks.front().inode);
-  return no_such_disk(disks);
+  if (!name.empty()) {
+    auto named = resolve_path(tree, root, name);
+    if (named.ok() && named->type == InodeType::file) return named;
+    if (!named.ok() && named.code() != ErrorCode::NotFound && named.code() != ErrorCode::NotADirectory) return named;
+  }
+  constexpr std::size_t kShown = 20;
+  std::string names;
+  std::size_t disks = 0;
+  InodeNumber only;
+  VAULTFS_RETURN_IF_ERROR(visit_disks(tree, root, [&](const std::string& path, InodeNumber inode) {
+    only = inode;
+    if (disks++ < kShown) names += (disks == 1 ? "" : ", ") + shown_path(path);
+  }));
+  if (name.empty() && disks == 1) return tree.attributes(only);
+  if (disks == 0) return Error{ErrorCode::DiskNotFound, "the recovery point holds no disk"};
+  if (disks > kShown) names += ", and " + std::to_string(disks - kShown) + " more";
+  return Error{ErrorCode::DiskNotFound, "say which disk; the recovery point holds: " + names};
 }
 
 class Restore {

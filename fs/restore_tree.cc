@@ -10,17 +10,18 @@
 #include <cstdio>
 #include <map>
 #include <set>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "base/clock.h"
 #include "fs/file_descriptor.h"
 #include "fs/restore_file.h"
-#include "fs/unique_name.h"
+#include "fs/restore_staging.h"
 
 namespace vaultfs {
 namespace {
+
+constexpr int kRestoredDirectoryFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
 Error failed(const char* what) { return system_call_error(errno, std::string("cannot restore ") + what); }
 
@@ -93,61 +94,105 @@ Status set_attributes(FileTree& tree, int parent, const std::string& name, const
   return ok_status();
 }
 
+// Makes everything below one directory of a point, in the same order as its entries. However deep the tree is, there is
+// one descriptor at a time for it: the way back up is "..", which has to be the directory that was left.
 class TreeRestore {
  public:
-  TreeRestore(Vault& vault, FileTree& tree, ProgressMeter& progress, RestoreOutcome& outcome)
-      : vault_(vault), tree_(tree), progress_(progress), outcome_(outcome) {}
+  TreeRestore(Vault& vault, FileTree& tree, ProgressMeter& progress, RestoreOutcome& outcome, int aside)
+      : vault_(vault), tree_(tree), progress_(progress), outcome_(outcome), aside_(aside) {}
 
-  Status fill(int directory, InodeNumber inode, const std::string& path) {
-    VAULTFS_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> entries, tree_.list(inode));
-    for (const DirectoryEntry& entry : entries) {
+  Status fill(int top, InodeNumber inode) {
+    VAULTFS_RETURN_IF_ERROR(enter(top, ".", inode));
+    while (true) {
+      Level& here = levels_.back();
+      if (here.next == here.entries.size()) {
+        if (levels_.size() == 1) return ok_status();
+        VAULTFS_RETURN_IF_ERROR(leave());
+        continue;
+      }
+      const DirectoryEntry entry = here.entries[here.next++];
       VAULTFS_RETURN_IF_ERROR(check_entry_name(entry.name));
-      VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, tree_.attributes(entry.number));
-      VAULTFS_RETURN_IF_ERROR(make(directory, entry.name, attributes, path + "/" + entry.name));
+      if (entry.type == InodeType::directory) {
+        if (::mkdirat(at_.get(), entry.name.c_str(), 0700) != 0) return failed("a directory");
+        VAULTFS_RETURN_IF_ERROR(enter(at_.get(), entry.name, entry.number));
+      } else {
+        VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, tree_.attributes(entry.number));
+        VAULTFS_RETURN_IF_ERROR(make(entry.name, attributes));
+      }
     }
+  }
+
+ private:
+  // A directory on the way from the top to the one that is being filled.
+  struct Level {
+    std::string name;
+    InodeNumber inode;
+    dev_t device = 0;
+    ino_t place = 0;
+    std::vector<DirectoryEntry> entries;
+    std::size_t next = 0;
+  };
+
+  Status enter(int parent, const std::string& name, InodeNumber inode) {
+    FileDescriptor made(::openat(parent, name.c_str(), kRestoredDirectoryFlags));
+    struct stat st {};
+    if (!made.valid() || ::fstat(made.get(), &st) != 0) return failed("a directory");
+    VAULTFS_ASSIGN_OR_RETURN(std::vector<DirectoryEntry> entries, tree_.list(inode));
+    levels_.push_back({name, inode, st.st_dev, st.st_ino, std::move(entries)});
+    at_ = std::move(made);
     return ok_status();
   }
 
-  void set_staging(int staging) { staging_ = staging; }
+  // Attributes come when the content is there: it would change them, and they might forbid it.
+  Status leave() {
+    const Level& above = levels_[levels_.size() - 2];
+    FileDescriptor up(::openat(at_.get(), "..", kRestoredDirectoryFlags));
+    struct stat st {};
+    if (!up.valid() || ::fstat(up.get(), &st) != 0) return failed("a directory");
+    if (st.st_dev != above.device || st.st_ino != above.place) {
+      return Error{ErrorCode::IoError, "cannot restore: somebody moved a directory that is just being restored"};
+    }
+    at_ = std::move(up);
+    VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, tree_.attributes(levels_.back().inode));
+    VAULTFS_RETURN_IF_ERROR(set_attributes(tree_, at_.get(), levels_.back().name, attributes, outcome_));
+    levels_.pop_back();
+    return ok_status();
+  }
 
- private:
-  Status make(int parent, const std::string& name, const Attributes& attributes, const std::string& path) {
-    if (attributes.type != InodeType::directory && attributes.link_count > 1) {
-      const auto [known, first] = first_name_.emplace(attributes.number, path.substr(1));
+  // Everything but directories. What has several names waits aside, under its number, for the next of them: paths may
+  // be longer than the kernel takes. The last name is that one, so that nothing ever has more names than it should.
+  Status make(const std::string& name, const Attributes& attributes) {
+    const std::string number = std::to_string(attributes.number.value);
+    if (attributes.link_count > 1) {
+      const auto [known, first] = names_left_.emplace(attributes.number, attributes.link_count - 1);
       if (!first) {
-        if (::linkat(staging_, known->second.c_str(), parent, name.c_str(), 0) != 0) return failed("a hard link");
-        return ok_status();
+        const bool last = --known->second == 0;
+        if (last) names_left_.erase(known);
+        const int result = last ? ::renameat2(aside_, number.c_str(), at_.get(), name.c_str(), RENAME_NOREPLACE)
+                                : ::linkat(aside_, number.c_str(), at_.get(), name.c_str(), 0);
+        return result == 0 ? ok_status() : Status(failed("a hard link"));
       }
     }
-    switch (attributes.type) {
-      case InodeType::directory:
-        VAULTFS_RETURN_IF_ERROR(make_directory(parent, name, attributes, path));
-        break;
-      case InodeType::file:
-        VAULTFS_RETURN_IF_ERROR(make_file(parent, name, attributes));
-        break;
-      case InodeType::symlink: {
-        VAULTFS_ASSIGN_OR_RETURN(const std::string target, tree_.read_link(attributes.number));
-        if (::symlinkat(target.c_str(), parent, name.c_str()) != 0) return failed("a symbolic link");
-        break;
-      }
-      default:
-        if (::mknodat(parent, name.c_str(), node_type(attributes.type) | 0600U, attributes.rdev) != 0) {
-          return failed("a special file");
-        }
+    VAULTFS_RETURN_IF_ERROR(make_first(name, attributes));
+    if (attributes.link_count <= 1) return ok_status();
+    if (::linkat(at_.get(), name.c_str(), aside_, number.c_str(), 0) != 0) return failed("a hard link");
+    return ok_status();
+  }
+
+  Status make_first(const std::string& name, const Attributes& attributes) {
+    if (attributes.type == InodeType::file) {
+      VAULTFS_RETURN_IF_ERROR(make_file(name, attributes));
+    } else if (attributes.type == InodeType::symlink) {
+      VAULTFS_ASSIGN_OR_RETURN(const std::string target, tree_.read_link(attributes.number));
+      if (::symlinkat(target.c_str(), at_.get(), name.c_str()) != 0) return failed("a symbolic link");
+    } else if (::mknodat(at_.get(), name.c_str(), node_type(attributes.type) | 0600U, attributes.rdev) != 0) {
+      return failed("a special file");
     }
-    return set_attributes(tree_, parent, name, attributes, outcome_);
+    return set_attributes(tree_, at_.get(), name, attributes, outcome_);
   }
 
-  Status make_directory(int parent, const std::string& name, const Attributes& attributes, const std::string& path) {
-    if (::mkdirat(parent, name.c_str(), 0700) != 0) return failed("a directory");
-    const FileDescriptor made(::openat(parent, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    if (!made.valid()) return failed("a directory");
-    return fill(made.get(), attributes.number, path);
-  }
-
-  Status make_file(int parent, const std::string& name, const Attributes& attributes) {
-    FileDescriptor fd(::openat(parent, name.c_str(), O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600));
+  Status make_file(const std::string& name, const Attributes& attributes) {
+    FileDescriptor fd(::openat(at_.get(), name.c_str(), O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (!fd.valid()) return failed("a file");
     VAULTFS_ASSIGN_OR_RETURN(const auto target, RestoreTarget::adopt_file(std::move(fd), attributes.size));
     VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t written,
@@ -162,85 +207,29 @@ class TreeRestore {
   FileTree& tree_;
   ProgressMeter& progress_;
   RestoreOutcome& outcome_;
-  int staging_ = -1;
-  std::map<InodeNumber, std::string> first_name_;  // of files with several names, below the staging directory
+  const int aside_;
+  FileDescriptor at_;  // the directory of levels_.back()
+  std::vector<Level> levels_;
+  std::map<InodeNumber, std::uint64_t> names_left_;  // of what has several names, and lies aside
 };
-
-// The private directory in `to`; removed with all that is still in it at the end.
-class Staging {
- public:
-  explicit Staging(std::filesystem::path to) : to_(std::move(to)), name_(unique_name(".vaultfs-restore-")) {}
-  Staging(const Staging&) = delete;
-  Staging& operator=(const Staging&) = delete;
-  ~Staging() {
-    if (!directory_.valid()) return;
-    std::error_code ignored;
-    std::filesystem::remove_all(to_ / name_, ignored);
-  }
-
-  Status make() {
-    parent_ = FileDescriptor(::open(to_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!parent_.valid()) return system_call_error(errno, "cannot open " + to_.string());
-    if (::mkdirat(parent_.get(), name_.c_str(), 0700) != 0) return failed("into that directory");
-    directory_ =
-        FileDescriptor(::openat(parent_.get(), name_.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-    return directory_.valid() ? ok_status() : Status(failed("into that directory"));
-  }
-
-  [[nodiscard]] int directory() const { return directory_.get(); }
-
-  // Names already taken in `to` are refused, or exchanged for the new ones. All or none.
-  Status publish(const std::vector<DirectoryEntry>& entries, bool force) {
-    if (::syncfs(directory_.get()) != 0) return failed("durably");
-    std::vector<std::pair<std::string, unsigned>> done;
-    Status status = ok_status();
-    for (const DirectoryEntry& entry : entries) {
-      unsigned flags = RENAME_NOREPLACE;
-      status = move(directory_.get(), parent_.get(), entry.name, flags);
-      if (!status.ok() && status.code() == ErrorCode::RefusedOverwrite && force) {
-        flags = RENAME_EXCHANGE;
-        status = move(directory_.get(), parent_.get(), entry.name, flags);
-      }
-      if (!status.ok()) break;
-      done.emplace_back(entry.name, flags);
-    }
-    if (status.ok() && ::fsync(parent_.get()) == 0) return status;
-    if (status.ok()) status = failed("durably");
-    for (const auto& [name, flags] : done) static_cast<void>(move(parent_.get(), directory_.get(), name, flags));
-    return status;
-  }
-
- private:
-  Status move(int from, int to, const std::string& name, unsigned flags) {
-    if (::renameat2(from, name.c_str(), to, name.c_str(), flags) == 0) return ok_status();
-    if (errno != EEXIST) return system_call_error(errno, "cannot move a restored file to its place");
-    return Error{ErrorCode::RefusedOverwrite, (to_ / name).string() + " exists; name another directory or use --force"};
-  }
-
-  const std::filesystem::path to_;
-  const std::string name_;
-  FileDescriptor parent_;
-  FileDescriptor directory_;
-};
-
-Status measure(FileTree& tree, InodeNumber directory, std::set<InodeNumber>& seen, TreeSize& size) {
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> entries, tree.list(directory));
-  for (const DirectoryEntry& entry : entries) {
-    if (entry.type == InodeType::directory) VAULTFS_RETURN_IF_ERROR(measure(tree, entry.number, seen, size));
-    if (entry.type != InodeType::file || !seen.insert(entry.number).second) continue;
-    VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, tree.attributes(entry.number));
-    ++size.files;
-    size.logical_bytes += attributes.size;
-  }
-  return ok_status();
-}
 
 }  // namespace
 
 Result<TreeSize> measure_tree(FileTree& tree, InodeNumber directory) {
   TreeSize size;
   std::set<InodeNumber> seen;
-  VAULTFS_RETURN_IF_ERROR(measure(tree, directory, seen, size));
+  std::vector<InodeNumber> open{directory};
+  while (!open.empty()) {
+    VAULTFS_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> entries, tree.list(open.back()));
+    open.pop_back();
+    for (const DirectoryEntry& entry : entries) {
+      if (entry.type == InodeType::directory) open.push_back(entry.number);
+      if (entry.type != InodeType::file || !seen.insert(entry.number).second) continue;
+      VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, tree.attributes(entry.number));
+      ++size.files;
+      size.logical_bytes += attributes.size;
+    }
+  }
   return size;
 }
 
@@ -255,11 +244,10 @@ Status restore_tree(Vault& vault, FileTree& tree, InodeNumber root, const std::f
                    (to / entry.name).string() + " exists; name another directory or use --force"};
     }
   }
-  Staging staging(to);
+  RestoreStaging staging(to);
   VAULTFS_RETURN_IF_ERROR(staging.make());
-  TreeRestore work(vault, tree, progress, outcome);
-  work.set_staging(staging.directory());
-  VAULTFS_RETURN_IF_ERROR(work.fill(staging.directory(), root, ""));
+  TreeRestore work(vault, tree, progress, outcome, staging.aside());
+  VAULTFS_RETURN_IF_ERROR(work.fill(staging.tree(), root));
   return staging.publish(entries, force);
 }
 

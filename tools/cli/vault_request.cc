@@ -119,9 +119,8 @@ void remember_what_restore_met(CommandContext& context, const std::string& vault
         (*remembered)["known_damage"].dump().c_str());
     return;
   }
-  static_cast<void>(std::fprintf(stderr, "vaultctl: note: the damage is not remembered: %s: %s\n",
-                                 std::string(error_name(remembered.code())).c_str(),
-                                 remembered.error().message.c_str()));
+  tell("vaultctl: note: the damage is not remembered: %s: %s\n", std::string(error_name(remembered.code())).c_str(),
+       remembered.error().message.c_str());
 }
 
 }  // namespace
