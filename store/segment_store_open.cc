@@ -83,6 +83,10 @@ Status SegmentStoreImpl::sort_out_strangers(Found& found, SegmentRecovery& recov
                              origin_of(env_, root_ / name, keys_, ContainerKind::segment, number));
     if (origin.own) {
       next_segment_ = std::max(next_segment_, number.next());
+    } else if (origin.reason.code == ErrorCode::IoError) {
+      // A disk that does not give it says nothing of whose it is: its number is not used, and it is told as unreadable.
+      strangers_.insert(number.value);
+      return true;
     } else if (!may_be_ours) {
       strangers_.insert(number.value);
       recovery.damaged.emplace_back(name, passed_over(origin.reason));

@@ -22,7 +22,7 @@ TEST_F(BlobStoreTest, StoresOnceAndForGood) {
   EXPECT_EQ(blobs_->put("points/a", text_content(10, 2)).code(), ErrorCode::AlreadyExists);
   env_.crash(1, CrashMode::drop_all_unsynced);
   EXPECT_EQ(*blobs_->get("points/a", 1000), a);
-  EXPECT_EQ(blobs_->get("points/a", 999).code(), ErrorCode::InvalidArgument);
+  EXPECT_EQ(blobs_->get("points/a", 999).code(), ErrorCode::ForeignFile);
   EXPECT_EQ(blobs_->get("points/b", 999).code(), ErrorCode::NotFound);
   EXPECT_EQ(blobs_->open("points/b").code(), ErrorCode::NotFound);
   Bytes part(10);
