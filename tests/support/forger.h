@@ -54,7 +54,8 @@ class Forger {
     draft.frame_log2 = header->frame_log2;
     draft.nonce_base = header->nonce_base;
     draft.id = id;
-    for (const Compression compression : {Compression::off, Compression::automatic}) {
+    for (const Compression compression : {Compression::off, Compression::automatic, Compression::fast,
+                                          Compression::ordered, Compression::ordered_fast}) {
       draft.compression = compression;
       Bytes sealed;
       if (!seal_record(*cipher_, draft, content, sealed).ok() || sealed.size() != header->stored_bytes()) continue;
