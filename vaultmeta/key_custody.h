@@ -68,6 +68,9 @@ struct EscrowStatus {
   std::optional<bool> has_infrastructure_key;
 };
 
+// Why a version is still Retiring whose slot is gone: what is made now is still made with an epoch that it could read.
+inline constexpr const char* kEpochIsBeingClosed = "the data key epoch that it can read is being closed";
+
 struct EncryptionStatus {
   EncryptionSettings settings;
   std::vector<VersionRecord> versions;  // oldest first

@@ -52,7 +52,7 @@ EncryptionStatus KeyringCustody::status() const {
     const auto last = current_.secrets.epochs.find(record.last_epoch);
     if (last == current_.secrets.epochs.end() || last->second.last_segment) continue;
     record.role = VersionRole::retiring;
-    record.waiting_for = "the data key epoch that it can read is being closed";
+    record.waiting_for = kEpochIsBeingClosed;
   }
   status.access = access_;
   status.problem = problem_;

@@ -232,8 +232,9 @@ BENCHMARK(read_chunk)->Arg(4096)->Arg(1 << 20);
 void append_to_journal(benchmark::State& state) {
   const ScratchDirectory directory;
   const auto keys = make_test_keys();
-  const auto journal = must(Journal::create(posix_env(), directory.path(), *keys, {ContainerNumber(1), {}, {}, {}},
-                                            [] { return ok_status(); }, {}));
+  const JournalStart start{ContainerNumber(1), Lsn(), ContainerNumber(), {}};
+  const auto journal =
+      must(Journal::create(posix_env(), directory.path(), *keys, start, [] { return ok_status(); }, {}));
   const Bytes entry = noise(4096 + 64, 9);
   for (auto _ : state) {
     for (std::int64_t n = 0; n < state.range(0); ++n) must(journal->append(JournalRoom::tree, entry));

@@ -11,6 +11,7 @@
 #include "store/container.h"
 #include "store/epoch_keys.h"
 #include "store/record.h"
+#include "tests/support/env_wrapper.h"
 
 namespace vaultfs {
 
@@ -21,7 +22,7 @@ class Forger {
   Forger(Bytes file, const EpochKeys& keys, ContainerNumber number) : file_(std::move(file)) {
     const auto header = ContainerHeader::decode(ByteView(file_).first(ContainerHeader::kEncodedBytes));
     EXPECT_TRUE(header.ok());
-    auto cipher = ContainerCipher::open(keys, *header, ContainerKind::segment, number);
+    auto cipher = ContainerCipher::open(keys, *header, ContainerKind::segment, number, *salts_);
     EXPECT_TRUE(cipher.ok()) << (cipher.ok() ? "" : cipher.error().message);
     cipher_ = std::move(cipher).value();
   }
@@ -43,8 +44,8 @@ class Forger {
     EXPECT_TRUE(content.ok());
     return content.ok() ? *content : Bytes();
   }
-  // Seals `content` into the place of the record: same header, same nonces, right checksums. False, and nothing done,
-  // if it does not take as much.
+  // Seals `content` into the place of the record: same header and salt, same nonces, right checksums. False, and
+  // nothing done, if it does not take as much.
   [[nodiscard]] bool forge(const ChunkId& id, ByteView content, std::size_t nth = 0) {
     const auto at = find(id, nth);
     if (!at) return false;
@@ -54,6 +55,7 @@ class Forger {
     draft.frame_log2 = header->frame_log2;
     draft.nonce_base = header->nonce_base;
     draft.id = id;
+    salts_->next = header->salt;
     for (const Compression compression : {Compression::off, Compression::automatic, Compression::fast,
                                           Compression::ordered, Compression::ordered_fast}) {
       draft.compression = compression;
@@ -66,7 +68,19 @@ class Forger {
   }
 
  private:
+  // Gives records the salt, and with it the key, that somebody wants.
+  class ChosenSalts final : public EnvWrapper {
+   public:
+    ChosenSalts() : EnvWrapper(posix_env()) {}
+    void fill_random(MutableByteView out) override {
+      if (is_all_zero(next) || out.size() != next.size()) return EnvWrapper::fill_random(out);
+      std::ranges::copy(next, out.begin());
+    }
+    RecordSalt next{};
+  };
+
   Bytes file_;
+  std::unique_ptr<ChosenSalts> salts_ = std::make_unique<ChosenSalts>();
   std::unique_ptr<ContainerCipher> cipher_;
 };
 
