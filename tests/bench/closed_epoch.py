@@ -9,6 +9,7 @@ from stores import Vault
 
 TITLE = "closed-epoch"
 DEPTHS = (1, 16)
+TURNS = 8  # of random reads in a round, while both are mounted: what is so short is disturbed alike
 
 
 def touch(disk, size):
@@ -37,16 +38,19 @@ def measure(report, bench):
                 took = seconds("dd", f"if={place.disk}", "of=/dev/null", "bs=1M", "status=none")
                 speeds[kind]["read"].append(size / took / 1e6)
 
-        def read_randomly(name, depth):
-            with stores[name].mounted() as place:
-                touch(place.disk, size)
-                speeds[name][depth].append(fio(place.disk, "read", depth, size, amount))
-
         for name in order:
             read(name, name)
-        for depth in DEPTHS:
-            for name in order:
-                read_randomly(name, depth)
+        with stores[order[0]].mounted() as first, stores[order[1]].mounted() as second:
+            disks = dict(zip(order, (first.disk, second.disk)))
+            for disk in disks.values():
+                touch(disk, size)
+            for depth in DEPTHS:
+                took = {name: 0 for name in order}  # seconds for each read
+                for _, in_turn in turns(order, TURNS):
+                    for name in in_turn:
+                        took[name] += 1 / fio(disks[name], "read", depth, size, amount // TURNS)
+                for name in order:
+                    speeds[name][depth].append(TURNS / took[name])
         stores["closed"].ctl("reencrypt", stores["closed"].at, "--no-grace")
         read("closed", "re-encrypted")
         for name in order:
