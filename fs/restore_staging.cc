@@ -85,8 +85,8 @@ class TreeRemoval {
   }
 
   bool move_up(int from, const char* name) {
-    // Who may not write to a directory may not give it another parent.
-    static_cast<void>(::fchmodat(from, name, 0700, AT_SYMLINK_NOFOLLOW));
+    // Who may not write to a directory may not give it another parent. Whether that worked, the move tells.
+    [[maybe_unused]] const int changed = ::fchmodat(from, name, 0700, AT_SYMLINK_NOFOLLOW);
     const std::string to = std::to_string(++moved_);
     if (::renameat2(from, name, fd(), to.c_str(), RENAME_NOREPLACE) == 0) return true;
     return errno == EEXIST && ::renameat2(from, name, fd(), unique_name(to + "-").c_str(), RENAME_NOREPLACE) == 0;
