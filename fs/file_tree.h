@@ -18,6 +18,8 @@ class FileTree {
   [[nodiscard]] virtual Result<Attributes> lookup(InodeNumber parent,
                                                   const std::string& name) = 0;  // NotFound, NotADirectory
   [[nodiscard]] virtual Result<Attributes> attributes(InodeNumber inode) = 0;
+  // The directory that a directory is in; of the tree's root NotFound. For who has a number and no name.
+  [[nodiscard]] virtual Result<InodeNumber> parent(InodeNumber directory) = 0;
   // All entries without "." and "..", in a stable order.
   [[nodiscard]] virtual Result<std::vector<DirectoryEntry>> list(InodeNumber directory) = 0;
   [[nodiscard]] virtual Result<std::string> read_link(InodeNumber inode) = 0;

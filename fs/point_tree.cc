@@ -44,6 +44,15 @@ class PointTree final : public FileTree {
     return out;
   }
 
+  Result<InodeNumber> parent(InodeNumber directory) override {
+    VAULTFS_RETURN_IF_ERROR(find(directory, InodeType::directory));
+    for (const InodeRecord& record : manifest_.inodes) {
+      const auto names_it = [directory](const auto& entry) { return entry.second == directory; };
+      if (std::ranges::any_of(record.entries, names_it)) return record.number;
+    }
+    return not_found();
+  }
+
   std::vector<InodeNumber> inode_numbers() override {
     std::vector<InodeNumber> numbers;
     numbers.reserve(manifest_.inodes.size());

@@ -14,6 +14,7 @@ namespace vaultfs {
 namespace {
 
 constexpr std::chrono::milliseconds kJobsLook{500};
+constexpr std::chrono::milliseconds kMemoryLook{10'000};
 constexpr std::chrono::milliseconds kDeadlinesLook{1000};
 constexpr std::chrono::milliseconds kCheckpointLook{1000};
 constexpr std::chrono::milliseconds kCompactionLook{3000};
@@ -43,6 +44,8 @@ OpenedSession::~OpenedSession() {
 }
 
 void OpenedSession::start() {
+  if (options_.background)
+    timers_.push_back(std::make_unique<PeriodicTask>(kMemoryLook, [this] { heap_trim_.look(); }));
   if (vault_->read_only()) {
     tree_->start(*vault_, read_only_observer_);
     // A revocation takes effect on readers too.

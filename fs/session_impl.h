@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/heap_trim.h"
 #include "fs/background_timers.h"
 #include "fs/compactor.h"
 #include "fs/item_jobs.h"
@@ -70,6 +71,7 @@ class OpenedSession final : public Session {
   std::atomic<bool> compaction_failed_{false};  // and that was told
   std::atomic<bool> stopping_{false};
   std::mutex reencrypting_;    // held while one is under way; taken before any other lock
+  HeapTrim heap_trim_;         // its timer only
   unsigned sealed_looks_ = 0;  // enforce_deadlines() only
   bool closed_ = false;
   std::mutex observer_mutex_;  // guards observer_; held while it is called; taken before any other lock

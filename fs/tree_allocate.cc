@@ -49,6 +49,19 @@ void TreeEngine::use_set_aside_part(DiskImage& image, std::uint64_t index, std::
   if (rest->second.empty()) use_set_aside(image, index, index + 1);
 }
 
+void TreeEngine::give_back_set_aside(DiskImage& image, std::uint64_t offset, std::uint64_t end) {
+  if (image.set_aside.empty() || offset >= end) return;
+  const std::uint64_t first = offset / kChunkBytes;
+  const std::uint64_t last = (end - 1) / kChunkBytes;
+  const auto within = [&](std::uint64_t at, std::uint64_t index) {
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(at - index * kChunkBytes, kChunkBytes));
+  };
+  use_set_aside_part(image, first, within(offset, first), within(end, first));
+  if (last == first) return;
+  use_set_aside(image, first + 1, last);
+  use_set_aside_part(image, last, 0, within(end, last));
+}
+
 ByteRanges TreeEngine::set_aside_rest(const DiskImage& image, std::uint64_t index, std::uint64_t offset,
                                       std::uint64_t end) {
   const std::uint64_t start = index * kChunkBytes;
@@ -83,6 +96,18 @@ std::uint64_t TreeEngine::count_set_aside(const DiskImage& image, std::uint64_t 
   return sum;
 }
 
+std::uint64_t TreeEngine::bytes_set_aside(const DiskImage& image) {
+  std::uint64_t sum = 0;
+  for (const auto& [first, last] : image.set_aside) sum += (last - first) * kChunkBytes;
+  for (const auto& [index, rest] : image.set_aside_rest) {
+    // One that was stored in parts counts as a whole already.
+    const bool stored = !image.extents.page_to_load(index).has_value() && !image.extents.get(index).is_zero();
+    const std::uint64_t pages = (rest.total_bytes() + kSlotPageBytes - 1) / kSlotPageBytes;
+    sum -= stored ? kChunkBytes : kChunkBytes - pages * kSlotPageBytes;
+  }
+  return sum;
+}
+
 Status TreeEngine::allocate(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend) {
   const std::uint64_t begin = offset / kChunkBytes;
   const std::uint64_t end = (offset + length + kChunkBytes - 1) / kChunkBytes;
@@ -109,7 +134,7 @@ Status TreeEngine::allocate(const InodePointer& inode, std::uint64_t offset, std
     }
     ++index;
   }
-  VAULTFS_RETURN_IF_ERROR(space_->check(promised_bytes(), chunks * (kChunkBytes + kSlotPageBytes)));
+  VAULTFS_RETURN_IF_ERROR(space_->check(promised_bytes(), chunks * kStoredChunkBytes));
   // Of the first and the last chunk the range may have a part only.
   std::map<std::uint64_t, ByteRanges> edges;
   for (const std::uint64_t edge : {begin, end - 1}) edges[edge] = set_aside_rest(image, edge, offset, offset + length);
@@ -128,11 +153,10 @@ Status TreeEngine::allocate(const InodePointer& inode, std::uint64_t offset, std
     for (const JobPointer& job : chunk->second.sealing) accepted(*job->slot);
     if (chunk->second.active != nullptr) accepted(*chunk->second.active);
   }
-  if (!extend || offset + length <= inode->size) return ok_status();
   inode->changed = stamp(*inode);
-  resize(*inode, offset + length);
-  inode->mtime = inode->ctime = now();
-  inode->attributes_dirty = true;
+  if (extend && offset + length > inode->size) resize(*inode, offset + length);
+  // As on other file systems, also where the size stays.
+  touch_content(*inode);
   list_for_flush(inode);
   return ok_status();
 }

@@ -56,9 +56,8 @@ Status TreeEngine::put_references(const ChunkShare& share, const std::vector<Chu
   }
   const std::uint64_t end = std::min(share.end, (share.first + ids.size()) * kChunkBytes);
   if (end > inode.size) resize(inode, end);
-  inode.mtime = inode.ctime = now();
+  touch_content(inode);
   inode.changed = changed;
-  inode.attributes_dirty = true;
   list_for_flush(share.to);
   return ok_status();
 }

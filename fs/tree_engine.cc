@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "fs/inode_locks.h"
+
 namespace vaultfs {
 namespace {
 
@@ -143,6 +145,10 @@ void TreeEngine::report_write_failure(Inode& inode, Item* item, const Error& err
     item->failure = error;
   }
   observer_->write_failed(item->name, error);
+}
+
+SetAttributes TreeEngine::content_record(const Inode& inode) const {
+  return options_.caller_keeps_times ? attributes_record(inode) : touched_record(inode, now(), true);
 }
 
 void TreeEngine::resize(Inode& inode, std::uint64_t size) {

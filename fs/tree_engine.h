@@ -60,6 +60,7 @@ class TreeEngine final : public WorkingTree {
   Result<Attributes> lookup(InodeNumber parent, const std::string& name) override;
   Result<Attributes> lookup_known(InodeNumber parent, const std::string& name) override;
   bool remember(InodeNumber number) override;
+  Result<InodeNumber> parent(InodeNumber directory) override;
   Result<Attributes> attributes(InodeNumber number) override;
   Result<std::vector<DirectoryEntry>> list(InodeNumber directory) override;
   std::vector<InodeNumber> inode_numbers() override;
@@ -68,9 +69,10 @@ class TreeEngine final : public WorkingTree {
   // tree_xattr.cc
   Result<Bytes> extended_attribute(InodeNumber number, const std::string& name) override;
   Result<std::vector<std::string>> extended_names(InodeNumber number) override;
-  Status set_extended(InodeNumber number, const std::string& name, ByteView value, ExtendedMode mode) override;
+  Status set_extended(InodeNumber number, const std::string& name, ByteView value, ExtendedMode mode,
+                      bool drops_set_gid) override;
   Status remove_extended(InodeNumber number, const std::string& name) override;
-  Status drop_set_id(InodeNumber number) override;
+  Result<bool> drop_set_id(InodeNumber number, const InGroup& in_group) override;
 
   // tree_read.cc
   Result<std::size_t> read(InodeNumber number, std::uint64_t offset, MutableByteView out) override;
@@ -134,6 +136,13 @@ class TreeEngine final : public WorkingTree {
   // writable(), then tells the observer. Without locks.
   [[nodiscard]] Status before_change(const Item* item);
   [[nodiscard]] Item& item_named(const std::string& name);  // REQUIRES: tree_mutex_ exclusive
+  // A content changed. REQUIRES: the inode's mutex.
+  void touch_content(Inode& inode) const {
+    if (!options_.caller_keeps_times) inode.mtime = inode.ctime = now();
+    inode.attributes_dirty = true;
+  }
+  // The journal's record of that.
+  [[nodiscard]] SetAttributes content_record(const Inode& inode) const;
   [[nodiscard]] UnixNanos now() const { return vault_->env().clock().now(); }
   // See Inode::changed; also moves the item's. REQUIRES: change_cut_ or cut_ shared (so all below that say cut_).
   Lsn stamp(const Inode& inode);
@@ -179,7 +188,7 @@ class TreeEngine final : public WorkingTree {
   // Logs and applies one change, with the mode that goes with it. REQUIRES: cut_ shared, the inode's mutex (all below).
   [[nodiscard]] Status change_extended(Inode& inode, const std::string& name, std::optional<ByteView> value,
                                        std::optional<std::uint32_t> mode);
-  [[nodiscard]] Status set_acl(Inode& inode, const std::string& name, ByteView value);
+  [[nodiscard]] Status set_acl(Inode& inode, const std::string& name, ByteView value, bool drops_set_gid);
   // The access list that goes with a new mode.
   static void chmod_acl(const Inode& inode, std::uint32_t mode, ExtendedChanges& changes);
   // What a new inode gets from the default list of its directory, and its mode then. REQUIRES: the directory's mutex.
@@ -289,9 +298,13 @@ class TreeEngine final : public WorkingTree {
   void use_set_aside(DiskImage& image, std::uint64_t begin, std::uint64_t end);
   // These bytes of a chunk have been written, or are wanted no more.
   void use_set_aside_part(DiskImage& image, std::uint64_t index, std::uint32_t begin, std::uint32_t end);
+  // Bytes [offset, end) of the file are a hole again, behind its end too.
+  void give_back_set_aside(DiskImage& image, std::uint64_t offset, std::uint64_t end);
   // What is still to be written of a chunk, if bytes [offset, end) of the file are wanted too.
   [[nodiscard]] static ByteRanges set_aside_rest(const DiskImage& image, std::uint64_t index, std::uint64_t offset,
                                                  std::uint64_t end);
+  // What of it is still to be written, in whole pages.
+  [[nodiscard]] static std::uint64_t bytes_set_aside(const DiskImage& image);
   [[nodiscard]] static std::uint64_t count_set_aside(const DiskImage& image, std::uint64_t begin, std::uint64_t end);
   [[nodiscard]] Status allocate(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend);
   // Loads the map pages of these chunk indexes. Without locks.

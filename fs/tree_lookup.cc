@@ -69,7 +69,8 @@ Attributes TreeEngine::attributes_locked(const Inode& inode) {
     for (const JobPointer& job : chunk.sealing) pages = std::max(pages, job->slot->touched_pages());
     allocated += std::uint64_t{pages} * kSlotPageBytes;
   }
-  a.allocated_bytes = std::min(allocated, whole);
+  // What fallocate has set aside shows as on other file systems, beyond the end of the file too.
+  a.allocated_bytes = std::min(allocated, whole) + bytes_set_aside(image);
   return a;
 }
 
@@ -117,6 +118,13 @@ Result<Attributes> TreeEngine::lookup(InodeNumber parent, const std::string& nam
 Result<Attributes> TreeEngine::lookup_known(InodeNumber parent, const std::string& name) {
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_child(parent, name, true));
   return attributes_of(inode);
+}
+
+Result<InodeNumber> TreeEngine::parent(InodeNumber directory) {
+  const std::shared_lock lock(tree_mutex_);
+  VAULTFS_ASSIGN_OR_RETURN(const Inode* inode, directory_locked(directory));
+  if (directory == kRootInode) return no_such_file();
+  return inode->parent;
 }
 
 bool TreeEngine::remember(InodeNumber number) {

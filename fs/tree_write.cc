@@ -12,9 +12,6 @@ namespace {
 // A slot with more scattered ranges than this is merged with its chunk: lists stay short.
 constexpr std::size_t kMaxRanges = 2048;
 
-// The worst case of a chunk on disk.
-constexpr std::uint64_t kStoredChunkBytes = kChunkBytes + kSlotPageBytes;
-
 // A write from this size on belongs to a stream, as a rule, that fills its chunk.
 constexpr std::size_t kStreamingBytes = std::size_t{64} * 1024;
 
@@ -114,9 +111,8 @@ Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t han
     write_piece(inode, at / kChunkBytes, within, bytes.subspan(at - begin, part), room, changed);
     at += part;
   }
-  inode->mtime = inode->ctime = now();
+  touch_content(*inode);
   inode->changed = changed;
-  inode->attributes_dirty = true;
   list_for_flush(inode);
   written_bytes_ += bytes.size();
   return begin;

@@ -82,18 +82,20 @@ Status TreeEngine::change_extended(Inode& inode, const std::string& name, std::o
   return ok_status();
 }
 
-Status TreeEngine::set_acl(Inode& inode, const std::string& name, ByteView value) {
+Status TreeEngine::set_acl(Inode& inode, const std::string& name, ByteView value, bool drops_set_gid) {
   if (inode.type == InodeType::symlink) return Error{ErrorCode::NotSupported, "a symbolic link has no access list"};
   if (name == kDefaultAcl && inode.type != InodeType::directory)
     return Error{ErrorCode::PermissionDenied, "only a directory has a default access list"};
   VAULTFS_ASSIGN_OR_RETURN(const PosixAcl acl, PosixAcl::parse(value));
   if (name == kDefaultAcl) return change_extended(inode, name, value, std::nullopt);
-  const std::uint32_t mode = (inode.mode & ~kPermissions) | acl.permissions();
+  std::uint32_t mode = (inode.mode & ~kPermissions) | acl.permissions();
+  if (drops_set_gid) mode &= ~static_cast<std::uint32_t>(S_ISGID);
   if (acl.only_mode()) return change_extended(inode, name, std::nullopt, mode);
   return change_extended(inode, name, value, mode);
 }
 
-Status TreeEngine::set_extended(InodeNumber number, const std::string& name, ByteView value, ExtendedMode mode) {
+Status TreeEngine::set_extended(InodeNumber number, const std::string& name, ByteView value, ExtendedMode mode,
+                                bool drops_set_gid) {
   VAULTFS_RETURN_IF_ERROR(check_attribute_name(name));
   if (value.size() > kMaxAttributeValueBytes)
     return Error{ErrorCode::InvalidArgument, "an attribute's value has at most 64 KiB"};
@@ -108,7 +110,7 @@ Status TreeEngine::set_extended(InodeNumber number, const std::string& name, Byt
   if (!there && mode == ExtendedMode::replace) return no_data();
   if (bytes_of_others(*inode, name) + name.size() + value.size() > kMaxExtendedBytes)
     return Error{ErrorCode::NoSpace, "the attributes of one file have at most 256 KiB"};
-  if (name == kAccessAcl || name == kDefaultAcl) return set_acl(*inode, name, value);
+  if (name == kAccessAcl || name == kDefaultAcl) return set_acl(*inode, name, value, drops_set_gid);
   return change_extended(*inode, name, value, std::nullopt);
 }
 
@@ -186,27 +188,33 @@ std::uint32_t TreeEngine::without_set_id(std::uint32_t mode) {
   return mode;
 }
 
-Status TreeEngine::drop_set_id(InodeNumber number) {
+Result<bool> TreeEngine::drop_set_id(InodeNumber number, const InGroup& in_group) {
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
-  if (inode->type != InodeType::file) return ok_status();
+  if (inode->type != InodeType::file) return false;
+  std::uint32_t mode = 0;
+  std::uint32_t gid = 0;
   {
     const std::shared_lock lock(inode->mutex);
-    if ((inode->mode & kSetIdBits) == 0) return ok_status();
+    mode = inode->mode;
+    gid = inode->gid;
   }
+  std::uint32_t taken = mode & kSetIdBits;
+  // Without the group's right to execute, its bit means mandatory locking.
+  if ((taken & S_ISGID) != 0 && (mode & S_IXGRP) == 0 && in_group(gid)) taken &= ~static_cast<std::uint32_t>(S_ISGID);
+  if (taken == 0) return false;
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
   const std::shared_lock cut(change_cut_);
   const std::unique_lock lock(inode->mutex);
-  if (inode->dead) return ok_status();
+  if (inode->dead) return false;
   SetAttributes record = attributes_record(*inode);
   record.ctime = now();
-  // Also where the group may not execute, as Linux does for who is not in that group.
-  record.mode &= ~kSetIdBits;
+  record.mode &= ~taken;
   TreeEntryWriter entry;
   entry.add(record);
   VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
   apply_record(*inode, record, lsn);
   stamp(inode->item, lsn);
-  return ok_status();
+  return true;
 }
 
 }  // namespace vaultfs

@@ -107,10 +107,9 @@ Status TreeEngine::truncate(InodeNumber number, std::uint64_t size) {
     if (inode->content != nullptr && inode->content->extents.page_to_load(size / kChunkBytes).has_value()) continue;
     VAULTFS_RETURN_IF_ERROR(drop_capability(*inode));
     const Lsn changed = stamp(*inode);
-    const UnixNanos time = now();
     const std::uint64_t old_size = inode->size;
     if (size < old_size) {
-      const SetAttributes record = touched_record(*inode, time, true);
+      const SetAttributes record = content_record(*inode);
       TreeEntryWriter entry;
       entry.add(CutContent{number, size});
       entry.add(record);
@@ -123,9 +122,8 @@ Status TreeEngine::truncate(InodeNumber number, std::uint64_t size) {
       return ok_status();
     }
     resize(*inode, size);
-    inode->mtime = inode->ctime = time;
+    touch_content(*inode);
     inode->changed = changed;
-    inode->attributes_dirty = true;
     list_for_flush(inode);
     return ok_status();
   }
@@ -149,7 +147,7 @@ Status TreeEngine::zero_range(const InodePointer& inode, std::uint64_t offset, s
     VAULTFS_RETURN_IF_ERROR(drop_capability(*inode));
     const Lsn changed = stamp(*inode);
     if (offset < inode->size) {
-      const SetAttributes record = touched_record(*inode, now(), true);
+      const SetAttributes record = content_record(*inode);
       TreeEntryWriter entry;
       entry.add(ZeroRange{inode->number, offset, end});
       entry.add(record);
@@ -157,10 +155,10 @@ Status TreeEngine::zero_range(const InodePointer& inode, std::uint64_t offset, s
       apply_record(*inode, record, changed);
       zero_content(inode, offset, end, inode->size, lsn);
     }
+    give_back_set_aside(inode->image(), offset, offset + length);
     if (extend && offset + length > inode->size) resize(*inode, offset + length);
-    inode->mtime = inode->ctime = now();
+    touch_content(*inode);
     inode->changed = changed;
-    inode->attributes_dirty = true;
     list_for_flush(inode);
     return ok_status();
   }

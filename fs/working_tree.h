@@ -43,6 +43,8 @@ class WorkingTree : public FileTree, public TreeReplay {
     std::uint64_t frame_cache_bytes = 64ULL << 20;
     unsigned sealing_workers = 0;  // 0: one per core
     unsigned flush_seconds = 5;    // data is journalled and synced within that time; 0: only when asked (tests)
+    // Whoever changes content sets mtime and ctime by set_attributes: the kernel does, with a writeback cache.
+    bool caller_keeps_times = false;
   };
   [[nodiscard]] static std::unique_ptr<WorkingTree> create(const Options& options);
   // After Vault::open (which replayed into this tree): connects vault and observer, starts the workers. For a read-only
@@ -90,15 +92,19 @@ class WorkingTree : public FileTree, public TreeReplay {
 
   // --- Extended attributes: names of user.*, trusted.*, security.*, of 255 bytes at most, values of up to 64 KiB, 256
   // KiB for one inode (NoSpace beyond). A POSIX ACL (system.posix_acl_access, system.posix_acl_default) sets the mode's
-  // bits, and set_attributes of a mode changes the ACL; one that says no more than the mode is not kept.
+  // bits, and set_attributes of a mode changes the ACL; one that says no more than the mode is not kept. With
+  // `drops_set_gid` the bit goes in the same change as an access ACL comes: its owner is not in the file's group.
   // AlreadyExists, NoData, NotSupported for other names, InvalidArgument for an ACL that makes no sense.
   enum class ExtendedMode : std::uint8_t { set, create, replace };
   [[nodiscard]] virtual Status set_extended(InodeNumber inode, const std::string& name, ByteView value,
-                                            ExtendedMode mode) = 0;
+                                            ExtendedMode mode, bool drops_set_gid) = 0;
   [[nodiscard]] virtual Status remove_extended(InodeNumber inode, const std::string& name) = 0;
-  // What a write, truncation or fallocate by someone without CAP_FSETID does first: the right to run as the owner goes.
-  // File capabilities go with every change of content by themselves.
-  [[nodiscard]] virtual Status drop_set_id(InodeNumber inode) = 0;
+  // What a write, truncation, fallocate or chown by someone without CAP_FSETID does first: the right to run as the
+  // owner goes, and that to run as the group. Where the group may not execute, the bit stays if the caller is in that
+  // group: `in_group` is asked then only. True if a bit went. File capabilities go with every change of content by
+  // themselves.
+  using InGroup = std::function<bool(std::uint32_t gid)>;
+  [[nodiscard]] virtual Result<bool> drop_set_id(InodeNumber inode, const InGroup& in_group) = 0;
 
   // --- Content.
   // An open handle keeps an unlinked inode alive and holds the sticky error of that open file. `writing` counts for
@@ -166,6 +172,8 @@ class WorkingTree : public FileTree, public TreeReplay {
   using DamageListener = std::function<void(const ChunkId& page, const Error& error)>;
   [[nodiscard]] virtual Status visit_references(const ReferenceVisitor& visit, const DamageListener& damaged) = 0;
 
+  // The worst case of a chunk on disk.
+  static constexpr std::uint64_t kStoredChunkBytes = kChunkBytes + 4096;
   struct Statistics {
     std::uint64_t files = 0;   // regular ones
     std::uint64_t inodes = 0;  // of all kinds

@@ -30,7 +30,8 @@ Mounts the vault and returns when it is ready. Unmount with umount or fusermount
   -o accept-older       with ro: open a vault that is older than what this machine has seen
   -o unverified         with ro: open a vault that this machine does not know
   -o fingerprint=F      with ro: open it by what you have kept of it; an older one says how far it speaks for it
-and the kernel's nodev, dev, nosuid, suid, noexec, exec, noatime.
+  -o sync               every change is on the disk before its call returns
+and the kernel's nodev, dev, nosuid, suid, noexec, exec, noatime. Other words of fstab are passed over.
 )";
 
 namespace {
@@ -46,14 +47,20 @@ bool parse_unsigned(std::string_view text, std::uint64_t& value) {
 
 // Written by mount(8) or meant for it and for systemd; without a meaning for a FUSE file system.
 bool is_ignored(std::string_view name) {
-  static constexpr std::array<std::string_view, 14> kIgnored{"defaults", "rw",       "auto",  "noauto", "user",
-                                                             "nouser",   "users",    "owner", "group",  "_netdev",
-                                                             "nofail",   "relatime", "async", "loop"};
-  for (const std::string_view ignored : kIgnored) {
-    if (name == ignored) return true;
-  }
-  return name.starts_with("x-") || name.starts_with("comment=") || name.starts_with("uhelper=") ||
-         name.starts_with("helper=");
+  static constexpr std::array<std::string_view, 28> kIgnored{"defaults",    "auto",          "noauto",
+                                                             "user",        "nouser",        "users",
+                                                             "owner",       "group",         "_netdev",
+                                                             "nofail",      "atime",         "relatime",
+                                                             "norelatime",  "diratime",      "nodiratime",
+                                                             "strictatime", "nostrictatime", "lazytime",
+                                                             "nolazytime",  "iversion",      "noiversion",
+                                                             "mand",        "nomand",        "silent",
+                                                             "loud",        "loop",          "default_permissions",
+                                                             "nodirsync"};
+  static constexpr std::array<std::string_view, 6> kIgnoredPrefixes{
+      "x-", "X-", "comment=", "uhelper=", "helper=", "user="};
+  const auto begins = [name](std::string_view prefix) { return name.starts_with(prefix); };
+  return std::ranges::find(kIgnored, name) != kIgnored.end() || std::ranges::any_of(kIgnoredPrefixes, begins);
 }
 
 bool is_kernel_option(std::string_view name) {
@@ -63,9 +70,14 @@ bool is_kernel_option(std::string_view name) {
 }
 
 Status apply_flag(std::string_view name, MountCommand& command) {
-  if (name == "ro") {
-    command.mount.read_only = true;
-    command.session.vault.read_only = true;
+  if (name == "ro" || name == "rw") {
+    command.mount.read_only = name == "ro";
+    command.session.vault.read_only = command.mount.read_only;
+  } else if (name == "sync" || name == "async" || name == "dirsync") {
+    command.mount.synchronous = name != "async";
+  } else if (name == "remount") {
+    return Error{ErrorCode::Usage,
+                 "-o remount: a vault's options are those that it was mounted with; unmount it and mount it again"};
   } else if (name == "allow_other") {
     command.mount.allow_other = true;
   } else if (name == "nonempty") {
@@ -86,6 +98,11 @@ Status apply_value(std::string_view option, std::string_view name, std::string_v
   std::uint64_t number = 0;
   if (name == "settle") {
     if (!parse_duration_seconds(value, command.session.settle_seconds)) return bad_value(option, "a time such as 10s");
+    if (command.session.settle_seconds == 0) {
+      return bad_value(option,
+                       "at least 1s, or each file that is closed makes a recovery point of its own; to commit only "
+                       "when asked: commit=manual");
+    }
   } else if (name == "max-job") {
     if (!parse_duration_seconds(value, command.session.max_job_seconds) || command.session.max_job_seconds == 0) {
       return bad_value(option, "a time such as 24h");
@@ -104,6 +121,7 @@ Status apply_value(std::string_view option, std::string_view name, std::string_v
   } else if (name == "cache") {
     if (value != "writeback" && value != "direct") return bad_value(option, "cache=direct or cache=writeback");
     command.mount.writeback_cache = value == "writeback";
+    command.session.tree.caller_keeps_times = command.mount.writeback_cache;
   } else if (name == "compression") {
     if (value != "fast" && value != "default") return bad_value(option, "compression=default or compression=fast");
     command.session.vault.compression = value == "fast" ? Compression::fast : Compression::automatic;

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cstdio>
 #include <ctime>
+#include <optional>
 #include <utility>
 
 #include "base/byte_codec.h"
@@ -14,11 +15,13 @@
 namespace vaultfs {
 namespace {
 
-bool same_point(const PointInfo& point, const std::string& text) {
-  if (point.id() == text) return true;
+// The number with which an id begins, or that is all of `text`.
+std::optional<PointNumber> number_in(const std::string& text) {
   std::uint64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc{} && end == text.data() + text.size() && number == point.number.value;
+  const char* const text_end = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), text_end, number);
+  if (error != std::errc{} || (end != text_end && *end != '-')) return std::nullopt;
+  return PointNumber(number);
 }
 
 // Limits were such a job once, and are no keys.
@@ -128,15 +131,21 @@ std::vector<PointInfo> Catalogue::points_of(const std::string& item) const {
 }
 
 Result<PointInfo> Catalogue::find_point(const std::string& item, const std::string& point) const {
-  const std::vector<PointInfo> all = points_of(item);
-  if (all.empty() && !this->item(item).has_value()) {
-    return Error{ErrorCode::ItemNotFound, "the vault has no such item"};
+  const std::lock_guard lock(mutex_);
+  const auto of_item = [&item](const auto& entry) { return entry.second.item == item; };
+  if (const std::optional<PointNumber> number = number_in(point); number.has_value()) {
+    const auto found = state_.points.find(*number);
+    const bool right = found != state_.points.end() && of_item(*found) &&
+                       (point.find('-') == std::string::npos || found->second.id() == point);
+    if (right) return found->second;
   }
-  if (all.empty()) return Error{ErrorCode::RecoveryPointNotFound, "the item has no recovery point yet"};
-  if (point.empty()) return all.back();
-  const auto found = std::find_if(all.begin(), all.end(), [&](const PointInfo& p) { return same_point(p, point); });
-  if (found == all.end()) return Error{ErrorCode::RecoveryPointNotFound, "the item has no recovery point " + point};
-  return *found;
+  const auto newest = std::find_if(state_.points.rbegin(), state_.points.rend(), of_item);
+  if (newest == state_.points.rend()) {
+    if (!state_.items.contains(item)) return Error{ErrorCode::ItemNotFound, "the vault has no such item"};
+    return Error{ErrorCode::RecoveryPointNotFound, "the item has no recovery point yet"};
+  }
+  if (point.empty()) return newest->second;
+  return Error{ErrorCode::RecoveryPointNotFound, "the item has no recovery point " + point};
 }
 
 std::optional<PointInfo> Catalogue::point(PointNumber number) const {

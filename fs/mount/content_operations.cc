@@ -33,7 +33,7 @@ void set_caching(const MountContext& context, fuse_file_info& file) {
 
 // Before a change of content by someone whom the kernel does not name as privileged in the request itself.
 Status drop_set_id_of_caller(fuse_req_t request, MountContext& context, InodeNumber inode) {
-  return fuse_req_ctx(request)->uid == 0 ? ok_status() : context.session.tree().drop_set_id(inode);
+  return fuse_req_ctx(request)->uid == 0 ? ok_status() : drop_set_id(request, context, inode);
 }
 
 void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
@@ -47,8 +47,9 @@ void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
       VAULTFS_ASSIGN_OR_RETURN(file->fh, context.session.tree().open(inode.inode, writing));
     }
     if (has_flag(file->flags, O_TRUNC) && writing) {
-      Status truncated = request_drops_set_id() ? context.session.tree().drop_set_id(inode.inode) : ok_status();
+      Status truncated = request_drops_set_id() ? drop_set_id(request, context, inode.inode) : ok_status();
       if (truncated.ok()) truncated = context.session.tree().truncate(inode.inode, 0);
+      if (truncated.ok()) truncated = sync_if_wanted(context, inode.inode);
       if (!truncated.ok()) {
         context.session.tree().release(file->fh);
         return truncated;
@@ -81,6 +82,7 @@ void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode
       VAULTFS_ASSIGN_OR_RETURN(made, tree.make_node(directory, name, InodeType::file, mode & 07777U, 0, creator));
       VAULTFS_ASSIGN_OR_RETURN(file->fh, tree.open(made.number, opened_for_writing(file->flags)));
     }
+    VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, made.number));
     set_caching(context, *file);
     made.open_for_writing = opened_for_writing(file->flags);
     const fuse_entry_param entry = entry_of(working_attributes(context, made));
@@ -117,7 +119,7 @@ Status write_now(fuse_req_t request, MountContext& context, const WriteRequest& 
   WorkingTree& tree = context.session.tree();
   const fuse_file_info& file = wanted.file;
   VAULTFS_ASSIGN_OR_RETURN(const InodeNumber inode, writable_inode(context, wanted.number));
-  if (wanted.drops_set_id) VAULTFS_RETURN_IF_ERROR(tree.drop_set_id(inode));
+  if (wanted.drops_set_id) VAULTFS_RETURN_IF_ERROR(drop_set_id(request, context, inode));
   // With the writeback cache the kernel has resolved the position of an append already.
   if (has_flag(file.flags, O_APPEND) && !context.writeback_cache) {
     VAULTFS_RETURN_IF_ERROR(tree.append(inode, file.fh, bytes));
@@ -125,7 +127,7 @@ Status write_now(fuse_req_t request, MountContext& context, const WriteRequest& 
     VAULTFS_RETURN_IF_ERROR(tree.write(inode, file.fh, static_cast<std::uint64_t>(wanted.offset), bytes));
   }
   // Direct I/O brings O_SYNC and O_DSYNC with the write only; no fsync follows.
-  if (has_flag(file.flags, O_DSYNC)) VAULTFS_RETURN_IF_ERROR(tree.fsync(inode, file.fh));
+  if (has_flag(file.flags, O_DSYNC) || context.synchronous) VAULTFS_RETURN_IF_ERROR(tree.fsync(inode, file.fh));
   fuse_reply_write(request, bytes.size());
   return ok_status();
 }
@@ -200,6 +202,7 @@ void fallocate(fuse_req_t request, fuse_ino_t number, int mode, off_t offset, of
     VAULTFS_RETURN_IF_ERROR(drop_set_id_of_caller(request, context, inode));
     VAULTFS_RETURN_IF_ERROR(context.session.tree().fallocate(inode, wanted, static_cast<std::uint64_t>(offset),
                                                              static_cast<std::uint64_t>(length)));
+    VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, inode));
     fuse_reply_err(request, 0);
     return ok_status();
   });
@@ -244,6 +247,7 @@ void copy_file_range(fuse_req_t request, fuse_ino_t in, off_t offset_in, fuse_fi
         context.session.tree().copy_range(*source.tree, {source.inode, static_cast<std::uint64_t>(offset_in)},
                                           {target, static_cast<std::uint64_t>(offset_out)}, handle,
                                           std::min<std::uint64_t>(length, kMost)));
+    VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, target));
     fuse_reply_write(request, copied);
     return ok_status();
   });
@@ -263,7 +267,9 @@ void statfs(fuse_req_t request, fuse_ino_t /*number*/) {
     const WorkingTree::Statistics statistics = context.session.tree().statistics();
     const std::uint64_t available = static_cast<std::uint64_t>(below.f_bavail) * below.f_frsize;
     const std::uint64_t kept = kSpaceReserveBytes + statistics.dirty_bytes + statistics.set_aside_bytes;
-    const std::uint64_t usable = available > kept ? available - kept : 0;
+    // As much as fallocate gives: whole chunks, with what each takes besides its content.
+    const std::uint64_t usable =
+        available > kept ? (available - kept) / WorkingTree::kStoredChunkBytes * kChunkBytes : 0;
     struct statvfs st {};
     st.f_bsize = kBlock;
     st.f_frsize = kBlock;

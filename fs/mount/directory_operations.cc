@@ -1,4 +1,5 @@
-// Listing directories. A listing is taken once, at opendir, so that offsets stay valid while entries come and go.
+// Listing directories. A listing is taken when somebody reads from the start, after opendir or rewinddir, and kept
+// until then, so that offsets stay valid while entries come and go.
 
 #include <sys/stat.h>
 
@@ -19,7 +20,7 @@ struct ListedEntry {
 
 struct Listing {
   std::vector<ListedEntry> entries;
-  bool fresh = true;         // nobody has read from it yet
+  bool taken = false;
   std::uint64_t handle = 0;  // keeps a directory that is removed meanwhile
 };
 
@@ -42,8 +43,7 @@ Result<std::vector<ListedEntry>> list_number(MountContext& context, fuse_ino_t n
       return entries;
     case InodeRouting::Kind::item_points:
       for (const PointInfo& point : context.session.vault().catalogue().points_of(route.item)) {
-        VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t root, context.routing.point_root_number(point));
-        entries.push_back({point.id(), root, S_IFDIR});
+        entries.push_back({point.id(), InodeRouting::point_root_number(point.number), S_IFDIR});
       }
       return entries;
     case InodeRouting::Kind::working:
@@ -68,7 +68,6 @@ void opendir(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
   serve(request, [&](MountContext& context) -> Status {
     auto listing = std::make_unique<Listing>();
     VAULTFS_ASSIGN_OR_RETURN(const InodeRouting::Route route, context.routing.route(number));
-    VAULTFS_ASSIGN_OR_RETURN(listing->entries, list_number(context, number));
     if (route.kind == InodeRouting::Kind::working) {
       VAULTFS_ASSIGN_OR_RETURN(listing->handle, context.session.tree().open(route.inode, false));
     }
@@ -84,11 +83,11 @@ Listing& listing_of(const fuse_file_info* file) {
   return *reinterpret_cast<Listing*>(file->fh);
 }
 
-// Refreshes a listing when the reader starts over (rewinddir).
-Status rewind_listing(MountContext& context, fuse_ino_t number, off_t offset, Listing& listing) {
-  const bool fresh = std::exchange(listing.fresh, false);
-  if (offset != 0 || fresh) return ok_status();
+// Whoever starts over sees what is there by then, also if nothing was read in between.
+Status take_listing(MountContext& context, fuse_ino_t number, off_t offset, Listing& listing) {
+  if (offset != 0 && listing.taken) return ok_status();
   VAULTFS_ASSIGN_OR_RETURN(listing.entries, list_number(context, number));
+  listing.taken = true;
   return ok_status();
 }
 
@@ -96,7 +95,7 @@ void readdir_any(fuse_req_t request, fuse_ino_t number, size_t size, off_t offse
                  bool plus) {
   serve(request, [&](MountContext& context) -> Status {
     Listing& listing = listing_of(file);
-    VAULTFS_RETURN_IF_ERROR(rewind_listing(context, number, offset, listing));
+    VAULTFS_RETURN_IF_ERROR(take_listing(context, number, offset, listing));
     std::vector<char> buffer(size);
     std::vector<fuse_ino_t> told;  // each counts one reference of the kernel
     std::size_t used = 0;
@@ -106,8 +105,9 @@ void readdir_any(fuse_req_t request, fuse_ino_t number, size_t size, off_t offse
       std::size_t needed = 0;
       if (plus) {
         fuse_entry_param parameters{};
-        const bool dots = entry.name == "." || entry.name == "..";
-        if (!dots) {
+        // Attributes of a point's root want its manifest, which takes far longer than listing: who needs them asks.
+        const bool name_only = entry.name == "." || entry.name == ".." || InodeRouting::is_point_root(entry.number);
+        if (!name_only) {
           auto attributes = attributes_of_number(context, entry.number);
           if (!attributes.ok()) continue;  // removed since it was listed
           parameters = entry_of(attributes.value());

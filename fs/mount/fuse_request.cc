@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <string>
+#include <vector>
 
 namespace vaultfs {
 namespace {
@@ -71,6 +72,30 @@ void reply_error(fuse_req_t request, const Error& error) noexcept {
   fuse_reply_err(request, error_errno(error.code));
 }
 
+Status sync_if_wanted(MountContext& context, InodeNumber inode) {
+  return context.synchronous ? context.session.tree().fsync(inode, 0) : ok_status();
+}
+
+Status drop_set_id(fuse_req_t request, MountContext& context, InodeNumber inode) {
+  const auto in_group = [request](std::uint32_t gid) {
+    if (fuse_req_ctx(request)->gid == gid) return true;
+    constexpr int kMost = 65536;  // NGROUPS_MAX
+    std::vector<gid_t> groups(64);
+    int count = fuse_req_getgroups(request, static_cast<int>(groups.size()), groups.data());
+    if (count > static_cast<int>(groups.size())) {
+      groups.resize(static_cast<std::size_t>(std::min(count, kMost)));
+      count = fuse_req_getgroups(request, static_cast<int>(groups.size()), groups.data());
+    }
+    if (count < 0) return false;  // gone, or not to be seen from here
+    groups.resize(std::min(static_cast<std::size_t>(count), groups.size()));
+    return std::ranges::find(groups, gid) != groups.end();
+  };
+  VAULTFS_ASSIGN_OR_RETURN(const bool dropped, context.session.tree().drop_set_id(inode, in_group));
+  constexpr off_t kAttributesOnly = -1;
+  if (dropped) static_cast<void>(fuse_lowlevel_notify_inval_inode(context.fuse, inode.value, kAttributesOnly, 0));
+  return ok_status();
+}
+
 void forget_number(MountContext& context, fuse_ino_t number, std::uint64_t count) {
   // Others are not counted: what the points hold stays, and the root too.
   if (number != FUSE_ROOT_ID && number < InodeRouting::kPointsDirectory) {
@@ -123,7 +148,6 @@ struct stat stat_of(const Attributes& attributes, fuse_ino_t number) {
 }
 
 KernelAttributes working_attributes(const MountContext& context, const Attributes& attributes) {
-  constexpr std::uint32_t kSetId = S_ISUID | S_ISGID;
   KernelAttributes result{.stat = stat_of(attributes, attributes.number.value)};
   if (context.writeback_cache && attributes.open_for_writing) {
     // What the kernel has and we have not yet must not look like a hole to programs that go by st_blocks (tar): all of
@@ -132,12 +156,12 @@ KernelAttributes working_attributes(const MountContext& context, const Attribute
     constexpr blkcnt_t kOnePage = 8;
     const auto whole = static_cast<blkcnt_t>((attributes.size + 511) / 512);
     result.stat.st_blocks = std::max({result.stat.st_blocks, whole, kOnePage});
-    result.attribute_seconds = 0;
+    // Size and times are the kernel's own then. It asks before each write for what it does not know any more.
+    result.attribute_seconds = kShortSeconds;
     result.entry_seconds = kKeptSeconds;
     return result;
   }
-  const bool keeps = attributes.settled && attributes.number != kRootInode &&
-                     (attributes.type != InodeType::file || (attributes.mode & kSetId) == 0);
+  const bool keeps = attributes.settled && attributes.number != kRootInode;
   result.attribute_seconds = keeps ? kKeptSeconds : kShortSeconds;
   result.entry_seconds = kKeptSeconds;
   return result;
@@ -156,7 +180,9 @@ Result<KernelAttributes> attributes_of_number(MountContext& context, fuse_ino_t 
     case InodeRouting::Kind::point: {
       // Modes as they were, so that a copy out of a point keeps them; what tries to write gets EROFS.
       VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, route.tree->attributes(route.inode));
-      return KernelAttributes{.stat = stat_of(attributes, number)};
+      return KernelAttributes{.stat = stat_of(attributes, number),
+                              .attribute_seconds = kKeptSeconds,
+                              .entry_seconds = InodeRouting::is_point_root(number) ? kShortSeconds : kKeptSeconds};
     }
   }
   return Error{ErrorCode::Internal, "unknown route"};

@@ -17,9 +17,8 @@ namespace vaultfs {
 
 // Seconds for which the kernel may keep what it was told. Names and attributes of the working tree change by the
 // kernel's own requests, which it applies to what it keeps; what a backup run changes it is told of (SessionObserver).
-// Shortly only what changes by itself: the blocks of a file while its data is being sealed, the list of recovery
-// points, and what the kernel does not hear of from its own requests: set-id bits, which a write takes away. And the
-// root's: whoever looks at the mount point is to notice that its daemon has died.
+// Shortly only what changes by itself: the blocks of a file while its data is being sealed, and the list of recovery
+// points. And the root's: whoever looks at the mount point is to notice that its daemon has died.
 inline constexpr double kKeptSeconds = 3600.0;
 inline constexpr double kShortSeconds = 1.0;
 
@@ -29,6 +28,7 @@ struct MountContext {
   InodeRouting& routing;
   bool read_only = false;
   bool writeback_cache = false;
+  bool synchronous = false;
   std::string vault_path;
   std::function<void()> on_ready;
   std::unique_ptr<WaitingRoom> waiting_room;  // for requests that may wait for the disk
@@ -65,6 +65,13 @@ void serve_in_turn(fuse_req_t request, Body body) noexcept {
     return ok_status();
   });
 }
+
+// After a change of `inode`, of its names or of a directory's: makes it durable where the mount is synchronous.
+[[nodiscard]] Status sync_if_wanted(MountContext& context, InodeNumber inode);
+
+// Before a change of content, or of the owner, by someone without CAP_FSETID: takes the set-id bits and tells the
+// kernel, which would go on showing them.
+[[nodiscard]] Status drop_set_id(fuse_req_t request, MountContext& context, InodeNumber inode);
 
 // The kernel has not got the answer that told it of an inode, or has forgotten it.
 void forget_number(MountContext& context, fuse_ino_t number, std::uint64_t count);

@@ -1,5 +1,6 @@
 #include "fs/mount/inode_routing.h"
 
+#include <optional>
 #include <set>
 
 namespace vaultfs {
@@ -25,22 +26,20 @@ Result<InodeRouting::OpenPoint> InodeRouting::open_point(PointNumber number) {
       return found->second;
     }
   }
-  for (const PointInfo& point : session_.vault().catalogue().points()) {
-    if (point.number != number) continue;
-    OpenPoint opened;
-    VAULTFS_ASSIGN_OR_RETURN(opened.tree, session_.open_point(point, opened.root));
-    const std::lock_guard lock(mutex_);
-    opened.last_used = ++use_counter_;
-    while (points_.size() >= kMaxOpenPoints) {
-      auto oldest = points_.begin();
-      for (auto it = points_.begin(); it != points_.end(); ++it) {
-        if (it->second.last_used < oldest->second.last_used) oldest = it;
-      }
-      points_.erase(oldest);
+  const std::optional<PointInfo> point = session_.vault().catalogue().point(number);
+  if (!point.has_value()) return Error{ErrorCode::RecoveryPointNotFound, "the recovery point is not there any more"};
+  OpenPoint opened;
+  VAULTFS_ASSIGN_OR_RETURN(opened.tree, session_.open_point(*point, opened.root));
+  const std::lock_guard lock(mutex_);
+  opened.last_used = ++use_counter_;
+  while (points_.size() >= kMaxOpenPoints) {
+    auto oldest = points_.begin();
+    for (auto it = points_.begin(); it != points_.end(); ++it) {
+      if (it->second.last_used < oldest->second.last_used) oldest = it;
     }
-    return points_.insert_or_assign(number, opened).first->second;
+    points_.erase(oldest);
   }
-  return Error{ErrorCode::RecoveryPointNotFound, "the recovery point is not there any more"};
+  return points_.insert_or_assign(number, opened).first->second;
 }
 
 Result<InodeRouting::Route> InodeRouting::route(std::uint64_t number) {
@@ -51,6 +50,7 @@ Result<InodeRouting::Route> InodeRouting::route(std::uint64_t number) {
     route.inode = InodeNumber(number & kInodeMask);
     VAULTFS_ASSIGN_OR_RETURN(const OpenPoint opened, open_point(route.point));
     route.tree = opened.tree;
+    if (is_point_root(number)) route.inode = opened.root;
     return route;
   }
   if (number == kPointsDirectory) {
@@ -92,9 +92,15 @@ std::vector<std::uint64_t> InodeRouting::all_inode_numbers() {
   return numbers;
 }
 
-Result<std::uint64_t> InodeRouting::point_root_number(const PointInfo& point) {
-  VAULTFS_ASSIGN_OR_RETURN(const OpenPoint opened, open_point(point.number));
-  return point_inode_number(point.number, opened.root);
+std::uint64_t InodeRouting::point_root_number(PointNumber point) { return point_inode_number(point, InodeNumber(0)); }
+
+Result<std::uint64_t> InodeRouting::number_in_point(PointNumber point, InodeNumber inode) {
+  VAULTFS_ASSIGN_OR_RETURN(const OpenPoint opened, open_point(point));
+  return inode == opened.root ? point_root_number(point) : point_inode_number(point, inode);
+}
+
+bool InodeRouting::is_point_root(std::uint64_t number) {
+  return (number & kPointFlag) != 0 && (number & kInodeMask) == 0;
 }
 
 }  // namespace vaultfs

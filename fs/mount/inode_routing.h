@@ -16,7 +16,7 @@ namespace vaultfs {
 //   1 … 2^40-1                    the working tree, numbers as they are
 //   2^62                          the directory .recovery-points
 //   2^62 + n                      .recovery-points/ITEM, n given in the order of first look-up
-//   2^63 + point·2^40 + inode     an inode of a recovery point
+//   2^63 + point·2^40 + inode     an inode of a recovery point; inode 0 is its root, whose number only the manifest has
 // Numbers are stable for the life of the mount. Thread-safe.
 class InodeRouting {
  public:
@@ -40,8 +40,11 @@ class InodeRouting {
   [[nodiscard]] std::uint64_t item_points_number(const std::string& item);
   // Items that have points, sorted.
   [[nodiscard]] std::vector<std::string> items_with_points();
-  // Opens (or finds) the point and gives the number of its root.
-  [[nodiscard]] Result<std::uint64_t> point_root_number(const PointInfo& point);
+  // Opens nothing: whether the point can be opened shows when somebody looks at it.
+  [[nodiscard]] static std::uint64_t point_root_number(PointNumber point);
+  // Of an inode that the point is known to have: the root's as point_root_number() gives it.
+  [[nodiscard]] Result<std::uint64_t> number_in_point(PointNumber point, InodeNumber inode);
+  [[nodiscard]] static bool is_point_root(std::uint64_t number);
   // Of everything in the working tree and in the points that are open.
   [[nodiscard]] std::vector<std::uint64_t> all_inode_numbers();
   [[nodiscard]] static std::uint64_t point_inode_number(PointNumber point, InodeNumber inode);

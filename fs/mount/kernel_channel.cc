@@ -29,6 +29,7 @@ struct RequestInHand {
   std::uint32_t opcode = 0;
   std::uint64_t kernel_offers = 0;  // of FUSE_INIT
   bool drops_set_id = false;
+  bool drops_set_gid = false;
   bool parallel_writes = false;
 };
 thread_local RequestInHand in_hand;
@@ -112,6 +113,20 @@ bool drops_set_id(std::uint32_t opcode, const char* bytes, std::size_t size) {
   return false;
 }
 
+// Whether FUSE_SETXATTR comes in its longer form, which libfuse does not know. One mount a process.
+std::atomic<bool> extended_setxattr{false};
+
+// Makes the longer form the shorter one. The size of what is left.
+std::size_t shorten_setxattr(char* bytes, std::size_t size) {
+  fuse_setxattr_in set{};
+  if (!extended_setxattr || !read_message(bytes, size, set)) return size;
+  in_hand.drops_set_gid = (set.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0;
+  char* const cut_at = bytes + sizeof(fuse_in_header) + FUSE_COMPAT_SETXATTR_IN_SIZE;
+  constexpr std::size_t kCut = sizeof(set) - FUSE_COMPAT_SETXATTR_IN_SIZE;
+  std::memmove(cut_at, cut_at + kCut, size - (sizeof(fuse_in_header) + sizeof(set)));
+  return size - kCut;
+}
+
 ssize_t read_request(int fd, void* buffer, size_t room, void* /*userdata*/) {
   thread_local RequestBuffer request_buffer;
   const ssize_t got = request_buffer.read(fd, buffer, room);
@@ -134,6 +149,11 @@ ssize_t read_request(int fd, void* buffer, size_t room, void* /*userdata*/) {
     // The same message and the same answer as for FUSE_CREATE; its open flags have O_TMPFILE.
     header.opcode = FUSE_CREATE;
     std::memcpy(bytes, &header, sizeof(header));
+  } else if (header.opcode == FUSE_SETXATTR) {
+    const std::size_t left = shorten_setxattr(bytes, size);
+    header.len = static_cast<std::uint32_t>(left);
+    std::memcpy(bytes, &header, sizeof(header));
+    return static_cast<ssize_t>(left);
   }
   return got;
 }
@@ -142,9 +162,10 @@ void extend_init_reply(char* reply, std::size_t size) {
   fuse_init_out out{};
   if (size < sizeof(out)) return;
   std::memcpy(&out, reply, sizeof(out));
-  std::uint64_t wanted = FUSE_HANDLE_KILLPRIV_V2;
+  std::uint64_t wanted = FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT;
   if ((in_hand.kernel_offers & FUSE_INIT_EXT) != 0) wanted |= FUSE_INIT_EXT | kDirectIoAllowMmap;
   wanted &= in_hand.kernel_offers;
+  extended_setxattr = (wanted & FUSE_SETXATTR_EXT) != 0;
   out.flags |= static_cast<std::uint32_t>(wanted);
   if ((wanted & FUSE_INIT_EXT) != 0) out.flags2 |= static_cast<std::uint32_t>(wanted >> 32U);
   std::memcpy(reply, &out, sizeof(out));
@@ -183,6 +204,8 @@ bool attach_kernel_channel(fuse_session* session) {
 }
 
 bool request_drops_set_id() { return in_hand.drops_set_id; }
+
+bool request_drops_set_gid() { return in_hand.drops_set_gid; }
 
 void allow_parallel_writes() { in_hand.parallel_writes = true; }
 

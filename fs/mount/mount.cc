@@ -42,6 +42,8 @@ void initialise(void* userdata, fuse_conn_info* connection) {
   want(FUSE_CAP_POSIX_ACL);
   want(FUSE_CAP_DONT_MASK);
   want(FUSE_CAP_CACHE_SYMLINKS);
+  // Handles (NFS, open_by_handle_at) stay good when the kernel has forgotten what they lead to.
+  want(FUSE_CAP_EXPORT_SUPPORT);
   if (context.writeback_cache) want(FUSE_CAP_WRITEBACK_CACHE);
   if (context.on_ready) context.on_ready();
 }
@@ -100,6 +102,7 @@ class FuseMount final : public Mount, private SessionObserver {
                  routing_,
                  options_.read_only,
                  options_.writeback_cache,
+                 options_.synchronous,
                  session.vault().path().string(),
                  {},
                  std::make_unique<WaitingRoom>(options_.max_threads / 2)} {}
@@ -110,6 +113,7 @@ class FuseMount final : public Mount, private SessionObserver {
   Status start() {
     std::string list = "default_permissions,subtype=vaultfs,fsname=" + escaped(options_.source);
     list += options_.read_only ? ",ro" : ",rw";
+    if (options_.synchronous) list += ",sync";
     if (options_.allow_other) list += ",allow_other";
     for (const std::string& option : options_.kernel_options) list += "," + option;
     std::vector<std::string> words{"vaultfs", "-o", list};

@@ -18,6 +18,7 @@ struct MountOptions {
   bool allow_other = false;
   bool nonempty = false;                    // mount over a directory with entries
   bool writeback_cache = false;             // -o cache=writeback; direct I/O otherwise
+  bool synchronous = false;                 // every change is durable before its call returns
   std::vector<std::string> kernel_options;  // dev, suid, noexec, … handed to the kernel as they are
   unsigned max_threads = 32;                // requests served at once
 };

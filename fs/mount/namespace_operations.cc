@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include <cstdio>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -38,6 +38,7 @@ Result<InodeType> type_of_mode(mode_t mode) {
 
 // Each answer with an inode in it counts one reference of the kernel.
 Status reply_new_entry(fuse_req_t request, MountContext& context, const Attributes& attributes) {
+  VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, attributes.number));
   const fuse_entry_param entry = entry_of(working_attributes(context, attributes));
   // If it is gone by now, the kernel will be told so when it asks.
   static_cast<void>(context.session.tree().remember(attributes.number));
@@ -45,8 +46,46 @@ Status reply_new_entry(fuse_req_t request, MountContext& context, const Attribut
   return ok_status();
 }
 
+// The directory in which a directory of the mount is, as the mount shows it.
+Result<fuse_ino_t> number_above(MountContext& context, fuse_ino_t number) {
+  VAULTFS_ASSIGN_OR_RETURN(const InodeRouting::Route route, context.routing.route(number));
+  switch (route.kind) {
+    case InodeRouting::Kind::points_directory:
+      return fuse_ino_t{FUSE_ROOT_ID};
+    case InodeRouting::Kind::item_points:
+      return fuse_ino_t{InodeRouting::kPointsDirectory};
+    case InodeRouting::Kind::point: {
+      if (InodeRouting::is_point_root(number)) {
+        const std::optional<PointInfo> point = context.session.vault().catalogue().point(route.point);
+        if (!point.has_value()) return Error{ErrorCode::NotFound, "no such recovery point"};
+        return context.routing.item_points_number(point->item);
+      }
+      VAULTFS_ASSIGN_OR_RETURN(const InodeNumber parent, route.tree->parent(route.inode));
+      return context.routing.number_in_point(route.point, parent);
+    }
+    case InodeRouting::Kind::working: {
+      VAULTFS_ASSIGN_OR_RETURN(const InodeNumber parent, context.session.tree().parent(route.inode));
+      return fuse_ino_t{parent.value};
+    }
+  }
+  return Error{ErrorCode::Internal, "unknown route"};
+}
+
+// "." and "..": asked for where the kernel has a handle (NFS, open_by_handle_at) and has forgotten the inode. Numbers
+// of files outlast a mount and are never used again, so their handles do, too.
+Result<KernelAttributes> lookup_by_number(MountContext& context, fuse_ino_t number, bool above) {
+  if (above) {
+    VAULTFS_ASSIGN_OR_RETURN(number, number_above(context, number));
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const InodeRouting::Route route, context.routing.route(number));
+  const bool counted = route.kind == InodeRouting::Kind::working && number != FUSE_ROOT_ID;
+  if (counted && !context.session.tree().remember(route.inode)) return Error{ErrorCode::NotFound, "the file is gone"};
+  return attributes_of_number(context, number);
+}
+
 // Counts a reference, if it is an inode of the working tree.
 Result<KernelAttributes> lookup_attributes(MountContext& context, fuse_ino_t parent, const std::string& name) {
+  if (name == "." || name == "..") return lookup_by_number(context, parent, name == "..");
   if (parent == FUSE_ROOT_ID && name == InodeRouting::kPointsName)
     return attributes_of_number(context, InodeRouting::kPointsDirectory);
   VAULTFS_ASSIGN_OR_RETURN(const InodeRouting::Route route, context.routing.route(parent));
@@ -58,12 +97,9 @@ Result<KernelAttributes> lookup_attributes(MountContext& context, fuse_ino_t par
       return Error{ErrorCode::NotFound, "no such item"};
     }
     case InodeRouting::Kind::item_points: {
-      for (const PointInfo& point : context.session.vault().catalogue().points_of(route.item)) {
-        if (point.id() != name) continue;
-        VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t number, context.routing.point_root_number(point));
-        return attributes_of_number(context, number);
-      }
-      return Error{ErrorCode::NotFound, "no such recovery point"};
+      const Result<PointInfo> point = context.session.vault().catalogue().find_point(route.item, name);
+      if (!point.ok() || point->id() != name) return Error{ErrorCode::NotFound, "no such recovery point"};
+      return attributes_of_number(context, InodeRouting::point_root_number(point->number));
     }
     case InodeRouting::Kind::point: {
       VAULTFS_ASSIGN_OR_RETURN(const Attributes found, route.tree->lookup(route.inode, name));
@@ -122,13 +158,17 @@ AttributeChange change_of(const struct stat& wanted, int what, UnixNanos now) {
 void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int what, fuse_file_info* /*file*/) {
   serve(request, [&](MountContext& context) -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber inode, writable_inode(context, number));
-    if (request_drops_set_id()) VAULTFS_RETURN_IF_ERROR(context.session.tree().drop_set_id(inode));
+    // With a new owner the kernel says so in any case; what goes at a privileged caller's word, the tree knows.
+    const bool cuts = (static_cast<unsigned>(what) & FUSE_SET_ATTR_SIZE) != 0;
+    if (request_drops_set_id() && (cuts || fuse_req_ctx(request)->uid != 0))
+      VAULTFS_RETURN_IF_ERROR(drop_set_id(request, context, inode));
     if ((static_cast<unsigned>(what) & FUSE_SET_ATTR_SIZE) != 0) {
       if (wanted->st_size < 0) return Error{ErrorCode::InvalidArgument, "negative size"};
       VAULTFS_RETURN_IF_ERROR(context.session.tree().truncate(inode, static_cast<std::uint64_t>(wanted->st_size)));
     }
     const AttributeChange change = change_of(*wanted, what, context.session.vault().env().clock().now());
     VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, context.session.tree().set_attributes(inode, change));
+    VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, inode));
     const KernelAttributes answer = working_attributes(context, attributes);
     fuse_reply_attr(request, &answer.stat, answer.attribute_seconds);
     return ok_status();
@@ -186,6 +226,7 @@ void unlink(fuse_req_t request, fuse_ino_t parent, const char* name) {
   serve(request, [&](MountContext& context) -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, parent));
     VAULTFS_RETURN_IF_ERROR(context.session.tree().unlink(directory, name));
+    VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, directory));
     fuse_reply_err(request, 0);
     return ok_status();
   });
@@ -195,6 +236,7 @@ void rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) {
   serve(request, [&](MountContext& context) -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, parent));
     VAULTFS_RETURN_IF_ERROR(context.session.tree().remove_directory(directory, name));
+    VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, directory));
     fuse_reply_err(request, 0);
     return ok_status();
   });
@@ -216,6 +258,7 @@ void rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t 
                     return Error{ErrorCode::InvalidArgument, "unknown rename flags"};
                   }
                   VAULTFS_RETURN_IF_ERROR(context.session.tree().rename(from, old_text, to, new_text, mode));
+                  VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, to));
                   fuse_reply_err(request, 0);
                   return ok_status();
                 });

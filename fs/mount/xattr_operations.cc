@@ -7,6 +7,7 @@
 #include <string>
 
 #include "fs/mount/fuse_request.h"
+#include "fs/mount/kernel_channel.h"
 
 namespace vaultfs {
 namespace {
@@ -24,6 +25,7 @@ void reply_value(fuse_req_t request, ByteView value, std::size_t room) {
 
 void setxattr(fuse_req_t request, fuse_ino_t number, const char* name, const char* value, size_t size, int flags) {
   serve(request, [&](MountContext& context) -> Status {
+    const bool drops_set_gid = request_drops_set_gid();
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber inode, writable_inode(context, number));
     WorkingTree::ExtendedMode mode = WorkingTree::ExtendedMode::set;
     if (flags == XATTR_CREATE) {
@@ -34,7 +36,8 @@ void setxattr(fuse_req_t request, fuse_ino_t number, const char* name, const cha
       return Error{ErrorCode::InvalidArgument, "unknown flags"};
     }
     VAULTFS_RETURN_IF_ERROR(
-        context.session.tree().set_extended(inode, name, std::as_bytes(std::span(value, size)), mode));
+        context.session.tree().set_extended(inode, name, std::as_bytes(std::span(value, size)), mode, drops_set_gid));
+    VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, inode));
     fuse_reply_err(request, 0);
     return ok_status();
   });
@@ -76,6 +79,7 @@ void removexattr(fuse_req_t request, fuse_ino_t number, const char* name) {
   serve(request, [&](MountContext& context) -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber inode, writable_inode(context, number));
     VAULTFS_RETURN_IF_ERROR(context.session.tree().remove_extended(inode, name));
+    VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, inode));
     fuse_reply_err(request, 0);
     return ok_status();
   });

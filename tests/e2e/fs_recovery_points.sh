@@ -76,8 +76,17 @@ say "names that are not there"
 expect_errno ENOENT ls "$points/nobody"
 expect_errno ENOENT ls "$points/vm/0000000099"
 
-say "a read-only mount beside it sees the points"
+say "thousands of points are listed at once: no manifest is read for a name"
 unmount_vault
+mount_vault commit=manual
+mkdir "$scratch/manifests"
+mv "$vault"/points/* "$scratch/manifests/"
+assert_eq "$(\ls "$points/vm" | head -n 2 | tr '\n' ' ')" "$one $two "
+mv "$scratch"/manifests/* "$vault/points/"
+assert_eq "$(cat "$points/vm/$one/notes")" first
+unmount_vault
+
+say "a read-only mount sees the points"
 mount_vault ro
 assert_eq "$(cat "$points/vm/$one/notes")" first
 expect_errno EROFS touch "$mnt/vm/x"

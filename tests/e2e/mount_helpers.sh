@@ -36,6 +36,21 @@ mount --bind "$scratch/fstab" /etc/fstab
 mount "$mnt"
 [[ $(cat "$mnt/vm/note") == kept ]]
 findmnt -n -o FSTYPE,OPTIONS "$mnt" | grep -q 'fuse.vaultfs.*allow_other'
+findmnt -n -o OPTIONS "$mnt" | grep -Eq 'nosuid|nodev' && { echo "nodev or nosuid, which nobody asked for" >&2; exit 1; }
+echo "== remounting changes what the kernel keeps, and nothing else"
+mount -o remount,nodev,ro "$mnt"
+findmnt -n -o OPTIONS "$mnt" | grep -q 'ro,.*nodev'
+if touch "$mnt/vm/x" 2>/dev/null; then echo "a read-only mount was written to" >&2; exit 1; fi
+if mount -o remount,rw "$mnt" 2>"$scratch/refused"; then exit 1; fi
+grep -q 'read-only: unmount it' "$scratch/refused"
+if mount -o remount,ro,settle=5 "$mnt" 2>"$scratch/refused"; then exit 1; fi
+grep -q 'settle=5 can.t be changed' "$scratch/refused"
+umount "$mnt"
+free
+echo "== nosuid and nodev where they are asked for, and the usual words of fstab"
+echo "$vault $mnt fuse.vaultfs noauto,nosuid,nodev,lazytime,nodiratime,sync,X-mount.mkdir,log=$log 0 0" >"$scratch/fstab"
+mount "$mnt"
+findmnt -n -o OPTIONS "$mnt" | grep -q 'nosuid,nodev'
 umount "$mnt"
 free
 echo "== read-only"

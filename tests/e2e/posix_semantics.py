@@ -71,12 +71,12 @@ def mode(path):
     return oct(os.lstat(path).st_mode & 0o7777)
 
 
-def as_nobody(call):
+def as_nobody(call, groups=()):
     """Runs it in a child with no rights at all, and prints what it prints."""
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
-        os.setgroups([])
+        os.setgroups(groups)
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
         try:
@@ -193,6 +193,82 @@ def rights():
     tell("chown of a directory leaves", mode("sgid"))
     os.umask(0o077), write("masked", b"", 0o666), os.mkdir("masked-d"), os.mkfifo("masked-f"), os.umask(0o022)
     tell("umask", [mode(name) for name in ("masked", "masked-d", "masked-f")])
+
+
+def set_group_bits():
+    """The set-gid bit where the group may not execute, and when an access list comes: both go by the caller's groups."""
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", tag, perm, who) for tag, perm, who in
+                                          ((1, 6, -1 & 0xffffffff), (2, 4, 7), (4, 5, -1 & 0xffffffff),
+                                           (16, 5, -1 & 0xffffffff), (32, 4, -1 & 0xffffffff)))
+    changes = {
+        "write": lambda name: write_through(name, b"y"),
+        "truncate": lambda name: os.truncate(name, 0),
+        "chown to a group of its own": lambda name: os.chown(name, -1, os.getgroups()[-1] if os.getgroups() else os.getgid()),
+        "chmod": lambda name: os.chmod(name, 0o2764),
+        "access list": lambda name: os.setxattr(name, "system.posix_acl_access", acl),
+        "other attribute": lambda name: os.setxattr(name, "user.x", b"1"),
+    }
+    for bits in (0o2764, 0o2774, 0o6764):
+        for what, change in changes.items():
+            for who, groups in (("root", None), ("a member", (4242, 4243)), ("a stranger", ())):
+                write("bits", b"x"), os.chown("bits", NOBODY, 4242), os.chmod("bits", bits)
+                # Known to the kernel, as for any program that looked at it.
+                tell("before", mode("bits"))
+                question = f"{what} by {who} on {oct(bits)}"
+                if groups is None:
+                    attempt(question, change, "bits")
+                else:
+                    as_nobody(lambda: attempt(question, change, "bits"), groups)
+                tell("leaves", mode("bits"))
+                os.unlink("bits")
+
+
+def started_over():
+    """rewinddir(3) shows what was made after opendir(3), also when nothing was read before."""
+    class Entry(ctypes.Structure):
+        _fields_ = [("ino", ctypes.c_uint64), ("off", ctypes.c_int64), ("len", ctypes.c_uint16), ("type", ctypes.c_uint8),
+                    ("name", ctypes.c_char * 256)]
+    libc.opendir.restype, libc.readdir.restype = ctypes.c_void_p, ctypes.POINTER(Entry)
+
+    def names():
+        found = []
+        while entry := libc.readdir(ctypes.c_void_p(stream)):
+            found.append(entry.contents.name)
+        return sorted(found)
+    os.mkdir("over"), write("over/a")
+    stream = libc.opendir(b"over")
+    write("over/b")
+    libc.rewinddir(ctypes.c_void_p(stream))
+    tell("made after opendir", names())
+    write("over/c"), os.unlink("over/a")
+    libc.rewinddir(ctypes.c_void_p(stream))
+    tell("made after reading", names())
+    libc.closedir(ctypes.c_void_p(stream))
+
+
+def set_aside():
+    with opened_new("aside") as fd:
+        fallocate = lambda flags, at, length: system("fallocate", fd, flags, ctypes.c_long(at), ctypes.c_long(length))
+        blocks = lambda: os.fstat(fd).st_blocks * 512
+        fallocate(0, 0, 3 * MIB)
+        tell("blocks of an allocated range", blocks() >= 3 * MIB)
+        fallocate(1, 3 * MIB, 2 * MIB)
+        tell("and of one behind the end", blocks() >= 5 * MIB)
+        fallocate(3, 0, 5 * MIB)
+        tell("punched", blocks() < MIB)
+        before = os.fstat(fd)
+        tick(), fallocate(0, 0, MIB)
+        after = os.fstat(fd)
+        tell("allocating in the file moves", (after.st_mtime_ns > before.st_mtime_ns, after.st_ctime_ns > before.st_ctime_ns))
+        tick(), fallocate(0, MIB, 4 * MIB)
+        tell("and beyond its end", os.fstat(fd).st_mtime_ns > after.st_mtime_ns)
+
+
+@contextlib.contextmanager
+def opened_new(path):
+    write(path)
+    with opened(path) as descriptor:
+        yield descriptor
 
 
 def write_through(path, data):
@@ -407,7 +483,8 @@ def names():
     tell("links of a removed directory", os.fstat(fd).st_nlink)
 
 
-for part in (renames, links, nodes, rights, times, content, unnamed, locks, extended, lists, names):
+for part in (renames, links, nodes, rights, set_group_bits, times, content, set_aside, unnamed, locks, extended, lists, names,
+             started_over):
     print(f"== {part.__name__}")
     os.mkdir(part.__name__)
     os.chmod(part.__name__, 0o777)

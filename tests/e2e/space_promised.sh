@@ -24,6 +24,11 @@ make_room() {
   wait_until 60 eval '[[ $(free_bytes) -gt $((250 << 20)) ]]'
 }
 
+say "as much as df shows can be set aside, and no more"
+fallocate -l "$(free_bytes)" "$mnt/vm/all"
+expect_errno ENOSPC fallocate -l 4M "$mnt/vm/more"
+rm "$mnt/vm/all" "$mnt/vm/more"
+
 say "df shows what is set aside, and gives it back"
 before=$(free_bytes)
 fallocate -l 150M "$mnt/vm/promised"

@@ -55,7 +55,7 @@ class TreePosixTest : public testing::Test {
     ASSERT_TRUE(opened.ok()) << message_of(opened);
   }
   Status set(InodeNumber inode, const std::string& name, const Bytes& value, ExtendedMode mode = ExtendedMode::set) {
-    return tree->set_extended(inode, name, value, mode);
+    return tree->set_extended(inode, name, value, mode, false);
   }
   ErrorCode code(const Status& status) { return status.ok() ? ErrorCode::Internal : status.code(); }
   Bytes content(InodeNumber inode) {
@@ -263,6 +263,94 @@ TEST_F(TreePosixTest, SpaceIsSetAsideUntilAllOfItIsWritten) {
   EXPECT_GT(set_aside(), 5 * kOne);
   ASSERT_OK(tree->unlink(item, "file"));
   EXPECT_EQ(set_aside(), 0U);
+}
+
+TEST_F(TreePosixTest, WhatIsSetAsideShowsAsAllocated) {
+  using Mode = WorkingTree::FallocateMode;
+  const auto allocated = [&] { return tree->attributes(file)->allocated_bytes; };
+  ASSERT_OK(tree->fallocate(file, Mode::allocate, 0, 3 * kMiB));
+  EXPECT_EQ(allocated(), 3 * kMiB);
+  ASSERT_OK(tree->fallocate(file, Mode::allocate_keep_size, 3 * kMiB, 4096));
+  EXPECT_EQ(allocated(), 3 * kMiB + 4096) << "behind the end, too";
+  ASSERT_OK(tree->write(file, 0, 0, Bytes(kMiB + kMiB / 2, std::byte{1})));
+  EXPECT_EQ(allocated(), 3 * kMiB + 4096) << "what is written is not counted twice";
+  ASSERT_OK(tree->snapshot("vm"));
+  EXPECT_EQ(allocated(), 3 * kMiB + 4096) << "nor what is stored in parts";
+  ASSERT_OK(tree->fallocate(file, Mode::punch_hole, 0, 4 * kMiB));
+  EXPECT_EQ(allocated(), 0U);
+}
+
+TEST_F(TreePosixTest, AllocatingMovesTimesAlsoWhereTheSizeStays) {
+  ASSERT_OK(tree->write(file, 0, 0, noise(100, 1)));
+  const UnixNanos before = tree->attributes(file)->mtime;
+  env.sim_clock().advance_seconds(1);
+  ASSERT_OK(tree->fallocate(file, WorkingTree::FallocateMode::allocate, 0, 50));
+  EXPECT_GT(tree->attributes(file)->mtime, before);
+  EXPECT_EQ(tree->attributes(file)->ctime, tree->attributes(file)->mtime);
+}
+
+// With a writeback cache the kernel is the one who knows when a file was written.
+TEST(TreeTimes, StayAsTheyWereSetWhereTheCallerKeepsThem) {
+  SimEnv env;
+  ASSERT_OK(FakeVault::create(env));
+  WorkingTree::Options options;
+  options.caller_keeps_times = true;
+  TreeUnderTest tree{env, options};
+  ASSERT_OK(tree.open());
+  const auto item = tree->make_directory(kRootInode, "vm", 0755, {});
+  ASSERT_OK(item);
+  const auto file = tree->make_node(item->number, "file", InodeType::file, 0644, 0, {});
+  ASSERT_OK(file);
+  AttributeChange change;
+  change.mtime = UnixNanos{5};
+  change.ctime = UnixNanos{6};
+  ASSERT_OK(tree->set_attributes(file->number, change));
+  env.sim_clock().advance_seconds(10);
+  using Mode = WorkingTree::FallocateMode;
+  ASSERT_OK(tree->write(file->number, 0, 0, noise(3 * kMiB, 1)));
+  ASSERT_OK(tree->append(file->number, 0, noise(10, 2)));
+  ASSERT_OK(tree->truncate(file->number, 2 * kMiB));
+  ASSERT_OK(tree->truncate(file->number, 4 * kMiB));
+  ASSERT_OK(tree->fallocate(file->number, Mode::allocate, 0, 5 * kMiB));
+  ASSERT_OK(tree->fallocate(file->number, Mode::punch_hole, 10, 2 * kMiB));
+  ASSERT_OK(tree->copy_range(*tree, {file->number, 0}, {file->number, 3 * kMiB}, 0, kMiB));
+  ASSERT_OK(tree->fsync(file->number, 0));
+  tree.drop();
+  ASSERT_OK(tree.open());
+  EXPECT_EQ(tree->attributes(file->number)->mtime, UnixNanos{5});
+  EXPECT_EQ(tree->attributes(file->number)->ctime, UnixNanos{6});
+}
+
+TEST_F(TreePosixTest, TheSetGidBitGoesWithAnAccessListOfAStranger) {
+  AttributeChange change;
+  for (const bool stranger : {false, true}) {
+    change.mode = 02754;
+    ASSERT_OK(tree->set_attributes(file, change));
+    ASSERT_OK(tree->set_extended(file, "user.x", noise(1, 1), ExtendedMode::set, stranger));
+    EXPECT_EQ(tree->attributes(file)->mode, 02754U) << "no access list";
+    ASSERT_OK(tree->set_extended(file, std::string(kAccessAcl), named_acl(), ExtendedMode::set, stranger));
+    EXPECT_EQ(tree->attributes(file)->mode, stranger ? 0664U : 02664U);
+  }
+}
+
+TEST_F(TreePosixTest, TheSetGidBitStaysForMembersWhereTheGroupMayNotExecute) {
+  AttributeChange change;
+  change.gid = 42;
+  const auto left = [&](std::uint32_t mode, bool member) {
+    change.mode = mode;
+    EXPECT_TRUE(tree->set_attributes(file, change).ok());
+    const auto dropped = tree->drop_set_id(file, [member](std::uint32_t gid) { return member && gid == 42; });
+    EXPECT_TRUE(dropped.ok());
+    const std::uint32_t after = tree->attributes(file)->mode;
+    EXPECT_EQ(dropped.ok() && *dropped, after != mode) << std::oct << mode;
+    return after;
+  };
+  EXPECT_EQ(left(02764, true), 02764U);
+  EXPECT_EQ(left(06764, true), 02764U);
+  EXPECT_EQ(left(02774, true), 0774U);
+  EXPECT_EQ(left(02764, false), 0764U);
+  EXPECT_EQ(left(06774, false), 0774U);
+  EXPECT_EQ(left(0755, false), 0755U);
 }
 
 TEST_F(TreePosixTest, AFileWithoutANameMayGetOneAlsoAfterACheckpoint) {

@@ -46,7 +46,8 @@ TEST(MountOptions, DefaultsAreThoseOfTheUsage) {
 
 TEST(MountOptions, EachOptionDoesItsOwn) {
   EXPECT_EQ(parsed("settle=90").session.settle_seconds, 90U);
-  EXPECT_EQ(parsed("settle=0").session.settle_seconds, 0U);
+  EXPECT_TRUE(parsed("sync").mount.synchronous && parsed("dirsync").mount.synchronous);
+  EXPECT_FALSE(parsed("sync,async").mount.synchronous);
   EXPECT_EQ(parsed("max-job=15m").session.max_job_seconds, 900U);
   EXPECT_TRUE(parsed("commit=manual").session.manual_commit);
   EXPECT_FALSE(parsed("commit=manual,commit=auto").session.manual_commit);
@@ -66,6 +67,10 @@ TEST(MountOptions, EachOptionDoesItsOwn) {
   EXPECT_TRUE(parsed("nonempty").mount.nonempty);
   const MountCommand read_only = parsed("ro");
   EXPECT_TRUE(read_only.mount.read_only && read_only.session.vault.read_only);
+  const MountCommand writable = parsed("ro,rw");
+  EXPECT_FALSE(writable.mount.read_only || writable.session.vault.read_only) << "the last word counts";
+  EXPECT_TRUE(parsed("cache=writeback").session.tree.caller_keeps_times);
+  EXPECT_FALSE(parsed("cache=direct").session.tree.caller_keeps_times);
   EXPECT_TRUE(parsed("ro,accept-older").session.vault.accept_older);
   EXPECT_TRUE(parsed("unverified,ro").session.vault.allow_unverified);
 }
@@ -77,9 +82,30 @@ TEST(MountOptions, KernelOptionsAreHandedOnInOrder) {
 
 // mount(8), fstab and systemd write these; a file system that refuses them can't be mounted at boot.
 TEST(MountOptions, WhatIsMeantForOthersIsPassedOver) {
-  for (const char* option : {"defaults", "rw", "auto", "noauto", "user", "nouser", "users", "owner", "group", "_netdev",
-                             "nofail", "relatime", "async", "x-systemd.automount", "x-systemd.device-timeout=10",
-                             "comment=backup", "uhelper=udisks2", ""}) {
+  for (const char* option : {"defaults",
+                             "rw",
+                             "auto",
+                             "noauto",
+                             "user",
+                             "nouser",
+                             "users",
+                             "owner",
+                             "group",
+                             "_netdev",
+                             "nofail",
+                             "relatime",
+                             "async",
+                             "x-systemd.automount",
+                             "x-systemd.device-timeout=10",
+                             "comment=backup",
+                             "uhelper=udisks2",
+                             "lazytime",
+                             "nodiratime",
+                             "strictatime",
+                             "default_permissions",
+                             "X-mount.mkdir",
+                             "user=joe",
+                             ""}) {
     const MountCommand command = parsed(option);
     EXPECT_TRUE(command.mount.kernel_options.empty()) << option;
     EXPECT_FALSE(command.mount.read_only) << option;
@@ -88,6 +114,9 @@ TEST(MountOptions, WhatIsMeantForOthersIsPassedOver) {
 
 TEST(MountOptions, BadValuesAreUsageErrorsThatNameTheOption) {
   for (const std::string bad : {"settle=",
+                                "settle=0",
+                                "settle=0s",
+                                "remount",
                                 "settle=x",
                                 "settle=-1",
                                 "settle=10d",
