@@ -5,7 +5,8 @@ import struct
 
 from reader_primitives import Reader, aes_gcm_open, decompress, hkdf, need, sha256, xchacha_open, xxh64, xxh128
 
-KINDS = {"segment": 1, "journal": 2, "checkpoint": 3, "manifest": 4, "activity": 5}
+KINDS = {"segment": 1, "journal": 2, "checkpoint": 3, "manifest": 4, "activity": 5, "index": 6}
+TYPES = (1, 2, 3, 4, 16, 17, 32, 33, 34, 48)
 
 
 class Container:
@@ -16,7 +17,7 @@ class Container:
         self.version = header.u16()
         need(self.version in (1, 2) and header.u8() == KINDS[kind] and header.u8() == vault.suite, f"{path}: version, kind or suite")
         epoch = header.u32()
-        need(header.take(16) == vault.id and header.u64() == number, f"{path}: another vault or number")
+        need(epoch and header.take(16) == vault.id and header.u64() == number > 0, f"{path}: another vault or number")
         salt, commitment, outer_commitment = header.take(32), header.take(32), header.take(32)
         need(not any(header.take(8)), f"{path}: not zero")
         self.context, self.vault, self.epoch = self.data[:40], vault, epoch
@@ -49,7 +50,8 @@ class Container:
             salt, chunk = header[32:48], bytes(32)
             need(not any(header[48:64]), "zeros behind a record's salt")
         end = at + 88 + payload
-        need(zero == 0 and zero2 == 0 and flags == (kind == 34), "record flags")
+        need(kind in TYPES and zero == 0 and zero2 == 0 and flags == (kind == 34) and 12 <= frame_power <= 20, "record type, flags or frame size")
+        need(1 <= length <= 16 << 20 and (synced == 0 or kind in (16, 17)), "record length or sequence")
         need(xxh128(self.data[at:end]) == self.data[end : end + 16], "record checksum")
         behind = (end + 16 + 7) // 8 * 8
         need(len(self.data) >= behind and not any(self.data[end + 16 : behind]), "record padding")
@@ -57,7 +59,7 @@ class Container:
         if kind == 34:
             need(frames == 0 and base == 0 and len(body) == length and not any(salt), "clear record")
             return kind, base, sequence, synced, chunk, body, behind
-        need(12 <= frame_power <= 20 and frames == (length + (1 << frame_power) - 1) >> frame_power, "frame count")
+        need(frames == (length + (1 << frame_power) - 1) >> frame_power, "frame count")
         table = struct.unpack(f"<{frames}I", body[: 4 * frames])
         key = self.record_key(salt)
         place, plain = 4 * frames, b""
@@ -72,6 +74,7 @@ class Container:
                 frame = xchacha_open(self.outer, salt + counter, aad, frame)
             content = aes_gcm_open(key, bytes(4) + counter, aad, frame)
             wanted = min(1 << frame_power, length - (index << frame_power))
+            need(0 < len(content) < wanted if entry >> 31 else len(content) == wanted, "frame table")
             plain += decompress(content, wanted) if entry >> 31 else content
             need(len(plain) == min(length, (index + 1) << frame_power), "frame length")
         need(place == len(body), "payload length")

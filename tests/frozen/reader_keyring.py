@@ -4,12 +4,12 @@ import hmac
 import pathlib
 import struct
 
+from reader_head import Heads
 from reader_primitives import Reader, aes_gcm_open, argon2id, hkdf, hmac256, need, rsa_oaep_open, sha256
 
 
 def blob(data):
     return struct.pack("<I", len(data)) + data
-
 
 
 def open_box(key, box, label, aad):
@@ -49,6 +49,8 @@ class Keyring:
         self.id, _, self.suite, _, self.fingerprint = header.take(16), header.i64(), header.u8(), header.text(), header.take(32)
         self.infrastructure_id = header.take(16)
         header.end()
+        need(self.suite in (1, 2) and any(self.infrastructure_id) == (self.suite == 2), "vault header: suite")
+        self.heads = Heads(self)
         self.open_keyring()
         if self.suite == 2:
             self.find_infrastructure_key()
@@ -68,9 +70,19 @@ class Keyring:
         """(number, path) of a kind's files, ascending."""
         return sorted((int(file.name.split(".")[0], 16), file) for file in (self.path / folder).glob(f"*.{ending}"))
 
+    def is_closed(self, epoch):
+        return self.epochs[epoch]["last_segment"] is not None
+
+    def newest_keyring(self):
+        """Section 7.4, without a pin."""
+        for generation, path in reversed(self.numbered("keyrings", "keyring")):
+            data = path.read_bytes()
+            if self.heads.names_keyring(generation, sha256(data), data[34:66]):
+                return generation, data
+        raise ValueError("no keyring that a head names")
+
     def open_keyring(self):
-        self.keyring_generation, path = self.numbered("keyrings", "keyring")[-1]
-        data = path.read_bytes()
+        self.keyring_generation, data = self.newest_keyring()
         need(sha256(data[:-32]) == data[-32:], "keyring: digest")
         self.keyring_digest = sha256(data)
         clear = Reader(data[:-64])
@@ -139,7 +151,8 @@ class Keyring:
         self.root_key, self.chunk_id_key = secrets.take(32), secrets.take(32)
         self.epochs = {}
         for _ in range(secrets.u32()):
-            number, _, closed, last = secrets.u64(), secrets.i64(), secrets.u8(), secrets.u64()
+            number, _, closed, last = secrets.u64(), secrets.i64(), secrets.flag(), secrets.u64()
+            need(number > max(self.epochs, default=0) and (closed or last == 0), "keyring: epochs")
             self.epochs[number] = {"last_segment": last if closed else None, "dek": secrets.take(32)}
         for _ in range(secrets.u32()):
             secrets.blob(), secrets.take(32)

@@ -13,6 +13,9 @@ zstd = ctypes.CDLL("libzstd.so.1")
 xxhash = ctypes.CDLL("libxxhash.so.0")
 
 
+MIB = 1 << 20
+
+
 def need(condition, what):
     if not condition:
         raise ValueError(what)
@@ -120,6 +123,12 @@ class Reader:
     def u64(self): return self.number("Q")
     def i64(self): return self.number("q")
     def blob(self): return self.take(self.u32())
+
+    def flag(self):
+        value = self.u8()
+        need(value < 2, "a flag that is neither 0 nor 1")
+        return value == 1
+
     def text(self): return self.blob().decode("utf-8", "surrogateescape")
     def left(self): return len(self.data) - self.at
     def end(self): need(self.left() == 0, "bytes behind the end")
