@@ -167,6 +167,16 @@ Result<std::vector<SegmentEntry>> load_segment_footer(File& file, const EpochKey
   return read_footer(file, *cipher, file_bytes);
 }
 
+Status check_may_be_open(File& file, const EpochKeys& keys, ContainerNumber number) {
+  const auto header = read_header(file);
+  if (!header.ok() || !ContainerCipher::open(keys, *header, ContainerKind::segment, number).ok()) return ok_status();
+  return keys.with_dek(header->epoch, [](const EpochKeys::Epoch& epoch) -> Status {
+    if (!epoch.last_segment) return ok_status();
+    return Error{ErrorCode::EpochClosed,
+                 "an unfinished segment of a DEK epoch that is closed: only somebody with its key can have made it"};
+  });
+}
+
 Result<bool> holds_neither_header_nor_record(File& file) {
   const auto header = read_header(file);
   if (header.ok() || header.code() != ErrorCode::DamagedHeader) return false;

@@ -36,6 +36,10 @@ struct SegmentContents {
 // An open segment where it lies, without writing: its valid records.
 [[nodiscard]] Result<SegmentContents> load_open_segment(File& file, const EpochKeys& keys, ContainerNumber number);
 
+// EpochClosed if the open segment's DEK epoch is closed: nothing is left open when an epoch ends, so that only who had
+// its key then can have made the file. Whatever else is wrong with it is for others to tell.
+[[nodiscard]] Status check_may_be_open(File& file, const EpochKeys& keys, ContainerNumber number);
+
 // Whether a file is what a crash leaves right after a segment's creation: no header that can be read, and no record.
 // Errors are of reading.
 [[nodiscard]] Result<bool> holds_neither_header_nor_record(File& file);

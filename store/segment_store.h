@@ -99,6 +99,9 @@ class SegmentStore {
     std::size_t max_open_segments = 64;       // descriptors and ciphers kept for reading
     ContainerNumber minimum_next_segment{1};  // numbers below are never used for new segments
     std::size_t checked_bytes = 32U << 20U;   // memory for what checked records under closed epochs are compared with
+    // Whoever closed an epoch left no segment of it open (close_all_segments()): one that is there is damage, neither
+    // read nor recovered. Not so where an older program may have closed it.
+    bool closed_epochs_are_whole = false;
     // For a head that leads to the vault's newest: the highest segment number that it names; nothing for any other. An
     // index counts only if it names such a head, and only for segments up to that number. Not given: none counts.
     std::function<std::optional<ContainerNumber>(const IndexHead&)> known_head;
@@ -165,6 +168,10 @@ class SegmentStore {
   [[nodiscard]] virtual Status sync() = 0;
   // Closes the open segment (footer, trailer, truncate, sync, rename). The next put opens a new one.
   [[nodiscard]] virtual Status close_segment() = 0;
+  // The same before a DEK epoch is closed: on return no segment is open, neither one that a failed sync or the opening
+  // left so, and that is durable. An error if one has to stay: its records can't be read, or there is no room.
+  // REQUIRES: the next epoch is the current one.
+  [[nodiscard]] virtual Status close_all_segments() = 0;
   // Writes the index file (after close_segment), removing older ones. `newest` is the vault's newest head: at the next
   // opening the index counts if that is one of those which led to the newest head of then.
   [[nodiscard]] virtual Status save_index(const IndexHead& newest) = 0;

@@ -49,6 +49,7 @@ class SegmentStoreImpl final : public SegmentStore {
   Result<Bytes> read_verified(RecordType type, const ChunkId& id) override;
   Status sync() override;
   Status close_segment() override;
+  Status close_all_segments() override;  // segment_store_close.cc
   Status save_index(const IndexHead& newest) override;
   [[nodiscard]] std::vector<SegmentInfo> segments() const override;
   [[nodiscard]] ContainerNumber next_segment() const override;
@@ -101,6 +102,7 @@ class SegmentStoreImpl final : public SegmentStore {
                                   SegmentRecovery& recovery, std::set<ContainerNumber>& loaded);
   [[nodiscard]] Status load_closed(ContainerNumber number, SegmentRecovery& recovery);
   [[nodiscard]] Status load_open(ContainerNumber number, SegmentRecovery& recovery);
+  [[nodiscard]] Status check_may_be_open(ContainerNumber number) const;
   void add_entries(ContainerNumber number, const std::vector<SegmentEntry>& entries);
   [[nodiscard]] Status remove_own_indexes();
 
@@ -119,6 +121,9 @@ class SegmentStoreImpl final : public SegmentStore {
   [[nodiscard]] Status close_retired();
   void settle_closed(const Writer& writer, const Result<std::uint64_t>& closed);
   void forget_abandoned(const Writer& writer);
+  // REQUIRES: closing_mutex_. What an opening could not close, and what a failed sync left.
+  [[nodiscard]] Status close_found_open(ContainerNumber number);
+  [[nodiscard]] Status move_out_of_abandoned(ContainerNumber number);
 
   // ---- reading (segment_store_read.cc) ----
   // A record that is about to be read. Under a closed epoch place, type and lengths are only what somebody says, until

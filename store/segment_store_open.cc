@@ -236,10 +236,20 @@ Status SegmentStoreImpl::load_closed(ContainerNumber number, SegmentRecovery& re
   return ok_status();
 }
 
+Status SegmentStoreImpl::check_may_be_open(ContainerNumber number) const {
+  if (!options_.closed_epochs_are_whole) return ok_status();
+  const auto file = env_.open(root_ / open_segment_name(number), OpenMode::read_only);
+  return file.ok() ? vaultfs::check_may_be_open(**file, keys_, number) : ok_status();
+}
+
 Status SegmentStoreImpl::load_open(ContainerNumber number, SegmentRecovery& recovery) {
   const std::string name = open_segment_name(number);
   SegmentContents contents;
   auto end = OpenSegmentEnd::left_open;
+  if (const Status may_be = check_may_be_open(number); !may_be.ok()) {
+    recovery.damaged.emplace_back(name, may_be.error());
+    return ok_status();
+  }
   if (options_.read_only) {
     const auto file = env_.open(root_ / name, OpenMode::read_only);
     if (!file.ok()) {

@@ -90,7 +90,7 @@ Lsn OpenedVault::next_lsn() {
 ContainerNumber OpenedVault::highest_segment() { return ContainerNumber(parts_.segments->next_segment().value - 1); }
 
 Status OpenedVault::roll_containers() {
-  VAULTFS_RETURN_IF_ERROR(parts_.segments->close_segment());
+  VAULTFS_RETURN_IF_ERROR(parts_.segments->close_all_segments());
   VAULTFS_RETURN_IF_ERROR(parts_.journal->rotate(ContainerNumber(current_checkpoint_.load())));
   parts_.activity->roll();
   return ok_status();

@@ -182,6 +182,7 @@ Status VaultOpening::open_segments() {
   options.read_only = options_.read_only;
   options.compression = options_.compression;
   options.minimum_next_segment = parts_.head.head.highest_segment.next();
+  options.closed_epochs_are_whole = parts_.head.head.format != Head::kFormat1;
   const auto chain = std::make_shared<const HeadChain>(heads_.newest_first, parts_.head);
   options.known_head = [chain](const IndexHead& head) { return chain->highest_segment_of(head); };
   SegmentRecovery recovery;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "crypto/hash.h"
+#include "store/segment_recovery.h"
 #include "store/stored_file.h"
 #include "vaultmeta/damage_walk.h"
 #include "vaultmeta/head_files.h"
@@ -139,6 +140,14 @@ class Verification {
     const EpochKeys* keys = vault_ == nullptr ? nullptr : &vault_->keys();
     const bool closed_segment = keys != nullptr && kind == kSegmentFiles.name && !open_segment;
     const ContainerNumber container(number);
+    if (keys != nullptr && open_segment && newest_.format != Head::kFormat1) {
+      const auto named = number_of(file.substr(file.find('/') + 1), kOpenSegmentExtension);
+      const Status may_be = check_may_be_open(*opened, *keys, ContainerNumber(named.value_or(0)));
+      if (!may_be.ok()) {
+        passed_over_.insert(file);
+        damage(file, may_be.error());
+      }
+    }
     RecordSeen seen;
     if (closed_segment) seen = [&](const SegmentEntry& entry) { index_check_.saw(container, entry); };
     const std::size_t damage_before = report_.damage.size();
@@ -252,7 +261,7 @@ class Verification {
   Status check_content() {
     for (std::size_t i = 0; i < report_.damage.size(); ++i) {
       const std::string& file = report_.damage[i].file;
-      if (!file.starts_with(std::string(kSegmentFiles.name) + '/')) continue;
+      if (!file.starts_with(std::string(kSegmentFiles.name) + '/') || passed_over_.contains(file)) continue;
       if (const auto number = segment_number(file.substr(file.find('/') + 1))) of_segment_[i] = *number;
     }
     LostContent content(vault_->segments(), sound_);
@@ -327,6 +336,7 @@ class Verification {
   VerifyReport report_;
   Head newest_;                                        // of those that are sound
   IndexCheck index_check_;                             // the index folder is the last one
+  std::set<std::string> passed_over_;                  // somebody's open segments: whatever they hold
   std::set<ContainerNumber> sound_;                    // segments that were read whole without a finding
   std::set<ContainerNumber> listed_;                   // by inventories of points
   std::map<std::size_t, ContainerNumber> of_segment_;  // which of the report's damage is about a segment

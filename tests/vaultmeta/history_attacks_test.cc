@@ -181,6 +181,72 @@ TEST_F(HistoryAttack, AJournalOfAClosedEpochIsNotTaken) {
   EXPECT_GT(accepted_, 0) << "a file that no head names is passed over";
 }
 
+// R makes a segment as a crash would leave one, where there was none and in the place of one.
+TEST_F(HistoryAttack, AnOpenSegmentOfAClosedEpochIsNotRecovered) {
+  keep();
+  std::set<std::uint64_t> there;
+  for (const Env::Path& path : world_.env.files("/vault/segments")) {
+    there.insert(number_of(path.filename().string(), kSegmentFiles.extension).value_or(0));
+  }
+  for (const bool in_place : {false, true}) {
+    put_all_back();
+    const std::string name = "segments/" + numbered_name(*there.begin(), kOpenSegmentExtension);
+    world_.env.make_directories("/forged/segments");
+    world_.env.make_directories("/forged/index");
+    const auto blobs = make_directory_blob_store(world_.env, "/forged");
+    SegmentStore::Options options;
+    options.minimum_next_segment = ContainerNumber(*there.begin());
+    SegmentRecovery recovery;
+    auto forged = SegmentStore::open(world_.env, "/forged", *blobs, *old_keys_, options, recovery);
+    ASSERT_OK(forged);
+    ASSERT_OK((*forged)->put(RecordType::chunk, bytes_of("planted")));
+    ASSERT_OK((*forged)->sync());
+    const Bytes planted = world_.env.read(Env::Path("/forged") / name);
+    world_.env.write(Env::Path("/vault") / name, planted);
+    forged->reset();
+    world_.env.remove("/forged");
+    if (in_place) world_.env.remove(Env::Path("/vault") / kSegmentFiles.file(*there.begin()));
+    ASSERT_OK(world_.open());
+    EXPECT_TRUE(world_.env.exists(Env::Path("/vault") / name)) << "it is passed over";
+    ASSERT_OK(world_.back_up("vm3", in_place ? "four" : "five"));
+    ASSERT_OK(world_.open_read_only());
+    const auto report = verify_vault(world_.env, "/vault", world_.vault.get(), {});
+    ASSERT_OK(report);
+    bool named = false;
+    for (const Damage& damage : report->damage) {
+      named = named || (damage.file == name && damage.error.code == ErrorCode::EpochClosed);
+    }
+    EXPECT_TRUE(named) << name;
+    put_all_back();
+    if (in_place) world_.env.remove(Env::Path("/vault") / kSegmentFiles.file(*there.begin()));
+    world_.env.write(Env::Path("/vault") / name, planted);
+    expect_error_or_no_difference(name);
+  }
+  EXPECT_GT(accepted_, 0);
+}
+
+// Nothing of the owner's is left open by then.
+TEST_F(HistoryAttack, AnEpochIsClosedWithWhatAFailedSyncLeft) {
+  SegmentStore& segments = world_.vault->segments();
+  const auto synced = segments.put(RecordType::chunk, bytes_of("of epoch 2"));
+  ASSERT_OK(synced);
+  ASSERT_OK(segments.sync());
+  const std::string file = "segments/" + numbered_name(segments.segment_of(synced->id)->value, kOpenSegmentExtension);
+  ASSERT_TRUE(world_.env.exists(Env::Path("/vault") / file));
+  ASSERT_OK(segments.put(RecordType::chunk, bytes_of("never durable")));
+  world_.env.fail_next_sync(1);
+  EXPECT_EQ(segments.sync().code(), ErrorCode::IoError);
+  world_.kv->add_version("kek");
+  ASSERT_OK(world_.vault->custody().refresh());
+  ASSERT_OK(world_.back_up("vm1", "four"));
+  ASSERT_EQ(world_.vault->custody().status().current_epoch, EpochNumber(3));
+  EXPECT_FALSE(world_.env.exists(Env::Path("/vault") / file));
+  world_.close_without_a_word();
+  ASSERT_OK(world_.open());
+  EXPECT_FALSE(mentions(world_.vault->opening_notes(), ".open")) << "nothing is passed over";
+  EXPECT_TRUE(world_.vault->segments().read_verified(RecordType::chunk, synced->id).ok());
+}
+
 // R has the whole vault of epoch 1: each of its files in the place of today's, and beside them.
 TEST_F(HistoryAttack, FilesOfAnOldCopyAreNoticed) {
   keep();
