@@ -11,7 +11,21 @@
 
 namespace vaultfs::posix {
 
+namespace {
+
+// ENOSPC says this of files too: then freeing bytes does not help. For the message only.
+bool out_of_inodes(const std::filesystem::path& path) {
+  struct statvfs st {};
+  return ::statvfs(path.parent_path().c_str(), &st) == 0 && st.f_files != 0 && st.f_favail == 0;
+}
+
+}  // namespace
+
 Error system_error(int errno_value, const std::string& what, const std::filesystem::path& path) {
+  if (errno_value == ENOSPC && out_of_inodes(path)) {
+    return Error{ErrorCode::NoSpace, what + " " + path.string() + ": its file system has no inodes left for more " +
+                                         "files (df -i); remove files there"};
+  }
   return Error{error_from_errno(errno_value), what + " " + path.string() + ": " + std::strerror(errno_value)};
 }
 

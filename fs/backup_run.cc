@@ -77,9 +77,10 @@ class BackupRun {
 
   Status read(JobInfo& job, const ProgressCallback& callback) {
     ProgressMeter progress(callback, total_bytes_, vault_.env().clock());
+    const RoomCheck room = [this](std::uint64_t bytes) { return tree_.check_room(bytes); };
     for (const auto& disk : disks_) {
       VAULTFS_ASSIGN_OR_RETURN(disk->chunks,
-                               import_disk(*disk->source, vault_.keys(), vault_.segments(), progress, counts_));
+                               import_disk(*disk->source, vault_.keys(), vault_.segments(), room, progress, counts_));
     }
     job.logical_bytes = total_bytes_;
     job.stored_bytes = counts_.stored_bytes;

@@ -94,6 +94,10 @@ Result<std::optional<Compactor::Plan>> Compactor::plan_for(Occasion occasion) co
 
 Status Compactor::compact_if_due(Occasion occasion) {
   const std::lock_guard one_at_a_time(mutex_);
+  if (occasion == Occasion::before_backup) {
+    VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t free, vault_.env().free_bytes(vault_.path()));
+    if (free >= kNearlyFullBytes) return ok_status();
+  }
   if (occasion != Occasion::closing) VAULTFS_RETURN_IF_ERROR(learn_points());
   VAULTFS_ASSIGN_OR_RETURN(const std::optional<Plan> plan, plan_for(occasion));
   if (!plan.has_value()) return ok_status();
@@ -104,6 +108,11 @@ Status Compactor::compact_if_due(Occasion occasion) {
 Result<bool> Compactor::compact_now() {
   const std::lock_guard one_at_a_time(mutex_);
   return carry_out(Plan{kIdle.percent, false});
+}
+
+Result<bool> Compactor::give_back() {
+  const std::lock_guard one_at_a_time(mutex_);
+  return carry_out(Plan{kFullDisk.percent, true});
 }
 
 Result<bool> Compactor::carry_out(const Plan& plan) {

@@ -24,6 +24,7 @@ class Compactor {
   enum class Occasion : std::uint8_t {
     idle,           // now and then
     before_commit,  // what is garbage then would lie in the point's segments for as long as the point lives
+    before_backup,  // only on a disk that is nearly full
     closing,        // only what is due by time
   };
   Compactor(Vault& vault, WorkingTree& tree) : vault_(vault), tree_(tree) {}
@@ -33,6 +34,8 @@ class Compactor {
   // are: the next look tries again. After an error nothing needed is lost, and as much of the rest is gone as was done
   // by then.
   [[nodiscard]] Status compact_if_due(Occasion occasion);
+  // After work that ended for want of space: gives back all that nothing refers to. False as compact_now().
+  [[nodiscard]] Result<bool> give_back();
   // Compacts whether it pays or not. False if somebody has a use for the segments as they are.
   [[nodiscard]] Result<bool> compact_now();
 

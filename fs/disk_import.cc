@@ -13,6 +13,7 @@
 #include "crypto/chunk_id.h"
 #include "fs/parallel_work.h"
 #include "fs/path_overlap.h"
+#include "fs/working_tree.h"
 #include "vaultmeta/inode_record.h"
 
 namespace vaultfs {
@@ -117,7 +118,7 @@ bool SourceReader::touched() const {
 }
 
 Result<std::vector<ChunkId>> import_disk(const SourceReader& source, const EpochKeys& keys, SegmentStore& segments,
-                                         ProgressMeter& progress, DiskImportCounts& counts) {
+                                         const RoomCheck& room, ProgressMeter& progress, DiskImportCounts& counts) {
   const std::uint64_t size = source.size_bytes();
   std::vector<ChunkId> ids((size + kChunkBytes - 1) / kChunkBytes);
   std::atomic<std::uint64_t> next{0};
@@ -141,6 +142,7 @@ Result<std::vector<ChunkId>> import_disk(const SourceReader& source, const Epoch
     VAULTFS_ASSIGN_OR_RETURN(const ChunkId id, keys.with_id_key([&](const SecretBuffer& key) -> Result<ChunkId> {
       return chunk_id(key, static_cast<std::uint8_t>(RecordType::chunk), content);
     }));
+    if (!segments.contains(id)) VAULTFS_RETURN_IF_ERROR(room(WorkingTree::kStoredChunkBytes));
     // Also for content that the disk had before: a chunk that was found damaged is stored anew.
     VAULTFS_ASSIGN_OR_RETURN(const PutOutcome put, segments.put(RecordType::chunk, id, content));
     (put.stored ? new_chunks : known_chunks) += 1;

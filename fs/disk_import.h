@@ -62,10 +62,13 @@ struct DiskImportCounts {
   std::uint64_t stored_bytes = 0;
 };
 
+// Asked before a chunk is stored, from any thread. NoSpace ends the import.
+using RoomCheck = std::function<Status(std::uint64_t bytes)>;
+
 // Reads the whole source with all cores into the store and gives its chunks (zero id: hole or zeros). Content that the
-// store has already is only hashed. Nothing refers to the chunks yet. Adds to `counts`.
+// store has already is only hashed, and needs no room. Nothing refers to the chunks yet. Adds to `counts`.
 [[nodiscard]] Result<std::vector<ChunkId>> import_disk(const SourceReader& source, const EpochKeys& keys,
-                                                       SegmentStore& segments, ProgressMeter& progress,
-                                                       DiskImportCounts& counts);
+                                                       SegmentStore& segments, const RoomCheck& room,
+                                                       ProgressMeter& progress, DiskImportCounts& counts);
 
 }  // namespace vaultfs

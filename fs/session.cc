@@ -153,9 +153,24 @@ Result<CommitOutcome> OpenedSession::commit(const std::string& item) {
 
 Result<BackupOutcome> OpenedSession::backup(const BackupRequest& request, const ProgressCallback& progress) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
+  // What an earlier owner left on a disk that is nearly full makes room, too.
+  compact(Compactor::Occasion::before_backup);
   auto outcome = run_backup(*vault_, *tree_, *jobs_, request, progress);
   tell_names_changed(request);
+  if (!outcome.ok() && outcome.code() == ErrorCode::NoSpace) return give_back(std::move(outcome).error());
   return outcome;
+}
+
+Error OpenedSession::give_back(Error error) {
+  const auto done = compactor_->give_back();
+  if (!done.ok()) {
+    error.message += " (what was stored could not be given back: " + done.error().message + ")";
+  } else if (!*done) {
+    error.message += " (what was stored is given back when other work on the vault has ended)";
+  } else {
+    error.message += " (what was stored has been given back)";
+  }
+  return error;
 }
 
 Result<ReencryptOutcome> OpenedSession::reencrypt(const ReencryptRequest& request, const ProgressCallback& progress) {

@@ -56,6 +56,8 @@ class OpenedSession final : public Session {
   void checkpoint_if_long();
   void remember_damage();
   void compact(Compactor::Occasion occasion);
+  // After work that ended for want of space: what it stored goes. The error with what came of that.
+  [[nodiscard]] Error give_back(Error error);
 
   const Options options_;
   // Destroyed in reverse order, so whoever uses something comes after it. The tree calls the jobs until it is stopped,

@@ -61,6 +61,7 @@ class TreeEngine final : public WorkingTree {
   Result<Attributes> lookup_known(InodeNumber parent, const std::string& name) override;
   bool remember(InodeNumber number) override;
   Result<InodeNumber> parent(InodeNumber directory) override;
+  Status check_room(std::uint64_t bytes) override { return space_->check(promised_bytes(), bytes); }
   Result<Attributes> attributes(InodeNumber number) override;
   Result<std::vector<DirectoryEntry>> list(InodeNumber directory) override;
   std::vector<InodeNumber> inode_numbers() override;

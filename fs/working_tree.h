@@ -160,6 +160,9 @@ class WorkingTree : public FileTree, public TreeReplay {
   // are returned ready for a manifest. Every chunk and page they name has been put (not yet synced). ItemNotFound. A
   // sticky write error of the item fails it.
   [[nodiscard]] virtual Result<TreeSnapshot> snapshot(const std::string& item) = 0;
+  // NoSpace unless `bytes` more can be stored beside all that is promised to writers, and the reserve left alone. For
+  // who stores without the tree.
+  [[nodiscard]] virtual Status check_room(std::uint64_t bytes) = 0;
   // Writes a checkpoint through Vault::checkpoint.
   [[nodiscard]] virtual Status checkpoint() = 0;
   // For compaction, after a checkpoint that began later than SegmentStore::begin_collection(): retains every chunk,

@@ -276,9 +276,12 @@ void statfs(fuse_req_t request, fuse_ino_t /*number*/) {
     st.f_blocks = static_cast<std::uint64_t>(below.f_blocks) * below.f_frsize / kBlock;
     st.f_bfree = usable / kBlock;
     st.f_bavail = st.f_bfree;
-    // Files are records in the journal and in checkpoints: their number is bounded by the space alone.
+    // Files are records in the journal and in checkpoints: their number is bounded by the space alone, as long as the
+    // vault can have files for those.
     constexpr std::uint64_t kFileBytes = 512;
-    st.f_ffree = usable / kFileBytes;
+    constexpr fsfilcnt_t kVaultFiles = 16;
+    const bool has_inodes = below.f_files == 0 || below.f_favail >= kVaultFiles;
+    st.f_ffree = has_inodes ? usable / kFileBytes : 0;
     st.f_favail = st.f_ffree;
     st.f_files = st.f_ffree + statistics.inodes;
     st.f_namemax = kMaxNameBytes;
