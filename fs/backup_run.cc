@@ -42,7 +42,7 @@ class Reservation {
 struct Disk {
   std::string name;
   std::unique_ptr<SourceReader> source;
-  std::vector<ChunkId> chunks;
+  SparseChunks chunks;
   std::optional<Attributes> existing;
   Reservation reservation;
 };
@@ -183,10 +183,10 @@ class BackupRun {
   Status put_map_pages(const Disk& disk) {
     if (disk.chunks.size() <= kInlineChunks) return ok_status();
     for (std::size_t begin = 0; begin < disk.chunks.size(); begin += kEntriesPerMapPage) {
+      begin = disk.chunks.next(begin) / kEntriesPerMapPage * kEntriesPerMapPage;
       const std::size_t end = std::min<std::size_t>(disk.chunks.size(), begin + kEntriesPerMapPage);
       MapPage page;
-      page.entries.assign(disk.chunks.begin() + static_cast<std::ptrdiff_t>(begin),
-                          disk.chunks.begin() + static_cast<std::ptrdiff_t>(end));
+      for (std::size_t index = begin; index < end; ++index) page.entries.push_back(disk.chunks.get(index));
       if (page.all_holes()) continue;
       page.entries.resize(kEntriesPerMapPage);
       VAULTFS_ASSIGN_OR_RETURN(const PutOutcome put, vault_.segments().put(RecordType::map_page, page.encode()));
@@ -200,11 +200,20 @@ class BackupRun {
     if (!disk.existing) return false;
     VAULTFS_ASSIGN_OR_RETURN(const Attributes now, tree_.attributes(disk.existing->number));
     if (now.size != disk.source->size_bytes()) return false;
+    const InodeNumber number = disk.existing->number;
     for (std::uint64_t index = 0; index < disk.chunks.size(); ++index) {
-      const auto stored = tree_.chunk_at(disk.existing->number, ChunkIndexInFile(index));
-      if (!stored.ok() && (is_integrity_error(stored.code()) || stored.code() == ErrorCode::IoError)) return false;
+      const std::uint64_t wanted = disk.chunks.next(index);
+      const auto data = tree_.seek_data(number, index * kChunkBytes);
+      const auto unreadable = [](ErrorCode code) { return is_integrity_error(code) || code == ErrorCode::IoError; };
+      if (!data.ok() && unreadable(data.code())) return false;
+      if (!data.ok() && data.code() != ErrorCode::OutOfRange) return data.error();
+      index = data.ok() ? *data / kChunkBytes : disk.chunks.size();
+      if (index != wanted) return false;
+      if (index == disk.chunks.size()) break;
+      const auto stored = tree_.chunk_at(number, ChunkIndexInFile(index));
+      if (!stored.ok() && unreadable(stored.code())) return false;
       VAULTFS_RETURN_IF_ERROR(stored);
-      if (!stored->has_value() || **stored != disk.chunks[index]) return false;
+      if (!stored->has_value() || **stored != disk.chunks.get(index)) return false;
     }
     return true;
   }
@@ -216,9 +225,8 @@ class BackupRun {
     Reservation reservation;
     VAULTFS_RETURN_IF_ERROR(reservation.take(tree_, made.number));
     VAULTFS_RETURN_IF_ERROR(tree_.truncate(made.number, disk.source->size_bytes()));
-    for (std::uint64_t index = 0; index < disk.chunks.size(); ++index) {
-      if (disk.chunks[index].is_zero()) continue;
-      VAULTFS_RETURN_IF_ERROR(tree_.set_chunk(made.number, ChunkIndexInFile(index), disk.chunks[index]));
+    for (std::uint64_t at = disk.chunks.next(0); at < disk.chunks.size(); at = disk.chunks.next(at + 1)) {
+      VAULTFS_RETURN_IF_ERROR(tree_.set_chunk(made.number, ChunkIndexInFile(at), disk.chunks.get(at)));
     }
     return ok_status();
   }

@@ -85,10 +85,12 @@ Result<SourceReader::Stamp> SourceReader::stamp() const {
   return Stamp{nanos_of(st.st_mtim), nanos_of(st.st_ctim)};
 }
 
-bool SourceReader::has_data(std::uint64_t offset, std::uint64_t length) const {
+SourceReader::Extent SourceReader::next_data(std::uint64_t offset) const {
   const off_t data = ::lseek(fd_.get(), static_cast<off_t>(offset), SEEK_DATA);
-  if (data < 0) return errno != ENXIO;  // ENXIO: only a hole follows; anything else: cannot tell
-  return static_cast<std::uint64_t>(data) < offset + length;
+  // ENXIO: only a hole follows; anything else: cannot tell.
+  if (data < 0) return {errno == ENXIO ? size_bytes_ : offset, size_bytes_};
+  const off_t hole = ::lseek(fd_.get(), data, SEEK_HOLE);
+  return {static_cast<std::uint64_t>(data), hole < 0 ? size_bytes_ : static_cast<std::uint64_t>(hole)};
 }
 
 Status SourceReader::read(std::uint64_t offset, MutableByteView out) const {
@@ -117,11 +119,10 @@ bool SourceReader::touched() const {
   return !now.ok() || *now != stamp_;
 }
 
-Result<std::vector<ChunkId>> import_disk(const SourceReader& source, const EpochKeys& keys, SegmentStore& segments,
-                                         const RoomCheck& room, ProgressMeter& progress, DiskImportCounts& counts) {
+Result<SparseChunks> import_disk(const SourceReader& source, const EpochKeys& keys, SegmentStore& segments,
+                                 const RoomCheck& room, ProgressMeter& progress, DiskImportCounts& counts) {
   const std::uint64_t size = source.size_bytes();
-  std::vector<ChunkId> ids((size + kChunkBytes - 1) / kChunkBytes);
-  std::atomic<std::uint64_t> next{0};
+  SparseChunks ids((size + kChunkBytes - 1) / kChunkBytes);
   std::atomic<std::uint64_t> read_bytes{0};
   std::atomic<std::uint64_t> hole_bytes{0};
   std::atomic<std::uint64_t> new_chunks{0};
@@ -131,10 +132,6 @@ Result<std::vector<ChunkId>> import_disk(const SourceReader& source, const Epoch
   const auto import_chunk = [&](std::uint64_t index, Bytes& buffer) -> Status {
     const std::uint64_t offset = index * kChunkBytes;
     const std::size_t length = std::min<std::uint64_t>(kChunkBytes, size - offset);
-    if (!source.has_data(offset, length)) {
-      hole_bytes += length;
-      return progress.add(length);
-    }
     const MutableByteView content = MutableByteView(buffer).first(length);
     VAULTFS_RETURN_IF_ERROR(source.read(offset, content));
     read_bytes += length;
@@ -147,14 +144,27 @@ Result<std::vector<ChunkId>> import_disk(const SourceReader& source, const Epoch
     VAULTFS_ASSIGN_OR_RETURN(const PutOutcome put, segments.put(RecordType::chunk, id, content));
     (put.stored ? new_chunks : known_chunks) += 1;
     stored_bytes += put.stored_bytes;
-    ids[index] = id;
+    ids.set(index, id);
     return progress.add(length);
   };
+  const auto find = [&source](std::uint64_t from) -> Result<ChunkDealer::Run> {
+    const SourceReader::Extent data = source.next_data(from * kChunkBytes);
+    const std::uint64_t all = (source.size_bytes() + kChunkBytes - 1) / kChunkBytes;
+    if (data.begin >= source.size_bytes()) return ChunkDealer::Run{all, all};
+    return ChunkDealer::Run{data.begin / kChunkBytes, (data.end + kChunkBytes - 1) / kChunkBytes};
+  };
+  const auto skipped = [&](std::uint64_t begin, std::uint64_t end) {
+    const std::uint64_t bytes = std::min(end * kChunkBytes, size) - begin * kChunkBytes;
+    hole_bytes += bytes;
+    return progress.add(bytes);
+  };
+  ChunkDealer dealer(ids.size(), find, skipped);
   const Status done = run_in_parallel(chunk_worker_count(), [&](const std::atomic<bool>& stop) -> Status {
     Bytes buffer(std::min<std::uint64_t>(kChunkBytes, size));
-    for (std::uint64_t index = next++; index < ids.size(); index = next++) {
-      if (stop.load(std::memory_order_relaxed)) return ok_status();
-      VAULTFS_RETURN_IF_ERROR(import_chunk(index, buffer));
+    while (!stop.load(std::memory_order_relaxed)) {
+      VAULTFS_ASSIGN_OR_RETURN(const std::optional<std::uint64_t> index, dealer.next());
+      if (!index.has_value()) break;
+      VAULTFS_RETURN_IF_ERROR(import_chunk(*index, buffer));
     }
     return ok_status();
   });

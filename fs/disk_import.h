@@ -5,12 +5,12 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <vector>
 
 #include "base/ids.h"
 #include "base/result.h"
 #include "fs/file_descriptor.h"
 #include "fs/progress_meter.h"
+#include "fs/sparse_chunks.h"
 #include "store/epoch_keys.h"
 #include "store/segment_store.h"
 
@@ -27,8 +27,13 @@ class SourceReader {
   [[nodiscard]] static Result<std::unique_ptr<SourceReader>> of_descriptor(
       int descriptor, const std::filesystem::path& name, const std::filesystem::path& vault_directory);
   [[nodiscard]] std::uint64_t size_bytes() const noexcept { return size_bytes_; }
-  // False if the whole range is a hole. Without help from the source's file system everything is data.
-  [[nodiscard]] bool has_data(std::uint64_t offset, std::uint64_t length) const;
+  // The first bytes from `offset` on that are no hole; begin is size_bytes() if only holes follow. Without help from
+  // the source's file system everything is data.
+  struct Extent {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+  };
+  [[nodiscard]] Extent next_data(std::uint64_t offset) const;
   // Fills `out` or fails: JobFailed if the source has become shorter, the error of the read otherwise.
   [[nodiscard]] Status read(std::uint64_t offset, MutableByteView out) const;
   // After everything was read. JobFailed if the size is no longer the one at the start.
@@ -67,8 +72,8 @@ using RoomCheck = std::function<Status(std::uint64_t bytes)>;
 
 // Reads the whole source with all cores into the store and gives its chunks (zero id: hole or zeros). Content that the
 // store has already is only hashed, and needs no room. Nothing refers to the chunks yet. Adds to `counts`.
-[[nodiscard]] Result<std::vector<ChunkId>> import_disk(const SourceReader& source, const EpochKeys& keys,
-                                                       SegmentStore& segments, const RoomCheck& room,
-                                                       ProgressMeter& progress, DiskImportCounts& counts);
+[[nodiscard]] Result<SparseChunks> import_disk(const SourceReader& source, const EpochKeys& keys,
+                                               SegmentStore& segments, const RoomCheck& room, ProgressMeter& progress,
+                                               DiskImportCounts& counts);
 
 }  // namespace vaultfs

@@ -4,11 +4,12 @@
 #include <atomic>
 #include <cstdlib>
 #include <memory>
-#include <vector>
+#include <optional>
 
 #include "crypto/chunk_id.h"
 #include "crypto/secret_buffer.h"
 #include "fs/parallel_work.h"
+#include "fs/sparse_chunks.h"
 
 namespace vaultfs {
 namespace {
@@ -26,34 +27,59 @@ class ContentRestore {
  public:
   ContentRestore(Vault& vault, FileTree& tree, InodeNumber inode, std::uint64_t size_bytes, RestoreTarget& target,
                  ProgressMeter& progress)
-      : vault_(vault), tree_(tree), inode_(inode), size_bytes_(size_bytes), target_(target), progress_(progress) {
-    expected_.resize((size_bytes + kChunkBytes - 1) / kChunkBytes);
-  }
+      : vault_(vault),
+        tree_(tree),
+        inode_(inode),
+        size_bytes_(size_bytes),
+        target_(target),
+        progress_(progress),
+        expected_((size_bytes + kChunkBytes - 1) / kChunkBytes) {}
 
   Result<std::uint64_t> run() {
-    VAULTFS_RETURN_IF_ERROR(for_each_chunk([this](std::uint64_t index, MutableByteView) { return write(index); }));
+    VAULTFS_RETURN_IF_ERROR(for_each_chunk([this](std::uint64_t from) { return next_to_write(from); },
+                                           [this](std::uint64_t index, MutableByteView) { return write(index); }));
     VAULTFS_RETURN_IF_ERROR(target_.sync());
     VAULTFS_RETURN_IF_ERROR(target_.start_reading_back());
     VAULTFS_RETURN_IF_ERROR(
-        for_each_chunk([this](std::uint64_t index, MutableByteView buffer) { return compare(index, buffer); }));
+        for_each_chunk([this](std::uint64_t from) { return next_to_compare(from); },
+                       [this](std::uint64_t index, MutableByteView buffer) { return compare(index, buffer); }));
     return written_bytes_.load();
   }
 
  private:
   using ChunkStep = std::function<Status(std::uint64_t index, MutableByteView buffer)>;
 
-  Status for_each_chunk(const ChunkStep& step) {
-    std::atomic<std::uint64_t> next{0};
+  // What a hole in a file needs is nothing; a device is written and compared as a whole.
+  Result<ChunkDealer::Run> next_to_write(std::uint64_t from) {
+    if (target_.is_device()) return ChunkDealer::Run{from, expected_.size()};
+    const auto data = tree_.seek_data(inode_, from * kChunkBytes);
+    if (!data.ok() && data.code() == ErrorCode::OutOfRange) return ChunkDealer::Run{expected_.size(), expected_.size()};
+    // What can't be read is met, and named, when its chunk is.
+    const std::uint64_t begin = data.ok() ? *data / kChunkBytes : from;
+    return ChunkDealer::Run{begin, begin + 1};
+  }
+
+  Result<ChunkDealer::Run> next_to_compare(std::uint64_t from) {
+    std::uint64_t begin = expected_.next(from);
+    if (begin != from) begin = std::min(begin, target_.next_data(from * kChunkBytes, size_bytes_) / kChunkBytes);
+    return ChunkDealer::Run{begin, begin + 1};
+  }
+
+  Status for_each_chunk(const ChunkDealer::Find& find, const ChunkStep& step) {
+    ChunkDealer dealer(expected_.size(), find, [this](std::uint64_t begin, std::uint64_t end) {
+      return progress_.add(std::min(end * kChunkBytes, size_bytes_) - begin * kChunkBytes);
+    });
     const auto threads = static_cast<unsigned>(std::min<std::uint64_t>(chunk_worker_count(), expected_.size()));
     return run_in_parallel(threads, [&](const std::atomic<bool>& stop) -> Status {
       const std::unique_ptr<std::byte, FreeBuffer> memory(
           static_cast<std::byte*>(std::aligned_alloc(RestoreTarget::kAlignment, kBufferBytes)));
       if (memory == nullptr) return Error{ErrorCode::Internal, "out of memory"};
       const MutableByteView buffer(memory.get(), kBufferBytes);
-      for (std::uint64_t index = next++; index < expected_.size(); index = next++) {
-        if (stop.load(std::memory_order_relaxed)) return ok_status();
-        VAULTFS_RETURN_IF_ERROR(step(index, buffer));
-        VAULTFS_RETURN_IF_ERROR(progress_.add(length_of(index)));
+      while (!stop.load(std::memory_order_relaxed)) {
+        VAULTFS_ASSIGN_OR_RETURN(const std::optional<std::uint64_t> index, dealer.next());
+        if (!index.has_value()) break;
+        VAULTFS_RETURN_IF_ERROR(step(*index, buffer));
+        VAULTFS_RETURN_IF_ERROR(progress_.add(length_of(*index)));
       }
       return ok_status();
     });
@@ -84,9 +110,10 @@ class ContentRestore {
     const bool whole = content.size() == length && type == RecordType::chunk;
     content.resize(length);
     if (whole) {
-      expected_[index] = *id;
+      expected_.set(index, *id);
     } else {
-      VAULTFS_ASSIGN_OR_RETURN(expected_[index], id_of(content));
+      VAULTFS_ASSIGN_OR_RETURN(const ChunkId written, id_of(content));
+      expected_.set(index, written);
     }
     VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t written, target_.write(offset, content));
     written_bytes_ += written;
@@ -96,8 +123,7 @@ class ContentRestore {
   Status compare(std::uint64_t index, MutableByteView buffer) {
     const std::uint64_t offset = index * kChunkBytes;
     const std::size_t length = length_of(index);
-    const ChunkId& expected = expected_[index];
-    if (expected.is_zero() && !target_.may_have_data(offset, length)) return ok_status();
+    const ChunkId expected = expected_.get(index);
     VAULTFS_RETURN_IF_ERROR(target_.read_back(offset, length, buffer));
     const ByteView found = buffer.first(length);
     if (expected.is_zero()) return is_all_zero(found) ? ok_status() : mismatch(offset);
@@ -116,7 +142,7 @@ class ContentRestore {
   const std::uint64_t size_bytes_;
   RestoreTarget& target_;
   ProgressMeter& progress_;
-  std::vector<ChunkId> expected_;  // of what was written; zero: zeros. Each element has one writer at a time
+  SparseChunks expected_;  // of what was written
   std::atomic<std::uint64_t> written_bytes_{0};
 };
 

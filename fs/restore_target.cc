@@ -187,11 +187,11 @@ Status RestoreTarget::read_back(std::uint64_t offset, std::size_t length, Mutabl
   return ok_status();
 }
 
-bool RestoreTarget::may_have_data(std::uint64_t offset, std::uint64_t length) const {
-  if (device_) return true;
+std::uint64_t RestoreTarget::next_data(std::uint64_t offset, std::uint64_t end) const {
+  if (device_) return offset;
   const off_t data = ::lseek(fd_.get(), static_cast<off_t>(offset), SEEK_DATA);
-  if (data < 0) return errno != ENXIO;
-  return static_cast<std::uint64_t>(data) < offset + length;
+  if (data < 0) return errno == ENXIO ? end : offset;
+  return std::min(static_cast<std::uint64_t>(data), end);
 }
 
 Status RestoreTarget::publish_unnamed() {

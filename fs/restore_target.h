@@ -41,8 +41,10 @@ class RestoreTarget {
   // length). `offset` is a multiple of 1 MiB.
   static constexpr std::size_t kAlignment = 4096;
   [[nodiscard]] Status read_back(std::uint64_t offset, std::size_t length, MutableByteView buffer);
-  // False if the whole range is a hole of a file, which needs no reading to be known as zeros.
-  [[nodiscard]] bool may_have_data(std::uint64_t offset, std::uint64_t length) const;
+  // The first byte from `offset` on that is in no hole of a file, which needs no reading to be known as zeros; `end` if
+  // there is none. On a device, and where the file system can't tell, `offset`.
+  [[nodiscard]] std::uint64_t next_data(std::uint64_t offset, std::uint64_t end) const;
+  [[nodiscard]] bool is_device() const noexcept { return device_; }
 
   // Gives the file its name, durably; with `force` it replaces what is there. Nothing to do for a device.
   [[nodiscard]] Status publish();
