@@ -175,9 +175,9 @@ std::optional<TreeChange> read_change(std::uint8_t kind, ByteReader& in) {
 
 constexpr std::string_view kEntryName = "a journal entry of the working tree";
 
-Error unknown_change(std::uint8_t kind) {
-  return {ErrorCode::UnsupportedFormat, std::string(kEntryName) + " has a change of kind " + std::to_string(kind) +
-                                            ", which a newer vaultfs made; use that one"};
+Error newer_entry(const std::string& what) {
+  return {ErrorCode::UnsupportedFormat,
+          std::string(kEntryName) + " " + what + ", which a newer vaultfs made; use that one"};
 }
 
 }  // namespace
@@ -206,6 +206,7 @@ Bytes TreeEntryWriter::take() && {
 Result<std::vector<TreeChange>> decode_tree_entry(ByteView entry) {
   ByteReader in(entry);
   const std::uint8_t version = in.u8();
+  if (!in.failed() && version > kEntryVersion) return newer_entry("has version " + std::to_string(version));
   if (version != kEntryVersion && version != kUnframedVersion) in.fail();
   const std::uint32_t count = in.count(1);
   std::vector<TreeChange> changes;
@@ -219,7 +220,7 @@ Result<std::vector<TreeChange>> decode_tree_entry(ByteView entry) {
     } else {
       ByteReader fields(in.blob(kMaxChangeBytes));
       change = read_change(kind, fields);
-      if (!change.has_value() && !in.failed()) return unknown_change(kind);
+      if (!change.has_value() && !in.failed()) return newer_entry("has a change of kind " + std::to_string(kind));
       if (!fields.finish(ErrorCode::JournalDamaged, kEntryName).ok()) in.fail();
     }
     if (change.has_value()) changes.push_back(std::move(*change));

@@ -104,7 +104,8 @@ class TreeEntryWriter {
   std::uint32_t count_ = 0;
 };
 
-// JournalDamaged; UnsupportedFormat for a change of a kind that is not known. Fragments and values point into `entry`.
+// JournalDamaged; UnsupportedFormat for a version, or a change of a kind, that is not known. Fragments and values point
+// into `entry`.
 [[nodiscard]] Result<std::vector<TreeChange>> decode_tree_entry(ByteView entry);
 
 }  // namespace vaultfs

@@ -35,7 +35,13 @@ Result<TreeSection> TreeSection::decode(ByteView bytes) {
   constexpr std::size_t kSmallestFragment = 8 + 8 + 4;
   ByteReader in(bytes);
   TreeSection section;
-  if (in.u8() != kSectionVersion) in.fail();
+  const std::uint8_t version = in.u8();
+  if (version > kSectionVersion) {
+    return Error{ErrorCode::UnsupportedFormat, "the working tree in the checkpoint has version " +
+                                                   std::to_string(version) +
+                                                   ", which a newer vaultfs made; use that one"};
+  }
+  if (version != kSectionVersion) in.fail();
   section.next_inode = InodeNumber(in.u64());
   const std::uint32_t items = in.count(kSmallestItem);
   for (std::uint32_t i = 0; i < items && !in.failed(); ++i) {

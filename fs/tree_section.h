@@ -31,7 +31,7 @@ struct TreeSection {
   std::vector<SectionFragment> fragments;
 
   [[nodiscard]] Bytes encode() const;
-  // DamagedCheckpoint.
+  // DamagedCheckpoint; UnsupportedFormat for a version of a newer program.
   [[nodiscard]] static Result<TreeSection> decode(ByteView bytes);
 };
 

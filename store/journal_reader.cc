@@ -154,8 +154,12 @@ Status JournalReader::apply_entries(const Record& record, const Apply& apply) {
     const auto room = static_cast<JournalRoom>(content.u8());
     const ByteView entry = content.blob(kMaxJournalEntryBytes);
     if (content.failed()) break;
-    if (room != JournalRoom::catalogue && room != JournalRoom::tree)
-      return damaged("an entry belongs to no known room");
+    if (room > JournalRoom::tree) {
+      return Error{ErrorCode::UnsupportedFormat,
+                   "journal " + std::to_string(number_.value) + " has an entry for room " +
+                       std::to_string(static_cast<unsigned>(room)) + ", which a newer vaultfs made; use that one"};
+    }
+    if (room == JournalRoom::journal) return damaged("what a journal starts with stands behind its first record");
     VAULTFS_RETURN_IF_ERROR(apply(reached_.next(), room, entry));
     reached_ = reached_.next();
   }

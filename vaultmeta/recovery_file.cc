@@ -76,9 +76,10 @@ Result<RecoveryKeys> decode(const std::filesystem::path& path, ByteView file, co
     if (plain.code() == ErrorCode::AuthenticationFailed) return damaged_recovery_file(path, "its keys were changed");
     return std::move(plain).error();
   }
-  if (plain->size() % (kIdBytes + kPlatformKeyBytes) != 0)
+  constexpr std::size_t kKeyBytes = kIdBytes + kPlatformKeyBytes;
+  if (plain->empty() || plain->size() % kKeyBytes != 0 || plain->size() / kKeyBytes > kMaxKeys)
     return damaged_recovery_file(path, "its keys have a wrong length");
-  for (std::size_t at = 0; at < plain->size(); at += kIdBytes + kPlatformKeyBytes) {
+  for (std::size_t at = 0; at < plain->size(); at += kKeyBytes) {
     RecoveryKeys::Key key;
     std::memcpy(key.id.data(), plain->view().data() + at, kIdBytes);
     VAULTFS_ASSIGN_OR_RETURN(key.key, SecretBuffer::copy_of(plain->view().subspan(at + kIdBytes, kPlatformKeyBytes)));

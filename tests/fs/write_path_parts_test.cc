@@ -136,6 +136,11 @@ TEST(TreeEntryTest, EveryChangeComesBack) {
   for (std::size_t cut = 0; cut < entry.size(); ++cut) {
     EXPECT_EQ(decode_tree_entry(ByteView(entry).first(cut)).code(), ErrorCode::JournalDamaged) << cut;
   }
+  Bytes newer = entry;
+  newer.front() = std::byte{3};
+  EXPECT_EQ(decode_tree_entry(newer).code(), ErrorCode::UnsupportedFormat);
+  newer.front() = std::byte{0};
+  EXPECT_EQ(decode_tree_entry(newer).code(), ErrorCode::JournalDamaged);
 }
 
 TEST(TreeSectionTest, ComesBackAndRefusesEveryTruncation) {
@@ -155,6 +160,9 @@ TEST(TreeSectionTest, ComesBackAndRefusesEveryTruncation) {
   for (std::size_t cut = 0; cut < bytes.size(); ++cut) {
     EXPECT_EQ(TreeSection::decode(ByteView(bytes).first(cut)).code(), ErrorCode::DamagedCheckpoint) << cut;
   }
+  Bytes newer = bytes;
+  newer.front() = std::byte{2};
+  EXPECT_EQ(TreeSection::decode(newer).code(), ErrorCode::UnsupportedFormat);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "base/byte_codec.h"
 #include "store/container.h"
 #include "store/record.h"
 #include "tests/store/journal_test_log.h"
@@ -209,6 +210,31 @@ TEST_F(JournalDamage, AForgedClaimIsNotBelieved) {
   ASSERT_TRUE(log.outcome.ok()) << log.outcome.error().message;
   EXPECT_EQ(log.contents(), std::vector<std::string>{"one"});
   EXPECT_EQ(log.outcome->dropped_tail_bytes, forged.size() - ends.back());
+}
+
+// An entry for a room that is not known was written by a newer program; that of a journal's beginning stands nowhere
+// else.
+TEST_F(JournalDamage, ARoomOfANewerProgramIsNoDamage) {
+  write_journal(1, {}, {"one"});
+  const Bytes before = env_.read(journal_path(1));
+  const auto cipher =
+      ContainerCipher::open(*keys_, ContainerHeader::decode(before).value(), ContainerKind::journal, ContainerNumber(1))
+          .value();
+  for (const std::uint8_t room : {0, 3, 255}) {
+    ByteWriter entries;
+    entries.u32(1);
+    entries.u8(room);
+    entries.blob(bytes_of("of whoever"));
+    RecordDraft draft;
+    draft.type = RecordType::journal_entries;
+    draft.sequence = 3;
+    draft.synced_lsn = 2;
+    draft.nonce_base = 2;
+    Bytes file = before;
+    ASSERT_TRUE(seal_record(*cipher, draft, entries.view(), file).ok());
+    env_.write(journal_path(1), file);
+    EXPECT_EQ(replay_code(), room == 0 ? ErrorCode::JournalDamaged : ErrorCode::UnsupportedFormat) << int{room};
+  }
 }
 
 // Great batches are several records of one write: their loss in any order is a crash, not damage, while nobody calls

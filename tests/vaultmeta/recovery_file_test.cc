@@ -2,7 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "base/byte_codec.h"
 #include "base/bytes.h"
+#include "crypto/hash.h"
+#include "crypto/passphrase.h"
 #include "tests/support/sim_env.h"
 
 namespace vaultfs {
@@ -60,6 +65,42 @@ TEST(RecoveryFileTest, DamageIsToldFromAWrongPassphrase) {
     ASSERT_EQ(read_recovery_file(env, "/r", passphrase).code(), ErrorCode::DamagedMachineState) << size;
   }
   EXPECT_EQ(read_recovery_file(env, "/none", passphrase).code(), ErrorCode::RecoveryFileNotFound);
+}
+
+TEST(RecoveryFileTest, AnotherVersionIsANewerProgramsAndNoDamage) {
+  SimEnv env;
+  const SecretBuffer passphrase = secret("p");
+  ASSERT_TRUE(write_recovery_file(env, "/r", sample_keys(), passphrase).ok());
+  Bytes file = env.read("/r");
+  file[8] = std::byte{2};
+  const Digest digest = sha256(ByteView(file).first(file.size() - Digest::kSize));
+  std::copy(digest.view().begin(), digest.view().end(), file.end() - Digest::kSize);
+  env.write("/r", file);
+  EXPECT_EQ(read_recovery_file(env, "/r", passphrase).code(), ErrorCode::UnsupportedFormat);
+}
+
+// Whoever knows the passphrase can seal any number of keys, of any length.
+TEST(RecoveryFileTest, HoldsOneToSixtyFourKeys) {
+  SimEnv env;
+  const SecretBuffer passphrase = secret("p");
+  const auto read = [&](std::size_t key_bytes) {
+    ByteWriter writer;
+    writer.raw(bytes_of("VAULTFSR"));
+    writer.u16(1);
+    writer.id(VaultId());
+    writer.id(Digest());
+    const Bytes clear = to_bytes(writer.view());
+    writer.blob(
+        seal_with_passphrase(passphrase, "vaultfs/1 recovery file", clear, Bytes(key_bytes), Argon2Cost{8, 1}).value());
+    writer.id(sha256(writer.view()));
+    env.write("/r", writer.view());
+    return read_recovery_file(env, "/r", passphrase);
+  };
+  EXPECT_TRUE(read(48).ok());
+  EXPECT_TRUE(read(64 * 48).ok());
+  for (const std::size_t key_bytes : {0, 47, 49, 65 * 48}) {
+    EXPECT_EQ(read(key_bytes).code(), ErrorCode::DamagedMachineState) << key_bytes;
+  }
 }
 
 TEST(RecoveryFileTest, RefusesNonsenseAndLeavesNothing) {
