@@ -16,6 +16,7 @@ class Segments:
                 segment = Container(vault, path, "segment", number)
                 last = vault.epochs[segment.epoch]["last_segment"]
                 need(last is None or number <= last, f"{path}: its epoch is closed")
+                need(last is None or ending == "seg" or vault.head.format == 1, f"{path}: left open in an epoch that is closed")
                 self.segments[number] = segment
                 if ending == "seg":
                     self.lengths[number] = len(segment.data)
