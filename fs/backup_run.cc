@@ -84,15 +84,14 @@ class BackupRun {
     }
     job.logical_bytes = total_bytes_;
     job.stored_bytes = counts_.stored_bytes;
-    for (const auto& disk : disks_) {
-      if (disk->source->touched()) job.detail = "a source was written to while it was read";
-    }
+    look_at_sources(job);
     return ok_status();
   }
 
   Status apply() {
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, make_item());
     VAULTFS_RETURN_IF_ERROR(remove_leftovers(directory));
+    VAULTFS_RETURN_IF_ERROR(look_at_the_rest(directory));
     std::vector<Prepared> prepared;
     Status status = ok_status();
     for (const auto& disk : disks_) {
@@ -103,6 +102,7 @@ class BackupRun {
       }
       if (*same) {
         status = put_map_pages(*disk);
+        if (status.ok()) status = take_owner_and_mode(*disk);
         if (!status.ok()) break;
         continue;
       }
@@ -123,12 +123,52 @@ class BackupRun {
   }
 
   [[nodiscard]] const DiskImportCounts& counts() const noexcept { return counts_; }
+  [[nodiscard]] const ItemJobs::Sources& sources() const noexcept { return sources_; }
+  [[nodiscard]] const std::vector<std::string>& warnings() const noexcept { return warnings_; }
+  [[nodiscard]] const std::vector<std::string>& carried() const noexcept { return carried_; }
 
  private:
   struct Prepared {
     Disk* disk;
     std::string temporary;
   };
+
+  // After everything was read.
+  void look_at_sources(JobInfo& job) {
+    for (const auto& disk : disks_) {
+      const SourceReader& source = *disk->source;
+      const std::string name = source.name().string();
+      if (source.touched()) {
+        sources_.in_doubt = true;
+        warnings_.push_back(name +
+                            " was written to while it was read: what the point has is no state that it ever had");
+      } else if (const std::string writer = source.writer(); !writer.empty()) {
+        sources_.crash_consistent = true;
+        warnings_.push_back(name + " is " + writer + ": the point is crash-consistent, as after a power cut");
+      }
+      if (!source.incomplete().empty()) {
+        sources_.in_doubt = true;
+        warnings_.push_back(name + " " + source.incomplete() + ": the point has no whole disk; see qemu-img convert");
+      }
+      if (source.origin() && source.origin()->clamped) {
+        warnings_.push_back(name + " has a time before 1677 or after 2262: the nearest that a vault keeps was taken");
+      }
+    }
+    for (const std::string& warning : warnings_) job.detail += (job.detail.empty() ? "" : "; ") + warning;
+  }
+
+  // What was not named stays as it is, which may be far from what the disks are now: that is told.
+  Status look_at_the_rest(InodeNumber directory) {
+    VAULTFS_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> entries, tree_.list(directory));
+    for (const DirectoryEntry& entry : entries) {
+      const auto is_it = [&entry](const auto& disk) { return disk->name == entry.name; };
+      if (std::ranges::none_of(disks_, is_it)) carried_.push_back(entry.name);
+    }
+    if (carried_.empty()) return ok_status();
+    const std::vector<PointInfo> points = vault_.catalogue().points_of(item_);
+    if (!points.empty() && points.back().crash_consistent) sources_.crash_consistent = true;
+    return ok_status();
+  }
 
   static Status check_name(const std::string& name) {
     if (name.size() > kMaxNameBytes) return Error{ErrorCode::NameTooLong, "a disk's name has at most 255 bytes"};
@@ -195,6 +235,21 @@ class BackupRun {
     return ok_status();
   }
 
+  // Of a disk whose content is as it was. A new time alone is no change.
+  Status take_owner_and_mode(const Disk& disk) {
+    const auto& origin = disk.source->origin();
+    if (!origin) return ok_status();
+    VAULTFS_ASSIGN_OR_RETURN(const Attributes now, tree_.attributes(disk.existing->number));
+    if (now.mode == origin->mode && now.uid == origin->uid && now.gid == origin->gid) return ok_status();
+    AttributeChange change;
+    change.mode = origin->mode;
+    change.uid = origin->uid;
+    change.gid = origin->gid;
+    change.mtime = origin->mtime;
+    VAULTFS_RETURN_IF_ERROR(tree_.set_attributes(disk.existing->number, change));
+    return ok_status();
+  }
+
   // True if the disk in the working tree has just what was read. One that can't be read is replaced as a whole.
   Result<bool> unchanged(const Disk& disk) {
     if (!disk.existing) return false;
@@ -219,8 +274,12 @@ class BackupRun {
   }
 
   Status build(InodeNumber directory, const Disk& disk, const std::string& name) {
-    const std::uint32_t mode = disk.existing ? disk.existing->mode : kDiskMode;
-    const Creator who = disk.existing ? Creator{disk.existing->uid, disk.existing->gid} : Creator{};
+    std::uint32_t mode = disk.existing ? disk.existing->mode : kDiskMode;
+    Creator who = disk.existing ? Creator{disk.existing->uid, disk.existing->gid} : Creator{};
+    if (const auto& origin = disk.source->origin()) {
+      mode = origin->mode;
+      who = Creator{origin->uid, origin->gid};
+    }
     VAULTFS_ASSIGN_OR_RETURN(const Attributes made, tree_.make_node(directory, name, InodeType::file, mode, 0, who));
     Reservation reservation;
     VAULTFS_RETURN_IF_ERROR(reservation.take(tree_, made.number));
@@ -228,6 +287,16 @@ class BackupRun {
     for (std::uint64_t at = disk.chunks.next(0); at < disk.chunks.size(); at = disk.chunks.next(at + 1)) {
       VAULTFS_RETURN_IF_ERROR(tree_.set_chunk(made.number, ChunkIndexInFile(at), disk.chunks.get(at)));
     }
+    const auto& origin = disk.source->origin();
+    if (!origin) return ok_status();
+    // As they were read: the group and the bits that a directory's or a umask's rules may have changed, and the times.
+    AttributeChange change;
+    change.mode = origin->mode;
+    change.uid = origin->uid;
+    change.gid = origin->gid;
+    change.atime = origin->atime;
+    change.mtime = origin->mtime;
+    VAULTFS_RETURN_IF_ERROR(tree_.set_attributes(made.number, change));
     return ok_status();
   }
 
@@ -251,6 +320,9 @@ class BackupRun {
   std::vector<std::unique_ptr<Disk>> disks_;
   std::uint64_t total_bytes_ = 0;
   DiskImportCounts counts_;
+  ItemJobs::Sources sources_;
+  std::vector<std::string> warnings_;
+  std::vector<std::string> carried_;
 };
 
 }  // namespace
@@ -260,13 +332,19 @@ Result<BackupOutcome> run_backup(Vault& vault, WorkingTree& tree, ItemJobs& jobs
   // What was read and stored is referred to by nothing until it is in place.
   const std::shared_lock references(vault.segments().long_uses());
   BackupRun run(vault, tree, request);
-  VAULTFS_RETURN_IF_ERROR(run.prepare(request));
-  VAULTFS_ASSIGN_OR_RETURN(
-      CommitOutcome commit,
-      jobs.run_backup(
-          request.item, [&](JobInfo& job) { return run.read(job, progress); }, [&](JobInfo&) { return run.apply(); }));
+  if (Status prepared = run.prepare(request); !prepared.ok()) {
+    jobs.record_refused(request.item, prepared.error());
+    return std::move(prepared).error();
+  }
+  VAULTFS_ASSIGN_OR_RETURN(CommitOutcome commit,
+                           jobs.run_backup(
+                               request.item, [&](JobInfo& job) { return run.read(job, progress); },
+                               [&](JobInfo&) { return run.apply(); }, run.sources()));
   const DiskImportCounts& counts = run.counts();
   return BackupOutcome{.commit = std::move(commit),
+                       .warnings = run.warnings(),
+                       .source_in_doubt = run.sources().in_doubt,
+                       .carried = run.carried(),
                        .read_bytes = counts.read_bytes,
                        .hole_bytes = counts.hole_bytes,
                        .new_chunks = counts.new_chunks,

@@ -4,13 +4,18 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <fstream>
 #include <system_error>
 
 #include "crypto/chunk_id.h"
+#include "fs/file_time.h"
+#include "fs/file_use.h"
+#include "fs/image_format.h"
 #include "fs/parallel_work.h"
 #include "fs/path_overlap.h"
 #include "fs/working_tree.h"
@@ -19,8 +24,14 @@
 namespace vaultfs {
 namespace {
 
-std::int64_t nanos_of(const struct timespec& time) {
-  return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+// Requests of the block layer that wrote to a device, as /sys counts them; 0 where it does not tell.
+std::uint64_t writes_of_device(dev_t device) {
+  std::ifstream file("/sys/dev/block/" + std::to_string(major(device)) + ":" + std::to_string(minor(device)) + "/stat");
+  constexpr int kWritesField = 5;
+  std::uint64_t value = 0;
+  for (int field = 0; field < kWritesField && file >> value; ++field) {
+  }
+  return file ? value : 0;
 }
 
 }  // namespace
@@ -61,8 +72,23 @@ Status SourceReader::examine(const std::filesystem::path& vault_directory) {
     return Error{ErrorCode::OverlapsVault, path_.string() + " is a file of the vault itself; name the original image"};
   }
   VAULTFS_ASSIGN_OR_RETURN(size_bytes_, current_size());
+  if (size_bytes_ == 0) {
+    return Error{ErrorCode::InvalidArgument,
+                 path_.string() + (device_ ? " is a device of 0 bytes: nothing is attached to it, or no medium is in it"
+                                           : " is an empty file of 0 bytes, no disk image")};
+  }
   if (size_bytes_ > kMaxFileBytes) return Error{ErrorCode::FileTooLarge, path_.string() + " is larger than 1 PiB"};
   VAULTFS_ASSIGN_OR_RETURN(stamp_, stamp());
+  writer_at_start_ = other_writer(fd_.get());
+  Bytes header(std::min<std::uint64_t>(kImageHeaderBytes, size_bytes_));
+  VAULTFS_RETURN_IF_ERROR(read(0, header));
+  incomplete_ = why_image_is_incomplete(header);
+  if (!device_) {
+    const FileTime accessed = file_time_of(st.st_atim);
+    const FileTime modified = file_time_of(st.st_mtim);
+    origin_ = Origin{st.st_mode & 0777U, st.st_uid,     st.st_gid,
+                     accessed.time,      modified.time, accessed.clamped || modified.clamped};
+  }
   // Only a hint for the kernel's read-ahead; the cache is left alone, because a warm image is read from it next time.
   static_cast<void>(::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_SEQUENTIAL));
   return ok_status();
@@ -82,7 +108,8 @@ Result<std::uint64_t> SourceReader::current_size() const {
 Result<SourceReader::Stamp> SourceReader::stamp() const {
   struct stat st {};
   if (::fstat(fd_.get(), &st) != 0) return system_call_error(errno, "cannot stat " + path_.string());
-  return Stamp{nanos_of(st.st_mtim), nanos_of(st.st_ctim)};
+  return Stamp{file_time_of(st.st_mtim).time.value, file_time_of(st.st_ctim).time.value,
+               device_ ? writes_of_device(st.st_rdev) : 0};
 }
 
 SourceReader::Extent SourceReader::next_data(std::uint64_t offset) const {
@@ -117,6 +144,11 @@ Status SourceReader::check_size() const {
 bool SourceReader::touched() const {
   const Result<Stamp> now = stamp();
   return !now.ok() || *now != stamp_;
+}
+
+std::string SourceReader::writer() const {
+  std::string now = other_writer(fd_.get());
+  return now.empty() ? writer_at_start_ : now;
 }
 
 Result<SparseChunks> import_disk(const SourceReader& source, const EpochKeys& keys, SegmentStore& segments,

@@ -5,7 +5,9 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "base/result.h"
 #include "fs/file_descriptor.h"
@@ -19,8 +21,8 @@ namespace vaultfs {
 // A disk image or block device that is read for a backup. Thread-safe.
 class SourceReader {
  public:
-  // NotFound, PermissionDenied, IsADirectory; InvalidArgument for anything that is no regular file and no block device;
-  // OverlapsVault for a file of the vault itself.
+  // NotFound, PermissionDenied, IsADirectory; InvalidArgument for anything that is no regular file and no block device,
+  // and for one without a single byte; OverlapsVault for a file of the vault itself.
   [[nodiscard]] static Result<std::unique_ptr<SourceReader>> open(const std::filesystem::path& path,
                                                                   const std::filesystem::path& vault_directory);
   // The same for a file that is open already: `descriptor` is duplicated, `name` is for messages.
@@ -40,11 +42,24 @@ class SourceReader {
   [[nodiscard]] Status check_size() const;
   // True if the source was written to since it was opened: what was read is then no state that it ever had.
   [[nodiscard]] bool touched() const;
+  // Who else may be changing it, now or when it was opened: "is …" for people; empty: nobody, as far as can be told.
+  [[nodiscard]] std::string writer() const;
+  // Why the image is not a whole one by itself: "is …" for people; empty: it is, or has no form that tells.
+  [[nodiscard]] const std::string& incomplete() const noexcept { return incomplete_; }
+  [[nodiscard]] const std::filesystem::path& name() const noexcept { return path_; }
+  // Of a file, as it was opened: what a restore is to give back. Nothing of a device.
+  struct Origin {
+    std::uint32_t mode = 0, uid = 0, gid = 0;
+    UnixNanos atime, mtime;
+    bool clamped = false;  // a time that no vault keeps
+  };
+  [[nodiscard]] const std::optional<Origin>& origin() const noexcept { return origin_; }
 
  private:
   struct Stamp {
     std::int64_t modified_nanos = 0;
     std::int64_t changed_nanos = 0;
+    std::uint64_t written = 0;  // of a device: requests that wrote to it since it is there
     bool operator==(const Stamp&) const = default;
   };
   SourceReader(FileDescriptor fd, std::filesystem::path path) : fd_(std::move(fd)), path_(std::move(path)) {}
@@ -57,6 +72,9 @@ class SourceReader {
   bool device_ = false;
   std::uint64_t size_bytes_ = 0;
   Stamp stamp_;
+  std::string writer_at_start_;
+  std::string incomplete_;
+  std::optional<Origin> origin_;
 };
 
 struct DiskImportCounts {

@@ -68,14 +68,26 @@ Status ItemJobs::start_job(Item& item) {
   settle_failure(item);
   // A failure that has just come does not begin a second job beside the one that it will end.
   if (item.covered.load(std::memory_order_acquire) || item.running) return ok_status();
-  VAULTFS_RETURN_IF_ERROR(begin_running(item));
+  VAULTFS_RETURN_IF_ERROR(begin_running(item, false));
   refresher_.request();
   return ok_status();
 }
 
-Status ItemJobs::begin_running(Item& item) {
-  VAULTFS_ASSIGN_OR_RETURN(JobInfo job, vault_.begin_job(JobKind::backup, item.name));
-  item.running = Running{std::move(job), vault_.segments().stored_bytes(), now_nanos()};
+Status ItemJobs::begin_running(Item& item, bool asked) {
+  // What failed to begin is told once, not again with each write to a full disk.
+  if (item.failed_start && !asked) VAULTFS_RETURN_IF_ERROR(vault_.journal().commit_up_to(*item.failed_start));
+  item.failed_start.reset();
+  Result<JobInfo> job =
+      asked ? vault_.begin_asked_job(JobKind::backup, item.name) : vault_.begin_job(JobKind::backup, item.name);
+  if (!job.ok()) {
+    item.failed_start = vault_.journal().last_appended();
+    return std::move(job).error();
+  }
+  // Not before: an item of which nothing came is none.
+  if (Status registered = vault_.register_item(item.name); !registered.ok()) {
+    return end_failed(*std::move(job), std::move(registered).error());
+  }
+  item.running = Running{*std::move(job), vault_.segments().stored_bytes(), now_nanos()};
   item.closed_since_nanos.reset();
   item.covered.store(true, std::memory_order_release);
   return ok_status();
@@ -99,10 +111,44 @@ void ItemJobs::settle_failure(Item& item) {
   item.accounted = next_lsn();
 }
 
+void ItemJobs::record_refused(const std::string& name, const Error& error) {
+  JobInfo refused;
+  refused.kind = JobKind::backup;
+  refused.item = name;
+  refused.state = error.code == ErrorCode::Interrupted ? JobState::cancelled : JobState::failed;
+  refused.detail = describe(error);
+  vault_.record_attempt(std::move(refused));
+}
+
+std::string ItemJobs::reason(Cause cause) const {
+  switch (cause) {
+    case Cause::settled:
+      return "automatic, nothing was open for writing for " + std::to_string(options_.settle_seconds) + " s";
+    case Cause::too_old:
+      return "automatic, the job lasted longer than " + std::to_string(options_.max_job_seconds) + " s";
+    case Cause::closing:
+      return "automatic, the vault is being closed";
+    case Cause::none:
+    case Cause::asked:
+      break;
+  }
+  return "asked for";
+}
+
+void ItemJobs::tell_end(const CommitOutcome& outcome, const std::string& why) {
+  const std::string job = "job " + std::to_string(outcome.job.number.value);
+  vault_.tell(outcome.point ? "recovery point " + outcome.point->id() + " of " + job + ": " + why
+                            : job + " completed without a recovery point, nothing had changed: " + why);
+}
+
 Error ItemJobs::end_failed(JobInfo job, Error error) {
-  job.state = JobState::failed;
+  job.state = error.code == ErrorCode::Interrupted ? JobState::cancelled : JobState::failed;
   job.ended = vault_.env().clock().now();
   job.detail = describe(error);
+  const std::string number = std::to_string(job.number.value);
+  // The reason by its name only: a message may tell a name from inside the vault.
+  vault_.tell("job " + number + (job.state == JobState::cancelled ? " was cancelled: " : " failed: ") +
+              std::string(error_name(error.code)) + "; see: vaultctl job show VAULT " + number);
   const Status ended = vault_.finish_job(std::move(job), std::nullopt);
   if (!ended.ok()) error.message += " (and the job's end could not be recorded: " + ended.error().message + ")";
   return error;
@@ -118,7 +164,9 @@ Error ItemJobs::end_harmless(JobInfo job, Error error) {
 
 Result<CommitOutcome> ItemJobs::commit(const std::string& name) {
   if (std::ranges::count(tree_.item_names(), name) == 0) {
-    return Error{ErrorCode::ItemNotFound, "the vault has no item of that name to commit"};
+    Error error{ErrorCode::ItemNotFound, "the vault has no item of that name to commit"};
+    record_refused(name, error);
+    return error;
   }
   Item& item = item_of(name);
   if (!item.covered.load(std::memory_order_acquire)) refresher_.refresh_before_job();
@@ -140,17 +188,20 @@ Result<CommitOutcome> ItemJobs::commit_item(Item& item, Cause cause) {
     settle_failure(item);
     if (!item.running) {
       if (cause != Cause::asked) return CommitOutcome{};
-      VAULTFS_RETURN_IF_ERROR(begin_running(item));
+      VAULTFS_RETURN_IF_ERROR(begin_running(item, true));
     }
   }
-  return cut(item, cause, std::nullopt);
+  return cut(item, cause, std::nullopt, {});
 }
 
-Result<CommitOutcome> ItemJobs::run_backup(const std::string& name, const JobStep& read, const JobStep& apply) {
+Result<CommitOutcome> ItemJobs::run_backup(const std::string& name, const JobStep& read, const JobStep& apply,
+                                           const Sources& sources) {
   refresher_.refresh_before_job();
-  VAULTFS_ASSIGN_OR_RETURN(JobInfo job, vault_.begin_job(JobKind::backup, name));
+  VAULTFS_ASSIGN_OR_RETURN(JobInfo job, vault_.begin_asked_job(JobKind::backup, name));
   Item& item = item_of(name);
   Status gathered = read(job);
+  // Not before: an item of which nothing was read is none.
+  if (gathered.ok()) gathered = vault_.register_item(name);
   if (!gathered.ok()) return end_harmless(job, std::move(gathered).error());
 
   const std::lock_guard committing(item.committing);
@@ -165,7 +216,7 @@ Result<CommitOutcome> ItemJobs::run_backup(const std::string& name, const JobSte
     item.covered.store(item.running.has_value(), std::memory_order_release);
     return end_harmless(job, std::move(applied).error());
   }
-  return cut(item, Cause::asked, job);
+  return cut(item, Cause::asked, job, sources);
 }
 
 std::optional<ItemJobs::Running> ItemJobs::take_running(Item& item, Lsn accounted) {
@@ -177,7 +228,7 @@ std::optional<ItemJobs::Running> ItemJobs::take_running(Item& item, Lsn accounte
   return std::exchange(item.running, std::nullopt);
 }
 
-Result<CommitOutcome> ItemJobs::cut(Item& item, Cause cause, std::optional<JobInfo> own) {
+Result<CommitOutcome> ItemJobs::cut(Item& item, Cause cause, std::optional<JobInfo> own, const Sources& sources) {
   const std::vector<PointInfo> points = vault_.catalogue().points_of(item.name);
   const Lsn before = next_lsn();
   if (!tree_.changed_since(item.name, points.empty() ? Lsn{} : points.back().cut)) {
@@ -197,7 +248,8 @@ Result<CommitOutcome> ItemJobs::cut(Item& item, Cause cause, std::optional<JobIn
   if (tree_.changed_since(item.name, snapshot->cut)) static_cast<void>(start_job(item));
 
   JobInfo job = own ? *own : running->job;
-  job.state = JobState::completed;
+  job.state = sources.in_doubt ? JobState::completed_with_warnings : JobState::completed;
+  snapshot->open_for_writing = snapshot->open_for_writing || sources.crash_consistent || sources.in_doubt;
   job.ended = vault_.env().clock().now();
   if (!own) {
     job.logical_bytes = snapshot->logical_bytes;
@@ -212,6 +264,7 @@ Result<CommitOutcome> ItemJobs::cut(Item& item, Cause cause, std::optional<JobIn
     item.retry_at_nanos = now_nanos() + kRetryNanos;
     return end_failed(job, std::move(outcome).error());
   }
+  tell_end(*outcome, own ? "backup run" : reason(cause));
   if (own && running) end_joined(*running, outcome->job);
   return outcome;
 }
@@ -247,6 +300,7 @@ Result<CommitOutcome> ItemJobs::end_without_change(Item& item, Cause cause, std:
   }
   VAULTFS_ASSIGN_OR_RETURN(CommitOutcome outcome,
                            publisher_.finish_unchanged(own ? *own : running->job, turn_explicit));
+  tell_end(outcome, own ? "backup run" : reason(cause));
   if (own && running) end_joined(*running, outcome.job);
   // Not stored, the mark only makes the next automatic point look worse than it is.
   if (cause == Cause::asked) static_cast<void>(publisher_.mark_interrupted(item.name, false));

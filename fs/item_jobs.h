@@ -60,7 +60,17 @@ class ItemJobs final : public ChangeObserver {
   // the working tree in one go, then the item is committed. A failure ends the job as Failed with its reason.
   // REQUIRES: the caller holds SegmentStore::long_uses() shared from before the first chunk that `read` stores.
   using JobStep = std::function<Status(JobInfo& job)>;
-  [[nodiscard]] Result<CommitOutcome> run_backup(const std::string& name, const JobStep& read, const JobStep& apply);
+  // What `read` and `apply` find out of the sources. `crash_consistent`: others were writing to them; `in_doubt`: what
+  // was read is no state that a disk ever had, or not all of it.
+  struct Sources {
+    bool crash_consistent = false;
+    bool in_doubt = false;
+  };
+  [[nodiscard]] Result<CommitOutcome> run_backup(const std::string& name, const JobStep& read, const JobStep& apply,
+                                                 const Sources& sources);
+
+  // A backup that was asked for and refused before it began is a failed job too.
+  void record_refused(const std::string& name, const Error& error);
 
   // Ends jobs that failed, adopts changes that no job covers, commits what is settled or older than max-job. Errors end
   // the job as Failed; the work is tried again after a quarter of an hour or at the next change.
@@ -90,22 +100,24 @@ class ItemJobs final : public ChangeObserver {
     Lsn accounted;                                   // changes before it belong to a cut, or wait for commit()
     std::optional<std::int64_t> closed_since_nanos;  // since when no file was seen open for writing
     std::int64_t retry_at_nanos = 0;                 // no adoption before, after a failed commit
+    std::optional<Lsn> failed_start;  // a job could not begin, and the journal has that only up to before
     std::mutex failure_mutex;  // guards `failure`; a leaf, because write_failed may be called under the tree's locks
     std::optional<Error> failure;
   };
-  enum class Cause : std::uint8_t { asked, automatic, closing };
+  // Why a point is cut.
+  enum class Cause : std::uint8_t { none, asked, settled, too_old, closing };
 
   [[nodiscard]] Item& item_of(const std::string& name);
   [[nodiscard]] Lsn next_lsn() { return vault_.journal().last_appended().next(); }
   [[nodiscard]] std::int64_t now_nanos() const { return vault_.env().clock().monotonic_nanos(); }
 
   [[nodiscard]] Status start_job(Item& item);
-  [[nodiscard]] Status begin_running(Item& item);  // REQUIRES: item.mutex held, nothing running
-  void settle_failure(Item& item);                 // REQUIRES: item.mutex held
-  [[nodiscard]] bool due(Item& item, std::int64_t now);
+  [[nodiscard]] Status begin_running(Item& item, bool asked);  // REQUIRES: item.mutex held, nothing running
+  void settle_failure(Item& item);                             // REQUIRES: item.mutex held
+  [[nodiscard]] Cause due(Item& item, std::int64_t now);       // none: not yet
   [[nodiscard]] Result<CommitOutcome> commit_item(Item& item, Cause cause);
   // REQUIRES: item.committing held. `own` is the job of a backup run; without it the running one is committed.
-  [[nodiscard]] Result<CommitOutcome> cut(Item& item, Cause cause, std::optional<JobInfo> own);
+  [[nodiscard]] Result<CommitOutcome> cut(Item& item, Cause cause, std::optional<JobInfo> own, const Sources& sources);
   [[nodiscard]] Result<CommitOutcome> end_without_change(Item& item, Cause cause, std::optional<JobInfo> own,
                                                          Lsn accounted);
   [[nodiscard]] static std::optional<Running> take_running(Item& item, Lsn accounted);
@@ -113,6 +125,9 @@ class ItemJobs final : public ChangeObserver {
   Error fail_cut(Item& item, std::optional<JobInfo> own, Error error);
   // A job whose work another job's cut has taken along.
   void end_joined(const Running& joined, const JobInfo& by);
+  // A line for the log: the point that a job left, or that there was no need of one.
+  void tell_end(const CommitOutcome& outcome, const std::string& why);
+  [[nodiscard]] std::string reason(Cause cause) const;
   // Records the job's failure, which marks the item as interrupted, and gives the error back.
   Error end_failed(JobInfo job, Error error);
   // The same for a job that has left the item as it was: the mark stays as it was, too.

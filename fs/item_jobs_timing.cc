@@ -30,11 +30,12 @@ void ItemJobs::commit_due() {
       continue;
     }
     // An error has ended the job as Failed, where people look for it; there is nobody else to tell.
-    if (due(*item, now)) static_cast<void>(commit_item(*item, Cause::automatic));
+    const Cause cause = due(*item, now);
+    if (cause != Cause::none) static_cast<void>(commit_item(*item, cause));
   }
 }
 
-bool ItemJobs::due(Item& item, std::int64_t now) {
+ItemJobs::Cause ItemJobs::due(Item& item, std::int64_t now) {
   Lsn accounted;
   bool covered = false;
   {
@@ -44,19 +45,19 @@ bool ItemJobs::due(Item& item, std::int64_t now) {
     covered = item.covered.load(std::memory_order_acquire) || now < item.retry_at_nanos;
   }
   if (!covered && tree_.changed_since(item.name, accounted)) static_cast<void>(start_job(item));
-  if (options_.manual_commit) return false;
+  if (options_.manual_commit) return Cause::none;
   const bool open = tree_.open_for_writing(item.name);
   const std::lock_guard lock(item.mutex);
-  if (!item.running) return false;
-  if (now - item.running->begun_nanos >= options_.max_job_seconds * kNanosPerSecond) return true;
+  if (!item.running) return Cause::none;
+  if (now - item.running->begun_nanos >= options_.max_job_seconds * kNanosPerSecond) return Cause::too_old;
   if (open) {
     item.closed_since_nanos.reset();
-    return false;
+    return Cause::none;
   }
   if (!item.closed_since_nanos) item.closed_since_nanos = now;
   const std::int64_t quiet_since =
       std::max(*item.closed_since_nanos, item.last_change_nanos.load(std::memory_order_relaxed));
-  return now - quiet_since >= options_.settle_seconds * kNanosPerSecond;
+  return now - quiet_since >= options_.settle_seconds * kNanosPerSecond ? Cause::settled : Cause::none;
 }
 
 void ItemJobs::end_uncommitted(Item& item, const std::string& why) {

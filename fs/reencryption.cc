@@ -32,12 +32,13 @@ std::int64_t steady_nanos() {
 }  // namespace
 
 Reencryption::Reencryption(Vault& vault, WorkingTree& tree, Compactor& compactor, const ReencryptRequest& request,
-                           const ProgressCallback& progress)
+                           const ProgressCallback& progress, const std::atomic<bool>& session_ends)
     : vault_(vault),
       tree_(tree),
       compactor_(compactor),
       request_(request),
       progress_(progress),
+      session_ends_(session_ends),
       space_(vault.env(), vault.path()),
       walk_(
           vault.segments(), [this](const ChunkId& id) { return renew(id); },
@@ -47,7 +48,7 @@ Result<ReencryptOutcome> Reencryption::run() {
   VAULTFS_ASSIGN_OR_RETURN(target_, vault_.keys().current());
   outcome_.epoch = target_;
   VAULTFS_ASSIGN_OR_RETURN(before_, old_segments());
-  VAULTFS_ASSIGN_OR_RETURN(outcome_.job, vault_.begin_job(JobKind::reencryption, ""));
+  VAULTFS_ASSIGN_OR_RETURN(outcome_.job, vault_.begin_asked_job(JobKind::reencryption, ""));
   outcome_.job.logical_bytes = before_.bytes;
   began_nanos_ = steady_nanos();
   return finish(work());
@@ -304,7 +305,8 @@ Result<ReencryptOutcome> Reencryption::finish(const Status& done) {
   job.detail = "epoch " + std::to_string(target_.value) + ": " + std::to_string(outcome_.moved_chunks) +
                " chunks moved, " + std::to_string(outcome_.renewed_points) + " recovery points renewed";
   if (!result.ok()) {
-    job.state = result.code() == ErrorCode::Interrupted ? JobState::interrupted : JobState::failed;
+    const JobState stopped = session_ends_.load() ? JobState::interrupted : JobState::cancelled;
+    job.state = result.code() == ErrorCode::Interrupted ? stopped : JobState::failed;
     job.detail = std::string(error_name(result.code())) + ": " + result.error().message;
     // What was renewed and not settled yet.
     static_cast<void>(vault_.segments().settle_renewed());

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <set>
 #include <string>
@@ -20,8 +21,9 @@ namespace vaultfs {
 // it.
 class Reencryption {
  public:
+  // `session_ends`: what stops it then is the end of the mount, and nobody who asked for it.
   Reencryption(Vault& vault, WorkingTree& tree, Compactor& compactor, const ReencryptRequest& request,
-               const ProgressCallback& progress);
+               const ProgressCallback& progress, const std::atomic<bool>& session_ends);
   // The errors of Session::reencrypt().
   [[nodiscard]] Result<ReencryptOutcome> run();
 
@@ -61,6 +63,7 @@ class Reencryption {
   Compactor& compactor_;
   const ReencryptRequest& request_;
   const ProgressCallback& progress_;
+  const std::atomic<bool>& session_ends_;
   SpaceGuard space_;
   PointWalk walk_;
   ReencryptOutcome outcome_;

@@ -9,7 +9,9 @@
 
 #include "fs/path_overlap.h"
 #include "fs/progress_meter.h"
+#include "fs/restore_attributes.h"
 #include "fs/restore_file.h"
+#include "fs/restore_stream.h"
 #include "fs/restore_target.h"
 #include "fs/restore_tree.h"
 
@@ -95,6 +97,10 @@ class Restore {
   Result<RestoreOutcome> run() {
     VAULTFS_ASSIGN_OR_RETURN(outcome_.point, vault_.catalogue().find_point(request_.item, request_.point));
     VAULTFS_ASSIGN_OR_RETURN(tree_, session_.open_point(outcome_.point, root_));
+    if (request_.pipe >= 0) {
+      VAULTFS_RETURN_IF_ERROR(into_pipe());
+      return outcome_;
+    }
     VAULTFS_ASSIGN_OR_RETURN(const TargetKind kind, kind_of_target(request_.to));
     if (lies_within_directory(request_.to, vault_.path())) {
       return Error{ErrorCode::OverlapsVault, "the target lies inside the vault; restore to another place"};
@@ -113,7 +119,16 @@ class Restore {
   Status everything() {
     VAULTFS_ASSIGN_OR_RETURN(const TreeSize size, measure_tree(*tree_, root_));
     ProgressMeter progress(callback_, 2 * size.logical_bytes, vault_.env().clock());
-    return restore_tree(vault_, *tree_, root_, request_.to, request_.force, progress, outcome_);
+    return restore_tree(vault_, *tree_, root_, request_, size, progress, outcome_);
+  }
+
+  Status into_pipe() {
+    VAULTFS_ASSIGN_OR_RETURN(const Attributes disk, find_disk(*tree_, root_, request_.disk));
+    ProgressMeter progress(callback_, disk.size, vault_.env().clock());
+    VAULTFS_RETURN_IF_ERROR(restore_to_pipe(vault_, *tree_, disk.number, disk.size, request_.pipe, progress));
+    outcome_.files = 1;
+    outcome_.logical_bytes = outcome_.written_bytes = disk.size;
+    return ok_status();
   }
 
   Status one_disk(TargetKind kind) {
@@ -122,13 +137,17 @@ class Restore {
     if (kind == TargetKind::directory) to /= std::filesystem::path(request_.disk).filename();
     VAULTFS_ASSIGN_OR_RETURN(const auto target,
                              kind == TargetKind::device
-                                 ? RestoreTarget::device(to, disk.size)
-                                 : RestoreTarget::new_file(to, request_.force, disk.size, disk.mode));
+                                 ? RestoreTarget::device(to, disk.size, request_.replace_open)
+                                 : RestoreTarget::new_file(to, request_.force, disk.size, request_.replace_open));
     ProgressMeter progress(callback_, 2 * disk.size, vault_.env().clock());
     VAULTFS_ASSIGN_OR_RETURN(outcome_.written_bytes,
                              restore_content(vault_, *tree_, disk.number, disk.size, *target, progress));
     outcome_.files = 1;
     outcome_.logical_bytes = disk.size;
+    if (kind != TargetKind::device) {
+      VAULTFS_RETURN_IF_ERROR(restore_attributes(*tree_, target->descriptor(), disk, outcome_));
+      VAULTFS_RETURN_IF_ERROR(target->sync());
+    }
     return target->publish();
   }
 
@@ -145,16 +164,16 @@ class Restore {
 
 Result<RestoreOutcome> restore(Session& session, const RestoreRequest& request, const ProgressCallback& progress) {
   Vault& vault = session.vault();
-  // A vault that nobody may write to leaves no job behind; nor does a request that names nothing there is.
-  VAULTFS_RETURN_IF_ERROR(vault.catalogue().find_point(request.item, request.point));
+  // A vault that nobody may write to is told of it by whoever opened it.
   std::optional<JobInfo> job;
   if (!vault.read_only()) {
-    VAULTFS_ASSIGN_OR_RETURN(job, vault.begin_job(JobKind::restore, request.item));
+    VAULTFS_ASSIGN_OR_RETURN(job, vault.begin_asked_job(JobKind::restore, request.item));
   }
   Restore work(session, request, progress);
   Result<RestoreOutcome> outcome = work.run();
   if (!job) return outcome;
   job->state = outcome.ok() ? JobState::completed : JobState::failed;
+  if (!outcome.ok() && outcome.code() == ErrorCode::Interrupted) job->state = JobState::cancelled;
   job->ended = vault.env().clock().now();
   job->logical_bytes = work.outcome().logical_bytes;
   job->detail = "from " + work.outcome().point.id();

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
@@ -121,7 +122,34 @@ Status RestoreStaging::make() {
     *made = FileDescriptor(::openat(directory_.get(), name, kStagingFlags));
     if (!made->valid()) return no_staging();
   }
+  try_out();
   return ok_status();
+}
+
+// Before the first byte: what fails at the end would fail after everything was written.
+void RestoreStaging::try_out() {
+  const int aside = aside_.get();
+  symbolic_links_ = ::symlinkat("x", aside, "link") == 0;
+  static_cast<void>(::unlinkat(aside, "link", 0));
+  {
+    const FileDescriptor file(::openat(aside, "one", O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600));
+    const FileDescriptor other(::openat(aside, "two", O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600));
+  }
+  hard_links_ = ::linkat(aside, "one", aside, "three", 0) == 0;
+  static_cast<void>(::unlinkat(aside, "three", 0));
+  rename_flags_ = ::renameat2(aside, "one", aside, "two", RENAME_EXCHANGE) == 0 &&
+                  ::renameat2(aside, "one", aside, "three", RENAME_NOREPLACE) == 0;
+  for (const char* name : {"one", "two", "three"}) static_cast<void>(::unlinkat(aside, name, 0));
+}
+
+Status RestoreStaging::check_size(std::uint64_t bytes) {
+  const FileDescriptor file(::openat(aside_.get(), "size", O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600));
+  if (!file.valid()) return no_staging();
+  const bool taken = ::ftruncate(file.get(), static_cast<off_t>(bytes)) == 0;
+  const Error error = system_call_error(
+      errno, "the file system of " + to_.string() + " takes no file of " + std::to_string(bytes) + " bytes");
+  static_cast<void>(::unlinkat(aside_.get(), "size", 0));
+  return taken ? ok_status() : Status(error);
 }
 
 Status RestoreStaging::publish(const std::vector<DirectoryEntry>& entries, bool force) {
@@ -145,7 +173,26 @@ Status RestoreStaging::publish(const std::vector<DirectoryEntry>& entries, bool 
   return status;
 }
 
+Status RestoreStaging::move_plainly(int from, int to, const std::string& name, bool exchange) {
+  const auto failed = [] { return system_call_error(errno, "cannot move a restored file to its place"); };
+  struct stat st {};
+  const bool is_there = ::fstatat(to, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0;
+  if (is_there && !exchange) {
+    return Error{ErrorCode::RefusedOverwrite, (to_ / name).string() + " exists; name another directory or use --force"};
+  }
+  if (!is_there) return ::renameat(from, name.c_str(), to, name.c_str()) == 0 ? ok_status() : Status(failed());
+  const char* const old = "old";
+  if (::renameat(to, name.c_str(), directory_.get(), old) != 0) return failed();
+  if (::renameat(from, name.c_str(), to, name.c_str()) != 0) {
+    Error error = failed();
+    static_cast<void>(::renameat(directory_.get(), old, to, name.c_str()));
+    return error;
+  }
+  return ::renameat(directory_.get(), old, from, name.c_str()) == 0 ? ok_status() : Status(failed());
+}
+
 Status RestoreStaging::move(int from, int to, const std::string& name, unsigned flags) {
+  if (!rename_flags_) return move_plainly(from, to, name, flags == RENAME_EXCHANGE);
   if (::renameat2(from, name.c_str(), to, name.c_str(), flags) == 0) return ok_status();
   if (errno != EEXIST) return system_call_error(errno, "cannot move a restored file to its place");
   return Error{ErrorCode::RefusedOverwrite, (to_ / name).string() + " exists; name another directory or use --force"};

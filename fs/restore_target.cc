@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <system_error>
 
+#include "fs/file_use.h"
 #include "fs/unique_name.h"
 
 namespace vaultfs {
@@ -28,20 +29,34 @@ Error taken(const std::filesystem::path& path) {
 
 }  // namespace
 
+Status check_not_in_use(const std::filesystem::path& path) {
+  const FileDescriptor file(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  const std::string holder = file.valid() ? other_holder(file.get()) : "";
+  if (holder.empty()) return ok_status();
+  return Error{ErrorCode::ItemBusy, path.string() + " is " + holder +
+                                        ", which would go on with the old content; end that first, or use "
+                                        "--replace-open"};
+}
+
 Result<std::unique_ptr<RestoreTarget>> RestoreTarget::new_file(const std::filesystem::path& path, bool force,
-                                                               std::uint64_t size_bytes, std::uint32_t mode) {
+                                                               std::uint64_t size_bytes, bool replace_open) {
   struct stat st {};
   if (::lstat(path.c_str(), &st) == 0) {
     if (S_ISDIR(st.st_mode)) return Error{ErrorCode::IsADirectory, path.string() + " is a directory"};
     if (!force) return taken(path);
+    // Whoever asked has followed the links that were there; this one has come since.
+    if (S_ISLNK(st.st_mode)) {
+      return Error{ErrorCode::RefusedOverwrite, path.string() + " is a symbolic link; name what it leads to"};
+    }
+    if (!replace_open) VAULTFS_RETURN_IF_ERROR(check_not_in_use(path));
   } else if (errno != ENOENT) {
     return system_call_error(errno, "cannot look at " + path.string());
   }
   std::unique_ptr<RestoreTarget> target(new RestoreTarget);
   target->path_ = path;
   target->force_ = force;
+  target->replace_open_ = replace_open;
   VAULTFS_RETURN_IF_ERROR(target->open_unnamed());
-  if (::fchmod(target->fd_.get(), mode & 0777U) != 0) return system_call_error(errno, "cannot chmod " + path.string());
   if (::ftruncate(target->fd_.get(), static_cast<off_t>(size_bytes)) != 0) {
     return system_call_error(errno, "cannot size " + path.string());
   }
@@ -74,7 +89,7 @@ Result<std::unique_ptr<RestoreTarget>> RestoreTarget::adopt_file(FileDescriptor 
 }
 
 Result<std::unique_ptr<RestoreTarget>> RestoreTarget::device(const std::filesystem::path& path,
-                                                             std::uint64_t size_bytes) {
+                                                             std::uint64_t size_bytes, bool replace_open) {
   std::unique_ptr<RestoreTarget> target(new RestoreTarget);
   target->path_ = path;
   target->device_ = true;
@@ -84,6 +99,9 @@ Result<std::unique_ptr<RestoreTarget>> RestoreTarget::device(const std::filesyst
     return Error{ErrorCode::ItemBusy, path.string() + " is mounted or otherwise in use; unmount it first"};
   }
   if (!target->fd_.valid()) return system_call_error(errno, "cannot open " + path.string());
+  if (const std::string holder = other_lock(target->fd_.get()); !holder.empty() && !replace_open) {
+    return Error{ErrorCode::ItemBusy, path.string() + " is " + holder + "; end that first, or use --replace-open"};
+  }
   std::uint64_t device_bytes = 0;
   if (::ioctl(target->fd_.get(), BLKGETSIZE64, &device_bytes) != 0) {
     return system_call_error(errno, "cannot size " + path.string());
@@ -208,14 +226,32 @@ Status RestoreTarget::publish_unnamed() {
   return ok_status();
 }
 
+// As RENAME_NOREPLACE, where the file system does not know that.
+Status RestoreTarget::name_without_flags() {
+  if (::linkat(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), 0) == 0) {
+    static_cast<void>(::unlink(temporary_.c_str()));
+    return ok_status();
+  }
+  if (errno == EEXIST) return taken(path_);
+  // No hard links either: a file that comes just now is replaced.
+  struct stat st {};
+  if (::lstat(path_.c_str(), &st) == 0) return taken(path_);
+  if (::rename(temporary_.c_str(), path_.c_str()) == 0) return ok_status();
+  return system_call_error(errno, "cannot name " + path_.string());
+}
+
 Status RestoreTarget::publish() {
   if (device_ || named_by_caller_) return ok_status();
+  if (force_ && !replace_open_) VAULTFS_RETURN_IF_ERROR(check_not_in_use(path_));
   const bool unnamed = temporary_.empty();
   if (unnamed) VAULTFS_RETURN_IF_ERROR(publish_unnamed());
   if (!temporary_.empty()) {
     const unsigned flags = force_ ? 0U : static_cast<unsigned>(RENAME_NOREPLACE);
     if (::renameat2(AT_FDCWD, temporary_.c_str(), AT_FDCWD, path_.c_str(), flags) != 0) {
-      return errno == EEXIST ? taken(path_) : system_call_error(errno, "cannot name " + path_.string());
+      if (errno == EEXIST) return taken(path_);
+      const bool knows_no_flags = !force_ && (errno == EINVAL || errno == ENOSYS);
+      if (!knows_no_flags) return system_call_error(errno, "cannot name " + path_.string());
+      VAULTFS_RETURN_IF_ERROR(name_without_flags());
     }
     temporary_.clear();
   }

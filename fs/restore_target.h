@@ -16,14 +16,18 @@ namespace vaultfs {
 class RestoreTarget {
  public:
   // A file beside `path`, without a name where the file system can do that. RefusedOverwrite if `path` exists and not
-  // `force`; IsADirectory; NotFound if its directory is missing.
+  // `force`, or is a symbolic link; IsADirectory; NotFound if its directory is missing. ItemBusy, also from publish(),
+  // if what is to be replaced is used by somebody else (file_use.h), unless `replace_open`.
   [[nodiscard]] static Result<std::unique_ptr<RestoreTarget>> new_file(const std::filesystem::path& path, bool force,
-                                                                       std::uint64_t size_bytes, std::uint32_t mode);
+                                                                       std::uint64_t size_bytes,
+                                                                       bool replace_open = false);
   // An open, empty, writable file of the caller's.
   [[nodiscard]] static Result<std::unique_ptr<RestoreTarget>> adopt_file(FileDescriptor fd, std::uint64_t size_bytes);
-  // ShortDevice; ItemBusy if the device is mounted or otherwise in use.
+  // ShortDevice; ItemBusy if the device is mounted or otherwise in use; or locked by a virtual machine, unless
+  // `replace_open`.
   [[nodiscard]] static Result<std::unique_ptr<RestoreTarget>> device(const std::filesystem::path& path,
-                                                                     std::uint64_t size_bytes);
+                                                                     std::uint64_t size_bytes,
+                                                                     bool replace_open = false);
   RestoreTarget(const RestoreTarget&) = delete;
   RestoreTarget& operator=(const RestoreTarget&) = delete;
   // Removes a file that was not published.
@@ -46,6 +50,8 @@ class RestoreTarget {
   [[nodiscard]] std::uint64_t next_data(std::uint64_t offset, std::uint64_t end) const;
   [[nodiscard]] bool is_device() const noexcept { return device_; }
 
+  [[nodiscard]] int descriptor() const noexcept { return fd_.get(); }
+
   // Gives the file its name, durably; with `force` it replaces what is there. Nothing to do for a device.
   [[nodiscard]] Status publish();
 
@@ -54,6 +60,7 @@ class RestoreTarget {
   [[nodiscard]] Status write_all(std::uint64_t offset, ByteView bytes);
   [[nodiscard]] Status open_unnamed();
   [[nodiscard]] Status publish_unnamed();
+  [[nodiscard]] Status name_without_flags();
 
   std::filesystem::path path_;
   std::filesystem::path temporary_;  // empty: the file has no name yet, or needs none
@@ -63,6 +70,10 @@ class RestoreTarget {
   bool device_ = false;
   bool named_by_caller_ = false;
   bool force_ = false;
+  bool replace_open_ = false;
 };
+
+// ItemBusy if there is a file of that path and somebody else goes on using it; for what is about to be replaced.
+[[nodiscard]] Status check_not_in_use(const std::filesystem::path& path);
 
 }  // namespace vaultfs

@@ -3,18 +3,18 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <sys/xattr.h>
 
-#include <array>
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <map>
 #include <set>
+#include <system_error>
 #include <utility>
 #include <vector>
 
-#include "base/clock.h"
 #include "fs/file_descriptor.h"
+#include "fs/restore_attributes.h"
 #include "fs/restore_file.h"
 #include "fs/restore_staging.h"
 
@@ -24,17 +24,6 @@ namespace {
 constexpr int kRestoredDirectoryFlags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
 
 Error failed(const char* what) { return system_call_error(errno, std::string("cannot restore ") + what); }
-
-struct timespec timespec_of(UnixNanos time) {
-  struct timespec out {};
-  out.tv_sec = time.value / kNanosPerSecond;
-  out.tv_nsec = time.value % kNanosPerSecond;
-  if (out.tv_nsec < 0) {
-    out.tv_nsec += kNanosPerSecond;
-    --out.tv_sec;
-  }
-  return out;
-}
 
 mode_t node_type(InodeType type) {
   switch (type) {
@@ -63,43 +52,18 @@ Status check_entry_name(const std::string& name) {
   return ok_status();
 }
 
-// Extended attributes of `name`; what the file system there does not keep is left out and counted. After the owner:
-// chown takes file capabilities. Before the mode: an access list sets its bits too.
-Status set_extended(FileTree& tree, int parent, const std::string& name, InodeNumber inode, RestoreOutcome& outcome) {
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<std::string> names, tree.extended_names(inode));
-  if (names.empty()) return ok_status();
-  // There is no lsetxattrat before Linux 6.13: the directory's descriptor stands for its path.
-  const std::string path = "/proc/self/fd/" + std::to_string(parent) + "/" + name;
-  for (const std::string& attribute : names) {
-    VAULTFS_ASSIGN_OR_RETURN(const Bytes value, tree.extended_attribute(inode, attribute));
-    if (::lsetxattr(path.c_str(), attribute.c_str(), value.data(), value.size(), 0) == 0) continue;
-    if (errno != EOPNOTSUPP && errno != EPERM && errno != ENOSPC && errno != E2BIG)
-      return failed("an extended attribute");
-    ++outcome.lost_attributes;
-  }
-  return ok_status();
-}
-
-// Owner, extended attributes, mode and times, in this order: a chown clears set-id bits, everything sets times.
-Status set_attributes(FileTree& tree, int parent, const std::string& name, const Attributes& attributes,
-                      RestoreOutcome& outcome) {
-  if (::fchownat(parent, name.c_str(), attributes.uid, attributes.gid, AT_SYMLINK_NOFOLLOW) != 0)
-    return failed("an owner");
-  VAULTFS_RETURN_IF_ERROR(set_extended(tree, parent, name, attributes.number, outcome));
-  if (attributes.type != InodeType::symlink && ::fchmodat(parent, name.c_str(), attributes.mode & 07777U, 0) != 0) {
-    return failed("a mode");
-  }
-  const std::array<struct timespec, 2> times{timespec_of(attributes.atime), timespec_of(attributes.mtime)};
-  if (::utimensat(parent, name.c_str(), times.data(), AT_SYMLINK_NOFOLLOW) != 0) return failed("a time");
-  return ok_status();
-}
-
 // Makes everything below one directory of a point, in the same order as its entries. However deep the tree is, there is
 // one descriptor at a time for it: the way back up is "..", which has to be the directory that was left.
 class TreeRestore {
  public:
-  TreeRestore(Vault& vault, FileTree& tree, ProgressMeter& progress, RestoreOutcome& outcome, int aside)
-      : vault_(vault), tree_(tree), progress_(progress), outcome_(outcome), aside_(aside) {}
+  TreeRestore(Vault& vault, FileTree& tree, ProgressMeter& progress, RestoreOutcome& outcome,
+              const RestoreStaging& staging)
+      : vault_(vault),
+        tree_(tree),
+        progress_(progress),
+        outcome_(outcome),
+        aside_(staging.aside()),
+        hard_links_(staging.has_hard_links()) {}
 
   Status fill(int top, InodeNumber inode) {
     VAULTFS_RETURN_IF_ERROR(enter(top, ".", inode));
@@ -154,7 +118,7 @@ class TreeRestore {
     }
     at_ = std::move(up);
     VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, tree_.attributes(levels_.back().inode));
-    VAULTFS_RETURN_IF_ERROR(set_attributes(tree_, at_.get(), levels_.back().name, attributes, outcome_));
+    VAULTFS_RETURN_IF_ERROR(restore_attributes(tree_, at_.get(), levels_.back().name, attributes, outcome_));
     levels_.pop_back();
     return ok_status();
   }
@@ -163,7 +127,13 @@ class TreeRestore {
   // be longer than the kernel takes. The last name is that one, so that nothing ever has more names than it should.
   Status make(const std::string& name, const Attributes& attributes) {
     const std::string number = std::to_string(attributes.number.value);
+    if (attributes.link_count > 1 && !hard_links_) {
+      // Each name gets a file of its own.
+      if (!seen_.insert(attributes.number).second) ++outcome_.split_links;
+      return make_first(name, attributes);
+    }
     if (attributes.link_count > 1) {
+      if (lost_.contains(attributes.number)) return ok_status();
       const auto [known, first] = names_left_.emplace(attributes.number, attributes.link_count - 1);
       if (!first) {
         const bool last = --known->second == 0;
@@ -174,7 +144,7 @@ class TreeRestore {
       }
     }
     VAULTFS_RETURN_IF_ERROR(make_first(name, attributes));
-    if (attributes.link_count <= 1) return ok_status();
+    if (attributes.link_count <= 1 || lost_.contains(attributes.number)) return ok_status();
     if (::linkat(at_.get(), name.c_str(), aside_, number.c_str(), 0) != 0) return failed("a hard link");
     return ok_status();
   }
@@ -186,9 +156,12 @@ class TreeRestore {
       VAULTFS_ASSIGN_OR_RETURN(const std::string target, tree_.read_link(attributes.number));
       if (::symlinkat(target.c_str(), at_.get(), name.c_str()) != 0) return failed("a symbolic link");
     } else if (::mknodat(at_.get(), name.c_str(), node_type(attributes.type) | 0600U, attributes.rdev) != 0) {
-      return failed("a special file");
+      if (errno != EPERM && errno != EOPNOTSUPP && errno != EINVAL) return failed("a special file");
+      ++outcome_.lost_files;
+      lost_.insert(attributes.number);
+      return ok_status();
     }
-    return set_attributes(tree_, at_.get(), name, attributes, outcome_);
+    return restore_attributes(tree_, at_.get(), name, attributes, outcome_);
   }
 
   Status make_file(const std::string& name, const Attributes& attributes) {
@@ -208,7 +181,10 @@ class TreeRestore {
   ProgressMeter& progress_;
   RestoreOutcome& outcome_;
   const int aside_;
-  FileDescriptor at_;  // the directory of levels_.back()
+  const bool hard_links_;
+  std::set<InodeNumber> seen_;  // of several names, where there are no hard links
+  std::set<InodeNumber> lost_;  // special files that could not be made
+  FileDescriptor at_;           // the directory of levels_.back()
   std::vector<Level> levels_;
   std::map<InodeNumber, std::uint64_t> names_left_;  // of what has several names, and lies aside
 };
@@ -224,17 +200,52 @@ Result<TreeSize> measure_tree(FileTree& tree, InodeNumber directory) {
     open.pop_back();
     for (const DirectoryEntry& entry : entries) {
       if (entry.type == InodeType::directory) open.push_back(entry.number);
+      if (entry.type == InodeType::symlink) ++size.symbolic_links;
       if (entry.type != InodeType::file || !seen.insert(entry.number).second) continue;
       VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, tree.attributes(entry.number));
       ++size.files;
       size.logical_bytes += attributes.size;
+      size.largest_file = std::max(size.largest_file, attributes.size);
     }
   }
   return size;
 }
 
-Status restore_tree(Vault& vault, FileTree& tree, InodeNumber root, const std::filesystem::path& to, bool force,
+namespace {
+
+// Files below what is about to be replaced that somebody else goes on using.
+Status check_tree_not_in_use(const std::filesystem::path& path) {
+  struct stat st {};
+  if (::lstat(path.c_str(), &st) != 0) return ok_status();
+  if (S_ISREG(st.st_mode)) return check_not_in_use(path);
+  if (!S_ISDIR(st.st_mode)) return ok_status();
+  std::error_code error;
+  const auto options = std::filesystem::directory_options::skip_permission_denied;
+  for (std::filesystem::recursive_directory_iterator at(path, options, error), end; !error && at != end;
+       at.increment(error)) {
+    if (at->symlink_status(error).type() == std::filesystem::file_type::regular) {
+      VAULTFS_RETURN_IF_ERROR(check_not_in_use(at->path()));
+    }
+  }
+  return ok_status();
+}
+
+// What the point needs and the file system there has not, before the first byte.
+Status check_abilities(RestoreStaging& staging, const TreeSize& size, const std::filesystem::path& to) {
+  if (size.symbolic_links > 0 && !staging.has_symbolic_links()) {
+    return Error{ErrorCode::NotSupported,
+                 "the file system of " + to.string() + " keeps no symbolic links, and the point has " +
+                     std::to_string(size.symbolic_links) + "; restore to another one, or single disks with --disk"};
+  }
+  return staging.check_size(size.largest_file);
+}
+
+}  // namespace
+
+Status restore_tree(Vault& vault, FileTree& tree, InodeNumber root, const RestoreRequest& request, const TreeSize& size,
                     ProgressMeter& progress, RestoreOutcome& outcome) {
+  const std::filesystem::path& to = request.to;
+  const bool force = request.force;
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> entries, tree.list(root));
   for (const DirectoryEntry& entry : entries) {
     VAULTFS_RETURN_IF_ERROR(check_entry_name(entry.name));
@@ -243,10 +254,12 @@ Status restore_tree(Vault& vault, FileTree& tree, InodeNumber root, const std::f
       return Error{ErrorCode::RefusedOverwrite,
                    (to / entry.name).string() + " exists; name another directory or use --force"};
     }
+    if (force && !request.replace_open) VAULTFS_RETURN_IF_ERROR(check_tree_not_in_use(to / entry.name));
   }
   RestoreStaging staging(to);
   VAULTFS_RETURN_IF_ERROR(staging.make());
-  TreeRestore work(vault, tree, progress, outcome, staging.aside());
+  VAULTFS_RETURN_IF_ERROR(check_abilities(staging, size, to));
+  TreeRestore work(vault, tree, progress, outcome, staging);
   VAULTFS_RETURN_IF_ERROR(work.fill(staging.tree(), root));
   return staging.publish(entries, force);
 }

@@ -89,7 +89,32 @@ void OpenedSession::start_timers() {
   }));
 }
 
+void OpenedSession::tell_access() {
+  const EncryptionStatus status = vault_->custody().status();
+  if (status.access == told_access_) return;
+  const KeyAccess before = std::exchange(told_access_, status.access);
+  const std::string reason =
+      status.problem ? std::string(error_name(status.problem->code)) + ": " + status.problem->message : "unknown";
+  const auto seconds = [](std::uint32_t count) { return std::to_string(count) + " s"; };
+  switch (status.access) {
+    case KeyAccess::denied:
+      vault_->tell("revocation: access to the key is refused: " + reason);
+      vault_->tell("grace: the vault works on for " + seconds(status.settings.revocation_grace_seconds) +
+                   ", then it is sealed");
+      return;
+    case KeyAccess::unreachable:
+      return vault_->tell("outage: the vault works on for " + seconds(status.settings.outage_ttl_seconds) +
+                          ", then it is sealed: " + reason);
+    case KeyAccess::sealed:
+      return vault_->tell("sealed: the keys are wiped, nothing can be read or written: " + reason);
+    case KeyAccess::available:
+      return vault_->tell(before == KeyAccess::sealed ? "healed: access to the key is back, the vault is open again"
+                                                      : "access to the key is back, the grace is over");
+  }
+}
+
 void OpenedSession::enforce_deadlines() {
+  tell_access();
   const bool sealed = vault_->custody().enforce_deadlines([this] {
     sealed_.store(true);
     // What could not be synced is a sticky error of its writers; the keys go in any case.
@@ -110,6 +135,7 @@ void OpenedSession::enforce_deadlines() {
     tree_->unseal();
     sealed_looks_ = 0;
   }
+  tell_access();
 }
 
 // What was derived from keys that are gone now. Called again and again while the vault is sealed: work that was under
@@ -182,7 +208,7 @@ Result<ReencryptOutcome> OpenedSession::reencrypt(const ReencryptRequest& reques
   const ProgressCallback go_on = [&](const Progress& now) {
     return !stopping_.load() && (progress == nullptr || progress(now));
   };
-  return Reencryption(*vault_, *tree_, *compactor_, request, go_on).run();
+  return Reencryption(*vault_, *tree_, *compactor_, request, go_on, stopping_).run();
 }
 
 void OpenedSession::observe(SessionObserver* observer) {

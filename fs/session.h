@@ -41,7 +41,12 @@ struct BackupRequest {
 
 struct BackupOutcome {
   CommitOutcome commit;
-  std::uint64_t read_bytes = 0;  // of the sources, holes excluded
+  // What speaks against the sources, for people: who else was writing, what is not in them. Never a reason to fail.
+  std::vector<std::string> warnings;
+  // One of them was written to while it was read, or is no whole image: the job ended with warnings.
+  bool source_in_doubt = false;
+  std::vector<std::string> carried;  // what the item holds besides the named disks, as it was
+  std::uint64_t read_bytes = 0;      // of the sources, holes excluded
   std::uint64_t hole_bytes = 0;
   std::uint64_t new_chunks = 0;
   std::uint64_t known_chunks = 0;

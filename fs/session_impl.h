@@ -50,6 +50,8 @@ class OpenedSession final : public Session {
   // Rule 7: seals the vault when a grace or TTL is over, unseals it when access is back.
   void enforce_deadlines();
   void drop_ciphers();
+  // A line for the log when access to the key was lost or came back.
+  void tell_access();
   void tell_observer(const std::function<void(SessionObserver&)>& what);
   // After a backup run, failed or not.
   void tell_names_changed(const BackupRequest& request);
@@ -74,7 +76,8 @@ class OpenedSession final : public Session {
   std::atomic<bool> stopping_{false};
   std::mutex reencrypting_;    // held while one is under way; taken before any other lock
   HeapTrim heap_trim_;         // its timer only
-  unsigned sealed_looks_ = 0;  // enforce_deadlines() only
+  unsigned sealed_looks_ = 0;  // enforce_deadlines() only, as the next
+  KeyAccess told_access_ = KeyAccess::available;
   bool closed_ = false;
   std::mutex observer_mutex_;  // guards observer_; held while it is called; taken before any other lock
   SessionObserver* observer_ = nullptr;

@@ -6,7 +6,9 @@
 #include <spdlog/sinks/syslog_sink.h>
 #include <spdlog/spdlog.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -29,6 +31,7 @@
 #include "tools/machine.h"
 #include "tools/mount_options.h"
 #include "tools/requests/request_handler.h"
+#include "vaultmeta/vault_place.h"
 
 #ifndef PR_SET_IO_FLUSHER
 #define PR_SET_IO_FLUSHER 57
@@ -52,15 +55,58 @@ void become_io_flusher() {
       std::strerror(errno));
 }
 
+bool has_syslog() {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::strncpy(address.sun_path, "/dev/log", sizeof address.sun_path - 1);
+  for (const int type : {SOCK_DGRAM, SOCK_STREAM}) {
+    const UniqueFd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+    if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return true;
+  }
+  return false;
+}
+
+std::shared_ptr<spdlog::logger> file_logger(const std::filesystem::path& file) {
+  spdlog::file_event_handlers own;
+  own.after_open = [](const spdlog::filename_t& /*name*/, std::FILE* opened) {
+    ::fcntl(::fileno(opened), F_SETFD, FD_CLOEXEC);
+  };
+  return spdlog::basic_logger_mt("vaultfs", file.string(), false, own);
+}
+
+// Where there is no syslog, words would be lost without a trace: they go to a file in the machine's state, and that is
+// said. Nothing if there is no such place either.
+std::shared_ptr<spdlog::logger> log_without_syslog(const MountCommand& command) {
+  const std::filesystem::path home = command.machine.home.empty() ? default_machine_home() : command.machine.home;
+  const std::filesystem::path file = home / "vaultfs.log";
+  const mode_t before = ::umask(077);
+  std::shared_ptr<spdlog::logger> logger;
+  try {
+    std::error_code ignored;
+    std::filesystem::create_directories(home, ignored);
+    logger = file_logger(file);
+    static_cast<void>(std::fprintf(stderr,
+                                   "vaultfs: note: there is no syslog here, the log goes to %s (see -o log=FILE)\n",
+                                   visible_text(file.string()).c_str()));
+  } catch (const spdlog::spdlog_ex&) {
+    static_cast<void>(std::fprintf(stderr,
+                                   "vaultfs: note: there is no syslog here, what happens is written nowhere; "
+                                   "use -o log=FILE\n"));
+  }
+  ::umask(before);
+  return logger;
+}
+
 // IoError if the log file can't be opened.
 Status start_logging(const MountCommand& command) {
   try {
-    if (!command.log_file.empty()) {
-      spdlog::file_event_handlers own;
-      own.after_open = [](const spdlog::filename_t& /*name*/, std::FILE* file) {
-        ::fcntl(::fileno(file), F_SETFD, FD_CLOEXEC);
-      };
-      spdlog::set_default_logger(spdlog::basic_logger_mt("vaultfs", command.log_file.string(), false, own));
+    std::shared_ptr<spdlog::logger> instead;
+    if (command.log_file.empty() && !command.foreground && !has_syslog()) instead = log_without_syslog(command);
+    if (instead) {
+      spdlog::set_default_logger(instead);
+    } else if (!command.log_file.empty()) {
+      VAULTFS_RETURN_IF_ERROR(check_outside_vaults(posix_env(), command.log_file));
+      spdlog::set_default_logger(file_logger(command.log_file));
     } else if (command.foreground) {
       spdlog::set_default_logger(spdlog::stderr_color_mt("vaultfs"));
     } else {
@@ -73,6 +119,12 @@ Status start_logging(const MountCommand& command) {
   spdlog::set_level(spdlog::level::info);
   spdlog::flush_on(spdlog::level::info);
   return ok_status();
+}
+
+// What the vault has to say since the last call.
+void log_words_of(Vault& vault) {
+  for (const std::string& news : vault.take_news()) spdlog::info("{}", news);
+  for (const std::string& warning : vault.take_warnings()) spdlog::warn("{}", warning);
 }
 
 // Waits for SIGTERM, SIGINT and SIGHUP in a thread of its own and unmounts: at once if nothing is open, else as soon as
@@ -109,7 +161,7 @@ class SignalThread {
     while (!stop_) {
       timespec pause{1, 0};
       const int signal = sigtimedwait(&signals, nullptr, &pause);
-      for (const std::string& warning : session.vault().take_warnings()) spdlog::warn("{}", warning);
+      log_words_of(session.vault());
       if (stop_ || signal == SIGUSR1) continue;
       if (signal > 0) {
         spdlog::info("signal {}: syncing, then unmounting", signal);
@@ -193,6 +245,7 @@ int serve(const MountCommand& command, Daemon& daemon, const sigset_t& signals) 
 
   int exit_code = serve_session(command, **machine, **session, daemon, signals);
   const Status closed = (*session)->close();
+  log_words_of((*session)->vault());
   if (!closed.ok()) {
     spdlog::error("closing the vault: {}: {}", error_name(closed.error().code), closed.error().message);
     exit_code = error_exit_code(closed.error().code);

@@ -195,6 +195,11 @@ UnixNanos Catalogue::newest_time() const {
   return state_.newest_time;
 }
 
+JobNumber Catalogue::next_job() const {
+  const std::lock_guard lock(mutex_);
+  return state_.next_job;
+}
+
 JobNumber Catalogue::take_job_number() {
   const std::lock_guard lock(mutex_);
   return std::exchange(state_.next_job, state_.next_job.next());

@@ -24,7 +24,9 @@ enum class JobState : std::uint8_t {
   completed_no_change = 3,
   failed = 4,
   interrupted = 5,
-  completed_with_warnings = 6,  // its point is there, but something of it is known to be damaged
+  // Its point is there, but something of it is known to be damaged, or what was read is no whole state of its source.
+  completed_with_warnings = 6,
+  cancelled = 7,  // somebody stopped it (Ctrl-C, a signal, a client that went away); nothing of it was kept
 };
 
 struct JobInfo {
@@ -77,10 +79,10 @@ struct ItemInfo {
   bool interrupted = false;
 };
 
-// Items, recovery points and jobs of a vault. Each change gives the journal entry that makes it durable; replaying an
-// entry twice is harmless. An entry is one or more changes (docs/format.md, section 9.1): entries of several changes
-// may be joined into one, so that all or none of them become durable. Of ended jobs the newest 2,000 are kept, and
-// among these, however old, the newest update of keys.
+// Items, recovery points and jobs of a vault. Replaying an entry twice is harmless. An owner does not change it by
+// put(…): it gives the entry to the journal first and applies it when the journal has it. An entry is one or more
+// changes (docs/format.md, section 9.1): entries of several changes may be joined into one, so that all or none of them
+// become durable. Of ended jobs the newest 2,000 are kept, and among these, however old, the newest update of keys.
 // Thread-safe: every call takes the lock, nothing is called with it held.
 class Catalogue {
  public:
@@ -109,6 +111,7 @@ class Catalogue {
   // The latest time that jobs and points know of.
   [[nodiscard]] UnixNanos newest_time() const;
 
+  [[nodiscard]] JobNumber next_job() const;  // that take_job_number() would give
   // Numbers not used before.
   [[nodiscard]] JobNumber take_job_number();
   [[nodiscard]] PointNumber take_point_number();

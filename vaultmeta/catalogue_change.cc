@@ -9,7 +9,7 @@ namespace {
 constexpr std::size_t kMaxItemNameBytes = 255;
 constexpr std::size_t kMaxDetailBytes = 1024;
 
-constexpr std::uint8_t kMaxJobState = 6;
+constexpr std::uint8_t kMaxJobState = 7;
 // In one change, so that a journal entry holds some.
 constexpr std::size_t kMaxDamagedInChange = 4096;
 constexpr std::size_t kDamagedBytes = ChunkIndex::kKeyBytes + 1 + 8 + 8;

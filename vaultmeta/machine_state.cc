@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <mutex>
 #include <tuple>
@@ -10,6 +11,7 @@
 #include "crypto/keyvault/private_file.h"
 #include "crypto/keyvault/trusted_file.h"
 #include "vaultmeta/audit_log.h"
+#include "vaultmeta/kept_attempts.h"
 #include "vaultmeta/pin_file.h"
 #include "vaultmeta/registration_file.h"
 
@@ -18,6 +20,7 @@ namespace {
 
 constexpr std::string_view kRegistrationSuffix = ".json";
 constexpr std::string_view kPinSuffix = ".pin";
+constexpr std::string_view kAttemptsSuffix = ".attempts";
 constexpr std::uint32_t kOthersMayWrite = 022;
 
 Status remove_durably(Env& env, const Env::Path& file) {
@@ -154,6 +157,36 @@ class MachineDirectory final : public MachineState {
     });
   }
 
+  Status keep_attempt(const VaultId& vault, const Env::Path& place, const KeptAttempt& attempt) override {
+    return change("attempts", [&]() -> Status {
+      // Both, so that the log has it whatever becomes of the list.
+      const Status audited = audit_log_.append({attempt.time, attempt.uid, attempt.operation + ".attempt",
+                                                "vault " + to_hex(vault.view()) + ": " + attempt.outcome});
+      const Env::Path file = attempts_path(vault, place);
+      auto kept = read_attempts(file);
+      if (!kept.ok()) kept = std::vector<KeptAttempt>();  // what is damaged is no reason to lose this one too
+      kept->push_back(attempt);
+      if (kept->size() > kMaxKeptAttempts) kept->erase(kept->begin());
+      VAULTFS_RETURN_IF_ERROR(write_file_durably(env_, file, bytes_of(encode_attempts(*kept))));
+      return audited;
+    });
+  }
+
+  Result<std::vector<KeptAttempt>> kept_attempts(const VaultId& vault, const Env::Path& place) override {
+    return read_attempts(attempts_path(vault, place));
+  }
+
+  Status drop_attempts(const VaultId& vault, const Env::Path& place, const std::vector<KeptAttempt>& taken) override {
+    return change("attempts", [&]() -> Status {
+      const Env::Path file = attempts_path(vault, place);
+      auto left = read_attempts(file);
+      if (!left.ok()) return remove_durably(env_, file);
+      std::erase_if(*left, [&](const KeptAttempt& one) { return std::ranges::find(taken, one) != taken.end(); });
+      if (left->empty()) return remove_durably(env_, file);
+      return write_file_durably(env_, file, bytes_of(encode_attempts(*left)));
+    });
+  }
+
   Status audit(const std::string& what, const std::string& detail) override {
     return change("", [&] { return audit_log_.append({env_.clock().now(), ::getuid(), what, detail}); });
   }
@@ -183,6 +216,17 @@ class MachineDirectory final : public MachineState {
   }
   [[nodiscard]] Env::Path placeless_registration(const VaultId& vault) const {
     return home_ / "vaults" / placeless_file_name(vault, kRegistrationSuffix);
+  }
+
+  [[nodiscard]] Env::Path attempts_path(const VaultId& vault, const Env::Path& place) const {
+    return home_ / "attempts" / state_file_name(vault, place, kAttemptsSuffix);
+  }
+
+  Result<std::vector<KeptAttempt>> read_attempts(const Env::Path& file) {
+    const auto bytes = read_state(file, kMaxAttemptsBytes);
+    if (!bytes.ok() && bytes.code() == ErrorCode::NotFound) return std::vector<KeptAttempt>();
+    VAULTFS_RETURN_IF_ERROR(bytes);
+    return decode_attempts(*bytes, file.string());
   }
 
   Result<std::vector<Env::Path>> files_of(const char* folder, const VaultId& vault, std::string_view extension) {

@@ -66,6 +66,18 @@ struct Registration {
   bool operator==(const Registration&) const = default;
 };
 
+// An attempt at a vault that could not take note of it: it did not open, was sealed, or had no room. No names, as
+// nowhere in the machine's state.
+struct KeptAttempt {
+  UnixNanos time;
+  std::uint32_t uid = 0;
+  std::string operation;    // "backup", "restore"
+  std::string outcome;      // an error's name, "Succeeded"
+  std::uint64_t job = 0;    // the number that the job has in the vault, if that comes to know it after all; 0: none
+  std::string sealed = {};  // hexadecimal: what only the vault can read of it (OpenedVault); empty: nothing
+  bool operator==(const KeptAttempt&) const = default;
+};
+
 // A line of VAULTFS_HOME/audit.log.
 struct AuditEntry {
   UnixNanos time;
@@ -114,6 +126,17 @@ class MachineState {
   // At that place; its pin goes too if the vault has another one. Without a place: at all, and every pin stays.
   [[nodiscard]] virtual Status forget_vault(const VaultId& vault, const std::filesystem::path& place) = 0;
   [[nodiscard]] virtual Status forget_vault(const VaultId& vault) = 0;
+
+  // Keeps an attempt until the vault's next opening at that place, besides a line in the audit log. Of more than
+  // kMaxKeptAttempts the oldest are dropped.
+  static constexpr std::size_t kMaxKeptAttempts = 1000;
+  [[nodiscard]] virtual Status keep_attempt(const VaultId& vault, const std::filesystem::path& place,
+                                            const KeptAttempt& attempt) = 0;
+  [[nodiscard]] virtual Result<std::vector<KeptAttempt>> kept_attempts(const VaultId& vault,
+                                                                       const std::filesystem::path& place) = 0;
+  // Those that the vault has taken note of; what was added meanwhile stays.
+  [[nodiscard]] virtual Status drop_attempts(const VaultId& vault, const std::filesystem::path& place,
+                                             const std::vector<KeptAttempt>& taken) = 0;
 
   // Appends a line (JSON, hash-chained with the one before) to VAULTFS_HOME/audit.log, synced.
   [[nodiscard]] virtual Status audit(const std::string& what, const std::string& detail) = 0;

@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <utility>
 
+#include "vaultmeta/catalogue_change.h"
+
 namespace vaultfs {
 OpenedVault::OpenedVault(VaultParts parts)
     : parts_(std::move(parts)),
@@ -41,6 +43,17 @@ std::vector<std::string> OpenedVault::take_warnings() {
   return std::exchange(warnings_, {});
 }
 
+std::vector<std::string> OpenedVault::take_news() {
+  const std::lock_guard lock(warnings_mutex_);
+  return std::exchange(news_, {});
+}
+
+void OpenedVault::tell(std::string news) {
+  const std::lock_guard lock(warnings_mutex_);
+  // Whoever opened it for one command takes none.
+  if (news_.size() < kMaxNews) news_.push_back(std::move(news));
+}
+
 void OpenedVault::warn(const std::string& what, const Error& error) {
   const std::lock_guard lock(warnings_mutex_);
   warnings_.push_back(what + ": " + std::string(error_name(error.code)) + ": " + error.message);
@@ -71,14 +84,20 @@ void OpenedVault::record_activity(const std::string& operation, const std::strin
   if (!audited.ok()) warn("an audit entry could not be written", audited.error());
 }
 
-Result<Lsn> OpenedVault::append_catalogue(Bytes entry) {
+Result<Lsn> OpenedVault::append_catalogue(const Bytes& entry) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
-  return parts_.journal->append(JournalRoom::catalogue, std::move(entry));
+  VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, parts_.journal->append(JournalRoom::catalogue, entry));
+  VAULTFS_RETURN_IF_ERROR(parts_.catalogue->apply(entry));
+  return lsn;
+}
+
+void OpenedVault::take_back(const Bytes& entry) {
+  if (!append_catalogue(entry).ok()) static_cast<void>(parts_.catalogue->apply(entry));
 }
 
 Result<Lsn> OpenedVault::log_catalogue(Bytes entry) {
   const std::lock_guard lock(change_mutex_);
-  return append_catalogue(std::move(entry));
+  return append_catalogue(entry);
 }
 
 Lsn OpenedVault::next_lsn() {
@@ -112,6 +131,7 @@ void OpenedVault::record_key_change(JobNumber number, const std::string& what, c
   const std::string outcome = failure == nullptr ? "Succeeded" : std::string(error_name(failure->code));
   job.detail = what + " " + version + (failure == nullptr ? "" : ": " + outcome + ": " + failure->message);
   log_key_update(std::move(job));
+  tell_key_change(what, version, failure);
   record_activity(what, outcome, version, failure == nullptr ? "" : failure->message);
 }
 
@@ -137,7 +157,7 @@ void OpenedVault::log_key_update(JobInfo job) {
   {
     const std::lock_guard lock(change_mutex_);
     job.begun = parts_.journal->last_appended().next();
-    if (const auto lsn = append_catalogue(parts_.catalogue->put(job)); !lsn.ok()) logged = lsn.error();
+    if (const auto lsn = append_catalogue(encode_change(job)); !lsn.ok()) logged = lsn.error();
   }
   if (logged.ok()) logged = parts_.journal->commit();
   if (!logged.ok()) warn("a key update job could not be recorded", logged.error());

@@ -74,9 +74,16 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   const std::vector<std::string>& opening_notes() const override { return parts_.notes; }
   [[nodiscard]] std::optional<Error> history_damage() const override { return parts_.history_damage; }
   std::vector<std::string> take_warnings() override;
+  std::vector<std::string> take_news() override;
+  void tell(std::string news) override;
 
   Result<Lsn> log_catalogue(Bytes entry) override;
   Result<JobInfo> begin_job(JobKind kind, const std::string& item) override;
+  Result<JobInfo> begin_asked_job(JobKind kind, const std::string& item) override;  // vault_attempts.cc, as the next
+  void record_attempt(JobInfo job) override;
+  void keep_attempt(const JobInfo& job) override;
+  std::vector<JobInfo> kept_jobs() override;
+  Status register_item(const std::string& item) override;
   Status finish_job(JobInfo job, std::optional<PointNumber> turn_explicit) override;
   Status publish_point(Manifest manifest, PointInfo point, JobInfo job) override;
   Result<Manifest> load_manifest(const PointInfo& point) override;
@@ -98,6 +105,10 @@ class OpenedVault final : public Vault, private KeyChangeHost {
 
   // Follows the points to what no segment has, if one lists a segment that is gone or has another length.
   [[nodiscard]] Status look_for_missing_segments();
+  // The job that a kept attempt is to be; none if the vault has it already.
+  [[nodiscard]] std::optional<JobInfo> job_of(const KeptAttempt& attempt);
+  // Takes over what this machine keeps of attempts from when the vault could not be opened. Trouble becomes a warning.
+  void take_kept_attempts();
   // Jobs that a crash left in progress become Interrupted and mark their items. Returns how many.
   [[nodiscard]] Result<std::size_t> interrupt_unfinished_jobs();
   // Appends to the activity log; a failure becomes a warning, because no work may be lost for it.
@@ -122,7 +133,14 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   void log_key_update(JobInfo job);
 
   [[nodiscard]] Status require_owner() const;
-  [[nodiscard]] Result<Lsn> append_catalogue(Bytes entry);  // REQUIRES change_mutex_
+  // The catalogue changes when the journal has taken the entry. REQUIRES change_mutex_, as the next
+  [[nodiscard]] Result<Lsn> append_catalogue(const Bytes& entry);
+  // After a commit that failed: the entry undoes what the catalogue shows, also where the journal takes nothing more.
+  void take_back(const Bytes& entry);
+  // One line for the log.
+  void tell_key_change(const std::string& what, const std::string& version, const Error* failure);
+  // The job as begun. `recorded`: it has a job that failed, and nothing more needs to be done about it.
+  [[nodiscard]] Result<JobInfo> start_job(JobKind kind, const std::string& item, bool& recorded);
   void record_end(const JobInfo& job);
   // Rules 3(a) and 3(b) after a completed backup. Trouble becomes a warning: the backup itself stands.
   void feed_rotation_rule(const JobInfo& job);
@@ -177,8 +195,10 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   JournalPosition named_journal_;  // by the next head; its own position is asked for what of it is durable
   PointsAt points_;                // durable; for the next head
   std::atomic<std::uint64_t> current_checkpoint_;
-  std::mutex warnings_mutex_;  // guards warnings_; a leaf
+  static constexpr std::size_t kMaxNews = 1000;
+  std::mutex warnings_mutex_;  // guards the next two; a leaf
   std::vector<std::string> warnings_;
+  std::vector<std::string> news_;
 };
 
 }  // namespace vaultfs

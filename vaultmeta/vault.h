@@ -126,13 +126,37 @@ class Vault {
   // Adds one: what was being done, and what came of it.
   virtual void warn(const std::string& what, const Error& error) = 0;
 
-  // Appends the catalogue entry of a change (catalogue().put(…)) to the journal; durable by the next journal commit.
+  // What happened that whoever looks after the vault wants to know, since the last call: one line each, for the log. No
+  // names from inside the vault.
+  [[nodiscard]] virtual std::vector<std::string> take_news() { return {}; }
+  // Adds one.
+  virtual void tell(std::string /*news*/) {}
+
+  // Appends the catalogue entry of a change (encode_change(…)) to the journal and applies it to the catalogue; durable
+  // by the next journal commit. A failure has changed nothing.
   [[nodiscard]] virtual Result<Lsn> log_catalogue(Bytes entry) = 0;
 
   // --- Jobs. A backup job is begun at an item's first change, finished by the commit. ---
-  // Registers the item (and that one was ever attempted), logs and commits the start. `begun` is the LSN from which its
-  // writes count.
+  // Logs and commits the start (and for a backup that an item was ever attempted). `begun` is the LSN from which its
+  // writes count. A start that can't be made durable leaves no job in progress: it has failed then.
   [[nodiscard]] virtual Result<JobInfo> begin_job(JobKind kind, const std::string& item) = 0;
+  // The same for what somebody has asked for: a start that fails, for whatever reason, is recorded as a failed job.
+  [[nodiscard]] virtual Result<JobInfo> begin_asked_job(JobKind kind, const std::string& item) {
+    return begin_job(kind, item);
+  }
+  // Records what was asked for and never became a job of this vault, or was done beside it: `job` has its kind, item
+  // (left out if none can have that name), final state and detail. It gets a number and an activity record; a backup
+  // counts as the attempt after which customer-managed keys can't be set. What the vault can't take now (sealed, full)
+  // the machine keeps for the next opening, without names.
+  virtual void record_attempt(JobInfo /*job*/) {}
+  // Of a vault that nobody owns just now: the machine keeps what was done, for the next owner.
+  virtual void keep_attempt(const JobInfo& /*job*/) {}
+  // What the machine keeps, as the jobs that the next owner will make of it, under the numbers that they will have as
+  // far as can be told.
+  [[nodiscard]] virtual std::vector<JobInfo> kept_jobs() { return {}; }
+  // Puts an item on the list of items; no-op for one that is there. Durable by the next journal commit. publish_point
+  // does it too.
+  [[nodiscard]] virtual Status register_item(const std::string& /*item*/) { return ok_status(); }
   // Ends a job without a point (failed, interrupted, restore, no change). For completed_no_change `turn_explicit` names
   // an `auto` point that becomes an explicit one. Feeds the rotation rule (job_completed) and runs a bounded refresh
   // when a version is Retiring.
@@ -142,7 +166,8 @@ class Vault {
   // open segment, writes the manifest, journals point and job together, commits, writes head and pin, feeds the
   // rotation rule. The point is complete when this returns success, and absent after a failure or crash before the
   // journal's commit. What is known to be damaged or missing does not keep it from being made: the job then ends as
-  // completed_with_warnings, which does not feed the rotation rule.
+  // completed_with_warnings, which does not feed the rotation rule. It does too if `job` comes with that state: then
+  // something speaks against what was read, and the rotation rule is fed.
   [[nodiscard]] virtual Status publish_point(Manifest manifest, PointInfo point, JobInfo job) = 0;
   // Reads and authenticates a manifest. ManifestMissing, DamagedManifest, AuthenticationFailed.
   [[nodiscard]] virtual Result<Manifest> load_manifest(const PointInfo& point) = 0;

@@ -16,6 +16,7 @@
 #include "vaultmeta/vault.h"
 #include "vaultmeta/vault_layout.h"
 #include "vaultmeta/vault_opening.h"
+#include "vaultmeta/vault_place.h"
 
 namespace vaultfs {
 namespace {
@@ -80,6 +81,9 @@ class VaultCreation {
       return Error{ErrorCode::RecoveryChoiceRequired,
                    "this vault needs keys that exist on this machine only: name a recovery file or an escrow key, or "
                    "say --no-recovery"};
+    }
+    if (options_.recovery_file.has_value()) {
+      VAULTFS_RETURN_IF_ERROR(check_outside_vaults(machine_.env, *options_.recovery_file, options_.path));
     }
     if (options_.recovery_file.has_value() && options_.recovery_passphrase == nullptr) {
       return Error{ErrorCode::PassphraseRequired, "a recovery file needs a passphrase"};

@@ -35,7 +35,7 @@ Status OpenedVault::log_damage(const std::vector<KnownDamage>& found) {
     const auto from = found.begin() + static_cast<std::ptrdiff_t>(begin);
     const auto to = found.begin() + static_cast<std::ptrdiff_t>(std::min(found.size(), begin + kMostInEntry));
     const std::lock_guard lock(change_mutex_);
-    VAULTFS_RETURN_IF_ERROR(append_catalogue(parts_.catalogue->put(std::vector<KnownDamage>(from, to))));
+    VAULTFS_RETURN_IF_ERROR(append_catalogue(encode_damaged(std::vector<KnownDamage>(from, to))));
   }
   if (found.empty()) return ok_status();
   VAULTFS_RETURN_IF_ERROR(parts_.journal->commit());
@@ -48,7 +48,7 @@ Status OpenedVault::log_healed(const std::vector<ChunkIndex::Key>& keys) {
     const auto from = keys.begin() + static_cast<std::ptrdiff_t>(begin);
     const auto to = keys.begin() + static_cast<std::ptrdiff_t>(std::min(keys.size(), begin + kMostInEntry));
     const std::lock_guard lock(change_mutex_);
-    VAULTFS_RETURN_IF_ERROR(append_catalogue(parts_.catalogue->remove_damage(std::vector<ChunkIndex::Key>(from, to))));
+    VAULTFS_RETURN_IF_ERROR(append_catalogue(encode_healed(std::vector<ChunkIndex::Key>(from, to))));
   }
   return keys.empty() ? ok_status() : parts_.journal->commit();
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "vaultmeta/vault_header.h"
+
 namespace vaultfs {
 
 Result<std::filesystem::path> known_place(MachineState& machine, VaultDirectory& directory, const VaultId& vault) {
@@ -38,6 +40,24 @@ Status check_vault_is_known_there(MachineState& machine, VaultDirectory& directo
                      path.string() + " --fingerprint F' once"};
   }
   return ok_status();
+}
+
+Status check_outside_vaults(Env& env, const std::filesystem::path& file, const std::filesystem::path& about_to_be) {
+  std::filesystem::path asked = std::filesystem::absolute(file).lexically_normal();
+  if (!asked.has_filename()) asked = asked.parent_path();
+  const auto resolved = [&env](const std::filesystem::path& path) {
+    const auto real = env.real_path(path);
+    return real.ok() ? *real : path;
+  };
+  const std::filesystem::path vault = about_to_be.empty() ? "" : resolved(std::filesystem::absolute(about_to_be));
+  for (std::filesystem::path at = resolved(asked.parent_path());; at = at.parent_path()) {
+    const auto header = env.info(at / VaultHeader::kFileName);
+    if (at == vault || (header.ok() && header->kind == FileKind::file)) {
+      return Error{ErrorCode::OverlapsVault,
+                   file.string() + " would lie in the vault " + at.string() + "; name a place outside of it"};
+    }
+    if (at == at.parent_path()) return ok_status();
+  }
 }
 
 Result<std::optional<Pin>> pin_at(MachineState& machine, const VaultId& vault, const std::filesystem::path& place) {

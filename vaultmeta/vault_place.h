@@ -20,6 +20,12 @@ namespace vaultfs {
 // their place. `vault trust` registers it there, too.
 [[nodiscard]] Status check_vault_is_known_there(MachineState& machine, VaultDirectory& directory, const VaultId& vault);
 
+// OverlapsVault if a file of that path, which may not exist yet, would lie in a directory with a vault in it, or below
+// one, or in `about_to_be`, where one is just being made: files of others are no good there, least of all those that
+// are to save it.
+[[nodiscard]] Status check_outside_vaults(Env& env, const std::filesystem::path& file,
+                                          const std::filesystem::path& about_to_be = {});
+
 // What this machine trusts of the vault at that place: the pin of the place, or where the vault has never been used
 // there the newest that the machine has of it elsewhere.
 [[nodiscard]] Result<std::optional<Pin>> pin_at(MachineState& machine, const VaultId& vault,

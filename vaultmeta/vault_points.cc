@@ -4,6 +4,7 @@
 
 #include "crypto/hash.h"
 #include "store/stream.h"
+#include "vaultmeta/catalogue_change.h"
 #include "vaultmeta/opened_vault.h"
 
 namespace vaultfs {
@@ -37,6 +38,11 @@ std::string joined_detail(const std::string& first, const std::string& second) {
 }  // namespace
 
 Result<JobInfo> OpenedVault::begin_job(JobKind kind, const std::string& item) {
+  bool recorded = false;
+  return start_job(kind, item, recorded);
+}
+
+Result<JobInfo> OpenedVault::start_job(JobKind kind, const std::string& item, bool& recorded) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
   if (kind == JobKind::backup) {
     if (item.empty() || item.size() > kMaxNameBytes) return Error{ErrorCode::InvalidName, "an item has no such name"};
@@ -50,13 +56,22 @@ Result<JobInfo> OpenedVault::begin_job(JobKind kind, const std::string& item) {
   {
     const std::lock_guard lock(change_mutex_);
     job.begun = parts_.journal->last_appended().next();
-    Bytes entry = parts_.catalogue->put(job);
-    if (kind == JobKind::backup && !parts_.catalogue->item(item).has_value()) {
-      append(entry, parts_.catalogue->put(ItemInfo{item, job.started, false}));
-    }
-    VAULTFS_RETURN_IF_ERROR(append_catalogue(std::move(entry)));
+    VAULTFS_RETURN_IF_ERROR(append_catalogue(encode_change(job)));
   }
-  VAULTFS_RETURN_IF_ERROR(parts_.journal->commit());
+  if (Status durable = parts_.journal->commit(); !durable.ok()) {
+    // The entry may wait for room or keys, and be written later: then so is this one.
+    job.state = JobState::failed;
+    job.ended = parts_.machine.env.clock().now();
+    job.detail = std::string(error_name(durable.code())) + ": " + durable.error().message;
+    {
+      const std::lock_guard lock(change_mutex_);
+      take_back(encode_change(job));
+    }
+    recorded = true;
+    record_end(job);
+    keep_attempt(job);
+    return std::move(durable).error();
+  }
   record_activity(operation_of(kind) + ".begin", "Succeeded", item, "job " + std::to_string(job.number.value));
   return job;
 }
@@ -74,15 +89,20 @@ Status OpenedVault::finish_job(JobInfo job, std::optional<PointNumber> turn_expl
       turned->automatic = false;
       turned->after_interruption = false;
     }
-    Bytes entry = catalogue.put(job);
-    if (turned.has_value()) append(entry, catalogue.put(*turned));
+    Bytes entry = encode_change(job);
+    if (turned.has_value()) append(entry, encode_change(*turned));
     std::optional<ItemInfo> item = catalogue.item(job.item);
     const bool broken = job.kind == JobKind::backup && !ended_well(job);
     if (item.has_value() && (broken || turn_explicit.has_value()) && item->interrupted != broken) {
       item->interrupted = broken;
-      append(entry, catalogue.put(*item));
+      append(entry, encode_change(*item));
     }
-    VAULTFS_RETURN_IF_ERROR(append_catalogue(std::move(entry)));
+    if (const auto taken = append_catalogue(entry); !taken.ok()) {
+      // The job is over all the same. What its end would have changed besides has not come about.
+      static_cast<void>(catalogue.apply(encode_change(job)));
+      record_end(job);
+      return taken.error();
+    }
   }
   VAULTFS_RETURN_IF_ERROR(parts_.journal->commit());
   record_end(job);
@@ -100,6 +120,8 @@ void OpenedVault::record_end(const JobInfo& job) {
       return record_activity(operation + ".complete", "Succeeded", job.item, name + ", no change");
     case JobState::completed_with_warnings:
       return record_activity(operation + ".complete", "CompletedWithWarnings", job.item, name + ": " + job.detail);
+    case JobState::cancelled:
+      return record_activity(operation + ".cancel", "Cancelled", job.item, name + ": " + job.detail);
     case JobState::interrupted:
       return record_activity(operation + ".interrupted", "Interrupted", job.item, name + ": " + job.detail);
     case JobState::failed:
@@ -144,6 +166,7 @@ Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo jo
   Catalogue& catalogue = *parts_.catalogue;
   if (point.number.value == 0) point.number = catalogue.take_point_number();
   if (point.created.value == 0) point.created = parts_.machine.env.clock().now();
+  if (point.item == job.item) VAULTFS_RETURN_IF_ERROR(register_item(point.item));
   std::optional<ItemInfo> item = catalogue.item(point.item);
   if (!item.has_value()) return Error{ErrorCode::ItemNotFound, "the vault has no such item"};
   if (point.automatic && item->interrupted) point.after_interruption = true;
@@ -156,10 +179,12 @@ Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo jo
   manifest.cut = point.cut;
   bool skipped = false;
   VAULTFS_ASSIGN_OR_RETURN(manifest.inventory, point_segments_.of(manifest.inodes, skipped));
-  job.state = JobState::completed;
+  if (job.state != JobState::completed_with_warnings) job.state = JobState::completed;
+  bool damaged = false;
   if (skipped || catalogue.damage_count() > 0) {
     VAULTFS_ASSIGN_OR_RETURN(const std::vector<DamagedRange> damage, known_damage_of(manifest));
-    if (!damage.empty() || skipped) {
+    damaged = !damage.empty() || skipped;
+    if (damaged) {
       job.state = JobState::completed_with_warnings;
       job.detail = joined_detail(job.detail, damage.empty() ? "something of it can't be read" : describe(damage));
     }
@@ -173,13 +198,13 @@ Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo jo
   Status logged = ok_status();
   {
     const std::lock_guard lock(change_mutex_);
-    Bytes entry = catalogue.put(point);
-    append(entry, catalogue.put(job));
+    Bytes entry = encode_change(point);
+    append(entry, encode_change(job));
     if (!point.automatic && item->interrupted) {
       item->interrupted = false;
-      append(entry, catalogue.put(*item));
+      append(entry, encode_change(*item));
     }
-    if (const auto lsn = append_catalogue(std::move(entry)); !lsn.ok()) logged = lsn.error();
+    if (const auto lsn = append_catalogue(entry); !lsn.ok()) logged = lsn.error();
   }
   if (logged.ok()) logged = parts_.journal->commit();
   if (!logged.ok()) {
@@ -187,16 +212,18 @@ Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo jo
     // there is no point. Its file stays: if the entry did survive, the file is needed. A journal that only waits for
     // room will write the entry, and this one after it.
     const std::lock_guard lock(change_mutex_);
-    Bytes taken_back = catalogue.remove_point(point.number);
+    Bytes taken_back = encode_removed_point(point.number);
     job.state = JobState::failed;
     job.point = PointNumber{};
-    append(taken_back, catalogue.put(job));
-    static_cast<void>(append_catalogue(std::move(taken_back)));
+    append(taken_back, encode_change(job));
+    take_back(taken_back);
     return logged;
   }
   record_end(job);
   // From here on the point is complete whatever happens.
   if (const Status written = write_head(); !written.ok()) warn("a head could not be written", written.error());
+  // What was stored is safe under the new version, whatever speaks against its source.
+  if (!damaged) job.state = JobState::completed;
   feed_rotation_rule(job);
   return ok_status();
 }
@@ -238,13 +265,13 @@ Result<std::size_t> OpenedVault::interrupt_unfinished_jobs() {
     job.ended = parts_.machine.env.clock().now();
     job.detail = "the owner ended without finishing the job";
     const std::lock_guard lock(change_mutex_);
-    Bytes entry = parts_.catalogue->put(job);
+    Bytes entry = encode_change(job);
     std::optional<ItemInfo> item = parts_.catalogue->item(job.item);
     if (job.kind == JobKind::backup && item.has_value()) {
       item->interrupted = true;
-      append(entry, parts_.catalogue->put(*item));
+      append(entry, encode_change(*item));
     }
-    VAULTFS_RETURN_IF_ERROR(append_catalogue(std::move(entry)));
+    VAULTFS_RETURN_IF_ERROR(append_catalogue(entry));
   }
   VAULTFS_RETURN_IF_ERROR(parts_.journal->commit());
   for (const JobInfo& job : unfinished) record_end(job);

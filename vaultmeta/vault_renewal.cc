@@ -5,6 +5,7 @@
 
 #include "store/container.h"
 #include "store/stream.h"
+#include "vaultmeta/catalogue_change.h"
 #include "vaultmeta/opened_vault.h"
 
 namespace vaultfs {
@@ -30,7 +31,7 @@ Status OpenedVault::set_renewing(bool renewing) {
   if (parts_.catalogue->renewing() == renewing) return ok_status();
   {
     const std::lock_guard lock(change_mutex_);
-    VAULTFS_RETURN_IF_ERROR(append_catalogue(parts_.catalogue->set_renewing(renewing)));
+    VAULTFS_RETURN_IF_ERROR(append_catalogue(encode_renewing(renewing)));
   }
   return parts_.journal->commit();
 }
@@ -71,17 +72,17 @@ Status OpenedVault::renew_point(PointNumber number, PointSegments& segments) {
     current.file = renewed.file;
     current.manifest = renewed.manifest;
     current.manifest_bytes = renewed.manifest_bytes;
-    Bytes entry = catalogue.put(current);
-    append(entry, catalogue.put(SupersededManifest{before->manifest_file(), number, parts_.machine.env.clock().now()}));
-    if (const auto lsn = append_catalogue(std::move(entry)); !lsn.ok()) logged = lsn.error();
+    Bytes entry = encode_change(current);
+    append(entry, encode_change(SupersededManifest{before->manifest_file(), number, parts_.machine.env.clock().now()}));
+    if (const auto lsn = append_catalogue(entry); !lsn.ok()) logged = lsn.error();
   }
   if (logged.ok()) logged = parts_.journal->commit();
   if (logged.ok()) return logged;
   // As with a new point: whether the entry reached the disk is unknown, and either manifest is good. Both files stay.
   const std::lock_guard lock(change_mutex_);
-  Bytes taken_back = catalogue.put(*before);
-  append(taken_back, catalogue.remove_superseded(before->manifest_file()));
-  static_cast<void>(append_catalogue(std::move(taken_back)));
+  Bytes taken_back = encode_change(*before);
+  append(taken_back, encode_change(SupersededManifest{before->manifest_file(), before->manifest_file(), UnixNanos{0}}));
+  take_back(taken_back);
   return logged;
 }
 
@@ -106,9 +107,9 @@ Status OpenedVault::end_grace() {
     Bytes entry;
     for (SupersededManifest& old : all) {
       old.since = UnixNanos{1};
-      append(entry, parts_.catalogue->put(old));
+      append(entry, encode_change(old));
     }
-    VAULTFS_RETURN_IF_ERROR(append_catalogue(std::move(entry)));
+    VAULTFS_RETURN_IF_ERROR(append_catalogue(entry));
   }
   return parts_.journal->commit();
 }
@@ -121,8 +122,10 @@ Status OpenedVault::forget_superseded(UnixNanos until) {
   {
     const std::lock_guard lock(change_mutex_);
     Bytes entry;
-    for (const SupersededManifest& old : over) append(entry, parts_.catalogue->remove_superseded(old.file));
-    VAULTFS_RETURN_IF_ERROR(append_catalogue(std::move(entry)));
+    for (const SupersededManifest& old : over) {
+      append(entry, encode_change(SupersededManifest{old.file, old.file, UnixNanos{0}}));
+    }
+    VAULTFS_RETURN_IF_ERROR(append_catalogue(entry));
   }
   VAULTFS_RETURN_IF_ERROR(parts_.journal->commit());
   // A file that a crash leaves here is named by nothing: the next owner removes it, before any segment goes.

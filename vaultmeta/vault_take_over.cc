@@ -198,6 +198,7 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::take_over() {
     VAULTFS_RETURN_IF_ERROR(vault->custody().new_incarnation());
   }
   VAULTFS_ASSIGN_OR_RETURN(const std::size_t interrupted, vault->interrupt_unfinished_jobs());
+  vault->take_kept_attempts();
   // Who opens a vault here has its versions asked for here. That this can't be written down keeps nobody from working.
   const Status registered =
       ensure_registered(machine, vault->directory(), vault->place(), vault->header().id, vault->custody().status());

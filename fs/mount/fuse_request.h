@@ -2,6 +2,7 @@
 
 #include <fuse_lowlevel.h>
 
+#include <atomic>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -33,6 +34,7 @@ struct MountContext {
   std::function<void()> on_ready;
   std::unique_ptr<WaitingRoom> waiting_room;  // for requests that may wait for the disk
   fuse_session* fuse = nullptr;
+  std::atomic<bool> told_of_times = false;  // that one was clamped
 };
 
 [[nodiscard]] inline MountContext& context_of(fuse_req_t request) {

@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 
+#include "fs/file_time.h"
 #include "fs/mount/fuse_request.h"
 #include "fs/mount/kernel_channel.h"
 
@@ -131,12 +132,17 @@ void getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info* /*file*/) {
   });
 }
 
-UnixNanos nanos_of(const struct timespec& time) {
-  return {static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec};
-}
-
-AttributeChange change_of(const struct stat& wanted, int what, UnixNanos now) {
+AttributeChange change_of(MountContext& context, const struct stat& wanted, int what) {
   const auto flags = static_cast<unsigned>(what);
+  const UnixNanos now = context.session.vault().env().clock().now();
+  const auto nanos_of = [&context](const struct timespec& time) {
+    const FileTime kept = file_time_of(time);
+    if (kept.clamped && !context.told_of_times.exchange(true)) {
+      context.session.vault().tell(
+          "a time before 1677 or after 2262 was set: the nearest that a vault keeps was taken (told once)");
+    }
+    return kept.time;
+  };
   AttributeChange change;
   if ((flags & FUSE_SET_ATTR_MODE) != 0) change.mode = wanted.st_mode & 07777U;
   if ((flags & FUSE_SET_ATTR_UID) != 0) change.uid = wanted.st_uid;
@@ -166,7 +172,7 @@ void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int wha
       if (wanted->st_size < 0) return Error{ErrorCode::InvalidArgument, "negative size"};
       VAULTFS_RETURN_IF_ERROR(context.session.tree().truncate(inode, static_cast<std::uint64_t>(wanted->st_size)));
     }
-    const AttributeChange change = change_of(*wanted, what, context.session.vault().env().clock().now());
+    const AttributeChange change = change_of(context, *wanted, what);
     VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, context.session.tree().set_attributes(inode, change));
     VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, inode));
     const KernelAttributes answer = working_attributes(context, attributes);

@@ -77,7 +77,7 @@ got=0
 wait "$pid" || got=$?
 assert_eq "$got" 1
 grep -q '^vaultctl: Interrupted: ' "$scratch/err" || fail "it said: $(cat "$scratch/err")"
-assert_eq "$(last_job state)" Interrupted
+assert_eq "$(last_job state)" Cancelled
 check_points
 for _ in 1 2; do
   before=$(segment_bytes)

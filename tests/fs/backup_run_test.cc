@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <fstream>
 
 #include "fs/disk_import.h"
@@ -119,11 +120,10 @@ TEST_F(BackupRunTest, TheNextPointStoresOnlyWhatChanged) {
   EXPECT_EQ(point_bytes(*second->commit.point, "sda.raw"), file_bytes(image()));
 }
 
-TEST_F(BackupRunTest, GrownShrunkAndEmptyDisks) {
+TEST_F(BackupRunTest, GrownAndShrunkDisks) {
   write_file(image(), random_bytes(1, 12 * kMiB));
   ASSERT_OK(backup());
-  for (const std::uint64_t size :
-       {12 * kMiB + 1, 20 * kMiB, 3 * kMiB + 77, std::uint64_t{1}, std::uint64_t{0}, 9 * kMiB}) {
+  for (const std::uint64_t size : {12 * kMiB + 1, 20 * kMiB, 3 * kMiB + 77, std::uint64_t{1}, 9 * kMiB}) {
     std::filesystem::resize_file(image(), size);
     const auto outcome = backup();
     ASSERT_OK(outcome);
@@ -132,30 +132,37 @@ TEST_F(BackupRunTest, GrownShrunkAndEmptyDisks) {
   }
 }
 
-TEST_F(BackupRunTest, OtherDisksStayAndAttributesSurvive) {
+TEST_F(BackupRunTest, OtherDisksStayAndAttributesAreThoseOfTheSource) {
   write_file(image(), random_bytes(1, kMiB));
+  ASSERT_EQ(::chmod(image().c_str(), 0640), 0);
   write_file(scratch_ / "second.img", random_bytes(2, 2 * kMiB));
   ASSERT_OK(session_->backup({"vm", {{"sda", image()}, {"sdb", scratch_ / "second.img"}}}, nullptr));
   const auto item = session_->tree().lookup(kRootInode, "vm");
   ASSERT_OK(item);
   const auto sda = session_->tree().lookup(item->number, "sda");
   ASSERT_OK(sda);
-  EXPECT_EQ(sda->mode, 0600U);
-  AttributeChange change;
-  change.mode = 0640;
-  change.uid = 12;
-  change.gid = 34;
-  ASSERT_OK(session_->tree().set_attributes(sda->number, change));
+  EXPECT_EQ(sda->mode, 0640U);
+  EXPECT_EQ(sda->uid, ::getuid());
   patch_file(image(), 10, random_bytes(3, 10));
+  ASSERT_EQ(::chmod(image().c_str(), 0604), 0);
+  const std::array<timespec, 2> times{timespec{1'000'000'000, 5}, timespec{999'999'999, 123'456'789}};
+  ASSERT_EQ(::utimensat(AT_FDCWD, image().c_str(), times.data(), 0), 0);
   const auto outcome = backup("sda");
   ASSERT_OK(outcome);
   const auto after = session_->tree().lookup(item->number, "sda");
   ASSERT_OK(after);
-  EXPECT_EQ(after->mode, 0640U);
-  EXPECT_EQ(after->uid, 12U);
-  EXPECT_EQ(after->gid, 34U);
+  EXPECT_EQ(after->mode, 0604U);
+  EXPECT_EQ(after->uid, ::getuid());
+  EXPECT_EQ(after->mtime.value, 999'999'999'123'456'789);
+  EXPECT_EQ(outcome->carried, std::vector<std::string>{"sdb"}) << "what was not named is told";
   EXPECT_EQ(point_bytes(*outcome->commit.point, "sda"), file_bytes(image()));
   EXPECT_EQ(point_bytes(*outcome->commit.point, "sdb"), file_bytes(scratch_ / "second.img"));
+  ASSERT_EQ(::chmod(image().c_str(), 0600), 0);
+  const auto chmod_only = backup("sda");
+  ASSERT_OK(chmod_only);
+  EXPECT_TRUE(chmod_only->commit.point.has_value()) << "a mode that was read is kept";
+  ASSERT_EQ(::utimensat(AT_FDCWD, image().c_str(), times.data(), 0), 0);
+  EXPECT_FALSE(backup("sda")->commit.point.has_value()) << "a new time alone is no change";
 }
 
 TEST_F(BackupRunTest, SourcesThatAreNoDisksAreNamed) {
@@ -227,7 +234,8 @@ TEST_F(BackupRunTest, TheCallerCanStopIt) {
   ASSERT_FALSE(outcome.ok());
   EXPECT_EQ(outcome.code(), ErrorCode::Interrupted);
   EXPECT_EQ(total, 64 * kMiB);
-  EXPECT_EQ(last_job().state, JobState::failed);
+  EXPECT_EQ(last_job().state, JobState::cancelled);
+  EXPECT_FALSE(session_->vault().catalogue().item("vm").has_value()) << "nothing came of it";
   EXPECT_FALSE(session_->tree().lookup(kRootInode, "vm").ok());
   ASSERT_OK(backup());
 }

@@ -202,7 +202,8 @@ TEST_F(ItemJobsTest, CommitOfAnUnknownItemIsRefused) {
   const auto outcome = jobs_->commit("nobody");
   ASSERT_FALSE(outcome.ok());
   EXPECT_EQ(outcome.code(), ErrorCode::ItemNotFound);
-  EXPECT_EQ(vault_->catalogue().jobs().size(), 1U);
+  EXPECT_EQ(last_job().state, JobState::failed) << "what was asked for leaves a trace";
+  EXPECT_EQ(last_job().item, "nobody");
   EXPECT_FALSE(vault_->catalogue().item("nobody").has_value());
 }
 

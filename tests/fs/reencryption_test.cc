@@ -185,7 +185,7 @@ TEST_F(ReencryptionTest, StoppedItGoesOnWithWhatIsLeft) {
   EXPECT_EQ(stopped.code(), ErrorCode::Interrupted);
   EXPECT_GE(moved, 5 * kMiB);
   EXPECT_TRUE(session->vault().catalogue().renewing());
-  EXPECT_EQ(session->vault().catalogue().jobs().back().state, JobState::interrupted);
+  EXPECT_EQ(session->vault().catalogue().jobs().back().state, JobState::cancelled);
   EXPECT_TRUE(content(*session) == before);
 
   // What was moved lies in segments that no point lists yet, and that the working tree needs in part only.

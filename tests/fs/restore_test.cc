@@ -116,7 +116,12 @@ TEST_F(RestoreTest, BothPointsComeBackByteForByte) {
   EXPECT_EQ(file_bytes(out("by-number")), first);
   struct stat st {};
   ASSERT_EQ(::stat(out().c_str(), &st), 0);
-  EXPECT_EQ(st.st_mode & 07777U, 0600U);
+  struct stat source {};
+  ASSERT_EQ(::stat(image().c_str(), &source), 0);
+  EXPECT_EQ(st.st_mode, source.st_mode);
+  EXPECT_EQ(st.st_uid, source.st_uid);
+  EXPECT_EQ(st.st_mtim.tv_sec, source.st_mtim.tv_sec);
+  EXPECT_EQ(st.st_mtim.tv_nsec, source.st_mtim.tv_nsec);
 }
 
 TEST_F(RestoreTest, PatchedPointsComeBackAndTheSameDiskIsKnownAgain) {

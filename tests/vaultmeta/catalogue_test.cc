@@ -320,7 +320,7 @@ TEST(Catalogue, DamageSurvivesJournalAndCheckpoint) {
 TEST(Catalogue, RefusesValuesOutOfRange) {
   Catalogue source;
   JobInfo job = a_job(1, JobState::failed);
-  job.state = static_cast<JobState>(7);
+  job.state = static_cast<JobState>(8);
   Catalogue catalogue;
   EXPECT_FALSE(catalogue.apply(source.put(job)).ok());
   job = a_job(1, JobState::failed);

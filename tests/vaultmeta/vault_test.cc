@@ -91,6 +91,8 @@ TEST(Vault, UnfinishedJobsBecomeInterruptedAndMarkTheirItem) {
   ASSERT_OK(world.open());
   const auto job = world.vault->begin_job(JobKind::backup, "vm1");
   ASSERT_OK(job);
+  ASSERT_OK(world.vault->register_item("vm1"));
+  ASSERT_OK(world.vault->journal().commit());
   world.env.kill_process();
   ASSERT_OK(world.open());
   EXPECT_EQ(world.vault->catalogue().job(job->number)->state, JobState::interrupted);

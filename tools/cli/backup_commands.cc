@@ -2,14 +2,20 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <memory>
+#include <thread>
 
 #include "tools/cli/command_context.h"
 #include "tools/cli/text_output.h"
 #include "tools/control/unique_fd.h"
+#include "tools/requests/json_forms.h"
+#include "vaultmeta/vault_place.h"
 
 namespace vaultfs {
 namespace {
@@ -19,10 +25,14 @@ using nlohmann::json;
 struct BackupArguments {
   std::string vault, item, disk, to, compression, fingerprint;
   std::vector<std::string> disks;
-  bool force = false, unverified = false;
+  bool force = false, unverified = false, replace_open = false;
 };
 
 Result<UniqueFd> open_source(const std::string& path) {
+  if (path == "-") {
+    return Error{ErrorCode::InvalidArgument,
+                 "a disk is not read from standard input, it is no file; a file of that name is ./-"};
+  }
   // A pipe, which is refused later, is opened without waiting for its writer. It means nothing for files and devices.
   UniqueFd file = open_or_duplicate(path, O_NONBLOCK);
   if (!file.valid())
@@ -46,9 +56,38 @@ void print_commit(const json& form) {
   print_key_expiry(form["key_expiry"]);
 }
 
+// On stderr, whatever the form of the output is.
+void tell_of_backup(const json& form) {
+  if (form.contains("warnings")) {
+    for (const json& warning : form["warnings"]) tell("vaultctl: warning: %s\n", plain(warning).c_str());
+  }
+  if (form.contains("carried") && !form["carried"].empty()) {
+    constexpr std::size_t kShown = 10;
+    std::string names;
+    for (std::size_t i = 0; i < form["carried"].size() && i < kShown; ++i) {
+      names += (i == 0 ? "" : ", ") + plain(form["carried"][i]);
+    }
+    if (form["carried"].size() > kShown) names += ", and " + std::to_string(form["carried"].size() - kShown) + " more";
+    tell(
+        "vaultctl: note: the item also holds what was not named, as it was before: %s; what the machine has no more "
+        "can be removed through the mount\n",
+        names.c_str());
+  }
+  if (form.contains("key_update_problem") && form["key_update_problem"].is_string()) {
+    tell(
+        "vaultctl: note: a newer version of the key could not be taken up, the vault goes on with the one before: %s\n",
+        plain(form["key_update_problem"]).c_str());
+  }
+}
+
 // A job that leaves its item damaged has done its work, and is not to pass for one that leaves it whole.
 Result<int> end_of_job(const json& form) {
   if (form["job"]["state"] != "CompletedWithWarnings") return 0;
+  if (form.value("source_in_doubt", false)) {
+    tell("vaultctl: %s: the recovery point is there, but it is no good copy of its source; see the warnings\n",
+         std::string(error_name(ErrorCode::DamageFound)).c_str());
+    return error_exit_code(ErrorCode::DamageFound);
+  }
   tell(
       "vaultctl: %s: the job is completed, but something of the item is damaged and did not come with it: %s; see: "
       "vaultctl verify\n",
@@ -65,9 +104,15 @@ Result<int> backup_run(CommandContext& context, const BackupArguments& arguments
       return Error{ErrorCode::Usage,
                    "--disk " + disk + ": write NAME=PATH, as in --disk disk0.img=/var/lib/libvirt/images/web.img"};
     }
-    VAULTFS_ASSIGN_OR_RETURN(UniqueFd source, open_source(disk.substr(equals + 1)));
-    disks.push_back({{"name", disk.substr(0, equals)}, {"descriptor", wanted.descriptors.size()}});
-    wanted.descriptors.push_back(std::move(source));
+    const std::string name = disk.substr(0, equals);
+    auto source = open_source(disk.substr(equals + 1));
+    if (!source.ok()) {
+      // The vault is to know of this attempt, too.
+      disks.push_back({{"name", name}, {"error", error_to_json_form(source.error())}});
+      continue;
+    }
+    disks.push_back({{"name", name}, {"descriptor", wanted.descriptors.size()}});
+    wanted.descriptors.push_back(*std::move(source));
   }
   wanted.arguments = {{"item", arguments.item}, {"disks", disks}};
   // What is backed up at once is restored at once.
@@ -80,6 +125,7 @@ Result<int> backup_run(CommandContext& context, const BackupArguments& arguments
         human_bytes(form["hole_bytes"]).c_str(), plain(form["new_chunks"]).c_str(), plain(form["known_chunks"]).c_str(),
         human_bytes(form["stored_bytes"]).c_str());
   });
+  tell_of_backup(form);
   return end_of_job(form);
 }
 
@@ -88,6 +134,7 @@ Result<int> backup_commit(CommandContext& context, const BackupArguments& argume
   wanted.arguments = {{"item", arguments.item}};
   VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
   print(context, form, [&form] { print_commit(form); });
+  tell_of_backup(form);
   return end_of_job(form);
 }
 
@@ -108,11 +155,28 @@ Result<int> list_points(CommandContext& context, const BackupArguments& argument
   return 0;
 }
 
+// A link stands for the file that it leads to, which is replaced, or made; the link stays.
+Result<std::filesystem::path> follow_links(std::filesystem::path to) {
+  constexpr int kMaxLinks = 40;
+  std::error_code error;
+  for (int links = 0; std::filesystem::is_symlink(to, error); ++links) {
+    if (links == kMaxLinks) return Error{ErrorCode::InvalidArgument, to.string() + " is a link that leads nowhere"};
+    const std::filesystem::path next = std::filesystem::read_symlink(to, error);
+    if (error) return Error{error_from_errno(error.value()), "cannot read the link " + to.string()};
+    to = to.parent_path() / next;  // an absolute one stands for itself
+  }
+  return to;
+}
+
 // The target is opened here, where the user sees it: the owner may run in another mount namespace. What travels is the
 // directory or device itself, or the directory of a file that is to be made.
 Status open_target(std::filesystem::path to, VaultRequest& wanted) {
   to = to.lexically_normal();
   if (!to.has_filename() && to.has_relative_path()) to = to.parent_path();
+  VAULTFS_ASSIGN_OR_RETURN(to, follow_links(to));
+  std::error_code unknown;
+  VAULTFS_RETURN_IF_ERROR(
+      check_outside_vaults(posix_env(), std::filesystem::is_directory(to, unknown) ? to / "in it" : to));
   struct stat st {};
   const bool is_there = ::stat(to.c_str(), &st) == 0;
   const bool itself = is_there && (S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode));
@@ -133,6 +197,76 @@ Status open_target(std::filesystem::path to, VaultRequest& wanted) {
   return ok_status();
 }
 
+// Carries what comes out of a pipe to standard output. In a thread of its own: the vault's owner writes meanwhile.
+class StdoutCopy {
+ public:
+  explicit StdoutCopy(UniqueFd from) : from_(std::move(from)), thread_([this] { run(); }) {}
+  StdoutCopy(const StdoutCopy&) = delete;
+  StdoutCopy& operator=(const StdoutCopy&) = delete;
+  StdoutCopy(StdoutCopy&&) = delete;
+  StdoutCopy& operator=(StdoutCopy&&) = delete;
+  ~StdoutCopy() {
+    if (thread_.joinable()) thread_.join();
+  }
+  // When all writing ends are closed: 0, or the errno of what standard output answered.
+  [[nodiscard]] int finish() {
+    thread_.join();
+    return error_;
+  }
+
+ private:
+  void run() {
+    std::vector<char> buffer(std::size_t{256} * 1024);
+    while (true) {
+      const ssize_t n = ::read(from_.get(), buffer.data(), buffer.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) return;
+      for (ssize_t done = 0; done < n;) {
+        const ssize_t written = ::write(STDOUT_FILENO, buffer.data() + done, static_cast<std::size_t>(n - done));
+        if (written < 0 && errno == EINTR) continue;
+        if (written < 0) {
+          error_ = errno;
+          from_.reset();  // the owner is told by its next write
+          return;
+        }
+        done += written;
+      }
+    }
+  }
+
+  UniqueFd from_;
+  int error_ = 0;  // of the thread, until it is joined
+  std::thread thread_;
+};
+
+Result<int> restore_to_stdout(CommandContext& context, VaultRequest wanted) {
+  if (context.json) return Error{ErrorCode::Usage, "standard output is either for the disk or for JSON, not for both"};
+  if (::isatty(STDOUT_FILENO) != 0) {
+    return Error{ErrorCode::Usage, "a disk is nothing for a terminal: send it to a program or a file"};
+  }
+  static_cast<void>(std::signal(SIGPIPE, SIG_IGN));  // a reader that ends early is an error like any other
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
+    return Error{error_from_errno(errno), std::string("no pipe: ") + std::strerror(errno)};
+  }
+  UniqueFd reader(ends[0]);
+  UniqueFd writer(ends[1]);
+  ::fcntl(writer.get(), F_SETFL, O_NONBLOCK);
+  wanted.arguments.update({{"to", "-"}, {"pipe", true}, {"descriptor", wanted.descriptors.size()}});
+  wanted.descriptors.push_back(std::move(writer));
+  StdoutCopy copy(std::move(reader));
+  const auto form = request(context, std::move(wanted));
+  const int failed = copy.finish();
+  if (failed != 0) {
+    return Error{error_from_errno(failed), std::string("cannot write to standard output: ") + std::strerror(failed)};
+  }
+  VAULTFS_RETURN_IF_ERROR(form);
+  tell("Wrote %s of %s to standard output: %s, every chunk verified before it was written.\n",
+       plain((*form)["recovery_point"]["id"]).c_str(), plain((*form)["recovery_point"]["item"]).c_str(),
+       human_bytes((*form)["logical_bytes"]).c_str());
+  return 0;
+}
+
 Result<int> restore(CommandContext& context, const BackupArguments& arguments) {
   VaultRequest wanted{arguments.vault, "restore"};
   wanted.allow_unverified = arguments.unverified;
@@ -141,19 +275,28 @@ Result<int> restore(CommandContext& context, const BackupArguments& arguments) {
   wanted.arguments = {{"item", arguments.item.substr(0, at)},
                       {"point", at == std::string::npos ? "" : arguments.item.substr(at + 1)},
                       {"disk", arguments.disk},
-                      {"force", arguments.force}};
-  VAULTFS_RETURN_IF_ERROR(open_target(std::filesystem::absolute(arguments.to), wanted));
+                      {"force", arguments.force},
+                      {"replace_open", arguments.replace_open}};
+  if (arguments.to == "-") return restore_to_stdout(context, std::move(wanted));
+  const Status opened = open_target(std::filesystem::absolute(arguments.to), wanted);
+  // The vault is to know of this attempt, too.
+  if (!opened.ok()) wanted.arguments.update({{"to", arguments.to}, {"error", error_to_json_form(opened.error())}});
   VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
   print(context, form, [&] {
     say("Restored %s of %s to %s: %s files, %s (%s written, the rest are holes), every chunk verified as written.\n",
         plain(form["recovery_point"]["id"]).c_str(), plain(form["recovery_point"]["item"]).c_str(),
         arguments.to.c_str(), plain(form["files"]).c_str(), human_bytes(form["logical_bytes"]).c_str(),
         human_bytes(form["written_bytes"]).c_str());
-    if (form["lost_attributes"] != 0) {
-      say("%s extended attributes are missing: the file system there, or this user, can't keep them.\n",
-          plain(form["lost_attributes"]).c_str());
-    }
   });
+  const auto tell_lost = [&form](const char* what, const char* text) {
+    if (form[what] != 0) tell("vaultctl: note: %s %s\n", plain(form[what]).c_str(), text);
+  };
+  tell_lost("lost_attributes", "extended attributes are missing: the file system there, or this user, can't keep them");
+  tell_lost("lost_owners", "files have this user as their owner, and no set-id bits: only root may give them away");
+  tell_lost("lost_modes", "modes or times are not as they were: the file system there can't keep them");
+  tell_lost("lost_files",
+            "devices, pipes or sockets are missing: the file system there, or this user, can't make them");
+  tell_lost("split_links", "names of files with several names are copies: the file system there has no hard links");
   return 0;
 }
 
@@ -190,9 +333,13 @@ void add_backup_commands(CLI::App& app, CommandContext& context) {
   restored->add_option("VAULT", arguments->vault)->required();
   restored->add_option("ITEM", arguments->item, "ITEM for its newest point, or ITEM@POINT")->required();
   restored->add_option("--disk", arguments->disk, "file inside the item; not needed if there is only one");
-  restored->add_option("--to", arguments->to, "file to make, block device, or directory for the whole item")
+  restored
+      ->add_option("--to", arguments->to,
+                   "file to make, block device, directory for the whole item, or - for standard output (one disk)")
       ->required();
   restored->add_flag("--force", arguments->force, "replace an existing file");
+  restored->add_flag("--replace-open", arguments->replace_open,
+                     "with --force: also what another process has open for writing, or a virtual machine runs from");
   restored->add_flag("--unverified", arguments->unverified, "although this machine does not know the vault");
   restored->add_option(
       "--fingerprint", arguments->fingerprint,

@@ -17,6 +17,7 @@
 #include "tools/cli/pem_file.h"
 #include "tools/cli/text_output.h"
 #include "tools/requests/key_exports.h"
+#include "vaultmeta/vault_place.h"
 
 namespace vaultfs {
 namespace {
@@ -39,6 +40,7 @@ Status write_all(const UniqueFd& file, const std::string& path, const std::strin
 }
 
 Status write_private_file(const std::string& path, const std::string& text) {
+  VAULTFS_RETURN_IF_ERROR(check_outside_vaults(posix_env(), path));
   const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!file.valid()) return Error{error_from_errno(errno), "cannot make " + path + ": " + std::strerror(errno)};
   Status written = write_all(file, path, text);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "fs/session.h"
+#include "tools/cli/attempts.h"
 #include "tools/cli/audited.h"
 #include "tools/cli/command_context.h"
 #include "tools/cli/progress_line.h"
@@ -69,7 +70,8 @@ Result<nlohmann::json> target_of(CommandContext& context, const VaultRequest& re
 
 // Opens the vault in this process, does the work, closes it.
 Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::path& vault, VaultRequest& request,
-                                VerbAccess access, ProgressLine& line, std::set<std::uint64_t>& damaged_segments) {
+                                VerbAccess access, ProgressLine& line, std::set<std::uint64_t>& damaged_segments,
+                                bool& opened_vault) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   Session::Options options;
   options.vault.path = vault;
@@ -91,6 +93,8 @@ Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::
     opened = Session::open({machine->env(), machine->state(), machine->platform_keys(), *replacing}, options);
   }
   VAULTFS_ASSIGN_OR_RETURN(const auto session, std::move(opened));
+  opened_vault = true;
+  const UnixNanos started = session->vault().env().clock().now();
   for (const std::string& note : session->vault().opening_notes())
     if (!request.quiet) tell("vaultctl: note: %s\n", note.c_str());
   const RequestContext handler_context{*session, *machine, ::getuid(), {}, [&line, &request](const Progress& now) {
@@ -99,6 +103,11 @@ Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::
                                        }};
   auto result = handle_request(handler_context, request.verb, request.arguments, request.descriptors);
   if (session->vault().read_only()) {
+    if (request.verb == "restore") {
+      keep_restore(session->vault(), request.arguments, started, result);
+      for (const std::string& warning : session->vault().take_warnings())
+        tell("vaultctl: warning: %s\n", warning.c_str());
+    }
     for (const DamagedChunk& chunk : session->vault().segments().take_damage()) {
       damaged_segments.insert(chunk.segment.value);
     }
@@ -123,24 +132,15 @@ void remember_what_restore_met(CommandContext& context, const std::string& vault
        remembered.error().message.c_str());
 }
 
-}  // namespace
-
-Result<Machine*> CommandContext::machine() {
-  if (!machine_) {
-    machine_options.prompt = true;
-    VAULTFS_ASSIGN_OR_RETURN(machine_, Machine::open(machine_options));
-  }
-  return machine_.get();
-}
-
-Result<nlohmann::json> request(CommandContext& context, VaultRequest request) {
-  const std::filesystem::path vault = std::filesystem::absolute(request.vault).lexically_normal();
+// `told_vault`: the vault has been asked, and whatever came of it, it knows.
+Result<nlohmann::json> request_of(CommandContext& context, const std::filesystem::path& vault, VaultRequest& request,
+                                  bool& told_vault) {
   VAULTFS_ASSIGN_OR_RETURN(const VerbAccess access, verb_access(request.verb));
   VAULTFS_ASSIGN_OR_RETURN(const auto owner, connect_to_owner(vault));
   ProgressLine line;
   if (!owner) {
     std::set<std::uint64_t> damaged_segments;
-    auto form = run_here(context, vault, request, access, line, damaged_segments);
+    auto form = run_here(context, vault, request, access, line, damaged_segments, told_vault);
     if (form.ok()) tell_new_fingerprint(*form);
     const bool met_damage = request.verb == "restore" && !form.ok() && is_integrity_error(form.code());
     if (met_damage) remember_what_restore_met(context, request.vault, damaged_segments);
@@ -156,7 +156,31 @@ Result<nlohmann::json> request(CommandContext& context, VaultRequest request) {
     line.update(progress.value("done_bytes", std::uint64_t{0}), progress.value("total_bytes", std::uint64_t{0}));
   };
   auto form = ask_owner(*owner, request.verb, request.arguments, descriptors, draw, target);
+  // The owner refuses what is meant for another vault before it looks at it.
+  told_vault = form.ok() || form.code() != ErrorCode::AnotherVault;
   if (form.ok()) tell_new_fingerprint(*form);
+  return form;
+}
+
+}  // namespace
+
+Result<Machine*> CommandContext::machine() {
+  if (!machine_) {
+    machine_options.prompt = true;
+    VAULTFS_ASSIGN_OR_RETURN(machine_, Machine::open(machine_options));
+  }
+  return machine_.get();
+}
+
+Result<nlohmann::json> request(CommandContext& context, VaultRequest request) {
+  const std::filesystem::path vault = std::filesystem::absolute(request.vault).lexically_normal();
+  bool told_vault = false;
+  auto form = request_of(context, vault, request, told_vault);
+  const std::string operation = attempted_operation(request.verb);
+  if (form.ok() || told_vault || operation.empty()) return form;
+  if (const auto machine = context.machine(); machine.ok()) {
+    keep_unopened_attempt(**machine, vault, operation, form.error());
+  }
   return form;
 }
 

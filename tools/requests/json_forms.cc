@@ -38,6 +38,8 @@ const char* job_state_name(JobState state) {
       return "CompletedWithWarnings";
     case JobState::failed:
       return "Failed";
+    case JobState::cancelled:
+      return "Cancelled";
     case JobState::interrupted:
       return "Interrupted";
   }
@@ -245,15 +247,18 @@ json to_json(const BackupOutcome& outcome) {
   form["new_chunks"] = outcome.new_chunks;
   form["known_chunks"] = outcome.known_chunks;
   form["stored_bytes"] = outcome.stored_bytes;
+  form["warnings"] = outcome.warnings;
+  form["source_in_doubt"] = outcome.source_in_doubt;
+  form["carried"] = outcome.carried;
   return form;
 }
 
 json to_json(const RestoreOutcome& outcome) {
-  return {{"recovery_point", to_json(outcome.point)},
-          {"files", outcome.files},
-          {"logical_bytes", outcome.logical_bytes},
-          {"written_bytes", outcome.written_bytes},
-          {"lost_attributes", outcome.lost_attributes}};
+  return {{"recovery_point", to_json(outcome.point)},   {"files", outcome.files},
+          {"logical_bytes", outcome.logical_bytes},     {"written_bytes", outcome.written_bytes},
+          {"lost_attributes", outcome.lost_attributes}, {"lost_owners", outcome.lost_owners},
+          {"lost_modes", outcome.lost_modes},           {"lost_files", outcome.lost_files},
+          {"split_links", outcome.split_links}};
 }
 
 namespace {

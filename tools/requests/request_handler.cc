@@ -1,15 +1,12 @@
 #include "tools/requests/request_handler.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <map>
 #include <set>
 #include <shared_mutex>
 
-#include "fs/restore.h"
 #include "fs/tree_content.h"
+#include "tools/requests/backup_requests.h"
 #include "tools/requests/json_forms.h"
 #include "tools/requests/key_exports.h"
 #include "tools/requests/key_requests.h"
@@ -28,7 +25,11 @@ Result<json> vault_show(const RequestContext& context, const json& /*arguments*/
   Vault& vault = context.session.vault();
   const VaultHeader& header = vault.header();
   json items = json::array();
+  const std::vector<std::string> present = context.session.tree().item_names();
   for (const ItemInfo& item : vault.catalogue().items()) {
+    // One of which nothing came, or nothing is left, is none.
+    const bool is_there = std::ranges::find(present, item.name) != present.end();
+    if (!is_there && vault.catalogue().points_of(item.name).empty()) continue;
     items.push_back({{"name", item.name},
                      {"first_seen", time_to_json(item.first_seen)},
                      {"interrupted", item.interrupted},
@@ -102,59 +103,6 @@ Result<json> key_usage(const RequestContext& context, const json& /*arguments*/,
               {"versions", versions}};
 }
 
-// A source must not be a file of the owner's own mount: reading it would ask this very process, which is busy with it.
-Status refuse_own_mount(const RequestContext& context, int descriptor) {
-  if (context.mount_point.empty()) return ok_status();
-  struct stat file {};
-  struct stat mount {};
-  if (::fstat(descriptor, &file) != 0 || ::stat(context.mount_point.c_str(), &mount) != 0) return ok_status();
-  if (file.st_dev != mount.st_dev) return ok_status();
-  return Error{
-      ErrorCode::OverlapsVault,
-      "that file is in the mount of this very vault; what is written there is backed up by `vaultctl backup commit`"};
-}
-
-Result<DiskSource> disk_of(const RequestContext& context, const json& form, const std::vector<UniqueFd>& files) {
-  if (!form.is_object()) return Error{ErrorCode::Usage, "a disk must be an object"};
-  DiskSource disk;
-  VAULTFS_ASSIGN_OR_RETURN(disk.name, text_argument(form, "name"));
-  const auto position = form.find("descriptor");
-  if (position == form.end() || !position->is_number_unsigned() || position->get<std::uint64_t>() >= files.size()) {
-    return Error{ErrorCode::Usage, "a disk must come with its open file"};
-  }
-  const int descriptor = files[position->get<std::size_t>()].get();
-  VAULTFS_RETURN_IF_ERROR(refuse_own_mount(context, descriptor));
-  disk.path = "the disk " + disk.name;
-  disk.descriptor = descriptor;
-  return disk;
-}
-
-// What a backup has to say of the key that it was made under.
-json with_expiry(json form, Vault& vault) {
-  form["key_expiry"] = expiry_to_json(vault.custody().status().expiry);
-  return form;
-}
-
-Result<json> backup_run(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& files) {
-  BackupRequest request;
-  VAULTFS_ASSIGN_OR_RETURN(request.item, text_argument(arguments, "item"));
-  const auto disks = arguments.find("disks");
-  if (disks == arguments.end() || !disks->is_array() || disks->empty())
-    return Error{ErrorCode::Usage, "name at least one disk"};
-  for (const json& form : *disks) {
-    VAULTFS_ASSIGN_OR_RETURN(DiskSource disk, disk_of(context, form, files));
-    request.disks.push_back(std::move(disk));
-  }
-  VAULTFS_ASSIGN_OR_RETURN(const BackupOutcome outcome, context.session.backup(request, context.progress));
-  return with_expiry(to_json(outcome), context.session.vault());
-}
-
-Result<json> backup_commit(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
-  VAULTFS_ASSIGN_OR_RETURN(const std::string item, text_argument(arguments, "item"));
-  VAULTFS_ASSIGN_OR_RETURN(const CommitOutcome outcome, context.session.commit(item));
-  return with_expiry(to_json(outcome), context.session.vault());
-}
-
 Result<json> recovery_point_list(const RequestContext& context, const json& arguments,
                                  std::vector<UniqueFd>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const std::string item, optional_text_argument(arguments, "item"));
@@ -166,88 +114,6 @@ Result<json> recovery_point_list(const RequestContext& context, const json& argu
   for (const PointInfo& point : item.empty() ? catalogue.points() : catalogue.points_of(item))
     points.push_back(to_json(point));
   return json{{"recovery_points", points}};
-}
-
-// Where a restore goes: what the client has opened, in its own namespace, and a name in there. Paths through /proc lead
-// to just that; people are shown what they asked for.
-struct ReceivedTarget {
-  std::filesystem::path path;   // through the descriptor
-  std::string opened;           // the descriptor's part of it
-  std::filesystem::path shown;  // the same for people
-
-  [[nodiscard]] Error for_people(Error error) const {
-    for (std::size_t at = 0; (at = error.message.find(opened, at)) != std::string::npos; at += shown.native().size()) {
-      error.message.replace(at, opened.size(), shown.native());
-    }
-    return error;
-  }
-};
-
-Result<ReceivedTarget> target_of_restore(const json& arguments, const std::vector<UniqueFd>& files) {
-  VAULTFS_ASSIGN_OR_RETURN(const std::string to, text_argument(arguments, "to"));
-  VAULTFS_ASSIGN_OR_RETURN(const std::string name, optional_text_argument(arguments, "name"));
-  const std::filesystem::path shown = to;
-  const auto position = arguments.find("descriptor");
-  if (position == arguments.end() || !position->is_number_unsigned() ||
-      position->get<std::uint64_t>() >= files.size()) {
-    return Error{ErrorCode::Usage, "a restore must come with what its target is in, opened"};
-  }
-  if (name == "." || name == ".." || name.find('/') != std::string::npos) {
-    return Error{ErrorCode::Usage, "\"name\" must be one file name"};
-  }
-  ReceivedTarget target;
-  target.opened = "/proc/self/fd/" + std::to_string(files[position->get<std::size_t>()].get());
-  target.path = name.empty() ? std::filesystem::path(target.opened) : target.opened / std::filesystem::path(name);
-  target.shown = name.empty() ? shown : shown.parent_path();
-  return target;
-}
-
-// Whether a restore would write into the vault itself, whatever its directory is called where the client looks at it.
-Status refuse_target_in_vault(const RequestContext& context, const ReceivedTarget& target) {
-  VAULTFS_ASSIGN_OR_RETURN(const FileInfo vault, context.session.vault().directory().identity());
-  UniqueFd at(::open(target.opened.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!at.valid()) return ok_status();  // a device
-  struct stat here {};
-  struct stat before {};
-  for (bool first = true; ::fstat(at.get(), &here) == 0; first = false) {
-    if (here.st_dev == vault.device && here.st_ino == vault.inode) {
-      return Error{ErrorCode::OverlapsVault, "the target lies inside the vault; restore to another place"};
-    }
-    if (!first && here.st_dev == before.st_dev && here.st_ino == before.st_ino) break;  // the root is its own parent
-    before = here;
-    UniqueFd parent(::openat(at.get(), "..", O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (!parent.valid()) break;
-    at = std::move(parent);
-  }
-  return ok_status();
-}
-
-Status refuse_target_on_own_mount(const RequestContext& context, const std::filesystem::path& to) {
-  if (context.mount_point.empty()) return ok_status();
-  struct stat target {};
-  struct stat mount {};
-  const std::filesystem::path parent = to.parent_path().empty() ? std::filesystem::path("/") : to.parent_path();
-  if (::stat(context.mount_point.c_str(), &mount) != 0) return ok_status();
-  const bool known = ::stat(to.c_str(), &target) == 0 || ::stat(parent.c_str(), &target) == 0;
-  if (!known || target.st_dev != mount.st_dev) return ok_status();
-  return Error{ErrorCode::OverlapsVault,
-               to.string() + " is in the mount of this very vault; restore to somewhere else"};
-}
-
-Result<json> restore_point(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& files) {
-  RestoreRequest request;
-  VAULTFS_ASSIGN_OR_RETURN(request.item, text_argument(arguments, "item"));
-  VAULTFS_ASSIGN_OR_RETURN(request.point, optional_text_argument(arguments, "point"));
-  VAULTFS_ASSIGN_OR_RETURN(request.disk, optional_text_argument(arguments, "disk"));
-  VAULTFS_ASSIGN_OR_RETURN(const ReceivedTarget target, target_of_restore(arguments, files));
-  VAULTFS_ASSIGN_OR_RETURN(request.force, flag_argument(arguments, "force"));
-  request.to = target.path;
-  Status allowed = refuse_target_on_own_mount(context, request.to);
-  if (allowed.ok()) allowed = refuse_target_in_vault(context, target);
-  if (!allowed.ok()) return target.for_people(allowed.error());
-  auto outcome = restore(context.session, request, context.progress);
-  if (!outcome.ok()) return target.for_people(std::move(outcome).error());
-  return to_json(*outcome);
 }
 
 Result<json> verify(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
@@ -294,9 +160,17 @@ Result<json> damage_examine(const RequestContext& context, const json& arguments
   return to_json(examined);
 }
 
+// With what a reader finds that this machine keeps for the next owner.
+std::vector<JobInfo> jobs_of(Vault& vault) {
+  std::vector<JobInfo> jobs = vault.catalogue().jobs();
+  if (!vault.read_only()) return jobs;
+  for (JobInfo& kept : vault.kept_jobs()) jobs.push_back(std::move(kept));
+  return jobs;
+}
+
 Result<json> job_list(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
   json jobs = json::array();
-  for (const JobInfo& job : context.session.vault().catalogue().jobs()) jobs.push_back(to_json(job));
+  for (const JobInfo& job : jobs_of(context.session.vault())) jobs.push_back(to_json(job));
   return json{{"jobs", jobs}};
 }
 
@@ -304,8 +178,9 @@ Result<json> job_show(const RequestContext& context, const json& arguments, std:
   const auto number = arguments.find("job");
   if (number == arguments.end() || !number->is_number_unsigned())
     return Error{ErrorCode::Usage, "name a job by its number"};
-  const auto job = context.session.vault().catalogue().job(JobNumber(number->get<std::uint64_t>()));
-  if (!job) return Error{ErrorCode::JobNotFound, "no job " + number->dump() + "; see: vaultctl job list"};
+  const std::vector<JobInfo> jobs = jobs_of(context.session.vault());
+  const auto job = std::ranges::find(jobs, JobNumber(number->get<std::uint64_t>()), &JobInfo::number);
+  if (job == jobs.end()) return Error{ErrorCode::JobNotFound, "no job " + number->dump() + "; see: vaultctl job list"};
   return to_json(*job);
 }
 
