@@ -5,7 +5,8 @@
 
 #include "base/byte_codec.h"
 #include "crypto/aead.h"
-#include "crypto/hash.h"
+#include "crypto/hkdf_into.h"
+#include "crypto/locked_pool.h"
 
 namespace vaultfs {
 namespace {
@@ -14,10 +15,10 @@ constexpr std::size_t kCommittedSaltBytes = 32;
 constexpr std::size_t kBoxHeadBytes = kCommittedSaltBytes + Digest::kSize;
 constexpr std::array<std::byte, 12> kBoxNonce{};
 
-}  // namespace
-
-Result<CommittedKey> derive_committed_key(const SecretBuffer& input_key, ByteView salt, std::string_view label,
-                                          ByteView context) {
+// Key and commitment into `okm`, which is locked memory.
+Status derive_okm(const SecretBuffer& input_key, ByteView salt, std::string_view label, ByteView context,
+                  PooledSecret& okm) {
+  if (!okm.ok()) return Error{ErrorCode::MemoryLockFailed, "no locked memory to derive a key"};
   if (input_key.size() != kAeadKeyBytes || salt.size() != kCommittedSaltBytes) {
     return Error{ErrorCode::InvalidArgument, "a key is derived from 32 bytes and a salt of 32 bytes"};
   }
@@ -29,21 +30,39 @@ Result<CommittedKey> derive_committed_key(const SecretBuffer& input_key, ByteVie
   info.raw(bytes_of(label));
   info.u8(0);
   info.raw(context);
-  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer output,
-                           hkdf_sha256(input_key.view(), salt, info.view(), kAeadKeyBytes + Digest::kSize));
+  return hkdf_sha256_into(input_key.view(), salt, info.view(), okm.mutable_view());
+}
+
+}  // namespace
+
+Result<CommittedKey> derive_committed_key(const SecretBuffer& input_key, ByteView salt, std::string_view label,
+                                          ByteView context) {
+  PooledSecret okm(kAeadKeyBytes + Digest::kSize);
+  VAULTFS_RETURN_IF_ERROR(derive_okm(input_key, salt, label, context, okm));
   CommittedKey derived;
-  VAULTFS_ASSIGN_OR_RETURN(derived.key, SecretBuffer::copy_of(output.view().first(kAeadKeyBytes)));
-  std::memcpy(derived.commitment.data(), output.view().data() + kAeadKeyBytes, Digest::kSize);
+  VAULTFS_ASSIGN_OR_RETURN(derived.key, SecretBuffer::copy_of(okm.view().first(kAeadKeyBytes)));
+  std::memcpy(derived.commitment.data(), okm.view().data() + kAeadKeyBytes, Digest::kSize);
   return derived;
+}
+
+Status derive_checked_key_into(const SecretBuffer& input_key, ByteView salt, std::string_view label, ByteView context,
+                               const Digest& stored_commitment, MutableByteView out) {
+  if (out.size() != kAeadKeyBytes) return Error{ErrorCode::InvalidArgument, "a derived key has 32 bytes"};
+  PooledSecret okm(kAeadKeyBytes + Digest::kSize);
+  VAULTFS_RETURN_IF_ERROR(derive_okm(input_key, salt, label, context, okm));
+  if (!constant_time_equal(okm.view().subspan(kAeadKeyBytes), stored_commitment.view())) {
+    return Error{ErrorCode::KeyCommitmentMismatch, "the key is not the one that this was sealed under"};
+  }
+  std::memcpy(out.data(), okm.view().data(), out.size());
+  return ok_status();
 }
 
 Result<SecretBuffer> derive_checked_key(const SecretBuffer& input_key, ByteView salt, std::string_view label,
                                         ByteView context, const Digest& stored_commitment) {
-  VAULTFS_ASSIGN_OR_RETURN(CommittedKey derived, derive_committed_key(input_key, salt, label, context));
-  if (!constant_time_equal(derived.commitment.view(), stored_commitment.view())) {
-    return Error{ErrorCode::KeyCommitmentMismatch, "the key is not the one that this was sealed under"};
-  }
-  return std::move(derived.key);
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key, SecretBuffer::allocate(kAeadKeyBytes));
+  VAULTFS_RETURN_IF_ERROR(
+      derive_checked_key_into(input_key, salt, label, context, stored_commitment, key.mutable_view()));
+  return key;
 }
 
 Result<Bytes> seal_box(const SecretBuffer& input_key, std::string_view label, ByteView aad, ByteView secret) {

@@ -26,6 +26,11 @@ struct CommittedKey {
                                                       std::string_view label, ByteView context,
                                                       const Digest& stored_commitment);
 
+// The same into `out`, 32 bytes of locked memory that the caller has: for keys that are needed for a moment only, of
+// many files.
+[[nodiscard]] Status derive_checked_key_into(const SecretBuffer& input_key, ByteView salt, std::string_view label,
+                                             ByteView context, const Digest& stored_commitment, MutableByteView out);
+
 // What a sealed box is longer than its secret: salt, commitment, tag.
 inline constexpr std::size_t kSealedBoxOverheadBytes = 32 + 32 + 16;
 

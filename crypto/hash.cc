@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "crypto/hkdf_into.h"
 #include "crypto/locked_pool.h"
 #include "crypto/openssl_handle.h"
 
@@ -142,12 +143,12 @@ void hkdf_expand_sha256(ByteView pseudorandom_key, std::initializer_list<ByteVie
   hmac_into(out, pseudorandom_key, {info, {counter}});
 }
 
-Result<SecretBuffer> hkdf_sha256(ByteView input_key, ByteView salt, ByteView info, std::size_t size) {
+Status hkdf_sha256_into(ByteView input_key, ByteView salt, ByteView info, MutableByteView out) {
+  const std::size_t size = out.size();
   if (size == 0 || size > 255 * Digest::kSize) {
     return Error{ErrorCode::InvalidArgument, "HKDF gives 1 to 8160 bytes, not " + std::to_string(size)};
   }
   // The pseudorandom key and the blocks stay in locked memory; HMAC's key block and SHA-256's state are there too.
-  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer output, SecretBuffer::allocate(size));
   PooledSecret work(2 * Digest::kSize);
   if (!work.ok()) return Error{ErrorCode::MemoryLockFailed, "no locked memory to derive a key"};
   const MutableByteView extracted = work.mutable_view().first(Digest::kSize);
@@ -159,8 +160,17 @@ Result<SecretBuffer> hkdf_sha256(ByteView input_key, ByteView salt, ByteView inf
     counter = static_cast<std::byte>(std::to_integer<unsigned>(counter) + 1);
     const ByteView previous = done == 0 ? ByteView{} : ByteView{block};
     hmac_into(block, extracted, {{previous, info, ByteView(&counter, 1)}});
-    std::memcpy(output.mutable_view().data() + done, block.data(), std::min(Digest::kSize, size - done));
+    std::memcpy(out.data() + done, block.data(), std::min(Digest::kSize, size - done));
   }
+  return ok_status();
+}
+
+Result<SecretBuffer> hkdf_sha256(ByteView input_key, ByteView salt, ByteView info, std::size_t size) {
+  if (size > 255 * Digest::kSize) {
+    return Error{ErrorCode::InvalidArgument, "HKDF gives 1 to 8160 bytes, not " + std::to_string(size)};
+  }
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer output, SecretBuffer::allocate(size));
+  VAULTFS_RETURN_IF_ERROR(hkdf_sha256_into(input_key, salt, info, output.mutable_view()));
   return output;
 }
 

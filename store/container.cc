@@ -105,6 +105,12 @@ Result<ContainerHeader> ContainerHeader::decode(ByteView bytes) {
   return header;
 }
 
+Result<ContainerHeader> ContainerHeader::read(File& file) {
+  std::array<std::byte, kEncodedBytes> bytes{};
+  VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, file.read_at(0, bytes));
+  return decode(ByteView(bytes).first(read));
+}
+
 struct ContainerCipher::State {
   explicit State(const ContainerHeader& header, Env& salts)
       : version(header.version), context(header.context()), env(salts) {}
@@ -116,14 +122,14 @@ struct ContainerCipher::State {
   std::optional<PooledSecret> container;  // version 2: the container key, which the records' keys come from
   std::unique_ptr<Aead> outer;            // suite 2 only
 
-  [[nodiscard]] Status take_key(const SecretBuffer& key) {
+  [[nodiscard]] Status take_key(ByteView key) {
     if (version == 1) {
       VAULTFS_ASSIGN_OR_RETURN(inner, make_aes_256_gcm(key));
       return ok_status();
     }
     container.emplace(key.size());
     if (!container->ok()) return Error{ErrorCode::MemoryLockFailed, "no locked memory for a container's key"};
-    std::copy(key.view().begin(), key.view().end(), container->mutable_view().begin());
+    std::copy(key.begin(), key.end(), container->mutable_view().begin());
     return ok_status();
   }
 };
@@ -182,7 +188,7 @@ Result<std::unique_ptr<ContainerCipher>> ContainerCipher::create(Env& env, const
                              return derive_committed_key(e.dek, header.salt, kContainerKeyLabel, state->context);
                            }));
   header.commitment = inner.commitment;
-  VAULTFS_RETURN_IF_ERROR(state->take_key(inner.key));
+  VAULTFS_RETURN_IF_ERROR(state->take_key(inner.key.view()));
   if (header.suite == Suite::aes_gcm_in_xchacha) {
     VAULTFS_ASSIGN_OR_RETURN(const CommittedKey outer,
                              keys.with_infrastructure_key([&](const SecretBuffer& key) -> Result<CommittedKey> {
@@ -203,12 +209,15 @@ Result<std::unique_ptr<ContainerCipher>> ContainerCipher::open(const EpochKeys& 
   if (header.number != expected_number) return damaged_container("the file carries another number than its name");
   if (header.suite != keys.suite()) return damaged_container("the file has another cipher suite than the vault");
   auto state = std::make_unique<State>(header, env);
-  VAULTFS_ASSIGN_OR_RETURN(
-      const SecretBuffer inner, keys.with_dek(header.epoch, [&](const EpochKeys::Epoch& e) -> Result<SecretBuffer> {
-        VAULTFS_RETURN_IF_ERROR(check_epoch_open_for(e, header.kind, header.number));
-        return derive_checked_key(e.dek, header.salt, kContainerKeyLabel, state->context, header.commitment);
-      }));
-  VAULTFS_RETURN_IF_ERROR(state->take_key(inner));
+  PooledSecret inner(kAeadKeyBytes);
+  if (!inner.ok()) return Error{ErrorCode::MemoryLockFailed, "no locked memory for a container's key"};
+  const Status derived = keys.with_dek(header.epoch, [&](const EpochKeys::Epoch& e) -> Status {
+    VAULTFS_RETURN_IF_ERROR(check_epoch_open_for(e, header.kind, header.number));
+    return derive_checked_key_into(e.dek, header.salt, kContainerKeyLabel, state->context, header.commitment,
+                                   inner.mutable_view());
+  });
+  if (!derived.ok()) return derived.error();
+  VAULTFS_RETURN_IF_ERROR(state->take_key(inner.view()));
   if (header.suite == Suite::aes_gcm_in_xchacha) {
     VAULTFS_ASSIGN_OR_RETURN(
         const SecretBuffer outer, keys.with_infrastructure_key([&](const SecretBuffer& key) -> Result<SecretBuffer> {

@@ -48,6 +48,8 @@ struct ContainerHeader {
   [[nodiscard]] std::array<std::byte, kContextBytes> context() const;
   // DamagedHeader, or UnsupportedFormat for a newer format version with an intact checksum.
   [[nodiscard]] static Result<ContainerHeader> decode(ByteView bytes);
+  // That of a file; also errors of reading.
+  [[nodiscard]] static Result<ContainerHeader> read(File& file);
 };
 
 // What makes a record's key one of its own: 16 random bytes in the record's header. All zero where there is none: in

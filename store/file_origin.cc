@@ -1,6 +1,5 @@
 #include "store/file_origin.h"
 
-#include <array>
 #include <limits>
 #include <utility>
 
@@ -12,9 +11,7 @@ Result<FileOrigin> authenticate(Env& env, const Env::Path& path, const EpochKeys
   VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env.info(path));
   if (info.kind != FileKind::file) return Error{ErrorCode::DamagedHeader, "it is no regular file"};
   VAULTFS_ASSIGN_OR_RETURN(const auto file, env.open(path, OpenMode::read_only));
-  std::array<std::byte, ContainerHeader::kEncodedBytes> bytes{};
-  VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, file->read_at(0, bytes));
-  VAULTFS_ASSIGN_OR_RETURN(const ContainerHeader header, ContainerHeader::decode(ByteView(bytes).first(read)));
+  VAULTFS_ASSIGN_OR_RETURN(const ContainerHeader header, ContainerHeader::read(*file));
   VAULTFS_RETURN_IF_ERROR(ContainerCipher::open(keys, header, kind, number));
   VAULTFS_ASSIGN_OR_RETURN(const EpochNumber current, keys.current());
   FileOrigin origin;

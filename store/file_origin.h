@@ -26,6 +26,9 @@ struct FileOrigin {
 [[nodiscard]] Result<FileOrigin> origin_of(Env& env, const Env::Path& path, const EpochKeys& keys, ContainerKind kind,
                                            ContainerNumber number);
 
+// Files of one kind of which an opening tells: anybody can put a hundred thousand there.
+inline constexpr std::size_t kMostFilesTold = 1000;
+
 // What is told of a file that is passed over: it counts for nothing, and stays where it is.
 [[nodiscard]] Error passed_over(const Error& reason);
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "store/blob_store.h"
+#include "store/record_scanner.h"
 
 namespace vaultfs {
 namespace {
@@ -19,7 +20,8 @@ bool is_not_valid(ErrorCode code) {
 }
 
 bool starts_a_record(ByteView bytes) {
-  return bytes.size() >= RecordHeader::kEncodedBytes && bytes_equal(bytes.first(4), bytes_of("VREC"));
+  return bytes.size() >= RecordHeader::kEncodedBytes &&
+         bytes_equal(bytes.first(kRecordMagic.size()), bytes_of(kRecordMagic));
 }
 
 }  // namespace
@@ -206,14 +208,16 @@ Status JournalReader::read_records(const Apply& apply) {
 Status JournalReader::search_for_proof_of_loss() {
   std::uint64_t budget = kSearchBudgetBytes;
   std::uint64_t at = offset_;
+  std::uint64_t record_end = offset_;  // of the last one found
   // The record at offset_ itself is known not to be one.
   while (at < window_.file_bytes()) {
     VAULTFS_ASSIGN_OR_RETURN(const ByteView start, window_.read(at, RecordHeader::kEncodedBytes));
     if (start.empty()) break;
-    const std::size_t step = std::min(kRecordAlignment, start.size());
-    if (!is_all_zero(start.first(step))) tail_end_ = at + step;
+    // What was written and not synced is a batch, and the zeros ahead of it.
+    if (at - record_end > kMaxPassedOverBytes)
+      return damaged("more follows its last record than was ever left unsynced");
     if (at == offset_ || !starts_a_record(start)) {
-      at += kRecordAlignment;
+      VAULTFS_ASSIGN_OR_RETURN(at, pass_over(at));
       continue;
     }
     const auto header = RecordHeader::decode(start);
@@ -226,14 +230,24 @@ Status JournalReader::search_for_proof_of_loss() {
         return damaged("entries from LSN " + std::to_string(reached_.value + 1) + " on were synced and are lost");
       }
       at += record->header.stored_bytes();  // part of the same unsynced tail
-      tail_end_ = at;
+      record_end = tail_end_ = at;
       budget = kSearchBudgetBytes;
       continue;
     }
     if (!is_not_valid(record.code())) return std::move(record).error();
-    at += kRecordAlignment;
+    VAULTFS_ASSIGN_OR_RETURN(at, pass_over(at));
   }
   return ok_status();
+}
+
+Result<std::uint64_t> JournalReader::pass_over(std::uint64_t at) {
+  VAULTFS_ASSIGN_OR_RETURN(const ByteView piece, window_.read(at, kPassOverBytes));
+  const ByteView passed = piece.first(bytes_before_record(piece));
+  std::size_t used = is_all_zero(passed) ? 0 : passed.size();
+  while (used > 0 && passed[used - 1] == std::byte{0}) --used;
+  used = std::min((used + kRecordAlignment - 1) / kRecordAlignment * kRecordAlignment, passed.size());
+  if (used > 0) tail_end_ = at + used;
+  return passed.empty() ? window_.file_bytes() : at + passed.size();
 }
 
 Status JournalReader::make_durable() {

@@ -95,6 +95,8 @@ class JournalReader {
   [[nodiscard]] Status apply_entries(const Record& record, const Apply& apply);
   [[nodiscard]] Status finish_clean(const Record& record);
   [[nodiscard]] Status search_for_proof_of_loss();
+  // No record begins at `at`: where the next one may, whatever lies between being a part of the tail.
+  [[nodiscard]] Result<std::uint64_t> pass_over(std::uint64_t at);
 
   const std::unique_ptr<File> file_;
   WindowReader window_;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -25,6 +26,7 @@ enum class RecordType : std::uint8_t {
   activity_entry = 48,
 };
 
+inline constexpr std::string_view kRecordMagic = "VREC";
 inline constexpr std::uint32_t kMaxRecordBytes = 16U * 1024 * 1024;
 inline constexpr std::uint8_t kMinFrameLog2 = 12;
 inline constexpr std::uint8_t kMaxFrameLog2 = 20;

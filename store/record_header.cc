@@ -10,7 +10,6 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::string_view kRecordMagic = "VREC";
 constexpr std::size_t kRecordChecksumOffset = 80;
 constexpr std::uint8_t kClearFlag = 1;
 

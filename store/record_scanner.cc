@@ -1,6 +1,7 @@
 #include "store/record_scanner.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace vaultfs {
 namespace {
@@ -9,6 +10,21 @@ constexpr std::size_t kScanWindowBytes = std::size_t{8} * 1024 * 1024;
 constexpr std::size_t kAlignment = 8;
 
 }  // namespace
+
+std::size_t bytes_before_record(ByteView bytes) noexcept {
+  if (is_all_zero(bytes)) return bytes.size();
+  std::uint32_t magic = 0;
+  static_assert(sizeof magic == kRecordMagic.size());
+  std::memcpy(&magic, kRecordMagic.data(), sizeof magic);
+  std::size_t at = kAlignment;
+  for (; at + sizeof magic <= bytes.size(); at += kAlignment) {
+    std::uint32_t here = 0;
+    std::memcpy(&here, bytes.data() + at, sizeof here);
+    if (here == magic) return at;
+  }
+  // A magic that the view cuts off may be one.
+  return std::min(at, bytes.size());
+}
 
 Result<ByteView> RecordScanner::view(std::uint64_t offset, std::size_t size) {
   const std::uint64_t window_end = window_offset_ + window_.size();
@@ -23,9 +39,26 @@ Result<ByteView> RecordScanner::view(std::uint64_t offset, std::size_t size) {
   return rest.first(std::min(size, rest.size()));
 }
 
-void RecordScanner::count_gap(ByteView bytes) {
-  gap_bytes_ += bytes.size();
-  gap_is_zero_ = gap_is_zero_ && is_all_zero(bytes);
+void RecordScanner::give_up() {
+  gap_bytes_ += end_ - at_;
+  gap_is_zero_ = false;  // for all that is known
+  gave_up_ = true;
+  at_ = end_;
+}
+
+Status RecordScanner::pass_over() {
+  if (passed_over_ >= kMaxPassedOverBytes) {
+    give_up();
+    return ok_status();
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const ByteView piece, view(at_, kPassOverBytes));
+  const ByteView skipped = piece.first(bytes_before_record(piece));
+  gap_bytes_ += skipped.size();
+  passed_over_ += skipped.size();
+  gap_is_zero_ = gap_is_zero_ && is_all_zero(skipped);
+  at_ += skipped.size();
+  if (skipped.empty()) at_ = end_;  // the file has become shorter
+  return ok_status();
 }
 
 Result<std::optional<RecordScanner::Found>> RecordScanner::next() {
@@ -44,9 +77,7 @@ Result<std::optional<RecordScanner::Found>> RecordScanner::next() {
         return std::optional<Found>(found);
       }
     }
-    VAULTFS_ASSIGN_OR_RETURN(const ByteView skipped, view(at_, kAlignment));
-    count_gap(skipped);
-    at_ += skipped.size();
+    VAULTFS_RETURN_IF_ERROR(pass_over());
   }
   return std::optional<Found>();
 }

@@ -16,6 +16,12 @@ Error damaged_segment(const char* what) { return Error{ErrorCode::DamagedSegment
 
 }  // namespace
 
+Error overlong_segment(std::uint64_t file_bytes) {
+  return {ErrorCode::DamagedSegment, "the file has " + std::to_string(file_bytes) +
+                                         " bytes, and no segment has more than " +
+                                         std::to_string(kMaxSegmentFileBytes) + ": what lies behind was not read"};
+}
+
 std::string closed_segment_name(ContainerNumber number) { return "segments/" + numbered_name(number.value, "seg"); }
 
 std::string open_segment_name(ContainerNumber number) { return "segments/" + numbered_name(number.value, "open"); }

@@ -15,6 +15,11 @@ namespace vaultfs {
 
 inline constexpr std::uint32_t kMaxSegmentRecords = 65536;
 inline constexpr std::uint32_t kMaxChunkBytes = 1024 * 1024;
+// No file of a segment is longer: its records end before 128 MiB, then come footer and trailer. What lies behind was
+// not written by any owner; it is damage, and not read.
+inline constexpr std::uint64_t kMaxSegmentFileBytes = std::uint64_t{160} * 1024 * 1024;
+// The damage that a longer file is.
+[[nodiscard]] Error overlong_segment(std::uint64_t file_bytes);
 
 [[nodiscard]] std::string closed_segment_name(ContainerNumber number);  // "segments/000000000000002a.seg"
 [[nodiscard]] std::string open_segment_name(ContainerNumber number);    // "segments/000000000000002a.open"

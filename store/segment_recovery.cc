@@ -1,5 +1,6 @@
 #include "store/segment_recovery.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -29,15 +30,9 @@ struct Walk {
   std::optional<Error> damage;
 };
 
-Result<ContainerHeader> read_header(File& file) {
-  std::array<std::byte, ContainerHeader::kEncodedBytes> bytes{};
-  VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, file.read_at(0, bytes));
-  return ContainerHeader::decode(ByteView(bytes).first(read));
-}
-
 Result<std::unique_ptr<ContainerCipher>> open_cipher(File& file, const EpochKeys& keys, ContainerNumber number,
                                                      Env& env = posix_env()) {
-  VAULTFS_ASSIGN_OR_RETURN(const ContainerHeader header, read_header(file));
+  VAULTFS_ASSIGN_OR_RETURN(const ContainerHeader header, ContainerHeader::read(file));
   return ContainerCipher::open(keys, header, ContainerKind::segment, number, env);
 }
 
@@ -53,12 +48,17 @@ Status open_segment_record(const ContainerCipher& cipher, const RecordScanner::F
 // stays where it is and is damage, not a gap.
 Result<Walk> walk_records(File& file, const ContainerCipher& cipher, std::uint64_t file_bytes) {
   Walk walk;
-  RecordScanner scanner(file, ContainerHeader::kEncodedBytes, file_bytes);
+  if (file_bytes > kMaxSegmentFileBytes) walk.damage = overlong_segment(file_bytes);
+  RecordScanner scanner(file, ContainerHeader::kEncodedBytes, std::min(file_bytes, kMaxSegmentFileBytes));
   while (true) {
     VAULTFS_ASSIGN_OR_RETURN(const auto found, scanner.next());
     if (!found || found->header.type == RecordType::segment_footer) return walk;
     if (scanner.gap_bytes() > 0 && !scanner.gap_is_zero()) {
       walk.torn.push_back({scanner.gap_offset(), scanner.gap_bytes()});
+    }
+    if (walk.records == kMaxSegmentRecords) {
+      walk.damage = Error{ErrorCode::DamagedSegment, "the file has more records than any segment"};
+      return walk;
     }
     ++walk.records;
     walk.end = found->offset + found->stored.size();
@@ -84,10 +84,16 @@ Result<std::vector<SegmentEntry>> read_footer(File& file, const ContainerCipher&
       trailer_offset - trailer.footer_offset > std::uint64_t{2} * kMaxRecordBytes) {
     return Error{ErrorCode::DamagedSegment, "the segment's trailer points nowhere"};
   }
-  Bytes stored(static_cast<std::size_t>(trailer_offset - trailer.footer_offset));
+  std::array<std::byte, RecordHeader::kEncodedBytes> start{};
+  VAULTFS_ASSIGN_OR_RETURN(const std::size_t start_read, file.read_at(trailer.footer_offset, start));
+  VAULTFS_ASSIGN_OR_RETURN(const RecordHeader header, RecordHeader::decode(ByteView(start).first(start_read)));
+  const std::uint64_t stored_bytes = trailer_offset - trailer.footer_offset;
+  if (header.type != RecordType::segment_footer || header.stored_bytes() != stored_bytes) {
+    return Error{ErrorCode::DamagedSegment, "the segment has no footer"};
+  }
+  Bytes stored(static_cast<std::size_t>(stored_bytes));
   VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, file.read_at(trailer.footer_offset, stored));
-  VAULTFS_ASSIGN_OR_RETURN(const RecordHeader header, RecordHeader::decode(ByteView(stored).first(read)));
-  if (header.type != RecordType::segment_footer) return Error{ErrorCode::DamagedSegment, "the segment has no footer"};
+  stored.resize(read);
   VAULTFS_ASSIGN_OR_RETURN(const Bytes plaintext, open_record(cipher, header, stored));
   VAULTFS_ASSIGN_OR_RETURN(auto entries, decode_segment_footer(plaintext, trailer.footer_offset));
   if (entries.size() > trailer.record_count) {
@@ -115,6 +121,7 @@ Result<SegmentContents> load_by_walking(File& file, const ContainerCipher& ciphe
 }
 
 Result<bool> holds_no_record(File& file, std::uint64_t file_bytes) {
+  if (file_bytes > kMaxSegmentFileBytes) return false;
   RecordScanner scanner(file, ContainerHeader::kEncodedBytes, file_bytes);
   VAULTFS_ASSIGN_OR_RETURN(const auto found, scanner.next());
   return !found.has_value();
@@ -152,7 +159,8 @@ Result<SegmentContents> load_closed_segment(File& file, const EpochKeys& keys, C
     VAULTFS_RETURN_IF_ERROR(note(contents, cipher.error()));
     return contents;
   }
-  auto entries = read_footer(file, **cipher, contents.file_bytes);
+  auto entries = contents.file_bytes > kMaxSegmentFileBytes ? overlong_segment(contents.file_bytes)
+                                                            : read_footer(file, **cipher, contents.file_bytes);
   if (entries.ok()) {
     contents.entries = std::move(entries).value();
     return contents;
@@ -168,7 +176,7 @@ Result<std::vector<SegmentEntry>> load_segment_footer(File& file, const EpochKey
 }
 
 Status check_may_be_open(File& file, const EpochKeys& keys, ContainerNumber number) {
-  const auto header = read_header(file);
+  const auto header = ContainerHeader::read(file);
   if (!header.ok() || !ContainerCipher::open(keys, *header, ContainerKind::segment, number).ok()) return ok_status();
   return keys.with_dek(header->epoch, [](const EpochKeys::Epoch& epoch) -> Status {
     if (!epoch.last_segment) return ok_status();
@@ -178,7 +186,7 @@ Status check_may_be_open(File& file, const EpochKeys& keys, ContainerNumber numb
 }
 
 Result<bool> holds_neither_header_nor_record(File& file) {
-  const auto header = read_header(file);
+  const auto header = ContainerHeader::read(file);
   if (header.ok() || header.code() != ErrorCode::DamagedHeader) return false;
   VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t file_bytes, file.size());
   return holds_no_record(file, file_bytes);
@@ -195,8 +203,9 @@ Result<SegmentContents> load_open_segment(File& file, const EpochKeys& keys, Con
   const auto cipher = open_cipher(file, keys, number);
   if (cipher.ok()) return load_by_walking(file, **cipher, std::move(contents));
   // A crash right after its creation leaves a file without a header, and without anything else.
-  const auto empty = holds_no_record(file, contents.file_bytes);
-  if (cipher.code() == ErrorCode::DamagedHeader && empty.ok() && *empty) return contents;
+  const auto empty =
+      cipher.code() == ErrorCode::DamagedHeader ? holds_no_record(file, contents.file_bytes) : Result<bool>(false);
+  if (empty.ok() && *empty) return contents;
   VAULTFS_RETURN_IF_ERROR(note(contents, cipher.error()));
   return contents;
 }
@@ -215,9 +224,8 @@ Result<OpenSegmentEnd> recover_open_segment(Env& env, const Env::Path& root, Blo
   contents.file_bytes = *size;
   auto cipher = open_cipher(**file, keys, number, env);
   if (!cipher.ok()) {
-    const auto header = read_header(**file);
-    const auto empty = holds_no_record(**file, *size);
-    if (!header.ok() && header.code() == ErrorCode::DamagedHeader && empty.ok() && *empty) {
+    const auto empty = holds_neither_header_nor_record(**file);
+    if (empty.ok() && *empty) {
       if (Status removed = remove_empty(env, path); !removed.ok()) return fail(std::move(removed).error());
       return OpenSegmentEnd::removed;
     }

@@ -13,7 +13,6 @@ namespace {
 constexpr std::string_view kSegments = "segments";
 constexpr std::string_view kIndexes = "index";
 constexpr std::string_view kIndexExtension = "index";
-constexpr std::uint64_t kMaxIndexFileBytes = 4ULL * 1024 * 1024 * 1024;
 
 Status remove_unfinished(Env& env, const Env::Path& directory) {
   VAULTFS_ASSIGN_OR_RETURN(const auto names, env.list(directory));
@@ -23,6 +22,11 @@ Status remove_unfinished(Env& env, const Env::Path& directory) {
     if (info.kind != FileKind::directory) VAULTFS_RETURN_IF_ERROR(env.remove_file(directory / name));
   }
   return ok_status();
+}
+
+// Of more than there are lines for, nothing hangs on the line.
+void tell(SegmentRecovery& recovery, std::string file, Error error) {
+  if (recovery.damaged.size() < kMostFilesTold) recovery.damaged.emplace_back(std::move(file), std::move(error));
 }
 
 bool is_left_by_a_crash(Env& env, const Env::Path& path) {
@@ -55,8 +59,8 @@ Result<SegmentStoreImpl::Found> SegmentStoreImpl::list_files(SegmentRecovery& re
     const auto closed = number_of(name, "seg");
     const auto open = number_of(name, "open");
     if (closed.value_or(open.value_or(0)) > ChunkIndex::kMaxSegment) {
-      recovery.damaged.emplace_back(std::string(kSegments) + "/" + name,
-                                    Error{ErrorCode::DamagedSegment, "no segment has got so high a number yet"});
+      tell(recovery, std::string(kSegments) + "/" + name,
+           Error{ErrorCode::DamagedSegment, "no segment has got so high a number yet"});
       continue;
     }
     if (closed) found.closed.insert(ContainerNumber(*closed));
@@ -89,7 +93,7 @@ Status SegmentStoreImpl::sort_out_strangers(Found& found, SegmentRecovery& recov
       return true;
     } else if (!may_be_ours) {
       strangers_.insert(number.value);
-      recovery.damaged.emplace_back(name, passed_over(origin.reason));
+      tell(recovery, name, passed_over(origin.reason));
     }
     return origin.own || may_be_ours;
   };
@@ -125,8 +129,8 @@ Status SegmentStoreImpl::load(SegmentRecovery& recovery) {
   }
   for (const ContainerNumber number : found.open) {
     if (found.closed.contains(number)) {
-      recovery.damaged.emplace_back(open_segment_name(number),
-                                    Error{ErrorCode::DamagedSegment, "a closed segment with this number exists"});
+      tell(recovery, open_segment_name(number),
+           Error{ErrorCode::DamagedSegment, "a closed segment with this number exists"});
       continue;
     }
     VAULTFS_RETURN_IF_ERROR(load_open(number, recovery));
@@ -157,7 +161,7 @@ Result<std::optional<SegmentStoreImpl::ReadIndex>> SegmentStoreImpl::read_index(
   VAULTFS_ASSIGN_OR_RETURN(const FileOrigin origin,
                            origin_of(env_, root_ / name, keys_, ContainerKind::index, ContainerNumber(number)));
   if (!origin.own) {
-    recovery.damaged.emplace_back(name, passed_over(origin.reason));
+    tell(recovery, name, passed_over(origin.reason));
     return none;
   }
   own_indexes_.insert(number);
@@ -166,10 +170,10 @@ Result<std::optional<SegmentStoreImpl::ReadIndex>> SegmentStoreImpl::read_index(
   last_index_ = std::max(last_index_, number);
   EpochNumber sealed_under;
   const auto decode = [&]() -> Result<ChunkIndexFile> {
-    VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, blobs_.get(name, kMaxIndexFileBytes));
+    VAULTFS_ASSIGN_OR_RETURN(const auto stored, blobs_.open(name));
     VAULTFS_ASSIGN_OR_RETURN(
         const OpenedStream stream,
-        open_stream(keys_, ContainerKind::index, ContainerNumber(number), bytes, ErrorCode::DamagedSegment));
+        read_stream(keys_, ContainerKind::index, ContainerNumber(number), *stored, ErrorCode::DamagedSegment));
     sealed_under = stream.epoch;
     return ChunkIndexFile::decode(stream.content);
   };
@@ -191,7 +195,7 @@ Status SegmentStoreImpl::take_index(const ReadIndex& index, ContainerNumber high
     next_segment_ = std::max(next_segment_, number.next());
     const std::string name = closed_segment_name(number);
     if (!found.closed.contains(number)) {
-      recovery.damaged.emplace_back(name, Error{ErrorCode::SegmentMissing, "the segment's file is gone"});
+      tell(recovery, name, Error{ErrorCode::SegmentMissing, "the segment's file is gone"});
       segments_[number] = {file_bytes, true, true, nullptr};
       continue;
     }
@@ -223,14 +227,14 @@ Status SegmentStoreImpl::load_closed(ContainerNumber number, SegmentRecovery& re
   const auto file = blobs_.open(name);
   if (!file.ok()) {
     note_unread(file.error());
-    recovery.damaged.emplace_back(name, file.error());
+    tell(recovery, name, file.error());
     return ok_status();
   }
   VAULTFS_ASSIGN_OR_RETURN(const SegmentContents contents, load_closed_segment(**file, keys_, number));
   segments_[number].file_bytes = contents.file_bytes;
   if (contents.damage) {
     note_unread(*contents.damage);
-    recovery.damaged.emplace_back(name, *contents.damage);
+    tell(recovery, name, *contents.damage);
   }
   add_entries(number, contents.entries);
   return ok_status();
@@ -247,14 +251,14 @@ Status SegmentStoreImpl::load_open(ContainerNumber number, SegmentRecovery& reco
   SegmentContents contents;
   auto end = OpenSegmentEnd::left_open;
   if (const Status may_be = check_may_be_open(number); !may_be.ok()) {
-    recovery.damaged.emplace_back(name, may_be.error());
+    tell(recovery, name, may_be.error());
     return ok_status();
   }
   if (options_.read_only) {
     const auto file = env_.open(root_ / name, OpenMode::read_only);
     if (!file.ok()) {
       note_unread(file.error());
-      recovery.damaged.emplace_back(name, file.error());
+      tell(recovery, name, file.error());
       return ok_status();
     }
     VAULTFS_ASSIGN_OR_RETURN(contents, load_open_segment(**file, keys_, number));
@@ -263,7 +267,7 @@ Status SegmentStoreImpl::load_open(ContainerNumber number, SegmentRecovery& reco
   }
   if (contents.damage) {
     note_unread(*contents.damage);
-    recovery.damaged.emplace_back(name, *contents.damage);
+    tell(recovery, name, *contents.damage);
   }
   if (end == OpenSegmentEnd::removed) return ok_status();
   const bool closed = end == OpenSegmentEnd::closed;

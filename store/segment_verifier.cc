@@ -15,6 +15,9 @@
 namespace vaultfs {
 namespace {
 
+// Lines about one file: whoever fills one with rubbish does not get one for each piece of it.
+constexpr std::size_t kMostDamageOfFile = 100;
+
 // Checks one container from its first to its last byte.
 class ContainerVerifier {
  public:
@@ -32,28 +35,46 @@ class ContainerVerifier {
     VAULTFS_ASSIGN_OR_RETURN(file_bytes_, file_.size());
     ++counts_.files;
     counts_.bytes += file_bytes_;
-    VAULTFS_ASSIGN_OR_RETURN(const bool readable, open_header());
-    if (!readable) return ok_status();
-    records_end_ = file_bytes_;
-    if (header_.kind == ContainerKind::segment && !may_have_gaps_) VAULTFS_RETURN_IF_ERROR(read_trailer());
-    return walk();
+    Status checked = check();
+    if (found_ > kMostDamageOfFile) {
+      const std::string more = std::to_string(found_ - kMostDamageOfFile);
+      damage_.push_back({name_, Error{ErrorCode::DamagedRecord, more + " more places in this file are damaged"}});
+    }
+    return checked;
   }
 
  private:
-  void report(ErrorCode code, std::string what) { damage_.push_back({name_, Error{code, std::move(what)}}); }
-  void report(Error error) { damage_.push_back({name_, std::move(error)}); }
+  Status check() {
+    VAULTFS_ASSIGN_OR_RETURN(const bool readable, open_header());
+    if (!readable) return ok_status();
+    records_end_ = file_bytes_;
+    if (header_.kind != ContainerKind::segment) return walk();
+    if (file_bytes_ > kMaxSegmentFileBytes) {
+      report(overlong_segment(file_bytes_));
+      records_end_ = kMaxSegmentFileBytes;
+    } else if (!may_have_gaps_) {
+      VAULTFS_RETURN_IF_ERROR(read_trailer());
+    }
+    return walk();
+  }
+
+  void report(ErrorCode code, std::string what) { report(Error{code, std::move(what)}); }
+  void report(Error error) {
+    if (++found_ <= kMostDamageOfFile) damage_.push_back({name_, std::move(error)});
+  }
   static std::string at(std::uint64_t offset) { return " at offset " + std::to_string(offset); }
 
   // False if the header leaves nothing to go on with.
   Result<bool> open_header() {
-    std::array<std::byte, ContainerHeader::kEncodedBytes> bytes{};
-    VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, file_.read_at(0, bytes));
-    auto header = ContainerHeader::decode(ByteView(bytes).first(read));
+    auto header = ContainerHeader::read(file_);
     if (!header.ok()) {
+      const bool readable = is_integrity_error(header.code()) || header.code() == ErrorCode::UnsupportedFormat;
+      if (!readable) return std::move(header).error();
       // A crash right after creation leaves such a file; without a record nothing is lost with it.
       RecordScanner scanner(file_, ContainerHeader::kEncodedBytes, file_bytes_);
       VAULTFS_ASSIGN_OR_RETURN(const auto found, scanner.next());
-      if (!may_have_gaps_ || found || header.code() != ErrorCode::DamagedHeader) report(std::move(header).error());
+      const bool may_be_of_a_crash = may_have_gaps_ && !found && file_bytes_ <= kMaxSegmentFileBytes;
+      if (!may_be_of_a_crash || header.code() != ErrorCode::DamagedHeader) report(std::move(header).error());
       return false;
     }
     header_ = *header;
@@ -105,6 +126,11 @@ class ContainerVerifier {
       if (!found) break;
       ++counts_.records;
       check_record_content(*found);
+      if (not_authentic_bytes_ > kMaxPassedOverBytes) {
+        report(ErrorCode::DamagedRecord, "the file is full of records that are not authentic: what follows" +
+                                             at(found->offset) + " was not read");
+        return ok_status();
+      }
     }
     finish();
     return ok_status();
@@ -112,6 +138,11 @@ class ContainerVerifier {
 
   void check_gap(const RecordScanner& scanner, bool record_follows) {
     if (scanner.gap_bytes() == 0) return;
+    if (scanner.gave_up()) {
+      return report(ErrorCode::DamagedRecord,
+                    std::to_string(scanner.gap_bytes()) + " bytes in which no valid record was found" +
+                        at(scanner.gap_offset()) + ": more than any crash leaves; not all were read");
+    }
     if (may_have_gaps_ && !record_follows) return;  // a torn tail
     if (header_.kind == ContainerKind::segment && (may_have_gaps_ || scanner.gap_is_zero())) return;
     report(ErrorCode::DamagedRecord,
@@ -176,6 +207,7 @@ class ContainerVerifier {
     const RecordHeader& record = found.header;
     auto content = open_record(*cipher_, record, found.stored);
     if (!content.ok()) {
+      not_authentic_bytes_ += found.stored.size();
       report(content.code(), content.error().message + at(found.offset));
       return;
     }
@@ -198,7 +230,8 @@ class ContainerVerifier {
     if (record.type == RecordType::segment_footer && !may_have_gaps_) check_footer(*content, found.offset);
     if (record.type == RecordType::stream_end) check_stream_end(*content);
     if (record.type == RecordType::stream_part) {
-      stream_.insert(stream_.end(), content->begin(), content->end());
+      stream_.add(*content);
+      stream_bytes_ += content->size();
     }
   }
 
@@ -214,8 +247,8 @@ class ContainerVerifier {
   void check_stream_end(ByteView content) {
     ByteReader reader(content);
     const bool parts = reader.u64() + 1 == stream_parts_;
-    const bool length = reader.u64() == stream_.size();
-    const bool digest = reader.id<Digest>() == sha256(stream_);
+    const bool length = reader.u64() == stream_bytes_;
+    const bool digest = reader.id<Digest>() == stream_.digest();
     if (!parts || !length || !digest || reader.failed() || reader.remaining() != 0) {
       report(ErrorCode::DamagedRecord, "the stream's end does not fit what stands before it");
     }
@@ -252,7 +285,10 @@ class ContainerVerifier {
   std::uint64_t counts_in_file_ = 0;
   std::uint64_t stream_parts_ = 0;
   bool stream_ended_ = false;
-  Bytes stream_;
+  Sha256Stream stream_;  // its content
+  std::uint64_t stream_bytes_ = 0;
+  std::uint64_t not_authentic_bytes_ = 0;  // in records whose checksums are right
+  std::size_t found_ = 0;                  // pieces of damage
 };
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "vaultmeta/activity_log.h"
 
 #include <algorithm>
-#include <array>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -15,7 +14,6 @@
 #include "store/record.h"
 #include "store/record_scanner.h"
 #include "store/segment_recovery.h"
-#include "store/stored_file.h"
 #include "vaultmeta/activity_verify.h"
 #include "vaultmeta/vault_layout.h"
 
@@ -37,32 +35,29 @@ struct FileEntries {
 
 // The entries of an own file. A torn end is left out: whether an entry is missing shows in the numbers that follow, and
 // in the head.
-Result<FileEntries> read_entries(const EpochKeys& keys, ContainerNumber number, ByteView file) {
+Result<FileEntries> read_entries(const EpochKeys& keys, ContainerNumber number, File& file) {
   FileEntries result;
   result.number = number;
   std::vector<ActivityEntry>& entries = result.entries;
-  VAULTFS_ASSIGN_OR_RETURN(const ContainerHeader header, ContainerHeader::decode(file));
-  ByteView rest = file.subspan(ContainerHeader::kEncodedBytes);
+  VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t file_bytes, file.size());
+  VAULTFS_ASSIGN_OR_RETURN(const ContainerHeader header, ContainerHeader::read(file));
   result.closed_epoch = is_closed_epoch(keys, header.epoch);
   VAULTFS_ASSIGN_OR_RETURN(const auto cipher, ContainerCipher::open(keys, header, ContainerKind::activity, number));
-  while (!rest.empty()) {
-    const auto record = intact_record(rest);
-    if (!record.has_value()) {
-      if (any_intact_record(rest))
-        return Error{ErrorCode::DamagedActivityLog, "a record in the midst of a file is damaged"};
-      return result;
-    }
-    const std::uint64_t stored_bytes = record->stored_bytes();
-    if (record->type != RecordType::activity_entry || record->clear) {
+  RecordScanner scanner(file, ContainerHeader::kEncodedBytes, file_bytes);
+  while (true) {
+    VAULTFS_ASSIGN_OR_RETURN(const auto found, scanner.next());
+    if (!found.has_value()) return result;
+    if (scanner.gap_bytes() > 0)
+      return Error{ErrorCode::DamagedActivityLog, "a record in the midst of a file is damaged"};
+    const RecordHeader& record = found->header;
+    if (record.type != RecordType::activity_entry || record.clear) {
       return Error{ErrorCode::DamagedActivityLog, "a record of another type is in the log"};
     }
-    VAULTFS_ASSIGN_OR_RETURN(const Bytes plain, open_record(*cipher, *record, rest.first(stored_bytes)));
+    VAULTFS_ASSIGN_OR_RETURN(const Bytes plain, open_record(*cipher, record, found->stored));
     VAULTFS_ASSIGN_OR_RETURN(ActivityEntry entry, decode_activity_entry(plain));
-    if (entry.number != record->sequence) return Error{ErrorCode::DamagedActivityLog, "an entry has two numbers"};
+    if (entry.number != record.sequence) return Error{ErrorCode::DamagedActivityLog, "an entry has two numbers"};
     entries.push_back(std::move(entry));
-    rest = rest.subspan(stored_bytes);
   }
-  return result;
 }
 
 // Whether a file without a header that can be read holds a record: then it may be one of ours whose header was damaged.
@@ -71,12 +66,11 @@ bool may_be_ours(Env& env, const Env::Path& path) {
   const auto file = env.open(path, OpenMode::read_only);
   if (!file.ok()) return false;
   const auto size = (*file)->size();
-  std::array<std::byte, ContainerHeader::kEncodedBytes> start{};
-  const auto read = (*file)->read_at(0, start);
-  if (!size.ok() || !read.ok()) return false;
-  const auto header = ContainerHeader::decode(ByteView(start).first(*read));
+  if (!size.ok()) return false;
+  const auto header = ContainerHeader::read(**file);
   if (header.ok()) return false;  // whose it is stands there, undamaged
   if (header.code() == ErrorCode::UnsupportedFormat) return true;
+  if (header.code() != ErrorCode::DamagedHeader) return false;  // it can't be read at all
   RecordScanner scanner(**file, ContainerHeader::kEncodedBytes, *size);
   const auto found = scanner.next();
   return found.ok() && found->has_value();
@@ -212,7 +206,7 @@ class ActivityLogFiles final : public ActivityLog {
         // The numbers go up one by one: behind a gap it is none of ours.
         if (follows && may_be_ours(env_, directory_ / name)) {
           if (!scan.damage.has_value()) scan.damage = damaged(scan, origin.reason.message);
-        } else {
+        } else if (scan.passed_over.size() < kMostFilesTold) {
           scan.passed_over.emplace_back(kActivityFiles.file(number.value), vaultfs::passed_over(origin.reason));
         }
         continue;
@@ -237,8 +231,8 @@ class ActivityLogFiles final : public ActivityLog {
   }
 
   Result<FileEntries> read_file_entries(const std::string& name, ContainerNumber number) const {
-    VAULTFS_ASSIGN_OR_RETURN(const Bytes file, read_stored_file(env_, directory_ / name, kMaxActivityFileBytes));
-    return read_entries(keys_, number, file);
+    VAULTFS_ASSIGN_OR_RETURN(const auto file, env_.open(directory_ / name, OpenMode::read_only));
+    return read_entries(keys_, number, *file);
   }
 
   static Error damaged(const Scan& scan, const std::string& reason) {

@@ -10,7 +10,8 @@
 
 #include "crypto/hash.h"
 #include "store/container.h"
-#include "store/stored_file.h"
+#include "store/record_scanner.h"
+#include "store/segment_recovery.h"
 #include "vaultmeta/head.h"
 #include "vaultmeta/head_files.h"
 #include "vaultmeta/vault_layout.h"
@@ -19,19 +20,12 @@
 namespace vaultfs {
 namespace {
 
-constexpr std::uint64_t kAlignment = 8;
+// One piece of damage a line. Beyond that the log is told to be damaged further.
+constexpr std::size_t kMostActivityDamage = 10'000;
 
 std::string range(std::uint64_t first, std::uint64_t last) {
   if (first == last) return "entry " + std::to_string(first);
   return "entries " + std::to_string(first) + " to " + std::to_string(last);
-}
-
-// How far behind the start of `bytes` the next intact record begins.
-std::optional<std::size_t> find_record(ByteView bytes) {
-  for (std::size_t at = 0; at + RecordHeader::kEncodedBytes <= bytes.size(); at += kAlignment) {
-    if (intact_record(bytes.subspan(at)).has_value()) return at;
-  }
-  return std::nullopt;
 }
 
 std::string verb(std::uint64_t first, std::uint64_t last) { return first == last ? " is " : " are "; }
@@ -44,25 +38,24 @@ class ActivityWalk {
     report_.authenticated = keys != nullptr;
   }
 
-  Status file(ContainerNumber number, ByteView bytes) {
+  // Errors are those that say nothing of the file.
+  Status file(ContainerNumber number, File& file) {
+    VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t file_bytes, file.size());
+    RecordScanner scanner(file, ContainerHeader::kEncodedBytes, file_bytes);
+    VAULTFS_ASSIGN_OR_RETURN(auto found, scanner.next());
     ++report_.files;
     number_ = number;
     name_ = kActivityFiles.file(number.value);
     first_of_file_ = true;
     hole_ = false;
-    ByteView rest =
-        bytes.size() < ContainerHeader::kEncodedBytes ? ByteView() : bytes.subspan(ContainerHeader::kEncodedBytes);
-    const bool has_records = any_intact_record(rest);
-    VAULTFS_RETURN_IF_ERROR(open_header(bytes, has_records));
-    // What lies in a file that is not genuine has no say in which entries there are.
-    while (readable_ && !rest.empty()) {
-      const auto at = find_record(rest);
-      if (!at) break;             // a torn end; whether an entry was promised there shows in what follows
-      if (*at > 0) hole_ = true;  // the number of the next record tells what was here
-      rest = rest.subspan(*at);
-      const std::uint64_t stored_bytes = intact_record(rest)->stored_bytes();
-      take(*intact_record(rest), rest.first(stored_bytes));
-      rest = rest.subspan(stored_bytes);
+    const bool has_records = found.has_value();
+    VAULTFS_RETURN_IF_ERROR(open_header(file, has_records));
+    // What lies in a file that is not genuine has no say in which entries there are. Behind the last record is a torn
+    // end: whether an entry was promised there shows in what follows.
+    while (readable_ && found.has_value()) {
+      if (scanner.gap_bytes() > 0) hole_ = true;  // the number of the next record tells what was here
+      take(found->header, found->stored);
+      VAULTFS_ASSIGN_OR_RETURN(found, scanner.next());
     }
     previous_ = number;
     previous_unreadable_ = has_records && !readable_;
@@ -102,17 +95,23 @@ class ActivityWalk {
 
   void damage(std::uint64_t entry, const std::string& file, const std::string& what) {
     reported_ = entry;
+    if (report_.damage.size() > kMostActivityDamage) return;
+    if (report_.damage.size() == kMostActivityDamage) {
+      report_.damage.push_back({entry, file, {ErrorCode::DamagedActivityLog, "this and more behind it is damaged"}});
+      return;
+    }
     report_.damage.push_back({entry, file, {ErrorCode::DamagedActivityLog, what}});
   }
 
   // Errors are those that say nothing of the file.
-  Status open_header(ByteView bytes, bool has_records) {
+  Status open_header(File& file, bool has_records) {
     cipher_.reset();
     readable_ = false;
     closed_epoch_ = false;
     // A file whose header never reached the disk has no entry that anybody was promised.
-    const auto header = ContainerHeader::decode(bytes.first(std::min(bytes.size(), ContainerHeader::kEncodedBytes)));
+    const auto header = ContainerHeader::read(file);
     if (!header.ok()) {
+      if (header.code() == ErrorCode::IoError) return header.error();
       if (has_records) damage(next_, name_, "the file's header is damaged: " + header.error().message);
       return ok_status();
     }
@@ -272,21 +271,6 @@ Result<ActivityEntry> decode_activity_entry(ByteView bytes) {
   return entry;
 }
 
-std::optional<RecordHeader> intact_record(ByteView bytes) {
-  if (bytes.size() < RecordHeader::kEncodedBytes) return std::nullopt;
-  const auto header = RecordHeader::decode(bytes.first(RecordHeader::kEncodedBytes));
-  if (!header.ok() || header->stored_bytes() > bytes.size()) return std::nullopt;
-  if (!check_record(*header, bytes.first(header->stored_bytes())).ok()) return std::nullopt;
-  return *header;
-}
-
-bool any_intact_record(ByteView bytes) {
-  for (; bytes.size() >= RecordHeader::kEncodedBytes; bytes = bytes.subspan(kAlignment)) {
-    if (intact_record(bytes).has_value()) return true;
-  }
-  return false;
-}
-
 bool is_closed_epoch(const EpochKeys& keys, EpochNumber epoch) {
   const auto closed = keys.with_dek(
       epoch, [](const EpochKeys::Epoch& found) -> Result<bool> { return found.last_segment.has_value(); });
@@ -300,14 +284,12 @@ Result<ActivityReport> verify_activity_files(Env& env, const std::filesystem::pa
   for (const std::string& name : names) {
     const auto number = number_of(name, kActivityFiles.extension);
     if (!number.has_value()) continue;
-    const auto file = read_stored_file(env, directory / name, kMaxActivityFileBytes);
-    if (file.ok()) {
-      VAULTFS_RETURN_IF_ERROR(walk.file(ContainerNumber(*number), *file));
-    } else if (file.code() == ErrorCode::IoError || file.code() == ErrorCode::NotFound) {
-      return file.error();
-    } else {
-      walk.unreadable(ContainerNumber(*number), file.error());
-    }
+    const auto file = env.open(directory / name, OpenMode::read_only);
+    const Status walked = file.ok() ? walk.file(ContainerNumber(*number), **file) : Status(file.error());
+    if (walked.ok()) continue;
+    const ErrorCode code = walked.code();
+    if (code == ErrorCode::IoError || code == ErrorCode::NotFound || ends_the_opening(code)) return walked.error();
+    walk.unreadable(ContainerNumber(*number), walked.error());
   }
   return walk.finish();
 }

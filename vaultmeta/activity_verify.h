@@ -15,7 +15,6 @@ namespace vaultfs {
 // The stored form of the activity log (docs/format.md, section 11), and the check of a whole log that `activity
 // --verify` and the log itself share.
 
-inline constexpr std::uint64_t kMaxActivityFileBytes = 1ULL << 30;
 inline constexpr std::size_t kMaxActivityShortText = 128;
 inline constexpr std::size_t kMaxActivitySubject = 512;
 inline constexpr std::size_t kMaxActivityDetail = 4096;
@@ -26,10 +25,6 @@ inline constexpr std::size_t kMaxActivityDetail = 4096;
 // DamagedActivityLog.
 [[nodiscard]] Result<ActivityEntry> decode_activity_entry(ByteView bytes);
 
-// The header of a record that lies whole and with a right checksum at the start of `bytes`.
-[[nodiscard]] std::optional<RecordHeader> intact_record(ByteView bytes);
-// Whether there is one at any multiple of 8 bytes.
-[[nodiscard]] bool any_intact_record(ByteView bytes);
 // Whether the epoch is closed in the keyring that the keys come from.
 [[nodiscard]] bool is_closed_epoch(const EpochKeys& keys, EpochNumber epoch);
 

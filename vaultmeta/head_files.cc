@@ -1,6 +1,8 @@
 #include "vaultmeta/head_files.h"
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "crypto/hash.h"
 #include "vaultmeta/head_pack.h"
@@ -17,16 +19,48 @@ std::string_view epoch_label(const Head& head) {
   return head.format == Head::kFormat1 ? "vaultfs/1 head epoch" : "vaultfs/2 head epoch";
 }
 
-Result<Head::Signed> read_head(BlobStore& blobs, KeyCustody& custody, Generation generation) {
-  VAULTFS_ASSIGN_OR_RETURN(const Head::Signed stored, read_head_form(blobs, custody.keys().vault(), generation));
-  VAULTFS_ASSIGN_OR_RETURN(const Digest mac, head_mac(custody, stored.head, stored.body));
-  if (!constant_time_equal(mac.view(), stored.mac.view())) {
-    return Error{ErrorCode::DamagedHead, kHeadFiles.file(generation.value) + " is not authentic"};
-  }
+// More than a year of openings leaves. Whoever puts old heads back does not fill the memory with them.
+constexpr std::size_t kMostHeads = std::size_t{1} << 16;
+
+Result<Head::Signed> read_head(BlobStore& blobs, const VaultId& vault, HeadMacs& macs, Generation generation) {
+  VAULTFS_ASSIGN_OR_RETURN(Head::Signed stored, read_head_form(blobs, vault, generation));
+  VAULTFS_ASSIGN_OR_RETURN(const bool authentic, macs.are_right(stored));
+  if (!authentic) return Error{ErrorCode::DamagedHead, kHeadFiles.file(generation.value) + " is not authentic"};
+  stored.body = {};  // the MAC is all that it was for
   return stored;
 }
 
 }  // namespace
+
+Result<const SecretBuffer*> HeadMacs::root_key(const Head& head) {
+  SecretBuffer& key = root_keys_[head.format];
+  if (key.empty()) {
+    VAULTFS_ASSIGN_OR_RETURN(key, custody_.root_key_for(root_label(head)));
+  }
+  return &key;
+}
+
+Result<const SecretBuffer*> HeadMacs::epoch_key(const Head& head) {
+  const std::pair of(head.format, head.epoch);
+  if (const auto known = epoch_keys_.find(of); known != epoch_keys_.end()) return &known->second;
+  // Only of an epoch that the keyring has: there are not more of them.
+  auto key = custody_.keys().with_dek(head.epoch, [&](const EpochKeys::Epoch& epoch) {
+    return hkdf_sha256(epoch.dek.view(), custody_.keys().vault().view(), bytes_of(epoch_label(head)), Digest::kSize);
+  });
+  if (!key.ok()) return std::move(key).error();
+  return &epoch_keys_.emplace(of, std::move(key).value()).first->second;
+}
+
+Result<Digest> HeadMacs::mac_of(const Head& head, ByteView body) {
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer* root, root_key(head));
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer* epoch, epoch_key(head));
+  return hmac_sha256(epoch->view(), {hmac_sha256(root->view(), {body}).view()});
+}
+
+Result<bool> HeadMacs::are_right(const Head::Signed& stored) {
+  VAULTFS_ASSIGN_OR_RETURN(const Digest mac, mac_of(stored.head, stored.body));
+  return constant_time_equal(mac.view(), stored.mac.view());
+}
 
 Result<Head::Signed> read_head_form(BlobStore& blobs, const VaultId& vault, Generation generation) {
   const std::string name = kHeadFiles.file(generation.value);
@@ -41,23 +75,21 @@ Result<Head::Signed> read_head_form(BlobStore& blobs, const VaultId& vault, Gene
 }
 
 Result<Digest> head_mac(KeyCustody& custody, const Head& head, ByteView body) {
-  VAULTFS_ASSIGN_OR_RETURN(const Digest root, custody.root_mac(root_label(head), body));
-  return custody.keys().with_dek(head.epoch, [&](const EpochKeys::Epoch& epoch) -> Result<Digest> {
-    VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer key, hkdf_sha256(epoch.dek.view(), head.vault.view(),
-                                                                 bytes_of(epoch_label(head)), Digest::kSize));
-    return hmac_sha256(key.view(), {root.view()});
-  });
+  return HeadMacs(custody).mac_of(head, body);
 }
 
 Result<StoredHeads> read_heads(BlobStore& blobs, KeyCustody& custody) {
   VAULTFS_ASSIGN_OR_RETURN(auto numbers, list_numbers(blobs, kHeadFiles));
   StoredHeads heads;
+  HeadMacs macs(custody);
+  heads.newest_first.reserve(std::min(numbers.size(), kMostHeads));
   std::reverse(numbers.begin(), numbers.end());
   if (!numbers.empty()) heads.highest_file = Generation(numbers.front());
   for (const std::uint64_t number : numbers) {
-    auto head = read_head(blobs, custody, Generation(number));
+    if (heads.newest_first.size() == kMostHeads) break;
+    auto head = read_head(blobs, custody.keys().vault(), macs, Generation(number));
     if (head.ok()) {
-      heads.newest_first.push_back(*head);
+      heads.newest_first.push_back(std::move(head).value());
       continue;
     }
     if (head.code() == ErrorCode::KeyRevoked || head.code() == ErrorCode::MemoryLockFailed)

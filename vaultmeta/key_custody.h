@@ -178,7 +178,10 @@ class KeyCustody {
   // Success if the open keyring is the one with that generation and digest, or descends from it by its predecessors (an
   // interrupted key change leaves one that is newer than the head). RollbackDetected otherwise.
   [[nodiscard]] virtual Status check_descends_from(Generation generation, const Digest& digest) const = 0;
-  // HMAC-SHA-256 under a key derived from the root key for that purpose (HKDF info = label). KeyRevoked when sealed.
+  // A key derived from the root key for that purpose (HKDF info = label), to be kept no longer than a walk over many
+  // files that are checked with it. KeyRevoked when sealed.
+  [[nodiscard]] virtual Result<SecretBuffer> root_key_for(std::string_view label) const = 0;
+  // HMAC-SHA-256 under that key.
   [[nodiscard]] virtual Result<Digest> root_mac(std::string_view label, ByteView message) const = 0;
 
   // To be called once the vault around it stands: before any change of keys, and when no job of before is in progress

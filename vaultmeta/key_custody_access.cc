@@ -101,13 +101,16 @@ Result<Digest> KeyringCustody::fingerprint_of(EpochNumber epoch) {
   return digest;
 }
 
-Result<Digest> KeyringCustody::root_mac(std::string_view label, ByteView message) const {
+Result<SecretBuffer> KeyringCustody::root_key_for(std::string_view label) const {
   const std::lock_guard lock(state_mutex_);
   if (current_.secrets.root_key.empty()) {
     return Error{ErrorCode::KeyRevoked, "the vault is sealed: its key is revoked or out of reach"};
   }
-  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer key,
-                           hkdf_sha256(current_.secrets.root_key.view(), {}, bytes_of(label), Digest::kSize));
+  return hkdf_sha256(current_.secrets.root_key.view(), {}, bytes_of(label), Digest::kSize);
+}
+
+Result<Digest> KeyringCustody::root_mac(std::string_view label, ByteView message) const {
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer key, root_key_for(label));
   return hmac_sha256(key.view(), {message});
 }
 

@@ -84,6 +84,7 @@ class KeyringCustody final : public KeyCustody {
   std::uint64_t incarnation() const override;
   Result<Digest> fingerprint_of(EpochNumber epoch) override;
   Status check_descends_from(Generation generation, const Digest& digest) const override;
+  Result<SecretBuffer> root_key_for(std::string_view label) const override;
   Result<Digest> root_mac(std::string_view label, ByteView message) const override;
   void attach(KeyChangeHost& host) override;
   Result<RefreshOutcome> refresh() override;

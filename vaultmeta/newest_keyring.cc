@@ -6,6 +6,7 @@
 #include <set>
 
 #include "crypto/hash.h"
+#include "store/file_origin.h"
 #include "vaultmeta/head_files.h"
 #include "vaultmeta/vault_layout.h"
 
@@ -107,7 +108,7 @@ class KeyringSearch {
 
   void pass_over(Generation generation, Error why) {
     // Of older ones than one that may be the newest nothing is wanted.
-    if (candidates_.newest_first.empty())
+    if (candidates_.newest_first.empty() && candidates_.passed_over.size() < kMostFilesTold)
       candidates_.passed_over.emplace_back(keyring_blob_name(generation), std::move(why));
   }
 

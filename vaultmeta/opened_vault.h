@@ -146,7 +146,6 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   void feed_rotation_rule(const JobInfo& job);
   // With the inventory that the manifest has.
   [[nodiscard]] Result<Bytes> seal_manifest(const Manifest& manifest, PointInfo& point);
-  [[nodiscard]] Result<Manifest> read_manifest(const PointInfo& point);
 
   // ---- damage ----
   // Both durable on return.

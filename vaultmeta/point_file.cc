@@ -1,13 +1,15 @@
 #include "vaultmeta/point_file.h"
 
-#include "crypto/hash.h"
+#include <utility>
+
 #include "store/container.h"
 #include "store/record.h"
-#include "store/stream.h"
 #include "vaultmeta/vault_layout.h"
 
 namespace vaultfs {
 namespace {
+
+constexpr std::size_t kMostProblems = 100;
 
 Error no_inventory() { return {ErrorCode::DamagedManifest, "a recovery point's file has no readable inventory"}; }
 
@@ -29,6 +31,7 @@ Result<std::vector<Error>> missing_segments(Env& env, const Env::Path& vault,
                                             const std::vector<Manifest::SegmentNeeded>& inventory) {
   std::vector<Error> problems;
   for (const Manifest::SegmentNeeded& segment : inventory) {
+    if (problems.size() == kMostProblems) break;
     const std::string name = kSegmentFiles.file(segment.number.value);
     VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env.info(vault / name));
     if (info.kind != FileKind::file) {
@@ -41,17 +44,35 @@ Result<std::vector<Error>> missing_segments(Env& env, const Env::Path& vault,
   return problems;
 }
 
+Result<StoredManifest> read_manifest_file(BlobStore& blobs, const EpochKeys& keys, PointNumber file,
+                                          const ExpectedFile& expected) {
+  const std::string name = kPointFiles.file(file.value);
+  const auto stored = blobs.open(name);
+  if (!stored.ok()) return stored_file_error(stored.error(), ErrorCode::ManifestMissing, name);
+  const auto stream = read_stream(keys, ContainerKind::manifest, ContainerNumber(file.value), **stored,
+                                  ErrorCode::DamagedManifest, expected);
+  if (!stream.ok()) return with_context(stream.error(), name);
+  if (!stream->inventory.has_value()) return Error{ErrorCode::DamagedManifest, name + " has no inventory"};
+  VAULTFS_ASSIGN_OR_RETURN(Manifest manifest, Manifest::decode(stream->content, *stream->inventory));
+  return StoredManifest{std::move(manifest), stream->file_bytes, stream->file_digest};
+}
+
+Result<Manifest> read_manifest_of(BlobStore& blobs, const EpochKeys& keys, const PointInfo& point) {
+  const ExpectedFile expected{point.manifest_bytes, point.manifest};
+  VAULTFS_ASSIGN_OR_RETURN(StoredManifest stored, read_manifest_file(blobs, keys, point.manifest_file(), expected));
+  const Manifest& manifest = stored.manifest;
+  if (manifest.number != point.number || manifest.item != point.item || manifest.cut != point.cut) {
+    return Error{ErrorCode::DamagedManifest,
+                 kPointFiles.file(point.manifest_file().value) + " describes another recovery point"};
+  }
+  return std::move(stored.manifest);
+}
+
 Result<PointInfo> describe_point(BlobStore& blobs, const EpochKeys& keys, PointNumber file_number) {
-  const std::string name = kPointFiles.file(file_number.value);
-  auto file = blobs.get(name, kMaxStreamBytes);
-  if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::ManifestMissing, name);
-  VAULTFS_ASSIGN_OR_RETURN(const OpenedStream stream,
-                           open_stream(keys, ContainerKind::manifest, ContainerNumber(file_number.value), *file,
-                                       ErrorCode::DamagedManifest));
-  if (!stream.inventory.has_value()) return no_inventory();
-  VAULTFS_ASSIGN_OR_RETURN(const Manifest manifest, Manifest::decode(stream.content, *stream.inventory));
+  VAULTFS_ASSIGN_OR_RETURN(const StoredManifest stored, read_manifest_file(blobs, keys, file_number));
+  const Manifest& manifest = stored.manifest;
   if (manifest.number > file_number) {
-    return Error{ErrorCode::DamagedManifest, name + " describes another recovery point"};
+    return Error{ErrorCode::DamagedManifest, kPointFiles.file(file_number.value) + " describes another recovery point"};
   }
   PointInfo point;
   point.number = manifest.number;
@@ -59,8 +80,8 @@ Result<PointInfo> describe_point(BlobStore& blobs, const EpochKeys& keys, PointN
   point.item = manifest.item;
   point.created = manifest.created;
   point.cut = manifest.cut;
-  point.manifest = sha256(*file);
-  point.manifest_bytes = file->size();
+  point.manifest = stored.file_digest;
+  point.manifest_bytes = stored.file_bytes;
   for (const InodeRecord& inode : manifest.inodes) {
     if (inode.type != InodeType::file) continue;
     ++point.files;

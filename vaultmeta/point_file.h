@@ -1,11 +1,13 @@
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "base/env.h"
 #include "base/result.h"
 #include "store/blob_store.h"
 #include "store/epoch_keys.h"
+#include "store/stream.h"
 #include "vaultmeta/catalogue.h"
 #include "vaultmeta/manifest.h"
 
@@ -15,9 +17,24 @@ namespace vaultfs {
 // DamagedManifest.
 [[nodiscard]] Result<std::vector<Manifest::SegmentNeeded>> read_clear_inventory(File& file);
 
-// The closed segments of an inventory that are not there (SegmentMissing) or have another length (DamagedSegment).
+// The closed segments of an inventory that are not there (SegmentMissing) or have another length (DamagedSegment): the
+// first hundred of them, since without keys an inventory is anybody's.
 [[nodiscard]] Result<std::vector<Error>> missing_segments(Env& env, const Env::Path& vault,
                                                           const std::vector<Manifest::SegmentNeeded>& inventory);
+
+// A manifest as it was opened.
+struct StoredManifest {
+  Manifest manifest;
+  std::uint64_t file_bytes = 0;
+  Digest file_digest;  // SHA-256
+};
+// The manifest file of that number, read record by record: of a file that is not authentic, or not the expected one, no
+// more is held than one record, whatever its length. ManifestMissing, DamagedManifest, AuthenticationFailed,
+// EpochClosed, KeyRevoked, and errors of reading.
+[[nodiscard]] Result<StoredManifest> read_manifest_file(BlobStore& blobs, const EpochKeys& keys, PointNumber file,
+                                                        const ExpectedFile& expected = {});
+// The one that the catalogue names for a point, which must be just that file and of that point.
+[[nodiscard]] Result<Manifest> read_manifest_of(BlobStore& blobs, const EpochKeys& keys, const PointInfo& point);
 
 // What a manifest's file tells of its point, for a vault whose catalogue is lost: its flags are not known and stay
 // false. The file may have a later number than the point, see PointInfo::file.

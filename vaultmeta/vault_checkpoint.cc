@@ -15,6 +15,8 @@ namespace {
 // Older ones are kept as their digests (head_pack.h), by which a machine still finds the chain from its pin.
 constexpr std::uint64_t kHeadsKept = 1024;
 constexpr int kStatusTries = 1000;
+// Files that one checkpoint removes; the next one goes on. An owner leaves a few.
+constexpr std::uint64_t kMostSuperseded = 1000;
 
 }  // namespace
 
@@ -160,12 +162,14 @@ Status OpenedVault::put_next_head(const std::optional<NewCheckpoint>& checkpoint
 void OpenedVault::remove_below(const VaultFolder& folder, ContainerKind kind, ContainerNumber keep) {
   const auto numbers = list_numbers(*parts_.blobs, folder);
   if (!numbers.ok()) return warn("a folder could not be listed", numbers.error());
+  std::uint64_t removals = 0;
   for (const std::uint64_t number : *numbers) {
-    if (number >= keep.value) return;
+    if (number >= keep.value || removals == kMostSuperseded) return;
     const auto origin =
         origin_of(parts_.machine.env, parts_.path / folder.file(number), keys(), kind, ContainerNumber(number));
     if (!origin.ok()) return warn("a superseded file could not be looked at", origin.error());
     if (!origin->own) continue;
+    ++removals;
     const Status removed = parts_.blobs->remove(folder.file(number));
     if (!removed.ok()) return warn("a superseded file could not be removed", removed.error());
   }

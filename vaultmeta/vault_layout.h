@@ -41,7 +41,6 @@ inline constexpr const char* kOpenSegmentExtension = "open";
 // Most bytes that a file read as a whole may have.
 inline constexpr std::uint64_t kMaxHeaderBytes = std::uint64_t{64} * 1024;
 inline constexpr std::uint64_t kMaxHeadBytes = std::uint64_t{64} * 1024;
-inline constexpr std::uint64_t kMaxStreamBytes = 1ULL << 33;  // checkpoints and manifests
 
 // The numbers of a folder's files, ascending; files of other names are passed over.
 [[nodiscard]] Result<std::vector<std::uint64_t>> list_numbers(BlobStore& blobs, const VaultFolder& folder);

@@ -7,9 +7,9 @@
 #include <thread>
 #include <utility>
 
-#include "crypto/hash.h"
 #include "store/stream.h"
 #include "vaultmeta/damage_walk.h"
+#include "vaultmeta/file_notes.h"
 #include "vaultmeta/head_chain.h"
 #include "vaultmeta/point_file.h"
 #include "vaultmeta/vault_place.h"
@@ -159,8 +159,9 @@ Status VaultOpening::choose_newest_head() {
         (older ? "an older head is damaged: " : "passed over, because it is no head of this vault: ") +
         heads_.damage->message);
   }
+  FileNotes keyrings(parts_.notes, "files in keyrings/ are passed over");
   for (const auto& [file, error] : parts_.custody->passed_over()) {
-    parts_.notes.push_back("passed over, because it is not the vault's newest keyring: " + file + ": " + error.message);
+    keyrings.add("passed over, because it is not the vault's newest keyring: " + file + ": " + error.message);
   }
   if (parts_.head.head.features.read_only_compatible != 0 && !options_.read_only) {
     return Error{ErrorCode::UnsupportedFormat,
@@ -190,10 +191,12 @@ Status VaultOpening::open_segments() {
                                                                parts_.custody->keys(), options, recovery));
   index_rebuilt_ = recovery.index_rebuilt;
   if (recovery.index_rebuilt) parts_.notes.emplace_back("the chunk index was rebuilt from the segments");
+  FileNotes closed(parts_.notes, "unfinished segments were closed");
   for (const ContainerNumber number : recovery.recovered_open) {
-    parts_.notes.push_back("an unfinished segment was closed: " + kSegmentFiles.file(number.value));
+    closed.add("an unfinished segment was closed: " + kSegmentFiles.file(number.value));
   }
-  for (const auto& [file, error] : recovery.damaged) parts_.notes.push_back(file + ": " + error.message);
+  FileNotes damaged(parts_.notes, "files in segments/ and index/ are damaged, or are passed over");
+  for (const auto& [file, error] : recovery.damaged) damaged.add(file + ": " + error.message);
   recovered_ = !recovery.recovered_open.empty();
   return ok_status();
 }
@@ -201,15 +204,14 @@ Status VaultOpening::open_segments() {
 Result<std::optional<Checkpoint>> VaultOpening::read_checkpoint(const Head& head) const {
   if (head.checkpoint.value == 0) return std::optional<Checkpoint>();
   const std::string name = kCheckpointFiles.file(head.checkpoint.value);
-  auto file = parts_.blobs->get(name, kMaxStreamBytes);
-  if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::CheckpointMissing, name);
-  if (sha256(*file) != head.checkpoint_digest) {
-    return Error{ErrorCode::DamagedCheckpoint, name + " is not the file that the head names"};
-  }
-  VAULTFS_ASSIGN_OR_RETURN(const OpenedStream stream,
-                           open_stream(parts_.custody->keys(), ContainerKind::checkpoint, head.checkpoint, *file,
-                                       ErrorCode::DamagedCheckpoint));
-  VAULTFS_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::decode(stream.content));
+  const auto file = parts_.blobs->open(name);
+  if (!file.ok()) return stored_file_error(file.error(), ErrorCode::CheckpointMissing, name);
+  ExpectedFile expected{std::nullopt, head.checkpoint_digest};
+  if (head.format != Head::kFormat1) expected.bytes = head.checkpoint_bytes;
+  const auto stream = read_stream(parts_.custody->keys(), ContainerKind::checkpoint, head.checkpoint, **file,
+                                  ErrorCode::DamagedCheckpoint, expected);
+  if (!stream.ok()) return with_context(stream.error(), name);
+  VAULTFS_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::decode(stream->content));
   return std::optional<Checkpoint>(std::move(checkpoint));
 }
 
@@ -220,9 +222,8 @@ Status VaultOpening::open_activity(const Head& head) {
       parts_.activity,
       ActivityLog::open(parts_.machine.env, parts_.path / kActivityFiles.name, parts_.custody->keys(),
                         options_.read_only, head.activity_entries, head.activity_chain, closed_epochs_end));
-  for (const auto& [file, error] : parts_.activity->passed_over()) {
-    parts_.notes.push_back(file + ": " + error.message);
-  }
+  FileNotes passed_over(parts_.notes, "files in activity/ are passed over");
+  for (const auto& [file, error] : parts_.activity->passed_over()) passed_over.add(file + ": " + error.message);
   return ok_status();
 }
 
@@ -350,13 +351,14 @@ Result<bool> VaultOpening::go_on_with_points(const Error& reason) {
 
 Status VaultOpening::add_points_of_manifests() {
   VAULTFS_ASSIGN_OR_RETURN(const auto numbers, list_numbers(*parts_.blobs, kPointFiles));
+  FileNotes unreadable(parts_.notes, "files in points/ could not be read");
   std::set<PointNumber> superseded;
   for (const SupersededManifest& old : parts_.catalogue->superseded()) superseded.insert(old.file);
   for (const std::uint64_t number : numbers) {
     if (superseded.contains(PointNumber(number))) continue;
     auto point = describe_point(*parts_.blobs, parts_.custody->keys(), PointNumber(number));
     if (!point.ok()) {
-      parts_.notes.push_back(kPointFiles.file(number) + ": " + point.error().message);
+      unreadable.add(with_context(point.error(), kPointFiles.file(number)).message);
       continue;
     }
     const std::optional<PointInfo> known = parts_.catalogue->point(point->number);
@@ -385,13 +387,7 @@ Result<std::string> VaultOpening::what_is_missing(const PointInfo& point) {
 }
 
 bool VaultOpening::is_whole_elsewhere(const PointInfo& point) {
-  const std::string name = kPointFiles.file(point.manifest_file().value);
-  const auto file = parts_.blobs->get(name, kMaxStreamBytes);
-  if (!file.ok() || sha256(*file) != point.manifest) return false;
-  const auto stream = open_stream(parts_.custody->keys(), ContainerKind::manifest,
-                                  ContainerNumber(point.manifest_file().value), *file, ErrorCode::DamagedManifest);
-  if (!stream.ok() || !stream->inventory.has_value()) return false;
-  const auto manifest = Manifest::decode(stream->content, *stream->inventory);
+  const auto manifest = read_manifest_of(*parts_.blobs, parts_.custody->keys(), point);
   if (!manifest.ok()) return false;
   SegmentStore& segments = *parts_.segments;
   DamageWalk walk(segments, [&segments](RecordType, const ChunkId& id) { return look_at_marks(segments, id); });

@@ -6,6 +6,7 @@
 #include "store/stream.h"
 #include "vaultmeta/catalogue_change.h"
 #include "vaultmeta/opened_vault.h"
+#include "vaultmeta/point_file.h"
 
 namespace vaultfs {
 namespace {
@@ -231,29 +232,11 @@ Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo jo
 Result<Manifest> OpenedVault::load_manifest(const PointInfo& point) {
   // The caller's point may be of before its manifest was written anew, and that may happen once more meanwhile.
   PointInfo current = parts_.catalogue->point(point.number).value_or(point);
-  auto manifest = read_manifest(current);
+  auto manifest = read_manifest_of(*parts_.blobs, keys(), current);
   if (manifest.ok()) return manifest;
   const PointNumber tried =
       std::exchange(current, parts_.catalogue->point(point.number).value_or(point)).manifest_file();
-  return current.manifest_file() == tried ? std::move(manifest) : read_manifest(current);
-}
-
-Result<Manifest> OpenedVault::read_manifest(const PointInfo& point) {
-  const std::string name = kPointFiles.file(point.manifest_file().value);
-  auto file = parts_.blobs->get(name, kMaxStreamBytes);
-  if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::ManifestMissing, name);
-  if (sha256(*file) != point.manifest) {
-    return Error{ErrorCode::DamagedManifest, name + " is not the file that the catalogue names"};
-  }
-  VAULTFS_ASSIGN_OR_RETURN(const OpenedStream stream,
-                           open_stream(keys(), ContainerKind::manifest, ContainerNumber(point.manifest_file().value),
-                                       *file, ErrorCode::DamagedManifest));
-  if (!stream.inventory.has_value()) return Error{ErrorCode::DamagedManifest, name + " has no inventory"};
-  VAULTFS_ASSIGN_OR_RETURN(Manifest manifest, Manifest::decode(stream.content, *stream.inventory));
-  if (manifest.number != point.number || manifest.item != point.item || manifest.cut != point.cut) {
-    return Error{ErrorCode::DamagedManifest, name + " describes another recovery point"};
-  }
-  return manifest;
+  return current.manifest_file() == tried ? std::move(manifest) : read_manifest_of(*parts_.blobs, keys(), current);
 }
 
 Result<std::size_t> OpenedVault::interrupt_unfinished_jobs() {

@@ -4,9 +4,9 @@
 #include <utility>
 
 #include "store/container.h"
-#include "store/stream.h"
 #include "vaultmeta/catalogue_change.h"
 #include "vaultmeta/opened_vault.h"
+#include "vaultmeta/point_file.h"
 
 namespace vaultfs {
 namespace {
@@ -87,15 +87,8 @@ Status OpenedVault::renew_point(PointNumber number, PointSegments& segments) {
 }
 
 Result<std::vector<Manifest::SegmentNeeded>> OpenedVault::inventory_of(const SupersededManifest& old) {
-  const std::string name = kPointFiles.file(old.file.value);
-  auto file = parts_.blobs->get(name, kMaxStreamBytes);
-  if (!file.ok()) return stored_file_error(std::move(file).error(), ErrorCode::ManifestMissing, name);
-  VAULTFS_ASSIGN_OR_RETURN(
-      const OpenedStream stream,
-      open_stream(keys(), ContainerKind::manifest, ContainerNumber(old.file.value), *file, ErrorCode::DamagedManifest));
-  if (!stream.inventory.has_value()) return Error{ErrorCode::DamagedManifest, name + " has no inventory"};
-  VAULTFS_ASSIGN_OR_RETURN(Manifest manifest, Manifest::decode(stream.content, *stream.inventory));
-  return std::move(manifest.inventory);
+  VAULTFS_ASSIGN_OR_RETURN(StoredManifest stored, read_manifest_file(*parts_.blobs, keys(), old.file));
+  return std::move(stored.manifest.inventory);
 }
 
 Status OpenedVault::end_grace() {

@@ -10,6 +10,7 @@
 
 #include "crypto/hash.h"
 #include "store/file_origin.h"
+#include "vaultmeta/file_notes.h"
 #include "vaultmeta/vault_opening.h"
 #include "vaultmeta/vault_registration.h"
 
@@ -18,6 +19,11 @@ namespace {
 
 constexpr std::int64_t kPollsPerSecond = 10;
 constexpr std::uint64_t kMaxLockFileBytes = 64;
+constexpr std::size_t kMaxNotesInLog = 100;
+// Of a folder's files that nothing names, what one opening looks at and removes: each look costs a key, each removal a
+// change of the directory. The next openings go on. A crash leaves one.
+constexpr std::uint64_t kMostLookedAt = 10'000;
+constexpr std::uint64_t kMostRemoved = 1000;
 
 // The owner's process id as its lock file tells it: a hint for people, nothing rests on it.
 std::string owner_of(Env& env, const std::filesystem::path& lock_file) {
@@ -108,24 +114,41 @@ Status VaultOpening::remove_leftovers() {
   for (const VaultFolder& folder : kVaultFolders) {
     VAULTFS_RETURN_IF_ERROR(remove_unfinished(parts_.path / folder.name));
   }
-  const auto remove = [this](const VaultFolder& folder, std::uint64_t number, const char* why) -> Status {
-    parts_.notes.push_back(folder.file(number) + " was removed: " + why);
+  FileNotes removed(parts_.notes, "files that nothing names were removed");
+  FileNotes kept(parts_.notes, "files in points/ were kept: no recovery point is known by them");
+  FileNotes foreign(parts_.notes, "files were passed over");
+  std::uint64_t looked_at = 0;  // in the folder that it is about
+  std::uint64_t removed_here = 0;
+  const auto next_folder = [&] { looked_at = removed_here = 0; };
+  const auto enough = [&] { return ++looked_at > kMostLookedAt || removed_here >= kMostRemoved; };
+  // The directories are synced at the end: what a crash leaves of it is removed by the next owner.
+  std::set<std::string> changed_folders;
+  const auto remove = [&](const VaultFolder& folder, std::uint64_t number, const char* why) -> Status {
+    removed.add(folder.file(number) + " was removed: " + why);
     recovered_ = true;
-    return parts_.blobs->remove(folder.file(number));
+    ++removed_here;
+    changed_folders.insert(folder.name);
+    return parts_.machine.env.remove_file(parts_.path / folder.file(number));
   };
   const auto look_at = [this](const VaultFolder& folder, ContainerKind kind, std::uint64_t number) {
     return origin_of(parts_.machine.env, parts_.path / folder.file(number), parts_.custody->keys(), kind,
                      ContainerNumber(number));
   };
-  const auto pass_over = [this](const VaultFolder& folder, std::uint64_t number, const FileOrigin& origin) {
-    parts_.notes.push_back(folder.file(number) + ": " + passed_over(origin.reason).message);
+  const auto pass_over = [&](const VaultFolder& folder, std::uint64_t number, const FileOrigin& origin) {
+    foreign.add(folder.file(number) + ": " + passed_over(origin.reason).message);
   };
   std::set<PointNumber> named;
   for (const PointInfo& point : parts_.catalogue->points()) named.insert(point.manifest_file());
   for (const SupersededManifest& old : parts_.catalogue->superseded()) named.insert(old.file);
   VAULTFS_ASSIGN_OR_RETURN(const auto manifests, list_numbers(*parts_.blobs, kPointFiles));
+  std::uint64_t left = 0;
   for (const std::uint64_t number : manifests) {
     if (named.contains(PointNumber(number))) continue;
+    if (enough()) {
+      ++left;
+      parts_.catalogue->avoid_point_number(PointNumber(number));
+      continue;
+    }
     VAULTFS_ASSIGN_OR_RETURN(const FileOrigin origin, look_at(kPointFiles, ContainerKind::manifest, number));
     if (!origin.own) {
       pass_over(kPointFiles, number, origin);
@@ -136,17 +159,23 @@ Status VaultOpening::remove_leftovers() {
     if (origin.current_epoch) parts_.catalogue->reserve_point_number(PointNumber(number));
     // A head of format 1 does not vouch for what the catalogue says of the points.
     if (parts_.head.head.format == Head::kFormat1) {
-      parts_.notes.push_back(kPointFiles.file(number) + " was kept: no recovery point is known by it");
+      kept.add(kPointFiles.file(number) + " was kept: no recovery point is known by it");
       parts_.catalogue->avoid_point_number(PointNumber(number));
       continue;
     }
     VAULTFS_RETURN_IF_ERROR(remove(kPointFiles, number, "no recovery point is known by it"));
   }
+  if (left > 0) {
+    parts_.notes.push_back(std::to_string(left) +
+                           " more files in points/ are known by no recovery point: the next openings look at them");
+  }
+  next_folder();
   const ContainerNumber current = parts_.head.head.checkpoint;
   parts_.highest_checkpoint = current;
   VAULTFS_ASSIGN_OR_RETURN(const auto checkpoints, list_numbers(*parts_.blobs, kCheckpointFiles));
   for (const std::uint64_t number : checkpoints) {
     if (number == current.value) continue;
+    if (enough()) break;
     VAULTFS_ASSIGN_OR_RETURN(const FileOrigin origin, look_at(kCheckpointFiles, ContainerKind::checkpoint, number));
     if (!origin.own) {
       pass_over(kCheckpointFiles, number, origin);
@@ -155,9 +184,10 @@ Status VaultOpening::remove_leftovers() {
     if (origin.current_epoch) parts_.highest_checkpoint = std::max(parts_.highest_checkpoint, ContainerNumber(number));
     VAULTFS_RETURN_IF_ERROR(remove(kCheckpointFiles, number, "no head names it"));
   }
+  next_folder();
   VAULTFS_ASSIGN_OR_RETURN(const auto journals, list_numbers(*parts_.blobs, kJournalFiles));
   for (const std::uint64_t number : journals) {
-    if (number >= replay_from_.value) break;
+    if (number >= replay_from_.value || enough()) break;
     VAULTFS_ASSIGN_OR_RETURN(const FileOrigin origin, look_at(kJournalFiles, ContainerKind::journal, number));
     if (!origin.own) {
       pass_over(kJournalFiles, number, origin);
@@ -165,8 +195,11 @@ Status VaultOpening::remove_leftovers() {
     }
     VAULTFS_RETURN_IF_ERROR(remove(kJournalFiles, number, "the checkpoint holds it"));
   }
+  for (const std::string& folder : changed_folders) {
+    VAULTFS_RETURN_IF_ERROR(parts_.machine.env.sync_directory(parts_.path / folder));
+  }
   for (const ContainerNumber number : replay_.unnamed) {
-    parts_.notes.push_back(kJournalFiles.file(number.value) + " was passed over: no head names it");
+    foreign.add(kJournalFiles.file(number.value) + " was passed over: no head names it");
   }
   return ok_status();
 }
@@ -180,7 +213,9 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::take_over() {
   }
   if (recovered_) parts_.notes.emplace_back("the last owner did not close the vault");
   std::string detail;
-  for (const std::string& note : parts_.notes) detail += (detail.empty() ? "" : "; ") + note;
+  const std::size_t logged = std::min(parts_.notes.size(), kMaxNotesInLog);
+  for (std::size_t i = 0; i < logged; ++i) detail += (detail.empty() ? "" : "; ") + parts_.notes[i];
+  if (logged < parts_.notes.size()) detail += "; and " + std::to_string(parts_.notes.size() - logged) + " more";
 
   MachineState& machine = parts_.machine.state;
   parts_.restart_above = pin_->restart_above;

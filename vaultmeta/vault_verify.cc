@@ -25,6 +25,8 @@ namespace {
 
 // Stretches of files, one line each.
 constexpr std::uint64_t kMostLossesTold = 10'000;
+// Lines about the files of one folder, of which anybody can put a hundred thousand there.
+constexpr std::size_t kMostFolderDamage = 2000;
 
 Error stopped() { return {ErrorCode::Interrupted, "verification was stopped"}; }
 
@@ -105,29 +107,52 @@ class Verification {
       damage(folder.name, missing ? Error{ErrorCode::DamagedHeader, "the folder is missing"} : names.error());
       return ok_status();
     }
+    if (vault_ != nullptr && std::string_view(folder.name) == kHeadFiles.name) head_macs_.emplace(vault_->custody());
+    const std::size_t most = report_.damage.size() + kMostFolderDamage;
+    std::uint64_t not_told = 0;
+    Status status = ok_status();
     for (const std::string& name : *names) {
-      VAULTFS_RETURN_IF_ERROR(go_on());
-      if (is_unfinished(name)) continue;
-      const std::string file = std::string(folder.name) + '/' + name;
-      auto number = number_of(name, folder.extension);
-      if (std::string_view(folder.name) == kHeadFiles.name && number_of(name, kHeadPackExtension)) continue;
-      const bool open_segment = std::string_view(folder.name) == kSegmentFiles.name && !number.has_value() &&
-                                number_of(name, kOpenSegmentExtension).has_value();
-      if (!number.has_value() && !open_segment) {
-        unexpected(file);
-        continue;
-      }
+      status = go_on();
+      if (!status.ok()) break;
       const std::size_t before = report_.damage.size();
-      Status checked = check_file(folder, file, open_segment ? std::uint64_t{0} : *number, open_segment);
-      if (checked.ok()) {
-        if (report_.damage.size() == before) note_sound(folder, name);
-        continue;
-      }
-      // Of a mounted vault a file may be closed or superseded between listing and reading.
-      if (checked.code() == ErrorCode::NotFound) continue;
-      if (checked.code() == ErrorCode::Interrupted) return checked;
-      damage(file, checked.error());
+      status = check_name(folder, name);
+      if (!status.ok()) break;
+      if (report_.damage.size() <= most) continue;
+      ++not_told;
+      report_.damage.erase(report_.damage.begin() + static_cast<std::ptrdiff_t>(before), report_.damage.end());
+      const std::string file = std::string(folder.name) + '/' + name;
+      if (std::string_view(folder.name) != kSegmentFiles.name || passed_over_.contains(file)) continue;
+      if (const auto number = segment_number(name)) segments_not_told_.insert(*number);
     }
+    head_macs_.reset();
+    if (not_told > 0) {
+      damage(folder.name, {ErrorCode::DamagedHeader,
+                           std::to_string(not_told) + " more files are damaged, or are none of the vault's"});
+    }
+    return status;
+  }
+
+  Status check_name(const VaultFolder& folder, const std::string& name) {
+    if (is_unfinished(name)) return ok_status();
+    const std::string file = std::string(folder.name) + '/' + name;
+    auto number = number_of(name, folder.extension);
+    if (std::string_view(folder.name) == kHeadFiles.name && number_of(name, kHeadPackExtension)) return ok_status();
+    const bool open_segment = std::string_view(folder.name) == kSegmentFiles.name && !number.has_value() &&
+                              number_of(name, kOpenSegmentExtension).has_value();
+    if (!number.has_value() && !open_segment) {
+      unexpected(file);
+      return ok_status();
+    }
+    const std::size_t before = report_.damage.size();
+    Status checked = check_file(folder, file, open_segment ? std::uint64_t{0} : *number, open_segment);
+    if (checked.ok()) {
+      if (report_.damage.size() == before) note_sound(folder, name);
+      return ok_status();
+    }
+    // Of a mounted vault a file may be closed or superseded between listing and reading.
+    if (checked.code() == ErrorCode::NotFound) return ok_status();
+    if (checked.code() == ErrorCode::Interrupted) return checked;
+    damage(file, checked.error());
     return ok_status();
   }
 
@@ -184,10 +209,8 @@ class Verification {
   }
 
   Status check_mac(const Head::Signed& stored) {
-    VAULTFS_ASSIGN_OR_RETURN(const Digest mac, head_mac(vault_->custody(), stored.head, stored.body));
-    if (!constant_time_equal(mac.view(), stored.mac.view()))
-      return Error{ErrorCode::DamagedHead, "it is not authentic"};
-    return ok_status();
+    VAULTFS_ASSIGN_OR_RETURN(const bool authentic, head_macs_->are_right(stored));
+    return authentic ? ok_status() : Status(Error{ErrorCode::DamagedHead, "it is not authentic"});
   }
 
   // Those that the newest head names, and they each other.
@@ -214,7 +237,14 @@ class Verification {
       const bool told = numbers.code() == ErrorCode::NotFound || is_integrity_error(numbers.code());
       return told ? ok_status() : Status(numbers.error());
     }
+    const std::size_t most = report_.damage.size() + kMostFolderDamage;
     for (const std::uint64_t number : *numbers) {
+      if (report_.damage.size() > most) {
+        damage(kPointFiles.name,
+               {ErrorCode::DamagedManifest, "what the recovery points from " + kPointFiles.file(number) +
+                                                " on need was not looked at: too much is missing"});
+        return ok_status();
+      }
       const std::string name = kPointFiles.file(number);
       const auto file = blobs_->open(name);
       if (!file.ok()) continue;
@@ -271,6 +301,7 @@ class Verification {
           [&content](const ChunkId& id) { return content.look(id); },
           [this](const std::string& item, const DamagedRange& range) { tell_loss("working tree", item, "", range); }));
     }
+    report_.damaged_segments.insert(segments_not_told_.begin(), segments_not_told_.end());
     std::vector<Damage> kept;
     for (std::size_t i = 0; i < report_.damage.size(); ++i) {
       const auto segment = of_segment_.find(i);
@@ -337,6 +368,8 @@ class Verification {
   Head newest_;                                        // of those that are sound
   IndexCheck index_check_;                             // the index folder is the last one
   std::set<std::string> passed_over_;                  // somebody's open segments: whatever they hold
+  std::optional<HeadMacs> head_macs_;                  // while the heads are checked
+  std::set<ContainerNumber> segments_not_told_;        // damaged ones, of which there are too many to name
   std::set<ContainerNumber> sound_;                    // segments that were read whole without a finding
   std::set<ContainerNumber> listed_;                   // by inventories of points
   std::map<std::size_t, ContainerNumber> of_segment_;  // which of the report's damage is about a segment

@@ -7,13 +7,10 @@
 #include "crypto/hash.h"
 #include "store/chunk_index_file.h"
 #include "store/segment_recovery.h"
-#include "store/stored_file.h"
 #include "store/stream.h"
 
 namespace vaultfs {
 namespace {
-
-constexpr std::uint64_t kMaxIndexBytes = 4ULL * 1024 * 1024 * 1024;
 
 // A record by what an index says of it.
 std::uint64_t number_for(const ChunkIndex::Key& key, const ChunkPlace& place) {
@@ -52,9 +49,9 @@ void IndexCheck::walked(ContainerNumber segment, bool has_damage) {
 Status IndexCheck::check(Env& env, const std::filesystem::path& vault, const std::string& file, ContainerNumber number,
                          const EpochKeys& keys, std::vector<Damage>& damage) const {
   const auto decode = [&]() -> Result<ChunkIndexFile> {
-    VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, read_stored_file(env, vault / file, kMaxIndexBytes));
+    VAULTFS_ASSIGN_OR_RETURN(const auto stored, env.open(vault / file, OpenMode::read_only));
     VAULTFS_ASSIGN_OR_RETURN(const OpenedStream stream,
-                             open_stream(keys, ContainerKind::index, number, bytes, ErrorCode::DamagedSegment));
+                             read_stream(keys, ContainerKind::index, number, *stored, ErrorCode::DamagedSegment));
     return ChunkIndexFile::decode(stream.content);
   };
   const auto index = decode();
