@@ -67,6 +67,15 @@ bool shows_as_itself(char32_t value) {
 
 }  // namespace
 
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t bytes = first_character(text).bytes;
+    if (bytes == 0) return false;
+    text.remove_prefix(bytes);
+  }
+  return true;
+}
+
 std::string visible_text(std::string_view text) {
   constexpr std::string_view kHexDigits = "0123456789abcdef";
   std::string result;

@@ -13,4 +13,7 @@ namespace vaultfs {
 // changes nothing.
 [[nodiscard]] std::string visible_text(std::string_view text);
 
+// Whether it is UTF-8 throughout (RFC 3629), as JSON wants it.
+[[nodiscard]] bool is_utf8(std::string_view text);
+
 }  // namespace vaultfs

@@ -3,8 +3,11 @@
 #include <sodium.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
+#include <string>
 
 #include "base/byte_codec.h"
 #include "crypto/aead.h"
@@ -100,6 +103,25 @@ Result<SecretBuffer> read_passphrase(int descriptor) {
     return Error{ErrorCode::InvalidArgument, "the passphrase is longer than 1024 bytes"};
   }
   return SecretBuffer::copy_of(buffer.view().first(size));
+}
+
+Status check_new_passphrase(ByteView passphrase) {
+  const auto has = [passphrase](char c) {
+    return std::ranges::find(passphrase, static_cast<std::byte>(c)) != passphrase.end();
+  };
+  const auto refused = [](const char* what) {
+    return Error{ErrorCode::InvalidArgument,
+                 std::string("the passphrase ") + what +
+                     "; it would count as part of the passphrase, and be missing when it is typed. "
+                     "Write the passphrase alone into one line: printf '%s\\n' PASSPHRASE"};
+  };
+  constexpr std::array<std::byte, 3> kByteOrderMark{std::byte{0xef}, std::byte{0xbb}, std::byte{0xbf}};
+  if (passphrase.size() >= kByteOrderMark.size() && std::ranges::equal(passphrase.first(3), kByteOrderMark))
+    return refused("begins with a byte order mark (an editor put it into the file)");
+  if (has('\r')) return refused("has a carriage return (a line end of Windows)");
+  if (has('\n')) return refused("has more than one line");
+  if (has('\0')) return refused("has a NUL byte");
+  return ok_status();
 }
 
 }  // namespace vaultfs

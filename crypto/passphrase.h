@@ -31,4 +31,8 @@ struct Argon2Cost {
 // (PassphraseRequired if empty, InvalidArgument if longer).
 [[nodiscard]] Result<SecretBuffer> read_passphrase(int descriptor);
 
+// Whether a new passphrase can be given again later, from another editor or by hand: InvalidArgument, with the reason,
+// for one that begins with a byte order mark, has a carriage return, a second line or a NUL.
+[[nodiscard]] Status check_new_passphrase(ByteView passphrase);
+
 }  // namespace vaultfs

@@ -115,9 +115,15 @@ Result<SecretBuffer> obtain_passphrase(const std::filesystem::path& file, int de
                                                       file.string()};
       }
     }
-    return read_passphrase(opened.get());
+    VAULTFS_ASSIGN_OR_RETURN(SecretBuffer passphrase, read_passphrase(opened.get()));
+    if (confirm) VAULTFS_RETURN_IF_ERROR(check_new_passphrase(passphrase.view()));
+    return passphrase;
   }
-  if (descriptor >= 0) return GivenDescriptors::instance().take(descriptor);
+  if (descriptor >= 0) {
+    VAULTFS_ASSIGN_OR_RETURN(SecretBuffer passphrase, GivenDescriptors::instance().take(descriptor));
+    if (confirm) VAULTFS_RETURN_IF_ERROR(check_new_passphrase(passphrase.view()));
+    return passphrase;
+  }
   if (!prompt || ::isatty(STDIN_FILENO) == 0) {
     return Error{ErrorCode::PassphraseRequired,
                  what + " needs a passphrase; give it with " + option + "-file FILE or " + option + "-fd N"};

@@ -51,9 +51,10 @@ class Machine {
 };
 
 // Reads a passphrase: from `file` if given, else from `descriptor` if not negative, else (if `prompt` and stdin is a
-// terminal) from the terminal without echo, twice if `confirm`. PassphraseRequired if there is no source. `what` is
-// shown in the prompt; `option` is what the options that give it begin with, before -file and -fd. A descriptor is read
-// to its end and closed (one of the standard ones becomes /dev/null); asked for again it is PassphraseRequired.
+// terminal) from the terminal without echo, twice if `confirm`: a new one, which check_new_passphrase() must find good.
+// PassphraseRequired if there is no source. `what` is shown in the prompt; `option` is what the options that give it
+// begin with, before -file and -fd. A descriptor is read to its end and closed (one of the standard ones becomes
+// /dev/null); asked for again it is PassphraseRequired.
 [[nodiscard]] Result<SecretBuffer> obtain_passphrase(const std::filesystem::path& file, int descriptor, bool prompt,
                                                      bool confirm, const std::string& what,
                                                      const std::string& option = "--passphrase");

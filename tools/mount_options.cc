@@ -4,6 +4,10 @@
 #include <array>
 #include <charconv>
 #include <map>
+#include <string>
+#include <vector>
+
+#include "tools/did_you_mean.h"
 
 namespace vaultfs {
 
@@ -69,6 +73,39 @@ bool is_kernel_option(std::string_view name) {
   return std::ranges::find(kKernel, name) != kKernel.end();
 }
 
+Error unknown_option(std::string_view option, std::string_view name) {
+  static const std::vector<std::string> kKnown{"settle",
+                                               "max-job",
+                                               "commit",
+                                               "ro",
+                                               "rw",
+                                               "cache",
+                                               "compression",
+                                               "write-buffer",
+                                               "read-cache",
+                                               "workers",
+                                               "passphrase-file",
+                                               "passphrase-fd",
+                                               "home",
+                                               "log",
+                                               "allow_other",
+                                               "nonempty",
+                                               "accept-older",
+                                               "unverified",
+                                               "wait",
+                                               "fingerprint",
+                                               "sync",
+                                               "nodev",
+                                               "dev",
+                                               "nosuid",
+                                               "suid",
+                                               "noexec",
+                                               "exec",
+                                               "noatime"};
+  return {ErrorCode::Usage,
+          "unknown option -o " + std::string(option) + did_you_mean(name, kKnown) + "; see vaultfs --help"};
+}
+
 Status apply_flag(std::string_view name, MountCommand& command) {
   if (name == "ro" || name == "rw") {
     command.mount.read_only = name == "ro";
@@ -89,7 +126,7 @@ Status apply_flag(std::string_view name, MountCommand& command) {
   } else if (is_kernel_option(name)) {
     command.mount.kernel_options.emplace_back(name);
   } else if (!is_ignored(name)) {
-    return Error{ErrorCode::Usage, "unknown option -o " + std::string(name) + "; see vaultfs --help"};
+    return unknown_option(name, name);
   }
   return ok_status();
 }
@@ -146,7 +183,7 @@ Status apply_value(std::string_view option, std::string_view name, std::string_v
   } else if (name == "log") {
     command.log_file = std::filesystem::absolute(value);
   } else if (!is_ignored(option)) {
-    return Error{ErrorCode::Usage, "unknown option -o " + std::string(option) + "; see vaultfs --help"};
+    return unknown_option(option, name);
   }
   return ok_status();
 }

@@ -8,6 +8,7 @@
 #include "crypto/secret_buffer.h"
 #include "tools/cli/command_context.h"
 #include "tools/cli/text_output.h"
+#include "tools/cli/usage_error.h"
 
 namespace vaultfs {
 namespace {
@@ -59,7 +60,7 @@ int run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& problem) {
     if (problem.get_exit_code() == 0) return app.exit(problem);  // --help, --version
-    return fail(context, {ErrorCode::Usage, std::string(problem.what()) + "; see vaultctl --help"});
+    return fail(context, {ErrorCode::Usage, usage_problem(app, argc, argv, problem) + "; see vaultctl --help"});
   }
   const Status hardened = harden_process();
   if (!hardened.ok()) return fail(context, hardened.error());

@@ -50,5 +50,12 @@ TEST(VisibleText, DoingItTwiceChangesNothing) {
   EXPECT_EQ(visible_text(once), once);
 }
 
+TEST(IsUtf8, TakesShortestFormsOnly) {
+  EXPECT_TRUE(is_utf8(""));
+  EXPECT_TRUE(is_utf8("plain \xc3\xbc \xe2\x82\xac \xf0\x9f\x98\x80"));
+  for (const char* bad : {"\xff", "a\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\x80"})
+    EXPECT_FALSE(is_utf8(bad));
+}
+
 }  // namespace
 }  // namespace vaultfs

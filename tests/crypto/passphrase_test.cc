@@ -140,5 +140,18 @@ TEST(ReadPassphrase, StripsOneNewlineAndHasLimits) {
   EXPECT_EQ(read_passphrase(-1).code(), ErrorCode::IoError);
 }
 
+TEST(NewPassphrase, WhatNobodyCouldTypeAgainIsRefused) {
+  const auto good = [](std::string_view text) { return check_new_passphrase(std::as_bytes(std::span(text))).ok(); };
+  EXPECT_TRUE(good("correct horse battery staple"));
+  EXPECT_TRUE(
+      good(" gr\xc3\xbc\xc3\x9f"
+           "e\t"));
+  EXPECT_FALSE(good("secret\r"));
+  EXPECT_FALSE(good("\xef\xbb\xbfsecret"));
+  EXPECT_FALSE(good("one\ntwo"));
+  EXPECT_FALSE(good("secret\n"));
+  EXPECT_FALSE(good(std::string_view("a\0b", 3)));
+}
+
 }  // namespace
 }  // namespace vaultfs

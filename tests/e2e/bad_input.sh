@@ -28,6 +28,20 @@ jq -e '.error.name == "Usage"' "$scratch/out" >/dev/null || fail "$(cat "$scratc
 mkdir "$scratch/gone"
 (cd "$scratch/gone" && rmdir "$scratch/gone" && expect_error NotFound 3 "$vaultctl" vault show relative)
 
+say "a word that is nearly one"
+says() { grep -qF "$1" "$scratch/err" || fail "expected '$1', got: $(cat "$scratch/err")"; }
+expect_error Usage 2 "$vaultctl" bakcup run "$vault" && says "did you mean backup?"
+expect_error Usage 2 "$vaultctl" vault shwo "$vault" && says "did you mean show?"
+expect_error Usage 2 "$vaultctl" backup run "$vault" vm --dsik "d=$scratch/disk" && says "did you mean --disk?"
+expect_error Usage 2 "$vaultfs" "$vault" "$mnt" -o setle=5 && says "did you mean settle?"
+
+say "a new passphrase from a file that holds more than one line"
+printf 'secret\r\n' >"$scratch/windows"
+printf 'one\ntwo\n' >"$scratch/two"
+chmod 600 "$scratch/windows" "$scratch/two"
+expect_error InvalidArgument "" "$vaultctl" keyvault create other --new-passphrase-file "$scratch/windows" && says "carriage return"
+expect_error InvalidArgument "" "$vaultctl" keyvault create other --new-passphrase-file "$scratch/two" && says "more than one line"
+
 say "a vault that is not there"
 for_each_vault_command VaultNotFound 3 "$scratch/nowhere"
 say "a directory that is no vault"

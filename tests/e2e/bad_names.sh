@@ -61,3 +61,15 @@ if [[ -c /dev/fuse ]]; then
   timeout 60 "$umounter" "$odd_mount"
   if mountpoint -q "$odd_mount"; then fail "it is still mounted"; fi
 fi
+
+say "names that are no UTF-8: as they are in a mounted vault too, and in JSON by their bytes"
+if [[ -c /dev/fuse ]]; then
+  mount_vault commit=manual
+  ctl backup run "$vault" bytes --disk $'caf\xe9'="$scratch/disk" >/dev/null
+  assert_same "$scratch/disk" "$mnt/bytes/"$'caf\xe9'
+  many=()
+  for i in {1..70}; do many+=(--disk "d$i=$scratch/disk"); done
+  ctl backup run "$vault" many "${many[@]}" >/dev/null
+  assert_eq "$(ls "$mnt/many" | wc -l)" 70
+  unmount_vault
+fi

@@ -52,8 +52,37 @@ std::string shown_line(std::string_view pattern, std::initializer_list<Shown> ar
   return line;
 }
 
+namespace {
+
+std::string hex_of(const std::string& text) {
+  static constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string result;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    result.push_back(kDigits[byte >> 4U]);
+    result.push_back(kDigits[byte & 0x0fU]);
+  }
+  return result;
+}
+
+// Beside each member whose text is no UTF-8, its bytes. This program's own objects are no deeper than a few levels.
+void add_bytes(nlohmann::json& value) {
+  if (!value.is_structured()) return;
+  nlohmann::json bytes = nlohmann::json::object();
+  for (auto& [key, each] : value.items()) {
+    if (value.is_object() && each.is_string() && !is_utf8(each.get_ref<const std::string&>()))
+      bytes[key + "_hex"] = hex_of(each.get_ref<const std::string&>());
+    add_bytes(each);
+  }
+  if (!bytes.empty()) value.update(bytes);
+}
+
+}  // namespace
+
 void print_json(const nlohmann::json& value) {
-  std::puts(value.dump(2, ' ', true, nlohmann::json::error_handler_t::replace).c_str());
+  nlohmann::json shown = value;
+  add_bytes(shown);
+  std::puts(shown.dump(2, ' ', true, nlohmann::json::error_handler_t::replace).c_str());
 }
 
 std::string plain(const nlohmann::json& value) {

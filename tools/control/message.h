@@ -9,9 +9,11 @@
 namespace vaultfs {
 
 inline constexpr std::size_t kMaxMessageBytes = 64U << 20;
-inline constexpr std::size_t kMaxDescriptors = 64;
+inline constexpr std::size_t kMaxDescriptors = 256;  // a disk of a backup is one
 
-// One message of the control socket: a u32 length and that much JSON; descriptors travel with the length (SCM_RIGHTS).
+// One message of the control socket: a u32 length and that much JSON; descriptors travel with the length and with the
+// first bytes of the JSON, some with each (SCM_RIGHTS has a bound). File names are bytes, JSON is UTF-8: a value that
+// is none, or begins with U+0001, goes as U+0001 and then a character for each of its bytes, U+0000 to U+00FF.
 struct Message {
   nlohmann::json body;
   std::vector<UniqueFd> descriptors;
