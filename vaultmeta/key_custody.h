@@ -45,6 +45,8 @@ class KeyChangeHost {
   // The update job of that number with its outcome, and an activity record of it. `failure` is null on success.
   virtual void record_key_change(JobNumber job, const std::string& what, const std::string& version,
                                  const Error* failure) = 0;
+  // No other job gets that number: the keyring holds an update with it, whose job may not be recorded yet.
+  virtual void reserve_job(JobNumber number) = 0;
   // The update job of what the keyring holds, if a crash came before it: no newer or equal update job is known.
   virtual void ensure_recorded(const KeyUpdate& update) = 0;
   // An activity record of a setting that is no change of keys.
@@ -181,8 +183,11 @@ class KeyCustody {
   // HMAC-SHA-256 under a key derived from the root key for that purpose (HKDF info = label). KeyRevoked when sealed.
   [[nodiscard]] virtual Result<Digest> root_mac(std::string_view label, ByteView message) const = 0;
 
+  // Once a head names what is written from here on: has the update of keys recorded that the keyring held at attach(),
+  // if a crash came before its job.
+  virtual void record_update_of_before() {}
   // To be called once the vault around it stands: before any change of keys, and when no job of before is in progress
-  // any more. Owner only; `host` outlives the custody's last call.
+  // any more. Owner only; `host` outlives the custody's last call. Nothing is recorded yet.
   virtual void attach(KeyChangeHost& host) = 0;
 
   // Rules 1, 2 and 3(b): lists the versions, one unwrap by the Active one, lets a newer version take effect if the

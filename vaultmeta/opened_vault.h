@@ -118,6 +118,7 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   void record_key_change(JobNumber number, const std::string& what, const std::string& version,
                          const Error* failure) override;
   void ensure_recorded(const KeyUpdate& update) override;
+  void reserve_job(JobNumber number) override { parts_.catalogue->reserve_job_number(number); }
   void record_setting(const std::string& what, const std::string& subject) override;
   void log_key_update(JobInfo job);
 
