@@ -70,9 +70,6 @@ struct EscrowStatus {
   std::optional<bool> has_infrastructure_key;
 };
 
-// Why a version is still Retiring whose slot is gone: what is made now is still made with an epoch that it could read.
-inline constexpr const char* kEpochIsBeingClosed = "the data key epoch that it can read is being closed";
-
 struct EncryptionStatus {
   EncryptionSettings settings;
   std::vector<VersionRecord> versions;  // oldest first
@@ -183,12 +180,12 @@ class KeyCustody {
   // HMAC-SHA-256 under a key derived from the root key for that purpose (HKDF info = label). KeyRevoked when sealed.
   [[nodiscard]] virtual Result<Digest> root_mac(std::string_view label, ByteView message) const = 0;
 
-  // Once a head names what is written from here on: has the update of keys recorded that the keyring held at attach(),
-  // if a crash came before its job.
-  virtual void record_update_of_before() {}
   // To be called once the vault around it stands: before any change of keys, and when no job of before is in progress
   // any more. Owner only; `host` outlives the custody's last call. Nothing is recorded yet.
   virtual void attach(KeyChangeHost& host) = 0;
+  // Once a head names what is written from here on: has the update of keys recorded that the keyring held at attach(),
+  // if a crash came before its job.
+  virtual void record_update_of_before() {}
 
   // Rules 1, 2 and 3(b): lists the versions, one unwrap by the Active one, lets a newer version take effect if the
   // reference follows and it may wrap, retires what may retire, notices early disabling, heals. Provider trouble is in
