@@ -144,7 +144,7 @@ class SegmentStore {
 
   // The type that the index has for the record, which only its content proves: for who has just read that, or does not
   // rely on it. ChunkMissing.
-  [[nodiscard]] virtual Result<RecordType> listed_type(const ChunkId& id) const = 0;
+  [[nodiscard]] virtual Result<RecordType> listed_type(const ChunkId& id) = 0;
 
   // Reads plaintext bytes [offset, offset + out.size()), opening only the frames they lie in. ChunkMissing,
   // SegmentMissing, DamagedRecord, AuthenticationFailed, ChunkMismatch (another record stands there), OutOfRange.
@@ -181,7 +181,7 @@ class SegmentStore {
   // The number that the next new segment will at least have.
   [[nodiscard]] virtual ContainerNumber next_segment() const = 0;
   // Where a chunk is stored; of a patch without its base. ChunkMissing.
-  [[nodiscard]] virtual Result<ContainerNumber> segment_of(const ChunkId& id) const = 0;
+  [[nodiscard]] virtual Result<ContainerNumber> segment_of(const ChunkId& id) = 0;
   // Stored bytes of all segments, and number of chunks known.
   [[nodiscard]] virtual std::uint64_t stored_bytes() const = 0;
   [[nodiscard]] virtual std::uint64_t chunk_count() const = 0;

@@ -98,7 +98,8 @@ void SegmentStoreImpl::lay_damage(const std::vector<DamagedChunk>& known) {
 }
 
 Result<bool> SegmentStoreImpl::probe(const ChunkIndex::Key& key) {
-  const auto place = index_.find(key);
+  const auto place = locate(key);
+  if (!place && any_unread_.load()) return missing("a chunk that is referred to");
   if (!place) return false;
   ChunkPlace read_at = *place;
   const auto read_whole = [&]() -> Status {
@@ -123,14 +124,10 @@ std::vector<ChunkIndex::Key> SegmentStoreImpl::keys_in(const std::set<ContainerN
 }
 
 Result<std::optional<ChunkIndex::Key>> SegmentStoreImpl::base_key_of(const ChunkId& id) {
-  const auto place = index_.find(id);
-  if (!place) return Error{ErrorCode::ChunkMissing, "no segment holds a chunk that is referred to"};
+  const auto place = locate(ChunkIndex::key_of(id));
+  if (!place) return missing("a chunk that is referred to");
   if (place->type != RecordType::patch) return std::optional<ChunkIndex::Key>();
   return base_of(id, *place);
-}
-
-void SegmentStoreImpl::note_unread(const Error& error) {
-  if (!is_integrity_error(error.code)) all_looked_at_ = false;
 }
 
 void SegmentStoreImpl::tell_what_is_marked() {

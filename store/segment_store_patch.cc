@@ -100,13 +100,13 @@ Result<std::optional<ChunkIndex::Key>> SegmentStoreImpl::base_of(const ChunkId& 
 }
 
 Result<std::optional<ContainerNumber>> SegmentStoreImpl::base_segment_of(const ChunkId& id) {
-  const auto place = index_.find(id);
-  if (!place) return Error{ErrorCode::ChunkMissing, "no segment holds a chunk that is referred to"};
+  const auto place = locate(ChunkIndex::key_of(id));
+  if (!place) return missing("a chunk that is referred to");
   if (place->type != RecordType::patch) return std::optional<ContainerNumber>();
   VAULTFS_ASSIGN_OR_RETURN(const std::optional<ChunkIndex::Key> base, base_of(id, *place));
   if (!base) return std::optional<ContainerNumber>();
-  const auto below = index_.find(*base);
-  if (!below) return Error{ErrorCode::ChunkMissing, "no segment holds the chunk that a patch lies over"};
+  const auto below = locate(*base);
+  if (!below) return missing("the chunk that a patch lies over");
   return std::optional(below->segment);
 }
 
@@ -117,10 +117,10 @@ Result<std::optional<PatchHeader>> SegmentStoreImpl::patch_of(const ChunkId& id)
   return std::optional<PatchHeader>(header);
 }
 
-Result<std::optional<ChunkPlace>> SegmentStoreImpl::base_place(const ChunkId& base) const {
+Result<std::optional<ChunkPlace>> SegmentStoreImpl::base_place(const ChunkId& base) {
   if (base.is_zero()) return std::optional<ChunkPlace>();
-  auto place = index_.find(base);
-  if (!place) return Error{ErrorCode::ChunkMissing, "no segment holds the chunk that a patch lies over"};
+  auto place = locate(ChunkIndex::key_of(base));
+  if (!place) return missing("the chunk that a patch lies over");
   if (place->type != RecordType::chunk) {
     return Error{ErrorCode::ChunkMismatch, "a patch lies over something that is no chunk"};
   }
@@ -228,7 +228,7 @@ Result<SegmentStoreImpl::Flattened> SegmentStoreImpl::flatten(const PatchDraft& 
   Flattened flat;
   flat.header = {draft.base, draft.length, draft.pages};
   if (draft.base.is_zero()) return flat;
-  const auto below = index_.find(draft.base);
+  const auto below = locate(ChunkIndex::key_of(draft.base));
   std::optional<Located> older;
   if (below && below->type == RecordType::patch) {
     VAULTFS_ASSIGN_OR_RETURN(older, find_proven(draft.base));
@@ -307,7 +307,7 @@ Result<std::optional<PutOutcome>> SegmentStoreImpl::put_patch(const PatchDraft& 
     if (there && !below->damaged) {
       VAULTFS_ASSIGN_OR_RETURN(there, confirmed(header.base, *below));
     }
-    if (!there) return Error{ErrorCode::ChunkMissing, "no segment holds the chunk that a patch lies over"};
+    if (!there) return missing("the chunk that a patch lies over");
   }
   // The base already is the content: zeros may be missing at its end only.
   if (header.pages.none()) return std::optional<PutOutcome>(PutOutcome{header.base, false, 0});
