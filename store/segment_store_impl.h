@@ -65,6 +65,7 @@ class SegmentStoreImpl final : public SegmentStore {
   Result<bool> probe(const ChunkIndex::Key& key) override;
   [[nodiscard]] std::vector<ChunkIndex::Key> keys_in(const std::set<ContainerNumber>& segments) const override;
   [[nodiscard]] Result<std::optional<ChunkIndex::Key>> base_key_of(const ChunkId& id) override;
+  Result<bool> heal_patch(const ChunkId& id, ByteView content) override;
   [[nodiscard]] bool all_segments_looked_at() const override { return !any_unread_.load(); }
   UseGate::Use use() override { return uses_.enter(); }
   std::shared_mutex& long_uses() override { return long_uses_; }
@@ -205,6 +206,7 @@ class SegmentStoreImpl final : public SegmentStore {
   struct Flattened;
   [[nodiscard]] Result<Flattened> flatten(const PatchDraft& draft);
   [[nodiscard]] Result<Bytes> gather_pages(const PatchDraft& draft, Flattened& flat);
+  [[nodiscard]] Result<Bytes> flatten_pages(const PatchDraft& draft, Flattened& flat);
 
   // ---- compaction (segment_store_compact.cc) ----
   struct Candidate;
