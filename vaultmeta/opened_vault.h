@@ -141,6 +141,7 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   // Both REQUIRE damage_mutex_.
   [[nodiscard]] Status heal_patches(const Manifest* newest);
   [[nodiscard]] Result<HealedDamage> forget_healed(const Manifest* newest);
+  [[nodiscard]] Status renew_inventories();  // REQUIRES damage_mutex_, long_uses() of the segments
   // What points refer to and no segment has; of that, what was not known is added to `found`.
   [[nodiscard]] Status find_what_no_segment_has(std::vector<KnownDamage>& found, std::set<ChunkIndex::Key>& nowhere);
 

@@ -97,7 +97,39 @@ Result<std::uint64_t> OpenedVault::points_that_need(const std::vector<ChunkIndex
 Result<HealedDamage> OpenedVault::settle_healed(const Manifest* newest) {
   if (parts_.read_only) return HealedDamage{};
   const std::lock_guard one_at_a_time(damage_mutex_);
-  return forget_healed(newest);
+  VAULTFS_ASSIGN_OR_RETURN(HealedDamage healed, forget_healed(newest));
+  if (healed.chunks > 0) {
+    if (const Status renewed = renew_inventories(); !renewed.ok()) warn("inventories of points", renewed.error());
+  }
+  return healed;
+}
+
+// A point that has healed does not say any longer that it needs a segment which is gone, or is not what it was. Its
+// former manifest is of no use to a copy either.
+Status OpenedVault::renew_inventories() {
+  // Who re-encrypts writes them anew, too, and knows what of it is durable.
+  if (parts_.catalogue->renewing()) return ok_status();
+  VAULTFS_RETURN_IF_ERROR(parts_.segments->sync());
+  VAULTFS_RETURN_IF_ERROR(parts_.segments->close_segment());
+  for (const PointInfo& point : parts_.catalogue->points()) {
+    const auto manifest = load_manifest(point);
+    if (!manifest.ok()) continue;
+    const bool as_listed = std::ranges::all_of(manifest->inventory, [&](const Manifest::SegmentNeeded& segment) {
+      const auto file = parts_.machine.env.info(parts_.path / kSegmentFiles.file(segment.number.value));
+      // What can't be looked at may be as it was.
+      return !file.ok() || (file->kind == FileKind::file && file->size == segment.file_bytes);
+    });
+    if (as_listed) continue;
+    bool skipped = false;
+    const auto needed = point_segments_.of(manifest->inodes, skipped);
+    if (!needed.ok() || skipped || *needed == manifest->inventory) continue;
+    const PointNumber before = parts_.catalogue->point(point.number).value_or(point).manifest_file();
+    VAULTFS_RETURN_IF_ERROR(renew_point(point.number, point_segments_));
+    const std::lock_guard lock(change_mutex_);
+    VAULTFS_RETURN_IF_ERROR(
+        append_catalogue(parts_.catalogue->put(SupersededManifest{before, point.number, UnixNanos{1}})));
+  }
+  return parts_.journal->commit();
 }
 
 Status OpenedVault::heal_patches(const Manifest* newest) {

@@ -38,6 +38,14 @@ class VaultDamageTest : public testing::Test {
     world_.close_without_a_word();
     return report.ok() ? std::move(*report) : VerifyReport{};
   }
+  // What it says is lost: file and message of each.
+  Texts keyless_damage() {
+    const auto report = verify_vault(world_.env, "/vault", nullptr, {});
+    EXPECT_TRUE(report.ok());
+    Texts told;
+    for (const Damage& found : report->damage) told.push_back(found.file + ": " + found.error.message);
+    return told;
+  }
   JobState last_job() { return catalogue().jobs().back().state; }
 
   VaultWorld world_;
@@ -73,6 +81,7 @@ TEST_F(VaultDamageTest, TheSameContentHealsAllPointsAndVerifyIsClean) {
   ASSERT_NO_FATAL_FAILURE(damage_small_chunk());
   VerifyReport report = verify();
   ASSERT_FALSE(report.damage.empty());
+  EXPECT_FALSE(keyless_damage().empty());
   const auto named = std::ranges::find_if(report.damage, [](const Damage& d) { return d.bytes > 0; });
   ASSERT_NE(named, report.damage.end());
   EXPECT_EQ(named->item, "vm1");
@@ -97,6 +106,7 @@ TEST_F(VaultDamageTest, TheSameContentHealsAllPointsAndVerifyIsClean) {
   report = verify();
   EXPECT_TRUE(report.damage.empty()) << report.damage.front().error.message;
   EXPECT_FALSE(report.notes.empty()) << "the old record is there still";
+  EXPECT_EQ(keyless_damage(), Texts());
 }
 
 TEST_F(VaultDamageTest, ACrashBeforeTheHealingIsDurableForgetsNothing) {
@@ -155,7 +165,11 @@ TEST_F(VaultDamageTest, AMissingSegmentBlocksNoPointAndItsJobEndsWithWarnings) {
     EXPECT_EQ(healed->chunks, with_index ? 3U : 2U);
     EXPECT_EQ(healed->points, 3U);
     for (const std::string& content : world_.points()) EXPECT_EQ(content.find("Missing"), std::string::npos) << content;
+    // The points list the segments that they need now; compaction takes the former manifests away.
+    EXPECT_FALSE(catalogue().superseded().empty());
+    ASSERT_OK(world_.vault->forget_superseded(UnixNanos{1}));
     ASSERT_OK(world_.close());
+    EXPECT_EQ(keyless_damage(), Texts());
     const VerifyReport report = verify();
     EXPECT_TRUE(report.damage.empty()) << report.damage.front().file << ": " << report.damage.front().error.message;
   }
