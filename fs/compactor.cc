@@ -139,6 +139,12 @@ Result<bool> Compactor::carry_out(const Plan& plan) {
   vault_.segments_moved();
   if (!outcome.ok()) return outcome.error();
   measured_ = true;
+  // What was known to be damaged, and went because nobody needs it, is not to be remembered.
+  if (outcome->removed_segments > 0 && vault_.catalogue().damage_count() > 0) {
+    if (const auto examined = vault_.examine_damage({}); !examined.ok()) {
+      vault_.warn("looking at what was damaged", examined.error());
+    }
+  }
   return true;
 }
 

@@ -29,7 +29,8 @@ class ItemCommit {
  private:
   [[nodiscard]] std::vector<std::string> retired_versions();
   // Remembers what is damaged and forgets what is not any more, before it is known how the job ends.
-  [[nodiscard]] HealedDamage settle_damage();
+  // `newest` is what is about to be published.
+  [[nodiscard]] HealedDamage settle_damage(const Manifest* newest);
   // Completes `outcome` with the job as it ended and with what retired since `before`, trying what can be tried now.
   void finish_outcome(const std::vector<std::string>& before, JobNumber job, CommitOutcome& outcome);
 

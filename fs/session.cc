@@ -265,7 +265,7 @@ Status OpenedSession::close() {
   };
   keep_first(tree_->sync_all());
   remember_damage();
-  static_cast<void>(vault_->settle_healed());  // what is not settled now is at the next opening's first job
+  static_cast<void>(vault_->settle_healed(nullptr));  // what is not settled now is at the next opening's first job
   keep_first(tree_->checkpoint());
   keep_first(tree_->stop());
   keep_first(vault_->close());

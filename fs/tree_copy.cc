@@ -5,6 +5,7 @@
 #include "fs/inode_locks.h"
 #include "fs/tree_engine.h"
 #include "fs/tree_errors.h"
+#include "vaultmeta/damage_walk.h"
 
 namespace vaultfs {
 namespace {
@@ -24,6 +25,8 @@ bool TreeEngine::pages_loaded(const InodePointer& inode, std::uint64_t first, st
 bool TreeEngine::may_share(const ChunkShare& share, std::uint64_t i, const ChunkId& id) const {
   // What is known to be damaged is not spread: it is read, and whoever copies hears of it.
   if (!id.is_zero() && !vault_->segments().contains(id)) return false;
+  const bool damage_known = !id.is_zero() && vault_->catalogue().damage_count() > 0;
+  if (damage_known && look_at_marks(vault_->segments(), id).has_value()) return false;
   const std::uint64_t bytes = share.bytes_of(i);
   if (bytes == kChunkBytes) return true;
   // Part of a chunk counts as a whole only where nothing follows in the target, and nothing comes with it that a later

@@ -320,7 +320,8 @@ class TreeEngine final : public WorkingTree {
   void run_seal(const JobPointer& job);
   [[nodiscard]] Result<ChunkId> store_content(const JobPointer& job);
   // Nothing if too much of the chunk is new for a patch.
-  [[nodiscard]] Result<std::optional<ChunkId>> store_patch(const JobPointer& job, std::uint32_t max_pages);
+  [[nodiscard]] Result<std::optional<ChunkId>> store_patch(const JobPointer& job, std::uint32_t max_pages,
+                                                           bool over_lost);
   // Loads the map page that says what lies below, if that is not known yet.
   [[nodiscard]] Status find_base(const JobPointer& job);
   // Fills gaps between the job's dirty ranges from what lies below.

@@ -124,13 +124,14 @@ Status TreeEngine::fill_gaps(const JobPointer& job, const std::vector<ByteRanges
   return ok_status();
 }
 
-Result<std::optional<ChunkId>> TreeEngine::store_patch(const JobPointer& job, std::uint32_t max_pages) {
+Result<std::optional<ChunkId>> TreeEngine::store_patch(const JobPointer& job, std::uint32_t max_pages, bool over_lost) {
   const ByteRanges& dirty = job->slot->dirty();
   PatchDraft patch;
   patch.base = job->base;
   patch.length = job->length;
   patch.content = job->slot->memory().first(job->length);
   patch.max_pages = max_pages;
+  patch.over_lost = over_lost;
   for (const ByteRanges::Range& range : dirty.inside(0, job->length)) {
     patch.pages |= patch_pages_of(range.begin, range.end);
   }
@@ -153,14 +154,14 @@ Result<ChunkId> TreeEngine::store_content(const JobPointer& job) {
   const std::vector<ByteRanges::Range> gaps = job->slot->dirty().outside(0, job->length);
   if (!gaps.empty()) {
     VAULTFS_RETURN_IF_ERROR(find_base(job));
-    VAULTFS_ASSIGN_OR_RETURN(const std::optional<ChunkId> patch,
-                             store_patch(job, (job->length + kPatchPageBytes - 1) / kPatchPageBytes / kPatchShare));
-    if (patch.has_value()) return *patch;
+    const auto patch = store_patch(job, (job->length + kPatchPageBytes - 1) / kPatchPageBytes / kPatchShare, false);
+    if (patch.ok() && patch->has_value()) return **patch;
+    if (!patch.ok() && !is_integrity_error(patch.code())) return patch.error();
     if (const Status filled = fill_gaps(job, gaps); !filled.ok()) {
       if (!is_integrity_error(filled.code())) return filled.error();
       // What lies below is lost. Whole pages that are new are kept over it without reading it, so that one lost chunk
       // does not keep its item from being backed up.
-      const auto over_damage = store_patch(job, kPatchPages);
+      const auto over_damage = store_patch(job, kPatchPages, true);
       if (over_damage.ok() && over_damage->has_value()) return **over_damage;
       return filled.error();
     }

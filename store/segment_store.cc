@@ -300,9 +300,9 @@ bool SegmentStoreImpl::contains(const ChunkId& id) const {
   return place && !place->damaged;
 }
 
-Result<ContainerNumber> SegmentStoreImpl::segment_of(const ChunkId& id) const {
-  const auto place = index_.find(id);
-  if (!place) return Error{ErrorCode::ChunkMissing, "no segment holds a chunk that is referred to"};
+Result<ContainerNumber> SegmentStoreImpl::segment_of(const ChunkId& id) {
+  const auto place = locate(ChunkIndex::key_of(id));
+  if (!place) return missing("a chunk that is referred to");
   return place->segment;
 }
 

@@ -38,6 +38,8 @@ struct PatchDraft {
   ByteView content;          // at least `length` bytes, of which only these pages are looked at
   // With more pages, those of an older patch included, it is no patch.
   std::uint32_t max_pages = kPatchPages;
+  // Also over what is lost: of an older patch that can't be read nothing is kept, its bytes stay as lost as they are.
+  bool over_lost = false;
 };
 
 // What was found when the store was opened, for the activity log and for verify.
@@ -144,7 +146,7 @@ class SegmentStore {
 
   // The type that the index has for the record, which only its content proves: for who has just read that, or does not
   // rely on it. ChunkMissing.
-  [[nodiscard]] virtual Result<RecordType> listed_type(const ChunkId& id) const = 0;
+  [[nodiscard]] virtual Result<RecordType> listed_type(const ChunkId& id) = 0;
 
   // Reads plaintext bytes [offset, offset + out.size()), opening only the frames they lie in. ChunkMissing,
   // SegmentMissing, DamagedRecord, AuthenticationFailed, ChunkMismatch (another record stands there), OutOfRange.
@@ -181,7 +183,7 @@ class SegmentStore {
   // The number that the next new segment will at least have.
   [[nodiscard]] virtual ContainerNumber next_segment() const = 0;
   // Where a chunk is stored; of a patch without its base. ChunkMissing.
-  [[nodiscard]] virtual Result<ContainerNumber> segment_of(const ChunkId& id) const = 0;
+  [[nodiscard]] virtual Result<ContainerNumber> segment_of(const ChunkId& id) = 0;
   // Stored bytes of all segments, and number of chunks known.
   [[nodiscard]] virtual std::uint64_t stored_bytes() const = 0;
   [[nodiscard]] virtual std::uint64_t chunk_count() const = 0;
@@ -204,6 +206,10 @@ class SegmentStore {
   [[nodiscard]] virtual std::vector<ChunkIndex::Key> keys_in(const std::set<ContainerNumber>& segments) const = 0;
   // What a patch lies over; nothing for a hole, a chunk or a map page. ChunkMissing, the errors of reading a header.
   [[nodiscard]] virtual Result<std::optional<ChunkIndex::Key>> base_key_of(const ChunkId& id) = 0;
+  // For a damaged patch of which somebody may have found the content, as a whole: stores it anew if pages of that give
+  // its id. False: they do not, or what the patch replaced of what can't be read any more. The errors of putting. The
+  // caller has a use().
+  virtual Result<bool> heal_patch(const ChunkId& id, ByteView content) = 0;
   // False if a segment could not be looked at by the opening because the disk or its permissions did not let it: what
   // no segment has may lie there.
   [[nodiscard]] virtual bool all_segments_looked_at() const = 0;

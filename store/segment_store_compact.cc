@@ -113,20 +113,38 @@ Result<bool> SegmentStoreImpl::empty_out(const Candidate& candidate, std::uint64
   const std::string name = closed_segment_name(candidate.number);
   VAULTFS_ASSIGN_OR_RETURN(const auto file, blobs_.open(name));
   VAULTFS_ASSIGN_OR_RETURN(const SegmentContents contents, load_closed_segment(*file, keys_, candidate.number));
-  // Whoever wants to find out what happened to it needs it as it is.
-  if (contents.damage) return false;
+  if (contents.damage && !is_integrity_error(contents.damage->code)) return false;  // what it has is not known
+  // False if the record is needed here and can't be had, there or anywhere.
+  const auto move = [&](const ChunkId& id, ChunkPlace place) -> Result<bool> {
+    if (index_.erase_if_dead_at(id, place)) return true;
+    // Another record of this id elsewhere would be at another place: this is the one that counts. Where it is damaged,
+    // one that was passed over for it may do.
+    auto content = read_verified_record(id, place);
+    if (!content.ok() && content.code() == ErrorCode::KeyRevoked) return std::move(content).error();
+    if (!content.ok()) return false;
+    if (place.segment != candidate.number) return true;
+    VAULTFS_ASSIGN_OR_RETURN(const PutOutcome put, store_new(place.type, id, *content));
+    moved += put.stored_bytes;
+    return true;
+  };
   for (const SegmentEntry& entry : contents.entries) {
     const ChunkPlace place{candidate.number,      entry.offset, entry.stored_bytes,
                            entry.plaintext_bytes, entry.type,   false};
-    if (index_.erase_if_dead_at(entry.id, place)) continue;
-    // Another record of this id elsewhere would be at another place: this is the one that counts.
-    auto content = read_verified_at(entry.id, place);
-    if (!content.ok()) {
-      if (content.code() == ErrorCode::KeyRevoked) return std::move(content).error();
-      return false;
-    }
-    VAULTFS_ASSIGN_OR_RETURN(const PutOutcome put, store_new(entry.type, entry.id, *content));
-    moved += put.stored_bytes;
+    VAULTFS_ASSIGN_OR_RETURN(const bool gone, move(entry.id, place));
+    if (!gone) return false;
+  }
+  if (!contents.damage) return true;
+  // What is lost with the footer, or with a record's header, the index may know yet.
+  for (const ChunkIndex::Key& key : keys_in({candidate.number})) {
+    const auto place = index_.find(key);
+    if (!place || place->segment != candidate.number) continue;
+    ChunkId by_key;
+    std::ranges::copy(key, by_key.mutable_view().begin());
+    if (index_.erase_if_dead_at(by_key, *place)) continue;
+    const auto id = id_at(key, *place);
+    if (!id.ok()) return false;
+    VAULTFS_ASSIGN_OR_RETURN(const bool gone, move(*id, *place));
+    if (!gone) return false;
   }
   return true;
 }

@@ -1,4 +1,5 @@
 // What is known to be damaged: docs/format.md, sections 4.3 and 9.1.
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -98,7 +99,8 @@ void SegmentStoreImpl::lay_damage(const std::vector<DamagedChunk>& known) {
 }
 
 Result<bool> SegmentStoreImpl::probe(const ChunkIndex::Key& key) {
-  const auto place = index_.find(key);
+  const auto place = locate(key);
+  if (!place && any_unread_.load()) return missing("a chunk that is referred to");
   if (!place) return false;
   ChunkPlace read_at = *place;
   const auto read_whole = [&]() -> Status {
@@ -123,14 +125,40 @@ std::vector<ChunkIndex::Key> SegmentStoreImpl::keys_in(const std::set<ContainerN
 }
 
 Result<std::optional<ChunkIndex::Key>> SegmentStoreImpl::base_key_of(const ChunkId& id) {
-  const auto place = index_.find(id);
-  if (!place) return Error{ErrorCode::ChunkMissing, "no segment holds a chunk that is referred to"};
+  const auto place = locate(ChunkIndex::key_of(id));
+  if (!place) return missing("a chunk that is referred to");
   if (place->type != RecordType::patch) return std::optional<ChunkIndex::Key>();
   return base_of(id, *place);
 }
 
-void SegmentStoreImpl::note_unread(const Error& error) {
-  if (!is_integrity_error(error.code)) all_looked_at_ = false;
+// The header says what was replaced of what; whether it is the patch's own, and the content that of its pages, the id
+// says.
+Result<bool> SegmentStoreImpl::heal_patch(const ChunkId& id, ByteView content) {
+  const auto place = index_.find(id);
+  if (!place || !place->damaged || place->type != RecordType::patch) return false;
+  const auto find_header = [&]() -> Result<PatchHeader> {
+    if (auto known = patches_.find(id, keys_)) return *known;
+    VAULTFS_ASSIGN_OR_RETURN(const auto reader, reader_of(place->segment));
+    Bytes frame(PatchHeader::kEncodedBytes);
+    VAULTFS_RETURN_IF_ERROR(reader->read(id, *place, 0, frame));
+    return PatchHeader::decode(frame, place->plaintext_bytes);
+  };
+  const auto header = find_header();
+  if (!header.ok()) return false;
+  Bytes plaintext = header->encode();
+  plaintext.reserve(header->plaintext_bytes());
+  const ByteView known = content.first(std::min<std::size_t>(content.size(), header->length));
+  for (std::uint32_t page = 0; page < kPatchPages; ++page) {
+    if (!header->pages.test(page)) continue;
+    const std::size_t begin = std::min<std::size_t>(std::size_t{page} * kPatchPageBytes, known.size());
+    const ByteView bytes = known.subspan(begin, std::min<std::size_t>(kPatchPageBytes, known.size() - begin));
+    plaintext.insert(plaintext.end(), bytes.begin(), bytes.end());
+    plaintext.resize(plaintext.size() + kPatchPageBytes - bytes.size());
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const ChunkId computed, id_of(RecordType::patch, plaintext));
+  if (computed != id) return false;
+  VAULTFS_RETURN_IF_ERROR(put_content(RecordType::patch, id, plaintext));
+  return true;
 }
 
 void SegmentStoreImpl::tell_what_is_marked() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <map>
@@ -27,8 +28,8 @@ namespace vaultfs {
 // What says that the stored bytes are not, or can no longer be read as, what was put.
 [[nodiscard]] bool is_damage(ErrorCode code);
 
-// The segment store. Lock order: closing_mutex_, creating_mutex_ or others_mutex_, then mutex_, then a writer's, then
-// the index's; claims_mutex_ before the index's. No lock but the first three is held across I/O.
+// The segment store. Lock order: closing_mutex_, creating_mutex_, others_mutex_ or unread_mutex_, then mutex_, then a
+// writer's, then the index's; claims_mutex_ before the index's. No lock but the first three is held across I/O.
 class SegmentStoreImpl final : public SegmentStore {
  public:
   SegmentStoreImpl(Env& env, Env::Path root, BlobStore& blobs, const EpochKeys& keys, const Options& options);
@@ -42,7 +43,7 @@ class SegmentStoreImpl final : public SegmentStore {
   [[nodiscard]] Result<std::uint32_t> length(const ChunkId& id) override;  // segment_store_read.cc, as the other reads
   [[nodiscard]] Result<std::optional<PatchHeader>> patch_of(const ChunkId& id) override;
   [[nodiscard]] Result<std::optional<ContainerNumber>> base_segment_of(const ChunkId& id) override;
-  [[nodiscard]] Result<RecordType> listed_type(const ChunkId& id) const override;
+  [[nodiscard]] Result<RecordType> listed_type(const ChunkId& id) override;
   Status read(const ChunkId& id, std::uint32_t offset, MutableByteView out) override;
   Result<std::uint32_t> read_content(const ChunkId& id, MutableByteView out) override;
   Result<std::uint32_t> read_piece(const ChunkId& id, std::uint32_t offset, MutableByteView out) override;
@@ -53,7 +54,7 @@ class SegmentStoreImpl final : public SegmentStore {
   Status save_index(const IndexHead& newest) override;
   [[nodiscard]] std::vector<SegmentInfo> segments() const override;
   [[nodiscard]] ContainerNumber next_segment() const override;
-  [[nodiscard]] Result<ContainerNumber> segment_of(const ChunkId& id) const override;
+  [[nodiscard]] Result<ContainerNumber> segment_of(const ChunkId& id) override;
   [[nodiscard]] std::uint64_t stored_bytes() const override;
   [[nodiscard]] std::uint64_t chunk_count() const override;
   [[nodiscard]] std::vector<DamagedChunk> take_damage() override;  // segment_store_damage.cc, as the next five
@@ -64,7 +65,8 @@ class SegmentStoreImpl final : public SegmentStore {
   Result<bool> probe(const ChunkIndex::Key& key) override;
   [[nodiscard]] std::vector<ChunkIndex::Key> keys_in(const std::set<ContainerNumber>& segments) const override;
   [[nodiscard]] Result<std::optional<ChunkIndex::Key>> base_key_of(const ChunkId& id) override;
-  [[nodiscard]] bool all_segments_looked_at() const override { return all_looked_at_; }
+  Result<bool> heal_patch(const ChunkId& id, ByteView content) override;
+  [[nodiscard]] bool all_segments_looked_at() const override { return !any_unread_.load(); }
   UseGate::Use use() override { return uses_.enter(); }
   std::shared_mutex& long_uses() override { return long_uses_; }
   void begin_collection() override;  // segment_store_compact.cc, as the next two
@@ -167,13 +169,20 @@ class SegmentStoreImpl final : public SegmentStore {
   [[nodiscard]] Result<std::shared_ptr<File>> file_of(ContainerNumber number) const;
   // The whole id of the record at `place`, as its header says it.
   [[nodiscard]] Result<ChunkId> id_at(const ChunkIndex::Key& key, const ChunkPlace& place) const;
-  void note_unread(const Error& error);  // of a segment, by the opening
+  void note_unread(ContainerNumber number, const Error& error);  // of a segment, by the opening
+  // What the opening could not read is looked at again, now and then: true if anything came of it.
+  bool look_again();
+  // Where the index has it, after a look at what could not be read before.
+  [[nodiscard]] std::optional<ChunkPlace> locate(const ChunkIndex::Key& key);
+  // ChunkMissing, or why that can't be said.
+  [[nodiscard]] Error missing(const std::string& what) const;
   void tell_what_is_marked();
 
   // ---- other records of an id (segment_store_others.cc) ----
   // Another record that is what the id says, in the place of a damaged one, and from here on in the index.
   [[nodiscard]] std::optional<Located> pass_over(const ChunkId& id, const ChunkPlace& failed);
   [[nodiscard]] std::vector<ChunkPlace> other_places(const ChunkId& id);
+  // Reads those of `unsearched_`, and leaves in it what could not be read.
   [[nodiscard]] Status search_footers();
   void settle_on(const ChunkId& id, const ChunkPlace& failed, const ChunkPlace& found);
 
@@ -183,7 +192,7 @@ class SegmentStoreImpl final : public SegmentStore {
   // The key of what a patch lies over; nothing if that is a hole.
   [[nodiscard]] Result<std::optional<ChunkIndex::Key>> base_of(const ChunkId& id, const ChunkPlace& place);
   // A hole, or where the index has a chunk. ChunkMissing, ChunkMismatch.
-  [[nodiscard]] Result<std::optional<ChunkPlace>> base_place(const ChunkId& base) const;
+  [[nodiscard]] Result<std::optional<ChunkPlace>> base_place(const ChunkId& base);
   // A hole, or a chunk's proven record. ChunkMissing, ChunkMismatch, the errors of reading it.
   [[nodiscard]] Result<std::optional<Located>> base_record(const ChunkId& base);
   // The length of the chunk at `place`, or where that is not proven the greatest there is.
@@ -197,6 +206,7 @@ class SegmentStoreImpl final : public SegmentStore {
   struct Flattened;
   [[nodiscard]] Result<Flattened> flatten(const PatchDraft& draft);
   [[nodiscard]] Result<Bytes> gather_pages(const PatchDraft& draft, Flattened& flat);
+  [[nodiscard]] Result<Bytes> flatten_pages(const PatchDraft& draft, Flattened& flat);
 
   // ---- compaction (segment_store_compact.cc) ----
   struct Candidate;
@@ -233,7 +243,12 @@ class SegmentStoreImpl final : public SegmentStore {
 
   std::mutex damage_mutex_;                  // guards found_damaged_; a leaf
   std::vector<DamagedChunk> found_damaged_;  // see take_damage()
-  bool all_looked_at_ = true;                // set by the opening
+
+  // Segments that the disk did not give at the opening, and why the first of them; see look_again().
+  mutable std::mutex unread_mutex_;  // guards the next three; comes before mutex_
+  std::map<ContainerNumber, Error> unread_;
+  std::int64_t look_again_at_ = 0;  // monotonic
+  std::atomic<bool> any_unread_ = false;
 
   struct Renewed {
     ChunkId id;
@@ -243,9 +258,11 @@ class SegmentStoreImpl final : public SegmentStore {
   std::vector<Renewed> renewed_;  // not settled yet
 
   // Held across the one search for them, by whoever met damage first; comes before mutex_.
-  std::mutex others_mutex_;                                    // guards both below
+  std::mutex others_mutex_;                                    // guards the next four
   std::map<ChunkIndex::Key, std::vector<ChunkPlace>> others_;  // where footers list what the index has elsewhere
-  bool others_searched_ = false;
+  std::optional<std::set<ContainerNumber>> unsearched_;        // nothing: all closed ones, not listed yet
+  std::int64_t search_again_at_ = 0;                           // monotonic
+  std::size_t others_count_ = 0;
 
   std::mutex closing_mutex_;   // held while retired segments are closed and the index is saved
   std::mutex creating_mutex_;  // held while a segment is created; guards nothing

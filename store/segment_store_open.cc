@@ -226,14 +226,14 @@ Status SegmentStoreImpl::load_closed(ContainerNumber number, SegmentRecovery& re
   segments_[number] = {0, true, false, nullptr};
   const auto file = blobs_.open(name);
   if (!file.ok()) {
-    note_unread(file.error());
+    note_unread(number, file.error());
     tell(recovery, name, file.error());
     return ok_status();
   }
   VAULTFS_ASSIGN_OR_RETURN(const SegmentContents contents, load_closed_segment(**file, keys_, number));
   segments_[number].file_bytes = contents.file_bytes;
   if (contents.damage) {
-    note_unread(*contents.damage);
+    note_unread(number, *contents.damage);
     tell(recovery, name, *contents.damage);
   }
   add_entries(number, contents.entries);
@@ -257,7 +257,8 @@ Status SegmentStoreImpl::load_open(ContainerNumber number, SegmentRecovery& reco
   if (options_.read_only) {
     const auto file = env_.open(root_ / name, OpenMode::read_only);
     if (!file.ok()) {
-      note_unread(file.error());
+      segments_[number] = {0, false, false, nullptr};
+      note_unread(number, file.error());
       tell(recovery, name, file.error());
       return ok_status();
     }
@@ -266,7 +267,7 @@ Status SegmentStoreImpl::load_open(ContainerNumber number, SegmentRecovery& reco
     VAULTFS_ASSIGN_OR_RETURN(end, recover_open_segment(env_, root_, blobs_, keys_, number, contents));
   }
   if (contents.damage) {
-    note_unread(*contents.damage);
+    note_unread(number, *contents.damage);
     tell(recovery, name, *contents.damage);
   }
   if (end == OpenSegmentEnd::removed) return ok_status();

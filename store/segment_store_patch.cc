@@ -100,13 +100,13 @@ Result<std::optional<ChunkIndex::Key>> SegmentStoreImpl::base_of(const ChunkId& 
 }
 
 Result<std::optional<ContainerNumber>> SegmentStoreImpl::base_segment_of(const ChunkId& id) {
-  const auto place = index_.find(id);
-  if (!place) return Error{ErrorCode::ChunkMissing, "no segment holds a chunk that is referred to"};
+  const auto place = locate(ChunkIndex::key_of(id));
+  if (!place) return missing("a chunk that is referred to");
   if (place->type != RecordType::patch) return std::optional<ContainerNumber>();
   VAULTFS_ASSIGN_OR_RETURN(const std::optional<ChunkIndex::Key> base, base_of(id, *place));
   if (!base) return std::optional<ContainerNumber>();
-  const auto below = index_.find(*base);
-  if (!below) return Error{ErrorCode::ChunkMissing, "no segment holds the chunk that a patch lies over"};
+  const auto below = locate(*base);
+  if (!below) return missing("the chunk that a patch lies over");
   return std::optional(below->segment);
 }
 
@@ -117,10 +117,10 @@ Result<std::optional<PatchHeader>> SegmentStoreImpl::patch_of(const ChunkId& id)
   return std::optional<PatchHeader>(header);
 }
 
-Result<std::optional<ChunkPlace>> SegmentStoreImpl::base_place(const ChunkId& base) const {
+Result<std::optional<ChunkPlace>> SegmentStoreImpl::base_place(const ChunkId& base) {
   if (base.is_zero()) return std::optional<ChunkPlace>();
-  auto place = index_.find(base);
-  if (!place) return Error{ErrorCode::ChunkMissing, "no segment holds the chunk that a patch lies over"};
+  auto place = locate(ChunkIndex::key_of(base));
+  if (!place) return missing("the chunk that a patch lies over");
   if (place->type != RecordType::chunk) {
     return Error{ErrorCode::ChunkMismatch, "a patch lies over something that is no chunk"};
   }
@@ -228,7 +228,7 @@ Result<SegmentStoreImpl::Flattened> SegmentStoreImpl::flatten(const PatchDraft& 
   Flattened flat;
   flat.header = {draft.base, draft.length, draft.pages};
   if (draft.base.is_zero()) return flat;
-  const auto below = index_.find(draft.base);
+  const auto below = locate(ChunkIndex::key_of(draft.base));
   std::optional<Located> older;
   if (below && below->type == RecordType::patch) {
     VAULTFS_ASSIGN_OR_RETURN(older, find_proven(draft.base));
@@ -241,8 +241,9 @@ Result<SegmentStoreImpl::Flattened> SegmentStoreImpl::flatten(const PatchDraft& 
     flat.header.base = flat.older_header.base;
     flat.header.pages |= flat.older_header.pages & patch_pages_of(0, draft.length);
   }
-  VAULTFS_ASSIGN_OR_RETURN(const auto base, base_place(flat.header.base));
-  flat.base_length = base ? length_at_most(flat.header.base, *base) : 0;
+  const auto base = base_place(flat.header.base);
+  if (!base.ok() && !draft.over_lost) return base.error();
+  flat.base_length = !base.ok() ? kMaxChunkBytes : *base ? length_at_most(flat.header.base, **base) : 0;
   if (over_patch && flat.older_header.length < draft.length) {
     // What the older patch cut off its base must not show again.
     flat.header.pages |= patch_pages_of(flat.older_header.length,
@@ -278,15 +279,30 @@ Result<Bytes> SegmentStoreImpl::gather_pages(const PatchDraft& draft, Flattened&
   return pages;
 }
 
+// Nothing where there are more pages than a patch may have.
+Result<Bytes> SegmentStoreImpl::flatten_pages(const PatchDraft& draft, Flattened& flat) {
+  VAULTFS_ASSIGN_OR_RETURN(flat, flatten(draft));
+  return flat.header.pages.count() > draft.max_pages ? Bytes() : gather_pages(draft, flat);
+}
+
 Result<std::optional<PutOutcome>> SegmentStoreImpl::put_patch(const PatchDraft& draft) {
   if (draft.length == 0 || draft.length > kMaxChunkBytes || draft.content.size() < draft.length || draft.pages.none() ||
       (draft.pages & ~patch_pages_of(0, draft.length)).any()) {
     return Error{ErrorCode::InvalidArgument, "a patch replaces pages of 1 byte to 1 MiB"};
   }
   if (options_.read_only) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};
-  VAULTFS_ASSIGN_OR_RETURN(Flattened flat, flatten(draft));
+  Flattened flat;
+  auto gathered = flatten_pages(draft, flat);
+  if (!gathered.ok() && draft.over_lost && is_integrity_error(gathered.code())) {
+    // What lies over an older patch that is lost is lost with it, but for the new pages.
+    flat = {};
+    flat.header = {draft.base, draft.length, draft.pages};
+    flat.base_length = kMaxChunkBytes;
+    gathered = gather_pages(draft, flat);
+  }
+  if (!gathered.ok()) return gathered.error();
   if (flat.header.pages.count() > draft.max_pages) return std::optional<PutOutcome>();
-  VAULTFS_ASSIGN_OR_RETURN(const Bytes pages, gather_pages(draft, flat));
+  const Bytes& pages = *gathered;
   PatchHeader header{flat.header.base, draft.length, {}};
   Bytes plaintext(PatchHeader::kEncodedBytes);
   plaintext.reserve(PatchHeader::kEncodedBytes + pages.size());
@@ -307,7 +323,7 @@ Result<std::optional<PutOutcome>> SegmentStoreImpl::put_patch(const PatchDraft& 
     if (there && !below->damaged) {
       VAULTFS_ASSIGN_OR_RETURN(there, confirmed(header.base, *below));
     }
-    if (!there) return Error{ErrorCode::ChunkMissing, "no segment holds the chunk that a patch lies over"};
+    if (!there && !draft.over_lost) return missing("the chunk that a patch lies over");
   }
   // The base already is the content: zeros may be missing at its end only.
   if (header.pages.none()) return std::optional<PutOutcome>(PutOutcome{header.base, false, 0});

@@ -9,8 +9,6 @@
 namespace vaultfs {
 namespace {
 
-Error chunk_missing() { return {ErrorCode::ChunkMissing, "no segment holds a chunk that is referred to"}; }
-
 PlaintextScratch::Use whole_record_scratch(std::size_t size) {
   thread_local PlaintextScratch scratch;
   return scratch.use(size);
@@ -25,9 +23,9 @@ Result<std::uint32_t> SegmentStoreImpl::length(const ChunkId& id) {
   return patch.length;
 }
 
-Result<RecordType> SegmentStoreImpl::listed_type(const ChunkId& id) const {
-  const auto place = index_.find(id);
-  if (!place) return chunk_missing();
+Result<RecordType> SegmentStoreImpl::listed_type(const ChunkId& id) {
+  const auto place = locate(ChunkIndex::key_of(id));
+  if (!place) return missing("a chunk that is referred to");
   return place->type;
 }
 
@@ -102,8 +100,8 @@ Result<std::uint32_t> SegmentStoreImpl::read_piece(const ChunkId& id, std::uint3
 }
 
 Result<Bytes> SegmentStoreImpl::read_verified(RecordType type, const ChunkId& id) {
-  const auto found = index_.find(id);
-  if (!found) return chunk_missing();
+  const auto found = locate(ChunkIndex::key_of(id));
+  if (!found) return missing("a chunk that is referred to");
   ChunkPlace place = *found;
   VAULTFS_ASSIGN_OR_RETURN(Bytes content, read_verified_record(id, place));
   if (place.type == RecordType::patch && type == RecordType::chunk) return read_verified_patch(id, place, content);
@@ -112,8 +110,8 @@ Result<Bytes> SegmentStoreImpl::read_verified(RecordType type, const ChunkId& id
 }
 
 Result<SegmentStoreImpl::Located> SegmentStoreImpl::find_record(const ChunkId& id) {
-  const auto place = index_.find(id);
-  if (!place) return chunk_missing();
+  const auto place = locate(ChunkIndex::key_of(id));
+  if (!place) return missing("a chunk that is referred to");
   auto record = open_record_at(id, *place);
   if (record.ok() || !is_damage(record.code())) return record;
   if (auto other = pass_over(id, *place)) return std::move(*other);

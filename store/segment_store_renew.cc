@@ -58,8 +58,8 @@ Result<RenewOutcome> SegmentStoreImpl::renew(const ChunkId& id, EpochNumber olde
   RenewOutcome outcome;
   if (options_.read_only) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};
   if (id.is_zero()) return outcome;
-  const auto place = index_.find(id);
-  if (!place) return Error{ErrorCode::ChunkMissing, "no segment holds a chunk that is referred to"};
+  const auto place = locate(ChunkIndex::key_of(id));
+  if (!place) return missing("a chunk that is referred to");
   std::optional<ChunkPlace> base;
   ChunkId base_id;
   if (place->type == RecordType::patch) {

@@ -79,13 +79,14 @@ bool may_be_ours(Env& env, const Env::Path& path) {
 class ActivityLogFiles final : public ActivityLog {
  public:
   ActivityLogFiles(Env& env, Env::Path directory, const EpochKeys& keys, bool read_only, std::uint64_t known_entries,
-                   const Digest& known_chain, bool closed_epochs_end)
+                   const Digest& known_chain, bool closed_epochs_end, ContainerNumber known_file)
       : env_(env),
         directory_(std::move(directory)),
         keys_(keys),
         read_only_(read_only),
         known_entries_(known_entries),
         known_chain_(known_chain),
+        known_file_(known_file),
         closed_epochs_end_(closed_epochs_end) {}
 
   Status start() {
@@ -102,6 +103,7 @@ class ActivityLogFiles final : public ActivityLog {
       // What is missing stays visible as a gap in the numbers.
       count_ = known_entries_;
       chain_ = known_chain_;
+      newest_file_ = std::max(newest_file_, known_file_);
     }
     return ok_status();
   }
@@ -141,6 +143,7 @@ class ActivityLogFiles final : public ActivityLog {
     ActivityExpectation expected;
     expected.entries = count_;
     expected.chain = chain_;
+    expected.file = newest_file_;
     if (closed_epochs_end_) expected.closed_epochs_end_above = known_entries_;
     expected.made_since = made_;
     return verify_activity_files(env_, directory_, &keys_, expected);
@@ -166,6 +169,11 @@ class ActivityLogFiles final : public ActivityLog {
     return newest_file_;
   }
 
+  End end() const override {
+    const std::lock_guard lock(mutex_);
+    return {count_, chain_, newest_file_};
+  }
+
   void roll() override {
     const std::lock_guard lock(mutex_);
     file_.reset();
@@ -178,6 +186,7 @@ class ActivityLogFiles final : public ActivityLog {
     std::optional<Error> damage;  // what ended the reading early
     ContainerNumber last_file;    // the next one has a higher number
     ContainerNumber newest_file;  // that gave an entry
+    ContainerNumber known_file;   // that gave the last one that the head knows
     PassedOver passed_over;
   };
 
@@ -256,6 +265,10 @@ class ActivityLogFiles final : public ActivityLog {
       scan.damage = damaged(scan, "it is missing");
       return;
     }
+    if (known_file_.value != 0 && file.number > known_file_ && first <= known_entries_) {
+      scan.damage = damaged(scan, "it stands in a later file than the one that the vault's head names");
+      return;
+    }
     // A file that starts again at an earlier number follows an append that failed: nobody was promised what it
     // replaces.
     scan.entries.resize(first - 1);
@@ -267,6 +280,7 @@ class ActivityLogFiles final : public ActivityLog {
       }
       scan.entries.push_back(std::move(entry));
       scan.newest_file = file.number;
+      if (scan.entries.size() == known_entries_) scan.known_file = file.number;
     }
   }
 
@@ -276,6 +290,10 @@ class ActivityLogFiles final : public ActivityLog {
     } else if (known_entries_ > 0 && scan.entries[known_entries_ - 1].chain != known_chain_) {
       scan.entries.resize(known_entries_ - 1);
       scan.damage = damaged(scan, "it is not the one that the vault's head names");
+    } else if (known_entries_ > 0 && known_file_.value != 0 && scan.known_file != known_file_) {
+      scan.entries.resize(known_entries_ - 1);
+      scan.damage = damaged(scan, "it is not in " + kActivityFiles.file(known_file_.value) +
+                                      ", which the vault's head names, but in another file");
     }
   }
 
@@ -332,7 +350,8 @@ class ActivityLogFiles final : public ActivityLog {
   const bool read_only_;
   const std::uint64_t known_entries_;
   const Digest known_chain_;
-  bool closed_epochs_end_;  // set before the log is shared
+  const ContainerNumber known_file_;  // 0: not told
+  bool closed_epochs_end_;            // set before the log is shared
 
   // Guards all below. Held across the log's own file I/O; only EpochKeys' lock is taken under it.
   mutable std::mutex mutex_;
@@ -352,9 +371,10 @@ class ActivityLogFiles final : public ActivityLog {
 
 Result<std::unique_ptr<ActivityLog>> ActivityLog::open(Env& env, Env::Path directory, const EpochKeys& keys,
                                                        bool read_only, std::uint64_t known_entries,
-                                                       const Digest& known_chain, bool closed_epochs_end) {
+                                                       const Digest& known_chain, bool closed_epochs_end,
+                                                       ContainerNumber known_file) {
   auto log = std::make_unique<ActivityLogFiles>(env, std::move(directory), keys, read_only, known_entries, known_chain,
-                                                closed_epochs_end);
+                                                closed_epochs_end, known_file);
   VAULTFS_RETURN_IF_ERROR(log->start());
   return std::unique_ptr<ActivityLog>(std::move(log));
 }

@@ -47,11 +47,14 @@ class ActivityLog {
   // `known_entries` and `known_chain` from the head: fewer, or another chain value at that entry, is
   // DamagedActivityLog, reported by entries() and verify, not by opening. With `closed_epochs_end` an entry above
   // `known_entries` in a file of a closed DEK epoch is DamagedActivityLog too: whoever has no more than an old key
-  // can't add to the log. To be set if the head names the keyring that `keys` come from.
+  // can't add to the log. To be set if the head names the keyring that `keys` come from. `known_file`, if not 0, is the
+  // file that the head says holds that last entry: one that is missing or too short, and an entry that the head knows
+  // in a file above it, are DamagedActivityLog as well.
   [[nodiscard]] static Result<std::unique_ptr<ActivityLog>> open(Env& env, Env::Path directory, const EpochKeys& keys,
                                                                  bool read_only, std::uint64_t known_entries,
                                                                  const Digest& known_chain,
-                                                                 bool closed_epochs_end = false);
+                                                                 bool closed_epochs_end = false,
+                                                                 ContainerNumber known_file = {});
   virtual ~ActivityLog() = default;
   // Number, time and chain are filled in, over-long texts are cut. Durable on return. ReadOnly, KeyRevoked, NoSpace,
   // IoError.
@@ -68,6 +71,13 @@ class ActivityLog {
   [[nodiscard]] virtual Digest chain() const = 0;
   // The file that holds the last entry; 0 if there is none.
   [[nodiscard]] virtual ContainerNumber newest_file() const = 0;
+  // The three above at one moment, for a head.
+  struct End {
+    std::uint64_t entries = 0;
+    Digest chain;
+    ContainerNumber file;
+  };
+  [[nodiscard]] virtual End end() const = 0;
   // The current epoch has changed, or the keys were wiped: forgets the file's cipher; the next entry starts a new file.
   virtual void roll() = 0;
 };

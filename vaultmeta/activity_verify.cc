@@ -80,6 +80,9 @@ class ActivityWalk {
                *last->second.chain != *expected_.chain) {
       damage(expected_.entries, kActivityFiles.file(last->second.file),
              "it is not the one that the vault knows: this is another history");
+    } else if (last != entries_.end() && expected_.file.value != 0 && last->second.file != expected_.file.value) {
+      damage(expected_.entries, kActivityFiles.file(expected_.file.value),
+             "the vault knows this entry in this file, but it stands in " + kActivityFiles.file(last->second.file));
     }
     report_.entries = static_cast<std::uint64_t>(
         std::count_if(entries_.begin(), entries_.end(), [](const auto& entry) { return entry.second.good; }));
@@ -309,6 +312,7 @@ Result<ActivityReport> verify_activity_keyless(Env& env, const std::filesystem::
     const auto head = read_head_form(*blobs, header.id, Generation(*number));
     if (head.ok()) {
       expected.entries = head->head.activity_entries;
+      expected.file = head->head.activity_file;
       failure.reset();
       break;
     }

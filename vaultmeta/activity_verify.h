@@ -32,6 +32,7 @@ inline constexpr std::size_t kMaxActivityDetail = 4096;
 struct ActivityExpectation {
   std::uint64_t entries = 0;    // that many were acknowledged
   std::optional<Digest> chain;  // chain value of the last of them
+  ContainerNumber file;         // that holds the last of them; 0: not known
   // Entries above this number in files of closed epochs, but for those that are made since, come from an old key.
   std::optional<std::uint64_t> closed_epochs_end_above;
   std::set<ContainerNumber> made_since;

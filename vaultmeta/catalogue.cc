@@ -205,6 +205,11 @@ JobNumber Catalogue::take_job_number() {
   return std::exchange(state_.next_job, state_.next_job.next());
 }
 
+void Catalogue::reserve_job_number(JobNumber taken) {
+  const std::lock_guard lock(mutex_);
+  state_.next_job = std::max(state_.next_job, taken.next());
+}
+
 PointNumber Catalogue::take_point_number() {
   const std::lock_guard lock(mutex_);
   while (avoided_.contains(state_.next_point)) state_.next_point = state_.next_point.next();

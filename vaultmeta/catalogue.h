@@ -114,6 +114,7 @@ class Catalogue {
   [[nodiscard]] JobNumber next_job() const;  // that take_job_number() would give
   // Numbers not used before.
   [[nodiscard]] JobNumber take_job_number();
+  void reserve_job_number(JobNumber taken);
   [[nodiscard]] PointNumber take_point_number();
   void reserve_point_number(PointNumber at_least);  // a manifest file of that number exists
   void avoid_point_number(PointNumber taken);       // a file that is no manifest of the vault has that number

@@ -68,6 +68,9 @@ std::optional<Error> look_at_marks(SegmentStore& segments, const ChunkId& id) {
   const auto base = segments.base_key_of(id);
   if (!base.ok()) return base.error();
   if (*base && !is_unmarked(segments, **base)) return error_of_mark(segments, **base);
+  if (*base && segments.place_of(**base)->type != RecordType::chunk) {
+    return Error{ErrorCode::ChunkMismatch, "what lies below was lost when it was written over"};
+  }
   return std::nullopt;
 }
 

@@ -45,6 +45,8 @@ class KeyChangeHost {
   // The update job of that number with its outcome, and an activity record of it. `failure` is null on success.
   virtual void record_key_change(JobNumber job, const std::string& what, const std::string& version,
                                  const Error* failure) = 0;
+  // No other job gets that number: the keyring holds an update with it, whose job may not be recorded yet.
+  virtual void reserve_job(JobNumber number) = 0;
   // The update job of what the keyring holds, if a crash came before it: no newer or equal update job is known.
   virtual void ensure_recorded(const KeyUpdate& update) = 0;
   // An activity record of a setting that is no change of keys.
@@ -67,9 +69,6 @@ struct EscrowStatus {
   // It does after the next change of the keyring.
   std::optional<bool> has_infrastructure_key;
 };
-
-// Why a version is still Retiring whose slot is gone: what is made now is still made with an epoch that it could read.
-inline constexpr const char* kEpochIsBeingClosed = "the data key epoch that it can read is being closed";
 
 struct EncryptionStatus {
   EncryptionSettings settings;
@@ -185,8 +184,11 @@ class KeyCustody {
   [[nodiscard]] virtual Result<Digest> root_mac(std::string_view label, ByteView message) const = 0;
 
   // To be called once the vault around it stands: before any change of keys, and when no job of before is in progress
-  // any more. Owner only; `host` outlives the custody's last call.
+  // any more. Owner only; `host` outlives the custody's last call. Nothing is recorded yet.
   virtual void attach(KeyChangeHost& host) = 0;
+  // Once a head names what is written from here on: has the update of keys recorded that the keyring held at attach(),
+  // if a crash came before its job.
+  virtual void record_update_of_before() {}
 
   // Rules 1, 2 and 3(b): lists the versions, one unwrap by the Active one, lets a newer version take effect if the
   // reference follows and it may wrap, retires what may retire, notices early disabling, heals. Provider trouble is in

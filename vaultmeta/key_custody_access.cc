@@ -52,7 +52,8 @@ EncryptionStatus KeyringCustody::status() const {
     const auto last = current_.secrets.epochs.find(record.last_epoch);
     if (last == current_.secrets.epochs.end() || last->second.last_segment) continue;
     record.role = VersionRole::retiring;
-    record.waiting_for = kEpochIsBeingClosed;
+    record.epoch_being_closed = true;
+    record.waiting_for = "the data key epoch that it can read is being closed";
   }
   status.access = access_;
   status.problem = problem_;

@@ -87,6 +87,7 @@ class KeyringCustody final : public KeyCustody {
   Result<SecretBuffer> root_key_for(std::string_view label) const override;
   Result<Digest> root_mac(std::string_view label, ByteView message) const override;
   void attach(KeyChangeHost& host) override;
+  void record_update_of_before() override;
   Result<RefreshOutcome> refresh() override;
   Status job_completed(JobNumber job, Lsn begun) override;
   Status item_attempted() override;
@@ -255,10 +256,11 @@ class KeyringCustody final : public KeyCustody {
   Digest digest_;
   std::map<EpochNumber, Digest> fingerprints_;  // the newest, and those that were asked for
   PassedOver passed_over_;
-  Generation headed_;               // newest keyring generation that a head is known to name
-  bool older_form_ = false;         // the stored keyring is of a form that is read and no more written
-  bool rule_dirty_ = false;         // the rule in memory is newer than the stored one
-  bool leftovers_possible_ = true;  // superseded keyrings may have to be deleted
+  Generation headed_;                          // newest keyring generation that a head is known to name
+  bool older_form_ = false;                    // the stored keyring is of a form that is read and no more written
+  std::optional<KeyUpdate> update_of_before_;  // see record_update_of_before()
+  bool rule_dirty_ = false;                    // the rule in memory is newer than the stored one
+  bool leftovers_possible_ = true;             // superseded keyrings may have to be deleted
   KeyAccess access_ = KeyAccess::available;
   std::optional<Error> problem_;
   std::vector<Error> unmet_;

@@ -171,12 +171,23 @@ void KeyringCustody::attach(KeyChangeHost& host) {
     const std::lock_guard lock(state_mutex_);
     host_ = &host;
     if (current_.secrets.rule.settle_effect(now)) rule_dirty_ = true;
-    last_update = current_.secrets.last_update;
+    last_update = update_of_before_ = current_.secrets.last_update;
   }
-  // A crash between the keyring and the job; before any other job takes its number.
-  if (last_update) host.ensure_recorded(*last_update);
+  if (last_update) host.reserve_job(last_update->job);
   // A list of an older vaultfs, or one that a crash left too long. As it is, it protects at least as much.
   static_cast<void>(update_registration());
+}
+
+// A crash between the keyring and the job.
+void KeyringCustody::record_update_of_before() {
+  std::optional<KeyUpdate> update;
+  KeyChangeHost* host = nullptr;
+  {
+    const std::lock_guard lock(state_mutex_);
+    update = std::exchange(update_of_before_, std::nullopt);
+    host = host_;
+  }
+  if (update && host != nullptr) host->ensure_recorded(*update);
 }
 
 Status KeyringCustody::job_completed(JobNumber job, Lsn begun) {

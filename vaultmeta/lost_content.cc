@@ -27,7 +27,7 @@ std::optional<Error> LostContent::look(const ChunkId& id) {
   for (const ContainerNumber number : lies_in) {
     if (!sound_.contains(number)) lost_.insert(number);
   }
-  nowhere_ = nowhere_ || status.code() == ErrorCode::ChunkMissing;
+  nowhere_ = nowhere_ || status.code() == ErrorCode::ChunkMissing || lies_in.empty();
   read_.emplace(id, status.error());
   return status.error();
 }

@@ -14,6 +14,7 @@ OpenedVault::OpenedVault(VaultParts parts)
       epoch_at_opening_(parts_.head.head.epoch),
       point_segments_(*parts_.segments, PointSegments::Damage::skipped),
       next_checkpoint_(parts_.highest_checkpoint.next()),
+      patch_healing_(*parts_.segments),
       current_checkpoint_(parts_.head.head.checkpoint.value) {
   if (parts_.journal == nullptr) return;
   // As it was replayed: all of it is durable.

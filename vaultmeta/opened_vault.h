@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "vaultmeta/head_files.h"
+#include "vaultmeta/patch_healing.h"
 #include "vaultmeta/point_segments.h"
 #include "vaultmeta/vault.h"
 #include "vaultmeta/vault_directory.h"
@@ -94,7 +95,7 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   Status end_grace() override;
   Status forget_superseded(UnixNanos until) override;
   Status remember_damage() override;  // vault_damage.cc, as the next three
-  Result<HealedDamage> settle_healed() override;
+  Result<HealedDamage> settle_healed(const Manifest* newest) override;
   Result<std::vector<DamagedRange>> known_damage_of_item(const std::string& item) override;
   Result<ExaminedDamage> examine_damage(const std::set<ContainerNumber>& segments_to_read) override;
   Status checkpoint(const EncodeTree& encode_tree) override;
@@ -128,6 +129,7 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   JobNumber next_job() override { return parts_.catalogue->take_job_number(); }
   void record_key_change(JobNumber number, const std::string& what, const std::string& version,
                          const Error* failure) override;
+  void reserve_job(JobNumber number) override { parts_.catalogue->reserve_job_number(number); }
   void ensure_recorded(const KeyUpdate& update) override;
   void record_setting(const std::string& what, const std::string& subject) override;
   void log_key_update(JobInfo job);
@@ -153,7 +155,10 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   [[nodiscard]] Status log_healed(const std::vector<ChunkIndex::Key>& keys);
   [[nodiscard]] Result<std::uint64_t> points_that_need(const std::vector<ChunkIndex::Key>& keys);
   [[nodiscard]] Result<std::vector<DamagedRange>> known_damage_of(const Manifest& manifest);
-  [[nodiscard]] Result<HealedDamage> forget_healed();  // REQUIRES damage_mutex_
+  // Both REQUIRE damage_mutex_.
+  [[nodiscard]] Status heal_patches(const Manifest* newest);
+  [[nodiscard]] Result<HealedDamage> forget_healed(const Manifest* newest);
+  [[nodiscard]] Status renew_inventories();  // REQUIRES damage_mutex_, long_uses() of the segments
   // What points refer to and no segment has; of that, what was not known is added to `found`.
   [[nodiscard]] Status find_what_no_segment_has(std::vector<KnownDamage>& found, std::set<ChunkIndex::Key>& nowhere);
 
@@ -189,6 +194,7 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   ContainerNumber next_checkpoint_;
   std::mutex change_mutex_;  // makes a catalogue change and its journal entry one step, as seen by a checkpoint's cut
   std::mutex damage_mutex_;  // one look at what is damaged at a time, to its end; before change_mutex_
+  PatchHealing patch_healing_;  // guarded by damage_mutex_
   std::mutex
       head_mutex_;  // guards parts_.head, parts_.oldest_head and the next two; held while a head is written and pinned
   JournalPosition named_journal_;  // by the next head; its own position is asked for what of it is durable

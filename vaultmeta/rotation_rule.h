@@ -56,7 +56,10 @@ struct VersionRecord {
   bool backup_completed = false;    // retiring: condition (a) holds
   JobNumber completed_by;           // the job that made it hold
   bool disabled_too_early = false;  // retiring: seen disabled or gone while needed
-  std::string waiting_for;          // retiring: why it has not retired yet, for people; at most kMaxReasonBytes
+  // Not stored, but told by KeyCustody::status(): the keyring has it as Retired and without a slot, and the epoch that
+  // it can read is still being closed. Until that is done it is Retiring.
+  bool epoch_being_closed = false;
+  std::string waiting_for;  // retiring: why it has not retired yet, for people; at most kMaxReasonBytes
   bool operator==(const VersionRecord&) const = default;
   [[nodiscard]] VersionName name() const { return {version, key_vault, key}; }
 };

@@ -202,9 +202,10 @@ class Vault {
   // --- Damage (docs/decisions/0018-damage.md). REQUIRES for what changes anything: owner. ---
   // Makes durable what reads found damaged since the last call, each read once more before. Nothing as a reader.
   [[nodiscard]] virtual Status remember_damage() { return ok_status(); }
-  // Forgets what was known to be damaged and was stored anew or can be read again, each read whole before. Syncs
-  // segments and journal.
-  [[nodiscard]] virtual Result<HealedDamage> settle_healed() { return HealedDamage{}; }
+  // Forgets what was known to be damaged and was stored anew or can be read again, each read whole before. Damaged
+  // patches are made anew of what `newest` has in their place, a point that is about to be published; without it, of
+  // what the newest point of each item has. Syncs segments and journal.
+  [[nodiscard]] virtual Result<HealedDamage> settle_healed(const Manifest* /*newest*/) { return HealedDamage{}; }
   // What is known to be wrong with the item's newest recovery point; reads its map pages if anything is known at all.
   [[nodiscard]] virtual Result<std::vector<DamagedRange>> known_damage_of_item(const std::string& /*item*/) {
     return std::vector<DamagedRange>();

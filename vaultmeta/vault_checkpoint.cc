@@ -50,9 +50,10 @@ Result<Head> OpenedVault::next_head(const std::optional<NewCheckpoint>& checkpoi
   head.journal_lsn = named_journal_.lsn;
   head.points_lsn = points_.lsn;
   head.points = points_.digest;
-  head.activity_entries = parts_.activity->count();
-  head.activity_chain = parts_.activity->chain();
-  head.activity_file = parts_.activity->newest_file();
+  const ActivityLog::End log = parts_.activity->end();
+  head.activity_entries = log.entries;
+  head.activity_chain = log.chain;
+  head.activity_file = log.file;
   if (parts_.new_pack.last > head.packs.last) head.packs = parts_.new_pack;
   head.highest_segment = std::max(head.highest_segment, ContainerNumber(parts_.segments->next_segment().value - 1));
   if (checkpoint.has_value()) {

@@ -283,9 +283,10 @@ class VaultCreation {
     head.keyring_generation = custody_->generation();
     head.keyring = custody_->keyring_digest();
     head.epoch = custody_->status().current_epoch;
-    head.activity_entries = activity_->count();
-    head.activity_chain = activity_->chain();
-    head.activity_file = activity_->newest_file();
+    const ActivityLog::End log = activity_->end();
+    head.activity_entries = log.entries;
+    head.activity_chain = log.chain;
+    head.activity_file = log.file;
     head.points = Catalogue().points_digest();
     VAULTFS_ASSIGN_OR_RETURN(head_, put_head(*blobs_, *custody_, head));
     return ok_status();

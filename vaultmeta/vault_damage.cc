@@ -94,15 +94,79 @@ Result<std::uint64_t> OpenedVault::points_that_need(const std::vector<ChunkIndex
   return points;
 }
 
-Result<HealedDamage> OpenedVault::settle_healed() {
+Result<HealedDamage> OpenedVault::settle_healed(const Manifest* newest) {
   if (parts_.read_only) return HealedDamage{};
   const std::lock_guard one_at_a_time(damage_mutex_);
-  return forget_healed();
+  VAULTFS_ASSIGN_OR_RETURN(HealedDamage healed, forget_healed(newest));
+  if (healed.chunks > 0) {
+    if (const Status renewed = renew_inventories(); !renewed.ok()) warn("inventories of points", renewed.error());
+  }
+  return healed;
 }
 
-Result<HealedDamage> OpenedVault::forget_healed() {
+// A point that has healed does not say any longer that it needs a segment which is gone, or is not what it was. Its
+// former manifest is of no use to a copy either.
+Status OpenedVault::renew_inventories() {
+  // Who re-encrypts writes them anew, too, and knows what of it is durable.
+  if (parts_.catalogue->renewing()) return ok_status();
+  VAULTFS_RETURN_IF_ERROR(parts_.segments->sync());
+  VAULTFS_RETURN_IF_ERROR(parts_.segments->close_segment());
+  for (const PointInfo& point : parts_.catalogue->points()) {
+    const auto manifest = load_manifest(point);
+    if (!manifest.ok()) continue;
+    const bool as_listed = std::ranges::all_of(manifest->inventory, [&](const Manifest::SegmentNeeded& segment) {
+      const auto file = parts_.machine.env.info(parts_.path / kSegmentFiles.file(segment.number.value));
+      // What can't be looked at may be as it was.
+      return !file.ok() || (file->kind == FileKind::file && file->size == segment.file_bytes);
+    });
+    if (as_listed) continue;
+    bool skipped = false;
+    const auto needed = point_segments_.of(manifest->inodes, skipped);
+    if (!needed.ok() || skipped || *needed == manifest->inventory) continue;
+    const PointNumber before = parts_.catalogue->point(point.number).value_or(point).manifest_file();
+    VAULTFS_RETURN_IF_ERROR(renew_point(point.number, point_segments_));
+    const std::lock_guard lock(change_mutex_);
+    VAULTFS_RETURN_IF_ERROR(
+        append_catalogue(parts_.catalogue->put(SupersededManifest{before, point.number, UnixNanos{1}})));
+  }
+  return parts_.journal->commit();
+}
+
+Status OpenedVault::heal_patches(const Manifest* newest) {
+  std::set<ChunkIndex::Key> damaged;
+  for (const KnownDamage& known : parts_.catalogue->damage()) {
+    const auto place = parts_.segments->place_of(known.chunk.key);
+    if (place && place->damaged && place->type == RecordType::patch) damaged.insert(known.chunk.key);
+  }
+  // The newest point of an item is its last one.
+  const auto points = [this](bool all) {
+    return [this, all](const std::function<Status(const Manifest&)>& show) -> Status {
+      std::map<std::string, PointInfo> last;
+      for (const PointInfo& point : parts_.catalogue->points()) {
+        if (!all) {
+          last.insert_or_assign(point.item, point);
+          continue;
+        }
+        const auto manifest = load_manifest(point);
+        if (manifest.ok()) VAULTFS_RETURN_IF_ERROR(show(*manifest));
+      }
+      for (const auto& [item, point] : last) {
+        const auto manifest = load_manifest(point);
+        if (manifest.ok()) VAULTFS_RETURN_IF_ERROR(show(*manifest));
+      }
+      return ok_status();
+    };
+  };
+  const PatchHealing::Points newer =
+      newest == nullptr ? PatchHealing::Points(points(false))
+                        : [newest](const std::function<Status(const Manifest&)>& show) { return show(*newest); };
+  return patch_healing_.heal(damaged, points(true), newer);
+}
+
+Result<HealedDamage> OpenedVault::forget_healed(const Manifest* newest) {
   if (parts_.catalogue->damage_count() == 0) return HealedDamage{};
   SegmentStore& segments = *parts_.segments;
+  if (const Status healed = heal_patches(newest); !healed.ok()) warn("healing damaged patches", healed.error());
   VAULTFS_RETURN_IF_ERROR(segments.sync());
   std::vector<ChunkIndex::Key> healed;
   for (const KnownDamage& known : parts_.catalogue->damage()) {
@@ -162,7 +226,7 @@ Result<ExaminedDamage> OpenedVault::examine_damage(const std::set<ContainerNumbe
     if (!segments.place_of(known.chunk.key) && !nowhere.contains(known.chunk.key)) over.push_back(known.chunk.key);
   }
   if (segments.all_segments_looked_at()) VAULTFS_RETURN_IF_ERROR(log_healed(over));
-  VAULTFS_ASSIGN_OR_RETURN(outcome.healed, forget_healed());
+  VAULTFS_ASSIGN_OR_RETURN(outcome.healed, forget_healed(nullptr));
   outcome.known = catalogue.damage_count();
   return outcome;
 }

@@ -232,6 +232,7 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::take_over() {
   while (vault->custody().incarnation() <= pin_->restart_above) {
     VAULTFS_RETURN_IF_ERROR(vault->custody().new_incarnation());
   }
+  vault->custody().record_update_of_before();
   VAULTFS_ASSIGN_OR_RETURN(const std::size_t interrupted, vault->interrupt_unfinished_jobs());
   vault->take_kept_attempts();
   // Who opens a vault here has its versions asked for here. That this can't be written down keeps nobody from working.

@@ -18,6 +18,7 @@
 #include "vaultmeta/vault.h"
 #include "vaultmeta/vault_layout.h"
 #include "vaultmeta/vault_opening.h"
+#include "vaultmeta/verify_copies.h"
 #include "vaultmeta/verify_index.h"
 
 namespace vaultfs {
@@ -50,6 +51,9 @@ class Verification {
     for (const VaultFolder& folder : kVaultFolders) VAULTFS_RETURN_IF_ERROR(check_folder(folder));
     check_packs();
     VAULTFS_RETURN_IF_ERROR(vault_ == nullptr ? check_inventories() : check_content());
+    if (vault_ == nullptr) {
+      VAULTFS_RETURN_IF_ERROR(note_what_has_copies(env_, path_, report_.damage, report_.notes));
+    }
     if (vault_ != nullptr) check_activity();
     return std::move(report_);
   }

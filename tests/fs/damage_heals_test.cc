@@ -3,6 +3,8 @@
 #include <filesystem>
 #include <vector>
 
+#include "crypto/chunk_id.h"
+#include "fs/compactor.h"
 #include "fs/disk_import.h"
 #include "fs/tree_content.h"
 #include "store/segment_format.h"
@@ -14,7 +16,8 @@ namespace {
 
 class DamageHealsTest : public SessionTest {
  protected:
-  static constexpr std::uint64_t kBytes = 12 * kMiB;  // with a map page
+  static constexpr std::uint64_t kBytes = 12 * kMiB;    // with a map page
+  static constexpr std::uint64_t kPatchHeaderAt = 120;  // in the record of a patch
 
   void SetUp() override {
     SessionTest::SetUp();
@@ -52,11 +55,14 @@ class DamageHealsTest : public SessionTest {
   }
   // Changes the record where it lies, and a look finds out.
   void damage(const ChunkId& id) {
+    damage_at(id, vault().segments().place_of(ChunkIndex::key_of(id))->stored_bytes / 2);
+  }
+  void damage_at(const ChunkId& id, std::uint64_t offset) {
     ASSERT_OK(vault().segments().close_segment());
     const ChunkPlace place = *vault().segments().place_of(ChunkIndex::key_of(id));
     const auto file = vault_path() / closed_segment_name(place.segment);
     Bytes bytes = file_bytes(file);
-    bytes[place.offset + place.stored_bytes / 2] ^= std::byte{0x40};
+    bytes[place.offset + offset] ^= std::byte{0x40};
     patch_file(file, 0, bytes);
     ASSERT_OK(vault().examine_damage({place.segment}));
     ASSERT_TRUE(vault().catalogue().knows_damage(ChunkIndex::key_of(id)));
@@ -67,6 +73,27 @@ class DamageHealsTest : public SessionTest {
     });
     EXPECT_TRUE(report.ok());
     return report.ok() && report->damage.empty();
+  }
+  // A few pages of that MiB are written in the mount and committed: the patch that the point has there.
+  ChunkId patched(std::uint64_t index, Bytes& expected) {
+    for (const std::uint64_t page : {4, 9, 17}) {
+      const Bytes bytes = random_bytes(70 + page, 4096);
+      std::ranges::copy(bytes, expected.begin() + static_cast<std::ptrdiff_t>(index * kMiB + page * 4096));
+      tree_write(tree(), tree_file(tree(), "vm", "disk"), index * kMiB + page * 4096, bytes);
+    }
+    EXPECT_TRUE(session_->commit("vm").ok());
+    const Manifest manifest = *vault().load_manifest(vault().catalogue().points().back());
+    const auto file = std::ranges::find(manifest.inodes, InodeType::file, &InodeRecord::type);
+    const auto page = vault().segments().read_verified(RecordType::map_page, file->pages.at(0));
+    const ChunkId id = MapPage::decode(*page)->entries.at(index);
+    EXPECT_EQ(*vault().segments().listed_type(id), RecordType::patch);
+    return id;
+  }
+  ChunkId test_id_of(const Bytes& content) {
+    const auto id = vault().keys().with_id_key([&](const SecretBuffer& key) -> Result<ChunkId> {
+      return chunk_id(key, static_cast<std::uint8_t>(RecordType::chunk), content);
+    });
+    return *id;
   }
   [[nodiscard]] JobState last_job() { return vault().catalogue().jobs().back().state; }
 
@@ -163,6 +190,84 @@ TEST_F(DamageHealsTest, PagesOverALostChunkKeepTheItemFromNothing) {
   EXPECT_TRUE(bytes_equal(tree_bytes(tree(), disk), expected));
 }
 
+// A patch has another id than the whole chunk that a backup brings: it is made anew of that.
+TEST_F(DamageHealsTest, APatchHealsByTheWholeContent) {
+  Bytes expected = disk_;
+  const ChunkId patch = patched(3, expected);
+  ASSERT_NO_FATAL_FAILURE(damage_at(patch, 2 * 4096));
+  EXPECT_FALSE(verify_is_clean());
+  write_file(image(), expected);
+  const auto outcome = backup("elsewhere");
+  ASSERT_OK(outcome);
+  EXPECT_EQ(outcome->commit.job.state, JobState::completed);
+  EXPECT_EQ(outcome->commit.healed.chunks, 1U);
+  EXPECT_EQ(outcome->commit.healed.points, 1U);
+  EXPECT_TRUE(verify_is_clean());
+  EXPECT_EQ(vault().catalogue().damage_count(), 0U);
+  EXPECT_TRUE(vault().segments().read_verified(RecordType::chunk, patch).ok());
+  // By now a point has the content: what is found damaged is healed at once.
+  ASSERT_OK(vault().segments().close_segment());
+  const ChunkPlace place = *vault().segments().place_of(ChunkIndex::key_of(patch));
+  patch_file(vault_path() / closed_segment_name(place.segment), place.offset + 5000, random_bytes(8, 1000));
+  const auto examined = vault().examine_damage({place.segment});
+  ASSERT_OK(examined);
+  EXPECT_EQ(examined->found, 1U);
+  EXPECT_EQ(examined->healed.chunks, 1U);
+  EXPECT_TRUE(verify_is_clean());
+}
+
+// Other content than it had, or a patch that does not say any more what it replaced: it stays lost, and that is said.
+TEST_F(DamageHealsTest, APatchThatCanNotBeMadeAnewStaysKnown) {
+  Bytes expected = disk_;
+  const ChunkId patch = patched(3, expected);
+  ASSERT_NO_FATAL_FAILURE(damage_at(patch, 2 * 4096));
+  const auto other = backup("vm");  // the disk of before
+  ASSERT_OK(other);
+  EXPECT_EQ(other->commit.healed.chunks, 0U);
+  EXPECT_EQ(other->commit.job.state, JobState::completed) << "the new point is whole";
+  EXPECT_EQ(vault().catalogue().damage_count(), 1U);
+  EXPECT_FALSE(verify_is_clean());
+  ASSERT_NO_FATAL_FAILURE(damage_at(patch, kPatchHeaderAt));
+  ASSERT_NO_FATAL_FAILURE(reopen());
+  write_file(image(), expected);
+  ASSERT_OK(backup("vm"));
+  EXPECT_FALSE(verify_is_clean());
+  EXPECT_EQ(vault().catalogue().damage_count(), 1U);
+}
+
+// A virtual machine goes on writing over a patch that is lost.
+TEST_F(DamageHealsTest, PagesOverALostPatchKeepTheItemFromNothing) {
+  Bytes expected = disk_;
+  const ChunkId patch = patched(3, expected);
+  ASSERT_NO_FATAL_FAILURE(damage_at(patch, kPatchHeaderAt));
+  ASSERT_NO_FATAL_FAILURE(reopen());  // its header is known in memory
+  const InodeNumber disk = tree_file(tree(), "vm", "disk");
+  for (int round = 0; round < 2; ++round) {
+    const Bytes bytes = random_bytes(50 + static_cast<std::uint64_t>(round), 4096);
+    tree_write(tree(), disk, 3 * kMiB + (200 + 2 * static_cast<std::uint64_t>(round)) * 4096, bytes);
+    const auto outcome = session_->commit("vm");
+    ASSERT_OK(outcome);
+    EXPECT_EQ(outcome->job.state, JobState::completed_with_warnings);
+    for (int written = 0; written <= round; ++written) {
+      Bytes out(4096);
+      ASSERT_OK(tree().read(disk, 3 * kMiB + (200 + 2 * static_cast<std::uint64_t>(written)) * 4096, out));
+      EXPECT_TRUE(bytes_equal(out, random_bytes(50 + static_cast<std::uint64_t>(written), 4096)));
+    }
+    Bytes whole(kMiB);
+    EXPECT_FALSE(tree().read(disk, 3 * kMiB, whole).ok()) << "what was not written is lost";
+    EXPECT_FALSE(verify_is_clean());
+  }
+  // A copy by reference does not spread it.
+  const auto handle = tree().open(tree_file(tree(), "vm", "copy"), true);
+  ASSERT_OK(handle);
+  EXPECT_FALSE(tree().copy_range(tree(), {disk, 3 * kMiB}, {tree_file(tree(), "vm", "copy"), 0}, *handle, kMiB).ok());
+  tree().release(*handle);
+  // And whole again with the next backup of the disk.
+  ASSERT_OK(backup("vm"));
+  EXPECT_TRUE(bytes_equal(tree_bytes(tree(), tree_file(tree(), "vm", "disk")), disk_));
+  EXPECT_EQ(last_job(), JobState::completed);
+}
+
 TEST_F(DamageHealsTest, ACopyByReferenceDoesNotSpreadIt) {
   ASSERT_NO_FATAL_FAILURE(damage(chunks_[0]));
   const InodeNumber from = tree_file(tree(), "vm", "disk");
@@ -174,6 +279,27 @@ TEST_F(DamageHealsTest, ACopyByReferenceDoesNotSpreadIt) {
   ASSERT_OK(rest);
   EXPECT_EQ(*rest, 3 * kMiB);
   tree().release(*handle);
+}
+
+// What nobody refers to any more goes with its segment, and is forgotten then.
+TEST_F(DamageHealsTest, DamageOfWhatIsGoneIsForgotten) {
+  const Bytes bytes = random_bytes(5, kMiB);
+  const InodeNumber file = tree_file(tree(), "draft", "file");
+  tree_write(tree(), file, 0, bytes);
+  ASSERT_OK(tree().checkpoint());
+  const ChunkId id = test_id_of(bytes);
+  ASSERT_TRUE(vault().segments().place_of(ChunkIndex::key_of(id)).has_value());
+  ASSERT_NO_FATAL_FAILURE(damage(id));
+  const auto segment = vault_path() / closed_segment_name(*vault().segments().segment_of(id));
+  tree_write(tree(), file, 0, random_bytes(6, kMiB));
+  ASSERT_OK(tree().checkpoint());
+  Compactor compactor(vault(), tree());
+  const auto compacted = compactor.compact_now();
+  ASSERT_OK(compacted);
+  EXPECT_TRUE(*compacted);
+  EXPECT_FALSE(std::filesystem::exists(segment));
+  EXPECT_EQ(vault().catalogue().damage_count(), 0U);
+  EXPECT_TRUE(verify_is_clean());
 }
 
 TEST_F(DamageHealsTest, VerifyNamesStretchesOfTheWorkingTree) {

@@ -53,7 +53,7 @@ class FakeVault final : public Vault {
   [[nodiscard]] KeyCustody& custody() override { std::abort(); }
   [[nodiscard]] SegmentStore& segments() override { return *segments_; }
   [[nodiscard]] Journal& journal() override { return *journal_; }
-  [[nodiscard]] Catalogue& catalogue() override { std::abort(); }
+  [[nodiscard]] Catalogue& catalogue() override { return catalogue_; }
   [[nodiscard]] ActivityLog& activity() override { std::abort(); }
   [[nodiscard]] const std::vector<std::string>& opening_notes() const override { return notes_; }
   [[nodiscard]] Result<Lsn> log_catalogue(Bytes) override { std::abort(); }
@@ -162,6 +162,7 @@ class FakeVault final : public Vault {
   std::unique_ptr<SegmentStore> segments_;
   std::unique_ptr<Journal> journal_;
   std::uint64_t last_checkpoint_ = 0;
+  Catalogue catalogue_;  // empty
   std::vector<std::string> notes_;
 };
 

@@ -142,6 +142,38 @@ TEST_F(CompactionTest, ADamagedSegmentStays) {
   EXPECT_TRUE(vault_.get(other).ok());
 }
 
+// Until what is damaged in it was stored anew, or nobody needs it.
+TEST_F(CompactionTest, ADamagedSegmentGoesOnceNothingIsLostWithIt) {
+  const Bytes content = random_content(300'000, 1);
+  const Bytes other = random_content(300'000, 2);
+  for (const bool of_footer : {false, true}) {
+    for (const bool healed : {true, false}) {
+      SCOPED_TRACE(std::string(of_footer ? "footer " : "record ") + (healed ? "healed" : "not needed"));
+      const ChunkId id = vault_.must_put(content);
+      const ChunkId other_id = vault_.must_put(other);
+      close();
+      const ContainerNumber segment = *vault_.store->segment_of(id);
+      const std::string file = "/vault/" + closed_segment_name(segment);
+      const ChunkPlace place = *vault_.store->place_of(ChunkIndex::key_of(id));
+      vault_.env.flip_bit(file, 8 * (place.offset + 100'000));
+      if (of_footer) vault_.env.flip_bit(file, 8 * (vault_.env.read(file).size() - 20));
+      EXPECT_FALSE(vault_.get(id).ok());
+      EXPECT_EQ(compact({id, other_id}).removed_segments, 0U);
+      if (healed) {
+        EXPECT_EQ(vault_.must_put(content), id);
+        close();
+      }
+      const CompactionOutcome outcome = healed ? compact({id, other_id}) : compact({other_id});
+      EXPECT_GE(outcome.removed_segments, 1U);
+      EXPECT_FALSE(vault_.env.exists(file));
+      expect_content(other_id, other);
+      if (healed) expect_content(id, content);
+      EXPECT_EQ(vault_.store->place_of(ChunkIndex::key_of(id)).has_value(), healed);
+      compact({});
+    }
+  }
+}
+
 TEST_F(CompactionTest, ACrashAtAnyStepLosesNothingNeeded) {
   const Bytes needed = random_content(200'000, 1);
   for (std::uint64_t step = 0;; ++step) {

@@ -148,6 +148,47 @@ TEST_F(KnownDamageTest, ASegmentThatTheDiskDoesNotGiveAtTheOpeningIsTold) {
   EXPECT_FALSE(store().all_segments_looked_at());
 }
 
+// Nor is anything "not there" because of that, and the disk's return is noticed.
+TEST_F(KnownDamageTest, ASegmentThatTheDiskDidNotGiveIsLookedAtAgain) {
+  for (const Env::Path& file : vault_.env.files("/vault/index")) vault_.env.remove(file);
+  vault_.env.fail_reads(path());
+  ASSERT_OK(vault_.open());
+  EXPECT_EQ(vault_.get(ids_[0]).code(), ErrorCode::IoError);
+  EXPECT_EQ(store().segment_of(ids_[1]).code(), ErrorCode::IoError);
+  EXPECT_EQ(store().read_verified(RecordType::chunk, ids_[1]).code(), ErrorCode::IoError);
+  EXPECT_EQ(store().probe(key(0)).code(), ErrorCode::IoError);
+  vault_.env.clear_faults();
+  EXPECT_EQ(vault_.get(ids_[0]).code(), ErrorCode::IoError) << "not asked each time";
+  vault_.env.sim_clock().advance_seconds(11);
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_TRUE(vault_.get(ids_[i]).ok());
+  EXPECT_TRUE(store().all_segments_looked_at());
+  EXPECT_EQ(vault_.get(ChunkId()).code(), ErrorCode::ChunkMissing);
+  EXPECT_FALSE(stored_anew(0));
+  EXPECT_GT(store().segments().front().file_bytes, 800'000U);
+}
+
+// The record that stands in for a damaged one may lie where the disk gives nothing just now.
+TEST_F(KnownDamageTest, OtherRecordsAreSearchedAgain) {
+  store().lay_damage({{key(1), RecordType::chunk, segment_}});
+  ASSERT_TRUE(stored_anew(1));
+  const ContainerNumber second = *store().segment_of(ids_[1]);
+  reopen(false);
+  ASSERT_EQ(*store().segment_of(ids_[1]), second);
+  vault_.env.flip_bit("/vault/" + closed_segment_name(second), 8 * middle_of(1));
+  vault_.env.fail_reads(path());
+  EXPECT_FALSE(vault_.get(ids_[1]).ok());
+  vault_.env.clear_faults();
+  vault_.env.sim_clock().advance_seconds(11);
+  EXPECT_TRUE(vault_.get(ids_[1]).ok());
+  EXPECT_EQ(*store().segment_of(ids_[1]), segment_);
+  // Or in a segment whose footer is lost.
+  reopen(false);
+  vault_.env.flip_bit(path(), 8 * (vault_.env.read(path()).size() - 20));
+  reopen(false);
+  vault_.env.flip_bit("/vault/" + closed_segment_name(second), 8 * (middle_of(1) + 1));
+  EXPECT_TRUE(vault_.get(ids_[1]).ok());
+}
+
 // A disk with one bad sector.
 class BadSectorEnv final : public EnvWrapper {
  public:

@@ -82,13 +82,17 @@ void CustodyWorld::create(const std::optional<std::string>& key, Suite suite) {
   host = std::make_unique<FakeHost>(env, *custody);
   must(host->write_head());
   custody->attach(*host);
+  custody->record_update_of_before();
 }
 
 Status CustodyWorld::open(bool read_only) {
   close();
   VAULTFS_ASSIGN_OR_RETURN(custody, KeyCustody::open(context(), header, header_digest, read_only));
   host = std::make_unique<FakeHost>(env, *custody);
-  if (!read_only) custody->attach(*host);
+  if (!read_only) {
+    custody->attach(*host);
+    custody->record_update_of_before();
+  }
   return ok_status();
 }
 

@@ -26,6 +26,7 @@ class FakeHost final : public KeyChangeHost {
   JobNumber next_job() override { return JobNumber(++jobs); }
   void record_key_change(JobNumber job, const std::string& what, const std::string& version,
                          const Error* failure) override;
+  void reserve_job(JobNumber number) override { jobs = std::max(jobs, number.value); }
   void ensure_recorded(const KeyUpdate& update) override;
   void record_setting(const std::string& what, const std::string& subject) override;
 

@@ -44,6 +44,7 @@ class ActivityLogTest : public testing::Test {
 
   SimEnv env_;
   std::unique_ptr<EpochKeys> keys_ = make_test_keys();
+  ActivityLog::End end_;
 };
 
 TEST_F(ActivityLogTest, KeepsEntriesInOrderOverOpenings) {
@@ -115,6 +116,47 @@ TEST_F(ActivityLogTest, AcknowledgedEntriesSurviveACrashAtEveryStep) {
       if (completed) break;
     }
   }
+}
+
+// The same entries, in other files than the head says: only somebody else can have written them.
+TEST_F(ActivityLogTest, TheHeadNamesTheFileOfTheLastEntry) {
+  const auto write = [this](const std::vector<std::string>& files) {
+    for (const Env::Path& path : env_.files(kDirectory)) env_.remove(path);
+    auto log = open();
+    for (const std::string& subjects_of_file : files) {
+      for (const char subject : subjects_of_file) ASSERT_TRUE(log->append(entry(std::string(1, subject))).ok());
+      log->roll();
+    }
+    const ActivityLog::End end = log->end();
+    EXPECT_EQ(end.entries, 3U);
+    EXPECT_EQ(end.chain, log->chain());
+    EXPECT_EQ(end.file, ContainerNumber(files.size()));
+    end_ = end;
+  };
+  const auto found = [this](const ActivityLog::End& known, bool read_only = true) {
+    auto log = ActivityLog::open(env_, kDirectory, *keys_, read_only, known.entries, known.chain, false, known.file);
+    EXPECT_TRUE(log.ok()) << "it blocks nothing";
+    const auto report = (*log)->verify();
+    EXPECT_TRUE(report.ok());
+    const std::string text = subjects(**log);
+    EXPECT_EQ(report->damage.empty(), text.size() < 10) << text;
+    if (!read_only) {
+      EXPECT_TRUE((*log)->append(entry("z")).ok());
+      EXPECT_EQ((*log)->count(), known.entries + 1);
+    }
+    return text;
+  };
+  write({"ab", "c"});
+  const ActivityLog::End known = end_;
+  EXPECT_EQ(found(known), "abc");
+  EXPECT_EQ(found(known, false), "abc") << "what comes later may stand in a later file";
+  EXPECT_EQ(found(known), "abcz");
+  write({"abc"});
+  ASSERT_EQ(end_.chain, known.chain);
+  EXPECT_NE(found(known).find("it is not in activity/0000000000000002.activity"), std::string::npos);
+  EXPECT_NE(found(known, false).find("it is not in activity/0000000000000002.activity"), std::string::npos);
+  write({"a", "b", "c"});
+  EXPECT_NE(found(known).find("it stands in a later file"), std::string::npos);
 }
 
 TEST_F(ActivityLogTest, AnAppendThatFailedIsReplacedByTheNext) {

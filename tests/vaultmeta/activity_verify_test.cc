@@ -33,6 +33,7 @@ class ActivityVerifyTest : public testing::Test {
     }
     known_.entries = (*log)->count();
     known_.chain = (*log)->chain();
+    known_.file = (*log)->newest_file();
   }
 
   std::vector<ActivityDamage> damage(bool with_keys = true) {

@@ -48,6 +48,7 @@ inline Status open_to_recover(CustodyWorld& world) {
                            KeyCustody::open(world.context(), world.header, world.header_digest, false, &escrow_key()));
   world.host = std::make_unique<FakeHost>(world.env, *world.custody);
   world.custody->attach(*world.host);
+  world.custody->record_update_of_before();
   return ok_status();
 }
 

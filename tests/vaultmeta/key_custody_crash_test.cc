@@ -27,7 +27,7 @@ struct Scenario {
 void expect_needed_versions_open(CustodyWorld& world) {
   const auto status = world.custody->status();
   for (const VersionRecord& record : status.versions) {
-    if (record.role == VersionRole::retired || record.waiting_for == kEpochIsBeingClosed) continue;
+    if (record.role == VersionRole::retired || record.epoch_being_closed) continue;
     bool found = false;
     const auto newest = world.keyring_files().back();
     const auto closed = ClosedKeyring::decode(world.env.read(newest));

@@ -170,5 +170,43 @@ TEST(VaultCrash, AtEveryStepOfACreation) {
   }
 }
 
+// Between a keyring and the job of its update: what the next owner records of it is written behind a head that names
+// the journal.
+TEST(VaultCrash, NothingIsRecordedBeforeAHeadNamesTheJournal) {
+  VaultWorld world;
+  ASSERT_OK(world.create());
+  ASSERT_OK(world.open());
+  ASSERT_OK(world.close());
+  const SimEnv::Snapshot start = world.env.snapshot();
+  bool recorded = false;
+  for (std::uint64_t steps = 0;; ++steps) {
+    SCOPED_TRACE(steps);
+    world.close_without_a_word();
+    world.env.restore(start);
+    ASSERT_OK(world.open());
+    const std::size_t jobs = world.vault->catalogue().jobs().size();
+    world.env.fail_after(steps);
+    const Status changed = world.vault->custody().rewrap(false);
+    const bool done = !world.env.failure_reached();
+    world.close_without_a_word();
+    world.env.crash(steps, CrashMode::keep_all);
+    bool headed = false;
+    bool too_early = false;
+    world.env.set_observer([&](SimStep step, const Env::Path& path) {
+      headed = headed || (step == SimStep::sync_directory && path.filename() == "heads");
+      too_early = too_early || (step == SimStep::write && path.extension() == ".journal" && !headed);
+    });
+    ASSERT_OK(world.open());
+    world.env.set_observer({});
+    EXPECT_FALSE(too_early);
+    const auto entries = world.vault->activity().entries();
+    ASSERT_OK(entries);
+    for (const ActivityEntry& entry : *entries) recorded = recorded || entry.detail == "recorded after a crash";
+    EXPECT_LE(world.vault->catalogue().jobs().size(), jobs + 1);
+    if (done) break;
+  }
+  EXPECT_TRUE(recorded);
+}
+
 }  // namespace
 }  // namespace vaultfs

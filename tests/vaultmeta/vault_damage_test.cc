@@ -38,6 +38,14 @@ class VaultDamageTest : public testing::Test {
     world_.close_without_a_word();
     return report.ok() ? std::move(*report) : VerifyReport{};
   }
+  // What it says is lost: file and message of each.
+  Texts keyless_damage() {
+    const auto report = verify_vault(world_.env, "/vault", nullptr, {});
+    EXPECT_TRUE(report.ok());
+    Texts told;
+    for (const Damage& found : report->damage) told.push_back(found.file + ": " + found.error.message);
+    return told;
+  }
   JobState last_job() { return catalogue().jobs().back().state; }
 
   VaultWorld world_;
@@ -73,6 +81,7 @@ TEST_F(VaultDamageTest, TheSameContentHealsAllPointsAndVerifyIsClean) {
   ASSERT_NO_FATAL_FAILURE(damage_small_chunk());
   VerifyReport report = verify();
   ASSERT_FALSE(report.damage.empty());
+  EXPECT_FALSE(keyless_damage().empty());
   const auto named = std::ranges::find_if(report.damage, [](const Damage& d) { return d.bytes > 0; });
   ASSERT_NE(named, report.damage.end());
   EXPECT_EQ(named->item, "vm1");
@@ -87,7 +96,7 @@ TEST_F(VaultDamageTest, TheSameContentHealsAllPointsAndVerifyIsClean) {
   // Under another item's name.
   ASSERT_OK(world_.back_up("vm3", "one"));
   EXPECT_EQ(last_job(), JobState::completed);
-  const auto healed = world_.vault->settle_healed();
+  const auto healed = world_.vault->settle_healed(nullptr);
   ASSERT_OK(healed);
   EXPECT_EQ(healed->chunks, 1U);
   EXPECT_EQ(healed->points, 2U);
@@ -97,6 +106,7 @@ TEST_F(VaultDamageTest, TheSameContentHealsAllPointsAndVerifyIsClean) {
   report = verify();
   EXPECT_TRUE(report.damage.empty()) << report.damage.front().error.message;
   EXPECT_FALSE(report.notes.empty()) << "the old record is there still";
+  EXPECT_EQ(keyless_damage(), Texts());
 }
 
 TEST_F(VaultDamageTest, ACrashBeforeTheHealingIsDurableForgetsNothing) {
@@ -108,7 +118,7 @@ TEST_F(VaultDamageTest, ACrashBeforeTheHealingIsDurableForgetsNothing) {
   world_.env.crash(1, CrashMode::drop_all_unsynced);
   ASSERT_OK(world_.open());
   EXPECT_EQ(catalogue().damage_count(), 1U);
-  EXPECT_EQ(world_.vault->settle_healed()->chunks, 0U);
+  EXPECT_EQ(world_.vault->settle_healed(nullptr)->chunks, 0U);
   const auto put = segments().put(RecordType::chunk, bytes_of("one"));
   ASSERT_OK(put);
   EXPECT_TRUE(put->stored);
@@ -150,12 +160,16 @@ TEST_F(VaultDamageTest, AMissingSegmentBlocksNoPointAndItsJobEndsWithWarnings) {
     // The content comes back.
     ASSERT_OK(world_.back_up("vm1", "one"));
     EXPECT_EQ(last_job(), JobState::completed);
-    const auto healed = world_.vault->settle_healed();
+    const auto healed = world_.vault->settle_healed(nullptr);
     ASSERT_OK(healed);
     EXPECT_EQ(healed->chunks, with_index ? 3U : 2U);
     EXPECT_EQ(healed->points, 3U);
     for (const std::string& content : world_.points()) EXPECT_EQ(content.find("Missing"), std::string::npos) << content;
+    // The points list the segments that they need now; compaction takes the former manifests away.
+    EXPECT_FALSE(catalogue().superseded().empty());
+    ASSERT_OK(world_.vault->forget_superseded(UnixNanos{1}));
     ASSERT_OK(world_.close());
+    EXPECT_EQ(keyless_damage(), Texts());
     const VerifyReport report = verify();
     EXPECT_TRUE(report.damage.empty()) << report.damage.front().file << ": " << report.damage.front().error.message;
   }
@@ -168,7 +182,7 @@ TEST_F(VaultDamageTest, AHealedPointIsNotLeftOutForTheSegmentThatItLost) {
   EXPECT_EQ(world_.points(), Texts{"vm2=two"});
   ASSERT_OK(world_.open());
   ASSERT_OK(world_.back_up("vm3", "one"));
-  ASSERT_OK(world_.vault->settle_healed());
+  ASSERT_OK(world_.vault->settle_healed(nullptr));
   ASSERT_OK(world_.close());
   ASSERT_OK(world_.open_read_only(true));
   EXPECT_EQ(world_.points(), (Texts{"vm1=one", "vm2=two", "vm3=one"}));
@@ -231,7 +245,7 @@ TEST_F(VaultDamageTest, AReaderRemembersNothing) {
       code_of(world_.vault->examine_damage({segment_}).ok() ? ok_status() : Status(Error{ErrorCode::ReadOnly, ""})),
       ErrorCode::ReadOnly);
   ASSERT_OK(world_.vault->remember_damage());
-  EXPECT_EQ(world_.vault->settle_healed()->chunks, 0U);
+  EXPECT_EQ(world_.vault->settle_healed(nullptr)->chunks, 0U);
 }
 
 }  // namespace
