@@ -137,7 +137,7 @@ class Restore {
     if (kind == TargetKind::directory) to /= std::filesystem::path(request_.disk).filename();
     VAULTFS_ASSIGN_OR_RETURN(const auto target,
                              kind == TargetKind::device
-                                 ? RestoreTarget::device(to, disk.size, request_.replace_open)
+                                 ? RestoreTarget::device(to, request_.force, disk.size, request_.replace_open)
                                  : RestoreTarget::new_file(to, request_.force, disk.size, request_.replace_open));
     ProgressMeter progress(callback_, 2 * disk.size, vault_.env().clock());
     VAULTFS_ASSIGN_OR_RETURN(outcome_.written_bytes,

@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <system_error>
 
+#include "fs/device_content.h"
 #include "fs/file_use.h"
 #include "fs/unique_name.h"
 
@@ -88,7 +89,7 @@ Result<std::unique_ptr<RestoreTarget>> RestoreTarget::adopt_file(FileDescriptor 
   return target;
 }
 
-Result<std::unique_ptr<RestoreTarget>> RestoreTarget::device(const std::filesystem::path& path,
+Result<std::unique_ptr<RestoreTarget>> RestoreTarget::device(const std::filesystem::path& path, bool force,
                                                              std::uint64_t size_bytes, bool replace_open) {
   std::unique_ptr<RestoreTarget> target(new RestoreTarget);
   target->path_ = path;
@@ -109,6 +110,14 @@ Result<std::unique_ptr<RestoreTarget>> RestoreTarget::device(const std::filesyst
   if (device_bytes < size_bytes) {
     return Error{ErrorCode::ShortDevice, path.string() + " has " + std::to_string(device_bytes) +
                                              " bytes, the disk needs " + std::to_string(size_bytes)};
+  }
+  if (!force) {
+    VAULTFS_ASSIGN_OR_RETURN(const std::string content, content_of_device(target->fd_.get()));
+    if (!content.empty()) {
+      return Error{ErrorCode::RefusedOverwrite,
+                   "on " + path.string() + " there is " + content +
+                       ", which the restore would destroy; name another device, or use --force"};
+    }
   }
   return target;
 }

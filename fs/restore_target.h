@@ -23,9 +23,9 @@ class RestoreTarget {
                                                                        bool replace_open = false);
   // An open, empty, writable file of the caller's.
   [[nodiscard]] static Result<std::unique_ptr<RestoreTarget>> adopt_file(FileDescriptor fd, std::uint64_t size_bytes);
-  // ShortDevice; ItemBusy if the device is mounted or otherwise in use; or locked by a virtual machine, unless
-  // `replace_open`.
-  [[nodiscard]] static Result<std::unique_ptr<RestoreTarget>> device(const std::filesystem::path& path,
+  // ShortDevice; RefusedOverwrite if there is a file system or a partition table on it and not `force`; ItemBusy if the
+  // device is mounted or otherwise in use; or locked by a virtual machine, unless `replace_open`.
+  [[nodiscard]] static Result<std::unique_ptr<RestoreTarget>> device(const std::filesystem::path& path, bool force,
                                                                      std::uint64_t size_bytes,
                                                                      bool replace_open = false);
   RestoreTarget(const RestoreTarget&) = delete;

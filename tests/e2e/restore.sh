@@ -22,6 +22,14 @@ restored=$(find whole -name root.img)
 assert_same src/root.img "$restored"
 assert_same src/data.img "$(find whole -name data.img)"
 
+say "to a directory that is made for it, and taken away again if nothing comes of it"
+ctl restore "$vault" vm --to "$scratch/made/" >/dev/null
+assert_same src/root.img "$(find made -name root.img)"
+expect_error RecoveryPointNotFound "" "$vaultctl" restore "$vault" vm@99 --to "$scratch/not-made/"
+[[ ! -e not-made ]] || fail "a directory was left behind"
+ctl restore "$vault" vm --disk data.img --to "$scratch/single/" >/dev/null
+assert_same src/data.img single/data.img
+
 say "a file that is there is not overwritten, with --force it is replaced"
 echo precious >precious
 expect_error RefusedOverwrite 8 "$vaultctl" restore "$vault" vm --disk data.img --to precious
@@ -63,6 +71,17 @@ fi
 expect_error OverlapsVault 2 "$vaultctl" restore "$vault" vm --disk data.img --to "$vault/segments/copy"
 
 if [[ $EUID == 0 && -c /dev/loop-control ]] && losetup -f >/dev/null 2>&1; then
+  say "to a block device with a file system or a partition table on it: only by --force"
+  truncate -s 16M "$scratch/occupied"
+  mkfs.ext4 -q "$scratch/occupied"
+  cp "$scratch/occupied" "$scratch/occupied.before"
+  loop=$(losetup --find --show "$scratch/occupied")
+  expect_error RefusedOverwrite "" "$vaultctl" restore "$vault" vm --disk data.img --to "$loop"
+  grep -q "a file system (ext4)" "$scratch/err" || fail "$(cat "$scratch/err")"
+  cmp "$scratch/occupied" "$scratch/occupied.before"
+  ctl restore "$vault" vm --disk data.img --to "$loop" --force >/dev/null
+  losetup -d "$loop"
+
   say "to a block device that held other bytes: holes become zeros there"
   head -c 64M /dev/urandom >backing
   loop=$(losetup --find --show backing)

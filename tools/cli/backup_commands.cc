@@ -267,6 +267,29 @@ Result<int> restore_to_stdout(CommandContext& context, VaultRequest wanted) {
   return 0;
 }
 
+// "NAME/" is a directory, made if it is not there, and taken away again if nothing comes of it.
+class NewDirectory {
+ public:
+  explicit NewDirectory(const std::string& to) {
+    struct stat st {};
+    if (!to.ends_with('/') || ::stat(to.c_str(), &st) == 0 || errno != ENOENT) return;
+    const std::filesystem::path path = std::filesystem::absolute(to).lexically_normal().parent_path();
+    if (!check_outside_vaults(posix_env(), path).ok()) return;  // whoever opens the target says so
+    if (::mkdir(path.c_str(), 0777) == 0) made_ = path;
+  }
+  NewDirectory(const NewDirectory&) = delete;
+  NewDirectory& operator=(const NewDirectory&) = delete;
+  NewDirectory(NewDirectory&&) = delete;
+  NewDirectory& operator=(NewDirectory&&) = delete;
+  ~NewDirectory() {
+    if (!made_.empty()) ::rmdir(made_.c_str());
+  }
+  void keep() { made_.clear(); }
+
+ private:
+  std::filesystem::path made_;
+};
+
 Result<int> restore(CommandContext& context, const BackupArguments& arguments) {
   VaultRequest wanted{arguments.vault, "restore"};
   wanted.allow_unverified = arguments.unverified;
@@ -278,10 +301,12 @@ Result<int> restore(CommandContext& context, const BackupArguments& arguments) {
                       {"force", arguments.force},
                       {"replace_open", arguments.replace_open}};
   if (arguments.to == "-") return restore_to_stdout(context, std::move(wanted));
+  NewDirectory made(arguments.to);
   const Status opened = open_target(std::filesystem::absolute(arguments.to), wanted);
   // The vault is to know of this attempt, too.
   if (!opened.ok()) wanted.arguments.update({{"to", arguments.to}, {"error", error_to_json_form(opened.error())}});
   VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
+  made.keep();
   print(context, form, [&] {
     say("Restored %s of %s to %s: %s files, %s (%s written, the rest are holes), every chunk verified as written.\n",
         plain(form["recovery_point"]["id"]).c_str(), plain(form["recovery_point"]["item"]).c_str(),
