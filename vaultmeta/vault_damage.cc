@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "vaultmeta/catalogue_change.h"
 #include "vaultmeta/damage_walk.h"
 #include "vaultmeta/opened_vault.h"
 #include "vaultmeta/point_file.h"
