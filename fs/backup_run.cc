@@ -1,5 +1,7 @@
 #include "fs/backup_run.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <limits>
 #include <memory>
@@ -12,6 +14,9 @@
 
 namespace vaultfs {
 namespace {
+
+// Who runs it: what it makes is to be his.
+Creator this_user() { return {::geteuid(), ::getegid(), 0}; }
 
 constexpr std::uint32_t kItemMode = 0700;
 constexpr std::uint32_t kDiskMode = 0600;
@@ -199,7 +204,7 @@ class BackupRun {
   Result<InodeNumber> make_item() {
     Result<Attributes> directory = tree_.lookup(kRootInode, item_);
     if (!directory.ok() && directory.code() == ErrorCode::NotFound) {
-      directory = tree_.make_directory(kRootInode, item_, kItemMode, Creator{});
+      directory = tree_.make_directory(kRootInode, item_, kItemMode, this_user());
     }
     VAULTFS_RETURN_IF_ERROR(directory);
     return directory->number;
@@ -275,7 +280,7 @@ class BackupRun {
 
   Status build(InodeNumber directory, const Disk& disk, const std::string& name) {
     std::uint32_t mode = disk.existing ? disk.existing->mode : kDiskMode;
-    Creator who = disk.existing ? Creator{disk.existing->uid, disk.existing->gid} : Creator{};
+    Creator who = disk.existing ? Creator{disk.existing->uid, disk.existing->gid} : this_user();
     if (const auto& origin = disk.source->origin()) {
       mode = origin->mode;
       who = Creator{origin->uid, origin->gid};

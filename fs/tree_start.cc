@@ -1,4 +1,6 @@
 // From what was replayed to a tree at work.
+#include <unistd.h>
+
 #include <algorithm>
 #include <limits>
 #include <mutex>
@@ -29,6 +31,11 @@ void TreeEngine::attach_items() {
   root->links = 2;
   root->parent = kRootInode;
   if (root->ctime.value == 0) root->atime = root->mtime = root->ctime = now();
+  // Somebody's own vault is his to write to: nobody else made its top directory, which begins as root's.
+  if (root->uid == 0 && ::geteuid() != 0) {
+    root->uid = ::geteuid();
+    root->gid = ::getegid();
+  }
   std::vector<InodePointer> directories{root};
   while (!directories.empty()) {
     const InodePointer directory = std::move(directories.back());
