@@ -219,10 +219,9 @@ Status VaultOpening::open_activity(const Head& head) {
   // As for the journal: a keyring beyond the head may have closed an epoch since.
   const bool closed_epochs_end = parts_.custody->generation() == head.keyring_generation;
   VAULTFS_ASSIGN_OR_RETURN(
-      parts_.activity,
-      ActivityLog::open(parts_.machine.env, parts_.path / kActivityFiles.name, parts_.custody->keys(),
-                        options_.read_only, head.activity_entries, head.activity_chain, closed_epochs_end,
-                        head.activity_file));
+      parts_.activity, ActivityLog::open(parts_.machine.env, parts_.path / kActivityFiles.name, parts_.custody->keys(),
+                                         options_.read_only, head.activity_entries, head.activity_chain,
+                                         closed_epochs_end, head.activity_file));
   FileNotes passed_over(parts_.notes, "files in activity/ are passed over");
   for (const auto& [file, error] : parts_.activity->passed_over()) passed_over.add(file + ": " + error.message);
   return ok_status();
