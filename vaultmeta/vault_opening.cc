@@ -201,16 +201,18 @@ Status VaultOpening::open_segments() {
   return ok_status();
 }
 
-Result<std::optional<Checkpoint>> VaultOpening::read_checkpoint(const Head& head) const {
+Result<std::optional<Checkpoint>> VaultOpening::read_checkpoint(const Head& head) {
+  checkpoint_bytes_ = 0;
   if (head.checkpoint.value == 0) return std::optional<Checkpoint>();
   const std::string name = kCheckpointFiles.file(head.checkpoint.value);
   const auto file = parts_.blobs->open(name);
   if (!file.ok()) return stored_file_error(file.error(), ErrorCode::CheckpointMissing, name);
   ExpectedFile expected{std::nullopt, head.checkpoint_digest};
-  if (head.format != Head::kFormat1) expected.bytes = head.checkpoint_bytes;
+  if (head.checkpoint_bytes != 0) expected.bytes = head.checkpoint_bytes;
   const auto stream = read_stream(parts_.custody->keys(), ContainerKind::checkpoint, head.checkpoint, **file,
                                   ErrorCode::DamagedCheckpoint, expected);
   if (!stream.ok()) return with_context(stream.error(), name);
+  checkpoint_bytes_ = stream->file_bytes;
   VAULTFS_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::decode(stream->content));
   return std::optional<Checkpoint>(std::move(checkpoint));
 }
@@ -285,6 +287,8 @@ Status VaultOpening::load_state(const Head& head) {
 
 Status VaultOpening::load_newest_state() {
   Status status = load_state(parts_.head.head);
+  // Heads of format 1 do not have it; the next one will.
+  if (status.ok()) parts_.head.head.checkpoint_bytes = checkpoint_bytes_;
   if (status.ok() || !options_.read_only) return status;
   const Error reason = status.error();
   if (!is_integrity_error(reason.code)) return status;

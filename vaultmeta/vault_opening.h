@@ -63,7 +63,7 @@ class VaultOpening {
   [[nodiscard]] Status load_newest_state();
   void lay_known_damage();
   [[nodiscard]] Status load_state(const Head& head);
-  [[nodiscard]] Result<std::optional<Checkpoint>> read_checkpoint(const Head& head) const;
+  [[nodiscard]] Result<std::optional<Checkpoint>> read_checkpoint(const Head& head);
   [[nodiscard]] Status open_activity(const Head& head);
   // What a read-only opening does where the newest head's state can't be read; each says whether it went on so.
   // An older head whose state can be; with `same_points` only one that vouches for the same recovery points.
@@ -101,7 +101,8 @@ class VaultOpening {
   JournalReplay replay_;
   Generation failed_at_;  // the newest head of the attempt before, if that failed
   bool index_rebuilt_ = false;
-  bool recovered_ = false;  // the last owner did not close cleanly
+  bool recovered_ = false;              // the last owner did not close cleanly
+  std::uint64_t checkpoint_bytes_ = 0;  // of the file that read_checkpoint() took
 };
 
 }  // namespace vaultfs
