@@ -24,6 +24,7 @@ ctl restore "$vault" vm --to restored >/dev/null
 expect_error ItemNotFound 3 "$vaultctl" restore "$vault" nobody --to x
 expect_error NotFound 3 "$vaultctl" restore "$vault" vm --to missing/x
 assert_eq "$(jobs_of Restore)" '[["Completed","vm"],["Failed","nobody"],["Failed","vm"]]'
+assert_eq "$(activities restore)" '["Succeeded","Failed","Failed"]'
 number=$(last_job Restore .job)
 assert_eq "$(jctl .state job show "$vault" "$number")" Failed
 ctl backup run "$vault" vm --disk d=img >/dev/null # an owner takes them over, under the same numbers
