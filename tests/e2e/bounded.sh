@@ -20,12 +20,6 @@ if ! sanitized; then
   say "the daemon's memory: $((memory / 1024)) MiB at most"
   [[ $memory -lt $((300 * 1024)) ]] || fail "the daemon took $((memory / 1024)) MiB"
 fi
-# What was freed goes back to the system soon, whatever lies between it: after writing as after reading.
-if ! sanitized; then
-  cat "$mnt/vm/disk" >/dev/null
-  settled() { [[ $(awk '/^VmRSS/ {print $2}' "/proc/$daemon/status") -lt $((200 * 1024)) ]]; }
-  wait_until 30 settled
-fi
 segments=$(($(allocated "$vault/segments") >> 20))
 journal=$(($(allocated "$vault/journal") >> 20))
 say "$segments MiB of segments, $journal MiB of journal"
