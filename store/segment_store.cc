@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/no_memory.h"
 #include "crypto/aead.h"
 #include "crypto/chunk_id.h"
 #include "store/frame_compression.h"
@@ -150,7 +151,7 @@ Result<PutOutcome> SegmentStoreImpl::store_new(RecordType type, const ChunkId& i
     }
   }
   thread_local SealBuffer buffer;
-  const MutableByteView room = buffer.of(max_stored);
+  MutableByteView room;
   RecordDraft draft;
   draft.type = type;
   draft.frame_log2 = frame_log2;
@@ -158,7 +159,11 @@ Result<PutOutcome> SegmentStoreImpl::store_new(RecordType type, const ChunkId& i
   draft.nonce_base = admission->nonce_base;
   // Frames of the plain size were chosen because nothing compresses.
   draft.compression = frame_log2 == kPlainFrameLog2 ? Compression::off : options_.compression;
-  const auto sealed = seal_record_into(*admission->cipher, draft, content, room);
+  // What was admitted is written or cancelled, whatever happens: the next sync waits for it.
+  const auto sealed = or_no_memory([&] {
+    room = buffer.of(max_stored);
+    return seal_record_into(*admission->cipher, draft, content, room);
+  });
   if (!sealed.ok()) {
     writer->cancel(*admission);
     return sealed.error();
