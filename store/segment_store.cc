@@ -19,8 +19,12 @@ class SealBuffer {
  public:
   MutableByteView of(std::size_t size) {
     if (size > capacity_ || (capacity_ > kKeepBytes && size <= kKeepBytes)) {
-      capacity_ = std::max(size, kKeepBytes);
-      bytes_.reset(new std::byte[capacity_]);
+      const std::size_t wanted = std::max(size, kKeepBytes);
+      // Nothing is there while there is no memory for it.
+      capacity_ = 0;
+      bytes_.reset();
+      bytes_.reset(new std::byte[wanted]);
+      capacity_ = wanted;
     }
     return {bytes_.get(), size};
   }

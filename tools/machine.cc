@@ -1,6 +1,7 @@
 #include "tools/machine.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
@@ -73,18 +74,30 @@ class GivenDescriptors {
   std::set<int> taken_;
 };
 
+// One character of stdin. A signal may come before the wait begins, so that it alone would not end it.
+ssize_t read_unless_stopped(char& c) {
+  constexpr int kLookMilliseconds = 200;
+  pollfd terminal{STDIN_FILENO, POLLIN, 0};
+  while (!stop_requested()) {
+    const int ready = ::poll(&terminal, 1, kLookMilliseconds);
+    if (ready > 0) return ::read(STDIN_FILENO, &c, 1);
+    if (ready < 0 && errno != EINTR) return -1;
+  }
+  return -1;
+}
+
 Result<SecretBuffer> read_line_silently(const std::string& prompt) {
   constexpr std::size_t kLimit = 1024;
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer line, SecretBuffer::allocate(kLimit));
-  static_cast<void>(std::fprintf(stderr, "%s: ", visible_text(prompt).c_str()));
-  static_cast<void>(std::fflush(stderr));
   std::size_t used = 0;
   {
-    const SilentTerminal silent;
+    const SilentTerminal silent;  // before anybody is asked to type
+    static_cast<void>(std::fprintf(stderr, "%s: ", visible_text(prompt).c_str()));
+    static_cast<void>(std::fflush(stderr));
     char c = 0;
     ssize_t got = 0;
     // A signal ends it: the echo comes back, and what was typed is no passphrase.
-    while ((got = ::read(STDIN_FILENO, &c, 1)) == 1 && c != '\n') {
+    while ((got = read_unless_stopped(c)) == 1 && c != '\n') {
       if (used == kLimit) return Error{ErrorCode::InvalidArgument, "the passphrase is longer than 1024 bytes"};
       line.mutable_view()[used++] = static_cast<std::byte>(c);
     }

@@ -177,4 +177,21 @@ code=0
 wait "$waiting" || code=$?
 [[ $code != 0 ]] || fail "umount returned 0 though the daemon was killed"
 mountpoint -q "$mnt" && umount -l "$mnt"
+say "little memory: requests fail with ENOMEM, the daemon goes on"
+mount_vault commit=manual
+pid=$(daemon_pid)
+mkdir -p "$mnt/vm"
+if ! sanitized; then
+  size=$(awk '/^VmSize/ {print $2}' "/proc/$pid/status")
+  prlimit --pid "$pid" --as=$(((size + 3000) * 1024)):unlimited
+  dd if=/dev/urandom of="$mnt/vm/big" bs=1M count=300 status=none 2>"$scratch/dd.err" || true
+  for n in $(seq 400); do timeout 20 mkdir -p "$mnt/vm/d$n/e/f" 2>/dev/null || true; done
+  head -c 8M "$mnt/vm/big" >/dev/null 2>&1 || true
+  kill -0 "$pid" || fail "the daemon was aborted for want of memory"
+  prlimit --pid "$pid" --as=unlimited:unlimited
+  echo after >"$mnt/vm/after"
+  sync "$mnt/vm/after"
+  assert_eq "$(cat "$mnt/vm/after")" after
+fi
+unmount_vault || fail "umount: $?"
 ctl verify "$vault" >/dev/null
