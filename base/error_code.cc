@@ -61,6 +61,8 @@ ErrorCode error_from_errno(int errno_value) noexcept {
     case ENOSPC:
     case EDQUOT:
       return ErrorCode::NoSpace;
+    case ENOMEM:
+      return ErrorCode::OutOfMemory;
     case EROFS:
       return ErrorCode::ReadOnly;
     case EFBIG:

@@ -110,6 +110,7 @@ namespace vaultfs {
   V(PassphraseRequired, 22, ENOKEY)              \
   V(PlatformKeyMissing, 22, ENOKEY)              \
   V(MemoryLockFailed, 1, ENOMEM)                 \
+  V(OutOfMemory, 1, ENOMEM)                      \
   V(NoSpace, 30, ENOSPC)                         \
   V(IoError, 31, EIO)                            \
   V(ShortDevice, 31, EIO)                        \

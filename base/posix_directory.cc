@@ -12,6 +12,7 @@
 #include <optional>
 #include <string_view>
 
+#include "base/pending_call.h"
 #include "base/posix_file.h"
 
 namespace vaultfs::posix {
@@ -28,6 +29,7 @@ class HeldDirectory final : public Env {
         owner_(owner) {}
 
   Result<std::unique_ptr<File>> open(const Path& path, OpenMode mode) override {
+    const PendingCallMark mark("opening", path);
     VAULTFS_ASSIGN_OR_RETURN(const Place place, find(path));
     const bool written = mode != OpenMode::read_only;
     VAULTFS_ASSIGN_OR_RETURN(OpenDescriptor fd, open_file(place, open_flags(mode), path, written));
@@ -35,6 +37,7 @@ class HeldDirectory final : public Env {
   }
 
   Status rename(const Path& from, const Path& to) override {
+    const PendingCallMark mark("renaming", from);
     VAULTFS_ASSIGN_OR_RETURN(const Place source, find(from));
     VAULTFS_ASSIGN_OR_RETURN(const Place target, find(to));
     if (::renameat(source.at(), source.name.c_str(), target.at(), target.name.c_str()) != 0) {
@@ -46,12 +49,14 @@ class HeldDirectory final : public Env {
   }
 
   Status remove_file(const Path& path) override {
+    const PendingCallMark mark("removing", path);
     VAULTFS_ASSIGN_OR_RETURN(const Place place, find(path));
     if (::unlinkat(place.at(), place.name.c_str(), 0) != 0) return system_error(errno, "cannot remove", path);
     return ok_status();
   }
 
   Status remove_directory(const Path& path) override {
+    const PendingCallMark mark("removing", path);
     VAULTFS_ASSIGN_OR_RETURN(const Place place, find(path));
     if (::unlinkat(place.at(), place.name.c_str(), AT_REMOVEDIR) != 0) {
       return system_error(errno, "cannot remove", path);
@@ -61,6 +66,7 @@ class HeldDirectory final : public Env {
   }
 
   Status make_directory(const Path& path) override {
+    const PendingCallMark mark("making", path);
     VAULTFS_ASSIGN_OR_RETURN(const Place place, find(path));
     if (::mkdirat(place.at(), place.name.c_str(), 0700) != 0) {
       return system_error(errno, "cannot make directory", path);
@@ -94,6 +100,7 @@ class HeldDirectory final : public Env {
   }
 
   Status sync_directory(const Path& directory) override {
+    const PendingCallMark mark("syncing", directory);
     VAULTFS_ASSIGN_OR_RETURN(const Held held, hold_open(directory));
     if (::fsync(held->get()) != 0) return system_error(errno, "cannot sync", directory);
     return ok_status();

@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/pending_call.h"
+
 namespace vaultfs::posix {
 
 namespace {
@@ -48,6 +50,7 @@ class PosixFile final : public File {
   PosixFile(OpenDescriptor fd, std::filesystem::path path) : fd_(std::move(fd)), path_(std::move(path)) {}
 
   Result<std::size_t> read_at(std::uint64_t offset, MutableByteView out) override {
+    const PendingCallMark mark("reading", path_);
     std::size_t done = 0;
     while (done < out.size()) {
       const ssize_t n = ::pread(fd_.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
@@ -62,6 +65,7 @@ class PosixFile final : public File {
   }
 
   Status write_at(std::uint64_t offset, ByteView bytes) override {
+    const PendingCallMark mark("writing", path_);
     std::size_t done = 0;
     while (done < bytes.size()) {
       const ssize_t n =
@@ -77,11 +81,13 @@ class PosixFile final : public File {
   }
 
   Status sync() override {
+    const PendingCallMark mark("syncing", path_);
     if (::fdatasync(fd_.get()) != 0) return system_error(errno, "cannot sync", path_);
     return ok_status();
   }
 
   Status truncate(std::uint64_t size) override {
+    const PendingCallMark mark("truncating", path_);
     if (::ftruncate(fd_.get(), static_cast<off_t>(size)) != 0) return system_error(errno, "cannot truncate", path_);
     return ok_status();
   }

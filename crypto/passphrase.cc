@@ -10,6 +10,7 @@
 #include <string>
 
 #include "base/byte_codec.h"
+#include "base/stop_request.h"
 #include "crypto/aead.h"
 #include "crypto/committed_key.h"
 
@@ -91,7 +92,7 @@ Result<SecretBuffer> read_passphrase(int descriptor) {
   while (size < buffer.size()) {
     const ssize_t n = ::read(descriptor, buffer.mutable_view().data() + size, buffer.size() - size);
     if (n < 0) {
-      if (errno == EINTR) continue;
+      if (errno == EINTR && !stop_requested()) continue;
       return Error{error_from_errno(errno), "cannot read the passphrase: " + std::string(std::strerror(errno))};
     }
     if (n == 0) break;

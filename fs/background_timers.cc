@@ -1,5 +1,6 @@
 #include "fs/background_timers.h"
 
+#include <new>
 #include <utility>
 
 namespace vaultfs {
@@ -22,7 +23,11 @@ void PeriodicTask::run() {
       std::unique_lock lock(mutex_);
       if (wake_.wait_for(lock, period_, [this] { return stopping_; })) return;
     }
-    task_();
+    try {
+      task_();
+    } catch (const std::bad_alloc&) {
+      // What it looks after is looked at again after the next period.
+    }
   }
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/no_memory.h"
 #include "vaultmeta/inode_record.h"
 
 namespace vaultfs {
@@ -99,7 +100,8 @@ void ChunkReader::read_ahead(const ChunkId& id) {
     if (!ahead_.emplace(id, ahead).second) return;
     ++under_way_;
   }
-  workers_.submit(WorkerPool::Kind::reading, [this, id, ahead] { open_ahead(id, ahead); });
+  // Where it is dropped, nobody reads any more.
+  static_cast<void>(workers_.submit(WorkerPool::Kind::reading, [this, id, ahead] { open_ahead(id, ahead); }));
 }
 
 void ChunkReader::open_ahead(const ChunkId& id, const std::shared_ptr<Ahead>& ahead) {
@@ -109,10 +111,12 @@ void ChunkReader::open_ahead(const ChunkId& id, const std::shared_ptr<Ahead>& ah
     ahead->started = true;
   }
   // A failure is not told here: the reader who needs the chunk meets it again.
-  SlotMemory memory = memory_.take();
-  if (const auto length = store_.read_content(id, memory.view()); length.ok()) {
-    cache_.insert({id, kWholeChunk}, std::make_shared<FrameCache::Block>(std::move(memory), *length));
-  }
+  static_cast<void>(or_no_memory([&]() -> Status {
+    SlotMemory memory = memory_.take();
+    VAULTFS_ASSIGN_OR_RETURN(const std::uint32_t length, store_.read_content(id, memory.view()));
+    cache_.insert({id, kWholeChunk}, std::make_shared<FrameCache::Block>(std::move(memory), length));
+    return ok_status();
+  }));
   {
     const std::lock_guard lock(mutex_);
     ahead->given_up = true;

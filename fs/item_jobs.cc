@@ -109,6 +109,7 @@ void ItemJobs::settle_failure(Item& item) {
   }
   item.covered.store(false, std::memory_order_release);
   item.accounted = next_lsn();
+  item.left_without_point = std::move(failure);
 }
 
 void ItemJobs::record_refused(const std::string& name, const Error& error) {
@@ -225,6 +226,7 @@ std::optional<ItemJobs::Running> ItemJobs::take_running(Item& item, Lsn accounte
   item.covered.store(false, std::memory_order_release);
   item.closed_since_nanos.reset();
   item.retry_at_nanos = 0;
+  item.left_without_point.reset();
   return std::exchange(item.running, std::nullopt);
 }
 

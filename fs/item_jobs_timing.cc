@@ -103,13 +103,22 @@ Status ItemJobs::close_item(Item& item) {
   }
   Lsn accounted;
   bool covered = false;
+  std::optional<Error> left;
   {
     const std::lock_guard lock(item.mutex);
     settle_failure(item);
     accounted = item.accounted;
     covered = item.covered.load(std::memory_order_acquire);
+    left = item.left_without_point;
   }
-  if (!covered && tree_.changed_since(item.name, accounted)) VAULTFS_RETURN_IF_ERROR(start_job(item));
+  const bool adopts = !covered && tree_.changed_since(item.name, accounted);
+  // Who unmounts is not to take the last point for one that has this.
+  if (left && !covered && !adopts) {
+    return Error{ErrorCode::JobFailed, "its last job has failed (" + left->message +
+                                           "): what was written stays in the working tree, and no recovery point has "
+                                           "it; see vaultctl job list, mount again and run: vaultctl backup commit"};
+  }
+  if (adopts) VAULTFS_RETURN_IF_ERROR(start_job(item));
   Result<CommitOutcome> outcome = commit_item(item, Cause::closing);
   return outcome.ok() ? ok_status() : Status(std::move(outcome).error());
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/no_memory.h"
+
 namespace vaultfs {
 
 KeyRefresher::KeyRefresher(KeyCustody& custody, const Clock& clock, bool periodic)
@@ -76,7 +78,7 @@ void KeyRefresher::run() {
       ++started_;
       wanted_ = std::max(wanted_, started_);
     }
-    Result<RefreshOutcome> outcome = custody_.refresh();
+    Result<RefreshOutcome> outcome = or_no_memory([this] { return custody_.refresh(); });
     {
       const std::lock_guard lock(mutex_);
       finished_ = started_;

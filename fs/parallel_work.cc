@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <vector>
+
+#include "base/no_memory.h"
 
 namespace vaultfs {
 
@@ -15,7 +18,7 @@ Status run_in_parallel(unsigned threads, const ChunkWork& work) {
   std::mutex mutex;  // guards first_error; a leaf
   std::optional<Error> first_error;
   const auto run = [&] {
-    Status status = work(stop);
+    Status status = or_no_memory([&] { return work(stop); });
     if (status.ok()) return;
     stop.store(true, std::memory_order_relaxed);
     const std::lock_guard lock(mutex);
@@ -23,7 +26,11 @@ Status run_in_parallel(unsigned threads, const ChunkWork& work) {
   };
   std::vector<std::thread> others;
   others.reserve(threads);
-  for (unsigned i = 1; i < threads; ++i) others.emplace_back(run);
+  try {
+    for (unsigned i = 1; i < threads; ++i) others.emplace_back(run);
+  } catch (const std::system_error&) {
+    // The machine gives no more threads: those that there are do it.
+  }
   run();
   for (std::thread& thread : others) thread.join();
   if (first_error) return *std::move(first_error);

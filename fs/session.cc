@@ -4,6 +4,7 @@
 #include <shared_mutex>
 #include <utility>
 
+#include "base/stop_request.h"
 #include "crypto/plaintext_memory.h"
 #include "fs/backup_run.h"
 #include "fs/point_tree.h"
@@ -259,7 +260,7 @@ Status OpenedSession::close() {
   }
   Status result = jobs_->close();
   // A vault that is never mounted for long has no other time for it.
-  compact(Compactor::Occasion::closing);
+  if (!stop_requested()) compact(Compactor::Occasion::closing);
   const auto keep_first = [&result](Status status) {
     if (result.ok()) result = std::move(status);
   };

@@ -159,7 +159,8 @@ void TreeEngine::resize(Inode& inode, std::uint64_t size) {
 Status TreeEngine::stop() {
   {
     const std::lock_guard lock(flush_mutex_);
-    stopping_ = true;
+    // Once: without the workers nothing could be stored any more.
+    if (std::exchange(stopping_, true)) return ok_status();
   }
   flush_wake_.notify_all();
   if (flusher_.joinable()) flusher_.join();

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <mutex>
 
+#include "base/no_memory.h"
 #include "fs/inode_locks.h"
 #include "fs/tree_engine.h"
 
@@ -171,10 +172,11 @@ void TreeEngine::run_flusher() {
     if (!sealed_.load() && !journal_dead_.load()) {
       const std::int64_t at = clock.monotonic_nanos();
       // Failures are sticky: who wrote hears of them.
-      const bool flushed = options_.flush_seconds == 0 || flush_older_than(at - age).ok();
+      const bool flushed = options_.flush_seconds == 0 || or_no_memory([&] { return flush_older_than(at - age); }).ok();
       const bool due = options_.flush_seconds != 0 && at - committed_at >= age;
       if (due || !flushed || journal_->buffered_bytes() > kJournalBufferBytes) {
-        if (journal_->last_appended() > journal_->last_synced()) static_cast<void>(commit_journal().ok());
+        if (journal_->last_appended() > journal_->last_synced())
+          static_cast<void>(or_no_memory([&] { return commit_journal(); }).ok());
         committed_at = at;
       }
     }

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "base/no_memory.h"
 #include "fs/tree_engine.h"
 
 namespace vaultfs {
@@ -23,9 +24,11 @@ TreeEngine::JobPointer TreeEngine::freeze(const InodePointer& inode, std::uint64
   auto job = std::make_shared<SealJob>();
   job->inode = inode;
   job->index = index;
+  // Both may need memory, and without the job the slot would be lost.
+  chunk.sealing.reserve(chunk.sealing.size() + 1);
+  buffer_.begin_sealing(chunk.active.get(), chunk.active->resident_pages());
   job->slot = std::move(chunk.active);
   chunk.active = nullptr;
-  buffer_.begin_sealing(job->slot.get(), job->slot->resident_pages());
   const std::uint64_t start = index * kChunkBytes;
   const std::uint64_t behind = inode->size > start ? inode->size - start : 0;
   job->length = static_cast<std::uint32_t>(std::min<std::uint64_t>(behind, kChunkBytes));
@@ -47,7 +50,22 @@ TreeEngine::JobPointer TreeEngine::freeze(const InodePointer& inode, std::uint64
 }
 
 void TreeEngine::submit(const JobPointer& job) {
-  workers_->submit(WorkerPool::Kind::sealing, [this, job] { run_seal(job); });
+  // What is not sealed any more stays in its slot, and whoever waits for it goes on.
+  const auto closed = [] { return Error{ErrorCode::IoError, "the vault was closed before this was stored"}; };
+  const bool will_run = workers_->submit(
+      WorkerPool::Kind::sealing, [this, job] { run_seal(job); },
+      [this, job, closed] {
+        give_back(job);
+        finish(job, closed());
+      });
+  if (will_run) return;
+  // The caller holds the inode's lock, and nothing is read or written any more.
+  {
+    const std::lock_guard lock(seal_mutex_);
+    job->error = closed();
+    job->done = true;
+  }
+  seal_done_.notify_all();
 }
 
 void TreeEngine::evict(const WriteBuffer::Victim& victim) {
@@ -74,7 +92,7 @@ void TreeEngine::run_seal(const JobPointer& job) {
     }
   }
   if (skip) return finish(job, std::nullopt);
-  const Status status = apply_seal(job);
+  const Status status = or_no_memory([&] { return apply_seal(job); });
   if (status.ok()) {
     buffer_.sealing_succeeded();
     return finish(job, std::nullopt);

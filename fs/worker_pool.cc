@@ -1,36 +1,49 @@
 #include "fs/worker_pool.h"
 
 #include <algorithm>
+#include <system_error>
+#include <utility>
 
 namespace vaultfs {
 
 WorkerPool::WorkerPool(unsigned threads) {
   if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());
   threads_.reserve(threads);
-  for (unsigned i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
+  for (unsigned i = 0; i < threads; ++i) {
+    try {
+      threads_.emplace_back([this] { run(); });
+    } catch (const std::system_error&) {
+      if (threads_.empty()) throw;
+      return;  // those that there are do it
+    }
+  }
 }
 
-void WorkerPool::submit(Kind kind, Task task) {
+bool WorkerPool::submit(Kind kind, Task task, Task dropped) {
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_) return;
-    (kind == Kind::sealing ? sealing_ : reading_).push_back(std::move(task));
+    if (stopping_) return false;
+    (kind == Kind::sealing ? sealing_ : reading_).push_back({std::move(task), std::move(dropped)});
   }
   wake_.notify_one();
+  return true;
 }
 
 void WorkerPool::stop() {
-  std::deque<Task> dropped_sealing;
-  std::deque<Task> dropped_reading;
+  std::deque<Entry> never_started;
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
-    dropped_sealing.swap(sealing_);
-    dropped_reading.swap(reading_);
+    never_started.swap(sealing_);
+    for (Entry& entry : reading_) never_started.push_back(std::move(entry));
+    reading_.clear();
   }
   wake_.notify_all();
   for (std::thread& thread : threads_) {
     if (thread.joinable()) thread.join();
+  }
+  for (const Entry& entry : never_started) {
+    if (entry.dropped) entry.dropped();
   }
 }
 
@@ -39,8 +52,8 @@ void WorkerPool::run() {
   for (;;) {
     wake_.wait(lock, [this] { return stopping_ || !sealing_.empty() || !reading_.empty(); });
     if (stopping_) return;
-    std::deque<Task>& queue = reading_.empty() ? sealing_ : reading_;
-    Task task = std::move(queue.front());
+    std::deque<Entry>& queue = reading_.empty() ? sealing_ : reading_;
+    Task task = std::move(queue.front().task);
     queue.pop_front();
     lock.unlock();
     task();

@@ -16,25 +16,30 @@ class WorkerPool {
   using Task = std::function<void()>;
   enum class Kind { sealing, reading };
 
-  // 0: one per core.
+  // 0: one per core. Fewer where the machine gives no more.
   explicit WorkerPool(unsigned threads);
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
   ~WorkerPool() { stop(); }
   [[nodiscard]] std::size_t threads() const noexcept { return threads_.size(); }
 
-  // Dropped after stop().
-  void submit(Kind kind, Task task);
+  // False after stop(): it will not run. One that stop() finds waiting is dropped: `dropped` (may be empty) is called
+  // in its place, from stop(), so that nobody waits for it for ever.
+  bool submit(Kind kind, Task task, Task dropped = {});
   // Ends after the running tasks; what has not started is dropped. Idempotent.
   void stop();
 
  private:
+  struct Entry {
+    Task task;
+    Task dropped;
+  };
   void run();
 
   std::mutex mutex_;  // guards the queues and stopping_; a leaf
   std::condition_variable wake_;
-  std::deque<Task> sealing_;
-  std::deque<Task> reading_;
+  std::deque<Entry> sealing_;
+  std::deque<Entry> reading_;
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };

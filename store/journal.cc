@@ -3,6 +3,7 @@
 #include <condition_variable>
 #include <iterator>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -260,6 +261,16 @@ class GroupCommitJournal final : public Journal {
 
   // Without the mutex, by the leader. Starts a new file if the cipher of the one before was dropped.
   Status write(const Batch& batch) {
+    try {
+      return try_write(batch);
+    } catch (const std::bad_alloc&) {
+      // All that needs memory comes before a record counts as sealed: what is not waits, as for room on the disk.
+      no_room_ = true;
+      return Error{ErrorCode::OutOfMemory, "no memory"};
+    }
+  }
+
+  Status try_write(const Batch& batch) {
     no_room_ = false;
     if (file_ == nullptr) VAULTFS_RETURN_IF_ERROR(start_file(batch, batch.synced));
     if (batch.entries.empty() && !file_->waits_for_room()) return ok_status();
@@ -274,7 +285,9 @@ class GroupCommitJournal final : public Journal {
   // records that the file keeps. Asked by the leader only.
   [[nodiscard]] bool may_go_on(const Status& status) const {
     if (status.ok()) return false;
-    if (file_ == nullptr) return status.code() == ErrorCode::KeyRevoked || status.code() == ErrorCode::NoSpace;
+    if (file_ == nullptr) {
+      return no_room_ || status.code() == ErrorCode::KeyRevoked || status.code() == ErrorCode::NoSpace;
+    }
     return no_room_;
   }
 

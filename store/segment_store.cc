@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/no_memory.h"
 #include "crypto/aead.h"
 #include "crypto/chunk_id.h"
 #include "store/frame_compression.h"
@@ -18,8 +19,12 @@ class SealBuffer {
  public:
   MutableByteView of(std::size_t size) {
     if (size > capacity_ || (capacity_ > kKeepBytes && size <= kKeepBytes)) {
-      capacity_ = std::max(size, kKeepBytes);
-      bytes_.reset(new std::byte[capacity_]);
+      const std::size_t wanted = std::max(size, kKeepBytes);
+      // Nothing is there while there is no memory for it.
+      capacity_ = 0;
+      bytes_.reset();
+      bytes_.reset(new std::byte[wanted]);
+      capacity_ = wanted;
     }
     return {bytes_.get(), size};
   }
@@ -150,7 +155,7 @@ Result<PutOutcome> SegmentStoreImpl::store_new(RecordType type, const ChunkId& i
     }
   }
   thread_local SealBuffer buffer;
-  const MutableByteView room = buffer.of(max_stored);
+  MutableByteView room;
   RecordDraft draft;
   draft.type = type;
   draft.frame_log2 = frame_log2;
@@ -158,7 +163,11 @@ Result<PutOutcome> SegmentStoreImpl::store_new(RecordType type, const ChunkId& i
   draft.nonce_base = admission->nonce_base;
   // Frames of the plain size were chosen because nothing compresses.
   draft.compression = frame_log2 == kPlainFrameLog2 ? Compression::off : options_.compression;
-  const auto sealed = seal_record_into(*admission->cipher, draft, content, room);
+  // What was admitted is written or cancelled, whatever happens: the next sync waits for it.
+  const auto sealed = or_no_memory([&] {
+    room = buffer.of(max_stored);
+    return seal_record_into(*admission->cipher, draft, content, room);
+  });
   if (!sealed.ok()) {
     writer->cancel(*admission);
     return sealed.error();

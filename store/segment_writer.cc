@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/no_memory.h"
+
 namespace vaultfs {
 
 Result<std::uint64_t> write_segment_end(File& file, const ContainerCipher& cipher, std::uint64_t nonce_base,
@@ -123,8 +125,13 @@ Status SegmentWriter::write(const Admission& admission, SegmentEntry entry, Byte
     return status;
   }
   if (abandoned_) return abandoned_error();
-  written_.push_back({entry, admission.ticket});
-  index_.insert(entry.id, place_of(entry));
+  status = or_no_memory([&]() -> Status {
+    written_.push_back({entry, admission.ticket});
+    index_.insert(entry.id, place_of(entry));
+    return ok_status();
+  });
+  // A record of which the segment's end would not tell.
+  if (!status.ok()) abandon(status.error());
   return status;
 }
 

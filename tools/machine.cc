@@ -1,6 +1,7 @@
 #include "tools/machine.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <termios.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include <mutex>
 #include <set>
 
+#include "base/stop_request.h"
 #include "base/visible_text.h"
 #include "crypto/keyvault/trusted_file.h"
 #include "crypto/passphrase.h"
@@ -72,21 +74,37 @@ class GivenDescriptors {
   std::set<int> taken_;
 };
 
+// One character of stdin. A signal may come before the wait begins, so that it alone would not end it.
+ssize_t read_unless_stopped(char& c) {
+  constexpr int kLookMilliseconds = 200;
+  pollfd terminal{STDIN_FILENO, POLLIN, 0};
+  while (!stop_requested()) {
+    const int ready = ::poll(&terminal, 1, kLookMilliseconds);
+    if (ready > 0) return ::read(STDIN_FILENO, &c, 1);
+    if (ready < 0 && errno != EINTR) return -1;
+  }
+  return -1;
+}
+
 Result<SecretBuffer> read_line_silently(const std::string& prompt) {
   constexpr std::size_t kLimit = 1024;
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer line, SecretBuffer::allocate(kLimit));
-  static_cast<void>(std::fprintf(stderr, "%s: ", visible_text(prompt).c_str()));
-  static_cast<void>(std::fflush(stderr));
   std::size_t used = 0;
   {
-    const SilentTerminal silent;
+    const SilentTerminal silent;  // before anybody is asked to type
+    static_cast<void>(std::fprintf(stderr, "%s: ", visible_text(prompt).c_str()));
+    static_cast<void>(std::fflush(stderr));
     char c = 0;
-    while (::read(STDIN_FILENO, &c, 1) == 1 && c != '\n') {
+    ssize_t got = 0;
+    // A signal ends it: the echo comes back, and what was typed is no passphrase.
+    while ((got = read_unless_stopped(c)) == 1 && c != '\n') {
       if (used == kLimit) return Error{ErrorCode::InvalidArgument, "the passphrase is longer than 1024 bytes"};
       line.mutable_view()[used++] = static_cast<std::byte>(c);
     }
+    if (got < 0) used = 0;
   }
   static_cast<void>(std::fputc('\n', stderr));
+  if (stop_requested()) return Error{ErrorCode::Interrupted, "stopped while a passphrase was asked for"};
   if (used == 0) return Error{ErrorCode::PassphraseRequired, "an empty passphrase protects nothing"};
   return SecretBuffer::copy_of(line.view().first(used));
 }
@@ -143,9 +161,14 @@ Result<std::unique_ptr<Machine>> Machine::open(const MachineOptions& options) {
   // It may be read late, or never; until then no program that this one starts gets it.
   if (options.passphrase_fd > STDERR_FILENO) ::fcntl(options.passphrase_fd, F_SETFD, FD_CLOEXEC);
   // A mount changes its working directory once it is ready.
+  const std::filesystem::path wanted = options.home.empty() ? default_machine_home() : options.home;
+  if (wanted.empty()) {
+    return Error{ErrorCode::Usage,
+                 "this user has no home directory for the machine's state; name one: --home DIR (when mounting -o "
+                 "home=DIR) or VAULTFS_HOME"};
+  }
   std::error_code no_directory;
-  const std::filesystem::path home =
-      std::filesystem::absolute(options.home.empty() ? default_machine_home() : options.home, no_directory);
+  const std::filesystem::path home = std::filesystem::absolute(wanted, no_directory);
   if (no_directory) return Error{error_from_errno(no_directory.value()), "the working directory is gone"};
   VAULTFS_ASSIGN_OR_RETURN(machine->state_, MachineState::open(posix_env(), home));
   machine->platform_keys_ = std::make_unique<MachineKeyStore>(posix_env(), home);

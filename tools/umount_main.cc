@@ -1,67 +1,42 @@
-// umount.fuse.vaultfs: called by umount(8). Unmounts, then waits until the daemon has written everything and is gone,
-// so that a successful umount means that the data is safe.
+// umount.fuse.vaultfs: called by umount(8). Unmounts, then waits until the daemon has written everything and says so: a
+// successful umount means that the data is safe.
 
+#include <poll.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
+#include <iterator>
+#include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "base/env.h"
+#include "base/mount_table.h"
 #include "base/visible_text.h"
+#include "tools/control/control_client.h"
+#include "tools/control/message.h"
+#include "tools/inheritance.h"
 
+namespace vaultfs {
 namespace {
 
-// /proc/self/mountinfo writes blanks, tabs, newlines and backslashes as three octal digits.
-std::string unescaped(const std::string& text) {
-  std::string result;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size()) {
-      result.push_back(static_cast<char>(std::stoi(text.substr(i + 1, 3), nullptr, 8)));
-      i += 3;
-    } else {
-      result.push_back(text[i]);
-    }
-  }
-  return result;
-}
+constexpr int kFailed = 32;  // umount(8)'s own code
 
-struct VaultMount {
-  std::string vault;   // empty: nothing of ours is mounted there
-  std::string device;  // of the file system, major:minor
-  bool read_only = false;
-};
+using Clock = std::chrono::steady_clock;
 
-// The newest vaultfs mount on `mount_point`.
-VaultMount vault_mounted_on(const std::string& mount_point) {
-  std::ifstream table("/proc/self/mountinfo");
-  std::string line;
-  VaultMount found;
-  while (std::getline(table, line)) {
-    std::istringstream words(line);
-    std::string skip;
-    std::string device;
-    std::string target;
-    words >> skip >> skip >> device >> skip >> target;
-    const std::size_t separator = line.find(" - ");
-    if (separator == std::string::npos || unescaped(target) != mount_point) continue;
-    std::istringstream rest(line.substr(separator + 3));
-    std::string type;
-    std::string source;
-    std::string options;
-    rest >> type >> source >> options;
-    if (type == "fuse.vaultfs") found = {unescaped(source), device, options == "ro" || options.starts_with("ro,")};
-  }
-  return found;
+__attribute__((format(printf, 1, 0))) void tell(const char* format, const std::string& what = {},
+                                                const std::string& more = {}) {
+  static_cast<void>(std::fputs("umount.fuse.vaultfs: ", stderr));
+  static_cast<void>(std::fprintf(stderr, format, visible_text(what).c_str(), visible_text(more).c_str()));
+  static_cast<void>(std::fputc('\n', stderr));
 }
 
 // umount(8) without helpers: it keeps its own table right. Its exit code.
@@ -74,26 +49,12 @@ int run_umount(const std::vector<std::string>& flags, const std::string& mount_p
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   pid_t child = 0;
-  if (::posix_spawnp(&child, "umount", nullptr, nullptr, arguments.data(), environ) != 0) return 32;
+  if (::posix_spawnp(&child, "umount", nullptr, nullptr, arguments.data(), environ) != 0) return kFailed;
   int status = 0;
   while (::waitpid(child, &status, 0) < 0) {
-    if (errno != EINTR) return 32;
+    if (errno != EINTR) return kFailed;
   }
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 32;
-}
-
-// Whether the process that the vault's lock file names was told to serve this mount point.
-bool owner_serves(const std::filesystem::path& vault, const std::string& mount_point) {
-  std::ifstream lock_file(vault / "vault.lock");
-  pid_t pid = 0;
-  if (!(lock_file >> pid) || pid <= 0) return false;
-  std::ifstream command("/proc/" + std::to_string(pid) + "/cmdline", std::ios::binary);
-  std::string word;
-  while (std::getline(command, word, '\0')) {
-    std::error_code problem;
-    if (word.starts_with('/') && std::filesystem::weakly_canonical(word, problem).string() == mount_point) return true;
-  }
-  return false;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : kFailed;
 }
 
 // A process in another mount namespace that still has the file system `device` mounted; empty if there is none that
@@ -104,13 +65,10 @@ std::string who_still_has(const std::string& device) {
   for (const auto& entry : std::filesystem::directory_iterator("/proc", problem)) {
     const std::string pid = entry.path().filename().string();
     if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
-    std::ifstream table(entry.path() / "mountinfo");
-    for (std::string line; std::getline(table, line);) {
-      std::istringstream words(line);
-      std::string skip;
-      std::string here;
-      words >> skip >> skip >> here;
-      if (here == device) return pid;
+    std::ifstream file(entry.path() / "mountinfo", std::ios::binary);
+    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    for (const MountEntry& mount : parse_mount_table(text)) {
+      if (mount.device == device) return pid;
     }
   }
   return {};
@@ -118,61 +76,109 @@ std::string who_still_has(const std::string& device) {
 
 // Where this namespace still has it mounted, by a bind mount; empty if nowhere.
 std::string also_mounted_on(const std::string& device) {
-  std::ifstream table("/proc/self/mountinfo");
-  for (std::string line; std::getline(table, line);) {
-    std::istringstream words(line);
-    std::string skip;
-    std::string here;
-    std::string target;
-    words >> skip >> skip >> here >> skip >> target;
-    if (here == device) return unescaped(target);
+  for (const MountEntry& entry : mount_table()) {
+    if (entry.device == device) return entry.point;
   }
   return {};
 }
 
-void tell_of_waiting(const VaultMount& mount) {
-  const std::string bound = also_mounted_on(mount.device);
-  if (!bound.empty()) {
-    static_cast<void>(std::fprintf(stderr,
-                                   "umount.fuse.vaultfs: %s is still mounted on %s; waiting until it is unmounted "
-                                   "there, too\n",
-                                   vaultfs::visible_text(mount.vault).c_str(), vaultfs::visible_text(bound).c_str()));
-    return;
-  }
-  const std::string holder = who_still_has(mount.device);
-  if (holder.empty()) {
-    static_cast<void>(std::fprintf(stderr, "umount.fuse.vaultfs: waiting until all of %s is written\n",
-                                   vaultfs::visible_text(mount.vault).c_str()));
-  } else {
-    static_cast<void>(std::fprintf(
-        stderr,
-        "umount.fuse.vaultfs: %s is still mounted in another mount namespace, that of process %s (a container or "
-        "service that was started meanwhile?); waiting until it is unmounted there or that process ends\n",
-        vaultfs::visible_text(mount.vault).c_str(), holder.c_str()));
-  }
-}
+// The end of one mount, as its daemon tells it. Connected before the mount is gone, because afterwards nobody could say
+// which daemon it was.
+class Watch {
+ public:
+  explicit Watch(const MountEntry& mount) : mount_(mount) {}
 
-bool wait_for_owner(const VaultMount& mount) {
-  constexpr auto kPause = std::chrono::milliseconds(20);
-  constexpr auto kTellAfter = std::chrono::seconds(5);
-  const auto began = std::chrono::steady_clock::now();
-  bool told = false;
-  while (true) {
-    // Shared: the disk may be, or have become, read-only.
-    auto lock = vaultfs::posix_env().lock_shared(std::filesystem::path(mount.vault) / "vault.lock");
-    if (lock.ok()) return true;
-    if (lock.code() != vaultfs::ErrorCode::VaultBusy) return lock.code() == vaultfs::ErrorCode::NotFound;
-    if (!told && std::chrono::steady_clock::now() - began > kTellAfter) {
-      tell_of_waiting(mount);
-      told = true;
+  // Why there is no daemon to ask.
+  [[nodiscard]] Status begin() {
+    uid_t user = 0;
+    const std::string text = mount_.value_of("user_id");
+    std::from_chars(text.data(), text.data() + text.size(), user);
+    VAULTFS_ASSIGN_OR_RETURN(auto connection, connect_to_mount(mount_.device, user));
+    if (!connection) return Error{ErrorCode::NotFound, "it has no control socket"};
+    VAULTFS_RETURN_IF_ERROR(
+        send_message(connection->get(), {{"verb", "mount.end"}, {"arguments", {{"device", mount_.device}}}}));
+    connection_ = std::move(*connection);
+    // Only once it has said something is it sure that it will say the rest.
+    if (!wait_for_word(kAnswer)) return Error{ErrorCode::IoError, "it does not answer"};
+    VAULTFS_ASSIGN_OR_RETURN(const Message first, receive_message(connection_.get()));
+    return first.body.contains("progress") ? ok_status() : Status(error_from_json(first.body));
+  }
+
+  // The exit code.
+  [[nodiscard]] int wait() {
+    const auto began = Clock::now();
+    while (true) {
+      // It speaks every second.
+      if (!wait_for_word(kSilence)) {
+        tell("the daemon of %s has said nothing for 30 s; nothing is known to be safe", mount_.source);
+        return kFailed;
+      }
+      const auto message = receive_message(connection_.get());
+      if (!message.ok()) {
+        tell("the daemon of %s ended without a word: what was not synced before may be lost", mount_.source);
+        return kFailed;
+      }
+      if (message->body.contains("result")) return 0;
+      const auto progress = message->body.find("progress");
+      if (progress == message->body.end()) {
+        const Error error = error_from_json(message->body);
+        tell("not everything is safe: %s: %s", std::string(error_name(error.code)), error.message);
+        return kFailed;
+      }
+      if (gives_up(*progress)) return kFailed;
+      if (Clock::now() - began > kTellAfter) tell_once(progress->value("state", ""));
     }
-    std::this_thread::sleep_for(kPause);
   }
-}
 
-}  // namespace
+ private:
+  static constexpr std::chrono::seconds kAnswer{10};
+  static constexpr std::chrono::seconds kSilence{30};
+  static constexpr std::chrono::seconds kTellAfter{5};
 
-int main(int argc, char** argv) {
+  [[nodiscard]] bool wait_for_word(std::chrono::milliseconds patience) const {
+    pollfd watched{connection_.get(), POLLIN, 0};
+    int ready = 0;
+    do ready = ::poll(&watched, 1, static_cast<int>(patience.count()));
+    while (ready < 0 && errno == EINTR);
+    return ready > 0;
+  }
+
+  // Whether the kernel keeps a call of the daemon's.
+  [[nodiscard]] bool gives_up(const nlohmann::json& progress) const {
+    const auto call = progress.find("waits_for");
+    if (call == progress.end() || !call->is_object()) return false;
+    tell(
+        "not everything is safe: the disk does not answer, %s has taken %s s by now. The daemon goes on as soon as it "
+        "does; until then its vault is in use",
+        call->value("what", ""), std::to_string(call->value("seconds", 0)));
+    return true;
+  }
+
+  void tell_once(const std::string& state) {
+    if (state == told_) return;
+    told_ = state;
+    if (state == "closing") {
+      tell("waiting until all of %s is written", mount_.source);
+      return;
+    }
+    if (const std::string bound = also_mounted_on(mount_.device); !bound.empty()) {
+      tell("%s is still mounted on %s; waiting until it is unmounted there, too", mount_.source, bound);
+    } else if (const std::string holder = who_still_has(mount_.device); !holder.empty()) {
+      tell(
+          "%s is still mounted in another mount namespace, that of process %s (a container or service that was "
+          "started meanwhile?); waiting until it is unmounted there or that process ends",
+          mount_.source, holder);
+    } else {
+      tell("waiting until all of %s is written", mount_.source);
+    }
+  }
+
+  const MountEntry mount_;
+  UniqueFd connection_;
+  std::string told_;
+};
+
+int run(int argc, char** argv) {
   std::vector<std::string> flags;
   bool lazy = false;
   std::string mount_point;
@@ -194,18 +200,29 @@ int main(int argc, char** argv) {
   std::error_code problem;
   const std::filesystem::path real = std::filesystem::canonical(mount_point, problem);
   if (!problem) mount_point = real.string();
-  const VaultMount mount = vault_mounted_on(mount_point);
+  const std::optional<MountEntry> mount = uppermost_at(mount_table(), mount_point);
+  // A lazy unmount ends when its last user does. A read-only mount has nothing to write.
+  if (lazy || !mount || mount->type != "fuse.vaultfs" || mount->has("ro")) return run_umount(flags, mount_point);
+  Watch watch(*mount);
+  const Status watched = watch.begin();
   const int code = run_umount(flags, mount_point);  // it has said what is wrong
   if (code != 0) return code;
-  if (lazy || mount.vault.empty()) return 0;  // a lazy unmount ends when its last user does
-  // A read-only mount has nothing to write, and the vault's owner may be another mount, which stays.
-  if (mount.read_only && !owner_serves(mount.vault, mount_point)) return 0;
-  // The vault still has its owner until the daemon has synced; a vault under another owner by then would mean it is
-  // gone too.
-  if (!wait_for_owner(mount)) {
-    static_cast<void>(std::fprintf(stderr, "umount.fuse.vaultfs: cannot tell whether the daemon of %s has finished\n",
-                                   vaultfs::visible_text(mount.vault).c_str()));
-    return 32;
+  if (watched.ok()) return watch.wait();
+  tell("unmounted, but the daemon can't be asked whether all is safe: %s. Its log and 'vaultctl job list' tell",
+       watched.error().message);
+  return kFailed;
+}
+
+}  // namespace
+}  // namespace vaultfs
+
+int main(int argc, char** argv) {
+  vaultfs::settle_inheritance();
+  vaultfs::use_system_programs();
+  try {
+    return vaultfs::run(argc, argv);
+  } catch (const std::exception& problem) {
+    static_cast<void>(std::fprintf(stderr, "umount.fuse.vaultfs: %s\n", problem.what()));
+    return vaultfs::kFailed;
   }
-  return 0;
 }

@@ -9,6 +9,8 @@
 #include "tools/cli/command_context.h"
 #include "tools/cli/text_output.h"
 #include "tools/cli/usage_error.h"
+#include "tools/inheritance.h"
+#include "tools/stop_signals.h"
 
 namespace vaultfs {
 namespace {
@@ -64,7 +66,15 @@ int run(int argc, char** argv) {
   }
   const Status hardened = harden_process();
   if (!hardened.ok()) return fail(context, hardened.error());
+  hear_stop_signals();
   auto result = run_command(context);
+  if (!result.ok() && stop_signal() != 0) {
+    const Error& error = result.error();
+    const std::string name = error.code == ErrorCode::Interrupted ? "" : std::string(error_name(error.code)) + ": ";
+    static_cast<void>(
+        fail(context, {ErrorCode::Interrupted, "by " + stop_signal_name() + ": " + name + error.message}));
+    return 128 + stop_signal();
+  }
   if (!result.ok()) return fail(context, result.error());
   if (std::fflush(stdout) != 0) return fail(context, {ErrorCode::IoError, "cannot write to stdout"});
   return result.value();
@@ -73,4 +83,7 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace vaultfs
 
-int main(int argc, char** argv) { return vaultfs::run(argc, argv); }
+int main(int argc, char** argv) {
+  vaultfs::settle_inheritance();
+  return vaultfs::run(argc, argv);
+}

@@ -17,6 +17,9 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <exception>
+#include <new>
+#include <system_error>
 #include <thread>
 
 #include "base/visible_text.h"
@@ -27,7 +30,9 @@
 #include "tools/control/request_target.h"
 #include "tools/control/socket_path.h"
 #include "tools/daemon.h"
+#include "tools/inheritance.h"
 #include "tools/log_form.h"
+#include "tools/long_call.h"
 #include "tools/machine.h"
 #include "tools/mount_options.h"
 #include "tools/requests/request_handler.h"
@@ -44,6 +49,13 @@ int fail(const Error& error) {
   static_cast<void>(std::fprintf(stderr, "vaultfs: %s: %s\n", std::string(error_name(error.code)).c_str(),
                                  visible_text(error.message).c_str()));
   return error_exit_code(error.code);
+}
+
+// Once the terminal is gone, its stderr is nobody's: the log has it too.
+int end_of(const Status& served) {
+  if (served.ok()) return 0;
+  spdlog::error("{}: {}", error_name(served.error().code), served.error().message);
+  return fail(served.error());
 }
 
 // A loop device on a file of this mount writes back through this process: without this, memory reclaim could wait for
@@ -181,9 +193,11 @@ class SignalThread {
 };
 
 Result<std::unique_ptr<ControlServer>> start_control(const MountCommand& command, Machine& machine, Session& session) {
-  VAULTFS_ASSIGN_OR_RETURN(const std::filesystem::path socket, control_socket_path(command.vault));
+  VAULTFS_ASSIGN_OR_RETURN(const SocketName name, control_socket_name(command.vault));
+  VAULTFS_ASSIGN_OR_RETURN(std::vector<std::filesystem::path> sockets, make_runtime_directories());
+  for (std::filesystem::path& socket : sockets) socket /= name.name;
   return ControlServer::start(
-      socket,
+      sockets,
       [&machine, &session, mount_point = command.mount_point](
           const Caller& caller, Message& request, const ControlServer::SendProgress& send) -> Result<nlohmann::json> {
         const auto verb = request.body.find("verb");
@@ -203,56 +217,48 @@ Result<std::unique_ptr<ControlServer>> start_control(const MountCommand& command
         const Status still = session.vault().directory().check_place();
         if (still.ok()) return result;
         return with_context(still.error(), result.error().message);
-      });
+      },
+      long_pending_call);
 }
 
-// Serves until the file system is unmounted. The exit code; the session is still open.
-int serve_session(const MountCommand& command, Machine& machine, Session& session, Daemon& daemon,
-                  const sigset_t& signals) {
-  std::unique_ptr<ControlServer> control;
-  if (!command.mount.read_only) {
-    auto started = start_control(command, machine, session);
-    if (!started.ok()) return fail(started.error());
-    control = std::move(started).value();
-  }
-  auto mount = Mount::create(session, command.mount);
-  if (!mount.ok()) return fail(mount.error());
-  Status served = ok_status();
-  {
-    const SignalThread signal_thread(signals, session, **mount);
-    served = (*mount)->run([&daemon, &command] {
-      spdlog::info("mounted {} on {}", command.vault.string(), command.mount_point.string());
-      daemon.ready();
-    });
-  }
-  // A re-encryption goes on with what is left at the next request; an unmount does not wait for its end.
-  session.stop_long_work();
-  if (control) control->stop();
-  if (served.ok()) return 0;
-  spdlog::error("{}: {}", error_name(served.error().code), served.error().message);
-  return error_exit_code(served.error().code);
+// Serves until the file system is unmounted; the session is still open.
+Status serve_session(const MountCommand& command, Session& session, ControlServer* control, Daemon& daemon,
+                     const sigset_t& signals) {
+  VAULTFS_ASSIGN_OR_RETURN(const auto mount, Mount::create(session, command.mount));
+  if (control != nullptr) control->name_mount(mount->device());
+  const SignalThread signal_thread(signals, session, *mount);
+  return mount->run([&daemon, &command] {
+    spdlog::info("mounted {} on {}", command.vault.string(), command.mount_point.string());
+    daemon.ready();
+  });
 }
 
-int serve(const MountCommand& command, Daemon& daemon, const sigset_t& signals) {
-  auto machine = Machine::open(command.machine);
-  if (!machine.ok()) return fail(machine.error());
-  auto session = Session::open((*machine)->for_vault(), command.session);
-  if (!session.ok()) return fail(session.error());
-  for (const std::string& note : (*session)->vault().opening_notes()) {
+Status serve(const MountCommand& command, Daemon& daemon, const sigset_t& signals) {
+  VAULTFS_ASSIGN_OR_RETURN(const auto machine, Machine::open(command.machine));
+  VAULTFS_ASSIGN_OR_RETURN(auto session, Session::open(machine->for_vault(), command.session));
+  for (const std::string& note : session->vault().opening_notes()) {
     static_cast<void>(std::fprintf(stderr, "vaultfs: note: %s\n", visible_text(note).c_str()));
     spdlog::warn("{}", note);
   }
-
-  int exit_code = serve_session(command, **machine, **session, daemon, signals);
-  const Status closed = (*session)->close();
-  log_words_of((*session)->vault());
+  std::unique_ptr<ControlServer> control;
+  if (!command.mount.read_only) {
+    VAULTFS_ASSIGN_OR_RETURN(control, start_control(command, *machine, *session));
+  }
+  Status outcome = serve_session(command, *session, control.get(), daemon, signals);
+  // A re-encryption goes on with what is left at the next request; an unmount does not wait for its end.
+  session->stop_long_work();
+  if (control) control->stop();
+  Status closed = session->close();
+  log_words_of(session->vault());
   if (!closed.ok()) {
     spdlog::error("closing the vault: {}: {}", error_name(closed.error().code), closed.error().message);
-    exit_code = error_exit_code(closed.error().code);
+    outcome = std::move(closed);
   }
-  session->reset();
+  session.reset();
   spdlog::info("closed {}", command.vault.string());
-  return exit_code;
+  // The last word: who unmounts may go on now.
+  if (control) control->tell_end(outcome);
+  return outcome;
 }
 
 int run(int argc, char** argv) {
@@ -269,6 +275,8 @@ int run(int argc, char** argv) {
   }
   auto command = parse_mount_command(words);
   if (!command.ok()) return fail(command.error());
+  const Status lives = check_limits_of_daemon();
+  if (!lives.ok()) return fail(lives.error());
   const Status usable = check_mount_point(command->mount_point, command->vault, command->mount.nonempty);
   if (!usable.ok()) return fail(usable.error());
   command->mount.source = command->vault.string();
@@ -287,10 +295,27 @@ int run(int argc, char** argv) {
   if (!logging.ok()) return fail(logging.error());
   become_io_flusher();
   ::umask(0);  // modes come from the kernel, with the caller's umask applied; not the log's, which is open by now
-  return serve(*command, daemon, signals);
+  return end_of(serve(*command, daemon, signals));
+}
+
+// The standard library's own failures are no reason to abort: a path that is empty, no memory, no thread.
+int guarded_run(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    return fail({ErrorCode::OutOfMemory, "there is no memory for it"});
+  } catch (const std::system_error& problem) {
+    return fail({error_from_errno(problem.code().value()), problem.what()});
+  } catch (const std::exception& problem) {
+    return fail({ErrorCode::Internal, problem.what()});
+  }
 }
 
 }  // namespace
 }  // namespace vaultfs
 
-int main(int argc, char** argv) { return vaultfs::run(argc, argv); }
+int main(int argc, char** argv) {
+  vaultfs::settle_inheritance();
+  vaultfs::use_system_programs();
+  return vaultfs::guarded_run(argc, argv);
+}

@@ -1,13 +1,16 @@
 #include "vaultmeta/machine_state.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <mutex>
 #include <tuple>
 #include <utility>
 
+#include "base/user_home.h"
 #include "crypto/keyvault/private_file.h"
 #include "crypto/keyvault/trusted_file.h"
 #include "vaultmeta/audit_log.h"
@@ -354,8 +357,16 @@ std::filesystem::path default_machine_home() {
   };
   if (auto home = variable("VAULTFS_HOME"); !home.empty()) return home;
   if (::geteuid() == 0) return "/var/lib/vaultfs";
-  if (const auto data = variable("XDG_DATA_HOME"); data.is_absolute()) return data / "vaultfs";
-  return variable("HOME") / ".local/share/vaultfs";
+  // What su and sudo leave in the environment may be another user's.
+  const auto is_own = [](const std::filesystem::path& directory) {
+    struct stat st {};
+    if (!directory.is_absolute()) return false;
+    return ::stat(directory.c_str(), &st) != 0 ? errno == ENOENT : st.st_uid == ::geteuid();
+  };
+  if (const auto data = variable("XDG_DATA_HOME"); is_own(data)) return data / "vaultfs";
+  std::filesystem::path home = variable("HOME");
+  if (!is_own(home)) home = user_home(::geteuid());
+  return home.empty() ? home : home / ".local/share/vaultfs";
 }
 
 }  // namespace vaultfs

@@ -144,7 +144,9 @@ class MachineState {
   [[nodiscard]] virtual Result<std::vector<AuditEntry>> audit_entries() = 0;
 };
 
-// $VAULTFS_HOME, else /var/lib/vaultfs for root, else $XDG_DATA_HOME/vaultfs, else ~/.local/share/vaultfs.
+// $VAULTFS_HOME, else /var/lib/vaultfs for root, else $XDG_DATA_HOME/vaultfs, else .local/share/vaultfs in $HOME, or
+// where that is missing in the home that the machine's list of users names. XDG_DATA_HOME and HOME count only while
+// they are this user's. Empty if there is no home at all.
 [[nodiscard]] std::filesystem::path default_machine_home();
 
 }  // namespace vaultfs

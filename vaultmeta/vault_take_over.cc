@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/stop_request.h"
 #include "crypto/hash.h"
 #include "store/file_origin.h"
 #include "vaultmeta/file_notes.h"
@@ -59,6 +60,7 @@ Result<std::unique_ptr<FileLock>> take_vault_lock(Env& env, const std::filesyste
       return Error{ErrorCode::VaultBusy,
                    "the vault is in use by " + owner_of(env, lock_file) + "; wait for it to end, or use --wait"};
     }
+    if (stop_requested()) return Error{ErrorCode::Interrupted, "stopped while the vault was in use; nothing was done"};
     std::this_thread::sleep_for(std::chrono::milliseconds(1000 / kPollsPerSecond));
   }
 }

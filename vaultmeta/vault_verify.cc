@@ -91,6 +91,7 @@ class Verification {
     const auto header = VaultHeader::decode(bytes);
     // Nothing can be said of files whose form this program does not know.
     if (!header.ok() && header.code() == ErrorCode::UnsupportedFormat) return header.error();
+    if (header.ok()) id_ = header->id;
     if (!header.ok()) {
       damage(VaultHeader::kFileName, header.error());
     } else if (vault_ != nullptr && header->encode() != vault_->header().encode()) {
@@ -177,6 +178,7 @@ class Verification {
         damage(file, may_be.error());
       }
     }
+    if (keys == nullptr) VAULTFS_RETURN_IF_ERROR(check_origin(*opened, container));
     RecordSeen seen;
     if (closed_segment) seen = [&](const SegmentEntry& entry) { index_check_.saw(container, entry); };
     const std::size_t damage_before = report_.damage.size();
@@ -187,11 +189,31 @@ class Verification {
     return index_check_.check(env_, path_, file, container, *keys, report_.damage);
   }
 
+  // Without keys a sound file of another vault, or of another number, passes by its checksums alone. What the header
+  // says in the clear is no proof, and tells a mistake: two vaults' files in one directory. Damage is
+  // verify_container()'s.
+  Status check_origin(File& file, ContainerNumber number) const {
+    Bytes bytes(ContainerHeader::kEncodedBytes);
+    const auto got = file.read_at(0, bytes);
+    if (!got.ok() || *got < bytes.size()) return ok_status();
+    const auto header = ContainerHeader::decode(bytes);
+    if (!header.ok()) return ok_status();
+    VAULTFS_RETURN_IF_ERROR(check_vault(header->vault));
+    if (number.value == 0 || header->number == number) return ok_status();
+    return Error{ErrorCode::ForeignFile,
+                 "it was made as number " + std::to_string(header->number.value) + ", and has another file's name"};
+  }
+
+  Status check_vault(const VaultId& vault) const {
+    if (!id_ || *id_ == vault) return ok_status();
+    return Error{ErrorCode::ForeignFile, "it is a file of another vault, " + to_hex(vault.view())};
+  }
+
   Status check_keyring(const std::string& file, Generation generation) {
     VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, read_whole(file, kMaxKeyringBytes));
     VAULTFS_ASSIGN_OR_RETURN(const ClosedKeyring keyring, ClosedKeyring::decode(bytes));
     if (keyring.generation != generation) return Error{ErrorCode::DamagedKeyring, "it is of another generation"};
-    if (vault_ == nullptr) return ok_status();
+    if (vault_ == nullptr) return check_vault(keyring.vault);
     // The custody has authenticated the newest one; of older ones only what the chain says is known.
     if (generation == vault_->custody().generation() && sha256(bytes) != vault_->custody().keyring_digest()) {
       return Error{ErrorCode::DamagedKeyring, "it is not the keyring that was opened"};
@@ -207,7 +229,7 @@ class Verification {
     VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, read_whole(file, kMaxHeadBytes));
     VAULTFS_ASSIGN_OR_RETURN(const Head::Signed stored, Head::decode(bytes));
     if (stored.head.generation != generation) return Error{ErrorCode::DamagedHead, "it is of another generation"};
-    if (vault_ != nullptr) VAULTFS_RETURN_IF_ERROR(check_mac(stored));
+    VAULTFS_RETURN_IF_ERROR(vault_ != nullptr ? check_mac(stored) : check_vault(stored.head.vault));
     if (newest_.generation < generation) newest_ = stored.head;
     return ok_status();
   }
@@ -368,6 +390,7 @@ class Verification {
   const VerifyProgress& progress_;
   const VerifyTree& tree_;
   std::unique_ptr<BlobStore> blobs_;
+  std::optional<VaultId> id_;  // by the header, where that can be read
   VerifyReport report_;
   Head newest_;                                        // of those that are sound
   IndexCheck index_check_;                             // the index folder is the last one

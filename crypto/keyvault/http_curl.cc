@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/stop_request.h"
 #include "crypto/keyvault/private_file.h"
 #include "crypto/keyvault/trusted_file.h"
 #include "crypto/secret_buffer.h"
@@ -124,6 +125,11 @@ extern "C" std::size_t take_body(char* data, std::size_t unit, std::size_t count
   return size;
 }
 
+// Asked about once a second, and whenever something moves. Anything but 0 breaks the transfer off.
+extern "C" int look_for_stop(void* /*context*/, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
+  return stop_requested() ? 1 : 0;
+}
+
 // libcurl's own sockets would be open in every program that this process starts.
 extern "C" curl_socket_t open_socket(void* /*context*/, curlsocktype /*purpose*/, curl_sockaddr* address) {
   return ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
@@ -197,7 +203,8 @@ class CurlSession final : public HttpSession {
                option(CURLOPT_TIMEOUT_MS, std::max<long>(1, timeout.count())) &&
                option(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(request.connect_timeout.count())) &&
                option(CURLOPT_MAXFILESIZE, static_cast<long>(kHttpAnswerLimitBytes)) &&
-               option(CURLOPT_OPENSOCKETFUNCTION, open_socket);
+               option(CURLOPT_OPENSOCKETFUNCTION, open_socket) && option(CURLOPT_NOPROGRESS, 0L) &&
+               option(CURLOPT_XFERINFOFUNCTION, look_for_stop);
     if (!request.use_proxy || request.url.is_loopback()) set = set && option(CURLOPT_PROXY, "");
     if (with_body) {
       set = set && option(CURLOPT_POSTFIELDSIZE, static_cast<long>(request.body.size())) &&

@@ -3,9 +3,11 @@
 #include <fuse_lowlevel.h>
 
 #include <atomic>
+#include <cerrno>
 #include <exception>
 #include <functional>
 #include <memory>
+#include <new>
 #include <utility>
 
 #include "base/result.h"
@@ -51,6 +53,8 @@ void serve(fuse_req_t request, Body&& body) noexcept {
   try {
     Status status = std::forward<Body>(body)(context_of(request));
     if (!status.ok()) reply_error(request, status.error());
+  } catch (const std::bad_alloc&) {
+    fuse_reply_err(request, ENOMEM);  // of this request; others, and this one tried again, may go through
   } catch (const std::exception& failure) {
     reply_error(request, Error{ErrorCode::Internal, failure.what()});
   }

@@ -1,17 +1,17 @@
 #include "fs/mount/mount.h"
 
-#include <fcntl.h>
 #include <fuse_lowlevel.h>
+#include <poll.h>
 #include <spdlog/spdlog.h>
-#include <sys/mount.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <optional>
 
 #include "fs/mount/fuse_request.h"
 #include "fs/mount/kernel_channel.h"
+#include "fs/mount/own_mount.h"
 
 namespace vaultfs {
 namespace {
@@ -58,9 +58,12 @@ fuse_lowlevel_ops make_operations() {
   return operations;
 }
 
+// fuse_session_unmount unmounts by the path, unless the file system has ended: OwnMount has seen to that before.
 struct SessionDeleter {
   void operator()(fuse_session* session) const {
-    fuse_session_unmount(session);
+    pollfd channel{fuse_session_fd(session), 0, 0};
+    const bool ended = channel.fd >= 0 && ::poll(&channel, 1, 0) == 1 && (channel.revents & POLLERR) != 0;
+    if (ended) fuse_session_unmount(session);
     fuse_session_destroy(session);
   }
 };
@@ -68,28 +71,6 @@ struct SessionDeleter {
 struct LoopConfigDeleter {
   void operator()(fuse_loop_config* config) const { fuse_loop_cfg_destroy(config); }
 };
-
-// Runs a program of the system without output of its own; its exit code, or -1.
-int run_program(const std::vector<std::string>& words) {
-  std::vector<char*> arguments;
-  arguments.reserve(words.size() + 1);
-  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): execvp writes to none of them; the type is C's
-  for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
-  arguments.push_back(nullptr);
-  const pid_t child = ::fork();
-  if (child < 0) return -1;
-  if (child == 0) {
-    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-    for (const int standard : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null, standard);
-    ::execvp(arguments[0], arguments.data());
-    ::_exit(127);
-  }
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0) {
-    if (errno != EINTR) return -1;
-  }
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
 
 constexpr const char* kUnmountHelper = "/sbin/umount.fuse.vaultfs";
 
@@ -108,7 +89,11 @@ class FuseMount final : public Mount, private SessionObserver {
                  std::make_unique<WaitingRoom>(options_.max_threads / 2)} {}
   FuseMount(const FuseMount&) = delete;
   FuseMount& operator=(const FuseMount&) = delete;
-  ~FuseMount() override { context_.session.observe(nullptr); }
+  ~FuseMount() override {
+    context_.session.observe(nullptr);
+    // Where it is not unmounted yet, nobody serves it any more.
+    if (own_) own_->detach();
+  }
 
   Status start() {
     std::string list = "default_permissions,subtype=vaultfs,fsname=" + escaped(options_.source);
@@ -126,14 +111,20 @@ class FuseMount final : public Mount, private SessionObserver {
     fuse_opt_free_args(&args);
     context_.fuse = fuse_.get();
     if (!fuse_) return Error{ErrorCode::InvalidArgument, "libfuse refused the mount options " + list};
-    if (fuse_session_mount(fuse_.get(), options_.mount_point.c_str()) != 0) {
+    // While there is nothing on it yet: afterwards its name is a question to this process, which does not answer before
+    // run().
+    std::error_code problem;
+    const std::filesystem::path point = std::filesystem::canonical(options_.mount_point, problem);
+    if (problem) return Error{ErrorCode::MountPointInvalid, options_.mount_point.string() + ": " + problem.message()};
+    if (fuse_session_mount(fuse_.get(), point.c_str()) != 0) {
       return Error{ErrorCode::IoError, "cannot mount on " + options_.mount_point.string() +
                                            ": is /dev/fuse there, and may this user mount (fusermount3)?"};
     }
+    VAULTFS_ASSIGN_OR_RETURN(own_, OwnMount::at(point, options_.source));
     if (!attach_kernel_channel(fuse_.get())) {
       return Error{ErrorCode::IoError, "libfuse does not let its messages be extended"};
     }
-    name_unmount_helper();
+    name_unmount_helper(point.string());
     context_.session.observe(this);
     return ok_status();
   }
@@ -149,17 +140,9 @@ class FuseMount final : public Mount, private SessionObserver {
     return ok_status();
   }
 
-  Status request_unmount() override {
-    const std::string target = options_.mount_point.string();
-    // umount(8) also takes back the entry that name_unmount_helper made; -i: without the helper, which would wait for
-    // this process.
-    if (::geteuid() == 0 && run_program({"umount", "-i", target}) == 0) return ok_status();
-    if (::umount2(target.c_str(), UMOUNT_NOFOLLOW) == 0) return ok_status();
-    const int umount_errno = errno;
-    if (umount_errno == EPERM && run_program({"fusermount3", "-u", "-q", "--", target}) == 0) return ok_status();
-    if (umount_errno == EINVAL) return ok_status();  // not mounted any more
-    return Error{ErrorCode::MountPointBusy, target + ": " + std::strerror(umount_errno)};
-  }
+  [[nodiscard]] std::string device() const override { return own_->device(); }
+
+  Status request_unmount() override { return own_->unmount(); }
 
   // SessionObserver. The kernel may not know what it is told of, or be gone already: no answer of it matters.
   void names_changed(InodeNumber directory, const std::vector<std::string>& names) override {
@@ -180,10 +163,10 @@ class FuseMount final : public Mount, private SessionObserver {
  private:
   // umount(8) asks the kernel for the type of what it unmounts, gets "fuse" without "vaultfs", and would never call the
   // helper that waits for the daemon. An entry in its own table of user-space options makes it look closer.
-  void name_unmount_helper() const {
+  void name_unmount_helper(const std::string& point) const {
     if (::geteuid() != 0 || ::access(kUnmountHelper, X_OK) != 0) return;
-    const int code = run_program({"mount", "-i", "-f", "-t", "fuse.vaultfs", "-o", "uhelper=fuse.vaultfs", "--",
-                                  options_.source, options_.mount_point.string()});
+    const int code = run_system_program(
+        {"mount", "-i", "-f", "-c", "-t", "fuse.vaultfs", "-o", "uhelper=fuse.vaultfs", "--", options_.source, point});
     if (code != 0)
       spdlog::info("umount will not wait for the daemon by itself (mount -f: {}); umount.fuse.vaultfs does", code);
   }
@@ -202,6 +185,7 @@ class FuseMount final : public Mount, private SessionObserver {
   InodeRouting routing_;
   MountContext context_;
   std::unique_ptr<fuse_session, SessionDeleter> fuse_;
+  std::optional<OwnMount> own_;  // set by start()
 };
 
 }  // namespace

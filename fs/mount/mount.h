@@ -35,10 +35,13 @@ class Mount {
   // Mounts. The kernel does not get answers before run().
   [[nodiscard]] static Result<std::unique_ptr<Mount>> create(Session& session, const MountOptions& options);
   virtual ~Mount() = default;
+  // Of the file system: MAJOR:MINOR, by which it is told from what else may stand at its path.
+  [[nodiscard]] virtual std::string device() const = 0;
   // Serves requests until the file system is unmounted. `ready` is called once, when the kernel has finished the
   // handshake.
   [[nodiscard]] virtual Status run(const std::function<void()>& ready) = 0;
-  // Unmounts if nothing is open (MountPointBusy otherwise): run() then returns. From any thread.
+  // Unmounts this very mount if nothing is open (MountPointBusy otherwise, and where another one lies over it): run()
+  // then returns. From any thread.
   [[nodiscard]] virtual Status request_unmount() = 0;
 };
 

@@ -115,6 +115,7 @@ constexpr Promised kPromised[] = {
     {"PassphraseRequired", 22, ENOKEY},
     {"PlatformKeyMissing", 22, ENOKEY},
     {"MemoryLockFailed", 1, ENOMEM},
+    {"OutOfMemory", 1, ENOMEM},
     {"NoSpace", 30, ENOSPC},
     {"IoError", 31, EIO},
     {"ShortDevice", 31, EIO},

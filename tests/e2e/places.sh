@@ -105,6 +105,16 @@ if [[ $EUID == 0 ]]; then
   assert_eq "$(ls -A "$scratch/new")" ""
 fi
 
+say "files of another vault are found without keys"
+foreign=$(ls "$second/segments" | head -n 1)
+for name in "$foreign" 9999999999999999.segment; do
+  cp -a "$vault" "$scratch/mixed"
+  cp "$second/segments/$foreign" "$scratch/mixed/segments/$name"
+  expect_error DamageFound 40 "$vaultctl" verify "$scratch/mixed" --keyless
+  grep -q "$name" "$scratch/out" || fail "verify does not name it: $(cat "$scratch/out")"
+  rm -r "$scratch/mixed"
+done
+
 if [[ $EUID == 0 ]] && unshare -m true 2>/dev/null; then
   say "a restore by the owner lands where its caller is"
   mount_vault commit=manual
@@ -153,5 +163,31 @@ if [[ $EUID == 0 ]] && command -v mkfs.ext4 >/dev/null; then
     done
     take_disk_out
     expect_error VaultNotFound 3 "$vaultctl" backup run "$scratch/point/v" vm --disk "d=$scratch/expected"
+
+    say "the disk is exchanged under a mounted vault: the other one is not touched, and umount tells the truth"
+    put_disk_in one
+    first=$vault
+    vault=$scratch/point/v
+    mount_vault settle=3600
+    mkdir "$mnt/exchanged"
+    cp "$scratch/expected" "$mnt/exchanged/before"
+    umount -l "$scratch/point"
+    put_disk_in two
+    sums "$vault" >"$scratch/before"
+    cp "$scratch/expected" "$mnt/exchanged/after"
+    sync "$mnt/exchanged/after"
+    assert_same "$scratch/expected" "$mnt/exchanged/before"
+    expect_error ItemNotFound 3 "$vaultctl" recovery-point list "$vault" exchanged
+    unmount_vault
+    sums "$vault" | cmp - "$scratch/before" || fail "the daemon of one wrote into two"
+    ctl backup run "$vault" two --disk "d=$scratch/expected" >/dev/null
+    ctl verify "$vault" >/dev/null
+    take_disk_out
+    put_disk_in one
+    ctl verify "$vault" >/dev/null
+    ctl restore "$vault" exchanged --disk after --to "$scratch/exchanged" >/dev/null
+    assert_same "$scratch/expected" "$scratch/exchanged"
+    take_disk_out
+    vault=$first
   fi
 fi

@@ -75,7 +75,7 @@ wait_until 60 moved_since "$before" 16
 kill -INT "$pid" # ignored by background jobs of a shell without job control unless the program catches it
 got=0
 wait "$pid" || got=$?
-assert_eq "$got" 1
+assert_eq "$got" 130
 grep -q '^vaultctl: Interrupted: ' "$scratch/err" || fail "it said: $(cat "$scratch/err")"
 assert_eq "$(last_job state)" Cancelled
 check_points

@@ -70,7 +70,7 @@ assert_eq "$(cat "$mnt/vm/lazy")" kept
 
 say "the socket is ours alone and goes with the daemon"
 assert_eq "$(stat -c %a "$VAULTFS_RUNTIME_DIR")" 700
-socket=$(find "$VAULTFS_RUNTIME_DIR" -name '*.sock')
+socket=$(find "$VAULTFS_RUNTIME_DIR" -type s)
 assert_eq "$(stat -c %a "$socket")" 600
 unmount_vault
 assert_eq "$(find "$VAULTFS_RUNTIME_DIR" -name '*.sock')" ""

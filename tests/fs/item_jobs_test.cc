@@ -297,6 +297,17 @@ TEST_F(ItemJobsTest, AWriteFailureFailsTheJobAndMarksTheItem) {
   EXPECT_TRUE(points("vm").front().after_interruption);
 }
 
+TEST_F(ItemJobsTest, CloseTellsOfWorkThatAFailedJobLeft) {
+  change("vm", 1);
+  jobs_->write_failed("vm", Error{ErrorCode::IoError, "the medium is gone"});
+  const Status closed = jobs_->close();
+  ASSERT_FALSE(closed.ok()) << "an unmount that is taken for a backup";
+  EXPECT_EQ(closed.code(), ErrorCode::JobFailed);
+  EXPECT_NE(closed.error().message.find("the medium is gone"), std::string::npos);
+  ASSERT_OK(jobs_->commit("vm"));
+  EXPECT_TRUE(jobs_->close().ok()) << "now a point has it";
+}
+
 TEST_F(ItemJobsTest, AChangeAfterAFailureBeginsANewJobAtOnce) {
   change("vm", 1);
   const JobInfo begun = last_job();

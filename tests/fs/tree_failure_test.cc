@@ -2,9 +2,18 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <new>
 #include <thread>
 
+#include "base/no_memory.h"
+#include "fs/background_timers.h"
+#include "fs/parallel_work.h"
 #include "fs/space_guard.h"
+#include "fs/worker_pool.h"
 #include "tests/fs/fake_vault.h"
 #include "tests/support/units.h"
 
@@ -108,6 +117,70 @@ TEST_F(TreeFailureTest, AJournalWithoutRoomIsToldByFsyncAndHealsWithoutARemount)
     Bytes out(small.size());
     ASSERT_TRUE(tree->read(file, offset, out).ok());
     EXPECT_EQ(out, small);
+  }
+}
+
+TEST_F(TreeFailureTest, ATreeWhoseDiskHasFailedStops) {
+  ASSERT_OK(tree->write(file, 0, 0, noise(kMiB, 1)));
+  ASSERT_OK(tree->fsync(file, 0));
+  env.fail_after(0);
+  // More than the workers have begun with, whole slots and small ones.
+  for (std::uint64_t i = 1; i < 8; ++i) static_cast<void>(tree->write(file, 0, i * kMiB, noise(kMiB - 5, i)).ok());
+  EXPECT_FALSE(tree->stop().ok()) << "what was acknowledged is not stored";
+  EXPECT_TRUE(tree->stop().ok()) << "a second time there is nothing to do, and nothing to wait for";
+  EXPECT_FALSE(tree->fsync(file, 0).ok());
+}
+
+TEST(WorkerPoolTest, NobodyWaitsForATaskThatIsDropped) {
+  WorkerPool pool(1);
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool begun = false;
+  bool go_on = false;
+  EXPECT_TRUE(pool.submit(WorkerPool::Kind::sealing, [&] {
+    std::unique_lock lock(mutex);
+    begun = true;
+    changed.notify_all();
+    changed.wait(lock, [&] { return go_on; });
+  }));
+  {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return begun; });
+  }
+  std::atomic<int> ran = 0;
+  std::atomic<int> dropped = 0;
+  for (const auto kind : {WorkerPool::Kind::sealing, WorkerPool::Kind::reading}) {
+    EXPECT_TRUE(pool.submit(
+        kind, [&] { ++ran; }, [&] { ++dropped; }));
+  }
+  std::thread stopper([&] { pool.stop(); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  {
+    const std::lock_guard lock(mutex);
+    go_on = true;
+    changed.notify_all();
+  }
+  stopper.join();
+  EXPECT_EQ(ran, 0);
+  EXPECT_EQ(dropped, 2);
+  EXPECT_FALSE(pool.submit(
+      WorkerPool::Kind::sealing, [&] { ++ran; }, [&] { ++dropped; }));
+  EXPECT_EQ(dropped, 2);
+}
+
+TEST(NoMemoryTest, IsTheErrorOfOnePieceOfWork) {
+  const auto without = []() -> Status { throw std::bad_alloc(); };
+  EXPECT_EQ(or_no_memory(without).code(), ErrorCode::OutOfMemory);
+  EXPECT_EQ(error_errno(ErrorCode::OutOfMemory), ENOMEM);
+  const auto outcome = run_in_parallel(2, [&](const std::atomic<bool>& /*stop*/) -> Status { throw std::bad_alloc(); });
+  EXPECT_EQ(outcome.code(), ErrorCode::OutOfMemory);
+  std::atomic<int> calls = 0;
+  {
+    const PeriodicTask task(std::chrono::milliseconds(1), [&] {
+      ++calls;
+      throw std::bad_alloc();
+    });
+    while (calls < 3) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 }
 

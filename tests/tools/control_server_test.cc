@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -66,15 +67,17 @@ class ControlTest : public testing::Test {
     ::setenv("VAULTFS_RUNTIME_DIR", (scratch_ / "run").c_str(), 1);
     std::filesystem::create_directory(vault());
     std::ofstream(vault() / "vault.lock") << "1\n";
-    const auto path = control_socket_path(vault());
-    ASSERT_TRUE(path.ok()) << path.error().message;
-    socket_ = *path;
+    const auto directories = make_runtime_directories();
+    ASSERT_TRUE(directories.ok()) << directories.error().message;
+    const auto name = control_socket_name(vault());
+    ASSERT_TRUE(name.ok()) << name.error().message;
+    socket_ = scratch_ / "run" / name->name;
   }
   void TearDown() override { ::unsetenv("VAULTFS_RUNTIME_DIR"); }
 
   [[nodiscard]] std::filesystem::path vault() const { return scratch_ / "vault"; }
   [[nodiscard]] std::unique_ptr<ControlServer> start(ControlServer::Handler handler) const {
-    auto server = ControlServer::start(socket_, std::move(handler));
+    auto server = ControlServer::start({socket_}, std::move(handler));
     EXPECT_TRUE(server.ok()) << (server.ok() ? "" : server.error().message);
     return server.ok() ? std::move(*server) : nullptr;
   }
@@ -94,18 +97,20 @@ class ControlTest : public testing::Test {
 using SocketPath = ControlTest;
 
 TEST_F(SocketPath, IsTheSameByEveryWayToTheVaultAndAnotherForAnotherVault) {
+  const auto name_at = [](const std::filesystem::path& path) { return control_socket_name(path).value().name; };
   std::filesystem::create_directory_symlink(vault(), scratch_ / "link");
-  EXPECT_EQ(control_socket_path(scratch_ / "link").value(), socket_);
-  EXPECT_EQ(control_socket_path(scratch_ / "vault/../vault/.").value(), socket_);
+  EXPECT_EQ(name_at(scratch_ / "link"), socket_.filename());
+  EXPECT_EQ(name_at(scratch_ / "vault/../vault/."), socket_.filename());
   std::filesystem::create_directory(scratch_ / "second");
   std::ofstream(scratch_ / "second/vault.lock") << "1\n";
-  EXPECT_NE(control_socket_path(scratch_ / "second").value(), socket_);
+  EXPECT_NE(name_at(scratch_ / "second"), socket_.filename());
+  EXPECT_EQ(control_socket_name(vault())->vault_owner, ::geteuid());
   EXPECT_LT(socket_.string().size(), sizeof(sockaddr_un::sun_path));
 }
 
 TEST_F(SocketPath, NamesWhatIsNoVault) {
-  EXPECT_EQ(control_socket_path(scratch_ / "missing").code(), ErrorCode::VaultNotFound);
-  EXPECT_EQ(control_socket_path(scratch_.path()).code(), ErrorCode::NotAVault);
+  EXPECT_EQ(control_socket_name(scratch_ / "missing").code(), ErrorCode::VaultNotFound);
+  EXPECT_EQ(control_socket_name(scratch_.path()).code(), ErrorCode::NotAVault);
   EXPECT_EQ(connect_to_owner(scratch_.path()).code(), ErrorCode::NotAVault);
 }
 
@@ -113,12 +118,124 @@ TEST_F(SocketPath, RuntimeDirectoryIsPrivate) {
   struct stat st {};
   ASSERT_EQ(::stat((scratch_ / "run").c_str(), &st), 0);
   EXPECT_EQ(st.st_mode & 07777U, 0700U);
+  EXPECT_TRUE(is_private_to(scratch_ / "run", ::geteuid()));
+  EXPECT_FALSE(is_private_to(scratch_ / "run", ::geteuid() + 1));
   ::chmod((scratch_ / "run").c_str(), 0777);
-  EXPECT_EQ(runtime_directory().code(), ErrorCode::PermissionDenied);
-  ::setenv("VAULTFS_RUNTIME_DIR", (scratch_ / "link").c_str(), 1);
+  EXPECT_FALSE(is_private_to(scratch_ / "run", ::geteuid()));
+  const auto usable = make_runtime_directories();
+  if (usable.ok()) {
+    EXPECT_EQ(std::ranges::count(*usable, scratch_ / "run"), 0) << "others may write there";
+  }
   std::filesystem::create_directory(scratch_ / "elsewhere");
+  ::chmod((scratch_ / "elsewhere").c_str(), 0700);
   std::filesystem::create_directory_symlink(scratch_ / "elsewhere", scratch_ / "link");
-  EXPECT_EQ(runtime_directory().code(), ErrorCode::PermissionDenied) << "a symbolic link was followed";
+  EXPECT_FALSE(is_private_to(scratch_ / "link", ::geteuid())) << "a symbolic link was followed";
+}
+
+TEST_F(SocketPath, TheEnvironmentTakesNoPlaceAway) {
+  const auto standard_places = [](uid_t user) {
+    std::vector<std::filesystem::path> places = runtime_directories(user);
+    const char* chosen = std::getenv("VAULTFS_RUNTIME_DIR");
+    if (chosen != nullptr) std::erase(places, std::filesystem::path(chosen));
+    return places;
+  };
+  const std::vector<std::filesystem::path> before = standard_places(::geteuid());
+  EXPECT_EQ(runtime_directories(::geteuid()).front(), scratch_ / "run");
+  for (const char* variable : {"XDG_RUNTIME_DIR", "HOME", "XDG_DATA_HOME", "TMPDIR"}) {
+    const char* const was = std::getenv(variable);
+    const std::string kept = was == nullptr ? "" : was;
+    ::setenv(variable, (scratch_ / "other").c_str(), 1);
+    EXPECT_EQ(standard_places(::geteuid()), before) << variable;
+    ::unsetenv(variable);
+    EXPECT_EQ(standard_places(::geteuid()), before) << "no " << variable;
+    if (was != nullptr) ::setenv(variable, kept.c_str(), 1);
+  }
+  ::setenv("VAULTFS_RUNTIME_DIR", "relative", 1);
+  EXPECT_EQ(runtime_directories(::geteuid()), before) << "in whatever directory the program was started";
+  ::unsetenv("VAULTFS_RUNTIME_DIR");
+  EXPECT_EQ(runtime_directories(::geteuid()), before);
+  EXPECT_EQ(runtime_directories(0), std::vector<std::filesystem::path>{"/run/vaultfs"});
+}
+
+TEST_F(SocketPath, AClientFindsTheOwnerInAnyOfItsPlaces) {
+  const auto server = start(echo);
+  EXPECT_TRUE(ask("x").ok());
+  // The other place, as without this variable.
+  ::setenv("VAULTFS_RUNTIME_DIR", (scratch_ / "nothing").c_str(), 1);
+  EXPECT_FALSE(connect_to_owner(vault()).value().has_value());
+  ::setenv("VAULTFS_RUNTIME_DIR", (scratch_ / "run").c_str(), 1);
+  std::filesystem::create_directory(scratch_ / "run2");
+  ::chmod((scratch_ / "run2").c_str(), 0700);
+  const auto both =
+      ControlServer::start({scratch_ / std::string(200, 'x'), scratch_ / "run2" / socket_.filename()}, echo);
+  ASSERT_TRUE(both.ok()) << "one place is enough: " << both.error().message;
+  ::setenv("VAULTFS_RUNTIME_DIR", (scratch_ / "run2").c_str(), 1);
+  EXPECT_TRUE(ask("x").ok());
+}
+
+// A client that watches the end of the mount 0:77.
+class WatchTest : public ControlTest {
+ protected:
+  void SetUp() override {
+    ControlTest::SetUp();
+    server_ = start(echo);
+    server_->name_mount("0:77");
+  }
+  [[nodiscard]] static UniqueFd watch(const std::string& device) {
+    auto found = connect_to_mount("0:77", ::geteuid());
+    EXPECT_TRUE(found.ok() && found->has_value());
+    if (!found.ok() || !found->has_value()) return UniqueFd();
+    EXPECT_TRUE(send_message((*found)->get(), {{"verb", "mount.end"}, {"arguments", {{"device", device}}}}).ok());
+    return std::move(**found);
+  }
+  [[nodiscard]] static json next(const UniqueFd& socket) {
+    const auto message = receive_message(socket.get());
+    return message.ok() ? message->body : json(nullptr);
+  }
+  std::unique_ptr<ControlServer> server_;
+};
+
+TEST_F(WatchTest, IsToldWhatCameOfIt) {
+  const UniqueFd good = watch("0:77");
+  EXPECT_EQ(next(good)["progress"]["state"], "serving");
+  const UniqueFd stranger = watch("0:78");
+  EXPECT_EQ(next(stranger)["error"]["name"], "AnotherVault") << "a number that was another mount's before";
+  server_->stop();
+  EXPECT_FALSE(std::filesystem::exists(std::filesystem::symlink_status(scratch_ / "run/mount-0.77.sock")));
+  json word;
+  do word = next(good);
+  while (word.contains("progress") && word["progress"]["state"] == "serving");
+  EXPECT_EQ(word["progress"]["state"], "closing");
+  server_->tell_end(Error{ErrorCode::NoSpace, "the last point"});
+  do word = next(good);
+  while (word.contains("progress"));
+  EXPECT_EQ(word["error"]["name"], "NoSpace");
+}
+
+TEST_F(WatchTest, SuccessIsSaidAndNothingElsePassesForIt) {
+  const UniqueFd first = watch("0:77");
+  EXPECT_TRUE(next(first).contains("progress"));
+  server_->stop();
+  server_->tell_end(ok_status());
+  json word;
+  do word = next(first);
+  while (word.contains("progress"));
+  EXPECT_EQ(word["result"]["safe"], true);
+
+  server_ = start(echo);
+  server_->name_mount("0:77");
+  const UniqueFd second = watch("0:77");
+  EXPECT_TRUE(next(second).contains("progress"));
+  server_.reset();  // ends without a word
+  do word = next(second);
+  while (word.is_object() && word.contains("progress"));
+  EXPECT_TRUE(word.is_null());
+}
+
+TEST_F(WatchTest, OneWhoLeavesHoldsNothingUp) {
+  { const UniqueFd left = watch("0:77"); }
+  server_->stop();
+  server_->tell_end(ok_status());
 }
 
 TEST_F(ControlTest, AnswersAndNamesTheCaller) {
@@ -273,10 +390,10 @@ TEST_F(ControlTest, StopWaitsForTheRequestUnderWay) {
 }
 
 TEST_F(ControlTest, APathThatNoSocketCanHaveIsNamed) {
-  const auto server = ControlServer::start(scratch_ / std::string(200, 'x'), echo);
+  const auto server = ControlServer::start({scratch_ / std::string(200, 'x')}, echo);
   ASSERT_FALSE(server.ok());
   EXPECT_EQ(server.code(), ErrorCode::NameTooLong);
-  const auto nowhere = ControlServer::start(scratch_ / "missing/socket", echo);
+  const auto nowhere = ControlServer::start({scratch_ / "missing/socket"}, echo);
   ASSERT_FALSE(nowhere.ok());
   EXPECT_EQ(nowhere.code(), ErrorCode::NotFound);
 }

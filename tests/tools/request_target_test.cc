@@ -86,14 +86,14 @@ TEST_F(RequestTargetTest, AVaultThatHasLostItsPlaceDoesNothing) {
 
 TEST_F(RequestTargetTest, ALockOfAnotherVaultLeadsToNoOwner) {
   ::setenv("VAULTFS_RUNTIME_DIR", (scratch_ / "run").c_str(), 1);
-  ASSERT_OK(control_socket_path(scratch_ / "two"));
+  ASSERT_OK(control_socket_name(scratch_ / "two"));
   const auto lock = scratch_ / "two" / "vault.lock";
   std::filesystem::remove(lock);
   std::filesystem::create_symlink(scratch_ / "one" / "vault.lock", lock);
-  EXPECT_EQ(control_socket_path(scratch_ / "two").code(), ErrorCode::ForeignFile);
+  EXPECT_EQ(control_socket_name(scratch_ / "two").code(), ErrorCode::ForeignFile);
   std::filesystem::remove(lock);
   std::filesystem::create_hard_link(scratch_ / "one" / "vault.lock", lock);
-  EXPECT_EQ(control_socket_path(scratch_ / "two").code(), ErrorCode::ForeignFile);
+  EXPECT_EQ(control_socket_name(scratch_ / "two").code(), ErrorCode::ForeignFile);
   ::unsetenv("VAULTFS_RUNTIME_DIR");
 }
 

@@ -14,6 +14,7 @@
 #include "tools/cli/command_context.h"
 #include "tools/cli/text_output.h"
 #include "tools/control/unique_fd.h"
+#include "tools/inheritance.h"
 #include "tools/requests/json_forms.h"
 #include "vaultmeta/vault_place.h"
 
@@ -275,7 +276,9 @@ class NewDirectory {
     if (!to.ends_with('/') || ::stat(to.c_str(), &st) == 0 || errno != ENOENT) return;
     const std::filesystem::path path = std::filesystem::absolute(to).lexically_normal().parent_path();
     if (!check_outside_vaults(posix_env(), path).ok()) return;  // whoever opens the target says so
-    if (::mkdir(path.c_str(), 0777) == 0) made_ = path;
+    if (::mkdir(path.c_str(), 0700) != 0) return;
+    made_ = path;
+    ::chmod(path.c_str(), 0777U & ~inherited().umask);  // as any of the user's programs would have made it
   }
   NewDirectory(const NewDirectory&) = delete;
   NewDirectory& operator=(const NewDirectory&) = delete;

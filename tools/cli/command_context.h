@@ -42,8 +42,7 @@ struct VaultRequest {
   // it.
   std::optional<Compression> compression = {};
   bool compression_is_wanted = false;
-  bool quiet = false;                // without the notes of the opening, which were told before
-  std::function<bool()> go_on = {};  // empty: always. Asked now and then; false: the work stops (Interrupted)
+  bool quiet = false;  // without the notes of the opening, which were told before
 };
 [[nodiscard]] Result<nlohmann::json> request(CommandContext& context, VaultRequest request);
 

@@ -1,14 +1,19 @@
 // vault hold: an outside tool copies a vault that is mounted.
 #include <spawn.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "tools/cli/command_context.h"
 #include "tools/cli/text_output.h"
+#include "tools/inheritance.h"
+#include "tools/stop_signals.h"
 #include "vaultmeta/vault_opening.h"
 
 namespace vaultfs {
@@ -21,18 +26,23 @@ Result<int> run_and_wait(const std::vector<std::string>& words) {
   // NOLINTNEXTLINE(cppcoreguidelines-pro-type-const-cast): posix_spawnp writes to none of them; the type is C's
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
-  // Ctrl-C is for the command; the hold lasts until it has ended. It gets the signal's default back.
+  // Ctrl-C reaches the command, too, and the hold lasts until it has ended; what was sent to this process alone is
+  // handed on. It gets back what this process was started with.
   struct sigaction ignore {};
   ignore.sa_handler = SIG_IGN;
   for (const int signal : {SIGINT, SIGQUIT}) ::sigaction(signal, &ignore, nullptr);
+  const Inherited& before = inherited();
   sigset_t defaults{};
   sigemptyset(&defaults);
-  sigaddset(&defaults, SIGINT);
-  sigaddset(&defaults, SIGQUIT);
+  for (const int signal : {SIGINT, SIGQUIT, SIGXFSZ}) sigaddset(&defaults, signal);
+  if (!before.ignores_pipe) sigaddset(&defaults, SIGPIPE);
   posix_spawnattr_t attributes;
   ::posix_spawnattr_init(&attributes);
   ::posix_spawnattr_setsigdefault(&attributes, &defaults);
-  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+  ::posix_spawnattr_setsigmask(&attributes, &before.blocked);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+  ::umask(before.umask);
+  ::setrlimit(RLIMIT_NOFILE, &before.descriptors);
   pid_t child = 0;
   const int failed = ::posix_spawnp(&child, arguments[0], nullptr, &attributes, arguments.data(), environ);
   ::posix_spawnattr_destroy(&attributes);
@@ -40,7 +50,10 @@ Result<int> run_and_wait(const std::vector<std::string>& words) {
     return Error{ErrorCode::InvalidArgument, "cannot run " + words[0] + ": " + std::strerror(failed)};
   }
   int status = 0;
+  bool told = false;
   while (::waitpid(child, &status, 0) < 0) {
+    // Once: the second signal ends this process at once.
+    if (stop_signal() != 0 && !std::exchange(told, true)) ::kill(child, stop_signal());
     if (errno != EINTR) return Error{ErrorCode::IoError, std::string("waitpid: ") + std::strerror(errno)};
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);

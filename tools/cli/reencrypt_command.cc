@@ -1,5 +1,4 @@
 // vaultctl reencrypt
-#include <csignal>
 #include <memory>
 
 #include "tools/cli/command_context.h"
@@ -15,23 +14,6 @@ struct ReencryptArguments {
   std::string vault, rate;
   bool new_epoch = false, no_grace = false;
 };
-
-volatile std::sig_atomic_t asked_to_stop = 0;
-
-void stop(int /*signal*/) { asked_to_stop = 1; }
-
-void catch_signals() {
-  struct sigaction action {};
-  action.sa_handler = stop;
-  action.sa_flags = SA_RESETHAND;  // the second one ends it at once
-  for (const int signal : {SIGINT, SIGTERM}) ::sigaction(signal, &action, nullptr);
-}
-
-// Asked only where this process is the vault's owner: it ends its work in order. A mount sees that its client is gone.
-bool go_on() {
-  static const bool caught = (catch_signals(), true);
-  return caught && asked_to_stop == 0;
-}
 
 std::string share(const json& form) { return plain(form["segments"]) + " segments, " + human_bytes(form["bytes"]); }
 
@@ -64,7 +46,6 @@ Result<int> reencrypt(CommandContext& context, const ReencryptArguments& argumen
   }
   wanted.arguments = {
       {"bytes_per_second", rate}, {"new_epoch", arguments.new_epoch}, {"without_grace", arguments.no_grace}};
-  wanted.go_on = go_on;
   VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
   print(context, form, [&form] { print_outcome(form); });
   if (form["damaged_records"] == 0) return 0;

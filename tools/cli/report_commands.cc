@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "base/stop_request.h"
 #include "tools/cli/command_context.h"
 #include "tools/cli/progress_line.h"
 #include "tools/cli/text_output.h"
@@ -74,7 +75,7 @@ Result<int> verify(CommandContext& context, const std::string& vault, bool keyle
     VAULTFS_ASSIGN_OR_RETURN(const VerifyReport report,
                              verify_vault(posix_env(), path, nullptr, [&line](const VerifyCounts& counts) {
                                line.update(counts.bytes, 0);
-                               return true;
+                               return !stop_requested();
                              }));
     form = to_json(report);
   } else {

@@ -3,6 +3,7 @@
 #include <set>
 #include <utility>
 
+#include "base/stop_request.h"
 #include "fs/session.h"
 #include "tools/cli/attempts.h"
 #include "tools/cli/audited.h"
@@ -97,9 +98,9 @@ Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::
   const UnixNanos started = session->vault().env().clock().now();
   for (const std::string& note : session->vault().opening_notes())
     if (!request.quiet) tell("vaultctl: note: %s\n", note.c_str());
-  const RequestContext handler_context{*session, *machine, ::getuid(), {}, [&line, &request](const Progress& now) {
+  const RequestContext handler_context{*session, *machine, ::getuid(), {}, [&line](const Progress& now) {
                                          line.update(now.done_bytes, now.total_bytes);
-                                         return !request.go_on || request.go_on();
+                                         return !stop_requested();
                                        }};
   auto result = handle_request(handler_context, request.verb, request.arguments, request.descriptors);
   if (session->vault().read_only()) {

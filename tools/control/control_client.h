@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
@@ -12,8 +14,12 @@
 
 namespace vaultfs {
 
-// A connection to the owner of a vault, if one listens. Nothing: nobody does (or its socket is stale).
+// A connection to the owner of a vault, if one listens. Nothing: nobody does (or its socket is stale). Who answers is
+// this user or root, or for root the vault's maker: anybody else is PermissionDenied.
 [[nodiscard]] Result<std::optional<UniqueFd>> connect_to_owner(const std::filesystem::path& vault);
+
+// The same by the mount that the owner serves: `device` is the file system's, MAJOR:MINOR; `user` is who mounted it.
+[[nodiscard]] Result<std::optional<UniqueFd>> connect_to_mount(const std::string& device, uid_t user);
 
 // Sends one request and waits for its result; `progress` is called with each progress message (may be empty). `target`
 // says for which vault it is (request_target.h).

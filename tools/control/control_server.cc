@@ -16,11 +16,17 @@
 #include <list>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <system_error>
 #include <thread>
+#include <vector>
+
+#include "tools/control/socket_path.h"
 
 namespace vaultfs {
 namespace {
+
+constexpr const char* kWatchVerb = "mount.end";
 
 Result<sockaddr_un> address_of(const std::filesystem::path& path) {
   sockaddr_un address{};
@@ -32,40 +38,60 @@ Result<sockaddr_un> address_of(const std::filesystem::path& path) {
   return address;
 }
 
+struct Listener {
+  UniqueFd socket;
+  std::filesystem::path path;
+};
+
 class Server final : public ControlServer {
  public:
-  Server(UniqueFd listener, UniqueFd wake, std::filesystem::path path, Handler handler)
-      : listener_(std::move(listener)), wake_(std::move(wake)), path_(std::move(path)), handler_(std::move(handler)) {
+  Server(std::vector<Listener> listeners, UniqueFd wake, Handler handler, EndWatch::WaitsFor waits_for)
+      : listeners_(std::move(listeners)),
+        wake_(std::move(wake)),
+        handler_(std::move(handler)),
+        watch_(std::move(waits_for)) {
     acceptor_ = std::thread([this] { accept_loop(); });
   }
-  ~Server() override { stop(); }
+  ~Server() override {
+    stop();
+    watch_.end(nullptr);
+    finish_connections();
+  }
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
   Server(Server&&) = delete;
   Server& operator=(Server&&) = delete;
+
+  void name_mount(const std::string& device) override {
+    for (const Listener& listener : listeners_) {
+      const std::filesystem::path link = listener.path.parent_path() / mount_socket_name(device);
+      // One that is there is a dead owner's: the kernel gives this number to one file system at a time.
+      ::unlink(link.c_str());
+      if (::symlink(listener.path.filename().c_str(), link.c_str()) == 0) links_.push_back(link);
+    }
+    const std::lock_guard lock(mutex_);
+    device_ = device;
+  }
 
   void stop() override {
     if (stopped_.exchange(true)) return;
     const std::uint64_t one = 1;
     if (::write(wake_.get(), &one, sizeof one) < 0) std::abort();  // an eventfd of ours takes a write of eight bytes
     acceptor_.join();
-    ::unlink(path_.c_str());
-    // Nobody adds connections any more.
-    for (Connection& connection : connections_) ::shutdown(connection.socket.get(), SHUT_RD);
-    const auto began = Clock::now();
+    for (const std::filesystem::path& link : links_) ::unlink(link.c_str());
+    for (const Listener& listener : listeners_) ::unlink(listener.path.c_str());
+    watch_.closing();
     std::unique_lock lock(mutex_);
-    while (!std::all_of(connections_.begin(), connections_.end(), [](const Connection& c) { return c.finished; })) {
-      for (const Connection& connection : connections_) {
-        if (!connection.sending_since) continue;
-        // A request may take its time, but a client that takes no bytes would hold up the end for ever.
-        if (Clock::now() - std::max(began, *connection.sending_since) >= kPatience)
-          ::shutdown(connection.socket.get(), SHUT_RDWR);
-      }
-      changed_.wait_for(lock, kLook);
+    // Nobody adds connections any more.
+    for (Connection& connection : connections_) {
+      if (!connection.watches) ::shutdown(connection.socket.get(), SHUT_RD);
     }
-    lock.unlock();
-    for (Connection& connection : connections_) connection.thread.join();
-    connections_.clear();
+    wait_for_connections(lock, [](const Connection& c) { return c.finished || c.watches; });
+  }
+
+  void tell_end(const Status& outcome) override {
+    watch_.end(outcome.ok() ? nlohmann::json{{"result", {{"safe", true}}}} : error_to_json(outcome.error()));
+    finish_connections();
   }
 
  private:
@@ -77,22 +103,53 @@ class Server final : public ControlServer {
     UniqueFd socket;
     std::thread thread;
     bool finished = false;                           // its thread is about to end
+    bool watches = false;                            // waits for the end of the mount
     std::optional<Clock::time_point> sending_since;  // a message is on its way to the client
   };
 
+  template <typename Done>
+  void wait_for_connections(std::unique_lock<std::mutex>& lock, Done done) {
+    const auto began = Clock::now();
+    while (!std::all_of(connections_.begin(), connections_.end(), done)) {
+      for (const Connection& connection : connections_) {
+        if (!connection.sending_since) continue;
+        // A request may take its time, but a client that takes no bytes would hold up the end for ever.
+        if (Clock::now() - std::max(began, *connection.sending_since) >= kPatience)
+          ::shutdown(connection.socket.get(), SHUT_RDWR);
+      }
+      changed_.wait_for(lock, kLook);
+    }
+  }
+
+  // REQUIRES: stopped, and the watch has ended.
+  void finish_connections() {
+    {
+      std::unique_lock lock(mutex_);
+      wait_for_connections(lock, [](const Connection& c) { return c.finished; });
+    }
+    for (Connection& connection : connections_) connection.thread.join();
+    connections_.clear();
+  }
+
   void accept_loop() {
+    std::vector<pollfd> watched{{wake_.get(), POLLIN, 0}};
+    for (const Listener& listener : listeners_) watched.push_back({listener.socket.get(), POLLIN, 0});
     while (!stopped_) {
-      pollfd watched[2] = {{listener_.get(), POLLIN, 0}, {wake_.get(), POLLIN, 0}};
-      if (::poll(watched, 2, -1) < 0 && errno != EINTR) return;
+      if (::poll(watched.data(), watched.size(), -1) < 0 && errno != EINTR) return;
       if (stopped_) return;
       reap();
-      if ((watched[0].revents & POLLIN) == 0) continue;
-      UniqueFd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-      if (socket.valid() ? begin(std::move(socket)) : !out_of_means(errno)) continue;
-      // The client waits in the listener's queue, which stays readable: without a pause this loop would spin.
-      pollfd wake{wake_.get(), POLLIN, 0};
-      static_cast<void>(::poll(&wake, 1, kShortage.count()));
+      for (std::size_t i = 1; i < watched.size(); ++i) {
+        if ((watched[i].revents & POLLIN) != 0) accept_from(watched[i].fd);
+      }
     }
+  }
+
+  void accept_from(int listener) {
+    UniqueFd socket(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+    if (socket.valid() ? begin(std::move(socket)) : !out_of_means(errno)) return;
+    // The client waits in the listener's queue, which stays readable: without a pause this loop would spin.
+    pollfd wake{wake_.get(), POLLIN, 0};
+    static_cast<void>(::poll(&wake, 1, kShortage.count()));
   }
 
   static bool out_of_means(int error) {
@@ -143,6 +200,21 @@ class Server final : public ControlServer {
     return sent.ok();
   }
 
+  // {"device"}: of the mount, as the client sees it.
+  void serve_watch(Connection& connection, const nlohmann::json& arguments) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!device_.empty() && arguments.is_object() && arguments.value("device", "") == device_) {
+        connection.watches = true;
+      }
+    }
+    if (!connection.watches) {
+      send(connection, error_to_json({ErrorCode::AnotherVault, "this owner serves another mount"}));
+      return;
+    }
+    watch_.serve(connection.socket.get(), [&](const nlohmann::json& body) { return send(connection, body); });
+  }
+
   void serve(Connection& connection) noexcept {
     const int socket = connection.socket.get();
     try {
@@ -155,7 +227,12 @@ class Server final : public ControlServer {
       }
       auto request = receive_message(socket);
       if (!request.ok()) return;
-      const SendProgress progress = [this, &connection](const nlohmann::json& body) {
+      if (request->body.value("verb", nlohmann::json()) == kWatchVerb) {
+        return serve_watch(connection, request->body.value("arguments", nlohmann::json()));
+      }
+      const SendProgress progress = [this, &connection, socket](const nlohmann::json& body) {
+        // After stop() it is we who have ended that direction.
+        if (has_hung_up(socket) && !stopped_) return false;
         return send(connection, {{"progress", body}});
       };
       auto result = handler_({peer.uid, peer.pid}, request.value(), progress);
@@ -167,36 +244,57 @@ class Server final : public ControlServer {
     }
   }
 
-  UniqueFd listener_;
+  const std::vector<Listener> listeners_;
   UniqueFd wake_;
-  std::filesystem::path path_;
   Handler handler_;
+  EndWatch watch_;
+  std::vector<std::filesystem::path> links_;
   std::atomic<bool> stopped_ = false;
-  std::mutex mutex_;                 // guards connections_ and what their threads note in them; a leaf
+  std::mutex mutex_;                 // guards connections_, what their threads note in them, and device_; a leaf
   std::condition_variable changed_;  // a connection has finished
   std::list<Connection> connections_;
+  std::string device_;
   std::thread acceptor_;
 };
 
+Result<Listener> listen_on(const std::filesystem::path& path) {
+  VAULTFS_ASSIGN_OR_RETURN(const sockaddr_un address, address_of(path));
+  Listener listener{UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)), path};
+  if (!listener.socket.valid()) return Error{ErrorCode::IoError, std::string("no socket: ") + std::strerror(errno)};
+  // We hold the vault's lock, so a socket that is there is a dead owner's.
+  ::unlink(path.c_str());
+  if (::bind(listener.socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    return Error{error_from_errno(errno),
+                 "cannot bind the control socket " + path.string() + ": " + std::strerror(errno)};
+  }
+  if (::chmod(path.c_str(), 0600) != 0 || ::listen(listener.socket.get(), 16) != 0) {
+    return Error{error_from_errno(errno), "cannot listen on " + path.string() + ": " + std::strerror(errno)};
+  }
+  return listener;
+}
+
 }  // namespace
 
-Result<std::unique_ptr<ControlServer>> ControlServer::start(const std::filesystem::path& socket, Handler handler) {
-  VAULTFS_ASSIGN_OR_RETURN(const sockaddr_un address, address_of(socket));
-  UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+Result<std::unique_ptr<ControlServer>> ControlServer::start(const std::vector<std::filesystem::path>& sockets,
+                                                            Handler handler, EndWatch::WaitsFor waits_for) {
   UniqueFd wake(::eventfd(0, EFD_CLOEXEC));
-  if (!listener.valid() || !wake.valid())
-    return Error{ErrorCode::IoError, std::string("no control socket: ") + std::strerror(errno)};
-  // We hold the vault's lock, so a socket that is there is a dead owner's.
-  ::unlink(socket.c_str());
-  if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    return Error{error_from_errno(errno),
-                 "cannot bind the control socket " + socket.string() + ": " + std::strerror(errno)};
+  if (!wake.valid()) return Error{ErrorCode::IoError, std::string("no control socket: ") + std::strerror(errno)};
+  std::vector<Listener> listeners;
+  Status first;
+  for (const std::filesystem::path& path : sockets) {
+    auto listener = listen_on(path);
+    if (listener.ok()) {
+      listeners.push_back(std::move(listener).value());
+    } else if (first.ok()) {
+      first = std::move(listener).error();
+    }
   }
-  if (::chmod(socket.c_str(), 0600) != 0 || ::listen(listener.get(), 16) != 0) {
-    return Error{error_from_errno(errno), "cannot listen on " + socket.string() + ": " + std::strerror(errno)};
+  // One is enough: clients look at all.
+  if (listeners.empty()) {
+    return first.ok() ? Error{ErrorCode::InvalidArgument, "no control socket is named"} : std::move(first).error();
   }
   return std::unique_ptr<ControlServer>(
-      std::make_unique<Server>(std::move(listener), std::move(wake), socket, std::move(handler)));
+      std::make_unique<Server>(std::move(listeners), std::move(wake), std::move(handler), std::move(waits_for)));
 }
 
 }  // namespace vaultfs

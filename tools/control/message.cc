@@ -1,5 +1,6 @@
 #include "tools/control/message.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -206,6 +207,11 @@ Result<Message> receive_message(int socket) {
     return Error{ErrorCode::InvalidArgument, "a message on the control socket is not a JSON object"};
   }
   return message;
+}
+
+bool has_hung_up(int socket) {
+  pollfd watched{socket, POLLRDHUP, 0};
+  return ::poll(&watched, 1, 0) > 0 && (watched.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
 nlohmann::json error_to_json(const Error& error) {

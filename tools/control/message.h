@@ -25,6 +25,9 @@ struct Message {
 // large.
 [[nodiscard]] Result<Message> receive_message(int socket);
 
+// Whether the peer has gone, or sends no more. Does not wait.
+[[nodiscard]] bool has_hung_up(int socket);
+
 // An Error as JSON {"error":{"name","message"}}, and back (an unknown name becomes Internal).
 [[nodiscard]] nlohmann::json error_to_json(const Error& error);
 [[nodiscard]] Error error_from_json(const nlohmann::json& body);
