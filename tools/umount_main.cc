@@ -201,13 +201,15 @@ int run(int argc, char** argv) {
   const std::filesystem::path real = std::filesystem::canonical(mount_point, problem);
   if (!problem) mount_point = real.string();
   const std::optional<MountEntry> mount = uppermost_at(mount_table(), mount_point);
-  // A lazy unmount ends when its last user does. A read-only mount has nothing to write.
-  if (lazy || !mount || mount->type != "fuse.vaultfs" || mount->has("ro")) return run_umount(flags, mount_point);
+  // A lazy unmount ends when its last user does.
+  if (lazy || !mount || mount->type != "fuse.vaultfs") return run_umount(flags, mount_point);
   Watch watch(*mount);
   const Status watched = watch.begin();
   const int code = run_umount(flags, mount_point);  // it has said what is wrong
   if (code != 0) return code;
   if (watched.ok()) return watch.wait();
+  // A daemon that was mounted read-only has no socket, and nothing to write. One that was remounted read-only has both.
+  if (mount->has("ro") && watched.code() == ErrorCode::NotFound) return 0;
   tell("unmounted, but the daemon can't be asked whether all is safe: %s. Its log and 'vaultctl job list' tell",
        watched.error().message);
   return kFailed;

@@ -16,7 +16,12 @@ stopped() {
   shift 2
   "$@" </dev/null >"$scratch/out" 2>"$scratch/err" &
   pid=$!
-  sleep "${pause:-0.8}"
+  # At the latest; as soon as it is in the middle of its data, if it has more to read than a program has.
+  local waited
+  for ((waited = 0; waited < 40; waited++)); do
+    sleep "$(bc -l <<<"${pause:-0.8} / 40")"
+    [[ $(awk '/^rchar/ {print $2}' "/proc/$pid/io" 2>/dev/null) -lt $((80 << 20)) ]] || break
+  done
   kill "-$signal" "$pid" 2>/dev/null || fail "it had ended before: $* ($(cat "$scratch/err"))"
   began=$SECONDS
   wait "$pid" || got=$?
