@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 
 #include "crypto/hkdf_into.h"
 #include "crypto/locked_pool.h"
@@ -33,7 +34,7 @@ const EVP_MD* sha256_algorithm() {
 class ThreadHasher {
  public:
   ThreadHasher() : context_(EVP_MD_CTX_new()), pad_(kBlockBytes) {
-    if (context_ == nullptr || !pad_.ok()) hash_unavailable("no locked memory for a SHA-256 context");
+    if (context_ == nullptr || !pad_.ok()) throw std::bad_alloc();  // the next use of this thread tries again
   }
   void begin() { require(EVP_DigestInit_ex2(context_.get(), sha256_algorithm(), nullptr)); }
   void add(ByteView bytes) {

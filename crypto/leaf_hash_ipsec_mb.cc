@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
+#include <new>
 #include <vector>
 
 #include "crypto/leaf_hash.h"
@@ -31,7 +32,7 @@ class IdleManagers {
       }
     }
     IpsecMbManager manager = make_ipsec_mb_manager();
-    if (manager == nullptr) leaf_hash_failed("no memory");
+    if (manager == nullptr) throw std::bad_alloc();
     return manager;
   }
   void give_back(IpsecMbManager manager) {

@@ -100,8 +100,8 @@ class ItemJobs final : public ChangeObserver {
     Lsn accounted;                                   // changes before it belong to a cut, or wait for commit()
     std::optional<std::int64_t> closed_since_nanos;  // since when no file was seen open for writing
     std::int64_t retry_at_nanos = 0;                 // no adoption before, after a failed commit
-    std::optional<Lsn> failed_start;  // a job could not begin, and the journal has that only up to before
-    std::optional<Error> left_without_point;         // why the newest job that lost something made none
+    std::optional<Lsn> failed_start;          // a job could not begin, and the journal has that only up to before
+    std::optional<Error> left_without_point;  // why the newest job that lost something made none
     std::mutex failure_mutex;  // guards `failure`; a leaf, because write_failed may be called under the tree's locks
     std::optional<Error> failure;
   };

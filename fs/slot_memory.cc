@@ -2,7 +2,8 @@
 
 #include <sys/mman.h>
 
-#include <cstdlib>
+#include <algorithm>
+#include <new>
 
 namespace vaultfs {
 
@@ -15,6 +16,7 @@ SlotMemoryPool::~SlotMemoryPool() { close(); }
 SlotMemory SlotMemoryPool::take() {
   {
     const std::lock_guard lock(mutex_);
+    if (free_.capacity() < keep_) free_.reserve(keep_);  // giving back never allocates
     if (!free_.empty()) {
       std::byte* data = free_.back();
       free_.pop_back();
@@ -27,15 +29,14 @@ SlotMemory SlotMemoryPool::take() {
 SlotMemory SlotMemoryPool::take_untouched() {
   void* mapped =
       ::mmap(nullptr, kChunkBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (mapped == MAP_FAILED) std::abort();
+  if (mapped == MAP_FAILED) throw std::bad_alloc();
   return {this, static_cast<std::byte*>(mapped)};
 }
 
 void SlotMemoryPool::give_back(std::byte* data) noexcept {
   {
     const std::lock_guard lock(mutex_);
-    if (free_.capacity() < keep_) free_.reserve(keep_);
-    if (!closed_ && free_.size() < keep_) {
+    if (!closed_ && free_.size() < std::min(keep_, free_.capacity())) {
       free_.push_back(data);
       return;
     }

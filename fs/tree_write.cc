@@ -1,6 +1,7 @@
 // Accepting bytes.
 #include <algorithm>
 #include <mutex>
+#include <new>
 
 #include "fs/inode_locks.h"
 #include "fs/tree_engine.h"
@@ -47,8 +48,11 @@ Result<WriteBuffer::Reservation> TreeEngine::admit_bytes(std::uint64_t bytes, co
 }
 
 Slot& TreeEngine::active_slot(const InodePointer& inode, std::uint64_t index, bool streaming) {
-  DirtyChunk& chunk = inode->image().dirty[index];
-  if (chunk.active == nullptr) {
+  auto& dirty = inode->image().dirty;
+  const auto place = dirty.try_emplace(index).first;
+  DirtyChunk& chunk = place->second;
+  if (chunk.active != nullptr) return *chunk.active;
+  try {
     // Fragments of this chunk in the journal so far belong to older slots, over which this one lies.
     auto slot = std::make_unique<Slot>(streaming ? memory_.take() : memory_.take_untouched(), streaming,
                                        last_appended(), vault_->env().clock().monotonic_nanos());
@@ -58,6 +62,9 @@ Slot& TreeEngine::active_slot(const InodePointer& inode, std::uint64_t index, bo
       buffer_.release_slot(gone, gone->resident_pages());
       delete gone;
     });
+  } catch (const std::bad_alloc&) {
+    if (chunk.sealing.empty()) dirty.erase(place);
+    throw;
   }
   return *chunk.active;
 }

@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <new>
 
 #include "crypto/plaintext_memory.h"
 
@@ -49,7 +50,7 @@ class ThreadContext {
   auto with(Make&& make, Use&& use) {
     const std::lock_guard lock(mutex_);
     if (!context_) context_.reset(make());
-    if (!context_) std::abort();  // out of memory
+    if (!context_) throw std::bad_alloc();
     return use(context_.get());
   }
 

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
+#include <new>
 
 #include "crypto/secret_buffer.h"
 #include "tools/cli/command_context.h"
@@ -32,6 +33,8 @@ Result<int> run_command(const CommandContext& context) {
   } catch (const std::filesystem::filesystem_error& problem) {
     const ErrorCode code = problem.path1().empty() ? ErrorCode::Usage : error_from_errno(problem.code().value());
     return Error{code, problem.path1().empty() ? "a path is empty" : problem.what()};
+  } catch (const std::bad_alloc&) {
+    return Error{ErrorCode::OutOfMemory, "there is no memory for it"};
   } catch (const std::exception& problem) {
     return Error{ErrorCode::Internal, problem.what()};
   }

@@ -16,12 +16,7 @@ stopped() {
   shift 2
   "$@" </dev/null >"$scratch/out" 2>"$scratch/err" &
   pid=$!
-  # At the latest; as soon as it is in the middle of its data, if it has more to read than a program has.
-  local waited
-  for ((waited = 0; waited < 40; waited++)); do
-    sleep "$(bc -l <<<"${pause:-0.8} / 40")"
-    [[ $(awk '/^rchar/ {print $2}' "/proc/$pid/io" 2>/dev/null) -lt $((80 << 20)) ]] || break
-  done
+  sleep "${pause:-0.3}"
   kill "-$signal" "$pid" 2>/dev/null || fail "it had ended before: $* ($(cat "$scratch/err"))"
   began=$SECONDS
   wait "$pid" || got=$?
@@ -44,7 +39,7 @@ mkdir "$scratch/tree"
 stopped TERM 143 "$vaultctl" restore "$vault" large --to "$scratch/tree"
 assert_eq "$(ls -A "$scratch/tree")" ""
 assert_eq "$(hidden)" ""
-pause=0.4 stopped INT 130 "$vaultctl" verify "$vault"
+pause=0.2 stopped INT 130 "$vaultctl" verify "$vault"
 ended_jobs
 ctl verify "$vault" >/dev/null
 
