@@ -2,7 +2,9 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +16,7 @@
 #include "fs/restore_stream.h"
 #include "fs/restore_target.h"
 #include "fs/restore_tree.h"
+#include "vaultmeta/point_file.h"
 
 namespace vaultfs {
 namespace {
@@ -89,13 +92,49 @@ Result<Attributes> find_disk(FileTree& tree, InodeNumber root, const std::string
   return Error{ErrorCode::DiskNotFound, "say which disk; the recovery point holds: " + names};
 }
 
+// The newest point of the item that is named for somebody who wanted one which can't be had: proven, and with all of
+// its files there. Empty: there is none. Where content is damaged inside of files, its restore tells.
+std::string whole_point(Vault& vault, const std::string& item, PointNumber but) {
+  std::vector<PointInfo> points = vault.catalogue().points_of(item);
+  std::reverse(points.begin(), points.end());
+  for (const PointInfo& point : points) {
+    if (point.unproven || point.number == but) continue;
+    const auto manifest = vault.load_manifest(point);
+    if (!manifest.ok()) continue;
+    const auto missing = missing_segments(vault.env(), vault.path(), manifest->inventory);
+    if (missing.ok() && missing->empty()) return item + "@" + point.id();
+  }
+  return "";
+}
+
+Error with_whole_point(Error error, Vault& vault, const std::string& item, PointNumber but) {
+  const std::string whole = whole_point(vault, item, but);
+  error.message += whole.empty() ? "; no other recovery point of the item is whole"
+                                 : "; the newest one that is there and whole is " + whole;
+  return error;
+}
+
+Result<PointInfo> point_to_restore(Vault& vault, const RestoreRequest& request) {
+  auto point = vault.catalogue().find_point(request.item, request.point);
+  const std::optional<Error> doubt = vault.points_in_doubt();
+  if (!doubt.has_value() || (point.ok() && !request.point.empty())) return point;
+  // What can't be found may well be a loss; and the last one that is known need not be the newest.
+  if (request.point.empty() && point.ok()) {
+    return with_whole_point({doubt->code, "which recovery point is the newest is not known: " + doubt->message}, vault,
+                            request.item, {});
+  }
+  return with_whole_point({ErrorCode::ManifestMissing,
+                           point.error().message + " that can be found, but some may be lost: " + doubt->message},
+                          vault, request.item, {});
+}
+
 class Restore {
  public:
   Restore(Session& session, const RestoreRequest& request, const ProgressCallback& callback)
       : vault_(session.vault()), session_(session), request_(request), callback_(callback) {}
 
   Result<RestoreOutcome> run() {
-    VAULTFS_ASSIGN_OR_RETURN(outcome_.point, vault_.catalogue().find_point(request_.item, request_.point));
+    VAULTFS_ASSIGN_OR_RETURN(outcome_.point, point_to_restore(vault_, request_));
     VAULTFS_ASSIGN_OR_RETURN(tree_, session_.open_point(outcome_.point, root_));
     if (request_.pipe >= 0) {
       VAULTFS_RETURN_IF_ERROR(into_pipe());
@@ -171,6 +210,10 @@ Result<RestoreOutcome> restore(Session& session, const RestoreRequest& request, 
   }
   Restore work(session, request, progress);
   Result<RestoreOutcome> outcome = work.run();
+  // An older point is not handed out for the newest: who wants it asks for it.
+  if (!outcome.ok() && request.point.empty() && is_integrity_error(outcome.code())) {
+    outcome = with_whole_point(outcome.error(), vault, request.item, work.outcome().point.number);
+  }
   if (!job) return outcome;
   job->state = outcome.ok() ? JobState::completed : JobState::failed;
   if (!outcome.ok() && outcome.code() == ErrorCode::Interrupted) job->state = JobState::cancelled;

@@ -241,7 +241,11 @@ Status SegmentWriter::adopt(BlobStore& blobs) {
   if (adopted.ok() || adopted.code() != ErrorCode::AlreadyExists) return adopted;
   // An earlier attempt renamed, but could not sync the directory.
   VAULTFS_ASSIGN_OR_RETURN(const FileInfo left, env_.info(root_ / open_segment_name(number())));
-  if (left.kind != FileKind::missing) return adopted;
+  if (left.kind != FileKind::missing) {
+    // Somebody put a file there since the number was taken: it makes room.
+    VAULTFS_RETURN_IF_ERROR(blobs.set_aside(name));
+    return blobs.adopt(root_ / open_segment_name(number()), name);
+  }
   return env_.sync_directory((root_ / name).parent_path());
 }
 

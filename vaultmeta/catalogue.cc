@@ -108,16 +108,18 @@ std::vector<PointInfo> Catalogue::points() const {
   return found;
 }
 
+void write_for_digest(ByteWriter& writer, const PointInfo& point) {
+  writer.u64(point.number.value);
+  writer.u64(point.manifest_file().value);
+  writer.id(point.manifest);
+  writer.u64(point.manifest_bytes);
+}
+
 Digest Catalogue::points_digest() const {
   ByteWriter writer;
   const std::lock_guard lock(mutex_);
   writer.reserve(state_.points.size() * (3 * 8 + Digest::kSize));
-  for (const auto& [number, point] : state_.points) {
-    writer.u64(number.value);
-    writer.u64(point.manifest_file().value);
-    writer.id(point.manifest);
-    writer.u64(point.manifest_bytes);
-  }
+  for (const auto& [number, point] : state_.points) write_for_digest(writer, point);
   return sha256(writer.view());
 }
 

@@ -56,13 +56,18 @@ struct PointInfo {
   bool crash_consistent = false;    // files were open for writing
   std::uint64_t logical_bytes = 0;  // sum of file sizes
   std::uint64_t files = 0;
-  // Not stored: the point is known from its manifest only, and no head that could be read vouches for it.
+  // Not stored: the point is known from its manifest only, and no head that could be read vouches for it: whoever ever
+  // held a key version could have made it.
   bool unproven = false;
 
   // "000042-20261122T001500Z": sorts by age.
   [[nodiscard]] std::string id() const;
   [[nodiscard]] PointNumber manifest_file() const { return file.value == 0 ? number : file; }
 };
+
+// What Catalogue::points_digest is over, of one point: u64 number ‖ u64 number of the manifest's file ‖ its SHA-256 ‖
+// u64 its length.
+void write_for_digest(ByteWriter& writer, const PointInfo& point);
 
 // A manifest that another one of the same point has replaced. It is kept for a while, and keeps the segments that it
 // lists: a copy of the vault that is being taken may have got this one.
@@ -93,7 +98,7 @@ class Catalogue {
   [[nodiscard]] std::optional<ItemInfo> item(const std::string& name) const;
   [[nodiscard]] std::vector<PointInfo> points() const;  // oldest first
   [[nodiscard]] std::vector<PointInfo> points_of(const std::string& item) const;
-  // SHA-256 over all points, ascending: u64 number ‖ u64 number of the manifest's file ‖ its SHA-256 ‖ u64 its length.
+  // SHA-256 over all points, ascending, each as write_for_digest() gives it.
   [[nodiscard]] Digest points_digest() const;
   // By id, by number, or the newest for an empty text. RecoveryPointNotFound, ItemNotFound.
   [[nodiscard]] Result<PointInfo> find_point(const std::string& item, const std::string& point) const;

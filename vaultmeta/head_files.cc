@@ -90,6 +90,7 @@ Result<StoredHeads> read_heads(BlobStore& blobs, KeyCustody& custody) {
     auto head = read_head(blobs, custody.keys().vault(), macs, Generation(number));
     if (head.ok()) {
       heads.newest_first.push_back(std::move(head).value());
+      heads.oldest = Generation(number);
       continue;
     }
     if (head.code() == ErrorCode::KeyRevoked || head.code() == ErrorCode::MemoryLockFailed)

@@ -46,6 +46,7 @@ struct StoredHeads {
   Generation highest_file;                 // highest number of a head file, damaged ones included
   Generation damaged_file;                 // the highest damaged one; 0 = none
   std::optional<Error> damage;             // of that file
+  Generation oldest;                       // of the genuine ones
 };
 [[nodiscard]] Result<StoredHeads> read_heads(BlobStore& blobs, KeyCustody& custody);
 

@@ -131,6 +131,8 @@ class KeyCustody {
     MachineKeyStore& platform_keys;
     KeyVaultResolver& resolver;
     std::filesystem::path place = {};  // of the vault: where its registration is
+    // Of keyrings that could be the newest, one that has this epoch's data key comes before others.
+    std::optional<VaultFingerprint> preferred = std::nullopt;
   };
 
   struct CreateRequest {

@@ -41,6 +41,14 @@ Error missing_infrastructure_key(Error why, const std::optional<EscrowSlot>& esc
   return why;
 }
 
+bool has_epoch(const Keyring& keyring, const std::optional<VaultFingerprint>& wanted) {
+  if (!wanted || wanted->epoch.value == 0) return true;
+  const auto found = keyring.secrets.epochs.find(wanted->epoch);
+  if (found == keyring.secrets.epochs.end()) return false;
+  const auto digest = epoch_fingerprint(keyring.secrets.root_key, found->second.dek, keyring.vault, wanted->epoch);
+  return digest.ok() && *digest == wanted->digest;
+}
+
 }  // namespace
 
 KeyringCustody::KeyringCustody(const Context& context, const VaultHeader& header, const Digest& header_digest,
@@ -94,7 +102,8 @@ Result<KeyringCustody::Opened> KeyringCustody::load_newest(const Context& contex
     Error error;
   };
   std::optional<Error> first;
-  std::optional<Refused> above;  // the candidate before
+  std::optional<Refused> above;   // the candidate before
+  std::optional<Opened> another;  // whose epochs are not those that are known
   for (const Generation generation : found.newest_first) {
     auto file = read_keyring(context.blobs, header.id, header_digest, generation);
     if (!file.ok()) return std::move(file).error();
@@ -105,6 +114,13 @@ Result<KeyringCustody::Opened> KeyringCustody::load_newest(const Context& contex
                               above->file.closed.predecessor == opened->digest &&
                               check_keyring_mac(above->file.bytes, opened->keyring.secrets.root_key).ok();
       if (superseded) return above->error;
+      if (generation != found.vouched_for && !has_epoch(opened->keyring, context.preferred)) {
+        found.passed_over.emplace_back(
+            file->name,
+            Error{ErrorCode::RollbackDetected, "it lacks the data key of an epoch that the vault has come to"});
+        if (!another) another = std::move(opened).value();
+        continue;
+      }
       opened->passed_over = std::move(found.passed_over);
       return opened;
     }
@@ -112,6 +128,15 @@ Result<KeyringCustody::Opened> KeyringCustody::load_newest(const Context& contex
     if (!first) first = opened.error();
     found.passed_over.emplace_back(file->name, opened.error());
     above = Refused{std::move(*file), std::move(opened).error()};
+  }
+  if (another) return std::move(*another);
+  // Its key is none that this vault would ask for now.
+  if (found.is_another_history && first->code == ErrorCode::KeyRevoked) {
+    return Error{
+        ErrorCode::RollbackDetected,
+        "an older copy of the vault, or one that was continued elsewhere, lies in its place, and its key can't be "
+        "had either: " +
+            first->message};
   }
   return *first;
 }

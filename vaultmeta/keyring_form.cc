@@ -20,7 +20,7 @@ constexpr std::size_t kMaxSubjectBytes = 1024;  // of what it was about: a versi
 constexpr std::size_t kEpochBytes = 8 + 8 + 1 + 8 + kKeyringKeyBytes;
 
 Error damaged_keyring(const std::string& what) {
-  return Error{ErrorCode::DamagedKeyring, "a keyring is damaged_keyring: " + what};
+  return Error{ErrorCode::DamagedKeyring, "a keyring is damaged: " + what};
 }
 
 KeyringSlot decode_slot(ByteReader& reader) {

@@ -64,7 +64,11 @@ class KeyringSearch {
     const auto head = read_head_form(blobs_, vault_, pin->head_generation);
     if (head.ok() && head->file_digest == pin->head_digest) {
       vouched_.emplace(head->head.keyring_generation, head->head.keyring);
+      return;
     }
+    const auto numbers = list_numbers(blobs_, kHeadFiles);
+    const bool all_lower = numbers.ok() && !numbers->empty() && numbers->back() < pin->head_generation.value;
+    candidates_.is_another_history = head.ok() || all_lower;
   }
 
   Status consider(Generation generation, bool highest) {

@@ -31,6 +31,8 @@ struct KeyringCandidates {
   // The one that the pinned head names, if that is among them: it is this vault's, whatever opening it gives.
   std::optional<Generation> vouched_for;
   std::vector<std::pair<std::string, Error>> passed_over;  // files with higher numbers, and why
+  // Another head has the number of the pinned one, or all heads have lower ones: an older copy, or another branch.
+  bool is_another_history = false;
 };
 
 // KeyringMissing; the error of the file with the highest number if none can be one. `pin` may be null.

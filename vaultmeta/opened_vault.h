@@ -43,7 +43,10 @@ struct VaultParts {
   Lsn replayed_to;                     // what the catalogue holds of the journals before
   ContainerNumber highest_checkpoint;  // also of own files that are not the head's
   std::vector<std::string> notes;
-  std::optional<Error> history_damage;  // the points had to do
+  std::optional<Error> history_damage;  // what of the newest state could not be read
+  std::optional<Error> points_in_doubt;
+  std::vector<Damage> passed_over;  // files that are there by their names alone
+  bool takes_unproven = false;      // at the reader's own risk
 };
 
 // Vault's one implementation. Its parts are thread-safe by themselves; the mutexes below tie them together.
@@ -74,6 +77,8 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   ActivityLog& activity() override { return *parts_.activity; }
   const std::vector<std::string>& opening_notes() const override { return parts_.notes; }
   [[nodiscard]] std::optional<Error> history_damage() const override { return parts_.history_damage; }
+  [[nodiscard]] std::optional<Error> points_in_doubt() const override { return parts_.points_in_doubt; }
+  [[nodiscard]] std::vector<Damage> passed_over() const override { return parts_.passed_over; }
   std::vector<std::string> take_warnings() override;
   std::vector<std::string> take_news() override;
   void tell(std::string news) override;
@@ -148,6 +153,9 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   void feed_rotation_rule(const JobInfo& job);
   // With the inventory that the manifest has.
   [[nodiscard]] Result<Bytes> seal_manifest(const Manifest& manifest, PointInfo& point);
+  // Stores a manifest's file under a number that this owner has taken: whatever has the name is not of this vault, was
+  // put there since, and is set aside.
+  [[nodiscard]] Status put_manifest(PointNumber file, ByteView bytes);
 
   // ---- damage ----
   // Both durable on return.

@@ -54,7 +54,7 @@ Result<StoredManifest> read_manifest_file(BlobStore& blobs, const EpochKeys& key
   if (!stream.ok()) return with_context(stream.error(), name);
   if (!stream->inventory.has_value()) return Error{ErrorCode::DamagedManifest, name + " has no inventory"};
   VAULTFS_ASSIGN_OR_RETURN(Manifest manifest, Manifest::decode(stream->content, *stream->inventory));
-  return StoredManifest{std::move(manifest), stream->file_bytes, stream->file_digest};
+  return StoredManifest{std::move(manifest), stream->file_bytes, stream->file_digest, stream->epoch};
 }
 
 Result<Manifest> read_manifest_of(BlobStore& blobs, const EpochKeys& keys, const PointInfo& point) {
@@ -68,13 +68,16 @@ Result<Manifest> read_manifest_of(BlobStore& blobs, const EpochKeys& keys, const
   return std::move(stored.manifest);
 }
 
-Result<PointInfo> describe_point(BlobStore& blobs, const EpochKeys& keys, PointNumber file_number) {
+Result<FoundPoint> describe_point(BlobStore& blobs, const EpochKeys& keys, PointNumber file_number) {
   VAULTFS_ASSIGN_OR_RETURN(const StoredManifest stored, read_manifest_file(blobs, keys, file_number));
   const Manifest& manifest = stored.manifest;
   if (manifest.number > file_number) {
     return Error{ErrorCode::DamagedManifest, kPointFiles.file(file_number.value) + " describes another recovery point"};
   }
-  PointInfo point;
+  FoundPoint found;
+  found.current_epoch = keys.is_current(stored.epoch);
+  PointInfo& point = found.info;
+  point.unproven = true;
   point.number = manifest.number;
   if (manifest.number != file_number) point.file = file_number;
   point.item = manifest.item;
@@ -87,7 +90,7 @@ Result<PointInfo> describe_point(BlobStore& blobs, const EpochKeys& keys, PointN
     ++point.files;
     point.logical_bytes += inode.size;
   }
-  return point;
+  return found;
 }
 
 }  // namespace vaultfs

@@ -10,6 +10,7 @@
 #include "store/stream.h"
 #include "vaultmeta/catalogue.h"
 #include "vaultmeta/manifest.h"
+#include "vaultmeta/point_proof.h"
 
 namespace vaultfs {
 
@@ -27,6 +28,7 @@ struct StoredManifest {
   Manifest manifest;
   std::uint64_t file_bytes = 0;
   Digest file_digest;  // SHA-256
+  EpochNumber epoch;   // that it is sealed under
 };
 // The manifest file of that number, read record by record: of a file that is not authentic, or not the expected one, no
 // more is held than one record, whatever its length. ManifestMissing, DamagedManifest, AuthenticationFailed,
@@ -37,8 +39,8 @@ struct StoredManifest {
 [[nodiscard]] Result<Manifest> read_manifest_of(BlobStore& blobs, const EpochKeys& keys, const PointInfo& point);
 
 // What a manifest's file tells of its point, for a vault whose catalogue is lost: its flags are not known and stay
-// false. The file may have a later number than the point, see PointInfo::file.
+// false. It is unproven. The file may have a later number than the point, see PointInfo::file.
 // ManifestMissing, DamagedManifest, AuthenticationFailed.
-[[nodiscard]] Result<PointInfo> describe_point(BlobStore& blobs, const EpochKeys& keys, PointNumber file_number);
+[[nodiscard]] Result<FoundPoint> describe_point(BlobStore& blobs, const EpochKeys& keys, PointNumber file_number);
 
 }  // namespace vaultfs

@@ -118,8 +118,13 @@ class Vault {
   [[nodiscard]] virtual ActivityLog& activity() = 0;
   // What opening found and healed or could not heal, one line each, for the log and `vault show`.
   [[nodiscard]] virtual const std::vector<std::string>& opening_notes() const = 0;
-  // With points_suffice: why the working tree and the list of jobs are empty.
+  // A reader had to do without the newest state, and why: working tree and list of jobs are older, or empty.
   [[nodiscard]] virtual std::optional<Error> history_damage() const { return std::nullopt; }
+  // A reader may not have all recovery points that the newest head vouches for, and why: the last one that it has of an
+  // item need not be the newest.
+  [[nodiscard]] virtual std::optional<Error> points_in_doubt() const { return std::nullopt; }
+  // Files that opening found to be there by their names alone: somebody's doing. They count for nothing.
+  [[nodiscard]] virtual std::vector<Damage> passed_over() const { return {}; }
   // Things that went wrong since the last call without failing what was asked for (a head or an activity entry that
   // could not be written, a file that could not be removed), one line each, for the log.
   [[nodiscard]] virtual std::vector<std::string> take_warnings() { return {}; }
@@ -169,7 +174,8 @@ class Vault {
   // completed_with_warnings, which does not feed the rotation rule. It does too if `job` comes with that state: then
   // something speaks against what was read, and the rotation rule is fed.
   [[nodiscard]] virtual Status publish_point(Manifest manifest, PointInfo point, JobInfo job) = 0;
-  // Reads and authenticates a manifest. ManifestMissing, DamagedManifest, AuthenticationFailed.
+  // Reads and authenticates a manifest. ManifestMissing, DamagedManifest, AuthenticationFailed: also that of an
+  // unproven point, unless the vault was opened with allow_unverified or accept_older.
   [[nodiscard]] virtual Result<Manifest> load_manifest(const PointInfo& point) = 0;
 
   // --- Re-encryption (docs/decisions/0007-reencryption.md). REQUIRES: owner. ---

@@ -67,18 +67,20 @@ Result<Head> OpenedVault::next_head(const std::optional<NewCheckpoint>& checkpoi
 Status OpenedVault::adopt_own_head(Generation generation) {
   // A write that failed late may have left the head in place. It is this process's own: nobody else may write.
   VAULTFS_ASSIGN_OR_RETURN(const StoredHeads heads, read_heads(*parts_.blobs, *parts_.custody));
-  bool genuine = false;
   for (const Head::Signed& stored : heads.newest_first) {
-    if (stored.head.generation != generation) continue;
-    genuine = true;
-    if (stored.head.predecessor != parts_.head.file_digest) continue;
+    if (stored.head.generation != generation || stored.head.predecessor != parts_.head.file_digest) continue;
+    // Somebody with an old key could have made one that continues ours.
+    if (stored.head.epoch < parts_.head.head.epoch) continue;
     parts_.head = stored;
     current_checkpoint_ = stored.head.checkpoint.value;
     return ok_status();
   }
-  // What is no head at all makes room for the one that belongs there.
-  if (!genuine) return parts_.blobs->set_aside(kHeadFiles.file(generation.value));
-  return Error{ErrorCode::DamagedHead, "a head that this owner did not write stands where the next one belongs"};
+  // What is no head, or of another branch, makes room for the one that belongs there.
+  const std::string name = kHeadFiles.file(generation.value);
+  const bool told = std::any_of(parts_.notes.begin(), parts_.notes.end(),
+                                [&](const std::string& note) { return note.find(name) != std::string::npos; });
+  if (!told) warn("a head that this vault did not write was set aside", {ErrorCode::DamagedHead, name});
+  return parts_.blobs->set_aside(name);
 }
 
 Status OpenedVault::pin_head() {

@@ -1,17 +1,18 @@
 #include "vaultmeta/vault_opening.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <chrono>
-#include <set>
 #include <thread>
 #include <utility>
 
+#include "crypto/hash.h"
+#include "store/container.h"
 #include "store/stream.h"
-#include "vaultmeta/damage_walk.h"
 #include "vaultmeta/file_notes.h"
 #include "vaultmeta/head_chain.h"
-#include "vaultmeta/point_file.h"
+#include "vaultmeta/head_choice.h"
 #include "vaultmeta/vault_place.h"
 
 namespace vaultfs {
@@ -28,6 +29,7 @@ VaultOpening::VaultOpening(const Vault::Machine& machine, const VaultOpenOptions
                            const std::optional<Pin>& trusted, TreeReplay& tree, const RsaKey* escrow_key)
     : options_(options), trusted_(trusted), tree_(tree), escrow_key_(escrow_key), parts_(machine, options.path) {
   parts_.read_only = options.read_only;
+  parts_.takes_unproven = options.read_only && (options.allow_unverified || options.accept_older);
 }
 
 std::unique_ptr<FileLock> hold_segments(Env& env, const std::filesystem::path& path) {
@@ -43,11 +45,15 @@ std::unique_ptr<FileLock> hold_segments(Env& env, const std::filesystem::path& p
 
 bool VaultOpening::lenient() const { return options_.read_only && (options_.accept_older || !pin_.has_value()); }
 
+bool VaultOpening::shows_points() const { return lenient() || (options_.read_only && options_.points_suffice); }
+
 Result<std::unique_ptr<OpenedVault>> VaultOpening::run() {
   VAULTFS_RETURN_IF_ERROR(parts_.directory->open());
   parts_.path = parts_.directory->place();
   Env& env = parts_.machine.env;
-  VAULTFS_ASSIGN_OR_RETURN(parts_.header, read_vault_header(*parts_.directory, header_digest_));
+  auto header = read_vault_header(*parts_.directory, header_digest_);
+  if (!header.ok()) return why_no_header(parts_.machine.state, *parts_.directory, std::move(header).error());
+  parts_.header = std::move(header).value();
   VAULTFS_RETURN_IF_ERROR(settle_place());
   if (!options_.read_only) {
     VAULTFS_ASSIGN_OR_RETURN(parts_.lock, take_vault_lock(env, parts_.path, options_.lock_wait_seconds));
@@ -64,7 +70,7 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::run() {
     if (!options_.read_only || attempts == kReadOnlyAttempts || !may_be_a_race(status.code())) return status.error();
   }
   if (options_.read_only) {
-    if (lenient()) VAULTFS_RETURN_IF_ERROR(leave_out_incomplete_points());
+    if (lenient()) VAULTFS_RETURN_IF_ERROR(tell_incomplete_points());
     return std::make_unique<OpenedVault>(std::move(parts_));
   }
   return take_over();
@@ -85,6 +91,8 @@ Status VaultOpening::settle_place() {
 Status VaultOpening::attempt() {
   parts_.notes.clear();
   parts_.history_damage.reset();
+  parts_.points_in_doubt.reset();
+  parts_.passed_over.clear();
   // The pin is read before the heads: a live owner moves it after the head is there.
   VAULTFS_RETURN_IF_ERROR(check_trust());
   if (!options_.read_only) VAULTFS_RETURN_IF_ERROR(settle_directories());
@@ -134,8 +142,11 @@ Status VaultOpening::settle_directories() {
 }
 
 Status VaultOpening::open_keys() {
-  const KeyCustody::Context context{parts_.machine.env,           *parts_.blobs,           parts_.machine.state,
-                                    parts_.machine.platform_keys, parts_.machine.resolver, parts_.place};
+  KeyCustody::Context context{
+      parts_.machine.env, *parts_.blobs, parts_.machine.state, parts_.machine.platform_keys, parts_.machine.resolver,
+      parts_.place,       preferred_};
+  if (options_.fingerprint.has_value()) context.preferred = options_.fingerprint;
+  if (pin_.has_value() && pin_->fingerprint.epoch.value != 0) context.preferred = pin_->fingerprint;
   // What was opened under the keys of an attempt before goes first.
   parts_.activity.reset();
   parts_.segments.reset();
@@ -147,12 +158,76 @@ Status VaultOpening::open_keys() {
   return check_epochs();
 }
 
+namespace {
+
+// The checkpoint of a head of format 2, piece by piece: nothing of it is believed yet.
+bool is_there(BlobStore& blobs, const std::string& name, const Head& head) {
+  const auto file = blobs.open(name);
+  if (!file.ok()) return false;
+  const auto size = (*file)->size();
+  if (!size.ok() || *size != head.checkpoint_bytes) return false;
+  Sha256Stream digest;
+  Bytes piece(std::size_t{1} << 20);
+  for (std::uint64_t at = 0; at < *size;) {
+    const auto read = (*file)->read_at(at, piece);
+    if (!read.ok() || *read == 0) return false;
+    digest.add(ByteView(piece).first(*read));
+    at += *read;
+  }
+  return digest.digest() == head.checkpoint_digest;
+}
+
+}  // namespace
+
+int VaultOpening::files_there(const Head& head) const {
+  const KeyCustody& custody = *parts_.custody;
+  int there = custody.generation() == head.keyring_generation && custody.keyring_digest() == head.keyring ? 1 : 0;
+  if (is_there(*parts_.blobs, kCheckpointFiles.file(head.checkpoint.value), head)) ++there;
+  const auto journal = parts_.blobs->open(kJournalFiles.file(head.journal.value));
+  if (!journal.ok()) return there;
+  std::array<std::byte, ContainerHeader::kEncodedBytes> header{};
+  const auto read = (*journal)->read_at(0, header);
+  return read.ok() && *read == header.size() && sha256(header) == head.journal_header ? there + 1 : there;
+}
+
+void VaultOpening::sort_out_heads() {
+  const EpochKeys& keys = parts_.custody->keys();
+  HeadChoiceRules rules;
+  if (pin_.has_value()) {
+    rules.pinned = pin_->head_generation;
+    rules.pinned_digest = pin_->head_digest;
+  }
+  rules.is_closed = [&keys](EpochNumber epoch) {
+    const auto closed =
+        keys.with_dek(epoch, [](const EpochKeys::Epoch& key) -> Result<bool> { return key.last_segment.has_value(); });
+    return closed.ok() && *closed;
+  };
+  rules.files_there = [this](const Head& head) { return files_there(head); };
+  rules.take_closed_epochs = parts_.takes_unproven;
+  HeadChoice choice = choose_heads(heads_.newest_first, rules);
+  heads_.newest_first = std::move(choice.newest_first);
+  closed_epochs_only_ = choice.closed_epochs_only;
+  if (closed_epochs_only_) {
+    parts_.notes.emplace_back(
+        "unproven: every head of the vault was made with the data key of a closed epoch, so whoever ever held one of "
+        "its key versions could have made it");
+  }
+  for (const auto& [generation, why] : choice.passed_over) {
+    const std::string file = kHeadFiles.file(generation.value);
+    parts_.notes.push_back("passed over: " + file + ": " + why);
+    parts_.passed_over.push_back({file, {ErrorCode::DamagedHead, "passed over: " + why}});
+  }
+}
+
 Status VaultOpening::choose_newest_head() {
   VAULTFS_ASSIGN_OR_RETURN(heads_, read_heads(*parts_.blobs, *parts_.custody));
+  const Generation oldest = heads_.oldest;
+  sort_out_heads();
   const bool accept_older = options_.read_only && options_.accept_older;
   VAULTFS_ASSIGN_OR_RETURN(
       parts_.head, newest_head(*parts_.blobs, heads_, pin_.has_value() ? &*pin_ : nullptr, accept_older, parts_.notes));
-  parts_.oldest_head = heads_.newest_first.back().head.generation;
+  parts_.oldest_head = oldest;
+  chain_ = chain_of_heads(heads_.newest_first, parts_.head);
   if (heads_.damage.has_value()) {
     const bool older = heads_.damaged_file < parts_.head.head.generation;
     parts_.notes.push_back(
@@ -162,6 +237,7 @@ Status VaultOpening::choose_newest_head() {
   FileNotes keyrings(parts_.notes, "files in keyrings/ are passed over");
   for (const auto& [file, error] : parts_.custody->passed_over()) {
     keyrings.add("passed over, because it is not the vault's newest keyring: " + file + ": " + error.message);
+    parts_.passed_over.push_back({file, error});
   }
   if (parts_.head.head.features.read_only_compatible != 0 && !options_.read_only) {
     return Error{ErrorCode::UnsupportedFormat,
@@ -184,7 +260,7 @@ Status VaultOpening::open_segments() {
   options.compression = options_.compression;
   options.minimum_next_segment = parts_.head.head.highest_segment.next();
   options.closed_epochs_are_whole = parts_.head.head.format != Head::kFormat1;
-  const auto chain = std::make_shared<const HeadChain>(heads_.newest_first, parts_.head);
+  const auto chain = std::make_shared<const HeadChain>(chain_, parts_.head);
   options.known_head = [chain](const IndexHead& head) { return chain->highest_segment_of(head); };
   SegmentRecovery recovery;
   VAULTFS_ASSIGN_OR_RETURN(parts_.segments, SegmentStore::open(parts_.machine.env, parts_.path, *parts_.blobs,
@@ -225,7 +301,10 @@ Status VaultOpening::open_activity(const Head& head) {
                                          options_.read_only, head.activity_entries, head.activity_chain,
                                          closed_epochs_end, head.activity_file));
   FileNotes passed_over(parts_.notes, "files in activity/ are passed over");
-  for (const auto& [file, error] : parts_.activity->passed_over()) passed_over.add(file + ": " + error.message);
+  for (const auto& [file, error] : parts_.activity->passed_over()) {
+    passed_over.add(file + ": " + error.message);
+    parts_.passed_over.push_back({file, error});
+  }
   return ok_status();
 }
 
@@ -283,130 +362,6 @@ Status VaultOpening::load_state(const Head& head) {
                                                     parts_.custody->keys(), range, apply));
   VAULTFS_RETURN_IF_ERROR(points.before(Lsn(~std::uint64_t{0})));
   return open_activity(head);
-}
-
-Status VaultOpening::load_newest_state() {
-  Status status = load_state(parts_.head.head);
-  // Heads of format 1 do not have it; the next one will.
-  if (status.ok()) parts_.head.head.checkpoint_bytes = checkpoint_bytes_;
-  if (status.ok() || !options_.read_only) return status;
-  const Error reason = status.error();
-  if (!is_integrity_error(reason.code)) return status;
-  // The whole of an older state where that has the same points; else the newest points alone; else what there is.
-  VAULTFS_ASSIGN_OR_RETURN(bool taken, take_older_head(reason, true));
-  if (!taken) {
-    VAULTFS_ASSIGN_OR_RETURN(taken, take_proven_points(reason));
-  }
-  if (!taken) {
-    VAULTFS_ASSIGN_OR_RETURN(taken, take_older_head(reason, false));
-  }
-  if (!taken && lenient()) {
-    VAULTFS_ASSIGN_OR_RETURN(taken, take_unproven_points(reason));
-  }
-  return taken ? ok_status() : status;
-}
-
-Result<bool> VaultOpening::take_older_head(const Error& reason, bool same_points) {
-  // A copy that was taken while the owner worked may lack what its newest head names. An older head will do, but none
-  // that the pin has left behind: that would be a rollback which nobody accepted.
-  const Head& newest = parts_.head.head;
-  for (const Head::Signed& older : heads_.newest_first) {
-    if (older.head.generation >= newest.generation) continue;
-    if (!lenient() && older.head.generation < pin_->head_generation) break;
-    if (same_points && (older.head.format == Head::kFormat1 || older.head.points != newest.points)) continue;
-    if (!load_state(older.head).ok()) continue;
-    parts_.head = older;
-    parts_.notes.push_back("an older head was taken, because the newest is not complete: " + reason.message);
-    if (lenient() && !same_points) VAULTFS_RETURN_IF_ERROR(add_points_of_manifests());
-    return true;
-  }
-  return false;
-}
-
-Result<bool> VaultOpening::take_proven_points(const Error& reason) {
-  const Head& head = parts_.head.head;
-  if (head.format == Head::kFormat1 || !(lenient() || options_.points_suffice)) return false;
-  // A live owner may have moved on from this head: then there is a newer one at the next attempt.
-  if (std::exchange(failed_at_, head.generation) != head.generation) return reason;
-  // What precedes the damage is authentic.
-  static_cast<void>(load_state(head).ok());
-  if (parts_.catalogue->points_digest() != head.points) VAULTFS_RETURN_IF_ERROR(add_points_of_manifests());
-  if (parts_.catalogue->points_digest() != head.points || parts_.catalogue->points().empty()) return false;
-  for (PointInfo point : parts_.catalogue->points()) {
-    if (std::exchange(point.unproven, false)) static_cast<void>(parts_.catalogue->put(point));
-  }
-  return go_on_with_points(reason);
-}
-
-Result<bool> VaultOpening::take_unproven_points(const Error& reason) {
-  static_cast<void>(load_state(parts_.head.head).ok());
-  VAULTFS_RETURN_IF_ERROR(add_points_of_manifests());
-  if (parts_.catalogue->points().empty()) return false;
-  return go_on_with_points(reason);
-}
-
-Result<bool> VaultOpening::go_on_with_points(const Error& reason) {
-  VAULTFS_RETURN_IF_ERROR(tree_.load({}));
-  parts_.notes.push_back("the working tree and the list of jobs could not be read: " + reason.message);
-  parts_.history_damage = reason;
-  VAULTFS_RETURN_IF_ERROR(open_activity(parts_.head.head));
-  return true;
-}
-
-Status VaultOpening::add_points_of_manifests() {
-  VAULTFS_ASSIGN_OR_RETURN(const auto numbers, list_numbers(*parts_.blobs, kPointFiles));
-  FileNotes unreadable(parts_.notes, "files in points/ could not be read");
-  std::set<PointNumber> superseded;
-  for (const SupersededManifest& old : parts_.catalogue->superseded()) superseded.insert(old.file);
-  for (const std::uint64_t number : numbers) {
-    if (superseded.contains(PointNumber(number))) continue;
-    auto point = describe_point(*parts_.blobs, parts_.custody->keys(), PointNumber(number));
-    if (!point.ok()) {
-      unreadable.add(with_context(point.error(), kPointFiles.file(number)).message);
-      continue;
-    }
-    const std::optional<PointInfo> known = parts_.catalogue->point(point->number);
-    if (known.has_value() && !known->unproven) continue;
-    // Of two manifests of a point the newer one counts, if all is there that it needs.
-    if (known.has_value()) {
-      VAULTFS_ASSIGN_OR_RETURN(const std::string problem, what_is_missing(*point));
-      if (!problem.empty()) continue;
-    }
-    if (!parts_.catalogue->item(point->item).has_value()) {
-      static_cast<void>(parts_.catalogue->put(ItemInfo{point->item, point->created, true}));
-    }
-    point->unproven = true;
-    static_cast<void>(parts_.catalogue->put(*point));
-  }
-  return ok_status();
-}
-
-Result<std::string> VaultOpening::what_is_missing(const PointInfo& point) {
-  const auto file = parts_.blobs->open(kPointFiles.file(point.manifest_file().value));
-  if (!file.ok()) return file.error().message;
-  const auto inventory = read_clear_inventory(**file);
-  if (!inventory.ok()) return inventory.error().message;
-  VAULTFS_ASSIGN_OR_RETURN(const auto missing, missing_segments(parts_.machine.env, parts_.path, *inventory));
-  return missing.empty() ? std::string() : missing.front().message;
-}
-
-bool VaultOpening::is_whole_elsewhere(const PointInfo& point) {
-  const auto manifest = read_manifest_of(*parts_.blobs, parts_.custody->keys(), point);
-  if (!manifest.ok()) return false;
-  SegmentStore& segments = *parts_.segments;
-  DamageWalk walk(segments, [&segments](RecordType, const ChunkId& id) { return look_at_marks(segments, id); });
-  const auto met = walk.meets_any(*manifest);
-  return met.ok() && !*met;
-}
-
-Status VaultOpening::leave_out_incomplete_points() {
-  for (const PointInfo& point : parts_.catalogue->points()) {
-    VAULTFS_ASSIGN_OR_RETURN(const std::string problem, what_is_missing(point));
-    if (problem.empty() || is_whole_elsewhere(point)) continue;
-    parts_.notes.push_back("recovery point " + point.id() + " is incomplete: " + problem);
-    static_cast<void>(parts_.catalogue->remove_point(point.number));
-  }
-  return ok_status();
 }
 
 Result<std::unique_ptr<Vault>> Vault::open(const Machine& machine, const VaultOpenOptions& options, TreeReplay& tree) {

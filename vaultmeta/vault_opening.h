@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "vaultmeta/checkpoint.h"
@@ -47,6 +48,8 @@ class VaultOpening {
   // them must outlive the opening.
   VaultOpening(const Vault::Machine& machine, const VaultOpenOptions& options, const std::optional<Pin>& trusted,
                TreeReplay& tree, const RsaKey* escrow_key = nullptr);
+  // Of keyrings that could be the newest, one that has this epoch's data key comes first. Before run().
+  void prefer(const VaultFingerprint& fingerprint) { preferred_ = fingerprint; }
   [[nodiscard]] Result<std::unique_ptr<OpenedVault>> run();
 
  private:
@@ -59,35 +62,42 @@ class VaultOpening {
   [[nodiscard]] Status check_epochs();
   [[nodiscard]] Status settle_directories();
   [[nodiscard]] Status choose_newest_head();
+  // Leaves of the heads those that may be this vault's history.
+  void sort_out_heads();
+  [[nodiscard]] int files_there(const Head& head) const;
   [[nodiscard]] Status open_segments();
   [[nodiscard]] Status load_newest_state();
   void lay_known_damage();
   [[nodiscard]] Status load_state(const Head& head);
   [[nodiscard]] Result<std::optional<Checkpoint>> read_checkpoint(const Head& head);
   [[nodiscard]] Status open_activity(const Head& head);
-  // What a read-only opening does where the newest head's state can't be read; each says whether it went on so.
-  // An older head whose state can be; with `same_points` only one that vouches for the same recovery points.
+  // ---- What a read-only opening does where the newest head's state can't be read (vault_fallback.cc) ----
+  // Each says whether it went on so. An older head whose state can be; with `same_points` only one that vouches for the
+  // same recovery points.
   [[nodiscard]] Result<bool> take_older_head(const Error& reason, bool same_points);
-  // What can be read of checkpoint and journal before the damage, and the points that manifests tell of besides, if
-  // together they are just the points that the newest head vouches for.
-  [[nodiscard]] Result<bool> take_proven_points(const Error& reason);
-  // All points that there are manifests of.
-  [[nodiscard]] Result<bool> take_unproven_points(const Error& reason);
-  [[nodiscard]] Result<bool> go_on_with_points(const Error& reason);
-  // Points of which there are manifests and no word in the catalogue; unproven.
+  // What can be read of checkpoint and journal before the damage, and the points that manifests tell of besides;
+  // without `unproven` only if they are just the points that the newest head vouches for.
+  [[nodiscard]] Result<bool> take_points(const Error& reason, bool unproven);
+  // Points of which there are manifests and no word in the catalogue; then which of all heads vouch for. Of these,
+  // `known` are named by a catalogue that a head names by its digest.
+  [[nodiscard]] Status find_and_prove_points(const std::set<PointNumber>& known, const Error& reason);
   [[nodiscard]] Status add_points_of_manifests();
+  // Those of the checkpoint that the head names, as far as the catalogue still has them so.
+  [[nodiscard]] std::set<PointNumber> points_of_checkpoint(const Head& head);
   // What of a point is not there, in words; empty: nothing.
   [[nodiscard]] Result<std::string> what_is_missing(const PointInfo& point);
   // Whether all that a point needs lies elsewhere than in what is missing: it has healed since.
   [[nodiscard]] bool is_whole_elsewhere(const PointInfo& point);
-  // Read-only: leaves out points whose files are not all there.
-  [[nodiscard]] Status leave_out_incomplete_points();
+  // Notes of points whose files are not all there: a copy that is still being taken, or damage.
+  [[nodiscard]] Status tell_incomplete_points();
   [[nodiscard]] Status start_journal();
   [[nodiscard]] Result<std::unique_ptr<OpenedVault>> take_over();
   [[nodiscard]] Status remove_leftovers();
   [[nodiscard]] Status remove_unfinished(const std::filesystem::path& directory);
   // Read-only, and allowed to show less than the newest state.
   [[nodiscard]] bool lenient() const;
+  // Read-only, and content with points, also those that nobody vouches for: they are marked.
+  [[nodiscard]] bool shows_points() const;
 
   const VaultOpenOptions& options_;
   const std::optional<Pin>& trusted_;
@@ -97,9 +107,13 @@ class VaultOpening {
   Digest header_digest_;
   std::optional<Pin> pin_;
   StoredHeads heads_;
+  std::vector<Head::Signed> chain_;  // the newest head and those that lead to it
+  bool closed_epochs_only_ = false;  // no head is of an epoch that is not closed: whoever held a key version made it
+  std::optional<VaultFingerprint> preferred_;
   ContainerNumber replay_from_{1};
   JournalReplay replay_;
-  Generation failed_at_;  // the newest head of the attempt before, if that failed
+  Generation failed_at_;                 // the newest head of the attempt before, if that failed
+  std::set<PointNumber> current_epoch_;  // points that were found by manifests under the newest data key
   bool index_rebuilt_ = false;
   bool recovered_ = false;              // the last owner did not close cleanly
   std::uint64_t checkpoint_bytes_ = 0;  // of the file that read_checkpoint() took

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "vaultmeta/vault_header.h"
+#include "vaultmeta/vault_layout.h"
 
 namespace vaultfs {
 
@@ -58,6 +59,22 @@ Status check_outside_vaults(Env& env, const std::filesystem::path& file, const s
     }
     if (at == at.parent_path()) return ok_status();
   }
+}
+
+Error why_no_header(MachineState& machine, VaultDirectory& directory, Error error) {
+  if (error.code != ErrorCode::NotAVault) return error;
+  const auto all = machine.registrations();
+  if (!all.ok()) return error;
+  const bool known = std::ranges::any_of(
+      *all, [&](const Registration& one) { return one.path == directory.place() || one.path == directory.asked(); });
+  // A creation that was cut short leaves no vault, and a disk that is away none either.
+  const auto has_files = [&](const VaultFolder& folder) {
+    const auto names = directory.list(directory.place() / folder.name);
+    return names.ok() && !names->empty();
+  };
+  if (!known || !(has_files(kSegmentFiles) || has_files(kPointFiles) || has_files(kCheckpointFiles))) return error;
+  return {ErrorCode::DamagedHeader, "this machine knows a vault in " + directory.place().string() + ", but " +
+                                        error.message + "; put vault.header back from a copy of the vault"};
 }
 
 Result<std::optional<Pin>> pin_at(MachineState& machine, const VaultId& vault, const std::filesystem::path& place) {

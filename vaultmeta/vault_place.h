@@ -26,6 +26,10 @@ namespace vaultfs {
 [[nodiscard]] Status check_outside_vaults(Env& env, const std::filesystem::path& file,
                                           const std::filesystem::path& about_to_be = {});
 
+// Why a vault's header can't be had: NotAVault where it is not there, but DamagedHeader if the machine knows a vault at
+// that path and files of one are there. Other errors stay.
+[[nodiscard]] Error why_no_header(MachineState& machine, VaultDirectory& directory, Error error);
+
 // What this machine trusts of the vault at that place: the pin of the place, or where the vault has never been used
 // there the newest that the machine has of it elsewhere.
 [[nodiscard]] Result<std::optional<Pin>> pin_at(MachineState& machine, const VaultId& vault,

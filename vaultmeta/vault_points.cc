@@ -7,6 +7,7 @@
 #include "vaultmeta/catalogue_change.h"
 #include "vaultmeta/opened_vault.h"
 #include "vaultmeta/point_file.h"
+#include "vaultmeta/point_proof.h"
 
 namespace vaultfs {
 namespace {
@@ -162,6 +163,15 @@ Result<Bytes> OpenedVault::seal_manifest(const Manifest& manifest, PointInfo& po
   return file;
 }
 
+Status OpenedVault::put_manifest(PointNumber number, ByteView bytes) {
+  const std::string name = kPointFiles.file(number.value);
+  Status stored = parts_.blobs->put(name, bytes);
+  if (stored.ok() || stored.code() != ErrorCode::AlreadyExists) return stored;
+  VAULTFS_RETURN_IF_ERROR(parts_.blobs->set_aside(name));
+  warn("a file that this vault did not write had the name of the next recovery point", stored.error());
+  return parts_.blobs->put(name, bytes);
+}
+
 Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo job) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
   Catalogue& catalogue = *parts_.catalogue;
@@ -191,8 +201,7 @@ Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo jo
     }
   }
   VAULTFS_ASSIGN_OR_RETURN(const Bytes file, seal_manifest(manifest, point));
-  const std::string name = kPointFiles.file(point.number.value);
-  VAULTFS_RETURN_IF_ERROR(parts_.blobs->put(name, file));
+  VAULTFS_RETURN_IF_ERROR(put_manifest(point.number, file));
 
   job.point = point.number;
   if (job.ended.value == 0) job.ended = parts_.machine.env.clock().now();
@@ -232,6 +241,7 @@ Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo jo
 Result<Manifest> OpenedVault::load_manifest(const PointInfo& point) {
   // The caller's point may be of before its manifest was written anew, and that may happen once more meanwhile.
   PointInfo current = parts_.catalogue->point(point.number).value_or(point);
+  if (current.unproven && !parts_.takes_unproven) return nobody_vouches_for(current);
   auto manifest = read_manifest_of(*parts_.blobs, keys(), current);
   if (manifest.ok()) return manifest;
   const PointNumber tried =

@@ -63,7 +63,7 @@ Status OpenedVault::renew_point(PointNumber number, PointSegments& segments) {
   PointInfo renewed = *before;
   renewed.file = catalogue.take_point_number();
   VAULTFS_ASSIGN_OR_RETURN(const Bytes file, seal_manifest(manifest, renewed));
-  VAULTFS_RETURN_IF_ERROR(parts_.blobs->put(kPointFiles.file(renewed.file.value), file));
+  VAULTFS_RETURN_IF_ERROR(put_manifest(renewed.file, file));
   Status logged = ok_status();
   {
     const std::lock_guard lock(change_mutex_);

@@ -52,13 +52,15 @@ namespace {
 
 // Reads the vault as it is, against `instead` of the machine's pin if there is one. Writes nothing.
 Result<std::unique_ptr<OpenedVault>> look_at(const Vault::Machine& machine, const std::filesystem::path& path,
-                                             const std::optional<Pin>& instead, const RsaKey* escrow_key) {
+                                             const std::optional<Pin>& instead, const VaultFingerprint& fingerprint,
+                                             const RsaKey* escrow_key) {
   VaultOpenOptions options;
   options.path = path;
   options.read_only = true;
   options.any_place = true;
   TreeLeftAlone tree;
   VaultOpening opening(machine, options, instead, tree, escrow_key);
+  opening.prefer(fingerprint);
   return opening.run();
 }
 
@@ -91,7 +93,7 @@ Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::pa
   blank.root_fingerprint = header.root_fingerprint;
   // A pin of the same root key still tells how new the vault has to be. One of another root key tells nothing of this
   // vault.
-  auto opened = look_at(machine, path, same_root ? std::nullopt : std::optional<Pin>(blank), escrow_key);
+  auto opened = look_at(machine, path, same_root ? std::nullopt : std::optional<Pin>(blank), fingerprint, escrow_key);
   bool accepted = false;
   const bool no_history =
       !opened.ok() && (opened.code() == ErrorCode::PinOutdated || opened.code() == ErrorCode::DamagedHead);
@@ -100,10 +102,10 @@ Result<Pin> trust_vault(const Vault::Machine& machine, const std::filesystem::pa
     Pin without_history = blank;
     without_history.incarnation = known->incarnation;
     without_history.fingerprint = known->fingerprint;
-    opened = look_at(machine, path, without_history, escrow_key);
+    opened = look_at(machine, path, without_history, fingerprint, escrow_key);
   } else if (!opened.ok() && same_root && accept_older && opened.code() == ErrorCode::RollbackDetected) {
     accepted = true;
-    opened = look_at(machine, path, blank, escrow_key);
+    opened = look_at(machine, path, blank, fingerprint, escrow_key);
   }
   if (!opened.ok()) return std::move(opened).error();
   VAULTFS_RETURN_IF_ERROR(require_newest_fingerprint((*opened)->custody(), header, fingerprint));

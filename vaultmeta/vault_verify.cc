@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "crypto/hash.h"
+#include "store/file_origin.h"
 #include "store/segment_recovery.h"
 #include "store/stored_file.h"
 #include "vaultmeta/damage_walk.h"
@@ -47,9 +48,14 @@ class Verification {
   Result<VerifyReport> run() {
     report_.authenticated = vault_ != nullptr;
     VAULTFS_RETURN_IF_ERROR(check_root());
-    if (vault_ != nullptr && vault_->history_damage().has_value()) damage("journal", *vault_->history_damage());
+    if (vault_ != nullptr && vault_->history_damage().has_value()) {
+      const ErrorCode code = vault_->history_damage()->code;
+      const bool checkpoint = code == ErrorCode::CheckpointMissing || code == ErrorCode::DamagedCheckpoint;
+      damage(checkpoint ? kCheckpointFiles.name : kJournalFiles.name, *vault_->history_damage());
+    }
     for (const VaultFolder& folder : kVaultFolders) VAULTFS_RETURN_IF_ERROR(check_folder(folder));
     check_packs();
+    check_passed_over();
     VAULTFS_RETURN_IF_ERROR(vault_ == nullptr ? check_inventories() : check_content());
     if (vault_ == nullptr) {
       VAULTFS_RETURN_IF_ERROR(note_what_has_copies(env_, path_, report_.damage, report_.notes));
@@ -87,8 +93,13 @@ class Verification {
       if (folder || known || is_unfinished(name)) continue;
       unexpected(name);
     }
-    VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, read_whole(VaultHeader::kFileName, kMaxHeaderBytes));
-    const auto header = VaultHeader::decode(bytes);
+    const auto bytes = read_whole(VaultHeader::kFileName, kMaxHeaderBytes);
+    if (!bytes.ok() && bytes.code() == ErrorCode::NotFound) {
+      damage(VaultHeader::kFileName, {ErrorCode::DamagedHeader, "it is missing; put it back from a copy of the vault"});
+      return ok_status();
+    }
+    if (!bytes.ok()) return bytes.error();
+    const auto header = VaultHeader::decode(*bytes);
     // Nothing can be said of files whose form this program does not know.
     if (!header.ok() && header.code() == ErrorCode::UnsupportedFormat) return header.error();
     if (header.ok()) id_ = header->id;
@@ -255,6 +266,16 @@ class Verification {
     }
   }
 
+  // What the opening found to be there by its name alone, unless its bytes have told already.
+  void check_passed_over() {
+    if (vault_ == nullptr) return;
+    for (Damage& found : vault_->passed_over()) {
+      const bool told = std::any_of(report_.damage.begin(), report_.damage.end(),
+                                    [&](const Damage& damage) { return damage.file == found.file; });
+      if (!told) report_.damage.push_back(std::move(found));
+    }
+  }
+
   // Keyless: what each point says it needs, against what is there.
   Status check_inventories() {
     const auto numbers = list_numbers(*blobs_, kPointFiles);
@@ -301,12 +322,19 @@ class Verification {
     if (const auto number = segment_number(name)) sound_.insert(*number);
   }
 
-  Status check_inventory(const std::string& name, const std::vector<Manifest::SegmentNeeded>& inventory) {
+  void damage_of(const PointInfo& point, Error error) {
+    Damage found{kPointFiles.file(point.manifest_file().value), std::move(error)};
+    found.item = point.item;
+    found.point = point.id();
+    report_.damage.push_back(std::move(found));
+  }
+
+  Status check_inventory(const PointInfo& point, const std::vector<Manifest::SegmentNeeded>& inventory) {
     for (const Manifest::SegmentNeeded& segment : inventory) {
       listed_.insert(segment.number);
       VAULTFS_ASSIGN_OR_RETURN(auto problems, missing_segments(env_, path_, {segment}));
       for (Error& problem : problems) {
-        damage(name, std::move(problem));
+        damage_of(point, std::move(problem));
         of_segment_[report_.damage.size() - 1] = segment.number;
       }
     }
@@ -368,13 +396,38 @@ class Verification {
       const auto manifest = vault_->load_manifest(point);
       if (!manifest.ok()) {
         // A point that was pruned meanwhile is no damage.
-        if (vault_->catalogue().find_point(point.item, point.id()).ok()) damage(name, manifest.error());
+        if (vault_->catalogue().find_point(point.item, point.id()).ok()) damage_of(point, manifest.error());
         continue;
       }
-      VAULTFS_RETURN_IF_ERROR(check_inventory(name, manifest->inventory));
+      if (point.unproven) damage_of(point, nobody_vouches_for(point));
+      VAULTFS_RETURN_IF_ERROR(check_inventory(point, manifest->inventory));
       VAULTFS_ASSIGN_OR_RETURN(const std::vector<DamagedRange> ranges, walk.walk(*manifest));
       for (const DamagedRange& range : ranges) tell_loss(name, point.item, point.id(), range);
       ++report_.points_checked;
+    }
+    return check_unknown_points();
+  }
+
+  // A crash, or an owner at work, leaves manifests of the current epoch that no catalogue knows. An old key is enough
+  // for others.
+  Status check_unknown_points() {
+    const auto numbers = list_numbers(*blobs_, kPointFiles);
+    if (!numbers.ok()) return ok_status();  // told already
+    std::set<PointNumber> known;
+    for (const PointInfo& point : vault_->catalogue().points()) known.insert(point.manifest_file());
+    for (const SupersededManifest& old : vault_->catalogue().superseded()) known.insert(old.file);
+    for (const std::uint64_t number : *numbers) {
+      if (known.contains(PointNumber(number))) continue;
+      const std::string name = kPointFiles.file(number);
+      VAULTFS_ASSIGN_OR_RETURN(const FileOrigin origin, origin_of(env_, path_ / name, vault_->keys(),
+                                                                  ContainerKind::manifest, ContainerNumber(number)));
+      // What is not the vault's own has been told by its header.
+      const bool told = std::any_of(report_.damage.begin(), report_.damage.end(),
+                                    [&](const Damage& damage) { return damage.file == name; });
+      if (!origin.own || origin.current_epoch || told) continue;
+      damage(name, {ErrorCode::AuthenticationFailed,
+                    "no recovery point is known by it, and it was made with the data "
+                    "key of an epoch that is closed"});
     }
     return ok_status();
   }

@@ -45,6 +45,22 @@ grep -qi unverified "$scratch/note" || fail "nothing was said about it"
 assert_same "$scratch/disk" "$scratch/back"
 sums | cmp - "$scratch/before" || fail "reading changed the copy"
 
+say "a recovery point that is lost is damage here, too, and no older one takes its place"
+cp -a "$vault2" "$scratch/whole-copy"
+rm "$vault2/points/"*.point
+code=0
+"$vaultctl" --json verify "$vault2" --fingerprint "$fingerprint" </dev/null >"$scratch/verified" 2>/dev/null || code=$?
+[[ $code == 40 ]] || fail "verify of a vault without its points ends with $code"
+jq -e '.damage | any(.error == "ManifestMissing" and .item == "vm" and .recovery_point != null)' "$scratch/verified" >/dev/null ||
+  fail "verify names no point: $(cat "$scratch/verified")"
+expect_error ManifestMissing 10 "$vaultctl" restore "$vault2" vm --to "$scratch/no" --fingerprint "$fingerprint"
+rm "$vault2/checkpoints/"*.checkpoint
+cp "$scratch/whole-copy/points/"*.point "$vault2/points/"
+"$vaultctl" restore "$vault2" vm --to "$scratch/proven" --fingerprint "$fingerprint" </dev/null >/dev/null 2>&1
+assert_same "$scratch/disk" "$scratch/proven"
+rm -rf "$vault2"
+mv "$scratch/whole-copy" "$vault2"
+
 if [[ -c /dev/fuse ]]; then
   say "a mount: refused, or read-only and unverified by name"
   expect_error VaultUnverified 12 "$vaultfs" "$vault2" "$mnt"

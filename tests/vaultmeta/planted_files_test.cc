@@ -162,7 +162,12 @@ class PlantedFiles : public testing::Test {
     ASSERT_OK(world_.back_up("vm3", "three"));
     ASSERT_OK(world_.vault->custody().rewrap(false));
     ASSERT_OK(world_.checkpoint());
-    EXPECT_EQ(world_.vault->take_warnings(), PlantedTexts{});
+    // What the opening has not named is told when it is in the way.
+    for (const std::string& warning : world_.vault->take_warnings()) {
+      EXPECT_TRUE(std::any_of(planted_.begin(), planted_.end(), [&](const std::string& name) {
+        return warning.find(name) != std::string::npos;
+      })) << warning;
+    }
     ASSERT_OK(world_.close());
 
     ASSERT_OK(world_.open());

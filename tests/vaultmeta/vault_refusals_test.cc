@@ -213,10 +213,10 @@ TEST_F(Rollback, ACopyThatLacksItsNewestPartsOpensReadOnlyAtItsNewestCompletePoi
   EXPECT_EQ(world_.points(), (Texts{"vm1=old", "vm1=new"}));
   EXPECT_TRUE(mentions(world_.vault->opening_notes(), "checkpoint"));
   for (const PointInfo& point : world_.vault->catalogue().points()) EXPECT_FALSE(point.unproven);
-  // And without the newest segment the newest point is left out and named.
+  // And without the newest segment the newest point is said to be incomplete.
   world_.env.remove("/vault/segments/0000000000000002.seg");
   ASSERT_OK(world_.open_read_only(true));
-  EXPECT_EQ(world_.points(), Texts{"vm1=old"});
+  EXPECT_EQ(world_.points(), (Texts{"vm1=old", "vm1=SegmentMissing"}));
   EXPECT_TRUE(mentions(world_.vault->opening_notes(), "0000000000000002.seg is missing"));
 }
 
@@ -239,7 +239,10 @@ TEST_F(Rollback, ADamagedJournalLeavesThePointsToBeRead) {
   // A manifest that no head vouches for is not taken for one of them.
   world_.env.copy("/vault/points/0000000000000003.point", "/vault/points/0000000000000009.point");
   world_.env.remove("/vault/points/0000000000000003.point");
-  EXPECT_EQ(code_of(world_.open_for_points()), ErrorCode::JournalDamaged);
+  ASSERT_OK(world_.open_for_points());
+  ASSERT_TRUE(world_.vault->points_in_doubt().has_value());
+  EXPECT_EQ(world_.vault->points_in_doubt()->code, ErrorCode::JournalDamaged);
+  EXPECT_EQ(world_.points(), (Texts{"vm1=old", "vm1=new", "vm2=AuthenticationFailed"}));
   ASSERT_OK(world_.open_read_only(true));
   EXPECT_EQ(world_.points().size(), 3U);
 }

@@ -148,6 +148,7 @@ Result<int> list_points(CommandContext& context, const BackupArguments& argument
     for (const json& point : form["recovery_points"]) {
       std::string marks = point["auto"] == true ? "auto" : "explicit";
       if (point["after_interruption"] == true) marks += ", after-interruption";
+      if (point["unproven"] == true) marks = "unproven";
       rows.push_back({plain(point["id"]), plain(point["item"]), plain(point["created"]),
                       human_bytes(point["logical_bytes"]), plain(point["consistency"]), marks});
     }
@@ -310,6 +311,12 @@ Result<int> restore(CommandContext& context, const BackupArguments& arguments) {
   if (!opened.ok()) wanted.arguments.update({{"to", arguments.to}, {"error", error_to_json_form(opened.error())}});
   VAULTFS_ASSIGN_OR_RETURN(const json form, request(context, std::move(wanted)));
   made.keep();
+  if (form["recovery_point"]["unproven"] == true) {
+    tell(
+        "vaultctl: warning: the recovery point %s is unproven: nobody vouches for it, and whoever ever held a key "
+        "version of the vault could have made it\n",
+        plain(form["recovery_point"]["id"]).c_str());
+  }
   print(context, form, [&] {
     say("Restored %s of %s to %s: %s files, %s (%s written, the rest are holes), every chunk verified as written.\n",
         plain(form["recovery_point"]["id"]).c_str(), plain(form["recovery_point"]["item"]).c_str(),

@@ -71,8 +71,8 @@ Result<nlohmann::json> target_of(CommandContext& context, const VaultRequest& re
 
 // Opens the vault in this process, does the work, closes it.
 Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::path& vault, VaultRequest& request,
-                                VerbAccess access, ProgressLine& line, std::set<std::uint64_t>& damaged_segments,
-                                bool& opened_vault) {
+                                VerbAccess access, ProgressLine& line,
+                                std::optional<std::set<std::uint64_t>>& damaged_segments, bool& opened_vault) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   Session::Options options;
   options.vault.path = vault;
@@ -109,8 +109,9 @@ Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::
       for (const std::string& warning : session->vault().take_warnings())
         tell("vaultctl: warning: %s\n", warning.c_str());
     }
+    damaged_segments.emplace();
     for (const DamagedChunk& chunk : session->vault().segments().take_damage()) {
-      damaged_segments.insert(chunk.segment.value);
+      damaged_segments->insert(chunk.segment.value);
     }
   }
   const Status closed = session->close();
@@ -140,11 +141,12 @@ Result<nlohmann::json> request_of(CommandContext& context, const std::filesystem
   VAULTFS_ASSIGN_OR_RETURN(const auto owner, connect_to_owner(vault));
   ProgressLine line;
   if (!owner) {
-    std::set<std::uint64_t> damaged_segments;
+    std::optional<std::set<std::uint64_t>> damaged_segments;  // of a vault that could be opened
     auto form = run_here(context, vault, request, access, line, damaged_segments, told_vault);
     if (form.ok()) tell_new_fingerprint(*form);
-    const bool met_damage = request.verb == "restore" && !form.ok() && is_integrity_error(form.code());
-    if (met_damage) remember_what_restore_met(context, request.vault, damaged_segments);
+    const bool met_damage =
+        request.verb == "restore" && damaged_segments && !form.ok() && is_integrity_error(form.code());
+    if (met_damage) remember_what_restore_met(context, request.vault, *damaged_segments);
     return form;
   }
   VAULTFS_ASSIGN_OR_RETURN(const nlohmann::json target, target_of(context, request, vault));

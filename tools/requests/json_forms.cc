@@ -127,6 +127,7 @@ json to_json(const PointInfo& point) {
           {"auto", point.automatic},
           {"after_interruption", point.after_interruption},
           {"consistency", point.crash_consistent ? "CrashConsistent" : "FileConsistent"},
+          {"unproven", point.unproven},
           {"logical_bytes", point.logical_bytes},
           {"files", point.files}};
 }

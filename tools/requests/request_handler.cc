@@ -27,13 +27,16 @@ Result<json> vault_show(const RequestContext& context, const json& /*arguments*/
   json items = json::array();
   const std::vector<std::string> present = context.session.tree().item_names();
   for (const ItemInfo& item : vault.catalogue().items()) {
+    const std::vector<PointInfo> points = vault.catalogue().points_of(item.name);
     // One of which nothing came, or nothing is left, is none.
     const bool is_there = std::ranges::find(present, item.name) != present.end();
-    if (!is_there && vault.catalogue().points_of(item.name).empty()) continue;
+    if (!is_there && points.empty()) continue;
     items.push_back({{"name", item.name},
                      {"first_seen", time_to_json(item.first_seen)},
                      {"interrupted", item.interrupted},
-                     {"recovery_points", vault.catalogue().points_of(item.name).size()}});
+                     {"recovery_points", points.size()},
+                     {"unproven_recovery_points",
+                      std::count_if(points.begin(), points.end(), [](const PointInfo& one) { return one.unproven; })}});
   }
   const EncryptionStatus status = encryption_status(vault);
   const WorkingTree::Statistics statistics = context.session.tree().statistics();
