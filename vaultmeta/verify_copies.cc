@@ -21,10 +21,11 @@ Result<std::optional<LostIds>> lost_in_file(Env& env, const std::filesystem::pat
   return RecordCopies::lost_in(*file);
 }
 
+// Damage of records: of what stands in another segment's place nothing tells what it took the place of.
 bool is_of_a_closed_segment(const Damage& found) {
   return found.file.starts_with(std::string(kSegmentFiles.name) + '/') &&
          found.file.ends_with(std::string(".") + kSegmentFiles.extension) &&
-         found.error.code != ErrorCode::DamagedHeader;
+         found.error.code != ErrorCode::DamagedHeader && found.error.code != ErrorCode::ForeignFile;
 }
 
 }  // namespace
