@@ -118,7 +118,9 @@ Status start_logging(const MountCommand& command) {
       spdlog::set_default_logger(instead);
     } else if (!command.log_file.empty()) {
       VAULTFS_RETURN_IF_ERROR(check_outside_vaults(posix_env(), command.log_file));
+      const mode_t own = ::umask(inherited().umask);  // the log is its user's
       spdlog::set_default_logger(file_logger(command.log_file));
+      ::umask(own);
     } else if (command.foreground) {
       spdlog::set_default_logger(spdlog::stderr_color_mt("vaultfs"));
     } else {

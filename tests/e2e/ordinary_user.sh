@@ -60,5 +60,9 @@ FLOW
 export scratch
 unshare -m --propagation private bash -c '
   mount --bind "$scratch/fuse" /dev/fuse
+  # What logging in makes: uid 65534 has no home directory of its own.
+  mkdir -p /run/user
+  mount -t tmpfs none /run/user
+  install -d -m 0700 -o 65534 -g 65534 /run/user/65534
   cd "$scratch/user"
   exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all bash "$scratch/flow"' || fail "see above"
