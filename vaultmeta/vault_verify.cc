@@ -272,8 +272,14 @@ class Verification {
     for (Damage& found : vault_->passed_over()) {
       const bool told = std::any_of(report_.damage.begin(), report_.damage.end(),
                                     [&](const Damage& damage) { return damage.file == found.file; });
-      if (!told) report_.damage.push_back(std::move(found));
+      if (!told) (is_only_begun(found.file) ? report_.notes : report_.damage).push_back(std::move(found));
     }
+  }
+
+  // A crash while it was made leaves such a file, too.
+  [[nodiscard]] bool is_only_begun(const std::string& file) const {
+    const auto info = env_.info(path_ / file);
+    return info.ok() && info->kind == FileKind::file && info->size < ContainerHeader::kEncodedBytes;
   }
 
   // Keyless: what each point says it needs, against what is there.
