@@ -130,7 +130,7 @@ Result<KeyringCustody::Opened> KeyringCustody::load_newest(const Context& contex
     above = Refused{std::move(*file), std::move(opened).error()};
   }
   if (another) return std::move(*another);
-  // Its key is none that this vault would ask for now.
+  // This vault would not ask for that key now.
   if (found.is_another_history && first->code == ErrorCode::KeyRevoked) {
     return Error{
         ErrorCode::RollbackDetected,

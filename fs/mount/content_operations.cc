@@ -261,7 +261,7 @@ void ioctl(fuse_req_t request, fuse_ino_t /*number*/, unsigned /*command*/, void
 void statfs(fuse_req_t request, fuse_ino_t /*number*/) {
   serve(request, [&](MountContext& context) -> Status {
     struct statvfs below {};
-    if (::statvfs(context.vault_path.c_str(), &below) != 0)
+    if (::fstatvfs(context.vault_directory.get(), &below) != 0)
       return Error{error_from_errno(errno), "cannot ask for the free space"};
     constexpr std::uint64_t kBlock = 4096;
     const WorkingTree::Statistics statistics = context.session.tree().statistics();

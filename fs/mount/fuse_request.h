@@ -12,6 +12,7 @@
 
 #include "base/result.h"
 #include "fs/attributes.h"
+#include "fs/file_descriptor.h"
 #include "fs/mount/inode_routing.h"
 #include "fs/mount/waiting_room.h"
 #include "fs/session.h"
@@ -32,7 +33,7 @@ struct MountContext {
   bool read_only = false;
   bool writeback_cache = false;
   bool synchronous = false;
-  std::string vault_path;
+  FileDescriptor vault_directory;  // the one that was opened, whatever lies at its path by now
   std::function<void()> on_ready;
   std::unique_ptr<WaitingRoom> waiting_room;  // for requests that may wait for the disk
   fuse_session* fuse = nullptr;

@@ -84,7 +84,7 @@ class FuseMount final : public Mount, private SessionObserver {
                  options_.read_only,
                  options_.writeback_cache,
                  options_.synchronous,
-                 session.vault().path().string(),
+                 FileDescriptor(::open(session.vault().path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)),
                  {},
                  std::make_unique<WaitingRoom>(options_.max_threads / 2)} {}
   FuseMount(const FuseMount&) = delete;

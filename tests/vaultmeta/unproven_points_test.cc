@@ -262,6 +262,17 @@ TEST_F(UnprovenPoints, ASegmentThatIsPlantedUnderTheOpenOnesNumberMakesRoom) {
 
 class PlantedHeads : public UnprovenPoints {
  protected:
+  // Continues a copy of the vault and the machine's state, which stay as they are.
+  void make_branch() {
+    const auto vault = world_.files();
+    const auto home = world_.files("/home");
+    ASSERT_OK(world_.open());
+    for (int i = 0; i < 4; ++i) ASSERT_OK(world_.back_up("vm1", "of the branch"));
+    ASSERT_OK(world_.close());
+    branch_ = world_.files();
+    world_.put_back(vault);
+    world_.put_back(home, "/home");
+  }
   // His head of that number, which is beyond the newest one there is.
   void plant_heads(const VaultWorld::Files& others, bool all) {
     const Env::Path newest = world_.env.files("/vault/heads").back();
@@ -293,6 +304,8 @@ class PlantedHeads : public UnprovenPoints {
     world_.close_without_a_word();
     world_.put_back(vault);
   }
+
+  VaultWorld::Files branch_;
 };
 
 TEST_F(PlantedHeads, OnesOfAClosedEpochArePassedOver) {
@@ -308,14 +321,7 @@ TEST_F(PlantedHeads, OnesOfAClosedEpochArePassedOver) {
 }
 
 TEST_F(PlantedHeads, OnesOfABranchArePassedOver) {
-  const auto vault = world_.files();
-  const auto home = world_.files("/home");
-  ASSERT_OK(world_.open());
-  for (int i = 0; i < 4; ++i) ASSERT_OK(world_.back_up("vm1", "of the branch"));
-  ASSERT_OK(world_.close());
-  const auto branch = world_.files();
-  world_.put_back(vault);
-  world_.put_back(home, "/home");
+  ASSERT_NO_FATAL_FAILURE(make_branch());
   ASSERT_OK(world_.open());
   ASSERT_OK(world_.vault->write_head());
   ASSERT_OK(world_.close());
@@ -324,7 +330,7 @@ TEST_F(PlantedHeads, OnesOfABranchArePassedOver) {
   for (const bool all : {false, true}) {
     world_.put_back(mine);
     world_.put_back(my_home, "/home");
-    ASSERT_NO_FATAL_FAILURE(plant_heads(branch, all));
+    ASSERT_NO_FATAL_FAILURE(plant_heads(branch_, all));
     expect_it_works("/home");
     expect_it_works(all ? "/new" : "/newer");
   }
@@ -332,18 +338,11 @@ TEST_F(PlantedHeads, OnesOfABranchArePassedOver) {
 
 // The whole of a branch in the vault's place is a rollback as ever.
 TEST_F(PlantedHeads, ABranchThatTookTheVaultsPlaceIsARollback) {
-  const auto vault = world_.files();
-  const auto home = world_.files("/home");
-  ASSERT_OK(world_.open());
-  for (int i = 0; i < 4; ++i) ASSERT_OK(world_.back_up("vm1", "of the branch"));
-  ASSERT_OK(world_.close());
-  const auto branch = world_.files();
-  world_.put_back(vault);
-  world_.put_back(home, "/home");
+  ASSERT_NO_FATAL_FAILURE(make_branch());
   ASSERT_OK(world_.open());
   ASSERT_OK(world_.back_up("vm1", "mine"));
   ASSERT_OK(world_.close());
-  world_.put_back(branch);
+  world_.put_back(branch_);
   EXPECT_EQ(code_of(world_.open()), ErrorCode::RollbackDetected);
   EXPECT_EQ(code_of(open_as(false, false)), ErrorCode::RollbackDetected);
   ASSERT_OK(trust_vault(world_.machine(), "/vault", newest_, true));
