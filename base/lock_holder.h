@@ -1,7 +1,8 @@
 #pragma once
 
+#include <pthread.h>
+
 #include <atomic>
-#include <thread>
 
 namespace vaultfs {
 
@@ -13,13 +14,13 @@ class LockHolder {
   void given_up() noexcept {}
   void assert_mine() const noexcept {}
 #else
-  void taken() noexcept { thread_.store(std::this_thread::get_id(), std::memory_order_relaxed); }
-  void given_up() noexcept { thread_.store(std::thread::id(), std::memory_order_relaxed); }
+  void taken() noexcept { thread_.store(::pthread_self(), std::memory_order_relaxed); }
+  void given_up() noexcept { thread_.store(0, std::memory_order_relaxed); }
   // Aborts unless the calling thread holds it.
   void assert_mine() const noexcept;
 
  private:
-  std::atomic<std::thread::id> thread_{};
+  std::atomic< ::pthread_t> thread_{0};
 #endif
 };
 

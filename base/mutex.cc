@@ -8,7 +8,7 @@ namespace vaultfs {
 
 #ifndef NDEBUG
 void LockHolder::assert_mine() const noexcept {
-  if (thread_.load(std::memory_order_relaxed) == std::this_thread::get_id()) return;
+  if (thread_.load(std::memory_order_relaxed) == ::pthread_self()) return;
   std::fputs("vaultfs: a lock is not held that must be\n", stderr);
   std::abort();
 }

@@ -211,8 +211,9 @@ class CondVar {
   bool wait_for(Mutex& mutex, std::chrono::duration<Rep, Period> at_most) REQUIRES(mutex) {
     return wait_at_most(mutex, std::chrono::ceil<std::chrono::nanoseconds>(at_most));
   }
+  // Until a point of steady_now()'s clock.
   bool wait_until(Mutex& mutex, std::chrono::steady_clock::time_point deadline) REQUIRES(mutex) {
-    return wait_at_most(mutex, deadline - std::chrono::steady_clock::now());
+    return wait_at_most(mutex, deadline - steady_now());
   }
 
   void notify_one() noexcept {

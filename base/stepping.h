@@ -43,6 +43,8 @@ class Stepper {
   virtual void thread_ends(std::uint64_t thread) = 0;
   virtual void join(std::uint64_t thread) = 0;
 
+  // std::chrono::steady_clock's time, by which deadlines are reckoned.
+  [[nodiscard]] virtual std::chrono::steady_clock::time_point now() = 0;
   virtual void sleep(std::chrono::nanoseconds length) = 0;
   // A place without a lock where another thread may go on: a sync, a step of something lock-free. `what` names it.
   virtual void point(const char* what) = 0;
@@ -58,6 +60,13 @@ inline constinit std::atomic<Stepper*> current{nullptr};
 // REQUIRES: no other thread exists (neither before nor after one has been set), and no lock is held.
 inline void set_stepper(Stepper* stepper) noexcept {
   stepping_detail::current.store(stepper, std::memory_order_relaxed);
+}
+
+// std::chrono::steady_clock::now(), for deadlines: a Stepper has a clock of its own.
+[[nodiscard]] inline std::chrono::steady_clock::time_point steady_now() {
+  if (Stepper* const s = stepper(); s != nullptr) [[unlikely]]
+    return s->now();
+  return std::chrono::steady_clock::now();
 }
 
 inline void step_point(const char* what) {

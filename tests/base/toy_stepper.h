@@ -51,7 +51,12 @@ class ToyStepper final : public Stepper {
     go_on_when([this, thread] { return threads_.at(thread).ended; });
   }
 
-  void sleep(std::chrono::nanoseconds) override { go_on_when(always); }
+  // A clock that nothing moves but sleep(); waits with a time limit don't look at it.
+  std::chrono::steady_clock::time_point now() override { return now_; }
+  void sleep(std::chrono::nanoseconds length) override {
+    go_on_when(always);
+    now_ += length;
+  }
   void point(const char*) override { go_on_when(always); }
 
   // The names of all threads that there ever were.
@@ -103,6 +108,7 @@ class ToyStepper final : public Stepper {
   std::uint64_t running_ = 0;
   std::map<std::uint64_t, Waiter> threads_;
   std::map<const void*, Held> held_;
+  std::chrono::steady_clock::time_point now_{};
 };
 
 // Every sequence of choices, one after another: next() until it says false, choose() in between.
