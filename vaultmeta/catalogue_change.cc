@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "store/segment_format.h"
+
 namespace vaultfs {
 namespace {
 
