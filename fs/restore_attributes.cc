@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "fs/file_descriptor.h"
 
 namespace vaultfs {
 namespace {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "crypto/secret_buffer.h"
+#include "fs/file_descriptor.h"
 #include "fs/parallel_work.h"
 
 namespace vaultfs {
