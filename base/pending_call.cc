@@ -1,10 +1,18 @@
 #include "base/pending_call.h"
 
 #include <ctime>
-#include <mutex>
+
+#include "base/mutex.h"
 
 namespace vaultfs {
 namespace {
+
+struct ThreadCall;
+
+// The list of all threads' calls; held while one of it is looked at. Not destroyed: threads may end after static
+// objects do.
+constinit Mutex thread_calls_mutex;
+constinit ThreadCall* first_thread_call GUARDED_BY(thread_calls_mutex) = nullptr;
 
 struct ThreadCall {
   ThreadCall();
@@ -14,37 +22,25 @@ struct ThreadCall {
   ThreadCall& operator=(ThreadCall&&) = delete;
   ~ThreadCall();
 
-  std::mutex mutex;  // guards what and path, which live as long as `what` is set; a leaf
-  const char* what = nullptr;
-  const std::filesystem::path* path = nullptr;
-  std::int64_t since_nanos = 0;
-  ThreadCall* next = nullptr;  // with previous: guarded by the list's mutex
-  ThreadCall* previous = nullptr;
-};
-
-// Never destroyed: threads may end after static objects do.
-struct ThreadCallList {
-  std::mutex mutex;  // guards the list; held while one of it is looked at
-  ThreadCall* first = nullptr;
-  static ThreadCallList& instance() {
-    static auto& list = *new ThreadCallList;
-    return list;
-  }
+  Mutex mutex ACQUIRED_AFTER(thread_calls_mutex);  // a leaf
+  const char* what GUARDED_BY(mutex) = nullptr;
+  const std::filesystem::path* path GUARDED_BY(mutex) = nullptr;  // lives as long as `what` is set
+  std::int64_t since_nanos GUARDED_BY(mutex) = 0;
+  ThreadCall* next GUARDED_BY(thread_calls_mutex) = nullptr;
+  ThreadCall* previous GUARDED_BY(thread_calls_mutex) = nullptr;
 };
 
 ThreadCall::ThreadCall() {
-  ThreadCallList& list = ThreadCallList::instance();
-  const std::lock_guard lock(list.mutex);
-  next = list.first;
+  const MutexLock lock(thread_calls_mutex);
+  next = first_thread_call;
   if (next != nullptr) next->previous = this;
-  list.first = this;
+  first_thread_call = this;
 }
 
 ThreadCall::~ThreadCall() {
-  ThreadCallList& list = ThreadCallList::instance();
-  const std::lock_guard lock(list.mutex);
+  const MutexLock lock(thread_calls_mutex);
   if (next != nullptr) next->previous = previous;
-  (previous != nullptr ? previous->next : list.first) = next;
+  (previous != nullptr ? previous->next : first_thread_call) = next;
 }
 
 ThreadCall& call_of_this_thread() noexcept {
@@ -62,7 +58,7 @@ std::int64_t pending_call_clock() noexcept {
 
 PendingCallMark::PendingCallMark(const char* what, const std::filesystem::path& path) noexcept {
   ThreadCall& call = call_of_this_thread();
-  const std::lock_guard lock(call.mutex);
+  const MutexLock lock(call.mutex);
   call.what = what;
   call.path = &path;
   call.since_nanos = pending_call_clock();
@@ -70,16 +66,15 @@ PendingCallMark::PendingCallMark(const char* what, const std::filesystem::path& 
 
 PendingCallMark::~PendingCallMark() {
   ThreadCall& call = call_of_this_thread();
-  const std::lock_guard lock(call.mutex);
+  const MutexLock lock(call.mutex);
   call.what = nullptr;
 }
 
 std::optional<PendingCall> oldest_pending_call() {
   std::optional<PendingCall> oldest;
-  ThreadCallList& list = ThreadCallList::instance();
-  const std::lock_guard list_lock(list.mutex);
-  for (ThreadCall* call = list.first; call != nullptr; call = call->next) {
-    const std::lock_guard lock(call->mutex);
+  const MutexLock list_lock(thread_calls_mutex);
+  for (ThreadCall* call = first_thread_call; call != nullptr; call = call->next) {
+    const MutexLock lock(call->mutex);
     if (call->what == nullptr || (oldest && oldest->since_nanos <= call->since_nanos)) continue;
     oldest = PendingCall{call->what, *call->path, call->since_nanos};
   }

@@ -8,10 +8,10 @@
 
 #include <cerrno>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <string_view>
 
+#include "base/mutex.h"
 #include "base/pending_call.h"
 #include "base/posix_file.h"
 
@@ -182,20 +182,20 @@ class HeldDirectory final : public Env {
   Result<Held> hold_open(const Path& path) {
     if (path == root_) return Held(root_fd_);
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (const auto found = held_.find(path.native()); found != held_.end()) return found->second;
     }
     VAULTFS_ASSIGN_OR_RETURN(const Place place, find(path));
     OpenDescriptor fd(::openat(place.at(), place.name.c_str(), kDirectoryFlags));
     if (!fd.valid()) return no_directory(place, errno, path);
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     // Of two that came at once the first stays: all go by the same directory.
     return held_.try_emplace(path.native(), std::make_shared<OpenDescriptor>(std::move(fd))).first->second;
   }
 
   // This process has made, moved or removed what has the name.
   void let_go(const Path& path) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     held_.erase(path.native());
   }
 
@@ -246,8 +246,8 @@ class HeldDirectory final : public Env {
   const Path root_;
   const std::string prefix_;
   const std::uint32_t owner_;
-  std::mutex mutex_;                  // guards held_; a leaf, not held across I/O
-  std::map<std::string, Held> held_;  // directories below root_ that were opened, by path
+  Mutex mutex_;                                          // a leaf, not held across I/O
+  std::map<std::string, Held> held_ GUARDED_BY(mutex_);  // directories below root_ that were opened, by path
 };
 
 }  // namespace

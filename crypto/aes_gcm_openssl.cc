@@ -3,9 +3,9 @@
 
 #include <cstring>
 #include <limits>
-#include <mutex>
 #include <vector>
 
+#include "base/mutex.h"
 #include "crypto/aead_contract.h"
 #include "crypto/aes_gcm.h"
 #include "crypto/locked_pool.h"
@@ -94,7 +94,7 @@ class OpensslAes256Gcm final : public Aead {
   // A context that has the key already: setting it up (key schedule, GHASH tables) costs as much as sealing 1 KiB.
   [[nodiscard]] Result<Context> take() const {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (!idle_.empty()) {
         Context context = std::move(idle_.back());
         idle_.pop_back();
@@ -110,14 +110,14 @@ class OpensslAes256Gcm final : public Aead {
   }
 
   void give_back(Context context) const {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     idle_.push_back(std::move(context));
   }
 
   PooledSecret key_;
-  mutable std::mutex mutex_;  // Guards idle_. A leaf in the lock order.
+  mutable Mutex mutex_;  // A leaf in the lock order.
   // At most as many as there ever were calls at the same time.
-  mutable std::vector<Context> idle_;
+  mutable std::vector<Context> idle_ GUARDED_BY(mutex_);
 };
 
 }  // namespace

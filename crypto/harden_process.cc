@@ -6,8 +6,8 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "crypto/locked_pool.h"
 #include "crypto/secret_buffer.h"
 
@@ -63,9 +63,9 @@ Status forbid_dumps() {
 }  // namespace
 
 Status harden_process() {
-  static std::mutex mutex;  // Guards in_pool and orders concurrent first calls. Taken before the pool's mutex.
-  static bool in_pool = false;
-  const std::lock_guard lock(mutex);
+  static Mutex mutex;  // Guards in_pool and orders concurrent first calls. Taken before the pool's mutex.
+  static bool in_pool GUARDED_BY(mutex) = false;
+  const MutexLock lock(mutex);
   if (sodium_init() < 0) return Error{ErrorCode::Internal, "libsodium cannot start"};
   if (!in_pool) {
     // libcurl would write the secrets of each TLS connection to that file. At the first call no other thread runs.

@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <mutex>
 #include <new>
 #include <vector>
 
+#include "base/mutex.h"
 #include "crypto/leaf_hash.h"
 
 #ifdef VAULTFS_IPSEC_MB
@@ -24,7 +24,7 @@ class IdleManagers {
  public:
   [[nodiscard]] IpsecMbManager take() {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (!idle_.empty()) {
         IpsecMbManager manager = std::move(idle_.back());
         idle_.pop_back();
@@ -36,13 +36,13 @@ class IdleManagers {
     return manager;
   }
   void give_back(IpsecMbManager manager) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     idle_.push_back(std::move(manager));
   }
 
  private:
-  std::mutex mutex_;  // guards idle_; a leaf
-  std::vector<IpsecMbManager> idle_;
+  Mutex mutex_;  // a leaf
+  std::vector<IpsecMbManager> idle_ GUARDED_BY(mutex_);
 };
 
 IdleManagers& idle_managers() {

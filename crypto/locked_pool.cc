@@ -10,6 +10,8 @@
 #include <cstring>
 #include <new>
 
+#include "base/mutex.h"
+
 namespace vaultfs {
 
 // At the start of every mapping.
@@ -129,7 +131,7 @@ void* LockedPool::allocate(std::size_t size) noexcept {
   static_assert(sizeof(Block) == kHeaderBytes && sizeof(Mapping) % 16 == 0);
   static_assert(class_for(kLargestPooledBytes + kHeaderBytes) < kClasses);
   if (size == 0) return nullptr;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (size > kLargestPooledBytes) return allocate_large(size);
   const std::size_t size_class = class_for(size + kHeaderBytes);
   Block* block = free_[size_class];
@@ -153,14 +155,14 @@ void LockedPool::release(void* payload) noexcept {
   // The header is this thread's own until the block is on the free list, so the wipe needs no lock.
   if (block->state != kInUse) std::abort();
   if (block->size_class == kLargeClass) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     unmap(reinterpret_cast<Mapping*>(block) - 1);
     return;
   }
   const std::size_t size_class = block->size_class;
   if (size_class >= kClasses) std::abort();
   sodium_memzero(payload, block->size);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   push_free(reinterpret_cast<std::byte*>(block), size_class);
 }
 
@@ -187,7 +189,7 @@ void* LockedPool::reallocate(void* payload, std::size_t size) noexcept {
 }
 
 std::size_t LockedPool::locked_bytes() const noexcept {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return locked_bytes_;
 }
 

@@ -3,9 +3,9 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 
 #include "base/bytes.h"
+#include "base/mutex.h"
 
 namespace vaultfs {
 
@@ -46,19 +46,19 @@ class LockedPool {
   struct Block;
   static constexpr std::size_t kClasses = 24;
 
-  [[nodiscard]] Mapping* map(std::size_t bytes) noexcept;
-  void unmap(Mapping* mapping) noexcept;
-  [[nodiscard]] bool add_arena() noexcept;
-  [[nodiscard]] void* allocate_large(std::size_t size) noexcept;
-  void push_free(std::byte* at, std::size_t size_class) noexcept;
+  [[nodiscard]] Mapping* map(std::size_t bytes) noexcept REQUIRES(mutex_);
+  void unmap(Mapping* mapping) noexcept REQUIRES(mutex_);
+  [[nodiscard]] bool add_arena() noexcept REQUIRES(mutex_);
+  [[nodiscard]] void* allocate_large(std::size_t size) noexcept REQUIRES(mutex_);
+  void push_free(std::byte* at, std::size_t size_class) noexcept REQUIRES(mutex_);
 
-  // Guards everything below. A leaf in the lock order: nothing is called while it is held but mmap, mlock and munmap.
-  mutable std::mutex mutex_;
-  std::array<Block*, kClasses> free_{};  // per size class
-  std::byte* bump_ = nullptr;            // the uncut rest of the newest arena
-  std::size_t bump_bytes_ = 0;
-  Mapping* mappings_ = nullptr;  // all arenas and large blocks
-  std::size_t locked_bytes_ = 0;
+  // A leaf in the lock order: nothing is called while it is held but mmap, mlock and munmap.
+  mutable Mutex mutex_;
+  std::array<Block*, kClasses> free_ GUARDED_BY(mutex_){};  // per size class
+  std::byte* bump_ GUARDED_BY(mutex_) = nullptr;            // the uncut rest of the newest arena
+  std::size_t bump_bytes_ GUARDED_BY(mutex_) = 0;
+  Mapping* mappings_ GUARDED_BY(mutex_) = nullptr;  // all arenas and large blocks
+  std::size_t locked_bytes_ GUARDED_BY(mutex_) = 0;
 };
 
 // A short secret in the locked pool, for objects of which there are many. Wiped when it goes. Not copyable, not

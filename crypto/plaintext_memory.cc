@@ -3,20 +3,21 @@
 #include <list>
 #include <vector>
 
+#include "base/mutex.h"
 #include "crypto/secret_buffer.h"
 
 namespace vaultfs {
 
 struct WipedOnSealing::Entry {
-  std::mutex mutex;  // Guards wipe, and is held while it is called.
-  std::function<void()> wipe;
+  Mutex mutex;  // held while wipe is called
+  std::function<void()> wipe GUARDED_BY(mutex);
 };
 
 namespace {
 
 struct RegionRegistry {
-  std::mutex mutex;  // Guards entries. A leaf: whoever makes a scratch may be using another.
-  std::list<std::shared_ptr<WipedOnSealing::Entry>> entries;
+  Mutex mutex;  // A leaf: whoever makes a scratch may be using another.
+  std::list<std::shared_ptr<WipedOnSealing::Entry>> entries GUARDED_BY(mutex);
 };
 
 // Leaked on purpose: threads may end after every order of destruction.
@@ -29,44 +30,54 @@ RegionRegistry& registry() {
 
 WipedOnSealing::WipedOnSealing(std::function<void()> wipe) : entry_(std::make_shared<Entry>()) {
   entry_->wipe = std::move(wipe);
-  const std::lock_guard lock(registry().mutex);
+  const MutexLock lock(registry().mutex);
   registry().entries.push_back(entry_);
 }
 
 WipedOnSealing::~WipedOnSealing() {
   {
-    const std::lock_guard lock(registry().mutex);
+    const MutexLock lock(registry().mutex);
     registry().entries.remove(entry_);
   }
-  const std::lock_guard lock(entry_->mutex);
+  const MutexLock lock(entry_->mutex);
   entry_->wipe = nullptr;
 }
 
 void wipe_plaintext_memory() {
   std::vector<std::shared_ptr<WipedOnSealing::Entry>> entries;
   {
-    const std::lock_guard lock(registry().mutex);
+    const MutexLock lock(registry().mutex);
     entries.assign(registry().entries.begin(), registry().entries.end());
   }
   for (const auto& entry : entries) {
-    const std::lock_guard lock(entry->mutex);
+    const MutexLock lock(entry->mutex);
     if (entry->wipe) entry->wipe();
   }
 }
 
 PlaintextScratch::~PlaintextScratch() { vaultfs::wipe(bytes_); }
 
-PlaintextScratch::Use PlaintextScratch::use(std::size_t size) {
-  std::unique_lock lock(mutex_);
+Bytes& PlaintextScratch::grown_to(std::size_t size) {
   if (bytes_.size() < size) {
     vaultfs::wipe(bytes_);  // growing copies
     bytes_.resize(size);
   }
-  return {std::move(lock), MutableByteView(bytes_).first(size)};
+  return bytes_;
+}
+
+// The lock goes to the Use, where the analysis can't follow it.
+PlaintextScratch::Use PlaintextScratch::use(std::size_t size) NO_THREAD_SAFETY_ANALYSIS {
+  mutex_.lock();
+  try {
+    return {mutex_, MutableByteView(grown_to(size)).first(size)};
+  } catch (...) {  // no memory
+    mutex_.unlock();
+    throw;
+  }
 }
 
 void PlaintextScratch::wipe() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   vaultfs::wipe(bytes_);
 }
 

@@ -3,10 +3,10 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <utility>
 
 #include "base/bytes.h"
+#include "base/mutex.h"
 
 namespace vaultfs {
 
@@ -39,12 +39,20 @@ class PlaintextScratch {
   // Nobody wipes it meanwhile.
   class Use {
    public:
+    Use(Use&& other) noexcept : mutex_(std::exchange(other.mutex_, nullptr)), bytes_(other.bytes_) {}
+    Use& operator=(Use&&) = delete;
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+    // The lock came with the Use from use(), where the analysis can't follow it.
+    ~Use() NO_THREAD_SAFETY_ANALYSIS {
+      if (mutex_ != nullptr) mutex_->unlock();
+    }
     [[nodiscard]] MutableByteView bytes() const noexcept { return bytes_; }
 
    private:
     friend class PlaintextScratch;
-    Use(std::unique_lock<std::mutex> lock, MutableByteView bytes) : lock_(std::move(lock)), bytes_(bytes) {}
-    std::unique_lock<std::mutex> lock_;
+    Use(Mutex& mutex, MutableByteView bytes) : mutex_(&mutex), bytes_(bytes) {}
+    Mutex* mutex_;
     MutableByteView bytes_;
   };
 
@@ -54,13 +62,14 @@ class PlaintextScratch {
   ~PlaintextScratch();
 
   // REQUIRES: no other use of it is alive.
-  [[nodiscard]] Use use(std::size_t size);
+  [[nodiscard]] Use use(std::size_t size) EXCLUDES(mutex_);
 
  private:
-  void wipe();
+  Bytes& grown_to(std::size_t size) REQUIRES(mutex_);
+  void wipe() EXCLUDES(mutex_);
 
-  std::mutex mutex_;  // guards bytes_; held by a Use, so other scratches' mutexes may be taken after it
-  Bytes bytes_;
+  Mutex mutex_;  // held by a Use, so other scratches' mutexes may be taken after it
+  Bytes bytes_ GUARDED_BY(mutex_);
   WipedOnSealing registered_{[this] { wipe(); }};  // goes first
 };
 

@@ -3,14 +3,16 @@
 #include <new>
 #include <utility>
 
+#include "base/mutex.h"
+
 namespace vaultfs {
 
 PeriodicTask::PeriodicTask(std::chrono::milliseconds period, std::function<void()> task)
-    : period_(period), task_(std::move(task)), thread_([this] { run(); }) {}
+    : period_(period), task_(std::move(task)), thread_("timer", [this] { run(); }) {}
 
 PeriodicTask::~PeriodicTask() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_all();
@@ -20,8 +22,12 @@ PeriodicTask::~PeriodicTask() {
 void PeriodicTask::run() {
   for (;;) {
     {
-      std::unique_lock lock(mutex_);
-      if (wake_.wait_for(lock, period_, [this] { return stopping_; })) return;
+      const MutexLock lock(mutex_);
+      const auto due = steady_now() + period_;
+      while (!stopping_) {
+        if (!wake_.wait_until(mutex_, due)) break;
+      }
+      if (stopping_) return;
     }
     try {
       task_();

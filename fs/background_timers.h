@@ -1,10 +1,10 @@
 #pragma once
 
 #include <chrono>
-#include <condition_variable>
 #include <functional>
-#include <mutex>
-#include <thread>
+
+#include "base/mutex.h"
+#include "base/thread.h"
 
 namespace vaultfs {
 
@@ -22,10 +22,10 @@ class PeriodicTask {
 
   const std::chrono::milliseconds period_;
   const std::function<void()> task_;
-  std::mutex mutex_;  // guards stopping_; not held while the task runs
-  std::condition_variable wake_;
-  bool stopping_ = false;
-  std::thread thread_;
+  Mutex mutex_;  // not held while the task runs
+  CondVar wake_;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  Thread thread_;
 };
 
 }  // namespace vaultfs

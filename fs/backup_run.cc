@@ -6,10 +6,10 @@
 #include <limits>
 #include <memory>
 #include <set>
-#include <shared_mutex>
 #include <utility>
 #include <vector>
 
+#include "base/mutex.h"
 #include "fs/disk_import.h"
 
 namespace vaultfs {
@@ -335,7 +335,7 @@ class BackupRun {
 Result<BackupOutcome> run_backup(Vault& vault, WorkingTree& tree, ItemJobs& jobs, const BackupRequest& request,
                                  const ProgressCallback& progress) {
   // What was read and stored is referred to by nothing until it is in place.
-  const std::shared_lock references(vault.segments().long_uses());
+  const ReaderLock references(vault.segments().long_uses());
   BackupRun run(vault, tree, request);
   if (Status prepared = run.prepare(request); !prepared.ok()) {
     jobs.record_refused(request.item, prepared.error());

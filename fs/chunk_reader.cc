@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/mutex.h"
 #include "base/no_memory.h"
 #include "vaultmeta/inode_record.h"
 
@@ -77,7 +78,7 @@ std::shared_ptr<const FrameCache::Block> ChunkReader::whole_chunk(const ChunkId&
   if (auto block = cache_.find({id, kWholeChunk})) return block;
   if (under_way_.load(std::memory_order_acquire) == 0) return nullptr;
   {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     const auto found = ahead_.find(id);
     if (found == ahead_.end()) return nullptr;
     const std::shared_ptr<Ahead> ahead = found->second;
@@ -87,7 +88,7 @@ std::shared_ptr<const FrameCache::Block> ChunkReader::whole_chunk(const ChunkId&
       --under_way_;
       return nullptr;
     }
-    finished_.wait(lock, [&] { return ahead->given_up; });
+    while (!ahead->given_up) finished_.wait(mutex_);
   }
   return cache_.find({id, kWholeChunk});
 }
@@ -96,7 +97,7 @@ void ChunkReader::read_ahead(const ChunkId& id) {
   if (id.is_zero() || cache_.find({id, kWholeChunk}) != nullptr) return;
   auto ahead = std::make_shared<Ahead>();
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (!ahead_.emplace(id, ahead).second) return;
     ++under_way_;
   }
@@ -106,7 +107,7 @@ void ChunkReader::read_ahead(const ChunkId& id) {
 
 void ChunkReader::open_ahead(const ChunkId& id, const std::shared_ptr<Ahead>& ahead) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (ahead->given_up) return;
     ahead->started = true;
   }
@@ -118,7 +119,7 @@ void ChunkReader::open_ahead(const ChunkId& id, const std::shared_ptr<Ahead>& ah
     return ok_status();
   }));
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     ahead->given_up = true;
     ahead_.erase(id);
     --under_way_;

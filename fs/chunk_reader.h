@@ -1,15 +1,14 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <unordered_map>
 #include <vector>
 
 #include "base/bytes.h"
 #include "base/ids.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "fs/frame_cache.h"
 #include "fs/frame_memory.h"
@@ -53,9 +52,9 @@ class ChunkReader {
   SlotMemoryPool& memory_;
   FrameMemoryPool& frames_;
   WorkerPool& workers_;
-  std::mutex mutex_;  // guards ahead_; a leaf
-  std::condition_variable finished_;
-  std::unordered_map<ChunkId, std::shared_ptr<Ahead>> ahead_;
+  Mutex mutex_;  // a leaf
+  CondVar finished_;
+  std::unordered_map<ChunkId, std::shared_ptr<Ahead>> ahead_ GUARDED_BY(mutex_);
   std::atomic<std::size_t> under_way_{0};  // of ahead_, for a look without the lock
 };
 

@@ -1,8 +1,8 @@
 #include "fs/compactor.h"
 
 #include <algorithm>
-#include <shared_mutex>
 
+#include "base/mutex.h"
 #include "fs/space_guard.h"
 #include "vaultmeta/point_walk.h"
 #include "vaultmeta/vault_layout.h"
@@ -39,6 +39,7 @@ Status Compactor::learn_points() {
     learnt_.clear();
   }
   const auto keep = [this](PointNumber file, const std::vector<Manifest::SegmentNeeded>& inventory) {
+    mutex_.assert_held();
     for (const Manifest::SegmentNeeded& segment : inventory) {
       kept_.insert(segment.number);
       listed_bytes_[segment.number] = segment.file_bytes;
@@ -73,6 +74,7 @@ Result<std::optional<Compactor::Plan>> Compactor::plan_for(Occasion occasion) co
   std::uint64_t all = 0;
   const std::vector<SegmentInfo> segments = vault_.segments().segments();
   const auto pays = [&](const Terms& terms) {
+    mutex_.assert_held();
     std::uint64_t garbage = 0;
     for (const SegmentInfo& segment : segments) {
       if (kept_.contains(segment.number)) continue;
@@ -93,7 +95,7 @@ Result<std::optional<Compactor::Plan>> Compactor::plan_for(Occasion occasion) co
 }
 
 Status Compactor::compact_if_due(Occasion occasion) {
-  const std::lock_guard one_at_a_time(mutex_);
+  const MutexLock one_at_a_time(mutex_);
   if (occasion == Occasion::before_backup) {
     VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t free, vault_.env().free_bytes(vault_.path()));
     if (free >= kNearlyFullBytes) return ok_status();
@@ -106,18 +108,19 @@ Status Compactor::compact_if_due(Occasion occasion) {
 }
 
 Result<bool> Compactor::compact_now() {
-  const std::lock_guard one_at_a_time(mutex_);
+  const MutexLock one_at_a_time(mutex_);
   return carry_out(Plan{kIdle.percent, false});
 }
 
 Result<bool> Compactor::give_back() {
-  const std::lock_guard one_at_a_time(mutex_);
+  const MutexLock one_at_a_time(mutex_);
   return carry_out(Plan{kFullDisk.percent, true});
 }
 
 Result<bool> Compactor::carry_out(const Plan& plan) {
-  const std::unique_lock alone(vault_.segments().long_uses(), std::try_to_lock);
-  if (!alone.owns_lock()) return false;
+  SharedMutex& long_uses = vault_.segments().long_uses();
+  if (!long_uses.try_lock()) return false;
+  const WriterLock alone(long_uses, kAdoptLock);
   const auto hold = vault_.env().lock(vault_.path() / kHoldFileName);
   if (!hold.ok()) {
     if (hold.code() == ErrorCode::VaultBusy) return false;

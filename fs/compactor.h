@@ -2,10 +2,10 @@
 
 #include <cstdint>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <set>
 
+#include "base/mutex.h"
 #include "base/result.h"
 #include "fs/working_tree.h"
 #include "vaultmeta/vault.h"
@@ -45,24 +45,25 @@ class Compactor {
     bool without_grace = false;
   };
   // Nothing if it does not pay.
-  [[nodiscard]] Result<std::optional<Plan>> plan_for(Occasion occasion) const;
-  [[nodiscard]] Result<bool> carry_out(const Plan& plan);
+  [[nodiscard]] Result<std::optional<Plan>> plan_for(Occasion occasion) const REQUIRES(mutex_);
+  [[nodiscard]] Result<bool> carry_out(const Plan& plan) REQUIRES(mutex_);
   [[nodiscard]] bool grace_is_over() const;
   // Learns the segments of manifests that are new since the last call.
-  [[nodiscard]] Status learn_points();
+  [[nodiscard]] Status learn_points() REQUIRES(mutex_);
   // With the lengths that the inventories tell.
-  [[nodiscard]] bool listed_segments_are_there() const;
+  [[nodiscard]] bool listed_segments_are_there() const REQUIRES(mutex_);
   // Also what lies outside the points' own segments is needed: they are being renewed, or what one of their segments
   // had may have been stored anew.
-  [[nodiscard]] Status retain_points();
+  [[nodiscard]] Status retain_points() REQUIRES(mutex_);
 
   Vault& vault_;
   WorkingTree& tree_;
-  std::mutex mutex_;                // one at a time; guards all below
-  std::set<ContainerNumber> kept_;  // segments in the inventory of a manifest, superseded ones included
-  std::map<ContainerNumber, std::uint64_t> listed_bytes_;  // of these segments
-  std::set<PointNumber> learnt_;                           // files of manifests
-  bool measured_ = false;  // what is unused is known: a compaction was made since the opening
+  Mutex mutex_;  // one at a time
+  std::set<ContainerNumber> kept_
+      GUARDED_BY(mutex_);  // segments in the inventory of a manifest, superseded ones included
+  std::map<ContainerNumber, std::uint64_t> listed_bytes_ GUARDED_BY(mutex_);  // of these segments
+  std::set<PointNumber> learnt_ GUARDED_BY(mutex_);                           // files of manifests
+  bool measured_ GUARDED_BY(mutex_) = false;  // what is unused is known: a compaction was made since the opening
 };
 
 }  // namespace vaultfs

@@ -1,36 +1,34 @@
 #pragma once
 
-#include <pthread.h>
+#include <utility>
 
-#include <cstdlib>
+#include "base/mutex.h"
 
 namespace vaultfs {
 
 // The lock between changes (shared) and cuts (exclusive): a waiting cut goes first, so that a stream of writers can't
-// starve a snapshot. Not recursive. Usable with std::shared_lock and std::unique_lock.
-class CutLock {
+// starve a snapshot. Not recursive.
+class CutLock : public SharedMutex {
  public:
-  CutLock() {
-    pthread_rwlockattr_t attributes{};
-    pthread_rwlockattr_init(&attributes);
-    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
-    if (pthread_rwlock_init(&lock_, &attributes) != 0) std::abort();
-    pthread_rwlockattr_destroy(&attributes);
-  }
-  CutLock(const CutLock&) = delete;
-  CutLock& operator=(const CutLock&) = delete;
-  ~CutLock() { pthread_rwlock_destroy(&lock_); }
+  CutLock() : SharedMutex(Prefer::writers) {}
+};
 
-  void lock() { check(pthread_rwlock_wrlock(&lock_)); }
-  void unlock() { check(pthread_rwlock_unlock(&lock_)); }
-  void lock_shared() { check(pthread_rwlock_rdlock(&lock_)); }
-  void unlock_shared() { check(pthread_rwlock_unlock(&lock_)); }
+// Holds one of several CutLocks shared, which one is decided at run time. It guards no field, so the analysis, which
+// can't follow that, has nothing to know of it.
+class ChangeHold {
+ public:
+  // Takes the lock.
+  explicit ChangeHold(CutLock& lock) NO_THREAD_SAFETY_ANALYSIS : lock_(&lock) { lock.lock_shared(); }
+  ChangeHold(ChangeHold&& other) noexcept : lock_(std::exchange(other.lock_, nullptr)) {}
+  ChangeHold& operator=(ChangeHold&&) = delete;
+  ChangeHold(const ChangeHold&) = delete;
+  ChangeHold& operator=(const ChangeHold&) = delete;
+  ~ChangeHold() NO_THREAD_SAFETY_ANALYSIS {
+    if (lock_ != nullptr) lock_->unlock_shared();
+  }
 
  private:
-  static void check(int outcome) {
-    if (outcome != 0) std::abort();
-  }
-  pthread_rwlock_t lock_{};
+  CutLock* lock_;
 };
 
 }  // namespace vaultfs

@@ -3,11 +3,13 @@
 #include <utility>
 #include <vector>
 
+#include "base/mutex.h"
+
 namespace vaultfs {
 
 std::shared_ptr<const FrameCache::Block> FrameCache::find(const Key& key) {
   if (empty_.load(std::memory_order_acquire)) return nullptr;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto place = places_.find(key);
   if (place == places_.end()) return nullptr;
   by_use_.splice(by_use_.begin(), by_use_, place->second);
@@ -16,7 +18,7 @@ std::shared_ptr<const FrameCache::Block> FrameCache::find(const Key& key) {
 
 void FrameCache::insert(const Key& key, std::shared_ptr<const Block> block) {
   std::vector<std::shared_ptr<const Block>> evicted;  // freed without the lock
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (closed_) return;
   const auto [place, added] = places_.try_emplace(key);
   if (!added) return;
@@ -35,7 +37,7 @@ void FrameCache::insert(const Key& key, std::shared_ptr<const Block> block) {
 
 void FrameCache::close() {
   std::list<Resident> gone;  // freed without the lock
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   closed_ = true;
   gone.swap(by_use_);
   places_.clear();
@@ -44,7 +46,7 @@ void FrameCache::close() {
 }
 
 void FrameCache::open() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   closed_ = false;
 }
 

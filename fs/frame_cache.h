@@ -4,13 +4,13 @@
 #include <cstdint>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <unordered_map>
 #include <utility>
 
 #include "base/bytes.h"
 #include "base/ids.h"
+#include "base/mutex.h"
 #include "fs/frame_memory.h"
 #include "fs/slot_memory.h"
 
@@ -67,11 +67,11 @@ class FrameCache {
   };
 
   const std::uint64_t limit_;
-  std::mutex mutex_;  // guards all below; a leaf
-  bool closed_ = false;
-  std::uint64_t used_ = 0;
-  std::list<Resident> by_use_;  // most recent first
-  std::unordered_map<Key, std::list<Resident>::iterator, KeyHash> places_;
+  Mutex mutex_;  // a leaf
+  bool closed_ GUARDED_BY(mutex_) = false;
+  std::uint64_t used_ GUARDED_BY(mutex_) = 0;
+  std::list<Resident> by_use_ GUARDED_BY(mutex_);  // most recent first
+  std::unordered_map<Key, std::list<Resident>::iterator, KeyHash> places_ GUARDED_BY(mutex_);
   std::atomic<bool> empty_{true};  // for a look without the lock
 };
 

@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <new>
 
+#include "base/mutex.h"
+
 namespace vaultfs {
 namespace {
 
@@ -30,7 +32,7 @@ FrameMemory FrameMemoryPool::take(std::size_t bytes) {
   const auto index = static_cast<std::size_t>(std::countr_zero(size)) - kSmallestLog2;
   if (index >= kSizes) std::abort();
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     std::vector<std::byte*>& free = free_[index];
     if (free.capacity() == 0) free.reserve(kKeepBytes / size);  // giving back never allocates
     if (!free.empty()) {
@@ -44,7 +46,7 @@ FrameMemory FrameMemoryPool::take(std::size_t bytes) {
 
 void FrameMemoryPool::give_back(MutableByteView bytes) noexcept {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     std::vector<std::byte*>& free = free_[static_cast<std::size_t>(std::countr_zero(bytes.size())) - kSmallestLog2];
     if (!closed_ && free.size() < kKeepBytes / bytes.size()) {
       free.push_back(bytes.data());
@@ -55,7 +57,7 @@ void FrameMemoryPool::give_back(MutableByteView bytes) noexcept {
 }
 
 void FrameMemoryPool::close() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   closed_ = true;
   for (std::size_t index = 0; index < kSizes; ++index) {
     for (std::byte* data : free_[index]) wipe_and_free(data, std::size_t{1} << (kSmallestLog2 + index));
@@ -64,7 +66,7 @@ void FrameMemoryPool::close() {
 }
 
 void FrameMemoryPool::open() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   closed_ = false;
 }
 

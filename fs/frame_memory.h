@@ -2,11 +2,11 @@
 
 #include <array>
 #include <cstddef>
-#include <mutex>
 #include <utility>
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/mutex.h"
 
 namespace vaultfs {
 
@@ -61,9 +61,9 @@ class FrameMemoryPool {
   static constexpr std::size_t kKeepBytes = std::size_t{2} * 1024 * 1024;
   void give_back(MutableByteView bytes) noexcept;
 
-  std::mutex mutex_;  // guards both below; a leaf
-  bool closed_ = false;
-  std::array<std::vector<std::byte*>, kSizes> free_;
+  Mutex mutex_;  // a leaf
+  bool closed_ GUARDED_BY(mutex_) = false;
+  std::array<std::vector<std::byte*>, kSizes> free_ GUARDED_BY(mutex_);
 };
 
 }  // namespace vaultfs

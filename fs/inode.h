@@ -5,14 +5,13 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
-#include <shared_mutex>
 #include <string>
 #include <vector>
 
 #include "base/bytes.h"
 #include "base/ids.h"
+#include "base/mutex.h"
 #include "fs/attributes.h"
 #include "fs/byte_ranges.h"
 #include "fs/extent_map.h"
@@ -24,10 +23,10 @@ namespace vaultfs {
 // A protected item as long as the tree lives, also after its directory went (it may be made again).
 struct Item {
   const std::string name;
-  std::atomic<std::uint64_t> last_change{0};   // LSN value, see Inode::changed
-  std::atomic<std::uint32_t> open_writers{0};  // handles open for writing
-  std::mutex mutex;                            // guards failure; a leaf
-  std::optional<Error> failure;                // an acknowledged write could not be kept since the last snapshot
+  std::atomic<std::uint64_t> last_change{0};       // LSN value, see Inode::changed
+  std::atomic<std::uint32_t> open_writers{0};      // handles open for writing
+  Mutex mutex;                                     // a leaf
+  std::optional<Error> failure GUARDED_BY(mutex);  // an acknowledged write could not be kept since the last snapshot
 };
 
 // Positions of sequential readers of one file, for reading ahead.
@@ -38,9 +37,9 @@ struct ReadStreams {
     std::uint32_t run = 0;          // reads in sequence so far
     std::uint64_t used = 0;
   };
-  std::mutex mutex;  // guards all below; a leaf
-  std::array<Stream, 4> streams;
-  std::uint64_t clock = 0;
+  Mutex mutex;  // a leaf
+  std::array<Stream, 4> streams GUARDED_BY(mutex);
+  std::uint64_t clock GUARDED_BY(mutex) = 0;
 };
 
 // What of one chunk is newer than the extent map, newest last: jobs in the sealing queue, then the active slot.
@@ -100,27 +99,29 @@ struct Inode {
 
   // --- Guarded by `mutex`: attributes and content. Lock order: cut → tree mutex → inode (lower number first) → write
   // buffer, worker pool, handle mutex, journal. Memory is copied under it, never a segment read.
-  mutable std::shared_mutex mutex;
-  std::uint32_t mode = 0;
-  std::uint32_t uid = 0;
-  std::uint32_t gid = 0;
-  bool attributes_dirty = false;  // size or times are newer than the journal knows
-  bool on_flush_list = false;
-  bool dead = false;  // the last name and handle are gone
-  std::uint64_t rdev = 0;
-  std::uint64_t size = 0;
-  std::uint64_t journalled_size = 0;  // what a replay would find
-  UnixNanos atime, mtime, ctime;
+  mutable SharedMutex mutex;
+  std::uint32_t mode GUARDED_BY(mutex) = 0;
+  std::uint32_t uid GUARDED_BY(mutex) = 0;
+  std::uint32_t gid GUARDED_BY(mutex) = 0;
+  bool attributes_dirty GUARDED_BY(mutex) = false;  // size or times are newer than the journal knows
+  bool on_flush_list GUARDED_BY(mutex) = false;
+  bool dead GUARDED_BY(mutex) = false;  // the last name and handle are gone
+  std::uint64_t rdev GUARDED_BY(mutex) = 0;
+  std::uint64_t size GUARDED_BY(mutex) = 0;
+  std::uint64_t journalled_size GUARDED_BY(mutex) = 0;  // what a replay would find
+  UnixNanos atime GUARDED_BY(mutex);
+  UnixNanos mtime GUARDED_BY(mutex);
+  UnixNanos ctime GUARDED_BY(mutex);
   // The LSN that any journal entry made after the last change has at least: below the cut of a snapshot that has it.
-  Lsn changed;
-  std::unique_ptr<std::string> target;  // of a symbolic link
+  Lsn changed GUARDED_BY(mutex);
+  std::unique_ptr<std::string> target;  // of a symbolic link; set before anybody knows it
   // Extended attributes, POSIX ACLs among them; null instead of empty.
   using Extended = std::map<std::string, Bytes, std::less<>>;
-  std::unique_ptr<Extended> extended;
-  std::unique_ptr<DiskImage> content;  // of a file, made when first needed
+  std::unique_ptr<Extended> extended GUARDED_BY(mutex);
+  std::unique_ptr<DiskImage> content GUARDED_BY(mutex) PT_GUARDED_BY(mutex);  // of a file, made when first needed
 
   // An empty value removes.
-  void set_extended(const std::string& name, std::optional<Bytes> value) {
+  void set_extended(const std::string& name, std::optional<Bytes> value) REQUIRES(mutex) {
     if (value.has_value()) {
       if (extended == nullptr) extended = std::make_unique<Extended>();
       extended->insert_or_assign(name, std::move(*value));
@@ -130,7 +131,7 @@ struct Inode {
     }
   }
 
-  [[nodiscard]] DiskImage& image() {
+  [[nodiscard]] DiskImage& image() REQUIRES(mutex) {
     if (content == nullptr) content = std::make_unique<DiskImage>();
     return *content;
   }

@@ -1,11 +1,11 @@
 #include "fs/item_jobs.h"
 
 #include <algorithm>
-#include <shared_mutex>
 #include <utility>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 
 namespace vaultfs {
 namespace {
@@ -32,18 +32,15 @@ void ItemJobs::take_stock() {
 
 ItemJobs::Item& ItemJobs::item_of(const std::string& name) {
   {
-    const std::shared_lock lock(items_mutex_);
+    const ReaderLock lock(items_mutex_);
     const auto known = items_.find(name);
     if (known != items_.end()) return *known->second;
   }
   // What is appended from here on belongs to a job: the caller is about to make the item's first change.
   const Lsn accounted = next_lsn();
-  const std::lock_guard lock(items_mutex_);
+  const WriterLock lock(items_mutex_);
   std::unique_ptr<Item>& item = items_[name];
-  if (item == nullptr) {
-    item = std::make_unique<Item>(name);
-    item->accounted = accounted;
-  }
+  if (item == nullptr) item = std::make_unique<Item>(name, accounted);
   return *item;
 }
 
@@ -57,14 +54,14 @@ Status ItemJobs::before_change(const std::string& name) {
 void ItemJobs::write_failed(const std::string& name, const Error& error) {
   Item& item = item_of(name);
   // Both under the lock: who settles the failure and begins the next job would otherwise find that job uncovered.
-  const std::lock_guard lock(item.failure_mutex);
+  const MutexLock lock(item.failure_mutex);
   if (!item.failure) item.failure = error;
   // The next change, commit or look of the timer ends the job: that needs the journal, which the caller may be using.
   item.covered.store(false, std::memory_order_release);
 }
 
 Status ItemJobs::start_job(Item& item) {
-  const std::lock_guard lock(item.mutex);
+  const MutexLock lock(item.mutex);
   settle_failure(item);
   // A failure that has just come does not begin a second job beside the one that it will end.
   if (item.covered.load(std::memory_order_acquire) || item.running) return ok_status();
@@ -96,7 +93,7 @@ Status ItemJobs::begin_running(Item& item, bool asked) {
 void ItemJobs::settle_failure(Item& item) {
   std::optional<Error> failure;
   {
-    const std::lock_guard lock(item.failure_mutex);
+    const MutexLock lock(item.failure_mutex);
     failure = std::exchange(item.failure, std::nullopt);
   }
   if (!failure) return;
@@ -176,16 +173,16 @@ Result<CommitOutcome> ItemJobs::commit(const std::string& name) {
 
 Result<CommitOutcome> ItemJobs::commit_item(Item& item, Cause cause) {
   if (cause != Cause::asked) {
-    const std::lock_guard lock(item.mutex);
+    const MutexLock lock(item.mutex);
     settle_failure(item);
     if (!item.running) return CommitOutcome{};
   }
   if (options_.before_cut) options_.before_cut();
   // From the cut to the manifest, what the point refers to may be referred to by nothing else.
-  const std::shared_lock references(vault_.segments().long_uses());
-  const std::lock_guard committing(item.committing);
+  const ReaderLock references(vault_.segments().long_uses());
+  const MutexLock committing(item.committing);
   {
-    const std::lock_guard lock(item.mutex);
+    const MutexLock lock(item.mutex);
     settle_failure(item);
     if (!item.running) {
       if (cause != Cause::asked) return CommitOutcome{};
@@ -205,15 +202,15 @@ Result<CommitOutcome> ItemJobs::run_backup(const std::string& name, const JobSte
   if (gathered.ok()) gathered = vault_.register_item(name);
   if (!gathered.ok()) return end_harmless(job, std::move(gathered).error());
 
-  const std::lock_guard committing(item.committing);
+  const MutexLock committing(item.committing);
   {
-    const std::lock_guard lock(item.mutex);
+    const MutexLock lock(item.mutex);
     settle_failure(item);
     item.covered.store(true, std::memory_order_release);  // changes from here on are this job's until its cut
   }
   Status applied = apply(job);
   if (!applied.ok()) {
-    const std::lock_guard lock(item.mutex);
+    const MutexLock lock(item.mutex);
     item.covered.store(item.running.has_value(), std::memory_order_release);
     return end_harmless(job, std::move(applied).error());
   }
@@ -221,7 +218,7 @@ Result<CommitOutcome> ItemJobs::run_backup(const std::string& name, const JobSte
 }
 
 std::optional<ItemJobs::Running> ItemJobs::take_running(Item& item, Lsn accounted) {
-  const std::lock_guard lock(item.mutex);
+  const MutexLock lock(item.mutex);
   item.accounted = accounted;
   item.covered.store(false, std::memory_order_release);
   item.closed_since_nanos.reset();
@@ -241,7 +238,7 @@ Result<CommitOutcome> ItemJobs::cut(Item& item, Cause cause, std::optional<JobIn
 
   Lsn previous;
   {
-    const std::lock_guard lock(item.mutex);
+    const MutexLock lock(item.mutex);
     previous = item.accounted;
   }
   std::optional<Running> running = take_running(item, snapshot->cut);
@@ -261,7 +258,7 @@ Result<CommitOutcome> ItemJobs::cut(Item& item, Cause cause, std::optional<JobIn
   Result<CommitOutcome> outcome = publisher_.publish(std::move(*snapshot), job, cause != Cause::asked);
   if (!outcome.ok()) {
     if (own && running) static_cast<void>(end_failed(running->job, outcome.error()));
-    const std::lock_guard lock(item.mutex);
+    const MutexLock lock(item.mutex);
     item.accounted = previous;
     item.retry_at_nanos = now_nanos() + kRetryNanos;
     return end_failed(job, std::move(outcome).error());
@@ -272,10 +269,10 @@ Result<CommitOutcome> ItemJobs::cut(Item& item, Cause cause, std::optional<JobIn
 }
 
 Error ItemJobs::fail_cut(Item& item, std::optional<JobInfo> own, Error error) {
-  const std::lock_guard lock(item.mutex);
+  const MutexLock lock(item.mutex);
   bool lost = false;
   {
-    const std::lock_guard failure_lock(item.failure_mutex);
+    const MutexLock failure_lock(item.failure_mutex);
     lost = item.failure.has_value();
   }
   if (lost) {

@@ -5,12 +5,11 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
-#include <shared_mutex>
 #include <string>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "fs/item_commit.h"
 #include "fs/key_refresher.h"
@@ -86,24 +85,25 @@ class ItemJobs final : public ChangeObserver {
     std::int64_t begun_nanos = 0;  // monotonic
   };
   struct Item {
-    explicit Item(std::string item_name) : name(std::move(item_name)) {}
+    Item(std::string item_name, Lsn accounted_to) : name(std::move(item_name)), accounted(accounted_to) {}
     const std::string name;
     // Commits of one item come one after the other. Held during a whole commit, a bounded wait for the key vault
     // included.
-    std::mutex committing;
+    Mutex committing;
     // True while changes need nothing more: a job runs, or a commit is applying its own.
     std::atomic<bool> covered{false};
     std::atomic<std::int64_t> last_change_nanos{0};  // monotonic
-    std::mutex mutex;  // guards what follows; held across the journal's commit of a job's start, so that it comes
-                       // before the change
-    std::optional<Running> running;
-    Lsn accounted;                                   // changes before it belong to a cut, or wait for commit()
-    std::optional<std::int64_t> closed_since_nanos;  // since when no file was seen open for writing
-    std::int64_t retry_at_nanos = 0;                 // no adoption before, after a failed commit
-    std::optional<Lsn> failed_start;          // a job could not begin, and the journal has that only up to before
-    std::optional<Error> left_without_point;  // why the newest job that lost something made none
-    std::mutex failure_mutex;  // guards `failure`; a leaf, because write_failed may be called under the tree's locks
-    std::optional<Error> failure;
+    Mutex mutex;  // held across the journal's commit of a job's start, so that it comes
+                  // before the change
+    std::optional<Running> running GUARDED_BY(mutex);
+    Lsn accounted GUARDED_BY(mutex);  // changes before it belong to a cut, or wait for commit()
+    std::optional<std::int64_t> closed_since_nanos GUARDED_BY(mutex);  // since when no file was seen open for writing
+    std::int64_t retry_at_nanos GUARDED_BY(mutex) = 0;                 // no adoption before, after a failed commit
+    std::optional<Lsn> failed_start
+        GUARDED_BY(mutex);  // a job could not begin, and the journal has that only up to before
+    std::optional<Error> left_without_point GUARDED_BY(mutex);  // why the newest job that lost something made none
+    Mutex failure_mutex;  // a leaf, because write_failed may be called under the tree's locks
+    std::optional<Error> failure GUARDED_BY(failure_mutex);
   };
   // Why a point is cut.
   enum class Cause : std::uint8_t { none, asked, settled, too_old, closing };
@@ -113,12 +113,14 @@ class ItemJobs final : public ChangeObserver {
   [[nodiscard]] std::int64_t now_nanos() const { return vault_.env().clock().monotonic_nanos(); }
 
   [[nodiscard]] Status start_job(Item& item);
-  [[nodiscard]] Status begin_running(Item& item, bool asked);  // REQUIRES: item.mutex held, nothing running
-  void settle_failure(Item& item);                             // REQUIRES: item.mutex held
-  [[nodiscard]] Cause due(Item& item, std::int64_t now);       // none: not yet
+  // REQUIRES: nothing running.
+  [[nodiscard]] Status begin_running(Item& item, bool asked) REQUIRES(item.mutex);
+  void settle_failure(Item& item) REQUIRES(item.mutex);
+  [[nodiscard]] Cause due(Item& item, std::int64_t now);  // none: not yet
   [[nodiscard]] Result<CommitOutcome> commit_item(Item& item, Cause cause);
-  // REQUIRES: item.committing held. `own` is the job of a backup run; without it the running one is committed.
-  [[nodiscard]] Result<CommitOutcome> cut(Item& item, Cause cause, std::optional<JobInfo> own, const Sources& sources);
+  // `own` is the job of a backup run; without it the running one is committed.
+  [[nodiscard]] Result<CommitOutcome> cut(Item& item, Cause cause, std::optional<JobInfo> own, const Sources& sources)
+      REQUIRES(item.committing);
   [[nodiscard]] Result<CommitOutcome> end_without_change(Item& item, Cause cause, std::optional<JobInfo> own,
                                                          Lsn accounted);
   [[nodiscard]] static std::optional<Running> take_running(Item& item, Lsn accounted);
@@ -142,8 +144,8 @@ class ItemJobs final : public ChangeObserver {
   KeyRefresher& refresher_;
   const Options options_;
   ItemCommit publisher_;
-  mutable std::shared_mutex items_mutex_;  // guards the map, not the items, which live as long as this object
-  std::map<std::string, std::unique_ptr<Item>> items_;
+  mutable SharedMutex items_mutex_;  // the map, not the items, which live as long as this object
+  std::map<std::string, std::unique_ptr<Item>> items_ GUARDED_BY(items_mutex_);
 };
 
 }  // namespace vaultfs

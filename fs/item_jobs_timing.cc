@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "fs/item_jobs.h"
 
 // When jobs end by themselves: settled, too old, failed, at the end of the session.
@@ -17,7 +18,7 @@ void ItemJobs::commit_due() {
   take_stock();
   std::vector<Item*> items;
   {
-    const std::shared_lock lock(items_mutex_);
+    const ReaderLock lock(items_mutex_);
     for (const auto& [name, item] : items_) items.push_back(item.get());
   }
   const std::vector<std::string> present = tree_.item_names();
@@ -39,7 +40,7 @@ ItemJobs::Cause ItemJobs::due(Item& item, std::int64_t now) {
   Lsn accounted;
   bool covered = false;
   {
-    const std::lock_guard lock(item.mutex);
+    const MutexLock lock(item.mutex);
     settle_failure(item);
     accounted = item.accounted;
     covered = item.covered.load(std::memory_order_acquire) || now < item.retry_at_nanos;
@@ -47,7 +48,7 @@ ItemJobs::Cause ItemJobs::due(Item& item, std::int64_t now) {
   if (!covered && tree_.changed_since(item.name, accounted)) static_cast<void>(start_job(item));
   if (options_.manual_commit) return Cause::none;
   const bool open = tree_.open_for_writing(item.name);
-  const std::lock_guard lock(item.mutex);
+  const MutexLock lock(item.mutex);
   if (!item.running) return Cause::none;
   if (now - item.running->begun_nanos >= options_.max_job_seconds * kNanosPerSecond) return Cause::too_old;
   if (open) {
@@ -61,8 +62,8 @@ ItemJobs::Cause ItemJobs::due(Item& item, std::int64_t now) {
 }
 
 void ItemJobs::end_uncommitted(Item& item, const std::string& why) {
-  const std::lock_guard committing(item.committing);
-  const std::lock_guard lock(item.mutex);
+  const MutexLock committing(item.committing);
+  const MutexLock lock(item.mutex);
   settle_failure(item);
   if (!item.running) return;
   JobInfo job = std::exchange(item.running, std::nullopt)->job;
@@ -80,7 +81,7 @@ void ItemJobs::end_uncommitted(Item& item, const std::string& why) {
 Status ItemJobs::close() {
   std::vector<Item*> items;
   {
-    const std::shared_lock lock(items_mutex_);
+    const ReaderLock lock(items_mutex_);
     for (const auto& [name, item] : items_) items.push_back(item.get());
   }
   const std::vector<std::string> present = tree_.item_names();
@@ -105,7 +106,7 @@ Status ItemJobs::close_item(Item& item) {
   bool covered = false;
   std::optional<Error> left;
   {
-    const std::lock_guard lock(item.mutex);
+    const MutexLock lock(item.mutex);
     settle_failure(item);
     accounted = item.accounted;
     covered = item.covered.load(std::memory_order_acquire);

@@ -1,14 +1,13 @@
 #pragma once
 
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
-#include <mutex>
 #include <optional>
-#include <thread>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "base/result.h"
+#include "base/thread.h"
 #include "vaultmeta/key_custody.h"
 
 namespace vaultfs {
@@ -45,23 +44,24 @@ class KeyRefresher {
 
  private:
   void run();
-  [[nodiscard]] bool recent() const;  // REQUIRES: mutex_ held
+  [[nodiscard]] bool recent() const REQUIRES(mutex_);
   [[nodiscard]] std::chrono::milliseconds interval() const;
-  // Until one was asked for, it is to stop, or, if periodic, `pause` is over by the Clock. REQUIRES: `lock` has mutex_
-  void wait_until_due(std::unique_lock<std::mutex>& lock, std::chrono::nanoseconds pause);
+  // Until one was asked for, it is to stop, or, if periodic, `pause` is over by the Clock.
+  void wait_until_due(std::chrono::nanoseconds pause) REQUIRES(mutex_);
+  [[nodiscard]] bool due() const REQUIRES(mutex_) { return stopping_ || wanted_ > started_; }
 
   KeyCustody& custody_;
   const Clock& clock_;
   const bool periodic_;
-  std::mutex mutex_;  // guards all below; not held while a refresh runs
-  std::condition_variable changed_;
-  bool stopping_ = false;
-  std::uint64_t wanted_ = 0;                       // refreshes with a number up to this one were asked for
-  std::uint64_t started_ = 0;                      // number of the newest that was begun
-  std::uint64_t finished_ = 0;                     // and of the newest that has ended
-  std::optional<std::int64_t> last_success_;       // monotonic nanoseconds
-  std::optional<Result<RefreshOutcome>> outcome_;  // of `finished_`
-  std::thread thread_;
+  Mutex mutex_;  // not held while a refresh runs
+  CondVar changed_;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  std::uint64_t wanted_ GUARDED_BY(mutex_) = 0;    // refreshes with a number up to this one were asked for
+  std::uint64_t started_ GUARDED_BY(mutex_) = 0;   // number of the newest that was begun
+  std::uint64_t finished_ GUARDED_BY(mutex_) = 0;  // and of the newest that has ended
+  std::optional<std::int64_t> last_success_ GUARDED_BY(mutex_);       // monotonic nanoseconds
+  std::optional<Result<RefreshOutcome>> outcome_ GUARDED_BY(mutex_);  // of `finished_`
+  Thread thread_;
 };
 
 }  // namespace vaultfs

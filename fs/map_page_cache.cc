@@ -1,10 +1,12 @@
 #include "fs/map_page_cache.h"
 
+#include "base/mutex.h"
+
 namespace vaultfs {
 
 Result<std::shared_ptr<const MapPage>> MapPageCache::load(const ChunkId& id) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto known = by_id_.find(id);
     if (known != by_id_.end()) {
       newest_first_.splice(newest_first_.begin(), newest_first_, known->second);
@@ -17,7 +19,7 @@ Result<std::shared_ptr<const MapPage>> MapPageCache::load(const ChunkId& id) {
     return Error{ErrorCode::DamagedRecord, "a map page has a wrong number of entries"};
   }
   auto page = std::make_shared<const MapPage>(std::move(decoded));
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (by_id_.contains(id)) return page;
   newest_first_.emplace_front(id, page);
   by_id_[id] = newest_first_.begin();

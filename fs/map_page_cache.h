@@ -3,11 +3,11 @@
 #include <cstddef>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <unordered_map>
 #include <utility>
 
 #include "base/ids.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "store/segment_store.h"
 #include "vaultmeta/inode_record.h"
@@ -29,9 +29,9 @@ class MapPageCache {
   using Entry = std::pair<ChunkId, std::shared_ptr<const MapPage>>;
   SegmentStore& segments_;
   const std::size_t capacity_;
-  std::mutex mutex_;  // guards all below; a leaf
-  std::list<Entry> newest_first_;
-  std::unordered_map<ChunkId, std::list<Entry>::iterator> by_id_;
+  Mutex mutex_;  // a leaf
+  std::list<Entry> newest_first_ GUARDED_BY(mutex_);
+  std::unordered_map<ChunkId, std::list<Entry>::iterator> by_id_ GUARDED_BY(mutex_);
 };
 
 }  // namespace vaultfs

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <map>
-#include <mutex>
 #include <utility>
 
+#include "base/mutex.h"
 #include "fs/map_page_cache.h"
 
 namespace vaultfs {
@@ -191,7 +191,7 @@ class PointTree final : public FileTree {
   Result<std::uint64_t> allocated_bytes(const InodeRecord& record) {
     if (record.type != InodeType::file || record.size == 0) return std::uint64_t{0};
     {
-      const std::lock_guard lock(allocated_mutex_);
+      const MutexLock lock(allocated_mutex_);
       const auto known = allocated_.find(record.number);
       if (known != allocated_.end()) return known->second;
     }
@@ -209,7 +209,7 @@ class PointTree final : public FileTree {
       constexpr std::uint64_t kPage = 4096;
       bytes -= kChunkBytes - (record.size % kChunkBytes + kPage - 1) / kPage * kPage;
     }
-    const std::lock_guard lock(allocated_mutex_);
+    const MutexLock lock(allocated_mutex_);
     allocated_[record.number] = bytes;
     return bytes;
   }
@@ -217,8 +217,8 @@ class PointTree final : public FileTree {
   SegmentStore& segments_;
   MapPageCache pages_;
   const Manifest manifest_;
-  std::mutex allocated_mutex_;  // guards allocated_; a leaf
-  std::map<InodeNumber, std::uint64_t> allocated_;
+  Mutex allocated_mutex_;  // a leaf
+  std::map<InodeNumber, std::uint64_t> allocated_ GUARDED_BY(allocated_mutex_);
 };
 
 }  // namespace

@@ -2,9 +2,9 @@
 
 #include <atomic>
 #include <cstdint>
-#include <mutex>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "fs/session.h"
 
@@ -21,8 +21,10 @@ class ProgressMeter {
     const std::uint64_t done = done_bytes_.fetch_add(bytes, std::memory_order_relaxed) + bytes;
     if (callback_ == nullptr) return ok_status();
     if (!stopped_.load(std::memory_order_relaxed)) {
-      const std::unique_lock lock(mutex_, std::try_to_lock);
-      if (lock.owns_lock()) report(done);
+      if (mutex_.try_lock()) {
+        const MutexLock lock(mutex_, kAdoptLock);
+        report(done);
+      }
     }
     if (stopped_.load(std::memory_order_relaxed)) return Error{ErrorCode::Interrupted, "stopped as asked"};
     return ok_status();
@@ -31,7 +33,7 @@ class ProgressMeter {
  private:
   static constexpr std::int64_t kIntervalNanos = 100'000'000;
 
-  void report(std::uint64_t done) {  // REQUIRES: mutex_ held
+  void report(std::uint64_t done) REQUIRES(mutex_) {
     const std::int64_t now = clock_.monotonic_nanos();
     if (done < total_bytes_ && reported_ && now - last_report_ < kIntervalNanos) return;
     reported_ = true;
@@ -44,9 +46,9 @@ class ProgressMeter {
   const std::uint64_t total_bytes_;
   std::atomic<std::uint64_t> done_bytes_{0};
   std::atomic<bool> stopped_{false};
-  std::mutex mutex_;  // guards all below and serialises the callback; nothing of the engine is locked inside
-  bool reported_ = false;
-  std::int64_t last_report_ = 0;
+  Mutex mutex_;  // serialises the callback; nothing of the engine is locked inside
+  bool reported_ GUARDED_BY(mutex_) = false;
+  std::int64_t last_report_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace vaultfs

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <mutex>
-#include <shared_mutex>
-#include <thread>
 #include <utility>
+
+#include "base/mutex.h"
+#include "base/thread.h"
 
 namespace vaultfs {
 namespace {
@@ -25,8 +25,7 @@ constexpr std::chrono::milliseconds kPause{50};
 constexpr std::int64_t kShowNanos = 200'000'000;
 
 std::int64_t steady_nanos() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(steady_now().time_since_epoch()).count();
 }
 
 }  // namespace
@@ -147,7 +146,7 @@ Status Reencryption::renew_points(const std::vector<PointInfo>& points) {
 Status Reencryption::publish(std::vector<PointNumber>& walked) {
   VAULTFS_RETURN_IF_ERROR(settle());
   // Nobody but this thread moves records while it has this, so that what is found is so when it is written.
-  const std::shared_lock references(vault_.segments().long_uses());
+  const ReaderLock references(vault_.segments().long_uses());
   PointSegments places(vault_.segments(), PointSegments::Damage::skipped);
   for (const PointNumber number : walked) {
     Status renewed = vault_.renew_point(number, places);
@@ -216,8 +215,9 @@ Result<bool> Reencryption::settle_inventories() {
   VAULTFS_RETURN_IF_ERROR(settle());
   for (;;) {
     // A point being made may have looked its segments up before the records moved. Once alone, there is none.
-    const std::unique_lock alone(vault_.segments().long_uses(), std::try_to_lock);
-    if (alone.owns_lock()) {
+    SharedMutex& long_uses = vault_.segments().long_uses();
+    if (long_uses.try_lock()) {
+      const WriterLock alone(long_uses, kAdoptLock);
       VAULTFS_ASSIGN_OR_RETURN(const std::vector<PointInfo> more, points_to_renew());
       if (!more.empty()) return false;
       vault_.segments_moved();
@@ -225,13 +225,13 @@ Result<bool> Reencryption::settle_inventories() {
       return true;
     }
     VAULTFS_RETURN_IF_ERROR(go_on());
-    std::this_thread::sleep_for(kPause);
+    sleep_for(kPause);
   }
 }
 
 // The working tree's own state, too, is sealed anew thereby, and the journals before it go.
 Status Reencryption::checkpoint() {
-  const std::shared_lock references(vault_.segments().long_uses());
+  const ReaderLock references(vault_.segments().long_uses());
   return tree_.checkpoint();
 }
 
@@ -255,7 +255,7 @@ Status Reencryption::keep_to_rate() {
       static_cast<double>(outcome_.moved_bytes) * 1e9 / static_cast<double>(request_.bytes_per_second);
   while (static_cast<double>(steady_nanos() - began_nanos_) < due_nanos) {
     VAULTFS_RETURN_IF_ERROR(go_on());
-    std::this_thread::sleep_for(kPause);
+    sleep_for(kPause);
   }
   return ok_status();
 }

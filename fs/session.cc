@@ -1,9 +1,9 @@
 #include "fs/session.h"
 
 #include <chrono>
-#include <shared_mutex>
 #include <utility>
 
+#include "base/mutex.h"
 #include "base/stop_request.h"
 #include "crypto/plaintext_memory.h"
 #include "fs/backup_run.h"
@@ -150,7 +150,7 @@ void OpenedSession::drop_ciphers() {
 void OpenedSession::checkpoint_if_long() {
   const Journal& journal = vault_->journal();
   if (journal.file_bytes() + journal.buffered_bytes() < options_.checkpoint_journal_bytes) return;
-  const std::shared_lock references(vault_->segments().long_uses());
+  const ReaderLock references(vault_->segments().long_uses());
   // A failure leaves the journal as it is; the next look tries again.
   static_cast<void>(tree_->checkpoint());
 }
@@ -202,10 +202,10 @@ Error OpenedSession::give_back(Error error) {
 
 Result<ReencryptOutcome> OpenedSession::reencrypt(const ReencryptRequest& request, const ProgressCallback& progress) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
-  const std::unique_lock one_at_a_time(reencrypting_, std::try_to_lock);
-  if (!one_at_a_time.owns_lock()) {
+  if (!reencrypting_.try_lock()) {
     return Error{ErrorCode::VaultBusy, "a re-encryption of this vault is under way; see: vaultctl job list"};
   }
+  const MutexLock one_at_a_time(reencrypting_, kAdoptLock);
   const ProgressCallback go_on = [&](const Progress& now) {
     return !stopping_.load() && (progress == nullptr || progress(now));
   };
@@ -213,12 +213,12 @@ Result<ReencryptOutcome> OpenedSession::reencrypt(const ReencryptRequest& reques
 }
 
 void OpenedSession::observe(SessionObserver* observer) {
-  const std::lock_guard lock(observer_mutex_);
+  const MutexLock lock(observer_mutex_);
   observer_ = observer;
 }
 
 void OpenedSession::tell_observer(const std::function<void(SessionObserver&)>& what) {
-  const std::lock_guard lock(observer_mutex_);
+  const MutexLock lock(observer_mutex_);
   if (observer_ != nullptr) what(*observer_);
 }
 

@@ -3,11 +3,11 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "base/heap_trim.h"
+#include "base/mutex.h"
 #include "fs/background_timers.h"
 #include "fs/compactor.h"
 #include "fs/item_jobs.h"
@@ -74,13 +74,13 @@ class OpenedSession final : public Session {
   std::atomic<bool> sealed_{false};
   std::atomic<bool> compaction_failed_{false};  // and that was told
   std::atomic<bool> stopping_{false};
-  std::mutex reencrypting_;    // held while one is under way; taken before any other lock
+  Mutex reencrypting_;         // held while one is under way; taken before any other lock
   HeapTrim heap_trim_;         // its timer only
   unsigned sealed_looks_ = 0;  // enforce_deadlines() only, as the next
   KeyAccess told_access_ = KeyAccess::available;
   bool closed_ = false;
-  std::mutex observer_mutex_;  // guards observer_; held while it is called; taken before any other lock
-  SessionObserver* observer_ = nullptr;
+  Mutex observer_mutex_;  // held while it is called; taken before any other lock
+  SessionObserver* observer_ GUARDED_BY(observer_mutex_) = nullptr;
   std::vector<std::unique_ptr<PeriodicTask>> timers_;
 };
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <new>
 
+#include "base/mutex.h"
+
 namespace vaultfs {
 
 SlotMemory::~SlotMemory() {
@@ -15,7 +17,7 @@ SlotMemoryPool::~SlotMemoryPool() { close(); }
 
 SlotMemory SlotMemoryPool::take() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (free_.capacity() < keep_) free_.reserve(keep_);  // giving back never allocates
     if (!free_.empty()) {
       std::byte* data = free_.back();
@@ -35,7 +37,7 @@ SlotMemory SlotMemoryPool::take_untouched() {
 
 void SlotMemoryPool::give_back(std::byte* data) noexcept {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (!closed_ && free_.size() < std::min(keep_, free_.capacity())) {
       free_.push_back(data);
       return;
@@ -45,14 +47,14 @@ void SlotMemoryPool::give_back(std::byte* data) noexcept {
 }
 
 void SlotMemoryPool::open() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   closed_ = false;
 }
 
 void SlotMemoryPool::close() {
   std::vector<std::byte*> mapped;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     closed_ = true;
     mapped.swap(free_);
   }

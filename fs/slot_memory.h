@@ -1,11 +1,11 @@
 #pragma once
 
 #include <cstddef>
-#include <mutex>
 #include <utility>
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/mutex.h"
 #include "vaultmeta/inode_record.h"
 
 namespace vaultfs {
@@ -63,9 +63,9 @@ class SlotMemoryPool {
   void give_back(std::byte* data) noexcept;
 
   const std::size_t keep_;
-  std::mutex mutex_;  // guards both below; a leaf
-  bool closed_ = false;
-  std::vector<std::byte*> free_;  // capacity keep_: giving back never allocates
+  Mutex mutex_;  // a leaf
+  bool closed_ GUARDED_BY(mutex_) = false;
+  std::vector<std::byte*> free_ GUARDED_BY(mutex_);  // capacity keep_: giving back never allocates
 };
 
 }  // namespace vaultfs

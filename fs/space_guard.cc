@@ -1,5 +1,7 @@
 #include "fs/space_guard.h"
 
+#include "base/mutex.h"
+
 namespace vaultfs {
 namespace {
 
@@ -11,7 +13,7 @@ constexpr std::uint64_t kComfortBytes = 1ULL << 30;
 }  // namespace
 
 Status SpaceGuard::check(std::uint64_t promised, std::uint64_t bytes, std::uint64_t reserve) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const std::uint64_t needed = promised + bytes + reserve;
   const std::int64_t now = env_.clock().monotonic_nanos();
   accepted_since_ += bytes;

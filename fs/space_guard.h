@@ -1,9 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
 
 #include "base/env.h"
+#include "base/mutex.h"
 #include "base/result.h"
 
 namespace vaultfs {
@@ -21,11 +21,11 @@ class SpaceGuard {
  private:
   Env& env_;
   const Env::Path path_;
-  std::mutex mutex_;  // guards all below; a leaf
-  std::uint64_t free_ = 0;
-  std::uint64_t accepted_since_ = 0;
-  std::int64_t asked_at_ = 0;
-  bool asked_ = false;
+  Mutex mutex_;  // a leaf
+  std::uint64_t free_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t accepted_since_ GUARDED_BY(mutex_) = 0;
+  std::int64_t asked_at_ GUARDED_BY(mutex_) = 0;
+  bool asked_ GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace vaultfs

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 
+#include "base/mutex.h"
+
 namespace vaultfs {
 
 void SparseChunks::set(std::uint64_t index, const ChunkId& id) {
   Block* block = nullptr;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     std::unique_ptr<Block>& known = blocks_[index / kBlock];
     if (known == nullptr) {
       if (id.is_zero()) return;
@@ -37,7 +39,7 @@ std::uint64_t SparseChunks::next(std::uint64_t from) const {
 }
 
 Result<std::optional<std::uint64_t>> ChunkDealer::next() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (run_.begin >= run_.end) {
     const std::uint64_t from = run_.end;
     if (from >= count_) return std::optional<std::uint64_t>();

@@ -4,11 +4,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "base/ids.h"
+#include "base/mutex.h"
 #include "base/result.h"
 
 namespace vaultfs {
@@ -36,7 +36,7 @@ class SparseChunks {
   static constexpr std::uint64_t kBlock = 1024;
   using Block = std::array<ChunkId, kBlock>;
   std::uint64_t count_;
-  std::mutex mutex_;  // guards the making of blocks; a leaf
+  Mutex mutex_;  // guards the making of blocks; a leaf
   std::vector<std::unique_ptr<Block>> blocks_;
 };
 
@@ -61,8 +61,8 @@ class ChunkDealer {
   const std::uint64_t count_;
   const Find find_;
   const Skipped skipped_;
-  std::mutex mutex_;  // guards run_; held while the functions are called
-  Run run_;
+  Mutex mutex_;  // held while the functions are called
+  Run run_ GUARDED_BY(mutex_);
 };
 
 }  // namespace vaultfs

@@ -1,7 +1,7 @@
 // fallocate: space for what will be written, and holes.
 #include <algorithm>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "fs/inode_locks.h"
 #include "fs/tree_engine.h"
 #include "fs/tree_errors.h"
@@ -111,8 +111,8 @@ std::uint64_t TreeEngine::bytes_set_aside(const DiskImage& image) {
 Status TreeEngine::allocate(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend) {
   const std::uint64_t begin = offset / kChunkBytes;
   const std::uint64_t end = (offset + length + kChunkBytes - 1) / kChunkBytes;
-  const std::shared_lock cut = lock_for_change(*inode);
-  const std::unique_lock lock(inode->mutex);
+  const ChangeHold cut = lock_for_change(*inode);
+  const WriterLock lock(inode->mutex);
   if (inode->dead) return file_removed();
   VAULTFS_RETURN_IF_ERROR(readable(*inode));
   DiskImage& image = inode->image();

@@ -1,7 +1,7 @@
 // copy_file_range: whole chunks by sharing their ids, the rest by copying bytes.
 #include <algorithm>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "fs/inode_locks.h"
 #include "fs/tree_engine.h"
 #include "fs/tree_errors.h"
@@ -39,6 +39,7 @@ bool TreeEngine::may_share(const ChunkShare& share, std::uint64_t i, const Chunk
 
 Status TreeEngine::put_references(const ChunkShare& share, const std::vector<ChunkId>& ids) {
   Inode& inode = *share.to;
+  inode.mutex.assert_held();
   VAULTFS_RETURN_IF_ERROR(drop_capability(inode));
   const Lsn changed = stamp(inode);
   const Lsn covers = last_appended();
@@ -68,7 +69,7 @@ Status TreeEngine::put_references(const ChunkShare& share, const std::vector<Chu
 void TreeEngine::seal_range(const InodePointer& inode, std::uint64_t first, std::uint64_t count) {
   std::vector<JobPointer> jobs;
   {
-    const std::unique_lock lock(inode->mutex);
+    const WriterLock lock(inode->mutex);
     if (inode->content == nullptr) return;
     auto chunk = inode->content->dirty.lower_bound(first);
     for (; chunk != inode->content->dirty.end() && chunk->first < first + count; ++chunk) {
@@ -86,8 +87,10 @@ Result<std::uint64_t> TreeEngine::share_chunks(const InodePointer& from, std::ui
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(from, {first_from, first_from + count - 1}));
     VAULTFS_RETURN_IF_ERROR(load_pages(share.to, {share.first, share.first + count - 1}));
-    const std::shared_lock cut(change_cut_);
+    const ReaderLock cut(change_cut_);
     const InodeLocks locks{from.get(), share.to.get()};
+    from->mutex.assert_held();
+    share.to->mutex.assert_held();
     if (from->dead || share.to->dead) return file_removed();
     VAULTFS_RETURN_IF_ERROR(readable(*from));
     VAULTFS_RETURN_IF_ERROR(readable(*share.to));
@@ -119,8 +122,8 @@ Result<std::uint64_t> TreeEngine::share_point_chunks(FileTree& point, InodeNumbe
   if (ids.empty()) return std::uint64_t{0};
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(share.to, {share.first, share.first + count - 1}));
-    const std::shared_lock cut(change_cut_);
-    const std::unique_lock lock(share.to->mutex);
+    const ReaderLock cut(change_cut_);
+    const WriterLock lock(share.to->mutex);
     if (share.to->dead) return file_removed();
     VAULTFS_RETURN_IF_ERROR(readable(*share.to));
     if (!pages_loaded(share.to, share.first, count)) continue;
@@ -180,7 +183,7 @@ Result<std::uint64_t> TreeEngine::copy_range(FileTree& source, CopyEnd from, Cop
     std::uint64_t count = std::min(left / kChunkBytes, kChunksAtOnce);
     if (left < kChunkBytes) {
       // The source's last chunk counts as a whole where it becomes the target's last one.
-      const std::shared_lock lock(target->mutex);
+      const ReaderLock lock(target->mutex);
       if (at.offset + left == original.size && target->size <= onto.offset + left) count = 1;
     }
     std::uint64_t shared = 0;

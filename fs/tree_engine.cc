@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/mutex.h"
 #include "fs/inode_locks.h"
 
 namespace vaultfs {
@@ -34,7 +35,7 @@ TreeEngine::TreeEngine(const Options& options)
 
 TreeEngine::~TreeEngine() {
   {
-    const std::lock_guard lock(flush_mutex_);
+    const MutexLock lock(flush_mutex_);
     stopping_ = true;
   }
   flush_wake_.notify_all();
@@ -105,11 +106,11 @@ Status TreeEngine::commit_journal() {
 
 void TreeEngine::journal_failed(const Error& error) {
   if (journal_dead_.exchange(true)) {
-    const std::lock_guard lock(handle_mutex_);
+    const MutexLock lock(handle_mutex_);
     if (tree_error_.has_value()) return;
   }
   {
-    const std::lock_guard lock(handle_mutex_);
+    const MutexLock lock(handle_mutex_);
     tree_error_ = error;
     ++tree_errors_;
   }
@@ -117,14 +118,14 @@ void TreeEngine::journal_failed(const Error& error) {
   const std::uint64_t durable = journal_->last_synced().value;
   std::vector<Item*> failed;
   {
-    const std::shared_lock lock(tree_mutex_);
+    const ReaderLock lock(tree_mutex_);
     for (const auto& item : items_) {
       if (item->last_change.load() > durable) failed.push_back(item.get());
     }
   }
   for (Item* item : failed) {
     {
-      const std::lock_guard lock(item->mutex);
+      const MutexLock lock(item->mutex);
       item->failure = error;
     }
     observer_->write_failed(item->name, error);
@@ -133,7 +134,7 @@ void TreeEngine::journal_failed(const Error& error) {
 
 void TreeEngine::report_write_failure(Inode& inode, Item* item, const Error& error) {
   {
-    const std::lock_guard lock(handle_mutex_);
+    const MutexLock lock(handle_mutex_);
     if (inode.sticky == nullptr) inode.sticky = std::make_unique<StickyError>();
     inode.sticky->error = error;
     ++inode.sticky->count;
@@ -141,7 +142,7 @@ void TreeEngine::report_write_failure(Inode& inode, Item* item, const Error& err
   }
   if (item == nullptr) return;
   {
-    const std::lock_guard lock(item->mutex);
+    const MutexLock lock(item->mutex);
     item->failure = error;
   }
   observer_->write_failed(item->name, error);
@@ -158,7 +159,7 @@ void TreeEngine::resize(Inode& inode, std::uint64_t size) {
 
 Status TreeEngine::stop() {
   {
-    const std::lock_guard lock(flush_mutex_);
+    const MutexLock lock(flush_mutex_);
     // Once: without the workers nothing could be stored any more.
     if (std::exchange(stopping_, true)) return ok_status();
   }
@@ -171,7 +172,7 @@ Status TreeEngine::stop() {
 }
 
 std::vector<std::string> TreeEngine::item_names() {
-  const std::shared_lock lock(tree_mutex_);
+  const ReaderLock lock(tree_mutex_);
   std::vector<std::string> names;
   const auto root = inodes_.find(kRootInode);
   if (root == inodes_.end()) return names;
@@ -180,20 +181,20 @@ std::vector<std::string> TreeEngine::item_names() {
 }
 
 bool TreeEngine::open_for_writing(const std::string& item) {
-  const std::shared_lock lock(tree_mutex_);
+  const ReaderLock lock(tree_mutex_);
   return std::any_of(items_.begin(), items_.end(),
                      [&](const auto& known) { return known->name == item && known->open_writers.load() > 0; });
 }
 
 bool TreeEngine::changed_since(const std::string& item, Lsn since) {
-  const std::shared_lock lock(tree_mutex_);
+  const ReaderLock lock(tree_mutex_);
   return std::any_of(items_.begin(), items_.end(), [&](const auto& known) {
     return known->name == item && known->last_change.load() >= std::max<std::uint64_t>(since.value, 1);
   });
 }
 
 std::vector<InodeNumber> TreeEngine::inode_numbers() {
-  const std::shared_lock lock(tree_mutex_);
+  const ReaderLock lock(tree_mutex_);
   std::vector<InodeNumber> numbers;
   numbers.reserve(inodes_.size());
   for (const auto& [number, inode] : inodes_) numbers.push_back(number);
@@ -203,7 +204,7 @@ std::vector<InodeNumber> TreeEngine::inode_numbers() {
 WorkingTree::Statistics TreeEngine::statistics() {
   std::uint64_t inodes = 0;
   {
-    const std::shared_lock lock(tree_mutex_);
+    const ReaderLock lock(tree_mutex_);
     inodes = inodes_.size();
   }
   return {.files = files_.load(),
@@ -229,11 +230,11 @@ void TreeEngine::seal() {
 void TreeEngine::forget_slots() {
   std::vector<InodePointer> inodes;
   {
-    const std::shared_lock lock(tree_mutex_);
+    const ReaderLock lock(tree_mutex_);
     for (const auto& [number, inode] : inodes_) inodes.push_back(inode);
   }
   for (const InodePointer& inode : inodes) {
-    const std::unique_lock lock(inode->mutex);
+    const WriterLock lock(inode->mutex);
     if (inode->content == nullptr || inode->content->dirty.empty()) continue;
     // What could not be sealed is in the journal (sync_all came before), but must not stay in memory in the clear.
     DiskImage& image = *inode->content;

@@ -2,16 +2,14 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <set>
-#include <shared_mutex>
 #include <string>
-#include <thread>
 #include <unordered_map>
 #include <vector>
 
+#include "base/mutex.h"
+#include "base/thread.h"
 #include "fs/chunk_reader.h"
 #include "fs/cut_lock.h"
 #include "fs/frame_cache.h"
@@ -136,14 +134,14 @@ class TreeEngine final : public WorkingTree {
   [[nodiscard]] Status writable() const;
   // writable(), then tells the observer. Without locks.
   [[nodiscard]] Status before_change(const Item* item);
-  [[nodiscard]] Item& item_named(const std::string& name);  // REQUIRES: tree_mutex_ exclusive
-  // A content changed. REQUIRES: the inode's mutex.
-  void touch_content(Inode& inode) const {
+  [[nodiscard]] Item& item_named(const std::string& name) REQUIRES(tree_mutex_);
+  // A content changed.
+  void touch_content(Inode& inode) const REQUIRES(inode.mutex) {
     if (!options_.caller_keeps_times) inode.mtime = inode.ctime = now();
     inode.attributes_dirty = true;
   }
   // The journal's record of that.
-  [[nodiscard]] SetAttributes content_record(const Inode& inode) const;
+  [[nodiscard]] SetAttributes content_record(const Inode& inode) const REQUIRES_SHARED(inode.mutex);
   [[nodiscard]] UnixNanos now() const { return vault_->env().clock().now(); }
   // See Inode::changed; also moves the item's. REQUIRES: change_cut_ or cut_ shared (so all below that say cut_).
   Lsn stamp(const Inode& inode);
@@ -154,14 +152,14 @@ class TreeEngine final : public WorkingTree {
   [[nodiscard]] Status commit_journal();
   void journal_failed(const Error& error);
   void report_write_failure(Inode& inode, Item* item, const Error& error);  // without locks
-  void resize(Inode& inode, std::uint64_t size);                            // REQUIRES: its mutex
+  void resize(Inode& inode, std::uint64_t size) REQUIRES(inode.mutex);
 
   // --- tree_lookup.cc
-  [[nodiscard]] Result<InodePointer> find(InodeNumber number) const;         // takes tree_mutex_ shared
-  [[nodiscard]] Result<InodePointer> find_locked(InodeNumber number) const;  // REQUIRES: tree_mutex_
-  [[nodiscard]] Result<InodePointer> find_file(InodeNumber number) const;    // IsADirectory, InvalidArgument
-  [[nodiscard]] Attributes attributes_locked(const Inode& inode);            // REQUIRES: tree_mutex_, inode's mutex
-  [[nodiscard]] Result<Inode*> directory_locked(InodeNumber number) const;   // REQUIRES: tree_mutex_
+  [[nodiscard]] Result<InodePointer> find(InodeNumber number) const EXCLUDES(tree_mutex_);
+  [[nodiscard]] Result<InodePointer> find_locked(InodeNumber number) const REQUIRES_SHARED(tree_mutex_);
+  [[nodiscard]] Result<InodePointer> find_file(InodeNumber number) const;  // IsADirectory, InvalidArgument
+  [[nodiscard]] Attributes attributes_locked(const Inode& inode) REQUIRES_SHARED(tree_mutex_, inode.mutex);
+  [[nodiscard]] Result<Inode*> directory_locked(InodeNumber number) const REQUIRES_SHARED(tree_mutex_);
   // Counts a reference of the kernel if `known`.
   [[nodiscard]] Result<InodePointer> find_child(InodeNumber parent, const std::string& name, bool known);
   [[nodiscard]] Attributes attributes_of(const InodePointer& inode);  // without locks
@@ -177,29 +175,33 @@ class TreeEngine final : public WorkingTree {
     Creator who;
   };
   [[nodiscard]] Result<Attributes> make(InodeNumber parent, const std::string& name, const NewInode& what);
-  // An empty name: a file that has none. REQUIRES: cut_ shared, tree_mutex_ exclusive.
-  [[nodiscard]] Result<Attributes> add_inode(Inode& directory, const std::string& name, const NewInode& what);
+  // An empty name: a file that has none. REQUIRES: cut_ shared.
+  [[nodiscard]] Result<Attributes> add_inode(Inode& directory, const std::string& name, const NewInode& what)
+      REQUIRES(tree_mutex_);
   [[nodiscard]] Status remove(InodeNumber parent, const std::string& name, bool directory_wanted);
-  // One name less; gone with the last handle and reference. REQUIRES: tree_mutex_ exclusive, inode's mutex not held.
-  void drop_name(const InodePointer& inode);
-  void destroy(const InodePointer& inode);            // REQUIRES: tree_mutex_ exclusive
-  void destroy_if_unused(const InodePointer& inode);  // no name, handle or reference left. Without locks
+  // One name less; gone with the last handle and reference. REQUIRES: the inode's mutex not held.
+  void drop_name(const InodePointer& inode) REQUIRES(tree_mutex_);
+  void destroy(const InodePointer& inode) REQUIRES(tree_mutex_);
+  // No name, handle or reference left. Without locks.
+  void destroy_if_unused(const InodePointer& inode);
   // --- tree_xattr.cc
   using ExtendedChanges = std::vector<std::pair<std::string, std::optional<Bytes>>>;  // no value: removed
   // Logs and applies one change, with the mode that goes with it. REQUIRES: cut_ shared, the inode's mutex (all below).
   [[nodiscard]] Status change_extended(Inode& inode, const std::string& name, std::optional<ByteView> value,
-                                       std::optional<std::uint32_t> mode);
-  [[nodiscard]] Status set_acl(Inode& inode, const std::string& name, ByteView value, bool drops_set_gid);
+                                       std::optional<std::uint32_t> mode) REQUIRES(inode.mutex);
+  [[nodiscard]] Status set_acl(Inode& inode, const std::string& name, ByteView value, bool drops_set_gid)
+      REQUIRES(inode.mutex);
   // The access list that goes with a new mode.
-  static void chmod_acl(const Inode& inode, std::uint32_t mode, ExtendedChanges& changes);
+  static void chmod_acl(const Inode& inode, std::uint32_t mode, ExtendedChanges& changes) REQUIRES_SHARED(inode.mutex);
   // What a new inode gets from the default list of its directory, and its mode then. REQUIRES: the directory's mutex.
   [[nodiscard]] static std::uint32_t inherit_acl(const Inode& directory, InodeType type, std::uint32_t mode,
-                                                 std::uint32_t umask, ExtendedChanges& changes);
-  static void lose_capability(const Inode& inode, ExtendedChanges& changes);
+                                                 std::uint32_t umask, ExtendedChanges& changes)
+      REQUIRES_SHARED(directory.mutex);
+  static void lose_capability(const Inode& inode, ExtendedChanges& changes) REQUIRES_SHARED(inode.mutex);
   // A change of content takes the file's capabilities: logs and applies that.
-  [[nodiscard]] Status drop_capability(Inode& inode);
+  [[nodiscard]] Status drop_capability(Inode& inode) REQUIRES(inode.mutex);
   static void add_changes(InodeNumber number, const ExtendedChanges& changes, TreeEntryWriter& entry);
-  static void apply_changes(Inode& inode, ExtendedChanges changes);
+  static void apply_changes(Inode& inode, ExtendedChanges changes) REQUIRES(inode.mutex);
   [[nodiscard]] static std::uint32_t without_set_id(std::uint32_t mode);
   // --- tree_copy.cc
   struct ChunkShare {
@@ -212,10 +214,13 @@ class TreeEngine final : public WorkingTree {
     }
   };
   // REQUIRES: the mutex of the inode to share into.
-  [[nodiscard]] bool may_share(const ChunkShare& share, std::uint64_t i, const ChunkId& id) const;
+  [[nodiscard]] bool may_share(const ChunkShare& share, std::uint64_t i, const ChunkId& id) const
+      REQUIRES_SHARED(share.to->mutex);
   // Puts references into a file; zero ids are holes. REQUIRES: cut_ shared, the inode's mutex, its pages loaded.
-  [[nodiscard]] Status put_references(const ChunkShare& share, const std::vector<ChunkId>& ids);
-  [[nodiscard]] static bool pages_loaded(const InodePointer& inode, std::uint64_t first, std::uint64_t count);
+  [[nodiscard]] Status put_references(const ChunkShare& share, const std::vector<ChunkId>& ids)
+      REQUIRES(share.to->mutex);
+  [[nodiscard]] static bool pages_loaded(const InodePointer& inode, std::uint64_t first, std::uint64_t count)
+      REQUIRES_SHARED(inode->mutex);
   // Chunks shared: fewer than asked for where one is being written to. Without locks.
   [[nodiscard]] Result<std::uint64_t> share_chunks(const InodePointer& from, std::uint64_t first_from,
                                                    const ChunkShare& share, std::uint64_t count);
@@ -235,11 +240,11 @@ class TreeEngine final : public WorkingTree {
     bool exchange = false;
     bool nothing = false;  // both names are the same file already
   };
-  // REQUIRES: tree_mutex_.
   [[nodiscard]] Result<RenamePlan> plan_rename(InodeNumber parent, const std::string& name, InodeNumber new_parent,
-                                               const std::string& new_name, RenameMode mode) const;
-  [[nodiscard]] bool is_below(const Inode& directory, const Inode& ancestor) const;
-  [[nodiscard]] Status execute(const RenamePlan& plan);
+                                               const std::string& new_name, RenameMode mode) const
+      REQUIRES_SHARED(tree_mutex_);
+  [[nodiscard]] bool is_below(const Inode& directory, const Inode& ancestor) const REQUIRES_SHARED(tree_mutex_);
+  [[nodiscard]] Status execute(const RenamePlan& plan) REQUIRES(tree_mutex_);
   static void move_names(const RenamePlan& plan);
 
   // --- tree_handles.cc
@@ -262,7 +267,7 @@ class TreeEngine final : public WorkingTree {
   void read_ahead(const InodePointer& inode, std::uint64_t offset, std::uint64_t length);
   [[nodiscard]] static std::vector<ChunkId> settled_chunks(const InodePointer& inode, std::uint64_t begin,
                                                            std::uint64_t end);
-  [[nodiscard]] Status readable(const Inode& inode) const;  // REQUIRES: inode's mutex
+  [[nodiscard]] Status readable(const Inode& inode) const REQUIRES_SHARED(inode.mutex);
 
   // --- tree_write.cc
   [[nodiscard]] Result<std::uint64_t> write_at(InodeNumber number, std::uint64_t handle,
@@ -273,25 +278,28 @@ class TreeEngine final : public WorkingTree {
     bool whole = false;
   };
   // REQUIRES: inode's mutex.
-  [[nodiscard]] static Promise promise_for(const Inode& inode, std::uint64_t offset, std::uint64_t length);
+  [[nodiscard]] static Promise promise_for(const Inode& inode, std::uint64_t offset, std::uint64_t length)
+      REQUIRES_SHARED(inode.mutex);
   [[nodiscard]] Status check_space(std::uint64_t bytes, const Promise& promise);
   [[nodiscard]] Result<WriteBuffer::Reservation> admit_bytes(std::uint64_t bytes, const Promise& promise);
   // REQUIRES: inode's mutex (all below).
   // The slot to write to. Where one is made: streaming writes take recycled memory, which saves page faults but counts
   // as a whole chunk; others take memory page by page.
-  Slot& active_slot(const InodePointer& inode, std::uint64_t index, bool streaming = false);
+  Slot& active_slot(const InodePointer& inode, std::uint64_t index, bool streaming = false) REQUIRES(inode->mutex);
   [[nodiscard]] Lsn last_appended() const { return journal_ == nullptr ? Lsn{} : journal_->last_appended(); }
   // The worst case of what is in memory, and that with what fallocate has set aside.
   [[nodiscard]] std::uint64_t accepted_bytes() const;
   [[nodiscard]] std::uint64_t set_aside_bytes() const;
   [[nodiscard]] std::uint64_t promised_bytes() const { return accepted_bytes() + set_aside_bytes(); }
   void write_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, ByteView piece,
-                   WriteBuffer::Reservation& room, Lsn changed);
-  void list_for_flush(const InodePointer& inode);
+                   WriteBuffer::Reservation& room, Lsn changed) REQUIRES(inode->mutex);
+  void list_for_flush(const InodePointer& inode) REQUIRES(inode->mutex);
   // --- tree_zero.cc
   // Makes [begin, end) zero; `live_end` is where content ended before. REQUIRES: edge pages loaded.
-  void zero_content(const InodePointer& inode, std::uint64_t begin, std::uint64_t end, std::uint64_t live_end, Lsn lsn);
-  void zero_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, std::uint32_t end, Lsn lsn);
+  void zero_content(const InodePointer& inode, std::uint64_t begin, std::uint64_t end, std::uint64_t live_end, Lsn lsn)
+      REQUIRES(inode->mutex);
+  void zero_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, std::uint32_t end, Lsn lsn)
+      REQUIRES(inode->mutex);
   static void drop_chunk(DiskImage& image, std::map<std::uint64_t, DirtyChunk>::iterator chunk);
   [[nodiscard]] Status zero_range(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend);
   // --- tree_allocate.cc. REQUIRES: inode's mutex.
@@ -314,7 +322,7 @@ class TreeEngine final : public WorkingTree {
 
   // --- tree_seal.cc
   // Active slot → sealing queue. REQUIRES: inode's mutex, an active slot there.
-  JobPointer freeze(const InodePointer& inode, std::uint64_t index);
+  JobPointer freeze(const InodePointer& inode, std::uint64_t index) REQUIRES(inode->mutex);
   void submit(const JobPointer& job);
   void evict(const WriteBuffer::Victim& victim);
   void run_seal(const JobPointer& job);
@@ -354,6 +362,7 @@ class TreeEngine final : public WorkingTree {
     std::vector<JobPointer> jobs;  // of each dirty chunk the last
   };
   struct Cut {
+    std::uint32_t number = 0;
     std::vector<InodeRecord> records;
     std::vector<FileCut> files;
     std::uint64_t logical_bytes = 0;
@@ -361,16 +370,17 @@ class TreeEngine final : public WorkingTree {
     std::uint64_t fragment_bytes = 0;
     std::optional<Error> failure;
   };
-  [[nodiscard]] static InodeRecord record_of(const Inode& inode);
+  [[nodiscard]] static InodeRecord record_of(const Inode& inode) REQUIRES_SHARED(inode.mutex);
   // A cut has two parts. In the first nothing else happens; it takes the files that are open for writing, so that it is
   // short. In the second, content of what the cut has already may change, and the rest of the tree is taken: that takes
   // as long as there are files.
-  class CutInTwo;
+  // change_cut_ is held all the time, cut_ in the first part only, and tree_mutex_ shared.
+  class EndOfCut;
   // For a change of this file's content: cut_ if no cut is under way or it has the file, else change_cut_.
-  [[nodiscard]] std::shared_lock<CutLock> lock_for_change(const Inode& inode);
-  void cut_open_files(const Item* item, Cut& cut, bool keep_small_slots);
-  void cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_slots);
-  void cut_tree(const InodePointer& top, Cut& cut, bool keep_small_slots);
+  [[nodiscard]] ChangeHold lock_for_change(const Inode& inode);
+  void cut_open_files(const Item* item, Cut& cut, bool keep_small_slots) REQUIRES_SHARED(tree_mutex_);
+  void cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_slots) REQUIRES_SHARED(tree_mutex_);
+  void cut_tree(const InodePointer& top, Cut& cut, bool keep_small_slots) REQUIRES_SHARED(tree_mutex_);
   // Waits for the cut's seals, stores its map pages, fills its records. Without locks.
   [[nodiscard]] Status settle(Cut& cut);
   [[nodiscard]] Result<Bytes> encode_section(const std::function<void()>& cut_made);
@@ -386,18 +396,20 @@ class TreeEngine final : public WorkingTree {
   [[nodiscard]] Status visit_references_of(const InodePointer& inode, const ReferenceVisitor& visit,
                                            const DamageListener* damaged);
   // --- tree_replay.cc
-  void replay_change(Lsn lsn, const TreeChange& change);
-  void replay_name(Lsn lsn, const TreeChange& change);
-  void replay_content(Lsn lsn, const TreeChange& change);
-  [[nodiscard]] Inode* replayed(InodeNumber number, Lsn changed);
+  // As load(), which see.
+  [[nodiscard]] Status load_section(ByteView checkpoint_section) REQUIRES(tree_mutex_);
+  void replay_change(Lsn lsn, const TreeChange& change) REQUIRES(tree_mutex_);
+  void replay_name(Lsn lsn, const TreeChange& change) REQUIRES(tree_mutex_);
+  void replay_content(Lsn lsn, const TreeChange& change) REQUIRES(tree_mutex_);
+  [[nodiscard]] Inode* replayed(InodeNumber number, Lsn changed) REQUIRES(tree_mutex_);
   // --- tree_start.cc
   void finish_replay();
-  void attach_items();
+  void attach_items() REQUIRES(tree_mutex_);
   void settle_replayed_file(const InodePointer& inode, FileReplay& replay);
   [[nodiscard]] Status lay_extents(const InodePointer& inode, const FileReplay& replay);
   [[nodiscard]] Status lay_fragments(const InodePointer& inode, const FileReplay& replay);
   [[nodiscard]] Status cut_beyond_end(const InodePointer& inode);
-  [[nodiscard]] bool has_content_beyond_end(const Inode& inode) const;
+  [[nodiscard]] bool has_content_beyond_end(const Inode& inode) const REQUIRES_SHARED(inode.mutex);
 
   const Options options_;
   Vault* vault_ = nullptr;              // set by start()
@@ -414,39 +426,40 @@ class TreeEngine final : public WorkingTree {
   std::unique_ptr<WorkerPool> workers_;
   std::unique_ptr<ChunkReader> reader_;
 
-  std::mutex snapshot_mutex_;  // one snapshot or checkpoint at a time
+  Mutex snapshot_mutex_;  // one snapshot or checkpoint at a time
   CutLock change_cut_;
   CutLock cut_;
-  // Guarded by cut_: the number of the last cut, and the item it is about (null: all of them).
-  std::uint32_t cut_number_ = 0;
-  const Item* cut_item_ = nullptr;
-  std::atomic<bool> cutting_{false};      // in its second part; set under cut_
-  mutable std::shared_mutex tree_mutex_;  // guards the next five and what Inode says
-  InodeTable inodes_;
-  std::set<InodeNumber> unnamed_;             // of inodes_, those that never had a name: make_link may give them one
-  std::vector<std::unique_ptr<Item>> items_;  // never removed: inodes point to them
-  InodeNumber next_inode_{2};
-  ReplayState replay_;  // between load() and start() only
+  // The number of the last cut, and the item it is about (null: all of them).
+  std::uint32_t cut_number_ GUARDED_BY(cut_) = 0;
+  const Item* cut_item_ GUARDED_BY(cut_) = nullptr;
+  std::atomic<bool> cutting_{false};  // in its second part; set under cut_
+  mutable SharedMutex tree_mutex_;    // guards also what Inode says
+  InodeTable inodes_ GUARDED_BY(tree_mutex_);
+  std::set<InodeNumber> unnamed_
+      GUARDED_BY(tree_mutex_);  // of inodes_, those that never had a name: make_link may give them one
+  std::vector<std::unique_ptr<Item>> items_ GUARDED_BY(tree_mutex_);  // never removed: inodes point to them
+  InodeNumber next_inode_ GUARDED_BY(tree_mutex_){2};
+  ReplayState replay_ GUARDED_BY(tree_mutex_);  // between load() and start() only
 
-  std::mutex handle_mutex_;  // guards the next five and what Inode says; a leaf
-  std::unordered_map<std::uint64_t, Handle> handles_;
-  std::uint64_t next_handle_ = 1;
-  std::optional<Error> tree_error_;  // the journal died
-  std::uint64_t tree_errors_ = 0;
+  Mutex handle_mutex_;  // guards also what Inode says; a leaf
+  std::unordered_map<std::uint64_t, Handle> handles_ GUARDED_BY(handle_mutex_);
+  std::uint64_t next_handle_ GUARDED_BY(handle_mutex_) = 1;
+  std::optional<Error> tree_error_ GUARDED_BY(handle_mutex_);  // the journal died
+  std::uint64_t tree_errors_ GUARDED_BY(handle_mutex_) = 0;
 
-  std::mutex flush_mutex_;  // guards the next four; a leaf
-  std::condition_variable flush_wake_;
+  Mutex flush_mutex_;  // a leaf
+  CondVar flush_wake_;
   struct Dirty {
     std::weak_ptr<Inode> inode;
     std::int64_t since_nanos;
   };
-  std::vector<Dirty> flush_list_;
-  bool stopping_ = false;
-  bool commit_wanted_ = false;
-  std::thread flusher_;
+  std::vector<Dirty> flush_list_ GUARDED_BY(flush_mutex_);
+  bool stopping_ GUARDED_BY(flush_mutex_) = false;
+  bool commit_wanted_ GUARDED_BY(flush_mutex_) = false;
+  Thread flusher_;
 
-  std::mutex seal_mutex_;  // for waiting on SealJob::done; a leaf
-  std::condition_variable seal_done_;
+  Mutex seal_mutex_;  // for waiting on SealJob::done; a leaf
+  CondVar seal_done_;
 
   std::atomic<std::uint64_t> files_{0};
   std::atomic<std::uint64_t> logical_bytes_{0};

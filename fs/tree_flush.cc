@@ -1,8 +1,8 @@
 // Making acknowledged changes durable.
 #include <algorithm>
 #include <chrono>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "base/no_memory.h"
 #include "fs/inode_locks.h"
 #include "fs/tree_engine.h"
@@ -17,8 +17,8 @@ constexpr std::size_t kEntryBytes = kChunkBytes;
 constexpr std::uint64_t kJournalBufferBytes = 8ULL << 20;
 constexpr auto kFlusherPeriod = std::chrono::milliseconds(500);
 
-// Of a chunk's slot, if it has one. REQUIRES: the inode's mutex.
-std::size_t unjournalled_bytes(const InodePointer& inode, std::uint64_t index) {
+// Of a chunk's slot, if it has one.
+std::size_t unjournalled_bytes(const InodePointer& inode, std::uint64_t index) REQUIRES_SHARED(inode->mutex) {
   if (inode->content == nullptr) return 0;
   const auto chunk = inode->content->dirty.find(index);
   if (chunk == inode->content->dirty.end() || chunk->second.active == nullptr) return 0;
@@ -29,7 +29,7 @@ std::size_t unjournalled_bytes(const InodePointer& inode, std::uint64_t index) {
 
 TreeEngine::FlushPlan TreeEngine::plan_flush(const InodePointer& inode) {
   FlushPlan plan;
-  const std::unique_lock lock(inode->mutex);
+  const WriterLock lock(inode->mutex);
   plan.size = inode->size;
   if (inode->content == nullptr) return plan;
   for (auto& [index, chunk] : inode->content->dirty) {
@@ -50,8 +50,8 @@ TreeEngine::FlushPlan TreeEngine::plan_flush(const InodePointer& inode) {
 Status TreeEngine::journal_fragments(const InodePointer& inode, FlushPlan& plan) {
   for (std::size_t next = 0; next < plan.fragments.size();) {
     {
-      const std::shared_lock cut(cut_);
-      const std::unique_lock lock(inode->mutex);
+      const ReaderLock cut(cut_);
+      const WriterLock lock(inode->mutex);
       std::size_t bytes = 0;
       for (std::size_t i = next; i < plan.fragments.size() && bytes < kEntryBytes; ++i) {
         bytes += unjournalled_bytes(inode, plan.fragments[i]);
@@ -85,8 +85,8 @@ Status TreeEngine::journal_fragments(const InodePointer& inode, FlushPlan& plan)
 }
 
 Status TreeEngine::journal_attributes(const InodePointer& inode, std::uint64_t size) {
-  const std::shared_lock cut(cut_);
-  const std::unique_lock lock(inode->mutex);
+  const ReaderLock cut(cut_);
+  const WriterLock lock(inode->mutex);
   if (!inode->attributes_dirty || inode->dead) return ok_status();
   // What was written after the flush began may not be in the journal yet: the file must not grow over it.
   size = std::min(size, inode->size);
@@ -126,7 +126,7 @@ Status TreeEngine::fsync(InodeNumber number, std::uint64_t handle) {
 Status TreeEngine::flush_older_than(std::int64_t monotonic_nanos) {
   std::vector<InodePointer> due;
   {
-    const std::lock_guard lock(flush_mutex_);
+    const MutexLock lock(flush_mutex_);
     std::erase_if(flush_list_, [&](const Dirty& dirty) {
       if (dirty.since_nanos > monotonic_nanos) return false;
       if (InodePointer inode = dirty.inode.lock()) due.push_back(std::move(inode));
@@ -136,14 +136,14 @@ Status TreeEngine::flush_older_than(std::int64_t monotonic_nanos) {
   Status status = ok_status();
   for (const InodePointer& inode : due) {
     {
-      const std::unique_lock lock(inode->mutex);
+      const WriterLock lock(inode->mutex);
       inode->on_flush_list = false;
       if (inode->dead) continue;
     }
     Status flushed = flush_inode(inode);
     if (flushed.ok()) continue;
     {
-      const std::unique_lock lock(inode->mutex);
+      const WriterLock lock(inode->mutex);
       list_for_flush(inode);
     }
     if (status.ok()) status = std::move(flushed);
@@ -164,9 +164,9 @@ void TreeEngine::run_flusher() {
   // Journalling and syncing take their time too.
   const std::int64_t age = period * 3 / 4;
   std::int64_t committed_at = clock.monotonic_nanos();
-  std::unique_lock lock(flush_mutex_);
+  MutexLock lock(flush_mutex_);
   while (!stopping_) {
-    flush_wake_.wait_for(lock, kFlusherPeriod);
+    flush_wake_.wait_for(flush_mutex_, kFlusherPeriod);
     if (stopping_) return;
     lock.unlock();
     if (!sealed_.load() && !journal_dead_.load()) {

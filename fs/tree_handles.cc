@@ -1,17 +1,17 @@
 // Open files: they keep unlinked inodes alive, count writers, and each hears of a late error once.
 #include <algorithm>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "fs/tree_engine.h"
 
 namespace vaultfs {
 
 Result<std::uint64_t> TreeEngine::open(InodeNumber number, bool writing) {
   // Shared: the inode must not be destroyed between being found and being counted.
-  const std::shared_lock lock(tree_mutex_);
+  const ReaderLock lock(tree_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_locked(number));
   if (writing) VAULTFS_RETURN_IF_ERROR(writable());
-  const std::lock_guard handle_lock(handle_mutex_);
+  const MutexLock handle_lock(handle_mutex_);
   if (writing && inode->reserved) return Error{ErrorCode::ItemBusy, "a backup run is writing this file"};
   Handle handle{inode, writing, 0, tree_errors_};
   // An error that nobody has heard of yet is for the next one who opens.
@@ -29,7 +29,7 @@ Result<std::uint64_t> TreeEngine::open(InodeNumber number, bool writing) {
 void TreeEngine::release(std::uint64_t handle_number) {
   InodePointer inode;
   {
-    const std::lock_guard lock(handle_mutex_);
+    const MutexLock lock(handle_mutex_);
     const auto found = handles_.find(handle_number);
     if (found == handles_.end()) return;
     inode = found->second.inode;
@@ -47,7 +47,7 @@ void TreeEngine::release(std::uint64_t handle_number) {
 void TreeEngine::forget(InodeNumber number, std::uint64_t count) {
   InodePointer inode;
   {
-    const std::shared_lock lock(tree_mutex_);
+    const ReaderLock lock(tree_mutex_);
     const auto found = inodes_.find(number);
     if (found == inodes_.end()) return;
     inode = found->second;
@@ -60,20 +60,20 @@ void TreeEngine::forget(InodeNumber number, std::uint64_t count) {
 
 void TreeEngine::destroy_if_unused(const InodePointer& inode) {
   {
-    const std::shared_lock lock(tree_mutex_);
+    const ReaderLock lock(tree_mutex_);
     if (inode->links > 0) return;
   }
-  const std::shared_lock cut(change_cut_);
-  const std::unique_lock lock(tree_mutex_);
+  const ReaderLock cut(change_cut_);
+  const WriterLock lock(tree_mutex_);
   {
-    const std::lock_guard handle_lock(handle_mutex_);
+    const MutexLock handle_lock(handle_mutex_);
     if (inode->handles > 0) return;
   }
   if (inode->links == 0 && inode->known.load() == 0 && inodes_.contains(inode->number)) destroy(inode);
 }
 
 Status TreeEngine::take_error(std::uint64_t handle_number) {
-  const std::lock_guard lock(handle_mutex_);
+  const MutexLock lock(handle_mutex_);
   const auto found = handles_.find(handle_number);
   if (found == handles_.end()) return ok_status();
   Handle& handle = found->second;
@@ -91,7 +91,7 @@ Status TreeEngine::take_error(std::uint64_t handle_number) {
 }
 
 Status TreeEngine::check_write_access(const Inode& inode, std::uint64_t handle_number) {
-  const std::lock_guard lock(handle_mutex_);
+  const MutexLock lock(handle_mutex_);
   // Handle 0 is the holder of the reservation itself.
   if (inode.reserved && handle_number != 0) return Error{ErrorCode::ItemBusy, "a backup run is writing this file"};
   return ok_status();
@@ -99,7 +99,7 @@ Status TreeEngine::check_write_access(const Inode& inode, std::uint64_t handle_n
 
 Status TreeEngine::reserve(InodeNumber number) {
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
-  const std::lock_guard lock(handle_mutex_);
+  const MutexLock lock(handle_mutex_);
   if (inode->reserved) return Error{ErrorCode::ItemBusy, "another backup run is writing this file"};
   if (inode->writers > 0) return Error{ErrorCode::ItemBusy, "the file is open for writing"};
   inode->reserved = true;
@@ -109,7 +109,7 @@ Status TreeEngine::reserve(InodeNumber number) {
 void TreeEngine::unreserve(InodeNumber number) {
   const Result<InodePointer> inode = find(number);
   if (!inode.ok()) return;
-  const std::lock_guard lock(handle_mutex_);
+  const MutexLock lock(handle_mutex_);
   (*inode)->reserved = false;
 }
 

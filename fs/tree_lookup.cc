@@ -1,6 +1,6 @@
 // Finding inodes and telling what they are.
-#include <mutex>
 
+#include "base/mutex.h"
 #include "fs/tree_engine.h"
 
 namespace vaultfs {
@@ -17,7 +17,7 @@ Result<InodePointer> TreeEngine::find_locked(InodeNumber number) const {
 }
 
 Result<InodePointer> TreeEngine::find(InodeNumber number) const {
-  const std::shared_lock lock(tree_mutex_);
+  const ReaderLock lock(tree_mutex_);
   return find_locked(number);
 }
 
@@ -48,7 +48,7 @@ Attributes TreeEngine::attributes_locked(const Inode& inode) {
   a.mtime = inode.mtime;
   a.ctime = inode.ctime;
   {
-    const std::lock_guard handle_lock(handle_mutex_);
+    const MutexLock handle_lock(handle_mutex_);
     a.open_for_writing = inode.writers > 0;
   }
   if (inode.content == nullptr) return a;
@@ -78,7 +78,7 @@ void TreeEngine::count_pages(const InodePointer& inode) {
   for (;;) {
     std::optional<std::uint64_t> page;
     {
-      const std::shared_lock lock(inode->mutex);
+      const ReaderLock lock(inode->mutex);
       if (inode->content != nullptr) page = inode->content->extents.uncounted_page();
     }
     // A page that can't be read is not counted: stat works on a damaged file too.
@@ -88,8 +88,8 @@ void TreeEngine::count_pages(const InodePointer& inode) {
 
 Attributes TreeEngine::attributes_of(const InodePointer& inode) {
   if (inode->type == InodeType::file) count_pages(inode);
-  const std::shared_lock lock(tree_mutex_);
-  const std::shared_lock inode_lock(inode->mutex);
+  const ReaderLock lock(tree_mutex_);
+  const ReaderLock inode_lock(inode->mutex);
   return attributes_locked(*inode);
 }
 
@@ -100,7 +100,7 @@ Result<Attributes> TreeEngine::attributes(InodeNumber number) {
 
 Result<InodePointer> TreeEngine::find_child(InodeNumber parent, const std::string& name, bool known) {
   if (name.size() > kMaxNameBytes) return Error{ErrorCode::NameTooLong, "a name has at most 255 bytes"};
-  const std::shared_lock lock(tree_mutex_);
+  const ReaderLock lock(tree_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, directory_locked(parent));
   const auto entry = directory->entries->find(name);
   if (entry == directory->entries->end()) return no_such_file();
@@ -121,21 +121,21 @@ Result<Attributes> TreeEngine::lookup_known(InodeNumber parent, const std::strin
 }
 
 Result<InodeNumber> TreeEngine::parent(InodeNumber directory) {
-  const std::shared_lock lock(tree_mutex_);
+  const ReaderLock lock(tree_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(const Inode* inode, directory_locked(directory));
   if (directory == kRootInode) return no_such_file();
   return inode->parent;
 }
 
 bool TreeEngine::remember(InodeNumber number) {
-  const std::shared_lock lock(tree_mutex_);
+  const ReaderLock lock(tree_mutex_);
   const Result<InodePointer> inode = find_locked(number);
   if (inode.ok()) ++(*inode)->known;
   return inode.ok();
 }
 
 Result<std::vector<DirectoryEntry>> TreeEngine::list(InodeNumber directory) {
-  const std::shared_lock lock(tree_mutex_);
+  const ReaderLock lock(tree_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(const Inode* inode, directory_locked(directory));
   std::vector<DirectoryEntry> entries;
   entries.reserve(inode->entries->size());
@@ -145,7 +145,7 @@ Result<std::vector<DirectoryEntry>> TreeEngine::list(InodeNumber directory) {
 
 Result<std::string> TreeEngine::read_link(InodeNumber number) {
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
-  const std::shared_lock lock(inode->mutex);
+  const ReaderLock lock(inode->mutex);
   if (inode->target == nullptr) return Error{ErrorCode::InvalidArgument, "that is no symbolic link"};
   return *inode->target;
 }

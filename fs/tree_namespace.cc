@@ -1,8 +1,7 @@
 // Names: making and removing them.
 #include <sys/stat.h>
 
-#include <mutex>
-
+#include "base/mutex.h"
 #include "fs/inode_locks.h"
 #include "fs/tree_engine.h"
 
@@ -30,7 +29,7 @@ Result<Attributes> TreeEngine::make(InodeNumber parent, const std::string& name,
   VAULTFS_RETURN_IF_ERROR(check_name(name));
   const Item* item = nullptr;
   {
-    const std::shared_lock lock(tree_mutex_);
+    const ReaderLock lock(tree_mutex_);
     VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, directory_locked(parent));
     if (directory->entries->contains(name)) return name_taken();
     item = directory->item;
@@ -43,8 +42,8 @@ Result<Attributes> TreeEngine::make(InodeNumber parent, const std::string& name,
   }
   VAULTFS_RETURN_IF_ERROR(before_change(item));
   if (parent == kRootInode) VAULTFS_RETURN_IF_ERROR(observer_->before_change(name));
-  const std::shared_lock cut(change_cut_);
-  const std::unique_lock lock(tree_mutex_);
+  const ReaderLock cut(change_cut_);
+  const WriterLock lock(tree_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(parent));
   if (directory->entries->contains(name)) return name_taken();
   // A directory that was removed while it is open takes no new names.
@@ -53,9 +52,10 @@ Result<Attributes> TreeEngine::make(InodeNumber parent, const std::string& name,
 }
 
 Result<Attributes> TreeEngine::add_inode(Inode& directory, const std::string& name, const NewInode& what) {
-  const InodeLocks locks{&directory};
+  const WriterLock directory_lock(directory.mutex);
   const UnixNanos time = now();
   auto inode = std::make_shared<Inode>(next_inode_, what.type);
+  const WriterLock inode_lock(inode->mutex);
   const bool inherits = (directory.mode & S_ISGID) != 0;
   ExtendedChanges lists;
   inode->mode = inherit_acl(directory, what.type, what.mode & kPermissionBits, what.who.umask, lists);
@@ -116,7 +116,7 @@ Result<Attributes> TreeEngine::make_node(InodeNumber parent, const std::string& 
 Result<WorkingTree::UnnamedFile> TreeEngine::make_unnamed(InodeNumber parent, std::uint32_t mode, Creator who) {
   const Item* item = nullptr;
   {
-    const std::shared_lock lock(tree_mutex_);
+    const ReaderLock lock(tree_mutex_);
     VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, directory_locked(parent));
     item = directory->item;
   }
@@ -124,16 +124,16 @@ Result<WorkingTree::UnnamedFile> TreeEngine::make_unnamed(InodeNumber parent, st
   VAULTFS_RETURN_IF_ERROR(before_change(item));
   UnnamedFile file;
   {
-    const std::shared_lock cut(change_cut_);
-    const std::unique_lock lock(tree_mutex_);
+    const ReaderLock cut(change_cut_);
+    const WriterLock lock(tree_mutex_);
     VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(parent));
     if (directory->links == 0) return gone();
     VAULTFS_ASSIGN_OR_RETURN(file.attributes, add_inode(*directory, {}, {InodeType::file, mode, 0, {}, who}));
   }
   Result<std::uint64_t> handle = open(file.attributes.number, true);
   if (!handle.ok()) {
-    const std::shared_lock cut(change_cut_);
-    const std::unique_lock lock(tree_mutex_);
+    const ReaderLock cut(change_cut_);
+    const WriterLock lock(tree_mutex_);
     VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_locked(file.attributes.number));
     destroy(inode);
     return std::move(handle).error();
@@ -156,13 +156,15 @@ Result<Attributes> TreeEngine::make_link(InodeNumber number, InodeNumber new_par
   if (inode->type == InodeType::directory) return Error{ErrorCode::NotPermitted, "a directory has one name"};
   count_pages(inode);
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
-  const std::shared_lock cut(change_cut_);
-  const std::unique_lock lock(tree_mutex_);
+  const ReaderLock cut(change_cut_);
+  const WriterLock lock(tree_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(new_parent));
   if (directory->item != inode->item) return Error{ErrorCode::CrossItem, "a file belongs to one item"};
   if (directory->entries->contains(name)) return name_taken();
   if ((inode->links == 0 && !unnamed_.contains(number)) || directory->links == 0) return gone();
   const InodeLocks locks{directory, inode.get()};
+  directory->mutex.assert_held();
+  inode->mutex.assert_held();
   const UnixNanos time = now();
   const SetAttributes directory_record = touched_record(*directory, time, true);
   const SetAttributes inode_record = touched_record(*inode, time, false);
@@ -187,15 +189,15 @@ Status TreeEngine::remove(InodeNumber parent, const std::string& name, bool dire
   if (name.size() > kMaxNameBytes) return Error{ErrorCode::NameTooLong, "a name has at most 255 bytes"};
   const Item* item = nullptr;
   {
-    const std::shared_lock lock(tree_mutex_);
+    const ReaderLock lock(tree_mutex_);
     VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, directory_locked(parent));
     if (!directory->entries->contains(name)) return gone();
     // Removing an item's directory is no change of the item: it ends with its points kept, and no job is begun for it.
     item = directory->item;
   }
   VAULTFS_RETURN_IF_ERROR(before_change(item));
-  const std::shared_lock cut(change_cut_);
-  const std::unique_lock lock(tree_mutex_);
+  const ReaderLock cut(change_cut_);
+  const WriterLock lock(tree_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(parent));
   const auto place = directory->entries->find(name);
   if (place == directory->entries->end()) return gone();
@@ -207,6 +209,8 @@ Status TreeEngine::remove(InodeNumber parent, const std::string& name, bool dire
     return Error{ErrorCode::DirectoryNotEmpty, "the directory is not empty"};
   {
     const InodeLocks locks{directory, inode.get()};
+    directory->mutex.assert_held();
+    inode->mutex.assert_held();
     const UnixNanos time = now();
     const SetAttributes directory_record = touched_record(*directory, time, true);
     const SetAttributes inode_record = touched_record(*inode, time, false);
@@ -229,7 +233,7 @@ void TreeEngine::drop_name(const InodePointer& inode) {
   inode->links = inode->type == InodeType::directory ? 0 : inode->links - 1;
   if (inode->links > 0 || inode->known.load() > 0) return;
   {
-    const std::lock_guard lock(handle_mutex_);
+    const MutexLock lock(handle_mutex_);
     if (inode->handles > 0) return;
   }
   destroy(inode);
@@ -238,7 +242,7 @@ void TreeEngine::drop_name(const InodePointer& inode) {
 void TreeEngine::destroy(const InodePointer& inode) {
   inodes_.erase(inode->number);
   unnamed_.erase(inode->number);
-  const std::unique_lock lock(inode->mutex);
+  const WriterLock lock(inode->mutex);
   inode->dead = true;
   if (inode->type == InodeType::file) --files_;
   resize(*inode, 0);
@@ -254,9 +258,9 @@ Result<Attributes> TreeEngine::set_attributes(InodeNumber number, const Attribut
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
   count_pages(inode);
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
-  const std::shared_lock cut(change_cut_);
-  const std::shared_lock lock(tree_mutex_);
-  const std::unique_lock inode_lock(inode->mutex);
+  const ReaderLock cut(change_cut_);
+  const ReaderLock lock(tree_mutex_);
+  const WriterLock inode_lock(inode->mutex);
   SetAttributes record = attributes_record(*inode);
   record.ctime = change.ctime.value_or(now());
   record.uid = change.uid.value_or(record.uid);

@@ -1,7 +1,7 @@
 // Reading: slots first, then the chunk below.
 #include <algorithm>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "fs/tree_engine.h"
 
 namespace vaultfs {
@@ -43,7 +43,7 @@ Result<TreeEngine::Piece> TreeEngine::read_slots(const InodePointer& inode, std:
   const auto begin = static_cast<std::uint32_t>(offset % kChunkBytes);
   for (;;) {
     {
-      const std::shared_lock lock(inode->mutex);
+      const ReaderLock lock(inode->mutex);
       VAULTFS_RETURN_IF_ERROR(readable(*inode));
       Piece piece;
       if (offset >= inode->size) return piece;
@@ -96,19 +96,19 @@ void TreeEngine::read_ahead(const InodePointer& inode, std::uint64_t offset, std
   if (depth == 0 || length == 0) return;
   ReadStreams* streams = nullptr;
   {
-    const std::shared_lock lock(inode->mutex);
+    const ReaderLock lock(inode->mutex);
     if (inode->size < kReadAheadFileBytes || inode->content == nullptr) return;
     streams = inode->content->streams.get();
   }
   if (streams == nullptr) {
-    const std::unique_lock lock(inode->mutex);
+    const WriterLock lock(inode->mutex);
     if (inode->content->streams == nullptr) inode->content->streams = std::make_unique<ReadStreams>();
     streams = inode->content->streams.get();
   }
   std::uint64_t first = 0;
   std::uint64_t last = 0;
   {
-    const std::lock_guard lock(streams->mutex);
+    const MutexLock lock(streams->mutex);
     // As far as requests that are under way together can overtake each other: a random read of a few KiB must not pass
     // for a stream's next one because it hits its neighbourhood.
     const std::uint64_t reorder = std::min(kReorderBytes, kReorderedReads * length);
@@ -137,7 +137,7 @@ void TreeEngine::read_ahead(const InodePointer& inode, std::uint64_t offset, std
 
 std::vector<ChunkId> TreeEngine::settled_chunks(const InodePointer& inode, std::uint64_t begin, std::uint64_t end) {
   std::vector<ChunkId> ids;
-  const std::shared_lock lock(inode->mutex);
+  const ReaderLock lock(inode->mutex);
   if (inode->content == nullptr) return ids;
   const DiskImage& image = *inode->content;
   for (std::uint64_t index = begin; index < end && index * kChunkBytes < inode->size; ++index) {
@@ -152,7 +152,7 @@ Result<std::uint64_t> TreeEngine::seek_data(InodeNumber number, std::uint64_t of
   for (;;) {
     std::uint64_t page = 0;
     {
-      const std::shared_lock lock(inode->mutex);
+      const ReaderLock lock(inode->mutex);
       VAULTFS_RETURN_IF_ERROR(readable(*inode));
       if (offset >= inode->size || inode->content == nullptr) return behind_end();
       const DiskImage& image = *inode->content;
@@ -188,7 +188,7 @@ Result<std::uint64_t> TreeEngine::seek_hole(InodeNumber number, std::uint64_t of
   for (;;) {
     std::uint64_t page = 0;
     {
-      const std::shared_lock lock(inode->mutex);
+      const ReaderLock lock(inode->mutex);
       VAULTFS_RETURN_IF_ERROR(readable(*inode));
       // The end of the file counts as a hole, but not for who starts there.
       if (offset >= inode->size) {
@@ -219,7 +219,7 @@ Result<std::optional<ChunkId>> TreeEngine::chunk_at(InodeNumber number, ChunkInd
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(inode, {index.value}));
-    const std::shared_lock lock(inode->mutex);
+    const ReaderLock lock(inode->mutex);
     VAULTFS_RETURN_IF_ERROR(readable(*inode));
     if (inode->content == nullptr) return std::optional<ChunkId>(ChunkId{});
     const DiskImage& image = *inode->content;

@@ -1,6 +1,6 @@
 // Renaming within an item.
-#include <mutex>
 
+#include "base/mutex.h"
 #include "fs/inode_locks.h"
 #include "fs/tree_engine.h"
 
@@ -86,12 +86,18 @@ void TreeEngine::move_names(const RenamePlan& plan) {
 Status TreeEngine::execute(const RenamePlan& plan) {
   {
     const InodeLocks locks{plan.from, plan.to, plan.source.get(), plan.target.get()};
+    plan.from->mutex.assert_held();
+    plan.to->mutex.assert_held();
+    plan.source->mutex.assert_held();
     const UnixNanos time = now();
     std::vector<std::pair<Inode*, SetAttributes>> touched;
     touched.emplace_back(plan.from, touched_record(*plan.from, time, true));
     if (plan.to != plan.from) touched.emplace_back(plan.to, touched_record(*plan.to, time, true));
     touched.emplace_back(plan.source.get(), touched_record(*plan.source, time, false));
-    if (plan.target != nullptr) touched.emplace_back(plan.target.get(), touched_record(*plan.target, time, false));
+    if (plan.target != nullptr) {
+      plan.target->mutex.assert_held();
+      touched.emplace_back(plan.target.get(), touched_record(*plan.target, time, false));
+    }
     TreeEntryWriter entry;
     if (plan.exchange) {
       entry.add(LinkName{plan.from->number, plan.name, plan.target->number});
@@ -101,7 +107,10 @@ Status TreeEngine::execute(const RenamePlan& plan) {
     entry.add(LinkName{plan.to->number, plan.new_name, plan.source->number});
     for (const auto& [inode, record] : touched) entry.add(record);
     VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
-    for (const auto& [inode, record] : touched) apply_record(*inode, record, lsn);
+    for (const auto& [inode, record] : touched) {
+      inode->mutex.assert_held();
+      apply_record(*inode, record, lsn);
+    }
     stamp(plan.source->item, lsn);
   }
   move_names(plan);
@@ -120,7 +129,7 @@ Status TreeEngine::rename(InodeNumber parent, const std::string& name, InodeNumb
   InodePointer source;
   bool replaces = false;
   {
-    const std::shared_lock lock(tree_mutex_);
+    const ReaderLock lock(tree_mutex_);
     VAULTFS_ASSIGN_OR_RETURN(const RenamePlan plan, plan_rename(parent, name, new_parent, new_name, mode));
     if (plan.nothing) return ok_status();
     source = plan.source;
@@ -130,8 +139,8 @@ Status TreeEngine::rename(InodeNumber parent, const std::string& name, InodeNumb
   // A program that writes a new version and renames it over the old one without fsync must never find an empty file
   // after a crash: the data goes to the journal before the name does.
   if (replaces && source->type == InodeType::file) VAULTFS_RETURN_IF_ERROR(flush_inode(source));
-  const std::shared_lock cut(change_cut_);
-  const std::unique_lock lock(tree_mutex_);
+  const ReaderLock cut(change_cut_);
+  const WriterLock lock(tree_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(const RenamePlan plan, plan_rename(parent, name, new_parent, new_name, mode));
   if (plan.nothing) return ok_status();
   return execute(plan);

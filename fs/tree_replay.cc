@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/mutex.h"
 #include "fs/tree_engine.h"
 
 namespace vaultfs {
@@ -46,10 +47,17 @@ void FileReplay::zero(Lsn lsn, std::uint64_t begin, std::uint64_t end) {
 
 Status TreeEngine::load(ByteView checkpoint_section) {
   if (vault_ != nullptr) return Error{ErrorCode::Internal, "a started tree can't be loaded"};
+  const WriterLock lock(tree_mutex_);
+  return load_section(checkpoint_section);
+}
+
+Status TreeEngine::load_section(ByteView checkpoint_section) {
   inodes_.clear();
   replay_ = {};
   const auto add = [this](const InodeRecord& record) {
-    auto inode = std::make_shared<Inode>(record.number, record.type);
+    tree_mutex_.assert_held();
+    const auto inode = std::make_shared<Inode>(record.number, record.type);
+    const WriterLock lock(inode->mutex);
     inode->mode = record.mode;
     inode->uid = record.uid;
     inode->gid = record.gid;
@@ -70,7 +78,7 @@ Status TreeEngine::load(ByteView checkpoint_section) {
         inode->entries->emplace(name, Inode::Entry{number, InodeType::file});
       }
     }
-    inodes_.insert_or_assign(record.number, std::move(inode));
+    inodes_.insert_or_assign(record.number, inode);
   };
   if (!checkpoint_section.empty()) {
     VAULTFS_ASSIGN_OR_RETURN(TreeSection section, TreeSection::decode(checkpoint_section));
@@ -107,7 +115,8 @@ Inode* TreeEngine::replayed(InodeNumber number, Lsn changed) {
 
 void TreeEngine::replay_name(Lsn lsn, const TreeChange& change) {
   if (const auto* create = std::get_if<CreateInode>(&change)) {
-    auto inode = std::make_shared<Inode>(create->number, create->type);
+    const auto inode = std::make_shared<Inode>(create->number, create->type);
+    const WriterLock lock(inode->mutex);
     inode->mode = create->mode;
     inode->uid = create->uid;
     inode->gid = create->gid;
@@ -118,11 +127,12 @@ void TreeEngine::replay_name(Lsn lsn, const TreeChange& change) {
       inode->entries = std::make_unique<std::map<std::string, Inode::Entry, std::less<>>>();
     }
     next_inode_ = std::max(next_inode_, create->number.next());
-    inodes_.emplace(create->number, std::move(inode));
+    inodes_.emplace(create->number, inode);
     static_cast<void>(replayed(create->number, lsn));
   } else if (const auto* attributes = std::get_if<SetAttributes>(&change)) {
     Inode* inode = replayed(attributes->number, Lsn{});
     if (inode == nullptr) return;
+    const WriterLock lock(inode->mutex);
     inode->mode = attributes->mode;
     inode->uid = attributes->uid;
     inode->gid = attributes->gid;
@@ -138,14 +148,21 @@ void TreeEngine::replay_name(Lsn lsn, const TreeChange& change) {
     Inode* directory = replayed(unlink->directory, lsn);
     if (directory != nullptr && directory->entries != nullptr) directory->entries->erase(unlink->name);
   } else if (const auto* set = std::get_if<SetExtended>(&change)) {
-    if (Inode* inode = replayed(set->number, lsn)) inode->set_extended(set->name, to_bytes(set->value));
+    if (Inode* inode = replayed(set->number, lsn)) {
+      const WriterLock lock(inode->mutex);
+      inode->set_extended(set->name, to_bytes(set->value));
+    }
   } else if (const auto* gone = std::get_if<RemoveExtended>(&change)) {
-    if (Inode* inode = replayed(gone->number, lsn)) inode->set_extended(gone->name, std::nullopt);
+    if (Inode* inode = replayed(gone->number, lsn)) {
+      const WriterLock lock(inode->mutex);
+      inode->set_extended(gone->name, std::nullopt);
+    }
   }
 }
 
 void TreeEngine::replay_content(Lsn lsn, const TreeChange& change) {
   const auto file = [&](InodeNumber number, Lsn changed) {
+    tree_mutex_.assert_held();
     Inode* inode = replayed(number, changed);
     return inode != nullptr && inode->type == InodeType::file ? inode : nullptr;
   };
@@ -158,6 +175,7 @@ void TreeEngine::replay_content(Lsn lsn, const TreeChange& change) {
   } else if (const auto* cut = std::get_if<CutContent>(&change)) {
     Inode* inode = file(cut->number, lsn);
     if (inode == nullptr) return;
+    const WriterLock lock(inode->mutex);
     inode->size = std::min(inode->size, cut->size);
     constexpr std::uint64_t kEnd = std::numeric_limits<std::uint64_t>::max() / kChunkBytes * kChunkBytes;
     replay_.files[cut->number].zero(lsn, cut->size, kEnd);
@@ -166,7 +184,9 @@ void TreeEngine::replay_content(Lsn lsn, const TreeChange& change) {
     replay_.files[zero->number].zero(lsn, zero->begin, zero->end);
   } else if (const auto* grow = std::get_if<GrowFile>(&change)) {
     Inode* inode = file(grow->number, grow->changed);
-    if (inode != nullptr) inode->size = std::max(inode->size, grow->size);
+    if (inode == nullptr) return;
+    const WriterLock lock(inode->mutex);
+    inode->size = std::max(inode->size, grow->size);
   }
 }
 
@@ -177,6 +197,7 @@ void TreeEngine::replay_change(Lsn lsn, const TreeChange& change) {
 
 Status TreeEngine::apply(Lsn lsn, ByteView entry) {
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<TreeChange> changes, decode_tree_entry(entry));
+  const WriterLock lock(tree_mutex_);
   for (const TreeChange& change : changes) replay_change(lsn, change);
   replay_.last = std::max(replay_.last, lsn);
   return ok_status();

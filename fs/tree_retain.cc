@@ -1,8 +1,8 @@
 // What the working tree refers to, for compaction and re-encryption: docs/decisions/0005-compaction.md,
 // 0007-reencryption.md.
-#include <mutex>
 #include <vector>
 
+#include "base/mutex.h"
 #include "fs/tree_engine.h"
 
 namespace vaultfs {
@@ -19,7 +19,7 @@ Status TreeEngine::visit_references(const ReferenceVisitor& visit, const DamageL
 Status TreeEngine::for_each_reference(const ReferenceVisitor& visit, const DamageListener* damaged) {
   std::vector<InodePointer> files;
   {
-    const std::shared_lock lock(tree_mutex_);
+    const ReaderLock lock(tree_mutex_);
     // Also those that only an open file keeps alive: they are in no checkpoint, but are being read.
     for (const auto& [number, inode] : inodes_) {
       if (inode->type == InodeType::file) files.push_back(inode);
@@ -40,7 +40,7 @@ Status TreeEngine::visit_references_of(const InodePointer& inode, const Referenc
   SegmentStore& store = vault_->segments();
   std::vector<ChunkId> ids;
   {
-    const std::shared_lock lock(inode->mutex);
+    const ReaderLock lock(inode->mutex);
     if (inode->content == nullptr) return ok_status();
     const DiskImage& image = *inode->content;
     ids = image.extents.inline_chunks();
@@ -53,7 +53,7 @@ Status TreeEngine::visit_references_of(const InodePointer& inode, const Referenc
   for (std::uint64_t next = 0;;) {
     std::optional<ExtentMap::PageReferences> page;
     {
-      const std::shared_lock lock(inode->mutex);
+      const ReaderLock lock(inode->mutex);
       if (inode->content != nullptr) page = inode->content->extents.references_from(next);
     }
     if (!page.has_value()) return ok_status();

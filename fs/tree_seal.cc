@@ -1,8 +1,8 @@
 // From slots to chunks. See docs/decisions/0002-write-path.md for why the order of these steps loses nothing.
 #include <algorithm>
 #include <cstring>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "base/no_memory.h"
 #include "fs/tree_engine.h"
 
@@ -61,7 +61,7 @@ void TreeEngine::submit(const JobPointer& job) {
   if (will_run) return;
   // The caller holds the inode's lock, and nothing is read or written any more.
   {
-    const std::lock_guard lock(seal_mutex_);
+    const MutexLock lock(seal_mutex_);
     job->error = closed();
     job->done = true;
   }
@@ -71,7 +71,7 @@ void TreeEngine::submit(const JobPointer& job) {
 void TreeEngine::evict(const WriteBuffer::Victim& victim) {
   const InodePointer inode = victim.inode.lock();
   if (inode == nullptr) return;
-  const std::unique_lock lock(inode->mutex);
+  const WriterLock lock(inode->mutex);
   if (inode->content == nullptr) return;
   const auto chunk = inode->content->dirty.find(victim.index);
   if (chunk != inode->content->dirty.end() && chunk->second.active.get() == victim.slot && victim.slot != nullptr) {
@@ -83,7 +83,7 @@ void TreeEngine::run_seal(const JobPointer& job) {
   const UseGate::Use use = vault_->segments().use();
   bool skip = false;
   {
-    const std::unique_lock lock(job->inode->mutex);
+    const WriterLock lock(job->inode->mutex);
     job->started = true;
     skip = job->cancelled && !job->wanted;
     if (job->previous != nullptr) {
@@ -195,8 +195,8 @@ Status TreeEngine::apply_seal(const JobPointer& job) {
   Inode& inode = *job->inode;
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(job->inode, {job->index}));
-    const std::shared_lock cut = lock_for_change(inode);
-    const std::unique_lock lock(inode.mutex);
+    const ChangeHold cut = lock_for_change(inode);
+    const WriterLock lock(inode.mutex);
     if (job->cancelled) {
       job->result = id;
       return ok_status();
@@ -218,7 +218,7 @@ Status TreeEngine::apply_seal(const JobPointer& job) {
 
 void TreeEngine::give_back(const JobPointer& job) {
   Inode& inode = *job->inode;
-  const std::unique_lock lock(inode.mutex);
+  const WriterLock lock(inode.mutex);
   if (job->next != nullptr) {
     // The next one has not started: it takes over what this one holds, and what lies below it.
     SealJob& next = *job->next;
@@ -244,7 +244,7 @@ void TreeEngine::finish(const JobPointer& job, std::optional<Error> error) {
   JobPointer next;
   std::shared_ptr<Slot> slot;  // freed without the lock
   {
-    const std::unique_lock lock(job->inode->mutex);
+    const WriterLock lock(job->inode->mutex);
     next = std::move(job->next);
     job->next = nullptr;
     slot = std::move(job->slot);
@@ -253,7 +253,7 @@ void TreeEngine::finish(const JobPointer& job, std::optional<Error> error) {
   }
   slot = nullptr;
   {
-    const std::lock_guard lock(seal_mutex_);
+    const MutexLock lock(seal_mutex_);
     job->error = std::move(error);
     job->done = true;
   }
@@ -263,21 +263,21 @@ void TreeEngine::finish(const JobPointer& job, std::optional<Error> error) {
 
 void TreeEngine::wait_for(const JobPointer& job) {
   if (job->done.load()) return;
-  std::unique_lock lock(seal_mutex_);
-  seal_done_.wait(lock, [&] { return job->done.load(); });
+  MutexLock lock(seal_mutex_);
+  while (!job->done.load()) seal_done_.wait(seal_mutex_);
 }
 
 void TreeEngine::seal_everything() {
   std::vector<InodePointer> inodes;
   {
-    const std::shared_lock lock(tree_mutex_);
+    const ReaderLock lock(tree_mutex_);
     for (const auto& [number, inode] : inodes_) {
       if (inode->type == InodeType::file) inodes.push_back(inode);
     }
   }
   std::vector<JobPointer> jobs;
   for (const InodePointer& inode : inodes) {
-    const std::unique_lock lock(inode->mutex);
+    const WriterLock lock(inode->mutex);
     if (inode->content == nullptr) continue;
     for (auto& [index, chunk] : inode->content->dirty) {
       if (chunk.active != nullptr) freeze(inode, index);

@@ -1,7 +1,7 @@
 // One atomic cut over an item, or over everything.
 #include <algorithm>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "fs/tree_engine.h"
 
 namespace vaultfs {
@@ -13,53 +13,43 @@ constexpr std::uint64_t kSmallSlotsBytes = 16ULL << 20;
 
 }  // namespace
 
-// Holds change_cut_ all the time, cut_ in the first part only, and tree_mutex_ shared.
-class TreeEngine::CutInTwo {
+// The end of a cut's second part, while change_cut_ is still held.
+class TreeEngine::EndOfCut {
  public:
-  explicit CutInTwo(TreeEngine& tree)
-      : tree_(tree), changes_(tree.change_cut_), rest_(tree.cut_), names_(tree.tree_mutex_) {
-    ++tree_.cut_number_;
-  }
-  CutInTwo(const CutInTwo&) = delete;
-  CutInTwo& operator=(const CutInTwo&) = delete;
-  ~CutInTwo() { tree_.cutting_ = false; }
-  void begin_second_part(const Item* item) {
-    tree_.cut_item_ = item;
-    tree_.cutting_ = true;
-    rest_.unlock();
-  }
+  explicit EndOfCut(TreeEngine& tree) : tree_(tree) {}
+  EndOfCut(const EndOfCut&) = delete;
+  EndOfCut& operator=(const EndOfCut&) = delete;
+  ~EndOfCut() { tree_.cutting_ = false; }
 
  private:
   TreeEngine& tree_;
-  std::unique_lock<CutLock> changes_;
-  std::unique_lock<CutLock> rest_;
-  std::shared_lock<std::shared_mutex> names_;
 };
 
-std::shared_lock<CutLock> TreeEngine::lock_for_change(const Inode& inode) {
+ChangeHold TreeEngine::lock_for_change(const Inode& inode) {
   {
-    std::shared_lock content(cut_);
+    ChangeHold content(cut_);
+    cut_.assert_reader_held();
     const bool other_item = cut_item_ != nullptr && inode.item != cut_item_;
     if (!cutting_.load() || other_item || inode.cut_number.load() == cut_number_) return content;
   }
-  return std::shared_lock(change_cut_);
+  return ChangeHold(change_cut_);
 }
 
 void TreeEngine::cut_open_files(const Item* item, Cut& cut, bool keep_small_slots) {
   std::vector<InodePointer> written;
   {
-    const std::lock_guard lock(handle_mutex_);
+    const MutexLock lock(handle_mutex_);
     for (const auto& [number, handle] : handles_) {
       if (handle.writing && (item == nullptr || handle.inode->item == item)) written.push_back(handle.inode);
     }
   }
   for (const InodePointer& inode : written) {
-    if (inode->cut_number.load() == cut_number_) continue;
+    if (inode->cut_number.load() == cut.number) continue;
     // One that has no name any more is in no cut.
     if (inode->links > 0) {
       cut_inode(inode, cut, keep_small_slots);
     } else {
-      inode->cut_number = cut_number_;
+      inode->cut_number = cut.number;
     }
   }
 }
@@ -87,8 +77,8 @@ InodeRecord TreeEngine::record_of(const Inode& inode) {
 }
 
 void TreeEngine::cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_slots) {
-  const std::unique_lock lock(inode->mutex);
-  inode->cut_number = cut_number_;
+  const WriterLock lock(inode->mutex);
+  inode->cut_number = cut.number;
   // A file whose content is not known here would lose in the cut what the journal may still have of it.
   if (const Status known = readable(*inode); !known.ok()) cut.failure = known.error();
   cut.records.push_back(record_of(*inode));
@@ -127,7 +117,7 @@ void TreeEngine::cut_tree(const InodePointer& top, Cut& cut, bool keep_small_slo
       const InodePointer& child = inodes_.at(entry.number);
       if (entry.type == InodeType::directory) {
         directories.push_back(child);
-      } else if (child->cut_number.load() != cut_number_) {
+      } else if (child->cut_number.load() != cut.number) {
         cut_inode(child, cut, keep_small_slots);
       }
     }
@@ -151,7 +141,7 @@ Status TreeEngine::settle(Cut& cut) {
     file.jobs.clear();
     VAULTFS_ASSIGN_OR_RETURN(const std::vector<ExtentMap::KeptPage> kept, file.extents.store_pages(store));
     if (!kept.empty()) {
-      const std::unique_lock lock(file.inode->mutex);
+      const WriterLock lock(file.inode->mutex);
       if (file.inode->content != nullptr) {
         for (const ExtentMap::KeptPage& page : kept) file.inode->content->extents.page_stored(page);
       }
@@ -165,17 +155,21 @@ Status TreeEngine::settle(Cut& cut) {
 
 Result<TreeSnapshot> TreeEngine::snapshot(const std::string& item_name) {
   VAULTFS_RETURN_IF_ERROR(writable());
-  const std::lock_guard one_at_a_time(snapshot_mutex_);
+  const MutexLock one_at_a_time(snapshot_mutex_);
   TreeSnapshot snapshot;
   Cut cut;
   {
-    CutInTwo parts(*this);
+    const WriterLock changes(change_cut_);
+    WriterLock rest(cut_);
+    const ReaderLock names(tree_mutex_);
+    const EndOfCut at_end(*this);
+    cut.number = ++cut_number_;
     const Inode& root = *inodes_.at(kRootInode);
     const auto entry = root.entries->find(item_name);
     if (entry == root.entries->end()) return Error{ErrorCode::ItemNotFound, "the vault has no such item"};
     const InodePointer directory = inodes_.at(entry->second.number);
     {
-      const std::lock_guard item_lock(directory->item->mutex);
+      const MutexLock item_lock(directory->item->mutex);
       if (directory->item->failure.has_value()) {
         Error failure = *std::exchange(directory->item->failure, std::nullopt);
         return with_context(std::move(failure), "an acknowledged write could not be kept");
@@ -188,7 +182,9 @@ Result<TreeSnapshot> TreeEngine::snapshot(const std::string& item_name) {
     snapshot.cut = lsn.next();
     snapshot.open_for_writing = directory->item->open_writers.load() > 0;
     cut_open_files(directory->item, cut, false);
-    parts.begin_second_part(directory->item);
+    cut_item_ = directory->item;
+    cutting_ = true;
+    rest.unlock();  // the second part begins
     cut_tree(directory, cut, false);
   }
   VAULTFS_RETURN_IF_ERROR(settle(cut));
@@ -201,14 +197,20 @@ Result<Bytes> TreeEngine::encode_section(const std::function<void()>& cut_made) 
   TreeSection section;
   Cut cut;
   {
-    CutInTwo parts(*this);
+    const WriterLock changes(change_cut_);
+    WriterLock rest(cut_);
+    const ReaderLock names(tree_mutex_);
+    const EndOfCut at_end(*this);
+    cut.number = ++cut_number_;
     cut_made();
     // A name given later stands in the journal only.
     for (const InodeNumber number : unnamed_) cut_inode(inodes_.at(number), cut, true);
     cut_open_files(nullptr, cut, true);
     section.next_inode = next_inode_;
     for (const auto& item : items_) section.items.push_back({item->name, Lsn(item->last_change.load())});
-    parts.begin_second_part(nullptr);
+    cut_item_ = nullptr;
+    cutting_ = true;
+    rest.unlock();  // the second part begins
     cut_tree(inodes_.at(kRootInode), cut, true);
   }
   VAULTFS_RETURN_IF_ERROR(settle(cut));
@@ -222,7 +224,7 @@ Result<Bytes> TreeEngine::encode_section(const std::function<void()>& cut_made) 
 
 Status TreeEngine::checkpoint() {
   VAULTFS_RETURN_IF_ERROR(writable());
-  const std::lock_guard one_at_a_time(snapshot_mutex_);
+  const MutexLock one_at_a_time(snapshot_mutex_);
   return vault_->checkpoint([this](const std::function<void()>& cut_made) { return encode_section(cut_made); });
 }
 

@@ -3,8 +3,9 @@
 
 #include <algorithm>
 #include <limits>
-#include <mutex>
 
+#include "base/mutex.h"
+#include "base/thread.h"
 #include "fs/tree_engine.h"
 
 namespace vaultfs {
@@ -16,12 +17,15 @@ void TreeEngine::start(Vault& vault, ChangeObserver& observer) {
   space_ = std::make_unique<SpaceGuard>(vault.env(), vault.path());
   workers_ = std::make_unique<WorkerPool>(options_.sealing_workers);
   reader_ = std::make_unique<ChunkReader>(vault.segments(), cache_, memory_, frames_, *workers_);
-  if (!inodes_.contains(kRootInode)) static_cast<void>(load({}).ok());
+  {
+    const WriterLock lock(tree_mutex_);
+    if (!inodes_.contains(kRootInode)) static_cast<void>(load_section({}).ok());
+  }
   finish_replay();
   if (journal_ == nullptr) return;
   // A replay may have found more than the buffer holds.
   static_cast<void>(buffer_.reserve(0, [this](const WriteBuffer::Victim& victim) { evict(victim); }).ok());
-  flusher_ = std::thread([this] { run_flusher(); });
+  flusher_ = Thread("flusher", [this] { run_flusher(); });
 }
 
 void TreeEngine::attach_items() {
@@ -30,12 +34,16 @@ void TreeEngine::attach_items() {
   reached.emplace(kRootInode, root);
   root->links = 2;
   root->parent = kRootInode;
-  if (root->ctime.value == 0) root->atime = root->mtime = root->ctime = now();
-  // Somebody's own vault is his to write to: nobody else made its top directory, which begins as root's.
-  if (root->uid == 0 && ::geteuid() != 0) {
-    root->uid = ::geteuid();
-    root->gid = ::getegid();
-  }
+  const auto take_over_root = [&] {
+    const WriterLock lock(root->mutex);
+    if (root->ctime.value == 0) root->atime = root->mtime = root->ctime = now();
+    // Somebody's own vault is his to write to: nobody else made its top directory, which begins as root's.
+    if (root->uid == 0 && ::geteuid() != 0) {
+      root->uid = ::geteuid();
+      root->gid = ::getegid();
+    }
+  };
+  take_over_root();
   std::vector<InodePointer> directories{root};
   while (!directories.empty()) {
     const InodePointer directory = std::move(directories.back());
@@ -66,10 +74,11 @@ void TreeEngine::attach_items() {
 }
 
 void TreeEngine::finish_replay() {
-  const std::unique_lock lock(tree_mutex_);
+  const WriterLock lock(tree_mutex_);
   attach_items();
   for (const auto& [name, changed] : replay_.item_changed) stamp(&item_named(name), changed);
   for (const auto& [number, inode] : inodes_) {
+    const WriterLock inode_lock(inode->mutex);
     inode->journalled_size = inode->size;
     if (inode->type != InodeType::file) continue;
     ++files_;
@@ -78,8 +87,10 @@ void TreeEngine::finish_replay() {
   for (const auto& [number, changed] : replay_.changed) {
     const auto found = inodes_.find(number);
     if (found == inodes_.end()) continue;
-    found->second->changed = changed;
-    stamp(found->second->item, changed);
+    const InodePointer& inode = found->second;
+    const WriterLock inode_lock(inode->mutex);
+    inode->changed = changed;
+    stamp(inode->item, changed);
   }
   for (auto& [number, file] : replay_.files) {
     const auto found = inodes_.find(number);
@@ -94,23 +105,26 @@ void TreeEngine::settle_replayed_file(const InodePointer& inode, FileReplay& rep
   if (status.ok()) status = cut_beyond_end(inode);
   if (status.ok()) return;
   // Damage: this file can't be read or changed, all others can.
-  const std::unique_lock lock(inode->mutex);
+  const WriterLock lock(inode->mutex);
   DiskImage& image = inode->image();
   while (!image.dirty.empty()) drop_chunk(image, image.dirty.begin());
   image.poison = std::make_unique<Error>(status.error());
 }
 
 Status TreeEngine::lay_extents(const InodePointer& inode, const FileReplay& replay) {
-  static_cast<void>(inode->image());
+  {
+    const WriterLock lock(inode->mutex);
+    static_cast<void>(inode->image());
+  }
   for (const auto& [begin, end] : replay.cleared) {
     VAULTFS_RETURN_IF_ERROR(load_pages(inode, {begin, end - 1}));
-    const std::unique_lock lock(inode->mutex);
+    const WriterLock lock(inode->mutex);
     inode->content->extents.clear(begin, end);
   }
   for (const auto& [index, chunk] : replay.chunks) {
     VAULTFS_RETURN_IF_ERROR(load_pages(inode, {index}));
     if (!chunk.extent.has_value()) continue;
-    const std::unique_lock lock(inode->mutex);
+    const WriterLock lock(inode->mutex);
     inode->content->extents.set(index, *chunk.extent);
   }
   return ok_status();
@@ -120,7 +134,7 @@ Status TreeEngine::lay_fragments(const InodePointer& inode, const FileReplay& re
   for (const auto& [index, chunk] : replay.chunks) {
     if (chunk.fragments.empty()) continue;
     VAULTFS_RETURN_IF_ERROR(load_pages(inode, {index}));
-    const std::unique_lock lock(inode->mutex);
+    const WriterLock lock(inode->mutex);
     DiskImage& image = *inode->content;
     const ChunkId base = image.extents.get(index);
     std::uint32_t base_length = 0;
@@ -175,9 +189,13 @@ bool TreeEngine::has_content_beyond_end(const Inode& inode) const {
 Status TreeEngine::cut_beyond_end(const InodePointer& inode) {
   // Chunks and fragments reach the journal before the growth that shows them. Where that growth was lost they must be
   // gone for good, or a later growth would show them.
-  VAULTFS_RETURN_IF_ERROR(
-      load_pages(inode, {inode->size / kChunkBytes, (inode->size + kChunkBytes - 1) / kChunkBytes}));
-  const std::unique_lock lock(inode->mutex);
+  std::uint64_t size = 0;
+  {
+    const ReaderLock lock(inode->mutex);
+    size = inode->size;
+  }
+  VAULTFS_RETURN_IF_ERROR(load_pages(inode, {size / kChunkBytes, (size + kChunkBytes - 1) / kChunkBytes}));
+  const WriterLock lock(inode->mutex);
   if (!has_content_beyond_end(*inode)) return ok_status();
   Lsn lsn;
   if (journal_ != nullptr) {

@@ -1,8 +1,8 @@
 // Accepting bytes.
 #include <algorithm>
-#include <mutex>
 #include <new>
 
+#include "base/mutex.h"
 #include "fs/inode_locks.h"
 #include "fs/tree_engine.h"
 #include "fs/tree_errors.h"
@@ -82,7 +82,7 @@ void TreeEngine::list_for_flush(const InodePointer& inode) {
   if (inode->on_flush_list) return;
   inode->on_flush_list = true;
   const std::int64_t since = vault_->env().clock().monotonic_nanos();
-  const std::lock_guard lock(flush_mutex_);
+  const MutexLock lock(flush_mutex_);
   flush_list_.push_back({inode, since});
 }
 
@@ -95,13 +95,13 @@ Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t han
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
   Promise promise;
   if (set_aside_chunks_.load() > 0 && !bytes.empty()) {
-    const std::shared_lock lock(inode->mutex);
+    const ReaderLock lock(inode->mutex);
     promise = promise_for(*inode, offset.value_or(inode->size), bytes.size());
   }
   VAULTFS_ASSIGN_OR_RETURN(WriteBuffer::Reservation room, admit_bytes(bytes.size(), promise));
 
-  const std::shared_lock cut = lock_for_change(*inode);
-  const std::unique_lock lock(inode->mutex);
+  const ChangeHold cut = lock_for_change(*inode);
+  const WriterLock lock(inode->mutex);
   if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
   VAULTFS_RETURN_IF_ERROR(readable(*inode));
   const std::uint64_t begin = offset.value_or(inode->size);
@@ -138,14 +138,14 @@ Status TreeEngine::set_chunk(InodeNumber number, ChunkIndexInFile index, const C
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
   if (index.value >= kMaxFileBytes / kChunkBytes) return file_too_large();
   {
-    const std::lock_guard lock(handle_mutex_);
+    const MutexLock lock(handle_mutex_);
     if (!inode->reserved) return Error{ErrorCode::InvalidArgument, "chunks are set in a reserved file only"};
   }
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(inode, {index.value}));
-    const std::shared_lock cut = lock_for_change(*inode);
-    const std::unique_lock lock(inode->mutex);
+    const ChangeHold cut = lock_for_change(*inode);
+    const WriterLock lock(inode->mutex);
     if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
     VAULTFS_RETURN_IF_ERROR(readable(*inode));
     DiskImage& image = inode->image();

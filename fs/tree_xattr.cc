@@ -2,8 +2,8 @@
 #include <sys/stat.h>
 
 #include <array>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "fs/inode_locks.h"
 #include "fs/posix_acl.h"
 #include "fs/tree_engine.h"
@@ -31,7 +31,7 @@ Status check_attribute_name(const std::string& name) {
   return Error{ErrorCode::NotSupported, "extended attributes of that name space are not kept"};
 }
 
-std::uint64_t bytes_of_others(const Inode& inode, const std::string& name) {
+std::uint64_t bytes_of_others(const Inode& inode, const std::string& name) REQUIRES_SHARED(inode.mutex) {
   std::uint64_t sum = 0;
   if (inode.extended == nullptr) return sum;
   for (const auto& [known, value] : *inode.extended) {
@@ -45,7 +45,7 @@ std::uint64_t bytes_of_others(const Inode& inode, const std::string& name) {
 Result<Bytes> TreeEngine::extended_attribute(InodeNumber number, const std::string& name) {
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
   {
-    const std::shared_lock lock(inode->mutex);
+    const ReaderLock lock(inode->mutex);
     if (inode->extended != nullptr) {
       if (const auto found = inode->extended->find(name); found != inode->extended->end()) return found->second;
     }
@@ -56,7 +56,7 @@ Result<Bytes> TreeEngine::extended_attribute(InodeNumber number, const std::stri
 
 Result<std::vector<std::string>> TreeEngine::extended_names(InodeNumber number) {
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
-  const std::shared_lock lock(inode->mutex);
+  const ReaderLock lock(inode->mutex);
   std::vector<std::string> names;
   if (inode->extended == nullptr) return names;
   for (const auto& [name, value] : *inode->extended) names.push_back(name);
@@ -102,8 +102,8 @@ Status TreeEngine::set_extended(InodeNumber number, const std::string& name, Byt
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
   VAULTFS_RETURN_IF_ERROR(space_->check(promised_bytes(), name.size() + value.size()));
-  const std::shared_lock cut(change_cut_);
-  const std::unique_lock lock(inode->mutex);
+  const ReaderLock cut(change_cut_);
+  const WriterLock lock(inode->mutex);
   if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
   const bool there = inode->extended != nullptr && inode->extended->contains(name);
   if (there && mode == ExtendedMode::create) return Error{ErrorCode::AlreadyExists, "the attribute exists"};
@@ -118,8 +118,8 @@ Status TreeEngine::remove_extended(InodeNumber number, const std::string& name) 
   VAULTFS_RETURN_IF_ERROR(check_attribute_name(name));
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
-  const std::shared_lock cut(change_cut_);
-  const std::unique_lock lock(inode->mutex);
+  const ReaderLock cut(change_cut_);
+  const WriterLock lock(inode->mutex);
   if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
   const bool there = inode->extended != nullptr && inode->extended->contains(name);
   if (!there) {
@@ -194,7 +194,7 @@ Result<bool> TreeEngine::drop_set_id(InodeNumber number, const InGroup& in_group
   std::uint32_t mode = 0;
   std::uint32_t gid = 0;
   {
-    const std::shared_lock lock(inode->mutex);
+    const ReaderLock lock(inode->mutex);
     mode = inode->mode;
     gid = inode->gid;
   }
@@ -203,8 +203,8 @@ Result<bool> TreeEngine::drop_set_id(InodeNumber number, const InGroup& in_group
   if ((taken & S_ISGID) != 0 && (mode & S_IXGRP) == 0 && in_group(gid)) taken &= ~static_cast<std::uint32_t>(S_ISGID);
   if (taken == 0) return false;
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
-  const std::shared_lock cut(change_cut_);
-  const std::unique_lock lock(inode->mutex);
+  const ReaderLock cut(change_cut_);
+  const WriterLock lock(inode->mutex);
   if (inode->dead) return false;
   SetAttributes record = attributes_record(*inode);
   record.ctime = now();

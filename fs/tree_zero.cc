@@ -1,8 +1,8 @@
 // Truncation, punched holes, zeroed ranges.
 #include <algorithm>
 #include <limits>
-#include <mutex>
 
+#include "base/mutex.h"
 #include "fs/inode_locks.h"
 #include "fs/tree_engine.h"
 #include "fs/tree_errors.h"
@@ -18,13 +18,13 @@ Status TreeEngine::load_page(const InodePointer& inode, std::uint64_t page) {
   const UseGate::Use use = vault_->segments().use();
   ChunkId stored;
   {
-    const std::shared_lock lock(inode->mutex);
+    const ReaderLock lock(inode->mutex);
     if (inode->content == nullptr) return ok_status();
     stored = inode->content->extents.stored_page(page);
   }
   if (stored.is_zero()) return ok_status();
   VAULTFS_ASSIGN_OR_RETURN(std::shared_ptr<ExtentMap::Page> loaded, load_map_page(vault_->segments(), stored));
-  const std::unique_lock lock(inode->mutex);
+  const WriterLock lock(inode->mutex);
   if (inode->content != nullptr) inode->content->extents.install(page, stored, std::move(loaded));
   return ok_status();
 }
@@ -34,7 +34,7 @@ Status TreeEngine::load_pages(const InodePointer& inode, std::initializer_list<s
     for (;;) {
       std::optional<std::uint64_t> page;
       {
-        const std::shared_lock lock(inode->mutex);
+        const ReaderLock lock(inode->mutex);
         if (inode->content != nullptr) page = inode->content->extents.page_to_load(index);
       }
       if (!page.has_value()) break;
@@ -77,6 +77,7 @@ void TreeEngine::zero_content(const InodePointer& inode, std::uint64_t begin, st
   const std::uint64_t first_whole = begin / kChunkBytes + (begin % kChunkBytes != 0 ? 1 : 0);
   const std::uint64_t last_whole = end / kChunkBytes;
   const auto piece = [&](std::uint64_t from, std::uint64_t to) {
+    inode->mutex.assert_held();
     const std::uint64_t index = from / kChunkBytes;
     const std::uint64_t start = index * kChunkBytes;
     use_set_aside_part(image, index, static_cast<std::uint32_t>(from - start), static_cast<std::uint32_t>(to - start));
@@ -100,8 +101,8 @@ Status TreeEngine::truncate(InodeNumber number, std::uint64_t size) {
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(inode, {size / kChunkBytes}));
-    const std::shared_lock cut = lock_for_change(*inode);
-    const std::unique_lock lock(inode->mutex);
+    const ChangeHold cut = lock_for_change(*inode);
+    const WriterLock lock(inode->mutex);
     if (inode->dead) return file_removed();
     VAULTFS_RETURN_IF_ERROR(readable(*inode));
     if (inode->content != nullptr && inode->content->extents.page_to_load(size / kChunkBytes).has_value()) continue;
@@ -132,8 +133,8 @@ Status TreeEngine::truncate(InodeNumber number, std::uint64_t size) {
 Status TreeEngine::zero_range(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend) {
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(inode, {offset / kChunkBytes, (offset + length - 1) / kChunkBytes}));
-    const std::shared_lock cut = lock_for_change(*inode);
-    const std::unique_lock lock(inode->mutex);
+    const ChangeHold cut = lock_for_change(*inode);
+    const WriterLock lock(inode->mutex);
     if (inode->dead) return file_removed();
     VAULTFS_RETURN_IF_ERROR(readable(*inode));
     std::uint64_t end = std::min(offset + length, inode->size);

@@ -4,14 +4,17 @@
 #include <system_error>
 #include <utility>
 
+#include "base/mutex.h"
+#include "base/thread.h"
+
 namespace vaultfs {
 
 WorkerPool::WorkerPool(unsigned threads) {
-  if (threads == 0) threads = std::max(1U, std::thread::hardware_concurrency());
+  if (threads == 0) threads = std::max(1U, Thread::hardware_concurrency());
   threads_.reserve(threads);
   for (unsigned i = 0; i < threads; ++i) {
     try {
-      threads_.emplace_back([this] { run(); });
+      threads_.emplace_back("worker", [this] { run(); });
     } catch (const std::system_error&) {
       if (threads_.empty()) throw;
       return;  // those that there are do it
@@ -21,7 +24,7 @@ WorkerPool::WorkerPool(unsigned threads) {
 
 bool WorkerPool::submit(Kind kind, Task task, Task dropped) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (stopping_) return false;
     (kind == Kind::sealing ? sealing_ : reading_).push_back({std::move(task), std::move(dropped)});
   }
@@ -32,14 +35,14 @@ bool WorkerPool::submit(Kind kind, Task task, Task dropped) {
 void WorkerPool::stop() {
   std::deque<Entry> never_started;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     stopping_ = true;
     never_started.swap(sealing_);
     for (Entry& entry : reading_) never_started.push_back(std::move(entry));
     reading_.clear();
   }
   wake_.notify_all();
-  for (std::thread& thread : threads_) {
+  for (Thread& thread : threads_) {
     if (thread.joinable()) thread.join();
   }
   for (const Entry& entry : never_started) {
@@ -48,9 +51,9 @@ void WorkerPool::stop() {
 }
 
 void WorkerPool::run() {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   for (;;) {
-    wake_.wait(lock, [this] { return stopping_ || !sealing_.empty() || !reading_.empty(); });
+    while (!stopping_ && sealing_.empty() && reading_.empty()) wake_.wait(mutex_);
     if (stopping_) return;
     std::deque<Entry>& queue = reading_.empty() ? sealing_ : reading_;
     Task task = std::move(queue.front().task);

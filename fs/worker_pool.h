@@ -1,11 +1,11 @@
 #pragma once
 
-#include <condition_variable>
 #include <deque>
 #include <functional>
-#include <mutex>
-#include <thread>
 #include <vector>
+
+#include "base/mutex.h"
+#include "base/thread.h"
 
 namespace vaultfs {
 
@@ -36,12 +36,12 @@ class WorkerPool {
   };
   void run();
 
-  std::mutex mutex_;  // guards the queues and stopping_; a leaf
-  std::condition_variable wake_;
-  std::deque<Entry> sealing_;
-  std::deque<Entry> reading_;
-  bool stopping_ = false;
-  std::vector<std::thread> threads_;
+  Mutex mutex_;  // a leaf
+  CondVar wake_;
+  std::deque<Entry> sealing_ GUARDED_BY(mutex_);
+  std::deque<Entry> reading_ GUARDED_BY(mutex_);
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  std::vector<Thread> threads_;
 };
 
 }  // namespace vaultfs

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/mutex.h"
+
 namespace vaultfs {
 namespace {
 
@@ -18,7 +20,7 @@ void WriteBuffer::Reservation::use(std::uint64_t bytes) {
 }
 
 Result<WriteBuffer::Reservation> WriteBuffer::reserve(std::uint64_t bytes, const Evict& evict) {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   bool evicted = false;
   while (used_ + bytes > limit_ && used_ > 0) {
     if (failure_.has_value() && evicted) return *failure_;
@@ -34,7 +36,7 @@ Result<WriteBuffer::Reservation> WriteBuffer::reserve(std::uint64_t bytes, const
     }
     if (failure_.has_value()) return *failure_;
     // The time-out only guards against a failure reported meanwhile.
-    room_.wait_for(lock, std::chrono::milliseconds(200));
+    room_.wait_for(mutex_, std::chrono::milliseconds(200));
   }
   used_ += bytes;
   return Reservation(*this, bytes);
@@ -57,20 +59,20 @@ std::optional<WriteBuffer::Victim> WriteBuffer::take_oldest() {
 }
 
 void WriteBuffer::add_slot(const std::shared_ptr<Inode>& inode, std::uint64_t index, Slot* slot) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   used_ += kSlotOverheadBytes;
   ++slots_;
   places_[slot] = by_age_.insert(by_age_.end(), {inode, index, slot});
 }
 
 void WriteBuffer::reinstate(const std::shared_ptr<Inode>& inode, std::uint64_t index, Slot* slot) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   forget_leaving(slot);
   if (!places_.contains(slot)) places_[slot] = by_age_.insert(by_age_.end(), {inode, index, slot});
 }
 
 void WriteBuffer::add_bytes(std::uint64_t bytes) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   used_ += bytes;
 }
 
@@ -82,7 +84,7 @@ void WriteBuffer::forget_leaving(const Slot* slot) {
 }
 
 void WriteBuffer::begin_sealing(Slot* slot, std::uint32_t touched_pages) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (const auto place = places_.find(slot); place != places_.end()) {
     by_age_.erase(place->second);
     places_.erase(place);
@@ -93,7 +95,7 @@ void WriteBuffer::begin_sealing(Slot* slot, std::uint32_t touched_pages) {
 
 void WriteBuffer::release_slot(Slot* slot, std::uint32_t touched_pages) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (const auto place = places_.find(slot); place != places_.end()) {
       by_age_.erase(place->second);
       places_.erase(place);
@@ -107,7 +109,7 @@ void WriteBuffer::release_slot(Slot* slot, std::uint32_t touched_pages) {
 
 void WriteBuffer::release(std::uint64_t bytes) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     used_ -= bytes;
   }
   room_.notify_all();
@@ -115,24 +117,24 @@ void WriteBuffer::release(std::uint64_t bytes) {
 
 void WriteBuffer::sealing_failed(const Error& error) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     failure_ = error;
   }
   room_.notify_all();
 }
 
 void WriteBuffer::sealing_succeeded() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   failure_.reset();
 }
 
 std::uint64_t WriteBuffer::used_bytes() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return used_;
 }
 
 std::uint64_t WriteBuffer::slots() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return slots_;
 }
 

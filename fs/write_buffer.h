@@ -1,15 +1,14 @@
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <unordered_map>
 
 #include "base/ids.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "fs/slot.h"
 
@@ -74,19 +73,20 @@ class WriteBuffer {
 
  private:
   void release(std::uint64_t bytes);
-  void forget_leaving(const Slot* slot);              // REQUIRES: mutex_ held
-  [[nodiscard]] std::optional<Victim> take_oldest();  // REQUIRES: mutex_ held
+  void forget_leaving(const Slot* slot) REQUIRES(mutex_);
+  [[nodiscard]] std::optional<Victim> take_oldest() REQUIRES(mutex_);
 
   const std::uint64_t limit_;
-  mutable std::mutex mutex_;  // guards all below; a leaf
-  std::condition_variable room_;
-  std::uint64_t used_ = 0;
-  std::uint64_t slots_ = 0;
-  std::list<Victim> by_age_;                                       // oldest first
-  std::unordered_map<Slot*, std::list<Victim>::iterator> places_;  // a slot stays alive while it is in here
-  std::unordered_map<const Slot*, std::uint64_t> leaving_;         // being sealed, with what they will free
-  std::uint64_t leaving_bytes_ = 0;
-  std::optional<Error> failure_;
+  mutable Mutex mutex_;  // a leaf
+  CondVar room_;
+  std::uint64_t used_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t slots_ GUARDED_BY(mutex_) = 0;
+  std::list<Victim> by_age_ GUARDED_BY(mutex_);  // oldest first
+  std::unordered_map<Slot*, std::list<Victim>::iterator> places_
+      GUARDED_BY(mutex_);                                                      // a slot stays alive while it is in here
+  std::unordered_map<const Slot*, std::uint64_t> leaving_ GUARDED_BY(mutex_);  // being sealed, with what they will free
+  std::uint64_t leaving_bytes_ GUARDED_BY(mutex_) = 0;
+  std::optional<Error> failure_ GUARDED_BY(mutex_);
 };
 
 }  // namespace vaultfs

@@ -1,10 +1,10 @@
 #include "store/blob_store.h"
 
 #include <algorithm>
-#include <mutex>
 #include <set>
 #include <utility>
 
+#include "base/mutex.h"
 #include "store/stored_file.h"
 
 namespace vaultfs {
@@ -105,14 +105,14 @@ class DirectoryBlobStore final : public BlobStore {
   class Claim {
    public:
     Claim(DirectoryBlobStore& store, std::string name) : store_(store), name_(std::move(name)) {
-      const std::lock_guard lock(store_.mutex_);
+      const MutexLock lock(store_.mutex_);
       mine_ = store_.in_progress_.insert(name_).second;
     }
     Claim(const Claim&) = delete;
     Claim& operator=(const Claim&) = delete;
     ~Claim() {
       if (!mine_) return;
-      const std::lock_guard lock(store_.mutex_);
+      const MutexLock lock(store_.mutex_);
       store_.in_progress_.erase(name_);
     }
     [[nodiscard]] bool mine() const noexcept { return mine_; }
@@ -132,8 +132,8 @@ class DirectoryBlobStore final : public BlobStore {
 
   Env& env_;
   const Env::Path root_;
-  std::mutex mutex_;  // guards in_progress_; a leaf, not held across I/O
-  std::set<std::string> in_progress_;
+  Mutex mutex_;  // a leaf, not held across I/O
+  std::set<std::string> in_progress_ GUARDED_BY(mutex_);
 };
 
 }  // namespace

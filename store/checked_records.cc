@@ -1,5 +1,6 @@
 #include "store/checked_records.h"
 
+#include "base/mutex.h"
 #include "crypto/secret_buffer.h"
 
 namespace vaultfs {
@@ -35,7 +36,7 @@ Status CheckedRecord::compare(std::uint32_t frame, ByteView sealed) const {
 }
 
 Status CheckedRecords::prepare(CheckedRecord& record) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (tagger_ == nullptr) {
     VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key, SecretBuffer::allocate(kAeadKeyBytes));
     env_.fill_random(key.mutable_view());
@@ -48,7 +49,7 @@ Status CheckedRecords::prepare(CheckedRecord& record) {
 }
 
 std::shared_ptr<const CheckedRecord> CheckedRecords::find(const ChunkId& id) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto found = by_id_.find(id);
   if (found == by_id_.end()) return nullptr;
   order_.splice(order_.begin(), order_, found->second);
@@ -68,7 +69,7 @@ Result<std::shared_ptr<const CheckedRecord>> CheckedRecords::keep(const ChunkId&
                                       stored.subspan(frame.offset, frame.sealed_bytes), record->tags[i]));
   }
   std::shared_ptr<const CheckedRecord> kept = std::move(record);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (tagger_ != kept->tagger) return kept;  // cleared meanwhile: it is the caller's alone
   if (const auto known = by_id_.find(id); known != by_id_.end()) drop(known->second);
   order_.emplace_front(id, kept);
@@ -85,7 +86,7 @@ void CheckedRecords::drop(std::list<Kept>::iterator kept) {
 }
 
 void CheckedRecords::clear() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   tagger_.reset();
   by_id_.clear();
   order_.clear();
@@ -93,7 +94,7 @@ void CheckedRecords::clear() {
 }
 
 std::size_t CheckedRecords::memory_bytes() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return bytes_;
 }
 

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/env.h"
 #include "base/ids.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "crypto/aead.h"
 #include "store/chunk_index.h"
@@ -57,17 +57,17 @@ class CheckedRecords {
  private:
   using Kept = std::pair<ChunkId, std::shared_ptr<const CheckedRecord>>;
   // The tagger, and a serial number for it.
-  [[nodiscard]] Status prepare(CheckedRecord& record);
-  void drop(std::list<Kept>::iterator kept);
+  [[nodiscard]] Status prepare(CheckedRecord& record) EXCLUDES(mutex_);
+  void drop(std::list<Kept>::iterator kept) REQUIRES(mutex_);
 
   Env& env_;
   const std::size_t most_bytes_;
-  mutable std::mutex mutex_;  // guards all below; a leaf
-  std::shared_ptr<const Aead> tagger_;
-  std::uint64_t last_serial_ = 0;
-  std::list<Kept> order_;  // most recently used first
-  std::unordered_map<ChunkId, std::list<Kept>::iterator> by_id_;
-  std::size_t bytes_ = 0;
+  mutable Mutex mutex_;  // a leaf
+  std::shared_ptr<const Aead> tagger_ GUARDED_BY(mutex_);
+  std::uint64_t last_serial_ GUARDED_BY(mutex_) = 0;
+  std::list<Kept> order_ GUARDED_BY(mutex_);  // most recently used first
+  std::unordered_map<ChunkId, std::list<Kept>::iterator> by_id_ GUARDED_BY(mutex_);
+  std::size_t bytes_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace vaultfs

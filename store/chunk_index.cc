@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/mutex.h"
 #include "store/patch.h"
 #include "store/segment_format.h"
 
@@ -109,31 +110,31 @@ bool same_place(ChunkPlace a, const ChunkPlace& b) {
 
 // Linear probing; deletion shifts back what follows, so that no tombstones fill the table.
 struct ChunkIndex::Shard {
-  mutable std::mutex mutex;  // guards both below; a leaf
-  std::unique_ptr<ChunkIndexSlot[]> slots;
-  std::size_t capacity = 0;
-  std::size_t used = 0;
+  mutable Mutex mutex;  // a leaf
+  std::unique_ptr<ChunkIndexSlot[]> slots GUARDED_BY(mutex);
+  std::size_t capacity GUARDED_BY(mutex) = 0;
+  std::size_t used GUARDED_BY(mutex) = 0;
 
   // Ids are uniform, so that their next four bytes, scaled to the capacity, spread well for any capacity.
-  [[nodiscard]] std::size_t home(const std::byte* rest_of_key) const {
+  [[nodiscard]] std::size_t home(const std::byte* rest_of_key) const REQUIRES(mutex) {
     std::uint32_t hash = 0;
     std::memcpy(&hash, rest_of_key, sizeof hash);
     return static_cast<std::size_t>((std::uint64_t{hash} * capacity) >> 32U);
   }
-  [[nodiscard]] std::size_t after(std::size_t i) const { return i + 1 == capacity ? 0 : i + 1; }
+  [[nodiscard]] std::size_t after(std::size_t i) const REQUIRES(mutex) { return i + 1 == capacity ? 0 : i + 1; }
 
   // The slot that has the key, or the empty one where it would go. REQUIRES: capacity > used.
-  [[nodiscard]] ChunkIndexSlot& locate(const Key& key) const {
+  [[nodiscard]] ChunkIndexSlot& locate(const Key& key) const REQUIRES(mutex) {
     std::size_t i = home(key.data() + 1);
     while (!is_empty(slots[i]) && !has_key(slots[i], key)) i = after(i);
     return slots[i];
   }
-  [[nodiscard]] ChunkIndexSlot* find(const Key& key) const {
+  [[nodiscard]] ChunkIndexSlot* find(const Key& key) const REQUIRES(mutex) {
     if (capacity == 0) return nullptr;
     ChunkIndexSlot& slot = locate(key);
     return is_empty(slot) ? nullptr : &slot;
   }
-  void insert(const Key& key, ChunkPlace place, std::uint8_t generation) {
+  void insert(const Key& key, ChunkPlace place, std::uint8_t generation) REQUIRES(mutex) {
     if (ChunkIndexSlot* known = find(key); known != nullptr) {
       const ChunkPlace before = unpack(*known);
       place.healed |= before.healed || (before.damaged && before.segment != place.segment);
@@ -145,7 +146,7 @@ struct ChunkIndex::Shard {
     locate(key) = pack(key, place, generation);
     ++used;
   }
-  void grow() {
+  void grow() REQUIRES(mutex) {
     const std::size_t old_capacity = capacity;
     const std::unique_ptr<ChunkIndexSlot[]> old = std::move(slots);
     capacity = capacity == 0 ? kFirstCapacity : capacity + capacity / 5 + 1;
@@ -157,7 +158,7 @@ struct ChunkIndex::Shard {
       slots[to] = old[i];
     }
   }
-  void erase(ChunkIndexSlot& slot) {
+  void erase(ChunkIndexSlot& slot) REQUIRES(mutex) {
     auto hole = static_cast<std::size_t>(&slot - slots.get());
     for (std::size_t i = after(hole); !is_empty(slots[i]); i = after(i)) {
       const std::size_t wants = home(slots[i].rest_of_key.data());
@@ -185,7 +186,7 @@ ChunkIndex::Shard& ChunkIndex::shard(const Key& key) const { return (*shards_)[s
 
 std::optional<ChunkPlace> ChunkIndex::find(const Key& key) const {
   const Shard& s = shard(key);
-  const std::lock_guard lock(s.mutex);
+  const MutexLock lock(s.mutex);
   const ChunkIndexSlot* slot = s.find(key);
   if (slot == nullptr) return std::nullopt;
   return unpack(*slot);
@@ -193,14 +194,14 @@ std::optional<ChunkPlace> ChunkIndex::find(const Key& key) const {
 
 void ChunkIndex::insert(const Key& key, const ChunkPlace& place) {
   Shard& s = shard(key);
-  const std::lock_guard lock(s.mutex);
+  const MutexLock lock(s.mutex);
   s.insert(key, place, generation());
 }
 
 void ChunkIndex::insert_if_better(const ChunkId& id, const ChunkPlace& place) {
   const Key key = key_of(id);
   Shard& s = shard(key);
-  const std::lock_guard lock(s.mutex);
+  const MutexLock lock(s.mutex);
   if (ChunkIndexSlot* slot = s.find(key); slot != nullptr) {
     const ChunkPlace known = unpack(*slot);
     if (known.segment != place.segment) slot->life |= kHealedLife;  // whichever of the two it is from here on
@@ -212,7 +213,7 @@ void ChunkIndex::insert_if_better(const ChunkId& id, const ChunkPlace& place) {
 void ChunkIndex::erase_if_at(const ChunkId& id, const ChunkPlace& place) {
   const Key key = key_of(id);
   Shard& s = shard(key);
-  const std::lock_guard lock(s.mutex);
+  const MutexLock lock(s.mutex);
   ChunkIndexSlot* slot = s.find(key);
   if (slot == nullptr) return;
   const ChunkPlace known = unpack(*slot);
@@ -226,7 +227,7 @@ void ChunkIndex::erase_if_at(const ChunkId& id, const ChunkPlace& place) {
 
 bool ChunkIndex::mark_damaged(const Key& key, const ChunkPlace& place) {
   Shard& s = shard(key);
-  const std::lock_guard lock(s.mutex);
+  const MutexLock lock(s.mutex);
   ChunkIndexSlot* slot = s.find(key);
   if (slot == nullptr) return false;
   const ChunkPlace known = unpack(*slot);
@@ -237,7 +238,7 @@ bool ChunkIndex::mark_damaged(const Key& key, const ChunkPlace& place) {
 
 void ChunkIndex::mark_sound(const Key& key, const ChunkPlace& place) {
   Shard& s = shard(key);
-  const std::lock_guard lock(s.mutex);
+  const MutexLock lock(s.mutex);
   ChunkIndexSlot* slot = s.find(key);
   if (slot != nullptr && same_place(unpack(*slot), place)) mark_slot_sound(*slot);
 }
@@ -245,7 +246,7 @@ void ChunkIndex::mark_sound(const Key& key, const ChunkPlace& place) {
 void ChunkIndex::confirm(const ChunkId& id, const ChunkPlace& place) {
   const Key key = key_of(id);
   Shard& s = shard(key);
-  const std::lock_guard lock(s.mutex);
+  const MutexLock lock(s.mutex);
   ChunkIndexSlot* slot = s.find(key);
   if (slot != nullptr && same_place(unpack(*slot), place)) {
     slot->life = static_cast<std::uint8_t>(slot->life & ~kUnconfirmedLife);
@@ -258,7 +259,7 @@ std::uint8_t ChunkIndex::generation() const { return generation_.load() & kGener
 
 std::optional<ChunkPlace> ChunkIndex::touch(const Key& key) {
   Shard& s = shard(key);
-  const std::lock_guard lock(s.mutex);
+  const MutexLock lock(s.mutex);
   ChunkIndexSlot* slot = s.find(key);
   if (slot == nullptr) return std::nullopt;
   set_generation(*slot, generation());
@@ -268,7 +269,7 @@ std::optional<ChunkPlace> ChunkIndex::touch(const Key& key) {
 bool ChunkIndex::erase_if_dead_at(const ChunkId& id, const ChunkPlace& place) {
   const Key key = key_of(id);
   Shard& s = shard(key);
-  const std::lock_guard lock(s.mutex);
+  const MutexLock lock(s.mutex);
   ChunkIndexSlot* slot = s.find(key);
   if (slot == nullptr || !same_place(unpack(*slot), place)) return true;
   if (generation_of(*slot) == generation()) return false;
@@ -279,7 +280,7 @@ bool ChunkIndex::erase_if_dead_at(const ChunkId& id, const ChunkPlace& place) {
 std::uint64_t ChunkIndex::size() const {
   std::uint64_t sum = 0;
   for (const Shard& s : *shards_) {
-    const std::lock_guard lock(s.mutex);
+    const MutexLock lock(s.mutex);
     sum += s.used;
   }
   return sum;
@@ -288,7 +289,7 @@ std::uint64_t ChunkIndex::size() const {
 std::uint64_t ChunkIndex::memory_bytes() const {
   std::uint64_t sum = sizeof *shards_;
   for (const Shard& s : *shards_) {
-    const std::lock_guard lock(s.mutex);
+    const MutexLock lock(s.mutex);
     sum += s.capacity * sizeof(ChunkIndexSlot);
   }
   return sum;
@@ -301,7 +302,7 @@ void ChunkIndex::for_each(const std::function<void(const Key&, const ChunkPlace&
 void ChunkIndex::for_each_with_life(const std::function<void(const Key&, const ChunkPlace&, bool live)>& visit) const {
   for (std::size_t i = 0; i < kShards; ++i) {
     const Shard& s = (*shards_)[i];
-    const std::lock_guard lock(s.mutex);
+    const MutexLock lock(s.mutex);
     Key key{};
     key[0] = static_cast<std::byte>(i);
     for (std::size_t j = 0; j < s.capacity; ++j) {

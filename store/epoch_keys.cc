@@ -1,12 +1,13 @@
 #include "store/epoch_keys.h"
 
-#include <mutex>
 #include <utility>
+
+#include "base/mutex.h"
 
 namespace vaultfs {
 
 void EpochKeys::set(std::map<EpochNumber, Epoch> epochs, SecretBuffer id_key, SecretBuffer infrastructure_key) {
-  const std::unique_lock lock(mutex_);
+  const WriterLock lock(mutex_);
   epochs_ = std::move(epochs);
   current_.store(epochs_.empty() ? 0 : epochs_.rbegin()->first.value, std::memory_order_release);
   id_key_ = std::move(id_key);
@@ -14,7 +15,7 @@ void EpochKeys::set(std::map<EpochNumber, Epoch> epochs, SecretBuffer id_key, Se
 }
 
 void EpochKeys::wipe() {
-  const std::unique_lock lock(mutex_);
+  const WriterLock lock(mutex_);
   epochs_.clear();
   current_.store(0, std::memory_order_release);
   id_key_.reset();
@@ -22,7 +23,7 @@ void EpochKeys::wipe() {
 }
 
 Result<EpochNumber> EpochKeys::current() const {
-  const std::shared_lock lock(mutex_);
+  const ReaderLock lock(mutex_);
   if (epochs_.empty()) return Error{ErrorCode::KeyRevoked, "the vault is sealed: its key is revoked or out of reach"};
   return epochs_.rbegin()->first;
 }

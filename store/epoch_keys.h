@@ -5,9 +5,9 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <shared_mutex>
 
 #include "base/ids.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "crypto/secret_buffer.h"
 
@@ -45,7 +45,7 @@ class EpochKeys {
   // Calls `use` with the DEK under a shared lock. KeyRevoked when wiped, DamagedHeader for an unknown epoch.
   template <typename Use>
   [[nodiscard]] auto with_dek(EpochNumber epoch, Use&& use) const -> decltype(use(std::declval<const Epoch&>())) {
-    const std::shared_lock lock(mutex_);
+    const ReaderLock lock(mutex_);
     if (epochs_.empty()) return Error{ErrorCode::KeyRevoked, "the vault is sealed: its key is revoked or out of reach"};
     const auto found = epochs_.find(epoch);
     if (found == epochs_.end())
@@ -54,13 +54,13 @@ class EpochKeys {
   }
   template <typename Use>
   [[nodiscard]] auto with_id_key(Use&& use) const -> decltype(use(std::declval<const SecretBuffer&>())) {
-    const std::shared_lock lock(mutex_);
+    const ReaderLock lock(mutex_);
     if (id_key_.empty()) return Error{ErrorCode::KeyRevoked, "the vault is sealed: its key is revoked or out of reach"};
     return use(id_key_);
   }
   template <typename Use>
   [[nodiscard]] auto with_infrastructure_key(Use&& use) const -> decltype(use(std::declval<const SecretBuffer&>())) {
-    const std::shared_lock lock(mutex_);
+    const ReaderLock lock(mutex_);
     if (infrastructure_key_.empty())
       return Error{ErrorCode::KeyRevoked, "the vault's infrastructure key is not at hand"};
     return use(infrastructure_key_);
@@ -69,10 +69,10 @@ class EpochKeys {
  private:
   const VaultId vault_;
   const Suite suite_;
-  mutable std::shared_mutex mutex_;  // guards all below; a leaf: nothing else is locked while it is held
-  std::map<EpochNumber, Epoch> epochs_;
-  SecretBuffer id_key_;
-  SecretBuffer infrastructure_key_;
+  mutable SharedMutex mutex_;  // a leaf: nothing else is locked while it is held
+  std::map<EpochNumber, Epoch> epochs_ GUARDED_BY(mutex_);
+  SecretBuffer id_key_ GUARDED_BY(mutex_);
+  SecretBuffer infrastructure_key_ GUARDED_BY(mutex_);
   std::atomic<std::uint64_t> current_{0};  // the newest epoch's number; written under mutex_
 };
 

@@ -10,9 +10,9 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
-#include <mutex>
 #include <new>
 
+#include "base/mutex.h"
 #include "crypto/plaintext_memory.h"
 
 namespace vaultfs {
@@ -48,7 +48,7 @@ class ThreadContext {
  public:
   template <typename Make, typename Use>
   auto with(Make&& make, Use&& use) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (!context_) context_.reset(make());
     if (!context_) throw std::bad_alloc();
     return use(context_.get());
@@ -56,11 +56,11 @@ class ThreadContext {
 
  private:
   void wipe() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     context_.reset();
   }
-  std::mutex mutex_;  // guards context_; a leaf, but for mutexes of PlaintextScratch that are held already
-  std::unique_ptr<Context, Free> context_;
+  Mutex mutex_;  // a leaf, but for mutexes of PlaintextScratch that are held already
+  std::unique_ptr<Context, Free> context_ GUARDED_BY(mutex_);
   WipedOnSealing registered_{[this] { wipe(); }};  // goes first
 };
 

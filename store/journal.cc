@@ -1,12 +1,11 @@
 #include "store/journal.h"
 
-#include <condition_variable>
 #include <iterator>
-#include <mutex>
 #include <new>
 #include <optional>
 #include <utility>
 
+#include "base/mutex.h"
 #include "store/blob_store.h"
 #include "store/file_origin.h"
 #include "store/journal_file.h"
@@ -45,7 +44,7 @@ class GroupCommitJournal final : public Journal {
     if (entry.size() > kMaxJournalEntryBytes) {
       return Error{ErrorCode::InvalidArgument, "a journal entry has at most 4 MiB"};
     }
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     VAULTFS_RETURN_IF_ERROR(usable());
     if (closed_) return Error{ErrorCode::Internal, "the journal is closed"};
     buffered_bytes_ += entry.size();
@@ -55,21 +54,21 @@ class GroupCommitJournal final : public Journal {
   }
 
   Status commit() override {
-    std::unique_lock lock(mutex_);
-    return commit(lock, appended_);
+    MutexLock lock(mutex_);
+    return commit_under_lock(appended_);
   }
 
   Status commit_up_to(Lsn lsn) override {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     if (lsn > appended_) return Error{ErrorCode::InvalidArgument, "an LSN that no entry has yet"};
-    return commit(lock, lsn);
+    return commit_under_lock(lsn);
   }
 
   Result<ContainerNumber> rotate(ContainerNumber checkpoint) override {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     // A disk that was full at the last try is likely to be so still, and is told of before anything is changed.
-    if (waiting_) VAULTFS_RETURN_IF_ERROR(commit(lock, appended_));
-    VAULTFS_RETURN_IF_ERROR(become_leader(lock));
+    if (waiting_) VAULTFS_RETURN_IF_ERROR(commit_under_lock(appended_));
+    VAULTFS_RETURN_IF_ERROR(become_leader());
     if (closed_) {
       stop_leading(ok_status(), synced_);
       return Error{ErrorCode::Internal, "the journal is closed"};
@@ -113,13 +112,13 @@ class GroupCommitJournal final : public Journal {
   }
 
   void forget_before(ContainerNumber number) override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     forgotten_below_ = std::max(forgotten_below_, number);
   }
 
   Status close_cleanly() override {
-    std::unique_lock lock(mutex_);
-    VAULTFS_RETURN_IF_ERROR(become_leader(lock));
+    MutexLock lock(mutex_);
+    VAULTFS_RETURN_IF_ERROR(become_leader());
     if (closed_) {
       stop_leading(ok_status(), synced_);
       return ok_status();
@@ -138,8 +137,8 @@ class GroupCommitJournal final : public Journal {
   }
 
   void drop_cipher() override {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return !leading_; });
+    MutexLock lock(mutex_);
+    while (leading_) changed_.wait(mutex_);
     if (file_ == nullptr) return;
     if (closed_ || failure_.has_value()) {
       file_.reset();
@@ -157,37 +156,35 @@ class GroupCommitJournal final : public Journal {
   }
 
   [[nodiscard]] bool dead() const override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return failure_.has_value();
   }
   [[nodiscard]] Lsn last_appended() const override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return appended_;
   }
   [[nodiscard]] Lsn last_synced() const override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return synced_;
   }
   [[nodiscard]] ContainerNumber number() const override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return position_.number;
   }
   [[nodiscard]] JournalPosition position() const override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return position_;
   }
   [[nodiscard]] std::uint64_t buffered_bytes() const override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return buffered_bytes_ + batch_bytes_;
   }
   [[nodiscard]] std::uint64_t file_bytes() const override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return file_bytes_;
   }
 
  private:
-  using Lock = std::unique_lock<std::mutex>;
-
   struct Batch {
     std::vector<JournalEntry> entries;
     Lsn last;                         // of the entries, or the highest durable one if there are none
@@ -195,17 +192,17 @@ class GroupCommitJournal final : public Journal {
     ContainerNumber forgotten_below;  // what a file that follows need not tell of
   };
 
-  // REQUIRES (all private functions but write and start_file): mutex_ held.
-  [[nodiscard]] Status usable() const {
+  [[nodiscard]] Status usable() const REQUIRES(mutex_) {
     if (failure_.has_value()) return *failure_;
     return ok_status();
   }
 
-  Status commit(Lock& lock, Lsn target) {
+  // Lets go of the lock while it writes.
+  Status commit_under_lock(Lsn target) REQUIRES(mutex_) {
     VAULTFS_RETURN_IF_ERROR(usable());
     while (synced_ < target) {
       if (leading_) {
-        changed_.wait(lock);
+        changed_.wait(mutex_);
         if (synced_ < target) VAULTFS_RETURN_IF_ERROR(usable());
         continue;
       }
@@ -213,9 +210,9 @@ class GroupCommitJournal final : public Journal {
       Batch batch = take_buffer();
       const Lsn last = batch.last;
       const bool nothing = batch.entries.empty();
-      lock.unlock();
+      mutex_.unlock();
       Status status = write(batch);
-      lock.lock();
+      mutex_.lock();
       const bool nothing_waits = nothing && file_ == nullptr && may_go_on(status);
       finish(std::move(batch), status, last);
       if (nothing_waits) return ok_status();  // all is durable but the first entry of a file that is not there yet
@@ -224,14 +221,14 @@ class GroupCommitJournal final : public Journal {
     return ok_status();
   }
 
-  Status become_leader(Lock& lock) {
-    changed_.wait(lock, [this] { return !leading_; });
+  Status become_leader() REQUIRES(mutex_) {
+    while (leading_) changed_.wait(mutex_);
     VAULTFS_RETURN_IF_ERROR(usable());
     leading_ = true;
     return ok_status();
   }
 
-  Batch take_buffer() {
+  Batch take_buffer() REQUIRES(mutex_) {
     batch_bytes_ = std::exchange(buffered_bytes_, 0);
     return {std::exchange(buffer_, {}), appended_, synced_, forgotten_below_};
   }
@@ -240,7 +237,7 @@ class GroupCommitJournal final : public Journal {
   // that names it may have become durable all the same. It holds nothing that was acknowledged.
   Status start_file(const Batch& batch, Lsn replayed_to) {
     JournalContinues continues{replayed_to, checkpoint_, before_};
-    const JournalPosition ended = file_ != nullptr ? file_->position() : position_;
+    const JournalPosition ended = file_ != nullptr ? file_->position() : position();
     continues.before.push_back({ended.number, ended.bytes, ended.digest});
     std::erase_if(continues.before,
                   [&](const JournalExtent& journal) { return journal.number < batch.forgotten_below; });
@@ -292,7 +289,7 @@ class GroupCommitJournal final : public Journal {
   }
 
   // The leader's end. Of a batch that has to wait, what is not sealed goes back to where it was.
-  void finish(Batch batch, const Status& status, Lsn durable) {
+  void finish(Batch batch, const Status& status, Lsn durable) REQUIRES(mutex_) {
     if (!may_go_on(status)) return stop_leading(status, durable);
     auto unsealed = batch.entries.begin();
     if (file_ != nullptr) {
@@ -308,7 +305,7 @@ class GroupCommitJournal final : public Journal {
     changed_.notify_all();
   }
 
-  void stop_leading(const Status& status, Lsn durable) {
+  void stop_leading(const Status& status, Lsn durable) REQUIRES(mutex_) {
     leading_ = false;
     batch_bytes_ = 0;
     waiting_ = false;
@@ -331,22 +328,22 @@ class GroupCommitJournal final : public Journal {
   const Bytes no_change_;  // an entry that fills an LSN
   Announce announce_;      // set before the journal is shared
 
-  mutable std::mutex mutex_;         // guards all below but file_; a leaf: not held during I/O and before_write_
-  std::condition_variable changed_;  // leading_ became false
-  std::vector<JournalEntry> buffer_;
-  std::uint64_t buffered_bytes_ = 0;
-  std::uint64_t batch_bytes_ = 0;  // taken by the leader, not durable yet
-  Lsn appended_;
-  Lsn synced_;
-  JournalPosition position_;  // of the newest file that was announced; written by the leader only
-  ContainerNumber forgotten_below_;
-  std::uint64_t file_bytes_ = 0;
-  bool leading_ = false;
-  bool waiting_ = false;  // the last commit may go on later, and nothing has been written since
-  bool closed_ = false;
+  mutable Mutex mutex_;  // a leaf: not held during I/O and before_write_
+  CondVar changed_;      // leading_ became false
+  std::vector<JournalEntry> buffer_ GUARDED_BY(mutex_);
+  std::uint64_t buffered_bytes_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t batch_bytes_ GUARDED_BY(mutex_) = 0;  // taken by the leader, not durable yet
+  Lsn appended_ GUARDED_BY(mutex_);
+  Lsn synced_ GUARDED_BY(mutex_);
+  JournalPosition position_ GUARDED_BY(mutex_);  // of the newest file that was announced
+  ContainerNumber forgotten_below_ GUARDED_BY(mutex_);
+  std::uint64_t file_bytes_ GUARDED_BY(mutex_) = 0;
+  bool leading_ GUARDED_BY(mutex_) = false;
+  bool waiting_ GUARDED_BY(mutex_) = false;  // the last commit may go on later, and nothing has been written since
+  bool closed_ GUARDED_BY(mutex_) = false;
   std::optional<Error> failure_;
 
-  // These belong to the thread that set leading_.
+  // These belong to the thread that set leading_, or that holds mutex_ while nobody leads.
   std::unique_ptr<JournalFile> file_;  // null after drop_cipher(), until the keys are back
   ContainerNumber checkpoint_;         // that replay of the current file starts from
   std::vector<JournalExtent> before_;  // the journals before the current one

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "base/mutex.h"
+
 namespace vaultfs {
 
 std::size_t PatchBases::Hash::operator()(const Key& key) const noexcept {
@@ -12,7 +14,7 @@ std::size_t PatchBases::Hash::operator()(const Key& key) const noexcept {
 }
 
 std::optional<PatchBases::Key> PatchBases::find(const Key& patch) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (const Table* table : {&by_id_, &by_epoch_}) {
     if (const auto found = table->find(patch); found != table->end()) return found->second;
   }
@@ -20,12 +22,12 @@ std::optional<PatchBases::Key> PatchBases::find(const Key& patch) const {
 }
 
 void PatchBases::insert(const Key& patch, const Key& base) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   insert_locked(by_id_, patch, base);
 }
 
 void PatchBases::insert(const Key& patch, const Key& base, EpochNumber epoch) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (epoch == epoch_) insert_locked(by_epoch_, patch, base);
 }
 
@@ -38,7 +40,7 @@ void PatchBases::insert_locked(Table& table, const Key& patch, const Key& base) 
 }
 
 void PatchBases::keep_for(const EpochKeys& keys) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (keys.is_current(epoch_)) return;
   by_epoch_.clear();
   const auto current = keys.current();

@@ -2,10 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <optional>
 #include <unordered_map>
 
+#include "base/mutex.h"
 #include "store/chunk_index.h"
 #include "store/epoch_keys.h"
 
@@ -37,12 +37,12 @@ class PatchBases {
     std::size_t operator()(const Key& key) const noexcept;
   };
   using Table = std::unordered_map<Key, Key, Hash>;
-  void insert_locked(Table& table, const Key& patch, const Key& base);
+  void insert_locked(Table& table, const Key& patch, const Key& base) REQUIRES(mutex_);
 
-  mutable std::mutex mutex_;  // guards all below; a leaf, but for the keys'
-  Table by_id_;
-  Table by_epoch_;
-  EpochNumber epoch_;
+  mutable Mutex mutex_;  // a leaf, but for the keys'
+  Table by_id_ GUARDED_BY(mutex_);
+  Table by_epoch_ GUARDED_BY(mutex_);
+  EpochNumber epoch_ GUARDED_BY(mutex_);
 };
 
 }  // namespace vaultfs

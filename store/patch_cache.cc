@@ -2,13 +2,15 @@
 
 #include <utility>
 
+#include "base/mutex.h"
+
 namespace vaultfs {
 
 std::optional<PatchHeader> PatchCache::find(const ChunkId& id, const EpochKeys& keys) {
   const auto counts = [&](const Known& known) {
     return known.vouched_by == kById || keys.is_current(known.vouched_by);
   };
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (const auto found = young_.find(id); found != young_.end()) {
     return counts(found->second) ? std::optional(found->second.header) : std::nullopt;
   }
@@ -20,7 +22,7 @@ std::optional<PatchHeader> PatchCache::find(const ChunkId& id, const EpochKeys& 
 }
 
 void PatchCache::insert(const ChunkId& id, const PatchHeader& header, EpochNumber vouched_by) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   insert_locked(id, {header, vouched_by});
 }
 
@@ -30,7 +32,7 @@ void PatchCache::insert_locked(const ChunkId& id, const Known& known) {
 }
 
 void PatchCache::clear() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   young_.clear();
   old_.clear();
 }

@@ -2,11 +2,11 @@
 
 #include <cstddef>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <unordered_map>
 
 #include "base/ids.h"
+#include "base/mutex.h"
 #include "store/epoch_keys.h"
 #include "store/patch.h"
 
@@ -32,11 +32,11 @@ class PatchCache {
     PatchHeader header;
     EpochNumber vouched_by;
   };
-  void insert_locked(const ChunkId& id, const Known& known);
+  void insert_locked(const ChunkId& id, const Known& known) REQUIRES(mutex_);
 
-  std::mutex mutex_;  // guards both below; a leaf
-  std::unordered_map<ChunkId, Known> young_;
-  std::unordered_map<ChunkId, Known> old_;
+  Mutex mutex_;  // a leaf
+  std::unordered_map<ChunkId, Known> young_ GUARDED_BY(mutex_);
+  std::unordered_map<ChunkId, Known> old_ GUARDED_BY(mutex_);
 };
 
 }  // namespace vaultfs

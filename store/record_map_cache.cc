@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/mutex.h"
+
 namespace vaultfs {
 namespace {
 
@@ -14,7 +16,7 @@ std::size_t memory_of(const RecordMap& map) {
 
 std::shared_ptr<const RecordMap> RecordMapCache::find(ContainerNumber segment, std::uint64_t offset) {
   const Place place{segment, offset};
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (const auto found = young_.find(place); found != young_.end()) return found->second;
   const auto found = old_.find(place);
   if (found == old_.end()) return nullptr;
@@ -24,7 +26,7 @@ std::shared_ptr<const RecordMap> RecordMapCache::find(ContainerNumber segment, s
 }
 
 void RecordMapCache::insert(ContainerNumber segment, std::uint64_t offset, std::shared_ptr<const RecordMap> map) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   insert_locked({segment, offset}, std::move(map));
 }
 

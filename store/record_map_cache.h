@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <unordered_map>
 
 #include "base/ids.h"
+#include "base/mutex.h"
 #include "store/record.h"
 
 namespace vaultfs {
@@ -43,12 +43,12 @@ class RecordMapCache {
     }
   };
   using Generation = std::unordered_map<Place, std::shared_ptr<const RecordMap>, PlaceHash>;
-  void insert_locked(const Place& place, std::shared_ptr<const RecordMap> map);
+  void insert_locked(const Place& place, std::shared_ptr<const RecordMap> map) REQUIRES(mutex_);
 
-  std::mutex mutex_;  // guards all below; a leaf
-  Generation young_;
-  Generation old_;
-  std::size_t young_bytes_ = 0;
+  Mutex mutex_;  // a leaf
+  Generation young_ GUARDED_BY(mutex_);
+  Generation old_ GUARDED_BY(mutex_);
+  std::size_t young_bytes_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace vaultfs

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "base/mutex.h"
 #include "crypto/plaintext_memory.h"
 #include "store/record.h"
 
@@ -204,7 +205,7 @@ Status SegmentReader::open_frames(const RecordMap& map, ByteView stored, std::si
 }
 
 std::shared_ptr<const SegmentReader> SegmentReaderCache::find(ContainerNumber number) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto found = by_number_.find(number);
   if (found == by_number_.end()) return nullptr;
   order_.splice(order_.begin(), order_, found->second);
@@ -212,7 +213,7 @@ std::shared_ptr<const SegmentReader> SegmentReaderCache::find(ContainerNumber nu
 }
 
 void SegmentReaderCache::insert(ContainerNumber number, std::shared_ptr<const SegmentReader> reader) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (const auto found = by_number_.find(number); found != by_number_.end()) {
     found->second->second = std::move(reader);
     return;
@@ -226,7 +227,7 @@ void SegmentReaderCache::insert(ContainerNumber number, std::shared_ptr<const Se
 }
 
 void SegmentReaderCache::erase(ContainerNumber number) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto found = by_number_.find(number);
   if (found == by_number_.end()) return;
   order_.erase(found->second);
@@ -234,7 +235,7 @@ void SegmentReaderCache::erase(ContainerNumber number) {
 }
 
 void SegmentReaderCache::clear() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   order_.clear();
   by_number_.clear();
 }

@@ -4,12 +4,12 @@
 #include <list>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "base/bytes.h"
 #include "base/env.h"
 #include "base/ids.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "store/checked_records.h"
 #include "store/chunk_index.h"
@@ -92,9 +92,9 @@ class SegmentReaderCache {
  private:
   using Order = std::list<std::pair<ContainerNumber, std::shared_ptr<const SegmentReader>>>;
   const std::size_t capacity_;
-  std::mutex mutex_;  // guards both below; a leaf
-  Order order_;       // most recently used first
-  std::map<ContainerNumber, Order::iterator> by_number_;
+  Mutex mutex_;                     // a leaf
+  Order order_ GUARDED_BY(mutex_);  // most recently used first
+  std::map<ContainerNumber, Order::iterator> by_number_ GUARDED_BY(mutex_);
 };
 
 }  // namespace vaultfs

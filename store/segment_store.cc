@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/mutex.h"
 #include "base/no_memory.h"
 #include "crypto/aead.h"
 #include "crypto/chunk_id.h"
@@ -53,11 +54,11 @@ class SegmentStoreImpl::Claim {
   // Nothing if the chunk is stored by then.
   static std::unique_ptr<Claim> take(SegmentStoreImpl& store, const ChunkId& id) {
     const ChunkIndex::Key key = ChunkIndex::key_of(id);
-    std::unique_lock lock(store.claims_mutex_);
+    MutexLock lock(store.claims_mutex_);
     while (true) {
       if (store.is_stored(id)) return nullptr;
       if (store.claims_.insert(key).second) return std::make_unique<Claim>(store, key);
-      store.claims_changed_.wait(lock);
+      store.claims_changed_.wait(store.claims_mutex_);
     }
   }
   Claim(SegmentStoreImpl& store, const ChunkIndex::Key& key) : store_(store), key_(key) {}
@@ -65,7 +66,7 @@ class SegmentStoreImpl::Claim {
   Claim& operator=(const Claim&) = delete;
   ~Claim() {
     {
-      const std::lock_guard lock(store_.claims_mutex_);
+      const MutexLock lock(store_.claims_mutex_);
       store_.claims_.erase(key_);
     }
     store_.claims_changed_.notify_all();
@@ -187,22 +188,22 @@ Result<PutOutcome> SegmentStoreImpl::store_new(RecordType type, const ChunkId& i
 Result<SegmentStoreImpl::Writer> SegmentStoreImpl::current_writer() {
   VAULTFS_ASSIGN_OR_RETURN(const EpochNumber epoch, keys_.current());
   const auto usable = [&]() -> Writer {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return active_ && active_->epoch() == epoch ? active_ : nullptr;
   };
   if (Writer writer = usable()) return writer;
-  const std::lock_guard creating(creating_mutex_);
+  const MutexLock creating(creating_mutex_);
   if (Writer writer = usable()) return writer;
   Writer old;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     old = active_;  // of an epoch that is over
   }
   if (old) retire(old);
   VAULTFS_ASSIGN_OR_RETURN(const ContainerNumber number, take_segment_number());
   VAULTFS_ASSIGN_OR_RETURN(Writer writer,
                            SegmentWriter::create(env_, root_, keys_, number, options_.segment_bytes, index_));
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   segments_[number] = {0, false, false, writer};
   active_ = writer;
   return writer;
@@ -213,7 +214,7 @@ Result<ContainerNumber> SegmentStoreImpl::take_segment_number() {
   while (true) {
     ContainerNumber number;
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       while (strangers_.contains(next_segment_.value)) next_segment_ = next_segment_.next();
       if (next_segment_.value > ChunkIndex::kMaxSegment) {
         return Error{ErrorCode::OutOfRange, "the vault has used up its segment numbers"};
@@ -229,17 +230,17 @@ Result<ContainerNumber> SegmentStoreImpl::take_segment_number() {
 
 void SegmentStoreImpl::retire(const Writer& writer) {
   writer->detach();
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (active_ != writer) return;
   active_.reset();
   retired_.push_back(writer);
 }
 
 Status SegmentStoreImpl::close_retired() {
-  const std::lock_guard closing(closing_mutex_);
+  const MutexLock closing(closing_mutex_);
   std::vector<Writer> writers;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     writers = retired_;
   }
   Status first;
@@ -254,12 +255,12 @@ Status SegmentStoreImpl::close_retired() {
 void SegmentStoreImpl::settle_closed(const Writer& writer, const Result<std::uint64_t>& closed) {
   if (writer->abandoned()) {
     forget_abandoned(writer);
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     unreported_loss_ = closed.ok() ? std::nullopt : std::optional<Error>(closed.error());
     return;
   }
   if (!closed.ok()) return;  // stays retired: the next close tries again
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::erase(retired_, writer);
   if (*closed == 0) {
     segments_.erase(writer->number());
@@ -270,7 +271,7 @@ void SegmentStoreImpl::settle_closed(const Writer& writer, const Result<std::uin
 
 // The file stays, as it is, for reading what was synced before and for the next opening's recovery.
 void SegmentStoreImpl::forget_abandoned(const Writer& writer) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::erase(retired_, writer);
   if (active_ == writer) active_.reset();
 }
@@ -280,7 +281,7 @@ Status SegmentStoreImpl::sync() {
   std::vector<Writer> writers;
   Status first;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     writers = retired_;
     if (active_) writers.push_back(active_);
     if (unreported_loss_) first = *std::exchange(unreported_loss_, std::nullopt);
@@ -297,7 +298,7 @@ Status SegmentStoreImpl::close_segment() {
   if (options_.read_only) return ok_status();
   Writer writer;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     writer = active_;
   }
   if (writer) retire(writer);

@@ -5,13 +5,13 @@
 #include <memory>
 #include <optional>
 #include <set>
-#include <shared_mutex>
 #include <string>
 #include <vector>
 
 #include "base/bytes.h"
 #include "base/env.h"
 #include "base/ids.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "store/blob_store.h"
 #include "store/damaged_chunk.h"
@@ -221,7 +221,7 @@ class SegmentStore {
   [[nodiscard]] virtual UseGate::Use use() = 0;
   // For work with references that lasts (a commit, a backup run, a checkpoint): held shared by it, alone by who
   // compacts, who must not wait for it.
-  [[nodiscard]] virtual std::shared_mutex& long_uses() = 0;
+  [[nodiscard]] virtual SharedMutex& long_uses() = 0;
   // Waits for uses that began before; the caller must have none.
   virtual void begin_collection() = 0;
   // One reference to the record less: what compaction pays for is estimated from that. Each compaction corrects the

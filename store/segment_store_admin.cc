@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/mutex.h"
 #include "store/file_origin.h"
 #include "store/segment_store_impl.h"
 #include "store/stream.h"
@@ -9,11 +10,11 @@ namespace vaultfs {
 
 Status SegmentStoreImpl::save_index(const IndexHead& newest) {
   if (options_.read_only) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};
-  const std::lock_guard closing(closing_mutex_);
+  const MutexLock closing(closing_mutex_);
   ChunkIndexFile::Segments closed;
   std::set<ContainerNumber> missing;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (const auto& [number, segment] : segments_) {
       if (segment.closed) closed[number] = segment.file_bytes;
       if (segment.missing) missing.insert(number);
@@ -36,7 +37,6 @@ Status SegmentStoreImpl::save_index(const IndexHead& newest) {
   return ok_status();
 }
 
-// REQUIRES: closing_mutex_.
 Status SegmentStoreImpl::remove_own_indexes() {
   while (!own_indexes_.empty()) {
     VAULTFS_RETURN_IF_ERROR(blobs_.remove("index/" + numbered_name(*own_indexes_.begin(), "index")));
@@ -46,9 +46,9 @@ Status SegmentStoreImpl::remove_own_indexes() {
 }
 
 std::vector<SegmentInfo> SegmentStoreImpl::segments() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::vector<SegmentInfo> out;
-  const std::lock_guard unused_lock(unused_mutex_);
+  const MutexLock unused_lock(unused_mutex_);
   for (const auto& [number, segment] : segments_) {
     const auto unused = unused_.find(number);
     out.push_back({number, segment.closed ? segment.file_bytes : 0,
@@ -59,12 +59,12 @@ std::vector<SegmentInfo> SegmentStoreImpl::segments() const {
 }
 
 ContainerNumber SegmentStoreImpl::next_segment() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return next_segment_;
 }
 
 std::uint64_t SegmentStoreImpl::stored_bytes() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::uint64_t sum = 0;
   for (const auto& [number, segment] : segments_) {
     sum += segment.writer ? segment.writer->stored_bytes() : segment.file_bytes;
@@ -78,7 +78,7 @@ void SegmentStoreImpl::drop_ciphers() {
   readers_.clear();
   patches_.clear();
   checked_.clear();
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (const auto& [number, segment] : segments_) {
     if (segment.writer) segment.writer->drop_cipher();
   }

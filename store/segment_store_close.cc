@@ -1,6 +1,7 @@
 // What has to be done before a DEK epoch is closed: from then on no segment of it is written, finished or recovered.
 #include <utility>
 
+#include "base/mutex.h"
 #include "store/segment_recovery.h"
 #include "store/segment_store_impl.h"
 
@@ -9,11 +10,11 @@ namespace vaultfs {
 Status SegmentStoreImpl::close_all_segments() {
   if (options_.read_only) return ok_status();
   // Whose creation began under the epoch before is among the segments now; later ones are of the current epoch.
-  { const std::lock_guard creating(creating_mutex_); }
+  { const MutexLock creating(creating_mutex_); }
   VAULTFS_RETURN_IF_ERROR(close_segment());
   std::vector<std::pair<ContainerNumber, Writer>> left;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (const auto& [number, segment] : segments_) {
       const bool goes_on = segment.writer && !segment.writer->abandoned();  // one of the current epoch
       if (!segment.closed && !segment.missing && !goes_on) left.emplace_back(number, segment.writer);
@@ -27,7 +28,7 @@ Status SegmentStoreImpl::close_all_segments() {
 }
 
 Status SegmentStoreImpl::close_found_open(ContainerNumber number) {
-  const std::lock_guard closing(closing_mutex_);
+  const MutexLock closing(closing_mutex_);
   SegmentContents contents;
   VAULTFS_ASSIGN_OR_RETURN(const OpenSegmentEnd end,
                            recover_open_segment(env_, root_, blobs_, keys_, number, contents));
@@ -37,7 +38,7 @@ Status SegmentStoreImpl::close_found_open(ContainerNumber number) {
   }
   readers_.erase(number);
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (end == OpenSegmentEnd::removed) {
       segments_.erase(number);
     } else {

@@ -3,6 +3,7 @@
 #include <map>
 #include <utility>
 
+#include "base/mutex.h"
 #include "store/segment_recovery.h"
 #include "store/segment_store_impl.h"
 
@@ -33,12 +34,12 @@ void SegmentStoreImpl::note_unused(const ChunkId& id) {
   if (id.is_zero()) return;
   const auto place = index_.find(id);
   if (!place) return;
-  const std::lock_guard lock(unused_mutex_);
+  const MutexLock lock(unused_mutex_);
   unused_[place->segment] += place->stored_bytes;
 }
 
 void SegmentStoreImpl::set_unused(ContainerNumber number, std::uint64_t bytes) const {
-  const std::lock_guard lock(unused_mutex_);
+  const MutexLock lock(unused_mutex_);
   if (bytes == 0) {
     unused_.erase(number);
   } else {
@@ -48,7 +49,7 @@ void SegmentStoreImpl::set_unused(ContainerNumber number, std::uint64_t bytes) c
 
 SegmentStoreImpl::FileSizes SegmentStoreImpl::removable(const std::set<ContainerNumber>& kept) const {
   FileSizes sizes;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (const auto& [number, segment] : segments_) {
     if (!segment.closed || segment.missing || segment.file_bytes == 0 || kept.contains(number)) continue;
     sizes[number] = segment.file_bytes;
@@ -153,7 +154,7 @@ void SegmentStoreImpl::keep_needed(std::vector<Candidate>& emptied) {
   std::set<ContainerNumber> leaving;
   for (const Candidate& candidate : emptied) leaving.insert(candidate.number);
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     leaving_ = leaving;
   }
   // A footer may hide a record that the index knows, and a read may have settled on one in here meanwhile.
@@ -170,13 +171,13 @@ Status SegmentStoreImpl::remove_segments(std::vector<Candidate> emptied, Compact
   VAULTFS_RETURN_IF_ERROR(sync());
   uses_.wait_for_earlier();
   keep_needed(emptied);
-  const std::lock_guard closing(closing_mutex_);
+  const MutexLock closing(closing_mutex_);
   // An index that names segments which are gone would look like damage. It is derived, and written anew afterwards.
   VAULTFS_RETURN_IF_ERROR(remove_own_indexes());
   for (const Candidate& candidate : emptied) {
     VAULTFS_RETURN_IF_ERROR(blobs_.remove(closed_segment_name(candidate.number)));
     readers_.erase(candidate.number);
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     segments_.erase(candidate.number);
     set_unused(candidate.number, 0);
     ++outcome.removed_segments;
@@ -198,7 +199,7 @@ Result<CompactionOutcome> SegmentStoreImpl::compact(const std::set<ContainerNumb
   const auto settle = [&]() -> Status {
     const std::vector<Candidate> batch = std::exchange(emptied, {});
     Status removed = remove_segments(batch, outcome);
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     leaving_.clear();
     return removed;
   };

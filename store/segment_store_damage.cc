@@ -3,6 +3,7 @@
 #include <array>
 #include <utility>
 
+#include "base/mutex.h"
 #include "store/segment_recovery.h"
 #include "store/segment_store_impl.h"
 
@@ -37,7 +38,7 @@ void SegmentStoreImpl::note_failure(const ChunkId& id, const ChunkPlace& place, 
 
 void SegmentStoreImpl::tell_damaged(const ChunkIndex::Key& key, const ChunkPlace& place) {
   if (!index_.mark_damaged(key, place)) return;
-  const std::lock_guard lock(damage_mutex_);
+  const MutexLock lock(damage_mutex_);
   if (found_damaged_.size() < kMostDamageTold) found_damaged_.push_back({key, place.type, place.segment});
 }
 
@@ -64,7 +65,7 @@ bool SegmentStoreImpl::still_readable(ContainerNumber segment) const {
 Result<std::shared_ptr<File>> SegmentStoreImpl::file_of(ContainerNumber number) const {
   Segment segment;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto found = segments_.find(number);
     if (found == segments_.end()) return Error{ErrorCode::SegmentMissing, "a segment is gone"};
     segment = found->second;
@@ -87,7 +88,7 @@ Result<ChunkId> SegmentStoreImpl::id_at(const ChunkIndex::Key& key, const ChunkP
 }
 
 std::vector<DamagedChunk> SegmentStoreImpl::take_damage() {
-  const std::lock_guard lock(damage_mutex_);
+  const MutexLock lock(damage_mutex_);
   return std::exchange(found_damaged_, {});
 }
 
@@ -163,9 +164,9 @@ Result<bool> SegmentStoreImpl::heal_patch(const ChunkId& id, ByteView content) {
 
 void SegmentStoreImpl::tell_what_is_marked() {
   index_.for_each([this](const ChunkIndex::Key& key, const ChunkPlace& place) {
-    if (place.damaged && found_damaged_.size() < kMostDamageTold) {
-      found_damaged_.push_back({key, place.type, place.segment});
-    }
+    if (!place.damaged) return;
+    const MutexLock lock(damage_mutex_);
+    if (found_damaged_.size() < kMostDamageTold) found_damaged_.push_back({key, place.type, place.segment});
   });
 }
 

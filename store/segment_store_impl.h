@@ -1,17 +1,15 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <set>
-#include <shared_mutex>
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "store/checked_records.h"
 #include "store/chunk_index.h"
 #include "store/chunk_index_file.h"
@@ -34,7 +32,7 @@ class SegmentStoreImpl final : public SegmentStore {
  public:
   SegmentStoreImpl(Env& env, Env::Path root, BlobStore& blobs, const EpochKeys& keys, const Options& options);
   // Finds, recovers and indexes what is stored (segment_store_open.cc).
-  [[nodiscard]] Status load(SegmentRecovery& recovery);
+  [[nodiscard]] Status load(SegmentRecovery& recovery) NO_THREAD_SAFETY_ANALYSIS;
 
   Result<PutOutcome> put(RecordType type, ByteView content) override;
   Result<PutOutcome> put(RecordType type, const ChunkId& id, ByteView content) override;
@@ -68,7 +66,7 @@ class SegmentStoreImpl final : public SegmentStore {
   Result<bool> heal_patch(const ChunkId& id, ByteView content) override;
   [[nodiscard]] bool all_segments_looked_at() const override { return !any_unread_.load(); }
   UseGate::Use use() override { return uses_.enter(); }
-  std::shared_mutex& long_uses() override { return long_uses_; }
+  SharedMutex& long_uses() override { return long_uses_; }
   void begin_collection() override;  // segment_store_compact.cc, as the next two
   Status retain(const ChunkId& id) override;
   void note_unused(const ChunkId& id) override;
@@ -90,23 +88,26 @@ class SegmentStoreImpl final : public SegmentStore {
   };
   class Claim;
 
-  // ---- opening ----
+  // ---- opening: nobody else knows the store yet, so what mutex_ guards is reached without it ----
   struct Found;  // what the directory holds
   [[nodiscard]] Result<Found> list_files(SegmentRecovery& recovery);
-  [[nodiscard]] Status sort_out_strangers(Found& found, SegmentRecovery& recovery);
-  [[nodiscard]] Status load_index(const Found& found, SegmentRecovery& recovery, std::set<ContainerNumber>& loaded);
+  [[nodiscard]] Status sort_out_strangers(Found& found, SegmentRecovery& recovery) NO_THREAD_SAFETY_ANALYSIS;
+  [[nodiscard]] Status load_index(const Found& found, SegmentRecovery& recovery, std::set<ContainerNumber>& loaded)
+      REQUIRES(closing_mutex_);
   struct ReadIndex {
     ChunkIndexFile file;
     EpochNumber sealed_under;
   };
-  [[nodiscard]] Result<std::optional<ReadIndex>> read_index(std::uint64_t number, SegmentRecovery& recovery);
+  [[nodiscard]] Result<std::optional<ReadIndex>> read_index(std::uint64_t number, SegmentRecovery& recovery)
+      REQUIRES(closing_mutex_);
   [[nodiscard]] Status take_index(const ReadIndex& index, ContainerNumber highest, const Found& found,
-                                  SegmentRecovery& recovery, std::set<ContainerNumber>& loaded);
-  [[nodiscard]] Status load_closed(ContainerNumber number, SegmentRecovery& recovery);
-  [[nodiscard]] Status load_open(ContainerNumber number, SegmentRecovery& recovery);
+                                  SegmentRecovery& recovery,
+                                  std::set<ContainerNumber>& loaded) NO_THREAD_SAFETY_ANALYSIS;
+  [[nodiscard]] Status load_closed(ContainerNumber number, SegmentRecovery& recovery) NO_THREAD_SAFETY_ANALYSIS;
+  [[nodiscard]] Status load_open(ContainerNumber number, SegmentRecovery& recovery) NO_THREAD_SAFETY_ANALYSIS;
   [[nodiscard]] Status check_may_be_open(ContainerNumber number) const;
   void add_entries(ContainerNumber number, const std::vector<SegmentEntry>& entries);
-  [[nodiscard]] Status remove_own_indexes();
+  [[nodiscard]] Status remove_own_indexes() REQUIRES(closing_mutex_);
 
   // ---- writing ----
   // And nobody need look whether it is.
@@ -120,12 +121,12 @@ class SegmentStoreImpl final : public SegmentStore {
   [[nodiscard]] Result<PutOutcome> store_new(RecordType type, const ChunkId& id, ByteView content);
   [[nodiscard]] Result<Writer> current_writer();
   void retire(const Writer& writer);
-  [[nodiscard]] Status close_retired();
-  void settle_closed(const Writer& writer, const Result<std::uint64_t>& closed);
+  [[nodiscard]] Status close_retired() EXCLUDES(closing_mutex_);
+  void settle_closed(const Writer& writer, const Result<std::uint64_t>& closed) REQUIRES(closing_mutex_);
   void forget_abandoned(const Writer& writer);
-  // REQUIRES: closing_mutex_. What an opening could not close, and what a failed sync left.
-  [[nodiscard]] Status close_found_open(ContainerNumber number);
-  [[nodiscard]] Status move_out_of_abandoned(ContainerNumber number);
+  // What an opening could not close, and what a failed sync left.
+  [[nodiscard]] Status close_found_open(ContainerNumber number) EXCLUDES(closing_mutex_);
+  [[nodiscard]] Status move_out_of_abandoned(ContainerNumber number) EXCLUDES(closing_mutex_);
 
   // ---- reading (segment_store_read.cc) ----
   // A record that is about to be read. Under a closed epoch place, type and lengths are only what somebody says, until
@@ -181,9 +182,9 @@ class SegmentStoreImpl final : public SegmentStore {
   // ---- other records of an id (segment_store_others.cc) ----
   // Another record that is what the id says, in the place of a damaged one, and from here on in the index.
   [[nodiscard]] std::optional<Located> pass_over(const ChunkId& id, const ChunkPlace& failed);
-  [[nodiscard]] std::vector<ChunkPlace> other_places(const ChunkId& id);
+  [[nodiscard]] std::vector<ChunkPlace> other_places(const ChunkId& id) EXCLUDES(others_mutex_);
   // Reads those of `unsearched_`, and leaves in it what could not be read.
-  [[nodiscard]] Status search_footers();
+  [[nodiscard]] Status search_footers() REQUIRES(others_mutex_);
   void settle_on(const ChunkId& id, const ChunkPlace& failed, const ChunkPlace& found);
 
   // ---- patches (segment_store_patch.cc) ----
@@ -237,52 +238,56 @@ class SegmentStoreImpl final : public SegmentStore {
   PatchCache patches_;
   PatchBases bases_;
   UseGate uses_;
-  mutable std::mutex unused_mutex_;  // guards unused_; a leaf
-  mutable std::map<ContainerNumber, std::uint64_t> unused_;
-  std::shared_mutex long_uses_;  // comes before all other locks
+  mutable Mutex unused_mutex_;  // a leaf
+  mutable std::map<ContainerNumber, std::uint64_t> unused_ GUARDED_BY(unused_mutex_);
+  SharedMutex long_uses_ ACQUIRED_BEFORE(closing_mutex_);  // comes before all other locks
 
-  std::mutex damage_mutex_;                  // guards found_damaged_; a leaf
-  std::vector<DamagedChunk> found_damaged_;  // see take_damage()
+  Mutex damage_mutex_;                                                 // a leaf
+  std::vector<DamagedChunk> found_damaged_ GUARDED_BY(damage_mutex_);  // see take_damage()
 
   // Segments that the disk did not give at the opening, and why the first of them; see look_again().
-  mutable std::mutex unread_mutex_;  // guards the next three; comes before mutex_
-  std::map<ContainerNumber, Error> unread_;
-  std::int64_t look_again_at_ = 0;  // monotonic
+  mutable Mutex unread_mutex_ ACQUIRED_BEFORE(mutex_);
+  std::map<ContainerNumber, Error> unread_ GUARDED_BY(unread_mutex_);
+  std::int64_t look_again_at_ GUARDED_BY(unread_mutex_) = 0;  // monotonic
   std::atomic<bool> any_unread_ = false;
 
   struct Renewed {
     ChunkId id;
     ChunkPlace before;
   };
-  std::mutex renewed_mutex_;      // guards renewed_; a leaf
-  std::vector<Renewed> renewed_;  // not settled yet
+  Mutex renewed_mutex_;                                      // a leaf
+  std::vector<Renewed> renewed_ GUARDED_BY(renewed_mutex_);  // not settled yet
 
-  // Held across the one search for them, by whoever met damage first; comes before mutex_.
-  std::mutex others_mutex_;                                    // guards the next four
-  std::map<ChunkIndex::Key, std::vector<ChunkPlace>> others_;  // where footers list what the index has elsewhere
-  std::optional<std::set<ContainerNumber>> unsearched_;        // nothing: all closed ones, not listed yet
-  std::int64_t search_again_at_ = 0;                           // monotonic
-  std::size_t others_count_ = 0;
+  // Held across the one search for them, by whoever met damage first.
+  Mutex others_mutex_ ACQUIRED_BEFORE(mutex_);
+  std::map<ChunkIndex::Key, std::vector<ChunkPlace>> others_
+      GUARDED_BY(others_mutex_);  // where footers list what the index has elsewhere
+  std::optional<std::set<ContainerNumber>> unsearched_
+      GUARDED_BY(others_mutex_);                                // nothing: all closed ones, not listed yet
+  std::int64_t search_again_at_ GUARDED_BY(others_mutex_) = 0;  // monotonic
+  std::size_t others_count_ GUARDED_BY(others_mutex_) = 0;
 
-  std::mutex closing_mutex_;   // held while retired segments are closed and the index is saved
-  std::mutex creating_mutex_;  // held while a segment is created; guards nothing
+  Mutex closing_mutex_ ACQUIRED_BEFORE(creating_mutex_, others_mutex_, unread_mutex_,
+                                       mutex_);  // held while retired segments are closed and the index is saved
+  Mutex creating_mutex_ ACQUIRED_BEFORE(others_mutex_, unread_mutex_,
+                                        mutex_);  // held while a segment is created; guards nothing
 
-  mutable std::mutex mutex_;  // guards the six below
-  std::map<ContainerNumber, Segment> segments_;
-  Writer active_;
-  std::vector<Writer> retired_;  // full or detached, not closed yet
-  ContainerNumber next_segment_{1};
-  std::set<std::uint64_t> strangers_;     // numbers of files that are not this vault's
-  std::set<ContainerNumber> leaving_;     // of segments_, about to be removed
-  std::optional<Error> unreported_loss_;  // of a sync within a close: the next sync() tells
+  mutable Mutex mutex_;
+  std::map<ContainerNumber, Segment> segments_ GUARDED_BY(mutex_);
+  Writer active_ GUARDED_BY(mutex_);
+  std::vector<Writer> retired_ GUARDED_BY(mutex_);  // full or detached, not closed yet
+  ContainerNumber next_segment_ GUARDED_BY(mutex_){1};
+  std::set<std::uint64_t> strangers_ GUARDED_BY(mutex_);     // numbers of files that are not this vault's
+  std::set<ContainerNumber> leaving_ GUARDED_BY(mutex_);     // of segments_, about to be removed
+  std::optional<Error> unreported_loss_ GUARDED_BY(mutex_);  // of a sync within a close: the next sync() tells
 
-  // Guarded by closing_mutex_: the highest index number in use, and those of all indexes that are this vault's.
-  std::uint64_t last_index_ = 0;
-  std::set<std::uint64_t> own_indexes_;
+  // The highest index number in use, and those of all indexes that are this vault's.
+  std::uint64_t last_index_ GUARDED_BY(closing_mutex_) = 0;
+  std::set<std::uint64_t> own_indexes_ GUARDED_BY(closing_mutex_);
 
-  std::mutex claims_mutex_;  // guards claims_
-  std::condition_variable claims_changed_;
-  std::set<ChunkIndex::Key> claims_;  // chunks being stored
+  Mutex claims_mutex_;
+  CondVar claims_changed_;
+  std::set<ChunkIndex::Key> claims_ GUARDED_BY(claims_mutex_);  // chunks being stored
 };
 
 }  // namespace vaultfs

@@ -2,6 +2,7 @@
 #include <iterator>
 #include <utility>
 
+#include "base/mutex.h"
 #include "store/file_origin.h"
 #include "store/segment_recovery.h"
 #include "store/segment_store_impl.h"
@@ -82,7 +83,8 @@ Result<SegmentStoreImpl::Found> SegmentStoreImpl::list_files(SegmentRecovery& re
 // A file above what the head tells drives the numbers only if it is this vault's. Of open ones a crash may leave some
 // without a header, one after the other: those are for the recovery.
 Status SegmentStoreImpl::sort_out_strangers(Found& found, SegmentRecovery& recovery) {
-  const auto examine = [&](ContainerNumber number, const std::string& name, bool may_be_ours) -> Result<bool> {
+  const auto examine = [&](ContainerNumber number, const std::string& name, bool may_be_ours)
+                           NO_THREAD_SAFETY_ANALYSIS -> Result<bool> {
     VAULTFS_ASSIGN_OR_RETURN(const FileOrigin origin,
                              origin_of(env_, root_ / name, keys_, ContainerKind::segment, number));
     if (origin.own) {
@@ -119,7 +121,7 @@ Status SegmentStoreImpl::sort_out_strangers(Found& found, SegmentRecovery& recov
 
 Status SegmentStoreImpl::load(SegmentRecovery& recovery) {
   VAULTFS_ASSIGN_OR_RETURN(Found found, list_files(recovery));
-  const std::lock_guard closing(closing_mutex_);
+  const MutexLock closing(closing_mutex_);
   next_segment_ = std::max(options_.minimum_next_segment, ContainerNumber(1));
   VAULTFS_RETURN_IF_ERROR(sort_out_strangers(found, recovery));
   std::set<ContainerNumber> loaded;

@@ -1,8 +1,8 @@
 // Other records of an id: any that is not damaged will do (docs/format.md, section 3).
 #include <algorithm>
-#include <ranges>
 #include <utility>
 
+#include "base/mutex.h"
 #include "store/segment_recovery.h"
 #include "store/segment_store_impl.h"
 
@@ -21,20 +21,20 @@ bool is_same_record(const ChunkPlace& a, const ChunkPlace& b) { return a.segment
 
 void SegmentStoreImpl::note_unread(ContainerNumber number, const Error& error) {
   if (is_integrity_error(error.code)) return;
-  const std::lock_guard lock(unread_mutex_);
+  const MutexLock lock(unread_mutex_);
   unread_.insert_or_assign(number, error);
   any_unread_ = true;
 }
 
 bool SegmentStoreImpl::look_again() {
-  const std::lock_guard lock(unread_mutex_);
+  const MutexLock lock(unread_mutex_);
   if (env_.clock().monotonic_nanos() < look_again_at_) return false;
   bool any = false;
   for (auto at = unread_.begin(); at != unread_.end();) {
     const ContainerNumber number = at->first;
     bool closed = false;
     {
-      const std::lock_guard segments_lock(mutex_);
+      const MutexLock segments_lock(mutex_);
       const auto found = segments_.find(number);
       closed = found != segments_.end() && found->second.closed;
     }
@@ -50,7 +50,7 @@ bool SegmentStoreImpl::look_again() {
     }
     if (contents.ok()) {
       {
-        const std::lock_guard segments_lock(mutex_);
+        const MutexLock segments_lock(mutex_);
         if (const auto found = segments_.find(number); found != segments_.end()) {
           found->second.file_bytes = contents->file_bytes;
         }
@@ -72,7 +72,7 @@ std::optional<ChunkPlace> SegmentStoreImpl::locate(const ChunkIndex::Key& key) {
 }
 
 Error SegmentStoreImpl::missing(const std::string& what) const {
-  const std::lock_guard lock(unread_mutex_);
+  const MutexLock lock(unread_mutex_);
   if (unread_.empty()) return {ErrorCode::ChunkMissing, "no segment holds " + what};
   const auto& [number, error] = *unread_.begin();
   return with_context(error, what + " is in no segment that can be read, and segments/" +
@@ -96,7 +96,7 @@ std::optional<SegmentStoreImpl::Located> SegmentStoreImpl::pass_over(const Chunk
 }
 
 std::vector<ChunkPlace> SegmentStoreImpl::other_places(const ChunkId& id) {
-  const std::lock_guard lock(others_mutex_);
+  const MutexLock lock(others_mutex_);
   const std::int64_t now = env_.clock().monotonic_nanos();
   if (!unsearched_ || (!unsearched_->empty() && now >= search_again_at_)) {
     static_cast<void>(search_footers());
@@ -111,13 +111,14 @@ std::vector<ChunkPlace> SegmentStoreImpl::other_places(const ChunkId& id) {
 Status SegmentStoreImpl::search_footers() {
   if (!unsearched_) {
     unsearched_.emplace();
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (const auto& [number, segment] : segments_) {
       if (segment.closed && !segment.missing) unsearched_->insert(number);
     }
   }
   const std::set<ContainerNumber> now = *unsearched_;
-  for (const ContainerNumber number : now | std::views::reverse) {
+  for (auto at = now.rbegin(); at != now.rend(); ++at) {
+    const ContainerNumber number = *at;
     const auto contents = [&]() -> Result<SegmentContents> {
       VAULTFS_ASSIGN_OR_RETURN(const auto file, blobs_.open(closed_segment_name(number)));
       return load_closed_segment(*file, keys_, number);
@@ -144,7 +145,7 @@ Status SegmentStoreImpl::search_footers() {
 
 void SegmentStoreImpl::settle_on(const ChunkId& id, const ChunkPlace& failed, const ChunkPlace& found) {
   // Not where compaction may have looked already.
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (!segments_.contains(found.segment) || leaving_.contains(found.segment)) return;
   const auto indexed = index_.find(id);
   if (indexed && is_same_record(*indexed, failed)) index_.insert(id, found);

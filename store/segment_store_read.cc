@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "base/mutex.h"
 #include "crypto/plaintext_memory.h"
 #include "store/segment_store_impl.h"
 
@@ -234,7 +235,7 @@ Result<std::shared_ptr<const SegmentReader>> SegmentStoreImpl::reader_of(Contain
 Result<std::shared_ptr<const SegmentReader>> SegmentStoreImpl::open_reader(ContainerNumber number) {
   Segment segment;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto found = segments_.find(number);
     if (found == segments_.end()) return Error{ErrorCode::SegmentMissing, "a chunk lies in a segment that is gone"};
     segment = found->second;

@@ -2,6 +2,7 @@
 #include <map>
 #include <utility>
 
+#include "base/mutex.h"
 #include "store/container.h"
 #include "store/segment_store_impl.h"
 
@@ -10,7 +11,7 @@ namespace vaultfs {
 Result<EpochNumber> SegmentStoreImpl::epoch_of(ContainerNumber segment) {
   Segment known;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto found = segments_.find(segment);
     if (found == segments_.end()) return Error{ErrorCode::SegmentMissing, "a segment is gone"};
     known = found->second;
@@ -30,7 +31,7 @@ Result<EpochNumber> SegmentStoreImpl::epoch_of(ContainerNumber segment) {
   if (header.kind != ContainerKind::segment || header.number != segment) {
     return Error{ErrorCode::DamagedHeader, name + " is another file than its name says"};
   }
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto found = segments_.find(segment);
   if (found != segments_.end()) found->second.epoch = header.epoch;
   return header.epoch;
@@ -91,10 +92,10 @@ Status SegmentStoreImpl::renew_record(const ChunkId& id, ChunkPlace place, Epoch
   outcome.old_bytes += place.stored_bytes;
   outcome.stored_bytes += put.stored_bytes;
   {
-    const std::lock_guard lock(unused_mutex_);
+    const MutexLock lock(unused_mutex_);
     unused_[place.segment] += place.stored_bytes;
   }
-  const std::lock_guard lock(renewed_mutex_);
+  const MutexLock lock(renewed_mutex_);
   renewed_.push_back({id, place});
   return ok_status();
 }
@@ -102,7 +103,7 @@ Status SegmentStoreImpl::renew_record(const ChunkId& id, ChunkPlace place, Epoch
 Status SegmentStoreImpl::settle_renewed() {
   std::vector<Renewed> renewed;
   {
-    const std::lock_guard lock(renewed_mutex_);
+    const MutexLock lock(renewed_mutex_);
     renewed = std::exchange(renewed_, {});
   }
   Status synced = sync();

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/mutex.h"
 #include "base/no_memory.h"
 
 namespace vaultfs {
@@ -49,7 +50,10 @@ Result<std::shared_ptr<SegmentWriter>> SegmentWriter::create(Env& env, const Env
   ContainerHeader header;
   VAULTFS_ASSIGN_OR_RETURN(auto cipher, ContainerCipher::create(env, keys, ContainerKind::segment, number, header));
   auto writer = std::make_shared<SegmentWriter>(env, root, keys, header, segment_bytes, index);
-  writer->cipher_ = std::move(cipher);
+  {
+    const MutexLock lock(writer->mutex_);
+    writer->cipher_ = std::move(cipher);
+  }
   const Env::Path path = root / open_segment_name(number);
   VAULTFS_ASSIGN_OR_RETURN(auto file, env.open(path, OpenMode::create_exclusive));
   writer->file_ = std::move(file);
@@ -67,25 +71,25 @@ Result<std::shared_ptr<SegmentWriter>> SegmentWriter::create(Env& env, const Env
 
 Result<std::shared_ptr<const ContainerCipher>> SegmentWriter::cipher() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (cipher_) return cipher_;
   }
   VAULTFS_ASSIGN_OR_RETURN(auto derived,
                            ContainerCipher::open(keys_, header_, ContainerKind::segment, header_.number, env_));
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   cipher_ = std::move(derived);
   return cipher_;
 }
 
 void SegmentWriter::drop_cipher() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   cipher_.reset();
 }
 
 Result<std::optional<SegmentWriter::Admission>> SegmentWriter::admit(std::uint32_t frames, std::uint64_t max_stored) {
   Admission admission;
   VAULTFS_ASSIGN_OR_RETURN(admission.cipher, cipher());
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const bool empty = written_.empty() && in_flight_.empty();
   const bool fits =
       end_ + reserved_bytes_ + max_stored <= segment_bytes_ && written_.size() + in_flight_.size() < kMaxSegmentRecords;
@@ -106,13 +110,13 @@ ChunkPlace SegmentWriter::place_of(const SegmentEntry& entry) const {
 
 Status SegmentWriter::write(const Admission& admission, SegmentEntry entry, ByteView sealed) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     entry.offset = end_;
     end_ += sealed.size();
     reserved_bytes_ -= admission.reserved_bytes;
   }
   Status status = file_->write_at(entry.offset, sealed);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   in_flight_.erase(admission.ticket);
   changed_.notify_all();
   if (!status.ok()) {
@@ -126,6 +130,7 @@ Status SegmentWriter::write(const Admission& admission, SegmentEntry entry, Byte
   }
   if (abandoned_) return abandoned_error();
   status = or_no_memory([&]() -> Status {
+    mutex_.assert_held();
     written_.push_back({entry, admission.ticket});
     index_.insert(entry.id, place_of(entry));
     return ok_status();
@@ -136,14 +141,14 @@ Status SegmentWriter::write(const Admission& admission, SegmentEntry entry, Byte
 }
 
 void SegmentWriter::cancel(const Admission& admission) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   in_flight_.erase(admission.ticket);
   reserved_bytes_ -= admission.reserved_bytes;
   changed_.notify_all();
 }
 
 void SegmentWriter::detach() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   detached_ = true;
 }
 
@@ -157,18 +162,18 @@ void SegmentWriter::abandon(const Error& why) {
   for (const Written& w : written_) {
     if (w.ticket > synced_ticket_) index_.erase_if_at(w.entry.id, place_of(w.entry));
   }
-  std::erase_if(written_, [this](const Written& w) { return w.ticket > synced_ticket_; });
+  std::erase_if(written_, [synced = synced_ticket_](const Written& w) { return w.ticket > synced; });
 }
 
 Status SegmentWriter::sync() {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   const std::uint64_t target = next_ticket_ - 1;
-  changed_.wait(lock, [&] { return abandoned_ || in_flight_.empty() || *in_flight_.begin() > target; });
+  while (!abandoned_ && !in_flight_.empty() && *in_flight_.begin() <= target) changed_.wait(mutex_);
   while (true) {
     if (synced_ticket_ >= target) return ok_status();
     if (abandoned_) return abandoned_error();
     if (!syncing_) break;
-    changed_.wait(lock);
+    changed_.wait(mutex_);
   }
   syncing_ = true;
   // Later puts that are through as well are covered too.
@@ -188,31 +193,33 @@ Status SegmentWriter::sync() {
 
 Result<std::uint64_t> SegmentWriter::close(BlobStore& blobs) {
   bool empty = false;
+  std::uint64_t closed_bytes = 0;
   {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return in_flight_.empty() && !syncing_; });
+    const MutexLock lock(mutex_);
+    while (!in_flight_.empty() || syncing_) changed_.wait(mutex_);
     if (abandoned_) return abandoned_error();
     empty = written_.empty();
+    closed_bytes = closed_bytes_;
   }
   if (empty) {
     const Env::Path path = root_ / open_segment_name(number());
     VAULTFS_RETURN_IF_ERROR(env_.remove_file(path));
     return std::uint64_t{0};
   }
-  if (closed_bytes_ == 0) {
-    VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t file_bytes, write_end());
+  if (closed_bytes == 0) {
+    VAULTFS_ASSIGN_OR_RETURN(closed_bytes, write_end());
     Status synced = file_->sync();
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (!synced.ok()) {
       abandon(synced.error());
       return std::move(synced).error();
     }
     synced_ticket_ = next_ticket_ - 1;
-    closed_bytes_ = file_bytes;
+    closed_bytes_ = closed_bytes;
     changed_.notify_all();
   }
   VAULTFS_RETURN_IF_ERROR(adopt(blobs));
-  return closed_bytes_;
+  return closed_bytes;
 }
 
 Result<std::uint64_t> SegmentWriter::write_end() {
@@ -222,7 +229,7 @@ Result<std::uint64_t> SegmentWriter::write_end() {
   std::uint64_t footer_offset = 0;
   std::uint64_t nonce_base = 0;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (const Written& w : written_) entries.push_back(w.entry);
     gaps = gaps_;
     footer_offset = end_;
@@ -250,12 +257,12 @@ Status SegmentWriter::adopt(BlobStore& blobs) {
 }
 
 bool SegmentWriter::abandoned() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return abandoned_.has_value();
 }
 
 std::uint64_t SegmentWriter::stored_bytes() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return end_;
 }
 

@@ -1,9 +1,7 @@
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <vector>
@@ -11,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/env.h"
 #include "base/ids.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "store/blob_store.h"
 #include "store/chunk_index.h"
@@ -84,8 +83,8 @@ class SegmentWriter {
     std::uint64_t size = 0;
   };
   [[nodiscard]] ChunkPlace place_of(const SegmentEntry& entry) const;
-  void abandon(const Error& why);
-  [[nodiscard]] Error abandoned_error() const;
+  void abandon(const Error& why) REQUIRES(mutex_);
+  [[nodiscard]] Error abandoned_error() const REQUIRES(mutex_);
   [[nodiscard]] Result<std::uint64_t> write_end();
   [[nodiscard]] Status adopt(BlobStore& blobs);
 
@@ -97,21 +96,21 @@ class SegmentWriter {
   ChunkIndex& index_;
   std::shared_ptr<File> file_;
 
-  mutable std::mutex mutex_;  // guards all below; the index's locks come after it
-  std::condition_variable changed_;
-  std::shared_ptr<const ContainerCipher> cipher_;
-  bool detached_ = false;
-  bool syncing_ = false;
-  std::uint64_t closed_bytes_ = 0;  // not zero: the end is written and synced
-  std::optional<Error> abandoned_;
-  std::uint64_t next_nonce_ = 0;
-  std::uint64_t next_ticket_ = 1;
-  std::uint64_t synced_ticket_ = 0;  // this one and all below are durable
-  std::uint64_t end_ = ContainerHeader::kEncodedBytes;
-  std::uint64_t reserved_bytes_ = 0;
-  std::set<std::uint64_t> in_flight_;  // tickets, at most one a thread
-  std::vector<Written> written_;
-  std::vector<Gap> gaps_;
+  mutable Mutex mutex_;  // the index's locks come after it
+  CondVar changed_;
+  std::shared_ptr<const ContainerCipher> cipher_ GUARDED_BY(mutex_);
+  bool detached_ GUARDED_BY(mutex_) = false;
+  bool syncing_ GUARDED_BY(mutex_) = false;
+  std::uint64_t closed_bytes_ GUARDED_BY(mutex_) = 0;  // not zero: the end is written and synced
+  std::optional<Error> abandoned_ GUARDED_BY(mutex_);
+  std::uint64_t next_nonce_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t next_ticket_ GUARDED_BY(mutex_) = 1;
+  std::uint64_t synced_ticket_ GUARDED_BY(mutex_) = 0;  // this one and all below are durable
+  std::uint64_t end_ GUARDED_BY(mutex_) = ContainerHeader::kEncodedBytes;
+  std::uint64_t reserved_bytes_ GUARDED_BY(mutex_) = 0;
+  std::set<std::uint64_t> in_flight_ GUARDED_BY(mutex_);  // tickets, at most one a thread
+  std::vector<Written> written_ GUARDED_BY(mutex_);
+  std::vector<Gap> gaps_ GUARDED_BY(mutex_);
 };
 
 }  // namespace vaultfs

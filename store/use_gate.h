@@ -3,8 +3,9 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <mutex>
 #include <utility>
+
+#include "base/mutex.h"
 
 namespace vaultfs {
 
@@ -21,7 +22,7 @@ class UseGate {
     Use(const Use&) = delete;
     Use& operator=(const Use&) = delete;
     ~Use() {
-      if (counter_ != nullptr && counter_->fetch_sub(1) == 1) counter_->notify_all();
+      if (counter_ != nullptr && counter_->fetch_sub(1) == 1) atomic_notify_all(*counter_);
     }
 
    private:
@@ -31,6 +32,7 @@ class UseGate {
   [[nodiscard]] Use enter() {
     for (;;) {
       const std::uint64_t turn = turn_.load();
+      step_point("UseGate::enter");
       Use use(count_in(turn));
       // A wait that began meanwhile may not have seen this use.
       if (turn_.load() == turn) return use;
@@ -39,9 +41,10 @@ class UseGate {
 
   // Returns when every use entered before the call has ended. REQUIRES: the caller has no use of its own.
   void wait_for_earlier() {
-    const std::lock_guard one_at_a_time(mutex_);
+    const MutexLock one_at_a_time(mutex_);
+    step_point("UseGate::wait");
     std::atomic<std::uint64_t>& earlier = active_[turn_.fetch_add(1) % active_.size()];
-    for (std::uint64_t seen = earlier.load(); seen != 0; seen = earlier.load()) earlier.wait(seen);
+    for (std::uint64_t seen = earlier.load(); seen != 0; seen = earlier.load()) atomic_wait(earlier, seen);
   }
 
  private:
@@ -51,7 +54,7 @@ class UseGate {
     return counter;
   }
 
-  std::mutex mutex_;  // held by who waits; guards nothing
+  Mutex mutex_;  // held by who waits; guards nothing
   std::atomic<std::uint64_t> turn_{0};
   std::array<std::atomic<std::uint64_t>, 2> active_{};
 };

@@ -5,10 +5,10 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <mutex>
 #include <string>
 
 #include "base/mount_table.h"
+#include "base/mutex.h"
 #include "base/pending_call.h"
 
 namespace vaultfs {
@@ -32,7 +32,7 @@ class DiskMovement {
     std::string word;
     // Reads, writes and sectors; from the ninth on they count while nothing is done.
     for (int i = 0; i < 8 && file >> word; ++i) figures += word + ' ';
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     Seen& seen = disks_[device];
     if (seen.figures != figures) {
       // The first look says nothing.
@@ -51,8 +51,8 @@ class DiskMovement {
   // Asking the file system might take as long as the call that is looked at: only what is mounted there is asked.
   [[nodiscard]] static std::string device_below(const std::filesystem::path& path);
 
-  std::mutex mutex_;  // guards disks_
-  std::map<std::string, Seen> disks_;
+  Mutex mutex_;
+  std::map<std::string, Seen> disks_ GUARDED_BY(mutex_);
 };
 
 std::string DiskMovement::device_below(const std::filesystem::path& path) {

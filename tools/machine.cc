@@ -9,9 +9,9 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <mutex>
 #include <set>
 
+#include "base/mutex.h"
 #include "base/stop_request.h"
 #include "base/visible_text.h"
 #include "crypto/keyvault/trusted_file.h"
@@ -53,7 +53,7 @@ class GivenDescriptors {
     return given;
   }
   [[nodiscard]] Result<SecretBuffer> take(int descriptor) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (!taken_.insert(descriptor).second) {
       // By now the number may be that of any other file of this process.
       return Error{ErrorCode::PassphraseRequired, "descriptor " + std::to_string(descriptor) +
@@ -70,8 +70,8 @@ class GivenDescriptors {
   }
 
  private:
-  std::mutex mutex_;  // guards taken_, and is held while one is read
-  std::set<int> taken_;
+  Mutex mutex_;  // held while one is read
+  std::set<int> taken_ GUARDED_BY(mutex_);
 };
 
 // One character of stdin. A signal may come before the wait begins, so that it alone would not end it.

@@ -20,8 +20,8 @@
 #include <exception>
 #include <new>
 #include <system_error>
-#include <thread>
 
+#include "base/thread.h"
 #include "base/visible_text.h"
 #include "crypto/secret_buffer.h"
 #include "fs/mount/mount.h"
@@ -158,7 +158,7 @@ class SignalThread {
   }
 
   SignalThread(const sigset_t& signals, Session& session, Mount& mount)
-      : thread_([this, signals, &session, &mount] { loop(signals, session, mount); }) {}
+      : thread_("signals", [this, signals, &session, &mount] { loop(signals, session, mount); }) {}
   ~SignalThread() {
     stop_ = true;
     pthread_kill(thread_.native_handle(), SIGUSR1);
@@ -191,7 +191,7 @@ class SignalThread {
   }
 
   std::atomic<bool> stop_ = false;
-  std::thread thread_;  // last: starts when all else is there
+  Thread thread_;  // last: starts when all else is there
 };
 
 Result<std::unique_ptr<ControlServer>> start_control(const MountCommand& command, Machine& machine, Session& session) {

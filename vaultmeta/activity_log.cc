@@ -1,12 +1,12 @@
 #include "vaultmeta/activity_log.h"
 
 #include <algorithm>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <utility>
 
 #include "base/byte_codec.h"
+#include "base/mutex.h"
 #include "crypto/hash.h"
 #include "store/blob_store.h"
 #include "store/container.h"
@@ -90,7 +90,7 @@ class ActivityLogFiles final : public ActivityLog {
         closed_epochs_end_(closed_epochs_end) {}
 
   Status start() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     VAULTFS_ASSIGN_OR_RETURN(const Scan scan, this->scan(!read_only_));
     last_file_ = scan.last_file;
     // Epochs that this process closes later, and files that it makes itself, are no reason to doubt an entry.
@@ -109,7 +109,7 @@ class ActivityLogFiles final : public ActivityLog {
   }
 
   Status append(ActivityEntry entry) override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (read_only_) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};
     entry.number = count_ + 1;
     entry.time = env_.clock().now();
@@ -131,14 +131,14 @@ class ActivityLogFiles final : public ActivityLog {
   }
 
   Result<std::vector<ActivityEntry>> entries() override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     VAULTFS_ASSIGN_OR_RETURN(Scan scan, this->scan(false));
     if (scan.damage.has_value()) return std::move(*scan.damage);
     return std::move(scan.entries);
   }
 
   Result<ActivityReport> verify() override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     VAULTFS_RETURN_IF_ERROR(keys_.current());
     ActivityExpectation expected;
     expected.entries = count_;
@@ -150,32 +150,32 @@ class ActivityLogFiles final : public ActivityLog {
   }
 
   PassedOver passed_over() const override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return passed_over_;
   }
 
   std::uint64_t count() const override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return count_;
   }
 
   Digest chain() const override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return chain_;
   }
 
   ContainerNumber newest_file() const override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return newest_file_;
   }
 
   End end() const override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return {count_, chain_, newest_file_};
   }
 
   void roll() override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     file_.reset();
     cipher_.reset();
   }
@@ -190,7 +190,6 @@ class ActivityLogFiles final : public ActivityLog {
     PassedOver passed_over;
   };
 
-  // All below REQUIRE mutex_.
   Status make_durable(const Env::Path& path) {
     VAULTFS_ASSIGN_OR_RETURN(const auto file, env_.open(path, OpenMode::read_write));
     return file->sync();
@@ -198,7 +197,7 @@ class ActivityLogFiles final : public ActivityLog {
 
   // With `settle` what is read has been made durable before: a killed owner may have left entries that only the
   // kernel's memory has, and the next entry builds on them.
-  Result<Scan> scan(bool settle) {
+  Result<Scan> scan(bool settle) REQUIRES(mutex_) {
     Scan scan;
     VAULTFS_ASSIGN_OR_RETURN(const auto names, env_.list(directory_));
     // Files of closed epochs that nothing but the entries in them vouches for.
@@ -248,7 +247,7 @@ class ActivityLogFiles final : public ActivityLog {
     return {ErrorCode::DamagedActivityLog, "activity entry " + std::to_string(scan.entries.size() + 1) + ": " + reason};
   }
 
-  void join(Scan& scan, FileEntries file) const {
+  void join(Scan& scan, FileEntries file) const REQUIRES(mutex_) {
     std::vector<ActivityEntry>& entries = file.entries;
     if (entries.empty()) return;
     // An epoch is closed after the log has gone on in a file of the next one, and the head is written later still.
@@ -297,7 +296,7 @@ class ActivityLogFiles final : public ActivityLog {
     }
   }
 
-  Status write(const ActivityEntry& entry) {
+  Status write(const ActivityEntry& entry) REQUIRES(mutex_) {
     // Asked each time: a sealed vault must not go on with a cipher that it still has.
     VAULTFS_RETURN_IF_ERROR(keys_.current());
     Bytes out;
@@ -319,7 +318,7 @@ class ActivityLogFiles final : public ActivityLog {
     return ok_status();
   }
 
-  Status start_file(Bytes& out) {
+  Status start_file(Bytes& out) REQUIRES(mutex_) {
     VAULTFS_RETURN_IF_ERROR(take_number());
     ContainerHeader header;
     VAULTFS_ASSIGN_OR_RETURN(cipher_,
@@ -334,7 +333,7 @@ class ActivityLogFiles final : public ActivityLog {
   }
 
   // The next number that no file has, neither ours nor a stranger's.
-  Status take_number() {
+  Status take_number() REQUIRES(mutex_) {
     while (last_file_.next() != last_file_) {
       last_file_ = last_file_.next();
       const Env::Path path = directory_ / numbered_name(last_file_.value, kActivityFiles.extension);
@@ -353,18 +352,18 @@ class ActivityLogFiles final : public ActivityLog {
   const ContainerNumber known_file_;  // 0: not told
   bool closed_epochs_end_;            // set before the log is shared
 
-  // Guards all below. Held across the log's own file I/O; only EpochKeys' lock is taken under it.
-  mutable std::mutex mutex_;
-  std::uint64_t count_ = 0;
-  Digest chain_;
-  PassedOver passed_over_;  // at the opening
-  ContainerNumber last_file_;
-  ContainerNumber newest_file_;
-  std::set<ContainerNumber> made_;  // by this process
-  std::unique_ptr<File> file_;      // null: the next entry starts a new one
-  std::unique_ptr<ContainerCipher> cipher_;
-  std::uint64_t next_nonce_ = 0;
-  std::uint64_t end_ = 0;
+  // Held across the log's own file I/O; only EpochKeys' lock is taken under it.
+  mutable Mutex mutex_;
+  std::uint64_t count_ GUARDED_BY(mutex_) = 0;
+  Digest chain_ GUARDED_BY(mutex_);
+  PassedOver passed_over_ GUARDED_BY(mutex_);  // at the opening
+  ContainerNumber last_file_ GUARDED_BY(mutex_);
+  ContainerNumber newest_file_ GUARDED_BY(mutex_);
+  std::set<ContainerNumber> made_ GUARDED_BY(mutex_);  // by this process
+  std::unique_ptr<File> file_ GUARDED_BY(mutex_);      // null: the next entry starts a new one
+  std::unique_ptr<ContainerCipher> cipher_ GUARDED_BY(mutex_);
+  std::uint64_t next_nonce_ GUARDED_BY(mutex_) = 0;
+  std::uint64_t end_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/byte_codec.h"
+#include "base/mutex.h"
 #include "crypto/hash.h"
 #include "vaultmeta/catalogue_change.h"
 
@@ -86,7 +87,7 @@ void Catalogue::State::set_file(PointNumber point, PointNumber file) {
 }
 
 std::vector<ItemInfo> Catalogue::items() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::vector<ItemInfo> found;
   found.reserve(state_.items.size());
   for (const auto& [name, item] : state_.items) found.push_back(item);
@@ -94,14 +95,14 @@ std::vector<ItemInfo> Catalogue::items() const {
 }
 
 std::optional<ItemInfo> Catalogue::item(const std::string& name) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto found = state_.items.find(name);
   if (found == state_.items.end()) return std::nullopt;
   return found->second;
 }
 
 std::vector<PointInfo> Catalogue::points() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::vector<PointInfo> found;
   found.reserve(state_.points.size());
   for (const auto& [number, point] : state_.points) found.push_back(point);
@@ -117,14 +118,14 @@ void write_for_digest(ByteWriter& writer, const PointInfo& point) {
 
 Digest Catalogue::points_digest() const {
   ByteWriter writer;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   writer.reserve(state_.points.size() * (3 * 8 + Digest::kSize));
   for (const auto& [number, point] : state_.points) write_for_digest(writer, point);
   return sha256(writer.view());
 }
 
 std::vector<PointInfo> Catalogue::points_of(const std::string& item) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::vector<PointInfo> found;
   for (const auto& [number, point] : state_.points) {
     if (point.item == item) found.push_back(point);
@@ -133,7 +134,7 @@ std::vector<PointInfo> Catalogue::points_of(const std::string& item) const {
 }
 
 Result<PointInfo> Catalogue::find_point(const std::string& item, const std::string& point) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto of_item = [&item](const auto& entry) { return entry.second.item == item; };
   if (const std::optional<PointNumber> number = number_in(point); number.has_value()) {
     const auto found = state_.points.find(*number);
@@ -151,14 +152,14 @@ Result<PointInfo> Catalogue::find_point(const std::string& item, const std::stri
 }
 
 std::optional<PointInfo> Catalogue::point(PointNumber number) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto found = state_.points.find(number);
   if (found == state_.points.end()) return std::nullopt;
   return found->second;
 }
 
 std::vector<SupersededManifest> Catalogue::superseded() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::vector<SupersededManifest> found;
   found.reserve(state_.superseded.size());
   for (const auto& [file, manifest] : state_.superseded) found.push_back(manifest);
@@ -166,12 +167,12 @@ std::vector<SupersededManifest> Catalogue::superseded() const {
 }
 
 bool Catalogue::renewing() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return state_.renewing;
 }
 
 std::vector<JobInfo> Catalogue::jobs() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::vector<JobInfo> found;
   found.reserve(state_.jobs.size());
   for (const auto& [number, job] : state_.jobs) found.push_back(job);
@@ -179,76 +180,76 @@ std::vector<JobInfo> Catalogue::jobs() const {
 }
 
 std::optional<JobInfo> Catalogue::job(JobNumber number) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto found = state_.jobs.find(number);
   if (found == state_.jobs.end()) return std::nullopt;
   return found->second;
 }
 
 std::optional<JobInfo> Catalogue::last_key_update() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto found = state_.jobs.find(state_.last_key_update);
   if (found == state_.jobs.end()) return std::nullopt;
   return found->second;
 }
 
 UnixNanos Catalogue::newest_time() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return state_.newest_time;
 }
 
 JobNumber Catalogue::next_job() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return state_.next_job;
 }
 
 JobNumber Catalogue::take_job_number() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return std::exchange(state_.next_job, state_.next_job.next());
 }
 
 void Catalogue::reserve_job_number(JobNumber taken) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   state_.next_job = std::max(state_.next_job, taken.next());
 }
 
 PointNumber Catalogue::take_point_number() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   while (avoided_.contains(state_.next_point)) state_.next_point = state_.next_point.next();
   return std::exchange(state_.next_point, state_.next_point.next());
 }
 
 void Catalogue::avoid_point_number(PointNumber taken) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   // The last number there is can't be stepped over, and is not reached.
   if (taken.next() != taken) avoided_.insert(taken);
 }
 
 void Catalogue::reserve_point_number(PointNumber at_least) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   state_.next_point = std::max(state_.next_point, at_least.next());
 }
 
 Bytes Catalogue::put(const ItemInfo& item) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   state_.put(item);
   return encode_change(item);
 }
 
 Bytes Catalogue::put(const PointInfo& point) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   state_.put(point);
   return encode_change(point);
 }
 
 Bytes Catalogue::put(const JobInfo& job) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   state_.put(job);
   return encode_change(job);
 }
 
 Bytes Catalogue::remove_point(PointNumber number) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   state_.points.erase(number);
   return encode_removed_point(number);
 }
@@ -256,7 +257,7 @@ Bytes Catalogue::remove_point(PointNumber number) {
 Bytes Catalogue::no_change() { return encode_removed_point(PointNumber(0)); }
 
 Bytes Catalogue::put(const SupersededManifest& manifest) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   state_.put(manifest);
   return encode_change(manifest);
 }
@@ -264,7 +265,7 @@ Bytes Catalogue::put(const SupersededManifest& manifest) {
 Bytes Catalogue::remove_superseded(PointNumber file) { return put(SupersededManifest{file, file, UnixNanos{0}}); }
 
 Bytes Catalogue::set_renewing(bool renewing) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   state_.renewing = renewing;
   return encode_renewing(renewing);
 }
@@ -336,13 +337,13 @@ Status Catalogue::apply(ByteView entry) {
   std::vector<Change> changes;
   VAULTFS_RETURN_IF_ERROR(read_changes(reader, changes));
   VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::JournalDamaged, "a catalogue entry of the journal"));
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (const Change& change : changes) change(state_);
   return ok_status();
 }
 
 Bytes Catalogue::encode() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   ByteWriter writer;
   writer.u64(state_.next_job.value);
   writer.u64(state_.next_point.value);
@@ -368,7 +369,7 @@ Status Catalogue::load(ByteView section) {
   if (reader.remaining() > 0) VAULTFS_RETURN_IF_ERROR(read_changes(reader, changes));
   VAULTFS_RETURN_IF_ERROR(reader.finish(ErrorCode::DamagedCheckpoint, "the catalogue of a checkpoint"));
   for (const Change& change : changes) change(loaded);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   state_ = std::move(loaded);
   return ok_status();
 }

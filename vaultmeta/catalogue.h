@@ -2,7 +2,6 @@
 
 #include <functional>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -11,6 +10,7 @@
 #include "base/byte_codec.h"
 #include "base/clock.h"
 #include "base/ids.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "vaultmeta/known_damage.h"
 
@@ -171,9 +171,9 @@ class Catalogue {
   // False for a kind that is not known.
   [[nodiscard]] static bool read_change(std::uint8_t kind, ByteReader& reader, std::vector<Change>& changes);
 
-  mutable std::mutex mutex_;  // guards both below; a leaf
-  State state_;
-  std::set<PointNumber> avoided_;
+  mutable Mutex mutex_;  // a leaf
+  State state_ GUARDED_BY(mutex_);
+  std::set<PointNumber> avoided_ GUARDED_BY(mutex_);
 };
 
 }  // namespace vaultfs

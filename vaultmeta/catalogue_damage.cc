@@ -1,4 +1,5 @@
 // What a catalogue remembers of damage.
+#include "base/mutex.h"
 #include "vaultmeta/catalogue_change.h"
 
 namespace vaultfs {
@@ -15,7 +16,7 @@ void Catalogue::State::put(const std::vector<KnownDamage>& found) {
 }
 
 std::vector<KnownDamage> Catalogue::damage() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::vector<KnownDamage> found;
   found.reserve(state_.damage.size());
   for (const auto& [key, one] : state_.damage) found.push_back(one);
@@ -23,23 +24,23 @@ std::vector<KnownDamage> Catalogue::damage() const {
 }
 
 std::size_t Catalogue::damage_count() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return state_.damage.size();
 }
 
 bool Catalogue::knows_damage(const ChunkIndex::Key& key) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return state_.damage.contains(key);
 }
 
 Bytes Catalogue::put(const std::vector<KnownDamage>& damage) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   state_.put(damage);
   return encode_damaged(damage);
 }
 
 Bytes Catalogue::remove_damage(const std::vector<ChunkIndex::Key>& keys) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (const ChunkIndex::Key& key : keys) state_.damage.erase(key);
   return encode_healed(keys);
 }

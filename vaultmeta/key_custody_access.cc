@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "crypto/hash.h"
 #include "vaultmeta/key_custody_impl.h"
 
@@ -18,32 +19,32 @@ std::string named(const VersionRecord& record) {
 }  // namespace
 
 Generation KeyringCustody::generation() const {
-  const std::lock_guard lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   return current_.generation;
 }
 
 Digest KeyringCustody::keyring_digest() const {
-  const std::lock_guard lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   return digest_;
 }
 
 Digest KeyringCustody::keyring_predecessor() const {
-  const std::lock_guard lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   return current_.predecessor;
 }
 
 KeyCustody::PassedOver KeyringCustody::passed_over() const {
-  const std::lock_guard lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   return passed_over_;
 }
 
 std::uint64_t KeyringCustody::incarnation() const {
-  const std::lock_guard lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   return current_.secrets.incarnation;
 }
 
 EncryptionStatus KeyringCustody::status() const {
-  const std::lock_guard lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   EncryptionStatus status;
   status.settings = current_.secrets.settings;
   status.versions = current_.secrets.rule.versions();
@@ -85,7 +86,7 @@ EncryptionStatus KeyringCustody::status() const {
 }
 
 Result<Digest> KeyringCustody::fingerprint_of(EpochNumber epoch) {
-  const std::lock_guard lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   const auto known = fingerprints_.find(epoch);
   if (known != fingerprints_.end()) return known->second;
   const auto& epochs = current_.secrets.epochs;
@@ -103,7 +104,7 @@ Result<Digest> KeyringCustody::fingerprint_of(EpochNumber epoch) {
 }
 
 Result<SecretBuffer> KeyringCustody::root_key_for(std::string_view label) const {
-  const std::lock_guard lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   if (current_.secrets.root_key.empty()) {
     return Error{ErrorCode::KeyRevoked, "the vault is sealed: its key is revoked or out of reach"};
   }
@@ -120,7 +121,7 @@ Status KeyringCustody::check_descends_from(Generation generation, const Digest& 
   Digest expected;
   Digest predecessor;
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     at = current_.generation;
     expected = digest_;
     predecessor = current_.predecessor;
@@ -142,13 +143,13 @@ Status KeyringCustody::check_descends_from(Generation generation, const Digest& 
 }
 
 KeyringCustody::Snapshot KeyringCustody::snapshot() const {
-  const std::lock_guard lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   return {current_.generation,       current_.active_slot(), current_.slots,
           current_.secrets.settings, current_.secrets.rule,  current_.secrets.escrow};
 }
 
 bool KeyringCustody::sealed() const {
-  const std::lock_guard lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   return keyring_key_.empty();
 }
 
@@ -160,7 +161,7 @@ Status KeyringCustody::check_changeable() const {
 
 Error KeyringCustody::note_trouble(const Error& error) {
   const std::int64_t now = context_.env.clock().monotonic_nanos();
-  const std::lock_guard lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   std::int64_t& since = is_revocation(error.code) ? denied_since_ : unreachable_since_;
   if (since == 0) since = now;
   // An outage does not make a refusal that came before it undone: its grace runs on.
@@ -172,7 +173,7 @@ Error KeyringCustody::note_trouble(const Error& error) {
 void KeyringCustody::note_access() {
   bool healed = false;
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     // Keys that a deadline wiped while the provider answered come back with the next refresh.
     if (keyring_key_.empty()) return;
     healed = access_ == KeyAccess::sealed;
@@ -199,7 +200,7 @@ bool KeyringCustody::deadline_passed() const {
 
 bool KeyringCustody::enforce_deadlines(const std::function<void()>& before_wipe) {
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     if (access_ == KeyAccess::sealed) return true;
     if (!deadline_passed()) return false;
   }
@@ -207,8 +208,8 @@ bool KeyringCustody::enforce_deadlines(const std::function<void()>& before_wipe)
   std::string why;
   {
     // With the write lock no keyring is half way between storage and memory.
-    const std::lock_guard write_lock(write_mutex_);
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock write_lock(write_mutex_);
+    const MutexLock lock(state_mutex_);
     // Closing took its time: access may be back.
     if (!deadline_passed()) return access_ == KeyAccess::sealed;
     current_.secrets.wipe_keys();

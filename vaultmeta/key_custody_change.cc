@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/mutex.h"
 #include "vaultmeta/key_custody_impl.h"
 
 // Rule 2 (taking effect), another key, rewrapping.
@@ -131,7 +132,7 @@ void KeyringCustody::record_success(const std::string& what, const std::string& 
   KeyChangeHost* host = nullptr;
   std::optional<KeyUpdate> stored;
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     host = host_;
     stored = current_.secrets.last_update;
   }
@@ -144,7 +145,7 @@ void KeyringCustody::record_failure(const std::string& what, const std::string& 
   const std::string failure = what + " " + version + " " + std::string(error_name(error.code));
   KeyChangeHost* host = nullptr;
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     host = host_;
   }
   // One job for a version that keeps failing in the same way, not one for each refresh.
@@ -153,7 +154,7 @@ void KeyringCustody::record_failure(const std::string& what, const std::string& 
 }
 
 Status KeyringCustody::set_key(const KeyRef& key) {
-  const std::lock_guard turn(change_mutex_);
+  const MutexLock turn(change_mutex_);
   VAULTFS_RETURN_IF_ERROR(check_changeable());
   const Generation before = generation();
   std::string version = key.version.value_or(key.to_string());
@@ -171,7 +172,7 @@ Status KeyringCustody::set_key(const KeyRef& key) {
 }
 
 Status KeyringCustody::set_identity(const std::string& identity) {
-  const std::lock_guard turn(change_mutex_);
+  const MutexLock turn(change_mutex_);
   VAULTFS_RETURN_IF_ERROR(check_changeable());
   const Generation before = generation();
   Status changed = change_identity(identity);
@@ -193,7 +194,7 @@ Status KeyringCustody::change_identity(const std::string& identity) {
   auto key = unwrap_slot(context_.resolver, context_.platform_keys, header_.id, as_other, reached);
   if (!key.ok()) return with_context(std::move(key).error(), "as the identity " + identity);
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     if (!constant_time_equal(key->view(), keyring_key_.view())) {
       return Error{ErrorCode::AuthenticationFailed, "the key vault unwraps another key than the vault's"};
     }
@@ -260,12 +261,12 @@ Result<bool> KeyringCustody::opens_active_slot(const ReachedKey& reached) {
   const auto key = unwrap_slot_at(header_.id, snapshot().active, reached);
   // Whatever else it answers, it opens nothing, and taking effect demands its own proof of it.
   if (!key.ok() && key.code() == ErrorCode::KeyVaultUnavailable) return key.error();
-  const std::lock_guard lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   return key.ok() && !keyring_key_.empty() && constant_time_equal(key->view(), keyring_key_.view());
 }
 
 Status KeyringCustody::rewrap(bool drop_retiring) {
-  const std::lock_guard turn(change_mutex_);
+  const MutexLock turn(change_mutex_);
   VAULTFS_RETURN_IF_ERROR(check_changeable());
   Status done = rewrap_in_turn(drop_retiring);
   if (done.ok()) return done;

@@ -1,5 +1,6 @@
 #include <utility>
 
+#include "base/mutex.h"
 #include "vaultmeta/key_custody_impl.h"
 
 // The escrow recipient: who it is, its slot in each next keyring, and recovering by its key.
@@ -81,14 +82,14 @@ Status KeyringCustody::install_infrastructure_key() {
   if (header_.suite != Suite::aes_gcm_in_xchacha) return ok_status();
   SecretBuffer key;
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     VAULTFS_ASSIGN_OR_RETURN(key, infrastructure_key_.clone());
   }
   return context_.platform_keys.install(PlatformKeyId(header_.infrastructure_key_id), key);
 }
 
 Status KeyringCustody::set_escrow(const std::optional<Bytes>& public_key) {
-  const std::lock_guard turn(change_mutex_);
+  const MutexLock turn(change_mutex_);
   VAULTFS_RETURN_IF_ERROR(check_changeable());
   std::optional<EscrowRecipient> recipient;
   if (public_key) recipient = EscrowRecipient{*public_key, moment().time};
@@ -133,7 +134,7 @@ Status KeyringCustody::change_escrow(const std::optional<EscrowRecipient>& recip
 }
 
 Status KeyringCustody::recover(const RecoverRequest& request) {
-  const std::lock_guard turn(change_mutex_);
+  const MutexLock turn(change_mutex_);
   VAULTFS_RETURN_IF_ERROR(check_changeable());
   const Generation before = generation();
   std::string version = request.key ? request.key->to_string() : std::string("platform key");

@@ -3,13 +3,13 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/mutex.h"
 #include "vaultmeta/kek_access.h"
 #include "vaultmeta/key_custody.h"
 #include "vaultmeta/newest_keyring.h"
@@ -147,11 +147,11 @@ class KeyringCustody final : public KeyCustody {
   // --- _write
   [[nodiscard]] Status commit(const Edit& edit, const Commit& how);
   [[nodiscard]] Result<bool> write_next(const Edit& edit, const Commit& how, const std::optional<KeyUpdate>& update);
-  [[nodiscard]] Result<bool> is_strange(const std::string& name) const;
+  [[nodiscard]] Result<bool> is_strange(const std::string& name) const REQUIRES(write_mutex_);
   // When something happens that begins now. Its generation is the next keyring's to fill in.
   [[nodiscard]] RotationRule::Moment moment() const;
-  [[nodiscard]] Status store_keyring(Generation generation, ByteView bytes);
-  [[nodiscard]] Status clear_doubt(Generation current);
+  [[nodiscard]] Status store_keyring(Generation generation, ByteView bytes) REQUIRES(write_mutex_);
+  [[nodiscard]] Status clear_doubt(Generation current) REQUIRES(write_mutex_);
   [[nodiscard]] Status settle_head();
   [[nodiscard]] Status delete_superseded();
   [[nodiscard]] Status delete_void_platform_key();
@@ -166,40 +166,43 @@ class KeyringCustody final : public KeyCustody {
   [[nodiscard]] Result<ReachedKey> prove_access();
   [[nodiscard]] Result<ReachedKey> reload();
   [[nodiscard]] Status check_keeps_newest_epoch(const Keyring& keyring) const;
-  [[nodiscard]] Status finish_leftovers(RefreshOutcome& outcome);
-  void run_rotation_policy();
+  [[nodiscard]] Status finish_leftovers(RefreshOutcome& outcome) REQUIRES(change_mutex_);
+  void run_rotation_policy() REQUIRES(change_mutex_);
   void look_at_preconditions(const ReachedKey& reached);
   [[nodiscard]] Status observe_retiring();
   // `failed` gets the version that could not take effect.
-  [[nodiscard]] Status follow(const ReachedKey& reached, RefreshOutcome& outcome, std::string& failed);
+  [[nodiscard]] Status follow(const ReachedKey& reached, RefreshOutcome& outcome, std::string& failed)
+      REQUIRES(change_mutex_);
   void note_expiry(const ReachedKey& reached);
 
   // --- _change
   using ApplySettings = std::function<Status(EncryptionSettings&)>;
   [[nodiscard]] Status take_effect(const ReachedKey& reached, const std::string& version, const std::string& what,
-                                   const ApplySettings& apply);
+                                   const ApplySettings& apply) REQUIRES(change_mutex_);
   // The slot's version takes effect and is the only one from now on: all others are Retired at once, under a new DEK,
   // which they could never read.
   [[nodiscard]] Status take_effect_alone(Keyring& next, const KeyringSlot& slot, RotationRule::Moment now,
                                          std::vector<VersionName>& retired) const;
-  [[nodiscard]] Status change_identity(const std::string& identity);
-  [[nodiscard]] Status change_key(const KeyRef& key, std::string& version);
+  [[nodiscard]] Status change_identity(const std::string& identity) REQUIRES(change_mutex_);
+  [[nodiscard]] Status change_key(const KeyRef& key, std::string& version) REQUIRES(change_mutex_);
   // Whether the Active slot opens through that key too: one key that was imported under other names.
   [[nodiscard]] Result<bool> opens_active_slot(const ReachedKey& reached);
   // A fresh keyring key under the Active version, where `reached` has it. REQUIRES: as take_effect().
-  [[nodiscard]] Status rewrap_active(const ReachedKey& reached, const std::string& what, const ApplySettings& apply);
-  [[nodiscard]] Status rewrap_in_turn(bool drop_retiring);
+  [[nodiscard]] Status rewrap_active(const ReachedKey& reached, const std::string& what, const ApplySettings& apply)
+      REQUIRES(change_mutex_);
+  [[nodiscard]] Status rewrap_in_turn(bool drop_retiring) REQUIRES(change_mutex_);
   [[nodiscard]] Result<WrappedKey> wrap_under_active(const Snapshot& now, const ReachedKey& reached);
-  void record_failure(const std::string& what, const std::string& version, const Error& error);
-  void record_success(const std::string& what, const std::string& version);
+  void record_failure(const std::string& what, const std::string& version, const Error& error) REQUIRES(change_mutex_);
+  void record_success(const std::string& what, const std::string& version) REQUIRES(change_mutex_);
 
   // --- _retire
-  [[nodiscard]] Status retire_proven(const ReachedKey& reached, RefreshOutcome& outcome);
-  [[nodiscard]] Status retire(const ReachedKey& reached, bool drop_retiring, RefreshOutcome& outcome);
+  [[nodiscard]] Status retire_proven(const ReachedKey& reached, RefreshOutcome& outcome) REQUIRES(change_mutex_);
+  [[nodiscard]] Status retire(const ReachedKey& reached, bool drop_retiring, RefreshOutcome& outcome)
+      REQUIRES(change_mutex_);
   [[nodiscard]] Status prove_active_alone(const Snapshot& now);
   [[nodiscard]] Status add_epoch(Keyring& next) const;
   // Closes epochs that have a successor. With `outcome`, versions that are Retired by that are told and recorded.
-  [[nodiscard]] Status finish_epochs(RefreshOutcome* outcome = nullptr);
+  [[nodiscard]] Status finish_epochs(RefreshOutcome* outcome = nullptr) REQUIRES(change_mutex_);
   // Keeps why those versions wait. A reason that begins with `kind` already is left as it is: details come and go with
   // each refresh.
   [[nodiscard]] Status keep_waiting_for(const std::vector<VersionName>& versions, const std::string& kind,
@@ -213,8 +216,8 @@ class KeyringCustody final : public KeyCustody {
                                                                         const EscrowSlot& slot,
                                                                         const RsaKey& escrow_key);
   [[nodiscard]] Status install_infrastructure_key();
-  [[nodiscard]] Status change_escrow(const std::optional<EscrowRecipient>& recipient);
-  [[nodiscard]] Status recover_in_turn(const RecoverRequest& request, std::string& version);
+  [[nodiscard]] Status change_escrow(const std::optional<EscrowRecipient>& recipient) REQUIRES(change_mutex_);
+  [[nodiscard]] Status recover_in_turn(const RecoverRequest& request, std::string& version) REQUIRES(change_mutex_);
   [[nodiscard]] Result<WrappedKey> wrap_for_recovery(const Snapshot& now, const RecoverRequest& request,
                                                      NewPlatformKey& platform, Introduction& introduction);
   [[nodiscard]] Status install_recovered(Keyring& next, const KeyringSlot& slot, const RecoverRequest& request,
@@ -227,7 +230,7 @@ class KeyringCustody final : public KeyCustody {
   // Notes the trouble (as describe_trouble tells it) for status and deadlines, and gives it back.
   Error note_trouble(const Error& error);
   void note_access();
-  [[nodiscard]] bool deadline_passed() const;  // REQUIRES: state_mutex_
+  [[nodiscard]] bool deadline_passed() const REQUIRES(state_mutex_);
 
   Context context_;
   const VaultHeader header_;
@@ -240,34 +243,35 @@ class KeyringCustody final : public KeyCustody {
 
   // The turn of one change of keys (refresh, set_key, rewrap, new_incarnation). Held across provider and host calls, so
   // nothing that a writer waits for may take it.
-  std::mutex change_mutex_;
-  // Guarded by change_mutex_: the failures recorded since the last success, so that a refresh doesn't repeat them.
-  std::set<std::string> told_failures_;
+  Mutex change_mutex_ ACQUIRED_BEFORE(write_mutex_, state_mutex_);
+  // The failures recorded since the last success, so that a refresh doesn't repeat them.
+  std::set<std::string> told_failures_ GUARDED_BY(change_mutex_);
 
-  // One writer of keyring files; held across storage I/O. Guards in_doubt_.
-  std::mutex write_mutex_;
-  bool in_doubt_ = false;  // a failed write may have left a keyring beyond the current one
+  // One writer of keyring files; held across storage I/O.
+  Mutex write_mutex_ ACQUIRED_BEFORE(state_mutex_);
+  bool in_doubt_ GUARDED_BY(write_mutex_) = false;  // a failed write may have left a keyring beyond the current one
 
-  mutable std::mutex state_mutex_;  // guards all below
-  KeyChangeHost* host_ = nullptr;
-  Keyring current_;           // its secrets are wiped while sealed
-  SecretBuffer keyring_key_;  // empty while sealed
-  SecretBuffer infrastructure_key_;
-  Digest digest_;
-  std::map<EpochNumber, Digest> fingerprints_;  // the newest, and those that were asked for
-  PassedOver passed_over_;
-  Generation headed_;                          // newest keyring generation that a head is known to name
-  bool older_form_ = false;                    // the stored keyring is of a form that is read and no more written
-  std::optional<KeyUpdate> update_of_before_;  // see record_update_of_before()
-  bool rule_dirty_ = false;                    // the rule in memory is newer than the stored one
-  bool leftovers_possible_ = true;             // superseded keyrings may have to be deleted
-  KeyAccess access_ = KeyAccess::available;
-  std::optional<Error> problem_;
-  std::vector<Error> unmet_;
-  std::int64_t denied_since_ = 0;        // monotonic nanoseconds; 0 = not
-  std::int64_t unreachable_since_ = 0;   // likewise
-  VersionName looked_at_;                // the Active version of the last look at its key vault
-  std::optional<std::int64_t> expires_;  // when that one expires, Unix seconds
+  mutable Mutex state_mutex_;
+  KeyChangeHost* host_ GUARDED_BY(state_mutex_) = nullptr;
+  Keyring current_ GUARDED_BY(state_mutex_);           // its secrets are wiped while sealed
+  SecretBuffer keyring_key_ GUARDED_BY(state_mutex_);  // empty while sealed
+  SecretBuffer infrastructure_key_ GUARDED_BY(state_mutex_);
+  Digest digest_ GUARDED_BY(state_mutex_);
+  std::map<EpochNumber, Digest> fingerprints_ GUARDED_BY(state_mutex_);  // the newest, and those that were asked for
+  PassedOver passed_over_ GUARDED_BY(state_mutex_);
+  Generation headed_ GUARDED_BY(state_mutex_);  // newest keyring generation that a head is known to name
+  bool older_form_ GUARDED_BY(state_mutex_) =
+      false;  // the stored keyring is of a form that is read and no more written
+  std::optional<KeyUpdate> update_of_before_ GUARDED_BY(state_mutex_);  // see record_update_of_before()
+  bool rule_dirty_ GUARDED_BY(state_mutex_) = false;         // the rule in memory is newer than the stored one
+  bool leftovers_possible_ GUARDED_BY(state_mutex_) = true;  // superseded keyrings may have to be deleted
+  KeyAccess access_ GUARDED_BY(state_mutex_) = KeyAccess::available;
+  std::optional<Error> problem_ GUARDED_BY(state_mutex_);
+  std::vector<Error> unmet_ GUARDED_BY(state_mutex_);
+  std::int64_t denied_since_ GUARDED_BY(state_mutex_) = 0;       // monotonic nanoseconds; 0 = not
+  std::int64_t unreachable_since_ GUARDED_BY(state_mutex_) = 0;  // likewise
+  VersionName looked_at_ GUARDED_BY(state_mutex_);               // the Active version of the last look at its key vault
+  std::optional<std::int64_t> expires_ GUARDED_BY(state_mutex_);  // when that one expires, Unix seconds
 };
 
 // The platform key of such a slot; DamagedKeyring if it names none.

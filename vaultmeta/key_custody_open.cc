@@ -1,5 +1,6 @@
 #include <utility>
 
+#include "base/mutex.h"
 #include "crypto/hash.h"
 #include "vaultmeta/key_custody_impl.h"
 #include "vaultmeta/newest_keyring.h"
@@ -156,8 +157,8 @@ Status KeyringCustody::adopt(Opened opened) {
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer id_key, opened.keyring.secrets.id_key.clone());
   VAULTFS_ASSIGN_OR_RETURN(const VaultFingerprint newest, newest_fingerprint(opened.keyring));
   {
-    const std::lock_guard write_lock(write_mutex_);
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock write_lock(write_mutex_);
+    const MutexLock lock(state_mutex_);
     current_ = std::move(opened.keyring);
     keyring_key_ = std::move(opened.key);
     infrastructure_key_ = std::move(infrastructure_key);
@@ -193,7 +194,7 @@ void KeyringCustody::attach(KeyChangeHost& host) {
   const Lsn now = host.next_lsn();
   std::optional<KeyUpdate> last_update;
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     host_ = &host;
     if (current_.secrets.rule.settle_effect(now)) rule_dirty_ = true;
     last_update = update_of_before_ = current_.secrets.last_update;
@@ -208,7 +209,7 @@ void KeyringCustody::record_update_of_before() {
   std::optional<KeyUpdate> update;
   KeyChangeHost* host = nullptr;
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     update = std::exchange(update_of_before_, std::nullopt);
     host = host_;
   }

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/mutex.h"
 #include "vaultmeta/key_custody_impl.h"
 
 // Rules 1, 2, 3(b) and 5, in their order.
@@ -8,7 +9,7 @@
 namespace vaultfs {
 
 Result<RefreshOutcome> KeyringCustody::refresh() {
-  const std::lock_guard turn(change_mutex_);
+  const MutexLock turn(change_mutex_);
   if (!read_only_) run_rotation_policy();
   auto reached = read_only_ || sealed() ? reload() : prove_access();
   if (!reached.ok()) return note_trouble(reached.error());
@@ -48,14 +49,14 @@ void KeyringCustody::look_at_preconditions(const ReachedKey& reached) {
   const auto properties = reached.key_vault->properties();
   if (!properties.ok()) return;  // asked again by the next refresh
   std::vector<Error> unmet = unmet_preconditions(*properties, reached.key_vault->name(), header_.region);
-  const std::lock_guard lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   unmet_ = std::move(unmet);
 }
 
 // What cannot be looked at leaves what was seen before.
 void KeyringCustody::note_expiry(const ReachedKey& reached) {
   if (reached.key_vault == nullptr) return;
-  const std::lock_guard lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   const VersionName active = current_.active_slot().name();
   const KeyVersionInfo* info = reached.find(active.version);
   if (info == nullptr || !same_version(active, {info->id, reached.key_vault->name(), reached.key})) return;
@@ -70,7 +71,7 @@ Result<ReachedKey> KeyringCustody::prove_access() {
   const auto key = unwrap_slot(context_.resolver, context_.platform_keys, header_.id, now.active, reached);
   if (!key.ok()) return describe_trouble(key.error(), now.active);
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     if (!keyring_key_.empty()) {
       if (constant_time_equal(key->view(), keyring_key_.view())) return reached;
       return Error{ErrorCode::AuthenticationFailed, "the key vault unwraps another key than the vault's"};
@@ -82,7 +83,7 @@ Result<ReachedKey> KeyringCustody::prove_access() {
 // Opens the newest keyring in storage anew: after sealing, and where another process owns the vault.
 Result<ReachedKey> KeyringCustody::reload() {
   if (!read_only_) {
-    const std::lock_guard write_lock(write_mutex_);
+    const MutexLock write_lock(write_mutex_);
     VAULTFS_RETURN_IF_ERROR(clear_doubt(generation()));
   }
   VAULTFS_ASSIGN_OR_RETURN(Opened opened, load_newest(context_, header_, header_digest_));
@@ -115,7 +116,7 @@ Status KeyringCustody::finish_leftovers(RefreshOutcome& outcome) {
   VAULTFS_RETURN_IF_ERROR(settle_effect());
   bool leftovers = false;
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     leftovers = leftovers_possible_;
   }
   if (leftovers) {

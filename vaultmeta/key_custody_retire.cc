@@ -2,6 +2,7 @@
 #include <set>
 #include <utility>
 
+#include "base/mutex.h"
 #include "crypto/hash.h"
 #include "vaultmeta/key_custody_impl.h"
 #include "vaultmeta/key_drill.h"
@@ -134,7 +135,7 @@ Status KeyringCustody::finish_epochs(RefreshOutcome* outcome) {
   KeyChangeHost* host = nullptr;
   std::vector<std::string> retired;  // versions that can read nothing that is made from here on
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     const auto& epochs = current_.secrets.epochs;
     if (!any_unclosed(epochs)) return ok_status();
     host = host_;
@@ -169,10 +170,10 @@ Status KeyringCustody::finish_epochs(RefreshOutcome* outcome) {
 }
 
 Status KeyringCustody::carry_over(Generation headed) {
-  const std::lock_guard turn(change_mutex_);
+  const MutexLock turn(change_mutex_);
   bool beyond_head = false;
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     if (!older_form_) return ok_status();
     beyond_head = headed < current_.generation;
   }
@@ -181,7 +182,7 @@ Status KeyringCustody::carry_over(Generation headed) {
 }
 
 Status KeyringCustody::new_incarnation() {
-  const std::lock_guard turn(change_mutex_);
+  const MutexLock turn(change_mutex_);
   VAULTFS_RETURN_IF_ERROR(check_changeable());
   // No head first: one of the old incarnation would be refused by the pin, which is ahead of it.
   VAULTFS_RETURN_IF_ERROR(commit(

@@ -1,5 +1,6 @@
 #include <utility>
 
+#include "base/mutex.h"
 #include "vaultmeta/key_custody_impl.h"
 #include "vaultmeta/key_drill.h"
 
@@ -21,7 +22,7 @@ Status check_limit(const std::optional<std::uint32_t>& value, std::uint32_t leas
 }  // namespace
 
 Status KeyringCustody::new_epoch() {
-  const std::lock_guard turn(change_mutex_);
+  const MutexLock turn(change_mutex_);
   VAULTFS_RETURN_IF_ERROR(check_changeable());
   const auto reached = prove_access();
   if (!reached.ok()) return note_trouble(reached.error());
@@ -42,7 +43,7 @@ Status KeyringCustody::new_epoch() {
 }
 
 Status KeyringCustody::set_limits(const AccessLimits& limits) {
-  const std::lock_guard turn(change_mutex_);
+  const MutexLock turn(change_mutex_);
   VAULTFS_RETURN_IF_ERROR(check_changeable());
   VAULTFS_RETURN_IF_ERROR(check_limit(limits.refresh_minutes, 1, kMaxRefreshMinutes, "the minutes between refreshes"));
   VAULTFS_RETURN_IF_ERROR(
@@ -61,7 +62,7 @@ Status KeyringCustody::set_limits(const AccessLimits& limits) {
   VAULTFS_RETURN_IF_ERROR(settle_head());
   KeyChangeHost* host = nullptr;
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     host = host_;
   }
   host->record_setting("encryption.set-limits", snapshot().active.version);

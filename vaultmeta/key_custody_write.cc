@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "base/mutex.h"
 #include "crypto/hash.h"
 #include "vaultmeta/key_custody_impl.h"
 
@@ -76,7 +77,7 @@ RotationRule::Moment KeyringCustody::moment() const {
   UnixNanos known = header_.created;
   KeyChangeHost* host = nullptr;
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     const KeyringSecrets& secrets = current_.secrets;
     known = std::max(known, secrets.rule.newest_time());
     for (const auto& [number, epoch] : secrets.epochs) known = std::max(known, epoch.created);
@@ -93,7 +94,7 @@ Status KeyringCustody::commit(const Edit& edit, const Commit& how) {
   if (how.update) {
     KeyChangeHost* host = nullptr;
     {
-      const std::lock_guard lock(state_mutex_);
+      const MutexLock lock(state_mutex_);
       host = host_;
     }
     if (host == nullptr) std::abort();  // a key change before attach()
@@ -108,12 +109,12 @@ Status KeyringCustody::commit(const Edit& edit, const Commit& how) {
 
 // False if the head has to be settled first.
 Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how, const std::optional<KeyUpdate>& update) {
-  const std::lock_guard write_lock(write_mutex_);
+  const MutexLock write_lock(write_mutex_);
   Keyring next;
   SecretBuffer current_key;
   InfrastructureKey infrastructure{PlatformKeyId(header_.infrastructure_key_id), {}};
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     if (keyring_key_.empty()) return Error{ErrorCode::KeyRevoked, "the vault is sealed: its keys can't be changed"};
     if (how.needs_head && headed_ < current_.generation) return false;
     if (how.expected && *how.expected != current_.generation) {
@@ -150,7 +151,7 @@ Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how, con
   VAULTFS_RETURN_IF_ERROR(store_keyring(next.generation, file));
 
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     current_ = std::move(next);
     keyring_key_ = std::move(key);
     digest_ = sha256(file);
@@ -165,11 +166,11 @@ Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how, con
   return true;
 }
 
-// Whether the opening has passed a keyring file over, or it is not this vault's. REQUIRES: write_mutex_.
+// Whether the opening has passed a keyring file over, or it is not this vault's.
 Result<bool> KeyringCustody::is_strange(const std::string& name) const {
   SecretBuffer root_key;
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     for (const auto& [file, error] : passed_over_) {
       if (file == name) return true;
     }
@@ -180,7 +181,6 @@ Result<bool> KeyringCustody::is_strange(const std::string& name) const {
   return !check_keyring_mac(*file, root_key).ok();
 }
 
-// REQUIRES: write_mutex_.
 Status KeyringCustody::store_keyring(Generation generation, ByteView bytes) {
   const std::string name = keyring_blob_name(generation);
   Status stored = context_.blobs.put(name, bytes);
@@ -209,7 +209,6 @@ Status KeyringCustody::store_keyring(Generation generation, ByteView bytes) {
   return with_context(std::move(stored).error(), "writing " + name);
 }
 
-// REQUIRES: write_mutex_.
 Status KeyringCustody::clear_doubt(Generation current) {
   if (!in_doubt_) return ok_status();
   VAULTFS_RETURN_IF_ERROR(context_.blobs.remove(keyring_blob_name(current.next())));
@@ -221,14 +220,14 @@ Status KeyringCustody::settle_head() {
   KeyChangeHost* host = nullptr;
   Generation named;
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     if (headed_ >= current_.generation) return ok_status();
     named = current_.generation;
     host = host_;
   }
   if (host == nullptr) std::abort();  // a key change before attach()
   VAULTFS_RETURN_IF_ERROR(host->write_head());
-  const std::lock_guard lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   headed_ = std::max(headed_, named);
   return ok_status();
 }
@@ -236,12 +235,12 @@ Status KeyringCustody::settle_head() {
 // Superseded keyrings go once the head is written. The predecessor stays, for a copy that is being taken, unless it has
 // a slot for a version that the vault needs no more, or for an escrow key that is its recipient no more.
 Status KeyringCustody::delete_superseded() {
-  const std::lock_guard write_lock(write_mutex_);
+  const MutexLock write_lock(write_mutex_);
   Generation current;
   std::set<VersionName> needed;
   std::optional<Digest> escrow;
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     if (!leftovers_possible_ || headed_ < current_.generation) return ok_status();
     current = current_.generation;
     for (const KeyringSlot& slot : current_.slots) needed.insert(slot.name());
@@ -265,7 +264,7 @@ Status KeyringCustody::delete_superseded() {
     if (*number + 1 == current.value && harmless(name)) continue;
     VAULTFS_RETURN_IF_ERROR(context_.blobs.remove(name));
   }
-  const std::lock_guard lock(state_mutex_);
+  const MutexLock lock(state_mutex_);
   leftovers_possible_ = false;
   return ok_status();
 }
@@ -275,7 +274,7 @@ Status KeyringCustody::delete_superseded() {
 Status KeyringCustody::delete_void_platform_key() {
   std::optional<PlatformKeyId> id;
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     if (headed_ >= current_.generation) id = current_.secrets.void_platform_key;
   }
   if (!id || *id == PlatformKeyId(header_.infrastructure_key_id)) return ok_status();
@@ -291,7 +290,7 @@ Status KeyringCustody::settle_effect() {
   KeyChangeHost* host = nullptr;
   bool settled = false;
   {
-    const std::lock_guard lock(state_mutex_);
+    const MutexLock lock(state_mutex_);
     host = host_;
     settled = !rule_dirty_ && current_.secrets.rule.active()->took_effect_lsn != VersionRecord::kNotSettled;
   }

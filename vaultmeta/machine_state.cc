@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
-#include <mutex>
 #include <tuple>
 #include <utility>
 
+#include "base/mutex.h"
 #include "base/user_home.h"
 #include "crypto/keyvault/private_file.h"
 #include "crypto/keyvault/trusted_file.h"
@@ -162,6 +162,7 @@ class MachineDirectory final : public MachineState {
 
   Status keep_attempt(const VaultId& vault, const Env::Path& place, const KeptAttempt& attempt) override {
     return change("attempts", [&]() -> Status {
+      mutex_.assert_held();
       // Both, so that the log has it whatever becomes of the list.
       const Status audited = audit_log_.append({attempt.time, attempt.uid, attempt.operation + ".attempt",
                                                 "vault " + to_hex(vault.view()) + ": " + attempt.outcome});
@@ -191,11 +192,14 @@ class MachineDirectory final : public MachineState {
   }
 
   Status audit(const std::string& what, const std::string& detail) override {
-    return change("", [&] { return audit_log_.append({env_.clock().now(), ::getuid(), what, detail}); });
+    return change("", [&] {
+      mutex_.assert_held();
+      return audit_log_.append({env_.clock().now(), ::getuid(), what, detail});
+    });
   }
 
   Result<std::vector<AuditEntry>> audit_entries() override {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return audit_log_.entries();
   }
 
@@ -324,7 +328,7 @@ class MachineDirectory final : public MachineState {
 
   template <typename Change>
   Status change(const std::string& folder, const Change& make_change) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     VAULTFS_ASSIGN_OR_RETURN(const auto file_lock, wait_for_lock(env_, home_ / "state.lock"));
     if (!folder.empty()) VAULTFS_RETURN_IF_ERROR(ensure_private_directory(env_, home_ / folder));
     return make_change();
@@ -332,8 +336,8 @@ class MachineDirectory final : public MachineState {
 
   Env& env_;
   const Env::Path home_;
-  std::mutex mutex_;  // one change at a time in this process, audit_log_'s reads too; held across file I/O, a leaf
-  AuditLog audit_log_;
+  Mutex mutex_;  // one change at a time in this process, audit_log_'s reads too; held across file I/O, a leaf
+  AuditLog audit_log_ GUARDED_BY(mutex_);
 };
 
 }  // namespace

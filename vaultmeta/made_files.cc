@@ -2,12 +2,14 @@
 
 #include <utility>
 
+#include "base/mutex.h"
+
 namespace vaultfs {
 
 void MadeFiles::note(const Path& path) {
   const auto info = inner_.info(path);
   if (!info.ok() || info->kind == FileKind::missing) return;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   made_.push_back({path, *info});
 }
 
@@ -15,7 +17,7 @@ Result<std::unique_ptr<File>> MadeFiles::open(const Path& path, OpenMode mode) {
   VAULTFS_ASSIGN_OR_RETURN(auto file, inner_.open(path, mode));
   if (mode == OpenMode::create_exclusive) {
     VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, file->info());
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     made_.push_back({path, info});
   }
   return file;
@@ -23,7 +25,7 @@ Result<std::unique_ptr<File>> MadeFiles::open(const Path& path, OpenMode mode) {
 
 Status MadeFiles::rename(const Path& from, const Path& to) {
   VAULTFS_RETURN_IF_ERROR(inner_.rename(from, to));
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (Made& made : made_) {
     if (made.path == from) made.path = to;
   }
@@ -46,7 +48,7 @@ Result<std::unique_ptr<FileLock>> MadeFiles::lock(const Path& path) {
 void MadeFiles::take_back() {
   std::vector<Made> made;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     made = std::exchange(made_, {});
   }
   for (auto one = made.rbegin(); one != made.rend(); ++one) {

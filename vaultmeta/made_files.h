@@ -1,9 +1,9 @@
 #pragma once
 
-#include <mutex>
 #include <vector>
 
 #include "base/env.h"
+#include "base/mutex.h"
 #include "base/result.h"
 
 namespace vaultfs {
@@ -42,8 +42,8 @@ class MadeFiles final : public Env {
   void note(const Path& path);
 
   Env& inner_;
-  std::mutex mutex_;  // guards made_; a leaf
-  std::vector<Made> made_;
+  Mutex mutex_;  // a leaf
+  std::vector<Made> made_ GUARDED_BY(mutex_);
 };
 
 }  // namespace vaultfs

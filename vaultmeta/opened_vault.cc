@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "base/mutex.h"
 #include "vaultmeta/catalogue_change.h"
 
 namespace vaultfs {
@@ -15,7 +16,10 @@ OpenedVault::OpenedVault(VaultParts parts)
       point_segments_(*parts_.segments, PointSegments::Damage::skipped),
       next_checkpoint_(parts_.highest_checkpoint.next()),
       patch_healing_(*parts_.segments),
-      current_checkpoint_(parts_.head.head.checkpoint.value) {
+      head_(std::move(parts_.head)),
+      oldest_head_(parts_.oldest_head),
+      new_pack_(parts_.new_pack),
+      current_checkpoint_(head_.head.checkpoint.value) {
   if (parts_.journal == nullptr) return;
   // As it was replayed: all of it is durable.
   named_journal_ = parts_.journal->position();
@@ -40,29 +44,29 @@ Journal& OpenedVault::journal() {
 }
 
 std::vector<std::string> OpenedVault::take_warnings() {
-  const std::lock_guard lock(warnings_mutex_);
+  const MutexLock lock(warnings_mutex_);
   return std::exchange(warnings_, {});
 }
 
 std::vector<std::string> OpenedVault::take_news() {
-  const std::lock_guard lock(warnings_mutex_);
+  const MutexLock lock(warnings_mutex_);
   return std::exchange(news_, {});
 }
 
 void OpenedVault::tell(std::string news) {
-  const std::lock_guard lock(warnings_mutex_);
+  const MutexLock lock(warnings_mutex_);
   // Whoever opened it for one command takes none.
   if (news_.size() < kMaxNews) news_.push_back(std::move(news));
 }
 
 void OpenedVault::warn(const std::string& what, const Error& error) {
-  const std::lock_guard lock(warnings_mutex_);
+  const MutexLock lock(warnings_mutex_);
   warnings_.push_back(what + ": " + std::string(error_name(error.code)) + ": " + error.message);
 }
 
 void OpenedVault::tell_new_fingerprint() {
   const std::string fingerprint = format_fingerprint(parts_.custody->status().fingerprint);
-  const std::lock_guard lock(warnings_mutex_);
+  const MutexLock lock(warnings_mutex_);
   warnings_.push_back("the vault has a new data key; its fingerprint, which replaces the one you have kept, is now " +
                       fingerprint);
 }
@@ -97,13 +101,13 @@ void OpenedVault::take_back(const Bytes& entry) {
 }
 
 Result<Lsn> OpenedVault::log_catalogue(Bytes entry) {
-  const std::lock_guard lock(change_mutex_);
+  const MutexLock lock(change_mutex_);
   return append_catalogue(entry);
 }
 
 Lsn OpenedVault::next_lsn() {
   // Under the mutex of begin_job: a job that began before has a lower `begun`, one that begins later has not.
-  const std::lock_guard lock(change_mutex_);
+  const MutexLock lock(change_mutex_);
   return parts_.journal->last_appended().next();
 }
 
@@ -118,8 +122,8 @@ Status OpenedVault::roll_containers() {
 
 UnixNanos OpenedVault::newest_time() {
   const UnixNanos known = parts_.catalogue->newest_time();
-  const std::lock_guard lock(head_mutex_);
-  return std::max(known, parts_.head.head.written);
+  const MutexLock lock(head_mutex_);
+  return std::max(known, head_.head.written);
 }
 
 void OpenedVault::record_key_change(JobNumber number, const std::string& what, const std::string& version,
@@ -156,7 +160,7 @@ void OpenedVault::record_setting(const std::string& what, const std::string& sub
 void OpenedVault::log_key_update(JobInfo job) {
   Status logged = ok_status();
   {
-    const std::lock_guard lock(change_mutex_);
+    const MutexLock lock(change_mutex_);
     job.begun = parts_.journal->last_appended().next();
     if (const auto lsn = append_catalogue(encode_change(job)); !lsn.ok()) logged = lsn.error();
   }

@@ -2,11 +2,11 @@
 
 #include <atomic>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "vaultmeta/head_files.h"
 #include "vaultmeta/patch_healing.h"
 #include "vaultmeta/point_segments.h"
@@ -140,10 +140,10 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   void log_key_update(JobInfo job);
 
   [[nodiscard]] Status require_owner() const;
-  // The catalogue changes when the journal has taken the entry. REQUIRES change_mutex_, as the next
-  [[nodiscard]] Result<Lsn> append_catalogue(const Bytes& entry);
+  // The catalogue changes when the journal has taken the entry.
+  [[nodiscard]] Result<Lsn> append_catalogue(const Bytes& entry) REQUIRES(change_mutex_);
   // After a commit that failed: the entry undoes what the catalogue shows, also where the journal takes nothing more.
-  void take_back(const Bytes& entry);
+  void take_back(const Bytes& entry) REQUIRES(change_mutex_);
   // One line for the log.
   void tell_key_change(const std::string& what, const std::string& version, const Error* failure);
   // The job as begun. `recorded`: it has a job that failed, and nothing more needs to be done about it.
@@ -163,10 +163,10 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   [[nodiscard]] Status log_healed(const std::vector<ChunkIndex::Key>& keys);
   [[nodiscard]] Result<std::uint64_t> points_that_need(const std::vector<ChunkIndex::Key>& keys);
   [[nodiscard]] Result<std::vector<DamagedRange>> known_damage_of(const Manifest& manifest);
-  // Both REQUIRE damage_mutex_.
-  [[nodiscard]] Status heal_patches(const Manifest* newest);
-  [[nodiscard]] Result<HealedDamage> forget_healed(const Manifest* newest);
-  [[nodiscard]] Status renew_inventories();  // REQUIRES damage_mutex_, long_uses() of the segments
+  [[nodiscard]] Status heal_patches(const Manifest* newest) REQUIRES(damage_mutex_);
+  [[nodiscard]] Result<HealedDamage> forget_healed(const Manifest* newest) REQUIRES(damage_mutex_);
+  // REQUIRES: long_uses() of the segments.
+  [[nodiscard]] Status renew_inventories() REQUIRES(damage_mutex_);
   // What points refer to and no segment has; of that, what was not known is added to `found`.
   [[nodiscard]] Status find_what_no_segment_has(std::vector<KnownDamage>& found, std::set<ChunkIndex::Key>& nowhere);
 
@@ -182,36 +182,38 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   };
   [[nodiscard]] PointsAt points_now();
   [[nodiscard]] Status write_head_naming(const std::optional<NewCheckpoint>& checkpoint);
-  [[nodiscard]] Status put_next_head(const std::optional<NewCheckpoint>& checkpoint);  // REQUIRES: head_mutex_
-  // REQUIRES: head_mutex_
-  [[nodiscard]] Result<Head> next_head(const std::optional<NewCheckpoint>& checkpoint);
-  [[nodiscard]] Status adopt_own_head(Generation generation);  // REQUIRES head_mutex_
-  [[nodiscard]] Status pin_head();                             // REQUIRES head_mutex_
-  void pack_old_heads();                                       // REQUIRES head_mutex_
+  [[nodiscard]] Status put_next_head(const std::optional<NewCheckpoint>& checkpoint) REQUIRES(head_mutex_);
+  [[nodiscard]] Result<Head> next_head(const std::optional<NewCheckpoint>& checkpoint) REQUIRES(head_mutex_);
+  [[nodiscard]] Status adopt_own_head(Generation generation) REQUIRES(head_mutex_);
+  [[nodiscard]] Status pin_head() REQUIRES(head_mutex_);
+  void pack_old_heads() REQUIRES(head_mutex_);
   void tell_new_fingerprint();
   void save_index();
   // Of the vault's own files only.
   void remove_below(const VaultFolder& folder, ContainerKind kind, ContainerNumber keep);
-  [[nodiscard]] Result<ContainerNumber> take_checkpoint_number();
+  [[nodiscard]] Result<ContainerNumber> take_checkpoint_number() REQUIRES(checkpoint_mutex_);
 
-  VaultParts
-      parts_;  // its `head` and `oldest_head` are guarded by head_mutex_; the rest is set before the vault is shared
+  VaultParts parts_;  // set before the vault is shared
   const EpochNumber epoch_at_opening_;
   PointSegments point_segments_;
-  std::mutex checkpoint_mutex_;  // one checkpoint at a time; guards next_checkpoint_
-  ContainerNumber next_checkpoint_;
-  std::mutex change_mutex_;  // makes a catalogue change and its journal entry one step, as seen by a checkpoint's cut
-  std::mutex damage_mutex_;  // one look at what is damaged at a time, to its end; before change_mutex_
-  PatchHealing patch_healing_;  // guarded by damage_mutex_
-  std::mutex
-      head_mutex_;  // guards parts_.head, parts_.oldest_head and the next two; held while a head is written and pinned
-  JournalPosition named_journal_;  // by the next head; its own position is asked for what of it is durable
-  PointsAt points_;                // durable; for the next head
+  Mutex checkpoint_mutex_ ACQUIRED_BEFORE(change_mutex_, head_mutex_);  // one checkpoint at a time
+  ContainerNumber next_checkpoint_ GUARDED_BY(checkpoint_mutex_);
+  // Makes a catalogue change and its journal entry one step, as seen by a checkpoint's cut.
+  Mutex change_mutex_ ACQUIRED_BEFORE(head_mutex_);
+  Mutex damage_mutex_ ACQUIRED_BEFORE(change_mutex_);  // one look at what is damaged at a time, to its end
+  PatchHealing patch_healing_ GUARDED_BY(damage_mutex_);
+  Mutex head_mutex_;                           // held while a head is written and pinned
+  Head::Signed head_ GUARDED_BY(head_mutex_);  // newest
+  Generation oldest_head_ GUARDED_BY(head_mutex_);
+  PackedHeads new_pack_ GUARDED_BY(head_mutex_);  // that the next head names first
+  JournalPosition named_journal_
+      GUARDED_BY(head_mutex_);               // by the next head; its own position is asked for what of it is durable
+  PointsAt points_ GUARDED_BY(head_mutex_);  // durable; for the next head
   std::atomic<std::uint64_t> current_checkpoint_;
   static constexpr std::size_t kMaxNews = 1000;
-  std::mutex warnings_mutex_;  // guards the next two; a leaf
-  std::vector<std::string> warnings_;
-  std::vector<std::string> news_;
+  Mutex warnings_mutex_;  // a leaf
+  std::vector<std::string> warnings_ GUARDED_BY(warnings_mutex_);
+  std::vector<std::string> news_ GUARDED_BY(warnings_mutex_);
 };
 
 }  // namespace vaultfs

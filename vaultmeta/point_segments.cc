@@ -2,6 +2,8 @@
 
 #include <optional>
 
+#include "base/mutex.h"
+
 namespace vaultfs {
 
 bool PointSegments::skip(const Error& error, bool& skipped) const {
@@ -26,7 +28,7 @@ Status PointSegments::add_strictly(const ChunkId& chunk, Needed& needed) {
 
 Result<PointSegments::Numbers> PointSegments::segments_of_page(const ChunkId& page, bool& skipped) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (const auto known = pages_.find(page); known != pages_.end()) return known->second;
   }
   Needed needed;
@@ -45,7 +47,7 @@ Result<PointSegments::Numbers> PointSegments::segments_of_page(const ChunkId& pa
   for (const auto& [number, bytes] : needed) numbers.push_back(number);
   skipped = skipped || skipped_here;
   if (skipped_here) return numbers;  // each point that has this page is to be told
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (pages_.size() >= kMaxPages) pages_.clear();
   pages_[page] = numbers;
   return numbers;
@@ -81,7 +83,7 @@ Result<std::vector<Manifest::SegmentNeeded>> PointSegments::of(const std::vector
 }
 
 void PointSegments::forget() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   pages_.clear();
 }
 

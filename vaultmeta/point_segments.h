@@ -2,11 +2,11 @@
 
 #include <cstdint>
 #include <map>
-#include <mutex>
 #include <unordered_map>
 #include <vector>
 
 #include "base/ids.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "store/segment_store.h"
 #include "vaultmeta/manifest.h"
@@ -51,8 +51,8 @@ class PointSegments {
 
   SegmentStore& segments_;
   const Damage damage_;
-  std::mutex mutex_;  // guards pages_; a leaf
-  std::unordered_map<ChunkId, Numbers> pages_;
+  Mutex mutex_;  // a leaf
+  std::unordered_map<ChunkId, Numbers> pages_ GUARDED_BY(mutex_);
 };
 
 }  // namespace vaultfs

@@ -5,6 +5,7 @@
 #include <array>
 #include <utility>
 
+#include "base/mutex.h"
 #include "crypto/aead.h"
 #include "vaultmeta/catalogue_change.h"
 #include "vaultmeta/opened_vault.h"
@@ -102,7 +103,7 @@ void OpenedVault::record_attempt(JobInfo job) {
   job.number = parts_.catalogue->take_job_number();
   Status logged = job.kind == JobKind::backup ? parts_.custody->item_attempted() : ok_status();
   if (logged.ok()) {
-    const std::lock_guard lock(change_mutex_);
+    const MutexLock lock(change_mutex_);
     job.begun = parts_.journal->last_appended().next();
     if (const auto taken = append_catalogue(encode_change(job)); !taken.ok()) logged = taken.error();
   }
@@ -113,7 +114,7 @@ void OpenedVault::record_attempt(JobInfo job) {
 
 Status OpenedVault::register_item(const std::string& item) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
-  const std::lock_guard lock(change_mutex_);
+  const MutexLock lock(change_mutex_);
   if (parts_.catalogue->item(item).has_value()) return ok_status();
   VAULTFS_RETURN_IF_ERROR(append_catalogue(encode_change(ItemInfo{item, parts_.machine.env.clock().now(), false})));
   return ok_status();
@@ -173,7 +174,7 @@ void OpenedVault::take_kept_attempts() {
     if (!logged.ok()) break;
     job->number = parts_.catalogue->take_job_number();
     {
-      const std::lock_guard lock(change_mutex_);
+      const MutexLock lock(change_mutex_);
       job->begun = parts_.journal->last_appended().next();
       if (const auto taken = append_catalogue(encode_change(*job)); !taken.ok()) logged = taken.error();
     }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/mutex.h"
 #include "crypto/hash.h"
 #include "store/file_origin.h"
 #include "store/stream.h"
@@ -22,7 +23,7 @@ constexpr std::uint64_t kMostSuperseded = 1000;
 
 Result<Head> OpenedVault::next_head(const std::optional<NewCheckpoint>& checkpoint) {
   const KeyCustody& custody = *parts_.custody;
-  Head head = parts_.head.head;
+  Head head = head_.head;
   head.format = Head::kFormat2;
   head.features = {};
   head.writer = 0;
@@ -35,8 +36,8 @@ Result<Head> OpenedVault::next_head(const std::optional<NewCheckpoint>& checkpoi
     if (custody.generation() == status.keyring_generation) break;
     if (tries == kStatusTries) return Error{ErrorCode::TryAgain, "the vault's keys are just being changed"};
   }
-  head.generation = parts_.head.head.generation.next();
-  head.predecessor = parts_.head.file_digest;
+  head.generation = head_.head.generation.next();
+  head.predecessor = head_.file_digest;
   head.incarnation = custody.incarnation();
   head.written = parts_.machine.env.clock().now();
   // A file that was made but not announced yet is not the one to name.
@@ -54,7 +55,7 @@ Result<Head> OpenedVault::next_head(const std::optional<NewCheckpoint>& checkpoi
   head.activity_entries = log.entries;
   head.activity_chain = log.chain;
   head.activity_file = log.file;
-  if (parts_.new_pack.last > head.packs.last) head.packs = parts_.new_pack;
+  if (new_pack_.last > head.packs.last) head.packs = new_pack_;
   head.highest_segment = std::max(head.highest_segment, ContainerNumber(parts_.segments->next_segment().value - 1));
   if (checkpoint.has_value()) {
     head.checkpoint = checkpoint->number;
@@ -68,10 +69,10 @@ Status OpenedVault::adopt_own_head(Generation generation) {
   // A write that failed late may have left the head in place. It is this process's own: nobody else may write.
   VAULTFS_ASSIGN_OR_RETURN(const StoredHeads heads, read_heads(*parts_.blobs, *parts_.custody));
   for (const Head::Signed& stored : heads.newest_first) {
-    if (stored.head.generation != generation || stored.head.predecessor != parts_.head.file_digest) continue;
+    if (stored.head.generation != generation || stored.head.predecessor != head_.file_digest) continue;
     // Somebody with an old key could have made one that continues ours.
-    if (stored.head.epoch < parts_.head.head.epoch) continue;
-    parts_.head = stored;
+    if (stored.head.epoch < head_.head.epoch) continue;
+    head_ = stored;
     current_checkpoint_ = stored.head.checkpoint.value;
     return ok_status();
   }
@@ -87,10 +88,10 @@ Status OpenedVault::pin_head() {
   Pin pin;
   pin.vault = parts_.header.id;
   pin.root_fingerprint = parts_.header.root_fingerprint;
-  pin.head_generation = parts_.head.head.generation;
-  pin.head_digest = parts_.head.file_digest;
-  pin.incarnation = parts_.head.head.incarnation;
-  pin.fingerprint.epoch = parts_.head.head.epoch;
+  pin.head_generation = head_.head.generation;
+  pin.head_digest = head_.file_digest;
+  pin.incarnation = head_.head.incarnation;
+  pin.fingerprint.epoch = head_.head.epoch;
   VAULTFS_ASSIGN_OR_RETURN(pin.fingerprint.digest, parts_.custody->fingerprint_of(pin.fingerprint.epoch));
   // Until the incarnation is there that an accepted older copy has to start, nothing is done with.
   if (pin.incarnation <= parts_.restart_above) pin.restart_above = parts_.restart_above;
@@ -98,31 +99,31 @@ Status OpenedVault::pin_head() {
 }
 
 Status OpenedVault::pin_newest_head(std::uint64_t restart_above) {
-  const std::lock_guard lock(head_mutex_);
+  const MutexLock lock(head_mutex_);
   parts_.restart_above = restart_above;
   return pin_head();
 }
 
 // A head is removed only once a durable head names the pack that has its digest.
 void OpenedVault::pack_old_heads() {
-  const std::uint64_t newest = parts_.head.head.generation.value;
+  const std::uint64_t newest = head_.head.generation.value;
   if (newest <= kHeadsKept) return;
-  const Generation removable = std::min(Generation(newest - kHeadsKept), parts_.head.head.packs.last);
-  while (parts_.oldest_head <= removable) {
-    const Status removed = parts_.blobs->remove(kHeadFiles.file(parts_.oldest_head.value));
+  const Generation removable = std::min(Generation(newest - kHeadsKept), head_.head.packs.last);
+  while (oldest_head_ <= removable) {
+    const Status removed = parts_.blobs->remove(kHeadFiles.file(oldest_head_.value));
     if (!removed.ok()) return warn("an old head could not be removed", removed.error());
-    parts_.oldest_head = parts_.oldest_head.next();
+    oldest_head_ = oldest_head_.next();
   }
-  if (parts_.new_pack.last > parts_.head.head.packs.last) return;  // the next head names it
-  const auto pack = make_next_pack(*parts_.blobs, parts_.head, parts_.oldest_head);
+  if (new_pack_.last > head_.head.packs.last) return;  // the next head names it
+  const auto pack = make_next_pack(*parts_.blobs, head_, oldest_head_);
   if (!pack.ok()) return warn("the digests of old heads could not be packed", pack.error());
-  if (pack->has_value()) parts_.new_pack = **pack;
+  if (pack->has_value()) new_pack_ = **pack;
 }
 
 Status OpenedVault::write_head() { return write_head_naming(std::nullopt); }
 
 OpenedVault::PointsAt OpenedVault::points_now() {
-  const std::lock_guard lock(change_mutex_);
+  const MutexLock lock(change_mutex_);
   return {parts_.journal->last_appended(), parts_.catalogue->points_digest()};
 }
 
@@ -133,14 +134,14 @@ Status OpenedVault::write_head_naming(const std::optional<NewCheckpoint>& checkp
   const PointsAt points = points_now();
   const Status durable = parts_.journal->commit_up_to(points.lsn);
   if (checkpoint.has_value()) VAULTFS_RETURN_IF_ERROR(durable);
-  const std::lock_guard lock(head_mutex_);
+  const MutexLock lock(head_mutex_);
   if (durable.ok() && points.lsn > points_.lsn) points_ = points;
   return put_next_head(checkpoint);
 }
 
 Status OpenedVault::announce_journal(const JournalPosition& journal) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
-  const std::lock_guard lock(head_mutex_);
+  const MutexLock lock(head_mutex_);
   named_journal_ = journal;
   return put_next_head(std::nullopt);
 }
@@ -154,9 +155,9 @@ Status OpenedVault::put_next_head(const std::optional<NewCheckpoint>& checkpoint
     stored = put_head(*parts_.blobs, *parts_.custody, head);
   }
   if (!stored.ok()) return std::move(stored).error();
-  if (stored->head.epoch != parts_.head.head.epoch) tell_new_fingerprint();
-  parts_.head = *stored;
-  current_checkpoint_ = parts_.head.head.checkpoint.value;
+  if (stored->head.epoch != head_.head.epoch) tell_new_fingerprint();
+  head_ = *stored;
+  current_checkpoint_ = head_.head.checkpoint.value;
   VAULTFS_RETURN_IF_ERROR(pin_head());
   pack_old_heads();
   return ok_status();
@@ -178,7 +179,7 @@ void OpenedVault::remove_below(const VaultFolder& folder, ContainerKind kind, Co
   }
 }
 
-// One that no file has. REQUIRES: checkpoint_mutex_.
+// One that no file has.
 Result<ContainerNumber> OpenedVault::take_checkpoint_number() {
   while (next_checkpoint_.next() != next_checkpoint_) {
     const ContainerNumber number = std::exchange(next_checkpoint_, next_checkpoint_.next());
@@ -191,17 +192,17 @@ Result<ContainerNumber> OpenedVault::take_checkpoint_number() {
 
 Status OpenedVault::checkpoint(const EncodeTree& encode_tree) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
-  const std::lock_guard lock(checkpoint_mutex_);
+  const MutexLock lock(checkpoint_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(const ContainerNumber number, take_checkpoint_number());
   Checkpoint checkpoint;
   VAULTFS_ASSIGN_OR_RETURN(checkpoint.replay_from, parts_.journal->rotate(number));
   {
-    const std::lock_guard head_lock(head_mutex_);
-    checkpoint.predecessor_head = parts_.head.head.generation;
+    const MutexLock head_lock(head_mutex_);
+    checkpoint.predecessor_head = head_.head.generation;
   }
   bool cut_made = false;
   VAULTFS_ASSIGN_OR_RETURN(checkpoint.tree, encode_tree([&] {
-                             const std::lock_guard change_lock(change_mutex_);
+                             const MutexLock change_lock(change_mutex_);
                              checkpoint.cut = parts_.journal->last_appended();
                              checkpoint.catalogue = parts_.catalogue->encode();
                              cut_made = true;
@@ -228,7 +229,7 @@ Status OpenedVault::checkpoint(const EncodeTree& encode_tree) {
 
 Status OpenedVault::close() {
   VAULTFS_RETURN_IF_ERROR(require_owner());
-  const std::lock_guard lock(checkpoint_mutex_);
+  const MutexLock lock(checkpoint_mutex_);
   VAULTFS_RETURN_IF_ERROR(parts_.journal->commit());
   VAULTFS_RETURN_IF_ERROR(parts_.segments->close_segment());
   VAULTFS_RETURN_IF_ERROR(parts_.journal->close_cleanly());
@@ -248,8 +249,8 @@ void OpenedVault::segments_moved() {
 void OpenedVault::save_index() {
   IndexHead newest;
   {
-    const std::lock_guard lock(head_mutex_);
-    newest = {parts_.head.head.generation, parts_.head.file_digest};
+    const MutexLock lock(head_mutex_);
+    newest = {head_.head.generation, head_.file_digest};
   }
   if (const Status saved = parts_.segments->save_index(newest); !saved.ok()) {
     warn("the chunk index could not be saved", saved.error());

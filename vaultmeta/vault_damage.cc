@@ -1,10 +1,10 @@
 // What an opened vault knows of its damage, and how that heals: docs/decisions/0018-damage.md.
 #include <algorithm>
 #include <map>
-#include <mutex>
 #include <set>
 #include <utility>
 
+#include "base/mutex.h"
 #include "vaultmeta/catalogue_change.h"
 #include "vaultmeta/damage_walk.h"
 #include "vaultmeta/opened_vault.h"
@@ -35,7 +35,7 @@ Status OpenedVault::log_damage(const std::vector<KnownDamage>& found) {
   for (std::size_t begin = 0; begin < found.size(); begin += kMostInEntry) {
     const auto from = found.begin() + static_cast<std::ptrdiff_t>(begin);
     const auto to = found.begin() + static_cast<std::ptrdiff_t>(std::min(found.size(), begin + kMostInEntry));
-    const std::lock_guard lock(change_mutex_);
+    const MutexLock lock(change_mutex_);
     VAULTFS_RETURN_IF_ERROR(append_catalogue(encode_damaged(std::vector<KnownDamage>(from, to))));
   }
   if (found.empty()) return ok_status();
@@ -48,7 +48,7 @@ Status OpenedVault::log_healed(const std::vector<ChunkIndex::Key>& keys) {
   for (std::size_t begin = 0; begin < keys.size(); begin += kMostInEntry) {
     const auto from = keys.begin() + static_cast<std::ptrdiff_t>(begin);
     const auto to = keys.begin() + static_cast<std::ptrdiff_t>(std::min(keys.size(), begin + kMostInEntry));
-    const std::lock_guard lock(change_mutex_);
+    const MutexLock lock(change_mutex_);
     VAULTFS_RETURN_IF_ERROR(append_catalogue(encode_healed(std::vector<ChunkIndex::Key>(from, to))));
   }
   return keys.empty() ? ok_status() : parts_.journal->commit();
@@ -57,7 +57,7 @@ Status OpenedVault::log_healed(const std::vector<ChunkIndex::Key>& keys) {
 Status OpenedVault::remember_damage() {
   if (parts_.read_only) return ok_status();
   // Who is about to end a job waits for what another thread is just writing down.
-  const std::lock_guard one_at_a_time(damage_mutex_);
+  const MutexLock one_at_a_time(damage_mutex_);
   SegmentStore& segments = *parts_.segments;
   const std::vector<DamagedChunk> told = segments.take_damage();
   std::vector<KnownDamage> found;
@@ -97,7 +97,7 @@ Result<std::uint64_t> OpenedVault::points_that_need(const std::vector<ChunkIndex
 
 Result<HealedDamage> OpenedVault::settle_healed(const Manifest* newest) {
   if (parts_.read_only) return HealedDamage{};
-  const std::lock_guard one_at_a_time(damage_mutex_);
+  const MutexLock one_at_a_time(damage_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(HealedDamage healed, forget_healed(newest));
   if (healed.chunks > 0) {
     if (const Status renewed = renew_inventories(); !renewed.ok()) warn("inventories of points", renewed.error());
@@ -126,7 +126,7 @@ Status OpenedVault::renew_inventories() {
     if (!needed.ok() || skipped || *needed == manifest->inventory) continue;
     const PointNumber before = parts_.catalogue->point(point.number).value_or(point).manifest_file();
     VAULTFS_RETURN_IF_ERROR(renew_point(point.number, point_segments_));
-    const std::lock_guard lock(change_mutex_);
+    const MutexLock lock(change_mutex_);
     VAULTFS_RETURN_IF_ERROR(
         append_catalogue(parts_.catalogue->put(SupersededManifest{before, point.number, UnixNanos{1}})));
   }
@@ -202,7 +202,7 @@ Result<std::vector<DamagedRange>> OpenedVault::known_damage_of_item(const std::s
 
 Result<ExaminedDamage> OpenedVault::examine_damage(const std::set<ContainerNumber>& segments_to_read) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
-  const std::lock_guard one_at_a_time(damage_mutex_);
+  const MutexLock one_at_a_time(damage_mutex_);
   SegmentStore& segments = *parts_.segments;
   Catalogue& catalogue = *parts_.catalogue;
   const UnixNanos now = parts_.machine.env.clock().now();

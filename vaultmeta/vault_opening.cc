@@ -4,9 +4,9 @@
 #include <array>
 #include <bit>
 #include <chrono>
-#include <thread>
 #include <utility>
 
+#include "base/thread.h"
 #include "crypto/hash.h"
 #include "store/container.h"
 #include "store/stream.h"
@@ -38,7 +38,7 @@ std::unique_ptr<FileLock> hold_segments(Env& env, const std::filesystem::path& p
     auto hold = env.lock_shared(path / kHoldFileName);
     if (hold.ok()) return std::move(hold).value();
     if (hold.code() != ErrorCode::VaultBusy) return nullptr;
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    sleep_for(std::chrono::milliseconds(100));
   }
   return nullptr;
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/mutex.h"
 #include "crypto/hash.h"
 #include "store/stream.h"
 #include "vaultmeta/catalogue_change.h"
@@ -56,7 +57,7 @@ Result<JobInfo> OpenedVault::start_job(JobKind kind, const std::string& item, bo
   job.item = item;
   job.started = parts_.machine.env.clock().now();
   {
-    const std::lock_guard lock(change_mutex_);
+    const MutexLock lock(change_mutex_);
     job.begun = parts_.journal->last_appended().next();
     VAULTFS_RETURN_IF_ERROR(append_catalogue(encode_change(job)));
   }
@@ -66,7 +67,7 @@ Result<JobInfo> OpenedVault::start_job(JobKind kind, const std::string& item, bo
     job.ended = parts_.machine.env.clock().now();
     job.detail = std::string(error_name(durable.code())) + ": " + durable.error().message;
     {
-      const std::lock_guard lock(change_mutex_);
+      const MutexLock lock(change_mutex_);
       take_back(encode_change(job));
     }
     recorded = true;
@@ -84,7 +85,7 @@ Status OpenedVault::finish_job(JobInfo job, std::optional<PointNumber> turn_expl
   if (job.ended.value == 0) job.ended = parts_.machine.env.clock().now();
   Catalogue& catalogue = *parts_.catalogue;
   {
-    const std::lock_guard lock(change_mutex_);
+    const MutexLock lock(change_mutex_);
     std::optional<PointInfo> turned;
     if (turn_explicit.has_value()) {
       VAULTFS_ASSIGN_OR_RETURN(turned, catalogue.find_point(job.item, std::to_string(turn_explicit->value)));
@@ -207,7 +208,7 @@ Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo jo
   if (job.ended.value == 0) job.ended = parts_.machine.env.clock().now();
   Status logged = ok_status();
   {
-    const std::lock_guard lock(change_mutex_);
+    const MutexLock lock(change_mutex_);
     Bytes entry = encode_change(point);
     append(entry, encode_change(job));
     if (!point.automatic && item->interrupted) {
@@ -221,7 +222,7 @@ Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo jo
     // Where the journal is dead, whether the entry reached the disk is unknown: the next opening tells. Until then
     // there is no point. Its file stays: if the entry did survive, the file is needed. A journal that only waits for
     // room will write the entry, and this one after it.
-    const std::lock_guard lock(change_mutex_);
+    const MutexLock lock(change_mutex_);
     Bytes taken_back = encode_removed_point(point.number);
     job.state = JobState::failed;
     job.point = PointNumber{};
@@ -257,7 +258,7 @@ Result<std::size_t> OpenedVault::interrupt_unfinished_jobs() {
     job.state = JobState::interrupted;
     job.ended = parts_.machine.env.clock().now();
     job.detail = "the owner ended without finishing the job";
-    const std::lock_guard lock(change_mutex_);
+    const MutexLock lock(change_mutex_);
     Bytes entry = encode_change(job);
     std::optional<ItemInfo> item = parts_.catalogue->item(job.item);
     if (job.kind == JobKind::backup && item.has_value()) {

@@ -3,6 +3,7 @@
 #include <map>
 #include <utility>
 
+#include "base/mutex.h"
 #include "store/container.h"
 #include "vaultmeta/catalogue_change.h"
 #include "vaultmeta/opened_vault.h"
@@ -30,7 +31,7 @@ Status OpenedVault::set_renewing(bool renewing) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
   if (parts_.catalogue->renewing() == renewing) return ok_status();
   {
-    const std::lock_guard lock(change_mutex_);
+    const MutexLock lock(change_mutex_);
     VAULTFS_RETURN_IF_ERROR(append_catalogue(encode_renewing(renewing)));
   }
   return parts_.journal->commit();
@@ -66,7 +67,7 @@ Status OpenedVault::renew_point(PointNumber number, PointSegments& segments) {
   VAULTFS_RETURN_IF_ERROR(put_manifest(renewed.file, file));
   Status logged = ok_status();
   {
-    const std::lock_guard lock(change_mutex_);
+    const MutexLock lock(change_mutex_);
     // Its marks may have changed meanwhile.
     PointInfo current = catalogue.point(number).value_or(*before);
     current.file = renewed.file;
@@ -79,7 +80,7 @@ Status OpenedVault::renew_point(PointNumber number, PointSegments& segments) {
   if (logged.ok()) logged = parts_.journal->commit();
   if (logged.ok()) return logged;
   // As with a new point: whether the entry reached the disk is unknown, and either manifest is good. Both files stay.
-  const std::lock_guard lock(change_mutex_);
+  const MutexLock lock(change_mutex_);
   Bytes taken_back = encode_change(*before);
   append(taken_back, encode_change(SupersededManifest{before->manifest_file(), before->manifest_file(), UnixNanos{0}}));
   take_back(taken_back);
@@ -96,7 +97,7 @@ Status OpenedVault::end_grace() {
   std::vector<SupersededManifest> all = parts_.catalogue->superseded();
   if (all.empty()) return ok_status();
   {
-    const std::lock_guard lock(change_mutex_);
+    const MutexLock lock(change_mutex_);
     Bytes entry;
     for (SupersededManifest& old : all) {
       old.since = UnixNanos{1};
@@ -113,7 +114,7 @@ Status OpenedVault::forget_superseded(UnixNanos until) {
   std::erase_if(over, [until](const SupersededManifest& old) { return old.since.value > until.value; });
   if (over.empty()) return ok_status();
   {
-    const std::lock_guard lock(change_mutex_);
+    const MutexLock lock(change_mutex_);
     Bytes entry;
     for (const SupersededManifest& old : over) {
       append(entry, encode_change(SupersededManifest{old.file, old.file, UnixNanos{0}}));

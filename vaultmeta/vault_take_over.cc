@@ -5,10 +5,10 @@
 #include <charconv>
 #include <chrono>
 #include <set>
-#include <thread>
 #include <utility>
 
 #include "base/stop_request.h"
+#include "base/thread.h"
 #include "crypto/hash.h"
 #include "store/file_origin.h"
 #include "vaultmeta/file_notes.h"
@@ -61,7 +61,7 @@ Result<std::unique_ptr<FileLock>> take_vault_lock(Env& env, const std::filesyste
                    "the vault is in use by " + owner_of(env, lock_file) + "; wait for it to end, or use --wait"};
     }
     if (stop_requested()) return Error{ErrorCode::Interrupted, "stopped while the vault was in use; nothing was done"};
-    std::this_thread::sleep_for(std::chrono::milliseconds(1000 / kPollsPerSecond));
+    sleep_for(std::chrono::milliseconds(1000 / kPollsPerSecond));
   }
 }
 

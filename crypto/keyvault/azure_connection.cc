@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "base/mutex.h"
 #include "crypto/keyvault/http_status.h"
 
 namespace vaultfs {
@@ -91,7 +92,7 @@ HttpRequest AzureConnection::request(std::string method, std::string_view kind, 
 }
 
 std::optional<AzureChallenge> AzureConnection::known_challenge() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return challenge_;
 }
 
@@ -101,7 +102,7 @@ Result<AzureChallenge> AzureConnection::challenge_of(const HttpAnswer& answer) {
     return Error{ErrorCode::KeyVaultUnavailable, "it wants a login (status 401), but does not say which"};
   }
   VAULTFS_ASSIGN_OR_RETURN(const AzureChallenge challenge, parse_azure_challenge(*header, options_.address));
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   challenge_ = challenge;
   return challenge;
 }

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "base/env.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "crypto/keyvault/azure_answers.h"
 #include "crypto/keyvault/azure_login.h"
@@ -49,8 +49,8 @@ class AzureConnection {
   const AzureOptions options_;
   const HttpMeans means_;
   AzureLogin login_;
-  std::mutex mutex_;  // Guards challenge_. A leaf in the lock order.
-  std::optional<AzureChallenge> challenge_;
+  Mutex mutex_;  // A leaf in the lock order.
+  std::optional<AzureChallenge> challenge_ GUARDED_BY(mutex_);
 };
 
 }  // namespace vaultfs

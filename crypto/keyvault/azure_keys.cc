@@ -5,6 +5,7 @@
 #include <set>
 #include <tuple>
 
+#include "base/mutex.h"
 #include "crypto/keyvault/key_ref.h"
 
 namespace vaultfs {
@@ -94,14 +95,14 @@ Result<std::vector<AzurePage::Item>> AzureKeys::list(HttpCall& call, HttpRequest
 Result<AzureKeys::Kind> AzureKeys::kind_of(HttpCall& call, const AzureKeyId& id) {
   const std::string name = id.name + "/" + id.version;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto it = kinds_.find(name);
     if (it != kinds_.end()) return Kind(it->second);
   }
   call.renew(kListTime);
   VAULTFS_ASSIGN_OR_RETURN(const AzureKey key, read(call, id.name, id.version));
   Kind kind{key.type, key.bits};
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (kinds_.size() >= kKindsLimit) kinds_.clear();
   kinds_[name] = kind;
   return kind;

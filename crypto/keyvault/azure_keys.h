@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "base/env.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "crypto/keyvault/azure_answers.h"
 #include "crypto/keyvault/azure_connection.h"
@@ -50,9 +50,9 @@ class AzureKeys {
 
   AzureConnection& connection_;
   const std::string key_vault_;
-  std::mutex mutex_;  // Guards kinds_. A leaf in the lock order.
+  Mutex mutex_;  // A leaf in the lock order.
   // NAME/VERSION → what never changes of a version and is left out of lists.
-  std::map<std::string, Kind> kinds_;
+  std::map<std::string, Kind> kinds_ GUARDED_BY(mutex_);
 };
 
 }  // namespace vaultfs

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "crypto/keyvault/azure_assertion.h"
 #include "crypto/keyvault/http_options.h"
 #include "crypto/keyvault/http_status.h"
@@ -89,7 +90,7 @@ Error login_refusal(const std::string& service, const HttpRequest& request, cons
 
 Result<AzureLogin::Token> AzureLogin::token(HttpCall& call, const AzureChallenge& challenge, const Token& refused) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (kept_ == refused || env_.clock().monotonic_nanos() >= kept_until_nanos_) kept_.reset();
     if (kept_ && kept_audience_ == challenge.audience) return Token(kept_);
   }
@@ -100,7 +101,7 @@ Result<AzureLogin::Token> AzureLogin::token(HttpCall& call, const AzureChallenge
   // Renewed a little early, so that no token expires on its way.
   const std::int64_t margin = std::min(kLongestMarginSeconds, fresh.lifetime_seconds / 10);
   const auto made = std::make_shared<const SecretBuffer>(std::move(fresh.text));
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   kept_ = made;
   kept_audience_ = challenge.audience;
   kept_until_nanos_ = asked_nanos + (fresh.lifetime_seconds - margin) * kNanosPerSecond;

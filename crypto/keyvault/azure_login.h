@@ -2,11 +2,11 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 
 #include "base/env.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "crypto/keyvault/azure_answers.h"
 #include "crypto/keyvault/azure_options.h"
@@ -35,10 +35,10 @@ class AzureLogin {
 
   Env& env_;
   const AzureOptions& options_;
-  std::mutex mutex_;  // Guards the fields below. A leaf in the lock order.
-  Token kept_;
-  std::string kept_audience_;
-  std::int64_t kept_until_nanos_ = 0;  // by the monotonic clock
+  Mutex mutex_;  // A leaf in the lock order.
+  Token kept_ GUARDED_BY(mutex_);
+  std::string kept_audience_ GUARDED_BY(mutex_);
+  std::int64_t kept_until_nanos_ GUARDED_BY(mutex_) = 0;  // by the monotonic clock
 };
 
 }  // namespace vaultfs

@@ -1,8 +1,9 @@
 #include "crypto/keyvault/http_client.h"
 
 #include <algorithm>
-#include <thread>
 #include <utility>
+
+#include "base/thread.h"
 
 namespace vaultfs {
 namespace {
@@ -27,7 +28,7 @@ Error redirect_error(const HttpRequest& request, const HttpAnswer& answer) {
 
 }  // namespace
 
-void sleep_for_real(milliseconds pause) { std::this_thread::sleep_for(pause); }
+void sleep_for_real(milliseconds pause) { sleep_for(pause); }
 
 std::string quotable(std::string_view foreign, const HttpRequest& request) {
   // Shorter runs are words that texts have in common by chance.

@@ -4,6 +4,7 @@
 #include <array>
 #include <string_view>
 
+#include "base/mutex.h"
 #include "crypto/keyvault/local_vault_file.h"
 #include "crypto/keyvault/private_file.h"
 #include "crypto/keyvault/provider_table.h"
@@ -97,7 +98,7 @@ Status KeyVaultRegistry::remove(const std::string& name, const std::function<Sta
     VAULTFS_ASSIGN_OR_RETURN(const auto lock, wait_for_lock(env_, directory_ / name / kRegistryLock));
     if (still_right) VAULTFS_RETURN_IF_ERROR(still_right());
     VAULTFS_RETURN_IF_ERROR(remove_directory(name));
-    const std::lock_guard guard(mutex_);
+    const MutexLock guard(mutex_);
     std::erase_if(opened_, [&name](const auto& entry) { return entry.first.first == name; });
     return ok_status();
   }
@@ -188,7 +189,7 @@ Result<std::shared_ptr<LocalKeyVault>> KeyVaultRegistry::open_local(const std::s
   }
   // Also where it is open already: this tells that it is still there.
   VAULTFS_ASSIGN_OR_RETURN(std::shared_ptr<LocalKeyVault> opened, local_.open(name));
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return opened_local_.emplace(name, std::move(opened)).first->second;
 }
 
@@ -205,7 +206,7 @@ Result<std::shared_ptr<AdministeredKeyVault>> KeyVaultRegistry::open_external(co
   VAULTFS_ASSIGN_OR_RETURN(const ProviderFile file, read_provider_file(env_, directory_ / name, name));
   const std::pair place(name, identity.name);
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto found = opened_.find(place);
     if (found != opened_.end() && found->second.registration == file &&
         found->second.identity_options == identity.options) {
@@ -215,7 +216,7 @@ Result<std::shared_ptr<AdministeredKeyVault>> KeyVaultRegistry::open_external(co
   VAULTFS_ASSIGN_OR_RETURN(const Provider* provider, find_provider(file.provider));
   VAULTFS_ASSIGN_OR_RETURN(std::shared_ptr<AdministeredKeyVault> opened,
                            provider->open({env_, directory_ / name, name, file.options, identity}));
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return opened_.insert_or_assign(place, Opened{file, identity.options, std::move(opened)}).first->second.key_vault;
 }
 

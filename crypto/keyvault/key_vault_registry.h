@@ -4,13 +4,13 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/env.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "crypto/keyvault/administered_key_vault.h"
 #include "crypto/keyvault/local_key_vaults.h"
@@ -75,9 +75,9 @@ class KeyVaultRegistry {
   Env& env_;
   const std::filesystem::path directory_;
   LocalKeyVaults& local_;
-  std::mutex mutex_;  // guards the two maps; a leaf, not held across I/O
-  std::map<std::string, std::shared_ptr<LocalKeyVault>> opened_local_;
-  std::map<std::pair<std::string, std::string>, Opened> opened_;  // by key vault and identity's name
+  Mutex mutex_;  // a leaf, not held across I/O
+  std::map<std::string, std::shared_ptr<LocalKeyVault>> opened_local_ GUARDED_BY(mutex_);
+  std::map<std::pair<std::string, std::string>, Opened> opened_ GUARDED_BY(mutex_);  // by key vault and identity's name
 };
 
 }  // namespace vaultfs

@@ -1,8 +1,10 @@
 #include "crypto/keyvault/kmip_client.h"
 
 #include <algorithm>
-#include <thread>
 #include <utility>
+
+#include "base/mutex.h"
+#include "base/thread.h"
 
 namespace vaultfs {
 namespace {
@@ -68,7 +70,7 @@ std::unique_ptr<KmipConnection> KmipClient::take_idle() {
   while (true) {
     std::unique_ptr<KmipConnection> taken;
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (idle_.empty()) return nullptr;
       taken = std::move(idle_.back());
       idle_.pop_back();
@@ -78,7 +80,7 @@ std::unique_ptr<KmipConnection> KmipClient::take_idle() {
 }
 
 void KmipClient::keep(std::unique_ptr<KmipConnection> connection) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (idle_.size() < kIdleLimit) idle_.push_back(std::move(connection));
 }
 
@@ -87,7 +89,7 @@ Status KmipClient::pause(const Error& error, const KmipDeadline& deadline, unsig
   const unsigned before = retry_.retries - retries_left--;
   const std::chrono::milliseconds length = retry_.first_pause * (std::int64_t{1} << before);
   if (length >= deadline.remaining()) return outage(error);
-  std::this_thread::sleep_for(length);
+  sleep_for(length);
   return ok_status();
 }
 

@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,6 +9,7 @@
 
 #include "base/bytes.h"
 #include "base/env.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "crypto/keyvault/kmip_connection.h"
 #include "crypto/keyvault/kmip_deadline.h"
@@ -87,8 +87,8 @@ class KmipClient {
   Env& env_;
   const KmipSettings settings_;
   const KmipRetryPlan retry_;
-  std::mutex mutex_;  // guards `idle_`; a leaf, not held across I/O
-  std::vector<std::unique_ptr<KmipConnection>> idle_;
+  Mutex mutex_;  // a leaf, not held across I/O
+  std::vector<std::unique_ptr<KmipConnection>> idle_ GUARDED_BY(mutex_);
 };
 
 }  // namespace vaultfs

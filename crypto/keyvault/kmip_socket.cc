@@ -8,13 +8,13 @@
 
 #include <cerrno>
 #include <chrono>
-#include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <system_error>
-#include <thread>
 #include <utility>
+
+#include "base/mutex.h"
+#include "base/thread.h"
 
 namespace vaultfs {
 namespace {
@@ -51,9 +51,9 @@ Resolved resolve_now(const std::string& host, std::uint16_t port, int flags) {
 
 // What a resolving thread and its caller share; the last of them frees it.
 struct Resolution {
-  std::mutex mutex;  // guards `result`; a leaf
-  std::condition_variable done;
-  std::optional<Resolved> result;
+  Mutex mutex;  // a leaf
+  CondVar done;
+  std::optional<Resolved> result GUARDED_BY(mutex);
 };
 
 // getaddrinfo has no time-out, so a thread of its own waits for it.
@@ -62,19 +62,20 @@ Result<Resolved> resolve(const std::string& host, std::uint16_t port, const Kmip
   if (numeric.status == 0) return numeric;
   auto shared = std::make_shared<Resolution>();
   try {
-    std::thread([shared, host, port] {
+    Thread("kmip resolver", [shared, host, port] {
       Resolved resolved = resolve_now(host, port, 0);
-      const std::lock_guard lock(shared->mutex);
+      const MutexLock lock(shared->mutex);
       shared->result = std::move(resolved);
       shared->done.notify_one();
     }).detach();
   } catch (const std::system_error& error) {
     return Error{ErrorCode::TryAgain, "no thread to look up " + host + ": " + error.what()};
   }
-  std::unique_lock lock(shared->mutex);
-  if (!shared->done.wait_for(lock, deadline.remaining(), [&] { return shared->result.has_value(); })) {
-    return no_time_left();
+  const MutexLock lock(shared->mutex);
+  while (!shared->result) {
+    if (deadline.remaining().count() <= 0 || !shared->done.wait_for(shared->mutex, deadline.remaining())) break;
   }
+  if (!shared->result) return no_time_left();
   return std::move(*shared->result);
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/mutex.h"
 #include "crypto/keyvault/key_ref.h"
 #include "crypto/keyvault/local_key_vault_impl.h"
 #include "crypto/keyvault/private_file.h"
@@ -18,16 +19,15 @@ Status check_validity_period(const KeyOptions& options) {
 }  // namespace
 
 Status DirectoryKeyVault::with_lock(const std::function<Status()>& change) {
-  const std::lock_guard guard(change_mutex_);
-  if (change_depth_ == 0) {
-    VAULTFS_RETURN_IF_ERROR(read_vault());  // never makes a lock file where no key vault is
-    VAULTFS_ASSIGN_OR_RETURN(change_lock_, wait_for_lock(env_, directory_ / "lock"));
-  }
-  ++change_depth_;
-  if (change_depth_ == 1) purge_expired();
-  Status status = change();
-  if (--change_depth_ == 0) change_lock_.reset();
-  return status;
+  if (changing_ == std::this_thread::get_id()) return change();  // inside another change
+  const MutexLock guard(change_mutex_);
+  VAULTFS_RETURN_IF_ERROR(read_vault());  // never makes a lock file where no key vault is
+  VAULTFS_ASSIGN_OR_RETURN(const auto file_lock, wait_for_lock(env_, directory_ / "lock"));
+  changing_ = std::this_thread::get_id();
+  const auto changed = [this](void*) { changing_ = std::thread::id(); };
+  const std::unique_ptr<void, decltype(changed)> at_end(this, changed);
+  purge_expired();
+  return change();
 }
 
 Status DirectoryKeyVault::check_absent(const std::string& key) {

@@ -1,16 +1,18 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "base/mutex.h"
 #include "crypto/keyvault/local_key_file.h"
 #include "crypto/keyvault/local_key_vault.h"
 #include "crypto/keyvault/local_vault_file.h"
@@ -103,11 +105,10 @@ class DirectoryKeyVault final : public LocalKeyVault {
   const std::filesystem::path directory_;
   const std::string name_;
   ProtectionKey protection_;
-  // Serialises changes by threads of this process, before the file lock serialises those of processes; recursive, so
-  // that changes can be made inside with_lock. Taken before ProtectionKey's mutex. Guards the two fields below.
-  std::recursive_mutex change_mutex_;
-  unsigned change_depth_ = 0;
-  std::unique_ptr<FileLock> change_lock_;
+  // Serialises changes by threads of this process, before the file lock serialises those of processes. Taken before
+  // ProtectionKey's mutex.
+  Mutex change_mutex_;
+  std::atomic<std::thread::id> changing_{};  // the thread inside with_lock, which may make changes there
 };
 
 }  // namespace vaultfs

@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "base/mutex.h"
 #include "crypto/keyvault/json_members.h"
 #include "crypto/keyvault/private_file.h"
 
@@ -68,7 +69,7 @@ Result<Pkcs11SightingList> Pkcs11FirstSeen::read() {
 }
 
 Result<Pkcs11SightingList> Pkcs11FirstSeen::see(const std::string& key, const std::vector<std::string>& versions) {
-  const std::lock_guard guard(change_mutex_);
+  const MutexLock guard(change_mutex_);
   // Mostly there is nothing new, and then no lock is needed: the file is only ever replaced as a whole.
   VAULTFS_ASSIGN_OR_RETURN(Pkcs11SightingList known, read());
   if (std::ranges::all_of(versions, [&](const std::string& version) { return known.find(key, version) >= 0; })) {

@@ -2,12 +2,12 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/env.h"
+#include "base/mutex.h"
 #include "base/result.h"
 
 namespace vaultfs {
@@ -55,7 +55,7 @@ class Pkcs11FirstSeen {
   Env& env_;
   const std::filesystem::path directory_;
   // Serialises the threads of this process, before the file lock serialises processes.
-  std::mutex change_mutex_;
+  Mutex change_mutex_;
 };
 
 }  // namespace vaultfs

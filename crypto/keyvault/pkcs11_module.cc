@@ -7,9 +7,9 @@
 #include <atomic>
 #include <cstdlib>
 #include <map>
-#include <mutex>
 #include <vector>
 
+#include "base/mutex.h"
 #include "crypto/keyvault/pkcs11_error.h"
 #include "crypto/keyvault/trusted_path.h"
 
@@ -29,23 +29,23 @@ std::atomic<bool> process_ends{false};
 
 // The modules of this process. Never destroyed: threads may use it until the very end.
 struct Pkcs11Registry {
-  // Guards `modules` and the members of each Pkcs11Module that say so. A leaf: held for a few instructions only, and
-  // across a fork, so that a child never inherits it locked.
-  std::mutex mutex;
-  std::map<std::string, std::unique_ptr<Pkcs11Module>> modules;
+  std::map<std::string, std::unique_ptr<Pkcs11Module>> modules GUARDED_BY(pkcs11_modules_mutex);
   // What forks left behind: parts of another process, whose threads don't exist here. Kept, because nothing of it can
   // be taken down safely.
-  std::vector<std::shared_ptr<Pkcs11Module::Running>> abandoned;
+  std::vector<std::shared_ptr<Pkcs11Module::Running>> abandoned GUARDED_BY(pkcs11_modules_mutex);
 
   static Pkcs11Registry& instance() {
     static Pkcs11Registry* const registry = [] {
       auto* made = new Pkcs11Registry;
-      pthread_atfork([] { instance().mutex.lock(); }, [] { instance().mutex.unlock(); },
-                     [] { instance().mutex.unlock(); });
+      pthread_atfork(lock_for_fork, unlock_after_fork, unlock_after_fork);
       return made;
     }();
     return *registry;
   }
+
+  // From before a fork to after it, where the analysis can't follow.
+  static void lock_for_fork() NO_THREAD_SAFETY_ANALYSIS { pkcs11_modules_mutex.lock(); }
+  static void unlock_after_fork() NO_THREAD_SAFETY_ANALYSIS { pkcs11_modules_mutex.unlock(); }
 
   // The exit handler. Registered after the first C_Initialize, so that it runs before the handlers of what the module
   // itself has loaded and started.
@@ -53,7 +53,7 @@ struct Pkcs11Registry {
     process_ends = true;
     std::vector<std::shared_ptr<Pkcs11Module::Running>> all;
     {
-      const std::lock_guard lock(instance().mutex);
+      const MutexLock lock(pkcs11_modules_mutex);
       for (const auto& [path, module] : instance().modules) {
         if (module->running_ != nullptr && module->process_ == ::getpid()) all.push_back(module->running_);
       }
@@ -115,8 +115,7 @@ Status Pkcs11Library::start() {
   started_ = true;
   started_now_ = true;
   generation_ = ++last_generation;
-  static std::once_flag registered;
-  std::call_once(registered, [] { static_cast<void>(std::atexit(Pkcs11Registry::finalize_all)); });
+  [[maybe_unused]] static const int registered = std::atexit(Pkcs11Registry::finalize_all);
   return ok_status();
 }
 
@@ -127,7 +126,7 @@ void Pkcs11Library::stop() noexcept {
 
 Pkcs11Module& Pkcs11Module::acquire(const std::filesystem::path& path) {
   Pkcs11Registry& registry = Pkcs11Registry::instance();
-  const std::lock_guard lock(registry.mutex);
+  const MutexLock lock(pkcs11_modules_mutex);
   std::unique_ptr<Pkcs11Module>& module = registry.modules[path.string()];
   if (module == nullptr) module.reset(new Pkcs11Module(path));
   ++module->users_;
@@ -137,7 +136,7 @@ Pkcs11Module& Pkcs11Module::acquire(const std::filesystem::path& path) {
 void Pkcs11Module::close_and_release(std::function<void(Pkcs11Library&)> close) {
   std::shared_ptr<Running> target;
   {
-    const std::lock_guard lock(Pkcs11Registry::instance().mutex);
+    const MutexLock lock(pkcs11_modules_mutex);
     --users_;
     // A child does not take down what it has only inherited.
     if (running_ == nullptr || process_ != ::getpid()) return;
@@ -146,7 +145,7 @@ void Pkcs11Module::close_and_release(std::function<void(Pkcs11Library&)> close) 
   const auto end_use = [this, target, close = std::move(close)] {
     if (target->library.started()) close(target->library);
     {
-      const std::lock_guard lock(Pkcs11Registry::instance().mutex);
+      const MutexLock lock(pkcs11_modules_mutex);
       if (users_ > 0) return;  // others use it, or somebody came back in between
     }
     target->library.stop();
@@ -157,7 +156,7 @@ void Pkcs11Module::close_and_release(std::function<void(Pkcs11Library&)> close) 
 
 std::shared_ptr<Pkcs11Module::Running> Pkcs11Module::running() {
   Pkcs11Registry& registry = Pkcs11Registry::instance();
-  const std::lock_guard lock(registry.mutex);
+  const MutexLock lock(pkcs11_modules_mutex);
   const int process = ::getpid();
   if (running_ != nullptr && process_ == process) return running_;
   const bool forked = running_ != nullptr;

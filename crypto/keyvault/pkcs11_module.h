@@ -11,6 +11,7 @@
 #include <string>
 #include <utility>
 
+#include "base/mutex.h"
 #include "base/result.h"
 #include "crypto/keyvault/pkcs11_worker.h"
 
@@ -54,6 +55,10 @@ class Pkcs11Library {
   bool ours_ = false;  // we initialised it, so we finalise it
   std::uint64_t generation_ = 0;
 };
+
+// Guards which modules there are, and what each of them says. A leaf: held for a few instructions only, and across a
+// fork, so that a child never inherits it locked.
+inline constinit Mutex pkcs11_modules_mutex;
 
 // A module of this process: one for each path, however many key vaults use it, because a module is initialised once for
 // a process. Thread-safe.
@@ -100,10 +105,9 @@ class Pkcs11Module {
   [[nodiscard]] Status run_job(std::chrono::nanoseconds timeout, std::function<void(Pkcs11Library&)> job);
 
   const std::filesystem::path path_;
-  // Guarded by the registry's mutex (pkcs11_module.cc).
-  std::shared_ptr<Running> running_;
-  int process_ = 0;  // whose thread running_ has
-  unsigned users_ = 0;
+  std::shared_ptr<Running> running_ GUARDED_BY(pkcs11_modules_mutex);
+  int process_ GUARDED_BY(pkcs11_modules_mutex) = 0;  // whose thread running_ has
+  unsigned users_ GUARDED_BY(pkcs11_modules_mutex) = 0;
 };
 
 }  // namespace vaultfs

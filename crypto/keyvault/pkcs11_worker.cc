@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <csignal>
-#include <thread>
 #include <utility>
+
+#include "base/mutex.h"
+#include "base/thread.h"
 
 namespace vaultfs {
 
@@ -13,19 +15,19 @@ Pkcs11Worker::Pkcs11Worker() {
   sigset_t before{};
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  std::thread([shared = shared_] { serve(shared); }).detach();
+  Thread("pkcs11", [shared = shared_] { serve(shared); }).detach();
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void Pkcs11Worker::serve(const std::shared_ptr<Shared>& shared) {
-  std::unique_lock lock(shared->mutex);
+  MutexLock lock(shared->mutex);
   for (;;) {
-    shared->changed.wait(lock, [&] { return !shared->queue.empty(); });
+    while (shared->queue.empty()) shared->changed.wait(shared->mutex);
     const std::shared_ptr<Job> job = std::move(shared->queue.front());
     shared->queue.pop_front();
     if (job->phase == Phase::dropped) continue;
     job->phase = Phase::running;
-    job->began = std::chrono::steady_clock::now();
+    job->began = steady_now();
     shared->running = job;
     lock.unlock();
     job->work();
@@ -38,17 +40,17 @@ void Pkcs11Worker::serve(const std::shared_ptr<Shared>& shared) {
 }
 
 Pkcs11Worker::Outcome Pkcs11Worker::run(std::function<void()> job, std::chrono::nanoseconds timeout) {
-  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  const auto deadline = steady_now() + timeout;
   const auto mine = std::make_shared<Job>();
   mine->work = std::move(job);
   mine->timeout = timeout;
-  std::unique_lock lock(shared_->mutex);
+  MutexLock lock(shared_->mutex);
   if (shared_->stuck()) return Outcome::stuck;
   shared_->queue.push_back(mine);
   shared_->changed.notify_all();
   while (mine->phase != Phase::done) {
     const bool queued = mine->phase == Phase::queued;
-    const bool late = std::chrono::steady_clock::now() >= deadline;
+    const bool late = steady_now() >= deadline;
     if (queued && (late || shared_->stuck())) {
       mine->phase = Phase::dropped;
       return shared_->stuck() ? Outcome::stuck : Outcome::timed_out;
@@ -59,7 +61,7 @@ Pkcs11Worker::Outcome Pkcs11Worker::run(std::function<void()> job, std::chrono::
       return Outcome::timed_out;
     }
     const bool behind = queued && shared_->running && shared_->running->given_up;
-    shared_->changed.wait_until(lock, behind ? std::min(deadline, shared_->running->hangs_from()) : deadline);
+    shared_->changed.wait_until(shared_->mutex, behind ? std::min(deadline, shared_->running->hangs_from()) : deadline);
   }
   return Outcome::done;
 }
@@ -67,7 +69,7 @@ Pkcs11Worker::Outcome Pkcs11Worker::run(std::function<void()> job, std::chrono::
 void Pkcs11Worker::post(std::function<void()> job) {
   const auto posted = std::make_shared<Job>();
   posted->work = std::move(job);
-  const std::lock_guard lock(shared_->mutex);
+  const MutexLock lock(shared_->mutex);
   shared_->queue.push_back(posted);
   shared_->changed.notify_all();
 }

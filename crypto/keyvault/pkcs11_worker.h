@@ -1,12 +1,12 @@
 #pragma once
 
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
-#include <mutex>
+
+#include "base/mutex.h"
 
 namespace vaultfs {
 
@@ -44,13 +44,13 @@ class Pkcs11Worker {
   };
   // Shared with the thread, which may outlive the worker.
   struct Shared {
-    // Guards all below. A leaf: no job runs while it is held.
-    std::mutex mutex;
-    std::condition_variable changed;
-    std::deque<std::shared_ptr<Job>> queue;
-    std::shared_ptr<Job> running;
-    [[nodiscard]] bool stuck() const {
-      return running && running->given_up && std::chrono::steady_clock::now() >= running->hangs_from();
+    // A leaf: no job runs while it is held. Guards the jobs too.
+    Mutex mutex;
+    CondVar changed;
+    std::deque<std::shared_ptr<Job>> queue GUARDED_BY(mutex);
+    std::shared_ptr<Job> running GUARDED_BY(mutex);
+    [[nodiscard]] bool stuck() const REQUIRES(mutex) {
+      return running && running->given_up && steady_now() >= running->hangs_from();
     }
   };
   static void serve(const std::shared_ptr<Shared>& shared);

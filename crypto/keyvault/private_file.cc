@@ -4,10 +4,10 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
-#include <thread>
 #include <utility>
 
 #include "base/byte_codec.h"
+#include "base/thread.h"
 #include "crypto/hash.h"
 #include "crypto/keyvault/trusted_file.h"
 
@@ -103,7 +103,7 @@ Result<std::unique_ptr<FileLock>> wait_for_lock(Env& env, const Env::Path& path)
   for (int attempt = 0;; ++attempt) {
     auto lock = env.lock(path);
     if (lock.ok() || lock.code() != ErrorCode::VaultBusy || attempt == kLockAttempts) return lock;
-    std::this_thread::sleep_for(kLockPause);
+    sleep_for(kLockPause);
   }
 }
 

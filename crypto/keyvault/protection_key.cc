@@ -3,6 +3,7 @@
 #include <array>
 #include <utility>
 
+#include "base/mutex.h"
 #include "crypto/keyvault/private_file.h"
 #include "crypto/passphrase.h"
 
@@ -36,7 +37,7 @@ Result<SecretBuffer> ProtectionKey::from_machine_key(const LocalVaultFile& vault
 }
 
 Result<SecretBuffer> ProtectionKey::from_passphrase(const LocalVaultFile& vault) {
-  const std::lock_guard guard(mutex_);
+  const MutexLock guard(mutex_);
   if (!passphrase_) {
     if (!source_) {
       return Error{ErrorCode::PassphraseRequired,

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <mutex>
 #include <optional>
 #include <string>
 
 #include "base/bytes.h"
 #include "base/env.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "crypto/keyvault/local_key_vault.h"
 #include "crypto/keyvault/local_vault_file.h"
@@ -40,11 +40,12 @@ class ProtectionKey {
 
   Env& env_;
   Env::Path directory_;
-  std::mutex mutex_;  // guards everything below; taken after LocalKeyVault's change lock, nothing is taken under it
-  LocalKeyVault::PassphraseSource source_;
-  std::optional<SecretBuffer> passphrase_;  // the source's one answer
-  Bytes opened_box_;
-  std::optional<Result<SecretBuffer>> opened_key_;  // what opening opened_box_ gave: a key, or why not
+  Mutex mutex_;  // taken after LocalKeyVault's change lock, nothing is taken under it
+  LocalKeyVault::PassphraseSource source_ GUARDED_BY(mutex_);
+  std::optional<SecretBuffer> passphrase_ GUARDED_BY(mutex_);  // the source's one answer
+  Bytes opened_box_ GUARDED_BY(mutex_);
+  std::optional<Result<SecretBuffer>> opened_key_
+      GUARDED_BY(mutex_);  // what opening opened_box_ gave: a key, or why not
 };
 
 [[nodiscard]] Env::Path machine_key_path(const Env::Path& directory);

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "crypto/keyvault/http_options.h"
 #include "crypto/keyvault/http_status.h"
 #include "crypto/keyvault/json_answer.h"
@@ -101,7 +102,7 @@ TransitConnection::~TransitConnection() {
 void TransitConnection::revoke_logins() {
   std::vector<std::shared_ptr<const Token>> tokens;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     login_.reset();
     tokens.swap(valid_);
   }
@@ -178,7 +179,7 @@ Result<TransitConnection::Held> TransitConnection::token(HttpCall& call) {
   }
   std::shared_ptr<const Token> kept;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     kept = login_;
   }
   if (kept && is_usable(*kept)) return Held{kept, false};
@@ -191,14 +192,14 @@ bool TransitConnection::is_usable(const Token& token) const {
 }
 
 void TransitConnection::keep(const std::shared_ptr<const Token>& token) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::erase_if(valid_, [this](const auto& older) { return !is_usable(*older); });
   valid_.push_back(token);
   login_ = token;
 }
 
 void TransitConnection::drop(const std::shared_ptr<const Token>& token) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::erase(valid_, token);
   if (login_ == token) login_.reset();
 }

@@ -2,13 +2,13 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/env.h"
+#include "base/mutex.h"
 #include "base/result.h"
 #include "crypto/keyvault/http_client.h"
 #include "crypto/keyvault/transit_options.h"
@@ -67,9 +67,10 @@ class TransitConnection {
   const std::string key_vault_;
   const TransitOptions options_;
   const HttpMeans means_;
-  std::mutex mutex_;  // Guards all below. A leaf in the lock order.
-  std::shared_ptr<const Token> login_;
-  std::vector<std::shared_ptr<const Token>> valid_;  // login_, and what logins at the same time have got
+  Mutex mutex_;  // A leaf in the lock order.
+  std::shared_ptr<const Token> login_ GUARDED_BY(mutex_);
+  std::vector<std::shared_ptr<const Token>> valid_
+      GUARDED_BY(mutex_);  // login_, and what logins at the same time have got
 };
 
 }  // namespace vaultfs

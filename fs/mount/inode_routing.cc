@@ -3,6 +3,8 @@
 #include <optional>
 #include <set>
 
+#include "base/mutex.h"
+
 namespace vaultfs {
 namespace {
 
@@ -19,7 +21,7 @@ std::uint64_t InodeRouting::point_inode_number(PointNumber point, InodeNumber in
 
 Result<InodeRouting::OpenPoint> InodeRouting::open_point(PointNumber number) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const auto found = points_.find(number);
     if (found != points_.end()) {
       found->second.last_used = ++use_counter_;
@@ -30,7 +32,7 @@ Result<InodeRouting::OpenPoint> InodeRouting::open_point(PointNumber number) {
   if (!point.has_value()) return Error{ErrorCode::RecoveryPointNotFound, "the recovery point is not there any more"};
   OpenPoint opened;
   VAULTFS_ASSIGN_OR_RETURN(opened.tree, session_.open_point(*point, opened.root));
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   opened.last_used = ++use_counter_;
   while (points_.size() >= kMaxOpenPoints) {
     auto oldest = points_.begin();
@@ -58,7 +60,7 @@ Result<InodeRouting::Route> InodeRouting::route(std::uint64_t number) {
     return route;
   }
   if (number > kPointsDirectory) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const std::uint64_t index = number - kPointsDirectory - 1;
     if (index >= items_.size()) return Error{ErrorCode::NotFound, "no such item"};
     route.kind = Kind::item_points;
@@ -70,7 +72,7 @@ Result<InodeRouting::Route> InodeRouting::route(std::uint64_t number) {
 }
 
 std::uint64_t InodeRouting::item_points_number(const std::string& item) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto [found, added] = item_numbers_.try_emplace(item, kPointsDirectory + 1 + items_.size());
   if (added) items_.push_back(item);
   return found->second;
@@ -85,7 +87,7 @@ std::vector<std::string> InodeRouting::items_with_points() {
 std::vector<std::uint64_t> InodeRouting::all_inode_numbers() {
   std::vector<std::uint64_t> numbers;
   for (const InodeNumber inode : session_.tree().inode_numbers()) numbers.push_back(inode.value);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (const auto& [point, opened] : points_) {
     for (const InodeNumber inode : opened.tree->inode_numbers()) numbers.push_back(point_inode_number(point, inode));
   }

@@ -3,10 +3,10 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/result.h"
 #include "fs/session.h"
 
@@ -58,11 +58,11 @@ class InodeRouting {
   Result<OpenPoint> open_point(PointNumber number);
 
   Session& session_;
-  std::mutex mutex_;  // guards all below; not held while a point is being opened
-  std::map<PointNumber, OpenPoint> points_;
-  std::vector<std::string> items_;
-  std::map<std::string, std::uint64_t> item_numbers_;
-  std::uint64_t use_counter_ = 0;
+  Mutex mutex_;  // not held while a point is being opened
+  std::map<PointNumber, OpenPoint> points_ GUARDED_BY(mutex_);
+  std::vector<std::string> items_ GUARDED_BY(mutex_);
+  std::map<std::string, std::uint64_t> item_numbers_ GUARDED_BY(mutex_);
+  std::uint64_t use_counter_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace vaultfs

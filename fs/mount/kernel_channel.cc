@@ -12,8 +12,8 @@
 #include <csignal>
 #include <cstdint>
 #include <cstring>
-#include <thread>
 
+#include "base/thread.h"
 #include "crypto/plaintext_memory.h"
 #include "crypto/secret_buffer.h"
 
@@ -67,7 +67,7 @@ class RequestBuffer {
     for (int i = 0; i < kPatience && wanted_; ++i) {
       // It may have looked for the last time just before: then the next signal finds it waiting.
       if (reading_) ::pthread_kill(thread_, kWakeSignal);
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      sleep_for(std::chrono::milliseconds(1));
     }
   }
 

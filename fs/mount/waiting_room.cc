@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/mutex.h"
+
 namespace vaultfs {
 namespace {
 
@@ -12,28 +14,28 @@ constexpr std::size_t kMostKeptTasks = 4096;
 }  // namespace
 
 bool WaitingRoom::enter() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (free_turns_ == 0) return false;
   --free_turns_;
   return true;
 }
 
 bool WaitingRoom::keep(Task task, std::size_t bytes) {
-  std::unique_lock lock(mutex_);
+  const MutexLock lock(mutex_);
   if (free_turns_ == 0 && kept_.size() < kMostKeptTasks && kept_bytes_ + bytes <= kMostKeptBytes) {
     kept_bytes_ += bytes;
     kept_.push_back({std::move(task), bytes});
     return true;
   }
   ++waiting_threads_;
-  turn_free_.wait(lock, [this] { return free_turns_ > 0; });
+  while (free_turns_ == 0) turn_free_.wait(mutex_);
   --waiting_threads_;
   --free_turns_;
   return false;
 }
 
 void WaitingRoom::leave() {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   // A thread that waits goes before what was kept: it is one of those that others need.
   while (!kept_.empty() && waiting_threads_ == 0) {
     Kept next = std::move(kept_.front());

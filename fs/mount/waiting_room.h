@@ -1,10 +1,10 @@
 #pragma once
 
-#include <condition_variable>
 #include <cstddef>
 #include <deque>
 #include <functional>
-#include <mutex>
+
+#include "base/mutex.h"
 
 namespace vaultfs {
 
@@ -33,12 +33,12 @@ class WaitingRoom {
     std::size_t bytes;
   };
 
-  std::mutex mutex_;  // guards all below; a leaf
-  std::condition_variable turn_free_;
-  unsigned free_turns_;
-  unsigned waiting_threads_ = 0;
-  std::deque<Kept> kept_;  // not empty: all turns are taken, or about to be
-  std::size_t kept_bytes_ = 0;
+  Mutex mutex_;  // a leaf
+  CondVar turn_free_;
+  unsigned free_turns_ GUARDED_BY(mutex_);
+  unsigned waiting_threads_ GUARDED_BY(mutex_) = 0;
+  std::deque<Kept> kept_ GUARDED_BY(mutex_);  // not empty: all turns are taken, or about to be
+  std::size_t kept_bytes_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace vaultfs

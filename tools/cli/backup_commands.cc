@@ -9,8 +9,8 @@
 #include <csignal>
 #include <cstring>
 #include <memory>
-#include <thread>
 
+#include "base/thread.h"
 #include "tools/cli/command_context.h"
 #include "tools/cli/text_output.h"
 #include "tools/control/unique_fd.h"
@@ -202,7 +202,7 @@ Status open_target(std::filesystem::path to, VaultRequest& wanted) {
 // Carries what comes out of a pipe to standard output. In a thread of its own: the vault's owner writes meanwhile.
 class StdoutCopy {
  public:
-  explicit StdoutCopy(UniqueFd from) : from_(std::move(from)), thread_([this] { run(); }) {}
+  explicit StdoutCopy(UniqueFd from) : from_(std::move(from)), thread_("stdout copy", [this] { run(); }) {}
   StdoutCopy(const StdoutCopy&) = delete;
   StdoutCopy& operator=(const StdoutCopy&) = delete;
   StdoutCopy(StdoutCopy&&) = delete;
@@ -238,7 +238,7 @@ class StdoutCopy {
 
   UniqueFd from_;
   int error_ = 0;  // of the thread, until it is joined
-  std::thread thread_;
+  Thread thread_;
 };
 
 Result<int> restore_to_stdout(CommandContext& context, VaultRequest wanted) {

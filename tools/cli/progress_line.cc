@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "tools/cli/text_output.h"
 
 namespace vaultfs {
@@ -21,7 +22,7 @@ ProgressLine::~ProgressLine() {
 }
 
 void ProgressLine::update(std::uint64_t done_bytes, std::uint64_t total_bytes) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (!terminal_) return;
   const std::int64_t now = system_clock().monotonic_nanos();
   const std::int64_t since_start = now - started_nanos_;

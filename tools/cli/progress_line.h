@@ -1,7 +1,8 @@
 #pragma once
 
 #include <cstdint>
-#include <mutex>
+
+#include "base/mutex.h"
 
 namespace vaultfs {
 
@@ -19,11 +20,11 @@ class ProgressLine {
   void update(std::uint64_t done_bytes, std::uint64_t total_bytes);
 
  private:
-  std::mutex mutex_;  // guards all below
-  bool terminal_ = false;
-  bool drawn_ = false;
-  std::int64_t started_nanos_ = 0;
-  std::int64_t drawn_nanos_ = 0;
+  Mutex mutex_;
+  bool terminal_ GUARDED_BY(mutex_) = false;
+  bool drawn_ GUARDED_BY(mutex_) = false;
+  std::int64_t started_nanos_ GUARDED_BY(mutex_) = 0;
+  std::int64_t drawn_nanos_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace vaultfs

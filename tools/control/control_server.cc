@@ -11,16 +11,15 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <condition_variable>
 #include <cstring>
 #include <list>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <system_error>
-#include <thread>
 #include <vector>
 
+#include "base/mutex.h"
+#include "base/thread.h"
 #include "tools/control/socket_path.h"
 
 namespace vaultfs {
@@ -50,7 +49,7 @@ class Server final : public ControlServer {
         wake_(std::move(wake)),
         handler_(std::move(handler)),
         watch_(std::move(waits_for)) {
-    acceptor_ = std::thread([this] { accept_loop(); });
+    acceptor_ = Thread("control acceptor", [this] { accept_loop(); });
   }
   ~Server() override {
     stop();
@@ -69,7 +68,7 @@ class Server final : public ControlServer {
       ::unlink(link.c_str());
       if (::symlink(listener.path.filename().c_str(), link.c_str()) == 0) links_.push_back(link);
     }
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     device_ = device;
   }
 
@@ -81,12 +80,12 @@ class Server final : public ControlServer {
     for (const std::filesystem::path& link : links_) ::unlink(link.c_str());
     for (const Listener& listener : listeners_) ::unlink(listener.path.c_str());
     watch_.closing();
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     // Nobody adds connections any more.
     for (Connection& connection : connections_) {
       if (!connection.watches) ::shutdown(connection.socket.get(), SHUT_RD);
     }
-    wait_for_connections(lock, [](const Connection& c) { return c.finished || c.watches; });
+    wait_for_connections([](const Connection& c) { return c.finished || c.watches; });
   }
 
   void tell_end(const Status& outcome) override {
@@ -101,34 +100,35 @@ class Server final : public ControlServer {
 
   struct Connection {
     UniqueFd socket;
-    std::thread thread;
+    Thread thread;
     bool finished = false;                           // its thread is about to end
     bool watches = false;                            // waits for the end of the mount
     std::optional<Clock::time_point> sending_since;  // a message is on its way to the client
   };
 
   template <typename Done>
-  void wait_for_connections(std::unique_lock<std::mutex>& lock, Done done) {
-    const auto began = Clock::now();
+  void wait_for_connections(Done done) REQUIRES(mutex_) {
+    const auto began = steady_now();
     while (!std::all_of(connections_.begin(), connections_.end(), done)) {
       for (const Connection& connection : connections_) {
         if (!connection.sending_since) continue;
         // A request may take its time, but a client that takes no bytes would hold up the end for ever.
-        if (Clock::now() - std::max(began, *connection.sending_since) >= kPatience)
+        if (steady_now() - std::max(began, *connection.sending_since) >= kPatience)
           ::shutdown(connection.socket.get(), SHUT_RDWR);
       }
-      changed_.wait_for(lock, kLook);
+      changed_.wait_for(mutex_, kLook);
     }
   }
 
   // REQUIRES: stopped, and the watch has ended.
   void finish_connections() {
+    std::list<Connection> finished;
     {
-      std::unique_lock lock(mutex_);
-      wait_for_connections(lock, [](const Connection& c) { return c.finished; });
+      const MutexLock lock(mutex_);
+      wait_for_connections([](const Connection& c) { return c.finished; });
+      finished.swap(connections_);
     }
-    for (Connection& connection : connections_) connection.thread.join();
-    connections_.clear();
+    for (Connection& connection : finished) connection.thread.join();
   }
 
   void accept_loop() {
@@ -158,14 +158,14 @@ class Server final : public ControlServer {
 
   // False: there is no thread to be had, and the client sees its connection close.
   bool begin(UniqueFd socket) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     Connection& connection = connections_.emplace_back();
     connection.socket = std::move(socket);
     try {
-      connection.thread = std::thread([this, &connection] {
+      connection.thread = Thread("control connection", [this, &connection] {
         serve(connection);
         ::shutdown(connection.socket.get(), SHUT_RDWR);
-        const std::lock_guard end_lock(mutex_);
+        const MutexLock end_lock(mutex_);
         connection.finished = true;
         changed_.notify_all();
       });
@@ -177,7 +177,7 @@ class Server final : public ControlServer {
   }
 
   void reap() {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (auto it = connections_.begin(); it != connections_.end();) {
       if (it->finished) {
         it->thread.join();
@@ -191,10 +191,10 @@ class Server final : public ControlServer {
   // False: the client is gone.
   bool send(Connection& connection, const nlohmann::json& body) {
     const auto note = [&](std::optional<Clock::time_point> since) {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       connection.sending_since = since;
     };
-    note(Clock::now());
+    note(steady_now());
     const Status sent = send_message(connection.socket.get(), body);
     note(std::nullopt);
     return sent.ok();
@@ -203,7 +203,7 @@ class Server final : public ControlServer {
   // {"device"}: of the mount, as the client sees it.
   void serve_watch(Connection& connection, const nlohmann::json& arguments) {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (!device_.empty() && arguments.is_object() && arguments.value("device", "") == device_) {
         connection.watches = true;
       }
@@ -250,11 +250,11 @@ class Server final : public ControlServer {
   EndWatch watch_;
   std::vector<std::filesystem::path> links_;
   std::atomic<bool> stopped_ = false;
-  std::mutex mutex_;                 // guards connections_, what their threads note in them, and device_; a leaf
-  std::condition_variable changed_;  // a connection has finished
-  std::list<Connection> connections_;
-  std::string device_;
-  std::thread acceptor_;
+  Mutex mutex_;      // a leaf; guards what the threads of connections note in them, too
+  CondVar changed_;  // a connection has finished
+  std::list<Connection> connections_ GUARDED_BY(mutex_);
+  std::string device_ GUARDED_BY(mutex_);
+  Thread acceptor_;
 };
 
 Result<Listener> listen_on(const std::filesystem::path& path) {

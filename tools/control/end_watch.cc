@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "base/mutex.h"
 #include "tools/control/message.h"
 
 namespace vaultfs {
@@ -12,7 +13,7 @@ constexpr std::chrono::seconds kBeat{1};
 }  // namespace
 
 void EndWatch::serve(int socket, const Send& send) {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   while (!answer_) {
     const bool closing = closing_;
     lock.unlock();
@@ -20,7 +21,10 @@ void EndWatch::serve(int socket, const Send& send) {
     if (has_hung_up(socket)) return;
     if (!send({{"progress", {{"state", closing ? "closing" : "serving"}, {"waits_for", waits_for}}}})) return;
     lock.lock();
-    changed_.wait_for(lock, kBeat, [&] { return answer_.has_value() || closing_ != closing; });
+    const auto beat = steady_now() + kBeat;
+    while (!answer_ && closing_ == closing) {
+      if (!changed_.wait_until(mutex_, beat)) break;
+    }
   }
   const nlohmann::json answer = *answer_;
   lock.unlock();
@@ -28,13 +32,13 @@ void EndWatch::serve(int socket, const Send& send) {
 }
 
 void EndWatch::closing() {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   closing_ = true;
   changed_.notify_all();
 }
 
 void EndWatch::end(nlohmann::json answer) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (!answer_) answer_ = std::move(answer);
   changed_.notify_all();
 }

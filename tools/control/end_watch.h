@@ -1,10 +1,10 @@
 #pragma once
 
-#include <condition_variable>
 #include <functional>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
+
+#include "base/mutex.h"
 
 namespace vaultfs {
 
@@ -28,10 +28,10 @@ class EndWatch {
 
  private:
   const WaitsFor waits_for_;
-  std::mutex mutex_;  // guards what follows; a leaf
-  std::condition_variable changed_;
-  bool closing_ = false;
-  std::optional<nlohmann::json> answer_;
+  Mutex mutex_;  // a leaf
+  CondVar changed_;
+  bool closing_ GUARDED_BY(mutex_) = false;
+  std::optional<nlohmann::json> answer_ GUARDED_BY(mutex_);
 };
 
 }  // namespace vaultfs

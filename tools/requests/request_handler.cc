@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <map>
 #include <set>
-#include <shared_mutex>
 
+#include "base/mutex.h"
 #include "fs/tree_content.h"
 #include "tools/requests/backup_requests.h"
 #include "tools/requests/json_forms.h"
@@ -123,7 +123,7 @@ Result<json> verify(const RequestContext& context, const json& arguments, std::v
   VAULTFS_ASSIGN_OR_RETURN(const bool keyless, flag_argument(arguments, "keyless"));
   Vault& vault = context.session.vault();
   // A segment that is compacted away between the look and the read would pass for damage.
-  const std::shared_lock references(vault.segments().long_uses());
+  const ReaderLock references(vault.segments().long_uses());
   const std::uint64_t total = vault.segments().stored_bytes();
   WorkingTree& tree = context.session.tree();
   VAULTFS_ASSIGN_OR_RETURN(
@@ -158,7 +158,7 @@ Result<json> damage_examine(const RequestContext& context, const json& arguments
     segments.insert(ContainerNumber(number.get<std::uint64_t>()));
   }
   Vault& vault = context.session.vault();
-  const std::shared_lock references(vault.segments().long_uses());
+  const ReaderLock references(vault.segments().long_uses());
   VAULTFS_ASSIGN_OR_RETURN(const ExaminedDamage examined, vault.examine_damage(segments));
   return to_json(examined);
 }
