@@ -33,7 +33,7 @@ TEST(VerifyRequest, TheOwnerCompactsNothingMeanwhile) {
     const ProgressCallback progress = [&](const Progress&) {
       // As the compactor does, from a thread of its own.
       std::thread([&] {
-        std::shared_mutex& long_uses = (*session)->vault().segments().long_uses();
+        SharedMutex& long_uses = (*session)->vault().segments().long_uses();
         const std::unique_lock alone(long_uses, std::try_to_lock);
         compaction_could_begin = compaction_could_begin || alone.owns_lock();
       }).join();
@@ -47,7 +47,7 @@ TEST(VerifyRequest, TheOwnerCompactsNothingMeanwhile) {
     EXPECT_GT(looks, 0U);
     EXPECT_FALSE(compaction_could_begin) << "keyless: " << keyless;
   }
-  std::shared_mutex& long_uses = (*session)->vault().segments().long_uses();
+  SharedMutex& long_uses = (*session)->vault().segments().long_uses();
   EXPECT_TRUE(std::unique_lock(long_uses, std::try_to_lock).owns_lock());
 }
 
