@@ -35,7 +35,17 @@ Status write_and_rename(Env& env, const Env::Path& temporary, const Env::Path& p
 
 }  // namespace
 
+static Status put_file(Env& env, const Env::Path& path, ByteView bytes);
+
 Status write_file_durably(Env& env, const Env::Path& path, ByteView bytes) {
+  Status written = put_file(env, path, bytes);
+  // A file server may tell of its quota at the sync only, by which what was written is lost.
+  while (!written.ok() && written.code() == ErrorCode::NoSpace && env.make_room(path))
+    written = put_file(env, path, bytes);
+  return written;
+}
+
+static Status put_file(Env& env, const Env::Path& path, ByteView bytes) {
   Env::Path temporary = path;
   temporary += ".tmp";
   VAULTFS_ASSIGN_OR_RETURN(const FileInfo left_over, env.info(temporary));

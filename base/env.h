@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,7 +22,8 @@ struct FileInfo {
   std::uint32_t owner = 0;   // user id
   std::uint64_t device = 0;  // with `inode`: which file it is, whatever its name
   std::uint64_t inode = 0;
-  std::uint32_t links = 1;  // names that it has
+  std::uint32_t links = 1;         // names that it has
+  std::uint64_t stored_bytes = 0;  // that it takes on the disk: without its holes
   // Whether both are of one file or directory.
   [[nodiscard]] bool is_same_as(const FileInfo& other) const {
     return kind != FileKind::missing && kind == other.kind && device == other.device && inode == other.inode;
@@ -36,6 +38,13 @@ class File {
   [[nodiscard]] virtual Result<std::size_t> read_at(std::uint64_t offset, MutableByteView out) = 0;
   // Writes all of `bytes` or fails. Durable only after sync().
   [[nodiscard]] virtual Status write_at(std::uint64_t offset, ByteView bytes) = 0;
+  // As write_at(), of what can be done without: nothing else is given up to make room for it.
+  [[nodiscard]] virtual Status write_if_room(std::uint64_t offset, ByteView bytes) { return write_at(offset, bytes); }
+  // Makes the file at least `size` bytes long and takes the room for them on the disk. NotSupported where the file
+  // system has no such call; one that has it may still take nothing (FileInfo::stored_bytes tells).
+  [[nodiscard]] virtual Status allocate(std::uint64_t /*size*/) {
+    return Error{ErrorCode::NotSupported, "this file system sets no room aside"};
+  }
   // Makes data and size durable (fdatasync). After a failure the data must be taken as lost.
   [[nodiscard]] virtual Status sync() = 0;
   [[nodiscard]] virtual Status truncate(std::uint64_t size) = 0;
@@ -48,6 +57,16 @@ enum class OpenMode : std::uint8_t {
   read_only,
   read_write,        // must exist
   create_exclusive,  // must not exist; mode 0600
+};
+
+// What an unprivileged writer can still store somewhere, as far as the machine can tell: a quota on a file server, or
+// of a subvolume, is found out only by who hits it.
+struct FreeSpace {
+  static constexpr std::uint64_t kNoLimit = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t bytes = 0;
+  std::uint64_t files = kNoLimit;  // inodes that are left
+  bool bytes_by_quota = false;     // it is a quota that leaves no more
+  bool files_by_quota = false;
 };
 
 // A held advisory lock on a file; released by destruction or by the end of the process.
@@ -73,8 +92,16 @@ class Env {
   [[nodiscard]] virtual Result<std::vector<std::string>> list(const Path& directory) = 0;
   // Makes creations, renames and removals in the directory durable.
   [[nodiscard]] virtual Status sync_directory(const Path& directory) = 0;
-  // Bytes an unprivileged writer can still store where `path` is.
+  // Bytes an unprivileged writer can still store where `path` is: those of free_space().
   [[nodiscard]] virtual Result<std::uint64_t> free_bytes(const Path& path) = 0;
+  [[nodiscard]] virtual Result<FreeSpace> free_space(const Path& path) {
+    VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t bytes, free_bytes(path));
+    FreeSpace space;
+    space.bytes = bytes;
+    return space;
+  }
+  // After a NoSpace at `path`: true if something was given up by which the same may succeed now.
+  [[nodiscard]] virtual bool make_room(const Path& /*path*/) { return false; }
   // Takes the exclusive lock of a file (made if missing), or VaultBusy at once if another process has it.
   [[nodiscard]] virtual Result<std::unique_ptr<FileLock>> lock(const Path& path) = 0;
   // Takes a lock of an existing file that others may share, but not with a holder of lock(); VaultBusy if it is held.

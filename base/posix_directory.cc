@@ -107,8 +107,13 @@ class HeldDirectory final : public Env {
   }
 
   Result<std::uint64_t> free_bytes(const Path& path) override {
+    VAULTFS_ASSIGN_OR_RETURN(const FreeSpace space, free_space(path));
+    return space.bytes;
+  }
+
+  Result<FreeSpace> free_space(const Path& path) override {
     VAULTFS_ASSIGN_OR_RETURN(const Held held, hold_open(path));
-    return free_bytes_of(held->get(), path);
+    return free_space_of(held->get(), path);
   }
 
   Result<std::unique_ptr<FileLock>> lock(const Path& path) override {

@@ -1,7 +1,6 @@
 #include <fcntl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -86,9 +85,14 @@ class PosixEnv final : public Env {
   }
 
   Result<std::uint64_t> free_bytes(const Path& path) override {
-    struct statvfs vfs {};
-    if (::statvfs(path.c_str(), &vfs) != 0) return system_error(errno, "cannot ask for the free space of", path);
-    return static_cast<std::uint64_t>(vfs.f_bavail) * vfs.f_frsize;
+    VAULTFS_ASSIGN_OR_RETURN(const FreeSpace space, free_space(path));
+    return space.bytes;
+  }
+
+  Result<FreeSpace> free_space(const Path& path) override {
+    const OpenDescriptor fd(::open(path.c_str(), O_PATH | O_CLOEXEC));
+    if (!fd.valid()) return system_error(errno, "cannot ask for the free space of", path);
+    return posix::free_space_of(fd.get(), path);
   }
 
   Result<std::unique_ptr<FileLock>> lock(const Path& path) override {

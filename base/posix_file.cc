@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/statvfs.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -13,22 +12,11 @@
 
 namespace vaultfs::posix {
 
-namespace {
-
-// ENOSPC says this of files too: then freeing bytes does not help. For the message only.
-bool out_of_inodes(const std::filesystem::path& path) {
-  struct statvfs st {};
-  return ::statvfs(path.parent_path().c_str(), &st) == 0 && st.f_files != 0 && st.f_favail == 0;
-}
-
-}  // namespace
-
 Error system_error(int errno_value, const std::string& what, const std::filesystem::path& path) {
-  if (errno_value == ENOSPC && out_of_inodes(path)) {
-    return Error{ErrorCode::NoSpace, what + " " + path.string() + ": its file system has no inodes left for more " +
-                                         "files (df -i); remove files there"};
-  }
-  return Error{error_from_errno(errno_value), what + " " + path.string() + ": " + std::strerror(errno_value)};
+  const bool is_short = errno_value == ENOSPC || errno_value == EDQUOT;
+  return Error{error_from_errno(errno_value),
+               what + " " + path.string() + ": " +
+                   (is_short ? what_is_short(errno_value, path) : std::string(std::strerror(errno_value)))};
 }
 
 FileInfo info_of(const struct stat& st) {
@@ -40,6 +28,8 @@ FileInfo info_of(const struct stat& st) {
   info.device = st.st_dev;
   info.inode = st.st_ino;
   info.links = static_cast<std::uint32_t>(st.st_nlink);
+  constexpr std::uint64_t kUnitOfStat = 512;
+  info.stored_bytes = static_cast<std::uint64_t>(st.st_blocks) * kUnitOfStat;
   return info;
 }
 
@@ -76,6 +66,14 @@ class PosixFile final : public File {
       }
       if (n == 0) return system_error(EIO, "cannot write", path_);
       done += static_cast<std::size_t>(n);
+    }
+    return ok_status();
+  }
+
+  Status allocate(std::uint64_t size) override {
+    const PendingCallMark mark("setting room aside for", path_);
+    while (::fallocate(fd_.get(), 0, 0, static_cast<off_t>(size)) != 0) {
+      if (errno != EINTR) return system_error(errno, "cannot set room aside for", path_);
     }
     return ok_status();
   }
@@ -167,12 +165,6 @@ Result<std::vector<std::string>> list_descriptor(OpenDescriptor fd, const std::f
   if (list_errno != 0) return system_error(list_errno, "cannot list", path);
   std::sort(names.begin(), names.end());
   return names;
-}
-
-Result<std::uint64_t> free_bytes_of(int fd, const std::filesystem::path& path) {
-  struct statvfs vfs {};
-  if (::fstatvfs(fd, &vfs) != 0) return system_error(errno, "cannot ask for the free space of", path);
-  return static_cast<std::uint64_t>(vfs.f_bavail) * vfs.f_frsize;
 }
 
 }  // namespace vaultfs::posix

@@ -46,7 +46,14 @@ class OpenDescriptor {
                                                                 const std::filesystem::path& path);
 // The names in a directory, sorted. Takes the descriptor over.
 [[nodiscard]] Result<std::vector<std::string>> list_descriptor(OpenDescriptor fd, const std::filesystem::path& path);
-[[nodiscard]] Result<std::uint64_t> free_bytes_of(int fd, const std::filesystem::path& path);
+// By statfs, and by this process's quotas where the kernel tells of them (posix_space.cc).
+[[nodiscard]] Result<FreeSpace> free_space_of(int fd, const std::filesystem::path& path);
+// What one limit of a quota leaves (FreeSpace::kNoLimit: there is none), all in the same unit. A soft limit counts as a
+// hard one when its grace is over; `grace_ends` and `now` in Unix seconds, 0: it has not begun.
+[[nodiscard]] std::uint64_t left_of_limit(std::uint64_t hard, std::uint64_t soft, std::uint64_t used,
+                                          std::uint64_t grace_ends, std::uint64_t now);
+// Why the kernel said ENOSPC or EDQUOT of a file, and what to do.
+[[nodiscard]] std::string what_is_short(int errno_value, const std::filesystem::path& path);
 
 // Env::hold_directory of a directory that is open. `root` is what its paths begin with.
 [[nodiscard]] Result<std::unique_ptr<Env>> hold(OpenDescriptor fd, std::filesystem::path root);

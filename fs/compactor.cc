@@ -20,6 +20,7 @@ constexpr Terms kFullDisk{1ULL << 20, 5};
 
 // Free space at which every bit of garbage counts.
 constexpr std::uint64_t kNearlyFullBytes = kSpaceReserveBytes + (256ULL << 20);
+constexpr std::uint64_t kNearlyFullFiles = 8 * kFilesKept;
 
 UnixNanos end_of_grace(const Clock& clock) {
   return UnixNanos{clock.now().value - kSupersededGraceSeconds * 1'000'000'000};
@@ -89,16 +90,23 @@ Result<std::optional<Compactor::Plan>> Compactor::plan_for(Occasion occasion) co
   if (pays(kIdle) || (!measured_ && all >= 2 * kIdle.least_bytes)) plan = Plan{kIdle.percent, false};
   if (occasion == Occasion::before_commit && pays(kBeforeCommit)) plan = Plan{kBeforeCommit.percent, false};
   if (measured_ && !pays(kFullDisk) && !in_grace) return plan;
-  VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t free, vault_.env().free_bytes(vault_.path()));
-  if (free < kNearlyFullBytes) plan = Plan{kFullDisk.percent, true};
+  VAULTFS_ASSIGN_OR_RETURN(const bool full, nearly_full());
+  if (full) plan = Plan{kFullDisk.percent, true};
   return plan;
+}
+
+Result<bool> Compactor::nearly_full() const {
+  // Of a quota that nobody tells of, the reserve does.
+  if (const SpaceReserve* reserve = vault_.space_reserve(); reserve != nullptr && reserve->spent()) return true;
+  VAULTFS_ASSIGN_OR_RETURN(const FreeSpace free, vault_.env().free_space(vault_.path()));
+  return free.bytes < kNearlyFullBytes || free.files < kNearlyFullFiles;
 }
 
 Status Compactor::compact_if_due(Occasion occasion) {
   const MutexLock one_at_a_time(mutex_);
   if (occasion == Occasion::before_backup) {
-    VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t free, vault_.env().free_bytes(vault_.path()));
-    if (free >= kNearlyFullBytes) return ok_status();
+    VAULTFS_ASSIGN_OR_RETURN(const bool full, nearly_full());
+    if (!full) return ok_status();
   }
   if (occasion != Occasion::closing) VAULTFS_RETURN_IF_ERROR(learn_points());
   VAULTFS_ASSIGN_OR_RETURN(const std::optional<Plan> plan, plan_for(occasion));
@@ -118,6 +126,8 @@ Result<bool> Compactor::give_back() {
 }
 
 Result<bool> Compactor::carry_out(const Plan& plan) {
+  // What is stored anew gives back more than it takes.
+  const SpaceReserve::ContentUse use(vault_.space_reserve());
   SharedMutex& long_uses = vault_.segments().long_uses();
   if (!long_uses.try_lock()) return false;
   const WriterLock alone(long_uses, kAdoptLock);

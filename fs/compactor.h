@@ -48,6 +48,7 @@ class Compactor {
   [[nodiscard]] Result<std::optional<Plan>> plan_for(Occasion occasion) const REQUIRES(mutex_);
   [[nodiscard]] Result<bool> carry_out(const Plan& plan) REQUIRES(mutex_);
   [[nodiscard]] bool grace_is_over() const;
+  [[nodiscard]] Result<bool> nearly_full() const;
   // Learns the segments of manifests that are new since the last call.
   [[nodiscard]] Status learn_points() REQUIRES(mutex_);
   // With the lengths that the inventories tell.

@@ -38,7 +38,7 @@ Reencryption::Reencryption(Vault& vault, WorkingTree& tree, Compactor& compactor
       request_(request),
       progress_(progress),
       session_ends_(session_ends),
-      space_(vault.env(), vault.path()),
+      space_(vault.env(), vault.path(), vault.space_reserve()),
       walk_(
           vault.segments(), [this](const ChunkId& id) { return renew(id); },
           [this](const ChunkId&, const Error& error) { note_damage("a map page of a recovery point", error); }) {}

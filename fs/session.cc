@@ -57,6 +57,7 @@ void OpenedSession::start() {
     return;
   }
   refresher_ = std::make_unique<KeyRefresher>(vault_->custody(), vault_->env().clock(), options_.background);
+  fill_reserve();
   compactor_ = std::make_unique<Compactor>(*vault_, *tree_);
   jobs_ = std::make_unique<ItemJobs>(
       *vault_, *tree_, *refresher_,
@@ -87,6 +88,7 @@ void OpenedSession::start_timers() {
   }));
   timers_.push_back(std::make_unique<PeriodicTask>(kCompactionLook, [this] {
     if (!sealed_.load()) compact(Compactor::Occasion::idle);
+    fill_reserve();
   }));
 }
 
@@ -168,6 +170,10 @@ void OpenedSession::compact(Compactor::Occasion occasion) {
   if (!status.ok() && !told) vault_->warn("removing what nobody needs", status.error());
 }
 
+void OpenedSession::fill_reserve() {
+  if (options_.space_reserve) vault_->fill_reserve();
+}
+
 Status OpenedSession::require_owner() const {
   if (!vault_->read_only()) return ok_status();
   return Error{ErrorCode::ReadOnly, "the vault was opened read-only"};
@@ -190,6 +196,7 @@ Result<BackupOutcome> OpenedSession::backup(const BackupRequest& request, const 
 
 Error OpenedSession::give_back(Error error) {
   const auto done = compactor_->give_back();
+  fill_reserve();
   if (!done.ok()) {
     error.message += " (what was stored could not be given back: " + done.error().message + ")";
   } else if (!*done) {
@@ -258,6 +265,7 @@ Status OpenedSession::close() {
     static_cast<void>(tree_->stop());
     return ok_status();
   }
+  const SpaceReserve::ContentUse use(vault_->space_reserve());
   Status result = jobs_->close();
   // A vault that is never mounted for long has no other time for it.
   if (!stop_requested()) compact(Compactor::Occasion::closing);

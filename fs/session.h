@@ -85,6 +85,7 @@ class Session {
     unsigned max_job_seconds = 24 * 3600;
     bool manual_commit = false;                             // -o commit=manual
     std::uint64_t checkpoint_journal_bytes = 256ULL << 20;  // a checkpoint is written when the journal has grown so far
+    bool space_reserve = true;  // makes it, and makes it again; otherwise only what is there is spent
   };
   [[nodiscard]] static Result<std::unique_ptr<Session>> open(const Vault::Machine& machine, const Options& options);
   virtual ~Session() = default;

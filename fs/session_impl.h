@@ -58,6 +58,7 @@ class OpenedSession final : public Session {
   void checkpoint_if_long();
   void remember_damage();
   void compact(Compactor::Occasion occasion);
+  void fill_reserve();
   // After work that ended for want of space: what it stored goes. The error with what came of that.
   [[nodiscard]] Error give_back(Error error);
 

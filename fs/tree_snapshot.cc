@@ -156,6 +156,8 @@ Status TreeEngine::settle(Cut& cut) {
 Result<TreeSnapshot> TreeEngine::snapshot(const std::string& item_name) {
   VAULTFS_RETURN_IF_ERROR(writable());
   const MutexLock one_at_a_time(snapshot_mutex_);
+  // The last of what was accepted is sealed for it, too.
+  const SpaceReserve::ContentUse use(vault_->space_reserve());
   TreeSnapshot snapshot;
   Cut cut;
   {

@@ -14,7 +14,7 @@ void TreeEngine::start(Vault& vault, ChangeObserver& observer) {
   vault_ = &vault;
   observer_ = &observer;
   journal_ = vault.read_only() ? nullptr : &vault.journal();
-  space_ = std::make_unique<SpaceGuard>(vault.env(), vault.path());
+  space_ = std::make_unique<SpaceGuard>(vault.env(), vault.path(), vault.space_reserve());
   workers_ = std::make_unique<WorkerPool>(options_.sealing_workers);
   reader_ = std::make_unique<ChunkReader>(vault.segments(), cache_, memory_, frames_, *workers_);
   {

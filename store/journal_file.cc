@@ -122,7 +122,7 @@ void JournalFile::write_zeros_ahead() {
   if (end <= zeros_to_ || sealed_bytes_ > kSmallBatch) return;
   static const Bytes zeros(kZerosAhead);
   // Only for speed. Where there is no room for it, there may be for the records.
-  if (file_->write_at(end, zeros).ok()) {
+  if (file_->write_if_room(end, zeros).ok()) {
     zeros_to_ = end + zeros.size();
   } else {
     zeros_to_ = end;

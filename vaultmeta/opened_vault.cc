@@ -44,8 +44,22 @@ Journal& OpenedVault::journal() {
 }
 
 std::vector<std::string> OpenedVault::take_warnings() {
+  std::vector<std::string> all = parts_.directory->reserve().take_news();
   const MutexLock lock(warnings_mutex_);
-  return std::exchange(warnings_, {});
+  all.insert(all.begin(), warnings_.begin(), warnings_.end());
+  warnings_.clear();
+  return all;
+}
+
+void OpenedVault::fill_reserve() {
+  if (parts_.read_only) return;
+  std::uint64_t checkpoint = 0;
+  {
+    const MutexLock lock(head_mutex_);
+    checkpoint = head_.head.checkpoint_bytes;
+  }
+  // A compaction writes a checkpoint beside the one that is there, and a manifest lists as much at most.
+  parts_.directory->reserve().fill(SpaceReserve::kLeastBytes / 2 + 2 * checkpoint);
 }
 
 std::vector<std::string> OpenedVault::take_news() {
@@ -114,6 +128,7 @@ Lsn OpenedVault::next_lsn() {
 ContainerNumber OpenedVault::highest_segment() { return ContainerNumber(parts_.segments->next_segment().value - 1); }
 
 Status OpenedVault::roll_containers() {
+  const SpaceReserve::ContentUse use(space_reserve());
   VAULTFS_RETURN_IF_ERROR(parts_.segments->close_all_segments());
   VAULTFS_RETURN_IF_ERROR(parts_.journal->rotate(ContainerNumber(current_checkpoint_.load())));
   parts_.activity->roll();

@@ -69,6 +69,8 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   bool read_only() const override { return parts_.read_only; }
   EpochNumber epoch_at_opening() const override { return epoch_at_opening_; }
   Env& env() override { return parts_.machine.env; }
+  SpaceReserve* space_reserve() override { return &parts_.directory->reserve(); }
+  void fill_reserve() override;
   EpochKeys& keys() override { return parts_.custody->keys(); }
   KeyCustody& custody() override { return *parts_.custody; }
   SegmentStore& segments() override { return *parts_.segments; }

@@ -109,6 +109,10 @@ class Vault {
   // The DEK epoch of the head that the vault was opened at.
   [[nodiscard]] virtual EpochNumber epoch_at_opening() const { return {}; }
   [[nodiscard]] virtual Env& env() = 0;
+  // What is kept for the day on which the disk is full; null: nothing.
+  [[nodiscard]] virtual SpaceReserve* space_reserve() { return nullptr; }
+  // REQUIRES: owner. Makes what is missing of it, as large as the vault's own files ask for.
+  virtual void fill_reserve() {}
   [[nodiscard]] virtual EpochKeys& keys() = 0;
   [[nodiscard]] virtual KeyCustody& custody() = 0;
   [[nodiscard]] virtual SegmentStore& segments() = 0;

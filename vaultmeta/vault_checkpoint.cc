@@ -229,6 +229,7 @@ Status OpenedVault::checkpoint(const EncodeTree& encode_tree) {
 
 Status OpenedVault::close() {
   VAULTFS_RETURN_IF_ERROR(require_owner());
+  const SpaceReserve::ContentUse use(space_reserve());
   const MutexLock lock(checkpoint_mutex_);
   VAULTFS_RETURN_IF_ERROR(parts_.journal->commit());
   VAULTFS_RETURN_IF_ERROR(parts_.segments->close_segment());

@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <utility>
 
+#include "vaultmeta/vault_layout.h"
+
 namespace vaultfs {
 
 Status VaultDirectory::open() {
@@ -17,7 +19,70 @@ Status VaultDirectory::open() {
     return Error{ErrorCode::NotAVault, asked_.string() + " is not a directory"};
   }
   VAULTFS_ASSIGN_OR_RETURN(held_, machine_.hold_directory(place_));
+  reserve_.attach(*held_, place_);
   return ok_status();
+}
+
+namespace {
+
+// What is stored in segments can wait for room, and the chunk index is derived. Everything else is a step without which
+// nothing is committed, rotated or removed.
+SpaceReserve::For purpose_of(const Env::Path& vault, const Env::Path& path) {
+  const Env::Path folder = path.parent_path();
+  if (folder == vault / kIndexFiles.name) return SpaceReserve::For::nothing;
+  if (folder == vault / kSegmentFiles.name) return SpaceReserve::For::content;
+  return SpaceReserve::For::durable_step;
+}
+
+// Calls until it is no want of room that it fails for, or the reserve has nothing more for it.
+template <typename Call>
+auto with_reserve(SpaceReserve& reserve, SpaceReserve::For purpose, const Call& call) {
+  auto outcome = call();
+  while (!outcome.ok() && outcome.code() == ErrorCode::NoSpace && reserve.give_up(purpose)) outcome = call();
+  return outcome;
+}
+
+class ReservedFile final : public File {
+ public:
+  ReservedFile(std::unique_ptr<File> file, SpaceReserve& reserve, SpaceReserve::For purpose)
+      : file_(std::move(file)), reserve_(reserve), purpose_(purpose) {}
+
+  Result<std::size_t> read_at(std::uint64_t offset, MutableByteView out) override {
+    return file_->read_at(offset, out);
+  }
+  // The same bytes to the same place: whatever part of them the first try has written.
+  Status write_at(std::uint64_t offset, ByteView bytes) override {
+    return with_reserve(reserve_, purpose_, [&] { return file_->write_at(offset, bytes); });
+  }
+  Status write_if_room(std::uint64_t offset, ByteView bytes) override { return file_->write_at(offset, bytes); }
+  Status allocate(std::uint64_t size) override { return file_->allocate(size); }
+  // Not tried again: what a sync could not store is lost. write_file_durably() begins anew.
+  Status sync() override { return file_->sync(); }
+  Status truncate(std::uint64_t size) override {
+    return with_reserve(reserve_, purpose_, [&] { return file_->truncate(size); });
+  }
+  Result<std::uint64_t> size() override { return file_->size(); }
+  Result<FileInfo> info() override { return file_->info(); }
+
+ private:
+  std::unique_ptr<File> file_;
+  SpaceReserve& reserve_;
+  const SpaceReserve::For purpose_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<File>> VaultDirectory::open(const Path& path, OpenMode mode) {
+  if (mode == OpenMode::read_only) return held().open(path, mode);
+  const SpaceReserve::For purpose = purpose_of(place_, path);
+  VAULTFS_ASSIGN_OR_RETURN(auto file, with_reserve(reserve_, purpose, [&] { return held().open(path, mode); }));
+  return std::unique_ptr<File>(std::make_unique<ReservedFile>(std::move(file), reserve_, purpose));
+}
+
+bool VaultDirectory::make_room(const Path& path) { return reserve_.give_up(purpose_of(place_, path)); }
+
+Status VaultDirectory::rename(const Path& from, const Path& to) {
+  return with_reserve(reserve_, SpaceReserve::For::durable_step, [&] { return held().rename(from, to); });
 }
 
 Result<bool> VaultDirectory::is_at(const Path& path) {

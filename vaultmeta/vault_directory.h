@@ -4,12 +4,16 @@
 
 #include "base/env.h"
 #include "base/result.h"
+#include "vaultmeta/space_reserve.h"
 
 namespace vaultfs {
 
 // A vault is an object, not a path: its directory is opened once (Env::hold_directory), and all that is read and
 // written in it goes by what was opened. To be used as the Env of everything in the vault, with paths that begin with
 // place(). Thread-safe after open().
+//
+// Here is the one place where the reserve (space_reserve.h) is spent: what finds no room is tried again for as long as
+// a file of the reserve can be given up for it.
 class VaultDirectory final : public Env {
  public:
   // `machine` must outlive it.
@@ -30,8 +34,10 @@ class VaultDirectory final : public Env {
   // What it was opened on.
   [[nodiscard]] Env& machine() { return machine_; }
 
-  Result<std::unique_ptr<File>> open(const Path& path, OpenMode mode) override { return held().open(path, mode); }
-  Status rename(const Path& from, const Path& to) override { return held().rename(from, to); }
+  [[nodiscard]] SpaceReserve& reserve() { return reserve_; }
+
+  Result<std::unique_ptr<File>> open(const Path& path, OpenMode mode) override;
+  Status rename(const Path& from, const Path& to) override;
   Status remove_file(const Path& path) override { return held().remove_file(path); }
   Status remove_directory(const Path& path) override { return held().remove_directory(path); }
   Status make_directory(const Path& path) override { return held().make_directory(path); }
@@ -40,6 +46,8 @@ class VaultDirectory final : public Env {
   Result<std::vector<std::string>> list(const Path& directory) override;
   Status sync_directory(const Path& directory) override;
   Result<std::uint64_t> free_bytes(const Path& path) override { return held().free_bytes(path); }
+  Result<FreeSpace> free_space(const Path& path) override { return held().free_space(path); }
+  bool make_room(const Path& path) override;
   Result<std::unique_ptr<FileLock>> lock(const Path& path) override { return held().lock(path); }
   Result<std::unique_ptr<FileLock>> lock_shared(const Path& path) override { return held().lock_shared(path); }
   Result<Path> real_path(const Path& path) override { return machine_.real_path(path); }
@@ -55,6 +63,7 @@ class VaultDirectory final : public Env {
   Path asked_;
   Path place_;
   std::unique_ptr<Env> held_;
+  SpaceReserve reserve_;
 };
 
 }  // namespace vaultfs

@@ -50,6 +50,8 @@ bool VaultOpening::shows_points() const { return lenient() || (options_.read_onl
 Result<std::unique_ptr<OpenedVault>> VaultOpening::run() {
   VAULTFS_RETURN_IF_ERROR(parts_.directory->open());
   parts_.path = parts_.directory->place();
+  // Segments that a crash left open are to be closed.
+  const SpaceReserve::ContentUse use(&parts_.directory->reserve());
   Env& env = parts_.machine.env;
   auto header = read_vault_header(*parts_.directory, header_digest_);
   if (!header.ok()) return why_no_header(parts_.machine.state, *parts_.directory, std::move(header).error());

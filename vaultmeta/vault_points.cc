@@ -175,6 +175,7 @@ Status OpenedVault::put_manifest(PointNumber number, ByteView bytes) {
 
 Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo job) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
+  const SpaceReserve::ContentUse use(space_reserve());
   Catalogue& catalogue = *parts_.catalogue;
   if (point.number.value == 0) point.number = catalogue.take_point_number();
   if (point.created.value == 0) point.created = parts_.machine.env.clock().now();

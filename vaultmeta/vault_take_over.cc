@@ -104,7 +104,7 @@ Status VaultOpening::remove_unfinished(const std::filesystem::path& directory) {
   Env& env = parts_.machine.env;
   VAULTFS_ASSIGN_OR_RETURN(const auto names, env.list(directory));
   for (const std::string& name : names) {
-    if (!name.ends_with(kUnfinishedSuffix)) continue;
+    if (!name.ends_with(kUnfinishedSuffix) || (directory == parts_.path && SpaceReserve::is_file(name))) continue;
     VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env.info(directory / name));
     if (info.kind != FileKind::directory) VAULTFS_RETURN_IF_ERROR(env.remove_file(directory / name));
   }

@@ -265,8 +265,10 @@ void statfs(fuse_req_t request, fuse_ino_t /*number*/) {
       return Error{error_from_errno(errno), "cannot ask for the free space"};
     constexpr std::uint64_t kBlock = 4096;
     const WorkingTree::Statistics statistics = context.session.tree().statistics();
-    const std::uint64_t available = static_cast<std::uint64_t>(below.f_bavail) * below.f_frsize;
-    const std::uint64_t kept = kSpaceReserveBytes + statistics.dirty_bytes + statistics.set_aside_bytes;
+    Vault& vault = context.session.vault();
+    VAULTFS_ASSIGN_OR_RETURN(const FreeSpace free, vault.env().free_space(vault.path()));
+    const std::uint64_t available = usable_bytes(free, vault.space_reserve());
+    const std::uint64_t kept = statistics.dirty_bytes + statistics.set_aside_bytes;
     // As much as fallocate gives: whole chunks, with what each takes besides its content.
     const std::uint64_t usable =
         available > kept ? (available - kept) / WorkingTree::kStoredChunkBytes * kChunkBytes : 0;
@@ -277,11 +279,9 @@ void statfs(fuse_req_t request, fuse_ino_t /*number*/) {
     st.f_bfree = usable / kBlock;
     st.f_bavail = st.f_bfree;
     // Files are records in the journal and in checkpoints: their number is bounded by the space alone, as long as the
-    // vault can have files for those.
+    // vault can have files for those. Otherwise nothing is usable.
     constexpr std::uint64_t kFileBytes = 512;
-    constexpr fsfilcnt_t kVaultFiles = 16;
-    const bool has_inodes = below.f_files == 0 || below.f_favail >= kVaultFiles;
-    st.f_ffree = has_inodes ? usable / kFileBytes : 0;
+    st.f_ffree = usable / kFileBytes;
     st.f_favail = st.f_ffree;
     st.f_files = st.f_ffree + statistics.inodes;
     st.f_namemax = kMaxNameBytes;

@@ -28,6 +28,7 @@ class Machine {
     options.background = false;
     options.manual_commit = true;  // closing makes no point
     options.tree.flush_seconds = 0;
+    options.space_reserve = false;  // nothing to be copied at each step
     options.tree.sealing_workers = 1;
     options.tree.write_buffer_bytes = 8U << 20;
     VAULTFS_ASSIGN_OR_RETURN(session, Session::open(world.machine(), options));

@@ -120,6 +120,20 @@ TEST_F(TreeFailureTest, AJournalWithoutRoomIsToldByFsyncAndHealsWithoutARemount)
   }
 }
 
+TEST_F(TreeFailureTest, ContentWithoutRoomKeepsNothingElseFromTheJournal) {
+  const auto handle = tree->open(file, true);
+  ASSERT_OK(tree->write(file, *handle, 0, noise(200'000, 7)));
+  // Room for a removal, not for what was accepted.
+  env.set_free_bytes(100'000);
+  env.sim_clock().advance_seconds(1);
+  EXPECT_EQ(tree->fsync(file, *handle).code(), ErrorCode::NoSpace);
+  const auto other = tree->make_directory(kRootInode, "other", 0755, {});
+  ASSERT_OK(other);
+  EXPECT_TRUE(tree->fsync(other->number, 0).ok());
+  ASSERT_OK(tree->unlink(item, "disk.img"));
+  EXPECT_TRUE(tree->fsync(item, 0).ok());
+}
+
 TEST_F(TreeFailureTest, ATreeWhoseDiskHasFailedStops) {
   ASSERT_OK(tree->write(file, 0, 0, noise(kMiB, 1)));
   ASSERT_OK(tree->fsync(file, 0));

@@ -48,6 +48,10 @@ class SimDirectory final : public Env {
     VAULTFS_ASSIGN_OR_RETURN(const Path now, follow(path));
     return env_.free_bytes(now);
   }
+  Result<FreeSpace> free_space(const Path& path) override {
+    VAULTFS_ASSIGN_OR_RETURN(const Path now, follow(path));
+    return env_.free_space(now);
+  }
   Result<std::unique_ptr<FileLock>> lock(const Path& path) override {
     VAULTFS_ASSIGN_OR_RETURN(const Path now, follow(path));
     return own_file(path, env_.lock(now));

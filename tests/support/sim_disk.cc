@@ -73,9 +73,15 @@ SimNode::Pointer copy_settled(const SimNode& node, SimDisk& into) {
 }
 
 std::uint64_t used_below(const SimNode& node) {
-  std::uint64_t bytes = node.current.size();
+  std::uint64_t bytes = node.sparse ? 0 : node.current.size();
   for (const auto& [name, child] : node.current_entries) bytes += used_below(*child);
   return bytes;
+}
+
+std::uint64_t files_below(const SimNode& node) {
+  std::uint64_t files = 0;
+  for (const auto& [name, child] : node.current_entries) files += 1 + files_below(*child);
+  return files;
 }
 
 }  // namespace
@@ -258,5 +264,7 @@ SimDisk SimDisk::settled_copy() const {
 }
 
 std::uint64_t SimDisk::used_bytes() const { return used_below(*root_); }
+
+std::uint64_t SimDisk::used_files() const { return files_below(*root_); }
 
 }  // namespace vaultfs

@@ -44,6 +44,7 @@ struct SimNode {
   bool is_directory = false;
   bool locked = false;
   unsigned sharers = 0;  // of the lock
+  bool sparse = false;   // takes no room on the disk
   Bytes current;
   Bytes durable;
   std::vector<FileOp> file_ops;
@@ -89,6 +90,7 @@ class SimDisk {
   [[nodiscard]] SimDisk settled_copy() const;
 
   [[nodiscard]] std::uint64_t used_bytes() const;
+  [[nodiscard]] std::uint64_t used_files() const;  // directories too
   [[nodiscard]] const SimNode::Pointer& root() const { return root_; }
 
  private:

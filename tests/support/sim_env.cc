@@ -36,6 +36,14 @@ class SimFile final : public File {
     return env_.write_file(*node_, offset, bytes);
   }
 
+  Status allocate(std::uint64_t size) override {
+    env_.observe(SimStep::write, path_);
+    const std::lock_guard lock(env_.mutex_);
+    if (boot_ != env_.boot_) return dead_handle();
+    const std::uint64_t have = node_->current.size();
+    return size <= have ? ok_status() : env_.write_file(*node_, have, Bytes(size - have));
+  }
+
   Status sync() override {
     env_.observe(SimStep::sync, path_);
     const std::lock_guard lock(env_.mutex_);
@@ -155,6 +163,7 @@ Result<std::unique_ptr<File>> SimEnv::open(const Path& path, OpenMode mode) {
   SimNode::Pointer node = disk_.find(path);
   if (mode == OpenMode::create_exclusive) {
     if (node != nullptr) return Error{ErrorCode::AlreadyExists, path.string() + " exists"};
+    VAULTFS_RETURN_IF_ERROR(room_for_file());
     VAULTFS_ASSIGN_OR_RETURN(const SimNode::Pointer parent, disk_.parent_of(path));
     const Verdict verdict = begin_step(SimStep::create);
     if (verdict == Verdict::refuse) return failed_step();
@@ -215,6 +224,7 @@ Status SimEnv::make_directory(const Path& path) {
   observe(SimStep::create, path);
   const std::lock_guard lock(mutex_);
   if (disk_.find(path) != nullptr) return Error{ErrorCode::AlreadyExists, path.string() + " exists"};
+  VAULTFS_RETURN_IF_ERROR(room_for_file());
   VAULTFS_ASSIGN_OR_RETURN(const SimNode::Pointer parent, disk_.parent_of(path));
   const Verdict verdict = begin_step(SimStep::create);
   if (verdict != Verdict::refuse) {
@@ -235,6 +245,7 @@ FileInfo SimEnv::info_of(const SimNode& node) {
   FileInfo info{node.is_directory ? FileKind::directory : FileKind::file, node.current.size(), 0600};
   if (node.is_directory) info.mode = 0700;
   info.inode = node.number;
+  info.stored_bytes = node.sparse || node.is_directory ? 0 : node.current.size();
   return info;
 }
 
@@ -260,18 +271,32 @@ Status SimEnv::sync_directory(const Path& directory) {
   return ok_status();
 }
 
+Status SimEnv::room_for_file() const {
+  if (!most_files_.has_value() || disk_.used_files() < *most_files_) return ok_status();
+  return Error{ErrorCode::NoSpace, "the simulated disk has no inodes left"};
+}
+
 Result<std::uint64_t> SimEnv::free_bytes(const Path& path) {
+  VAULTFS_ASSIGN_OR_RETURN(const FreeSpace space, free_space(path));
+  return space.bytes;
+}
+
+Result<FreeSpace> SimEnv::free_space(const Path& path) {
   const std::lock_guard lock(mutex_);
   if (disk_.find(path) == nullptr) return missing(path);
-  if (!capacity_.has_value()) return std::uint64_t{1} << 40U;
-  const std::uint64_t used = disk_.used_bytes();
-  return *capacity_ > used ? *capacity_ - used : 0;
+  FreeSpace space;
+  space.bytes = std::uint64_t{1} << 40U;
+  if (limits_are_hidden_) return space;
+  if (capacity_.has_value()) space.bytes = *capacity_ - std::min(*capacity_, disk_.used_bytes());
+  if (most_files_.has_value()) space.files = *most_files_ - std::min(*most_files_, disk_.used_files());
+  return space;
 }
 
 Result<std::unique_ptr<FileLock>> SimEnv::lock(const Path& path) {
   const std::lock_guard lock(mutex_);
   SimNode::Pointer node = disk_.find(path);
   if (node == nullptr) {
+    VAULTFS_RETURN_IF_ERROR(room_for_file());
     VAULTFS_ASSIGN_OR_RETURN(const SimNode::Pointer parent, disk_.parent_of(path));
     const Verdict verdict = begin_step(SimStep::create);
     if (verdict == Verdict::refuse) return failed_step();

@@ -72,6 +72,7 @@ class SimEnv final : public Env {
   [[nodiscard]] Result<std::vector<std::string>> list(const Path& directory) override;
   [[nodiscard]] Status sync_directory(const Path& directory) override;
   [[nodiscard]] Result<std::uint64_t> free_bytes(const Path& path) override;
+  [[nodiscard]] Result<FreeSpace> free_space(const Path& path) override;
   [[nodiscard]] Result<std::unique_ptr<FileLock>> lock(const Path& path) override;
   [[nodiscard]] Result<std::unique_ptr<FileLock>> lock_shared(const Path& path) override;
   [[nodiscard]] Result<Path> real_path(const Path& path) override;
@@ -100,6 +101,10 @@ class SimEnv final : public Env {
   void clear_faults();
   // What is left for file contents (counted as file sizes); a write beyond stores what fits and fails with NoSpace.
   void set_free_bytes(std::uint64_t bytes);
+  // How many more files and directories can be made; then making one fails with NoSpace.
+  void set_free_files(std::uint64_t files);
+  // As with a quota that nobody tells of: free_space() knows of no limit.
+  void hide_limits(bool hidden);
   void set_unlimited_space();
 
   // ---- Observation ----
@@ -119,6 +124,7 @@ class SimEnv final : public Env {
   void flip_bit(const Path& path, std::uint64_t bit);
   void cut(const Path& path, std::uint64_t size);
   void make_directories(const Path& path);
+  void make_sparse(const Path& path);  // the same content, which takes no room
   // All files below `directory`, full paths, sorted.
   [[nodiscard]] std::vector<Path> files(const Path& directory = "/") const;
 
@@ -139,6 +145,8 @@ class SimEnv final : public Env {
   static FileInfo info_of(const SimNode& node);
   Status remove(const Path& path, bool directory);
   Status write_file(SimNode& node, std::uint64_t offset, ByteView bytes);
+  // NoSpace, if one more would be too many.
+  [[nodiscard]] Status room_for_file() const;
   void end_faults();
   [[nodiscard]] SimNode::Pointer must_find(const Path& path) const;
   SimNode::Pointer settle_directories(const Path& path);
@@ -156,6 +164,8 @@ class SimEnv final : public Env {
   ErrorCode write_error_ = ErrorCode::IoError;
   std::set<Path> failing_reads_;
   std::optional<std::uint64_t> capacity_;
+  std::optional<std::uint64_t> most_files_;
+  bool limits_are_hidden_ = false;
   std::shared_ptr<const Observer> observer_;
 };
 

@@ -80,9 +80,20 @@ void SimEnv::set_free_bytes(std::uint64_t bytes) {
   capacity_ = disk_.used_bytes() + bytes;
 }
 
+void SimEnv::set_free_files(std::uint64_t files) {
+  const std::lock_guard lock(mutex_);
+  most_files_ = disk_.used_files() + files;
+}
+
+void SimEnv::hide_limits(bool hidden) {
+  const std::lock_guard lock(mutex_);
+  limits_are_hidden_ = hidden;
+}
+
 void SimEnv::set_unlimited_space() {
   const std::lock_guard lock(mutex_);
   capacity_.reset();
+  most_files_.reset();
 }
 
 std::uint64_t SimEnv::steps() const {
@@ -169,6 +180,11 @@ void SimEnv::cut(const Path& path, std::uint64_t size) {
   Bytes bytes = read(path);
   bytes.resize(size);
   write(path, bytes);
+}
+
+void SimEnv::make_sparse(const Path& path) {
+  const std::lock_guard lock(mutex_);
+  must_find(path)->sparse = true;
 }
 
 void SimEnv::make_directories(const Path& path) {

@@ -38,6 +38,15 @@ void warn_of_same_disk(Machine& machine, const KeyRef& key, const std::filesyste
       key.key_vault.c_str(), key.key_vault.c_str(), key.key.c_str());
 }
 
+// An older daemon's answer has none.
+std::string reserve_words(const json& form) {
+  if (!form.contains("reserve") || form["reserve"].is_null()) return "none";
+  const json& reserve = form["reserve"];
+  const std::string size = human_bytes(reserve["bytes"]) + " in " + plain(reserve["files"]) + " files";
+  if (reserve["spent"] == true) return size + ", in use: the disk is full";
+  return size + (reserve["whole"] == true ? "" : ", not whole: made again by the next owner when there is room");
+}
+
 // The recovery file's passphrase. The general options name it too where no key vault could be meant by them.
 Result<SecretBuffer> recovery_passphrase(const CommandContext& context, const CreateVaultArguments& arguments) {
   const bool given = !arguments.passphrase_file.empty() || arguments.passphrase_fd >= 0;
@@ -137,7 +146,8 @@ Result<int> show_vault(CommandContext& context, const std::string& vault) {
                  {"Infrastructure encryption", plain(encryption["infrastructure_encryption_state"])},
                  {"Stored", human_bytes(form["stored_bytes"]) + " in " + plain(form["chunks"]) + " chunks"},
                  {"Known damage", form["damaged_chunks"] == 0 ? "none" : plain(form["damaged_chunks"]) + " chunks"},
-                 {"Working tree", human_bytes(form["logical_bytes"]) + " in " + plain(form["files"]) + " files"}});
+                 {"Working tree", human_bytes(form["logical_bytes"]) + " in " + plain(form["files"]) + " files"},
+                 {"Reserve", reserve_words(form)}});
     std::vector<std::vector<std::string>> rows;
     for (const json& item : form["items"]) {
       rows.push_back(

@@ -115,6 +115,9 @@ Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::
     }
   }
   const Status closed = session->close();
+  if (SpaceReserve* reserve = session->vault().space_reserve(); reserve != nullptr && !session->vault().read_only()) {
+    for (const std::string& news : reserve->take_news()) tell("vaultctl: warning: %s\n", news.c_str());
+  }
   if (result.ok() && !closed.ok()) return closed.error();
   return result;
 }

@@ -11,6 +11,7 @@
 #include "tools/requests/key_exports.h"
 #include "tools/requests/key_requests.h"
 #include "vaultmeta/encryption_status.h"
+#include "vaultmeta/space_reserve.h"
 #include "vaultmeta/vault_registration.h"
 
 namespace vaultfs {
@@ -18,6 +19,13 @@ namespace {
 
 using nlohmann::json;
 using Handler = Result<json> (*)(const RequestContext&, const json&, std::vector<UniqueFd>&);
+
+json reserve_to_json(Vault& vault) {
+  SpaceReserve* reserve = vault.space_reserve();
+  if (reserve == nullptr) return nullptr;
+  const SpaceReserve::State state = reserve->state();
+  return json{{"bytes", state.bytes}, {"files", state.files}, {"whole", state.whole}, {"spent", reserve->spent()}};
+}
 
 json own_path(const std::filesystem::path& path) { return path.empty() ? json(nullptr) : json(path.string()); }
 
@@ -56,6 +64,7 @@ Result<json> vault_show(const RequestContext& context, const json& /*arguments*/
               {"logical_bytes", statistics.logical_bytes},
               {"dirty_bytes", statistics.dirty_bytes},
               {"set_aside_bytes", statistics.set_aside_bytes},
+              {"reserve", reserve_to_json(vault)},
               {"items", items},
               {"encryption", to_json(status)},
               {"key_export", key_export_to_json(context.machine, status)},
