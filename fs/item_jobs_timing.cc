@@ -101,7 +101,7 @@ Status ItemJobs::close_sealed() {
   if (options_.manual_commit) return ok_status();
   std::vector<Item*> items;
   {
-    const std::shared_lock lock(items_mutex_);
+    const ReaderLock lock(items_mutex_);
     for (const auto& [name, item] : items_) items.push_back(item.get());
   }
   const std::vector<std::string> present = tree_.item_names();
@@ -112,7 +112,7 @@ Status ItemJobs::close_sealed() {
     Lsn accounted;
     bool uncommitted = false;
     {
-      const std::lock_guard lock(item->mutex);
+      const MutexLock lock(item->mutex);
       accounted = item->accounted;
       uncommitted = item->running.has_value() || item->left_without_point.has_value();
       if (item->running) jobs += (jobs.empty() ? "job " : ", ") + std::to_string(item->running->job.number.value);

@@ -7,6 +7,7 @@
 
 #include "fs/file_time.h"
 #include "fs/image_format.h"
+#include "fs/restore.h"
 #include "tests/fs/session_fixture.h"
 #include "tests/support/units.h"
 
@@ -118,6 +119,36 @@ TEST_F(SourcesTest, OneThatChangesWhileItIsReadEndsWithWarnings) {
   EXPECT_EQ(torn->commit.job.state, JobState::completed_with_warnings);
   EXPECT_TRUE(torn->commit.point->crash_consistent);
   EXPECT_NE(torn->warnings.at(0).find("written to while it was read"), std::string::npos);
+}
+
+TEST_F(SourcesTest, ProgressComesToTheSumOfAllDisksAndARestoreTellsTheSameSize) {
+  write_file(image(), random_bytes(1, 5 * kMiB + 17));
+  write_file(scratch_ / "holes.img", random_bytes(2, kMiB));
+  std::filesystem::resize_file(scratch_ / "holes.img", 40 * kMiB + 3);
+  std::vector<Progress> told;
+  const ProgressCallback note = [&told](const Progress& now) {
+    told.push_back(now);
+    return true;
+  };
+  const auto check = [&told](std::uint64_t total) {
+    ASSERT_FALSE(told.empty());
+    std::uint64_t before = 0;
+    for (const Progress& now : told) {
+      EXPECT_EQ(now.total_bytes, total);
+      EXPECT_GE(now.done_bytes, before);
+      EXPECT_LE(now.done_bytes, total);
+      before = now.done_bytes;
+    }
+    EXPECT_EQ(before, total);
+    told.clear();
+  };
+  ASSERT_OK(session_->backup({"vm", {{"a", image()}, {"b", scratch_ / "holes.img"}}}, note));
+  check(45 * kMiB + 20);
+  ASSERT_OK(restore(*session_, {.item = "vm", .point = {}, .disk = "b", .to = scratch_ / "back"}, note));
+  check(40 * kMiB + 3);
+  std::filesystem::create_directory(scratch_ / "all");
+  ASSERT_OK(restore(*session_, {.item = "vm", .point = {}, .disk = {}, .to = scratch_ / "all"}, note));
+  check(45 * kMiB + 20);
 }
 
 TEST_F(SourcesTest, WhatIsCarriedOutOfATornPointIsNoBetterThere) {
