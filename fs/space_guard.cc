@@ -25,8 +25,8 @@ Status SpaceGuard::check(std::uint64_t promised, std::uint64_t bytes, std::uint6
     accepted_since_ = 0;
   }
   if (free_ >= needed) return ok_status();
-  return Error{ErrorCode::NoSpace,
-               "the disk that holds the vault is full (vaultfs leaves 64 MiB free); free space there"};
+  return Error{ErrorCode::NoSpace, "the disk that holds the vault " + path_.string() +
+                                       " is full (vaultfs leaves 64 MiB free); free space there"};
 }
 
 }  // namespace vaultfs
