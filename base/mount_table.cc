@@ -1,6 +1,9 @@
 #include "base/mount_table.h"
 
+#include <sys/sysmacros.h>
+
 #include <algorithm>
+#include <charconv>
 #include <fstream>
 #include <iterator>
 
@@ -62,6 +65,19 @@ std::string MountEntry::value_of(std::string_view option) const {
   if (at == std::string::npos) return {};
   const std::size_t begin = at + wanted.size();
   return list.substr(begin, list.find(',', begin) - begin);
+}
+
+dev_t number_of_device(std::string_view device) {
+  unsigned parts[2] = {0, 0};
+  const std::size_t colon = device.find(':');
+  if (colon == std::string_view::npos) return 0;
+  const std::string_view texts[2] = {device.substr(0, colon), device.substr(colon + 1)};
+  for (std::size_t i = 0; i < 2; ++i) {
+    const char* const end = texts[i].data() + texts[i].size();
+    const auto [read, problem] = std::from_chars(texts[i].data(), end, parts[i]);
+    if (problem != std::errc() || read != end) return 0;
+  }
+  return makedev(parts[0], parts[1]);
 }
 
 std::vector<MountEntry> mount_table() {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <optional>
 #include <string>
 #include <string_view>
@@ -21,6 +23,9 @@ struct MountEntry {
   // The value of `option`; empty if it is not there.
   [[nodiscard]] std::string value_of(std::string_view option) const;
 };
+
+// MAJOR:MINOR as a number, as in stat(); 0 if it is none.
+[[nodiscard]] dev_t number_of_device(std::string_view device);
 
 // All of them, in the kernel's order. Asks no file system. Empty if /proc can't be read.
 [[nodiscard]] std::vector<MountEntry> mount_table();

@@ -34,7 +34,10 @@ class SystemClock final : public Clock {
 class PosixEnv final : public Env {
  public:
   Result<std::unique_ptr<File>> open(const Path& path, OpenMode mode) override {
-    OpenDescriptor fd(::open(path.c_str(), posix::open_flags(mode), 0600));
+    // What people name for reading may be a link, or a chain of them (Kubernetes, NixOS): what is open is what is
+    // looked at. Nothing is written through one.
+    const int follow = mode == OpenMode::read_only ? O_NOFOLLOW : 0;
+    OpenDescriptor fd(::open(path.c_str(), posix::open_flags(mode) & ~follow, 0600));
     if (!fd.valid()) return system_error(errno, "cannot open", path);
     struct stat st {};
     if (::fstat(fd.get(), &st) != 0) return system_error(errno, "cannot stat", path);

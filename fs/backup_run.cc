@@ -58,16 +58,19 @@ class BackupRun {
       : vault_(vault), tree_(tree), item_(request.item) {}
 
   Status prepare(const BackupRequest& request) {
-    if (const auto problem = item_name_problem(item_)) return Error{ErrorCode::InvalidName, *problem};
-    if (request.disks.empty()) return Error{ErrorCode::InvalidArgument, "no disk is named"};
+    if (const auto problem = item_name_problem(item_))
+      return Error{ErrorCode::InvalidName, "\"" + item_ + "\": " + *problem};
+    if (request.disks.empty()) return Error{ErrorCode::InvalidArgument, "no disk is named; give --disk NAME=PATH"};
     std::set<std::string> names;
     for (const DiskSource& wanted : request.disks) {
       if (wanted.name.starts_with(kImportPrefix)) {
-        return Error{ErrorCode::InvalidName, "names beginning with " + std::string(kImportPrefix) + " are reserved"};
+        return Error{ErrorCode::InvalidName, "the disk \"" + wanted.name + "\": names beginning with " +
+                                                 std::string(kImportPrefix) + " are reserved"};
       }
       VAULTFS_RETURN_IF_ERROR(check_name(wanted.name));
       if (!names.insert(wanted.name).second) {
-        return Error{ErrorCode::InvalidArgument, "two disks have the same name; give each its own"};
+        return Error{ErrorCode::InvalidArgument,
+                     "two disks are called \"" + wanted.name + "\"; give each a name of its own"};
       }
       auto disk = std::make_unique<Disk>();
       disk->name = wanted.name;
@@ -176,10 +179,13 @@ class BackupRun {
   }
 
   static Status check_name(const std::string& name) {
-    if (name.size() > kMaxNameBytes) return Error{ErrorCode::NameTooLong, "a disk's name has at most 255 bytes"};
+    if (name.size() > kMaxNameBytes)
+      return Error{ErrorCode::NameTooLong, "the disk \"" + name + "\": a disk's name has at most 255 bytes"};
     const bool plain = !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos &&
                        name.find('\0') == std::string::npos;
-    return plain ? ok_status() : Status(Error{ErrorCode::InvalidName, "a disk's name is a file name without '/'"});
+    return plain ? ok_status()
+                 : Status(Error{ErrorCode::InvalidName,
+                                "the disk \"" + name + "\": a disk's name is a file name, without '/'"});
   }
 
   Status reserve_disks() {
@@ -190,12 +196,15 @@ class BackupRun {
       if (!found.ok() && found.code() == ErrorCode::NotFound) continue;
       VAULTFS_RETURN_IF_ERROR(found);
       if (found->type == InodeType::directory) {
-        return Error{ErrorCode::IsADirectory, "the item has a directory of that disk's name"};
+        return Error{ErrorCode::IsADirectory,
+                     "the item has a directory of the disk's name \"" + disk->name + "\"; choose another name"};
       }
       if (found->type != InodeType::file) {
-        return Error{ErrorCode::InvalidArgument, "the item has something of that disk's name that is no regular file"};
+        return Error{ErrorCode::InvalidArgument, "the item has something of the disk's name \"" + disk->name +
+                                                     "\" that is no regular file; choose another name"};
       }
-      VAULTFS_RETURN_IF_ERROR(disk->reservation.take(tree_, found->number));
+      Status taken = disk->reservation.take(tree_, found->number);
+      if (!taken.ok()) return with_context(std::move(taken).error(), "the disk \"" + disk->name + "\" of the item");
       disk->existing = *found;
     }
     return ok_status();
@@ -311,7 +320,9 @@ class BackupRun {
     const auto mode = disk.existing ? WorkingTree::RenameMode::replace : WorkingTree::RenameMode::no_replace;
     Status renamed = tree_.rename(directory, prepared.temporary, directory, disk.name, mode);
     if (!renamed.ok() && renamed.code() == ErrorCode::AlreadyExists) {
-      return Error{ErrorCode::ItemBusy, "a file of that disk's name was made while the backup ran; it was left alone"};
+      return Error{ErrorCode::ItemBusy,
+                   "a file of the disk's name \"" + disk.name +
+                       "\" was made while the backup ran; it was left alone: move it away and run again"};
     }
     if (!renamed.ok()) return renamed;
     disk.reservation.release();
@@ -330,6 +341,16 @@ class BackupRun {
   std::vector<std::string> carried_;
 };
 
+// Of a backup that has not come to change anything.
+Status with_what_is_kept(Status read) {
+  if (read.ok()) return read;
+  Error error = std::move(read).error();
+  error.message += error.code == ErrorCode::Interrupted
+                       ? "; the item is as it was, and what was stored by now need not be stored again: run it again"
+                       : "; the item and its recovery points are as they were";
+  return error;
+}
+
 }  // namespace
 
 Result<BackupOutcome> run_backup(Vault& vault, WorkingTree& tree, ItemJobs& jobs, const BackupRequest& request,
@@ -343,7 +364,7 @@ Result<BackupOutcome> run_backup(Vault& vault, WorkingTree& tree, ItemJobs& jobs
   }
   VAULTFS_ASSIGN_OR_RETURN(CommitOutcome commit,
                            jobs.run_backup(
-                               request.item, [&](JobInfo& job) { return run.read(job, progress); },
+                               request.item, [&](JobInfo& job) { return with_what_is_kept(run.read(job, progress)); },
                                [&](JobInfo&) { return run.apply(); }, run.sources()));
   const DiskImportCounts& counts = run.counts();
   return BackupOutcome{.commit = std::move(commit),

@@ -80,9 +80,11 @@ Status SourceReader::examine(const std::filesystem::path& vault_directory) {
   if (size_bytes_ > kMaxFileBytes) return Error{ErrorCode::FileTooLarge, path_.string() + " is larger than 1 PiB"};
   VAULTFS_ASSIGN_OR_RETURN(stamp_, stamp());
   writer_at_start_ = other_writer(fd_.get());
-  Bytes header(std::min<std::uint64_t>(kImageHeaderBytes, size_bytes_));
-  VAULTFS_RETURN_IF_ERROR(read(0, header));
-  incomplete_ = why_image_is_incomplete(header);
+  incomplete_ = why_image_is_incomplete([this](std::uint64_t offset, std::size_t length) {
+    Bytes bytes(offset < size_bytes_ ? std::min<std::uint64_t>(length, size_bytes_ - offset) : 0);
+    // What can't be read is told when all of it is.
+    return bytes.empty() || !read(offset, bytes).ok() ? Bytes{} : bytes;
+  });
   if (!device_) {
     const FileTime accessed = file_time_of(st.st_atim);
     const FileTime modified = file_time_of(st.st_mtim);

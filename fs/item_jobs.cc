@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "vaultmeta/item_errors.h"
 
 namespace vaultfs {
 namespace {
@@ -162,7 +163,7 @@ Error ItemJobs::end_harmless(JobInfo job, Error error) {
 
 Result<CommitOutcome> ItemJobs::commit(const std::string& name) {
   if (std::ranges::count(tree_.item_names(), name) == 0) {
-    Error error{ErrorCode::ItemNotFound, "the vault has no item of that name to commit"};
+    Error error = no_such_item(name);
     record_refused(name, error);
     return error;
   }

@@ -78,6 +78,10 @@ class ItemJobs final : public ChangeObserver {
   // The end of the session: commits every running job, except with manual_commit. The first error; all are tried.
   [[nodiscard]] Status close();
 
+  // The end of a session whose keys are gone: nothing can be committed. KeyRevoked, which tells of the work that no
+  // recovery point has; with manual_commit that is as it was asked for. The next opening ends the jobs.
+  [[nodiscard]] Status close_sealed();
+
  private:
   struct Running {
     JobInfo job;

@@ -97,6 +97,36 @@ Status ItemJobs::close() {
   return result;
 }
 
+Status ItemJobs::close_sealed() {
+  if (options_.manual_commit) return ok_status();
+  std::vector<Item*> items;
+  {
+    const ReaderLock lock(items_mutex_);
+    for (const auto& [name, item] : items_) items.push_back(item.get());
+  }
+  const std::vector<std::string> present = tree_.item_names();
+  std::size_t left = 0;
+  std::string jobs;
+  for (Item* item : items) {
+    if (!std::ranges::count(present, item->name)) continue;
+    Lsn accounted;
+    bool uncommitted = false;
+    {
+      const MutexLock lock(item->mutex);
+      accounted = item->accounted;
+      uncommitted = item->running.has_value() || item->left_without_point.has_value();
+      if (item->running) jobs += (jobs.empty() ? "job " : ", ") + std::to_string(item->running->job.number.value);
+    }
+    left += uncommitted || tree_.changed_since(item->name, accounted) ? 1 : 0;
+  }
+  if (left == 0) return ok_status();
+  return Error{ErrorCode::KeyRevoked,
+               "the vault is sealed, so that no recovery point could be made of the last work in " +
+                   std::to_string(left) + (left == 1 ? " item" : " items") + (jobs.empty() ? "" : " (" + jobs + ")") +
+                   ". What was acknowledged before it was sealed is in the working tree: give access to the key back, "
+                   "mount again, and run: vaultctl backup commit"};
+}
+
 Status ItemJobs::close_item(Item& item) {
   if (options_.manual_commit) {
     end_uncommitted(item, "unmounted before `backup commit`; the work stays in the working tree");

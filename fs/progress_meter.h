@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
@@ -10,20 +11,25 @@
 
 namespace vaultfs {
 
-// Counts the bytes of a long operation and tells the caller now and then. Thread-safe.
+// Counts the bytes of a long operation and tells the caller now and then; what is told never falls. Thread-safe.
 class ProgressMeter {
  public:
-  ProgressMeter(const ProgressCallback& callback, std::uint64_t total_bytes, const Clock& clock)
-      : callback_(callback), clock_(clock), total_bytes_(total_bytes) {}
+  // `passes`: how often each byte is counted (written, then read back); told is the share of `total_bytes`.
+  ProgressMeter(const ProgressCallback& callback, std::uint64_t total_bytes, const Clock& clock, unsigned passes = 1)
+      : callback_(callback), clock_(clock), total_bytes_(total_bytes), passes_(passes) {}
 
   // Interrupted if the callback has asked to stop.
   [[nodiscard]] Status add(std::uint64_t bytes) {
     const std::uint64_t done = done_bytes_.fetch_add(bytes, std::memory_order_relaxed) + bytes;
     if (callback_ == nullptr) return ok_status();
     if (!stopped_.load(std::memory_order_relaxed)) {
-      if (mutex_.try_lock()) {
+      // Who comes last waits: the end is always told.
+      if (done / passes_ >= total_bytes_) {
+        const MutexLock lock(mutex_);
+        report();
+      } else if (mutex_.try_lock()) {
         const MutexLock lock(mutex_, kAdoptLock);
-        report(done);
+        report();
       }
     }
     if (stopped_.load(std::memory_order_relaxed)) return Error{ErrorCode::Interrupted, "stopped as asked"};
@@ -33,7 +39,9 @@ class ProgressMeter {
  private:
   static constexpr std::int64_t kIntervalNanos = 100'000'000;
 
-  void report(std::uint64_t done) REQUIRES(mutex_) {
+  void report() REQUIRES(mutex_) {
+    // Not what the caller has added: another thread may have told of more by now.
+    const std::uint64_t done = std::min(done_bytes_.load(std::memory_order_relaxed) / passes_, total_bytes_);
     const std::int64_t now = clock_.monotonic_nanos();
     if (done < total_bytes_ && reported_ && now - last_report_ < kIntervalNanos) return;
     reported_ = true;
@@ -44,6 +52,7 @@ class ProgressMeter {
   const ProgressCallback& callback_;
   const Clock& clock_;
   const std::uint64_t total_bytes_;
+  const unsigned passes_;
   std::atomic<std::uint64_t> done_bytes_{0};
   std::atomic<bool> stopped_{false};
   Mutex mutex_;  // serialises the callback; nothing of the engine is locked inside

@@ -87,9 +87,14 @@ Result<Attributes> find_disk(FileTree& tree, InodeNumber root, const std::string
     if (disks++ < kShown) names += (disks == 1 ? "" : ", ") + shown_path(path);
   }));
   if (name.empty() && disks == 1) return tree.attributes(only);
-  if (disks == 0) return Error{ErrorCode::DiskNotFound, "the recovery point holds no disk"};
+  if (disks == 0)
+    return Error{ErrorCode::DiskNotFound, "the recovery point holds no disk" +
+                                              (name.empty() ? "" : " \"" + shown_path(name) + "\"") +
+                                              ", nor any other; restore the whole item into a directory"};
   if (disks > kShown) names += ", and " + std::to_string(disks - kShown) + " more";
-  return Error{ErrorCode::DiskNotFound, "say which disk; the recovery point holds: " + names};
+  return Error{ErrorCode::DiskNotFound, (name.empty() ? std::string("say which disk (--disk)")
+                                                      : "there is no disk \"" + shown_path(name) + "\"") +
+                                            "; the recovery point holds: " + names};
 }
 
 // The newest point of the item that is named for somebody who wanted one which can't be had: proven, and with all of
@@ -123,9 +128,11 @@ Result<PointInfo> point_to_restore(Vault& vault, const RestoreRequest& request) 
     return with_whole_point({doubt->code, "which recovery point is the newest is not known: " + doubt->message}, vault,
                             request.item, {});
   }
-  return with_whole_point({ErrorCode::ManifestMissing,
-                           point.error().message + " that can be found, but some may be lost: " + doubt->message},
-                          vault, request.item, {});
+  return with_whole_point(
+      {ErrorCode::ManifestMissing, "the item \"" + request.item + "\" has no recovery point" +
+                                       (request.point.empty() ? "" : " " + request.point) +
+                                       " that can be found, but some may be lost: " + doubt->message},
+      vault, request.item, {});
 }
 
 class Restore {
@@ -142,7 +149,7 @@ class Restore {
     }
     VAULTFS_ASSIGN_OR_RETURN(const TargetKind kind, kind_of_target(request_.to));
     if (lies_within_directory(request_.to, vault_.path())) {
-      return Error{ErrorCode::OverlapsVault, "the target lies inside the vault; restore to another place"};
+      return Error{ErrorCode::OverlapsVault, request_.to.string() + " lies inside the vault; restore to another place"};
     }
     if (kind == TargetKind::directory && request_.disk.empty()) {
       VAULTFS_RETURN_IF_ERROR(everything());
@@ -155,16 +162,22 @@ class Restore {
   [[nodiscard]] const RestoreOutcome& outcome() const { return outcome_; }
 
  private:
+  static constexpr unsigned kPasses = 2;  // what is written is read back
+
   Status everything() {
     VAULTFS_ASSIGN_OR_RETURN(const TreeSize size, measure_tree(*tree_, root_));
-    ProgressMeter progress(callback_, 2 * size.logical_bytes, vault_.env().clock());
+    ProgressMeter progress(callback_, size.logical_bytes, vault_.env().clock(), kPasses);
     return restore_tree(vault_, *tree_, root_, request_, size, progress, outcome_);
   }
 
   Status into_pipe() {
     VAULTFS_ASSIGN_OR_RETURN(const Attributes disk, find_disk(*tree_, root_, request_.disk));
     ProgressMeter progress(callback_, disk.size, vault_.env().clock());
-    VAULTFS_RETURN_IF_ERROR(restore_to_pipe(vault_, *tree_, disk.number, disk.size, request_.pipe, progress));
+    if (Status sent = restore_to_pipe(vault_, *tree_, disk.number, disk.size, request_.pipe, progress); !sent.ok()) {
+      Error error = std::move(sent).error();
+      error.message += "; what was sent by now is no whole disk";
+      return error;
+    }
     outcome_.files = 1;
     outcome_.logical_bytes = outcome_.written_bytes = disk.size;
     return ok_status();
@@ -178,9 +191,16 @@ class Restore {
                              kind == TargetKind::device
                                  ? RestoreTarget::device(to, request_.force, disk.size, request_.replace_open)
                                  : RestoreTarget::new_file(to, request_.force, disk.size, request_.replace_open));
-    ProgressMeter progress(callback_, 2 * disk.size, vault_.env().clock());
-    VAULTFS_ASSIGN_OR_RETURN(outcome_.written_bytes,
-                             restore_content(vault_, *tree_, disk.number, disk.size, *target, progress));
+    ProgressMeter progress(callback_, disk.size, vault_.env().clock(), kPasses);
+    auto written = restore_content(vault_, *tree_, disk.number, disk.size, *target, progress);
+    if (!written.ok()) {
+      Error error = std::move(written).error();
+      error.message += kind == TargetKind::device ? "; what was written to " + to.string() +
+                                                        " by now stays there and is no whole disk: restore again"
+                                                  : "; " + to.string() + " is as it was";
+      return error;
+    }
+    outcome_.written_bytes = *written;
     outcome_.files = 1;
     outcome_.logical_bytes = disk.size;
     if (kind != TargetKind::device) {

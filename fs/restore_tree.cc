@@ -260,7 +260,11 @@ Status restore_tree(Vault& vault, FileTree& tree, InodeNumber root, const Restor
   VAULTFS_RETURN_IF_ERROR(staging.make());
   VAULTFS_RETURN_IF_ERROR(check_abilities(staging, size, to));
   TreeRestore work(vault, tree, progress, outcome, staging);
-  VAULTFS_RETURN_IF_ERROR(work.fill(staging.tree(), root));
+  if (Status filled = work.fill(staging.tree(), root); !filled.ok()) {
+    Error error = std::move(filled).error();
+    error.message += "; " + to.string() + " is as it was";
+    return error;
+  }
   return staging.publish(entries, force);
 }
 

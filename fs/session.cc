@@ -120,8 +120,8 @@ void OpenedSession::enforce_deadlines() {
   tell_access();
   const bool sealed = vault_->custody().enforce_deadlines([this] {
     sealed_.store(true);
-    // What could not be synced is a sticky error of its writers; the keys go in any case.
-    if (!vault_->read_only()) static_cast<void>(tree_->sync_all());
+    // What could not be synced is a sticky error of its writers, and of who unmounts; the keys go in any case.
+    if (!vault_->read_only()) sealing_ = tree_->sync_all();
     tree_->seal();
   });
   if (sealed) {
@@ -259,11 +259,13 @@ Status OpenedSession::close() {
   timers_.clear();
   if (std::exchange(closed_, true)) return ok_status();
   if (vault_->read_only()) return tree_->stop();
-  // Sealed: what was acknowledged has been synced before the keys went, and without them nothing more can be written.
-  // Jobs in progress are called Interrupted at the next opening.
+  // Sealed: what was acknowledged has been synced before the keys went, and without them nothing more can be written,
+  // nor a point made. Jobs in progress are called Interrupted at the next opening.
   if (sealed_.load()) {
     static_cast<void>(tree_->stop());
-    return ok_status();
+    return sealing_.ok()
+               ? jobs_->close_sealed()
+               : Status(with_context(sealing_.error(), "not all could be synced before the vault was sealed"));
   }
   const SpaceReserve::ContentUse use(vault_->space_reserve());
   Status result = jobs_->close();

@@ -77,6 +77,7 @@ class OpenedSession final : public Session {
   std::atomic<bool> stopping_{false};
   Mutex reencrypting_;         // held while one is under way; taken before any other lock
   HeapTrim heap_trim_;         // its timer only
+  Status sealing_;             // what the last sync before the keys went has come to
   unsigned sealed_looks_ = 0;  // enforce_deadlines() only, as the next
   KeyAccess told_access_ = KeyAccess::available;
   bool closed_ = false;

@@ -15,24 +15,20 @@ constexpr std::uint64_t kAskAgainBytes = 64ULL << 20;
 constexpr std::uint64_t kComfortBytes = 1ULL << 30;
 constexpr std::uint64_t kComfortFiles = 1000;
 
-Error no_room(const FreeSpace& free, const SpaceReserve* kept) {
+Error no_room(const std::string& vault, const FreeSpace& free, const SpaceReserve* kept) {
+  const std::string disk = "the disk that holds the vault " + vault;
   std::string why;
   if (free.files < kFilesKept) {
-    why = free.files_by_quota
-              ? "the quota of files on the disk that holds the vault is used up; remove files there, or "
-                "have it raised"
-              : "the disk that holds the vault has no inodes left for more files (df -i); remove files "
-                "there";
+    why = free.files_by_quota ? "the quota of files on " + disk + " is used up; remove files there, or have it raised"
+                              : disk + " has no inodes left for more files (df -i); remove files there";
   } else if (kept != nullptr && kept->spent()) {
-    why =
-        "the disk that holds the vault is full, or a quota of it is used up: what was kept for commits, removals and "
-        "keys is being used; free space there";
+    why = disk +
+          " is full, or a quota of it is used up: what was kept for commits, removals and keys is being used; free "
+          "space there";
   } else if (free.bytes_by_quota) {
-    why =
-        "the quota on the disk that holds the vault is used up (vaultfs leaves 64 MiB free); free space there, or have "
-        "it raised";
+    why = "the quota on " + disk + " is used up (vaultfs leaves 64 MiB free); free space there, or have it raised";
   } else {
-    why = "the disk that holds the vault is full (vaultfs leaves 64 MiB free); free space there";
+    why = disk + " is full (vaultfs leaves 64 MiB free); free space there";
   }
   return Error{ErrorCode::NoSpace, std::move(why)};
 }
@@ -67,7 +63,7 @@ Status SpaceGuard::check(std::uint64_t promised, std::uint64_t bytes, std::uint6
   const std::uint64_t needed = promised + bytes;
   VAULTFS_RETURN_IF_ERROR(ask(bytes, needed + reserve));
   if (usable_bytes(free_, kept_, reserve) >= needed) return ok_status();
-  return no_room(free_, kept_);
+  return no_room(path_.string(), free_, kept_);
 }
 
 Status SpaceGuard::check_accepted(std::uint64_t bytes) {
@@ -75,7 +71,7 @@ Status SpaceGuard::check_accepted(std::uint64_t bytes) {
   VAULTFS_RETURN_IF_ERROR(ask(0, bytes));
   const bool is_spent = kept_ != nullptr && kept_->spent();
   if (!is_spent && free_.bytes >= bytes) return ok_status();
-  return no_room(free_, kept_);
+  return no_room(path_.string(), free_, kept_);
 }
 
 }  // namespace vaultfs

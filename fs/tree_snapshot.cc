@@ -3,6 +3,7 @@
 
 #include "base/mutex.h"
 #include "fs/tree_engine.h"
+#include "vaultmeta/item_errors.h"
 
 namespace vaultfs {
 namespace {
@@ -168,7 +169,7 @@ Result<TreeSnapshot> TreeEngine::snapshot(const std::string& item_name) {
     cut.number = ++cut_number_;
     const Inode& root = *inodes_.at(kRootInode);
     const auto entry = root.entries->find(item_name);
-    if (entry == root.entries->end()) return Error{ErrorCode::ItemNotFound, "the vault has no such item"};
+    if (entry == root.entries->end()) return no_such_item(item_name);
     const InodePointer directory = inodes_.at(entry->second.number);
     {
       const MutexLock item_lock(directory->item->mutex);

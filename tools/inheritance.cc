@@ -35,6 +35,8 @@ bool is_ignored(int signal) noexcept {
 }
 
 void settle_signals(Inherited& found) noexcept {
+  found.ignores_interrupt = is_ignored(SIGINT);
+  found.ignores_terminate = is_ignored(SIGTERM);
   found.ignores_hang_up = is_ignored(SIGHUP);
   found.ignores_pipe = is_ignored(SIGPIPE);
   for (const int signal : {SIGCHLD, SIGTERM, SIGALRM, SIGURG}) static_cast<void>(std::signal(signal, SIG_DFL));

@@ -13,7 +13,9 @@ namespace vaultfs {
 struct Inherited {
   mode_t umask = 022;
   sigset_t blocked{};
-  bool ignores_hang_up = false;  // SIGHUP: nohup
+  bool ignores_interrupt = false;  // SIGINT: a background job of a script
+  bool ignores_terminate = false;  // SIGTERM
+  bool ignores_hang_up = false;    // SIGHUP: nohup
   bool ignores_pipe = false;
   rlimit descriptors{};
 };

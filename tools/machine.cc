@@ -133,13 +133,19 @@ Result<SecretBuffer> obtain_passphrase(const std::filesystem::path& file, int de
                                                       file.string()};
       }
     }
-    VAULTFS_ASSIGN_OR_RETURN(SecretBuffer passphrase, read_passphrase(opened.get()));
-    if (confirm) VAULTFS_RETURN_IF_ERROR(check_new_passphrase(passphrase.view()));
+    auto passphrase = read_passphrase(opened.get());
+    const Status usable = !passphrase.ok() ? Status(passphrase.error())
+                          : confirm        ? check_new_passphrase(passphrase->view())
+                                           : ok_status();
+    if (!usable.ok()) return with_context(usable.error(), "the passphrase file " + file.string());
     return passphrase;
   }
   if (descriptor >= 0) {
-    VAULTFS_ASSIGN_OR_RETURN(SecretBuffer passphrase, GivenDescriptors::instance().take(descriptor));
-    if (confirm) VAULTFS_RETURN_IF_ERROR(check_new_passphrase(passphrase.view()));
+    auto passphrase = GivenDescriptors::instance().take(descriptor);
+    const Status usable = !passphrase.ok() ? Status(passphrase.error())
+                          : confirm        ? check_new_passphrase(passphrase->view())
+                                           : ok_status();
+    if (!usable.ok()) return with_context(usable.error(), option + "-fd " + std::to_string(descriptor));
     return passphrase;
   }
   if (!prompt || ::isatty(STDIN_FILENO) == 0) {

@@ -172,6 +172,8 @@ Status apply_value(std::string_view option, std::string_view name, std::string_v
     if (!parse_unsigned(value, number) || number == 0 || number > 256)
       return bad_value(option, "a number from 1 to 256");
     command.session.tree.sealing_workers = static_cast<unsigned>(number);
+  } else if (value.empty() && (name == "passphrase-file" || name == "home" || name == "log")) {
+    return bad_value(option, "a path");
   } else if (name == "passphrase-file") {
     command.machine.passphrase_file = std::filesystem::absolute(value);
   } else if (name == "passphrase-fd") {

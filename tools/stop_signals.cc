@@ -24,10 +24,13 @@ void hear_stop_signals() noexcept {
   action.sa_handler = note_signal;
   action.sa_flags = SA_RESETHAND;  // without SA_RESTART: what waits for a terminal or a pipe is to look up
   sigemptyset(&action.sa_mask);
-  ::sigaction(SIGTERM, &action, nullptr);
-  // Also where it was ignored, as in a script's background process: who sends it means it.
-  ::sigaction(SIGINT, &action, nullptr);
-  if (!inherited().ignores_hang_up) ::sigaction(SIGHUP, &action, nullptr);
+  // What was started with one of them ignored is not meant by it: Ctrl-C at a script goes to its background jobs, too.
+  struct sigaction ignore {};
+  ignore.sa_handler = SIG_IGN;
+  const Inherited& before = inherited();
+  ::sigaction(SIGINT, before.ignores_interrupt ? &ignore : &action, nullptr);
+  ::sigaction(SIGTERM, before.ignores_terminate ? &ignore : &action, nullptr);
+  ::sigaction(SIGHUP, before.ignores_hang_up ? &ignore : &action, nullptr);
 }
 
 int stop_signal() noexcept { return first_signal.load(); }

@@ -5,7 +5,8 @@
 namespace vaultfs {
 
 // Ctrl-C, SIGTERM and SIGHUP ask a command to stop (base/stop_request.h); the second one of a kind ends it at once.
-// What was started with SIGHUP ignored (nohup) goes on ignoring it. After settle_inheritance().
+// One that was ignored when the program was started (nohup, a background job of a script) stays so. After
+// settle_inheritance().
 void hear_stop_signals() noexcept;
 // The first of them that came; 0: none.
 [[nodiscard]] int stop_signal() noexcept;

@@ -13,8 +13,6 @@
 #include <cstring>
 #include <exception>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,6 +22,7 @@
 #include "tools/control/control_client.h"
 #include "tools/control/message.h"
 #include "tools/inheritance.h"
+#include "tools/mount_holders.h"
 
 namespace vaultfs {
 namespace {
@@ -55,31 +54,6 @@ int run_umount(const std::vector<std::string>& flags, const std::string& mount_p
     if (errno != EINTR) return kFailed;
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : kFailed;
-}
-
-// A process in another mount namespace that still has the file system `device` mounted; empty if there is none that
-// may be looked at. A container or service that was started while it was mounted has a copy of the mount, and the
-// kernel ends a file system with its last one only.
-std::string who_still_has(const std::string& device) {
-  std::error_code problem;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc", problem)) {
-    const std::string pid = entry.path().filename().string();
-    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
-    std::ifstream file(entry.path() / "mountinfo", std::ios::binary);
-    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-    for (const MountEntry& mount : parse_mount_table(text)) {
-      if (mount.device == device) return pid;
-    }
-  }
-  return {};
-}
-
-// Where this namespace still has it mounted, by a bind mount; empty if nowhere.
-std::string also_mounted_on(const std::string& device) {
-  for (const MountEntry& entry : mount_table()) {
-    if (entry.device == device) return entry.point;
-  }
-  return {};
 }
 
 // The end of one mount, as its daemon tells it. Connected before the mount is gone, because afterwards nobody could say
@@ -161,15 +135,14 @@ class Watch {
       tell("waiting until all of %s is written", mount_.source);
       return;
     }
-    if (const std::string bound = also_mounted_on(mount_.device); !bound.empty()) {
-      tell("%s is still mounted on %s; waiting until it is unmounted there, too", mount_.source, bound);
-    } else if (const std::string holder = who_still_has(mount_.device); !holder.empty()) {
-      tell(
-          "%s is still mounted in another mount namespace, that of process %s (a container or service that was "
-          "started meanwhile?); waiting until it is unmounted there or that process ends",
-          mount_.source, holder);
+    // The kernel has not ended the file system yet, so that it is not the data that is waited for.
+    if (const std::string holder = holder_of_file_system(mount_.device); !holder.empty()) {
+      tell("%s is still %s; waiting until that ends", mount_.source, holder);
     } else {
-      tell("waiting until all of %s is written", mount_.source);
+      tell(
+          "%s is still in use, by what can't be seen from here (a process of another user, a mount namespace that is "
+          "kept without one); waiting until that ends",
+          mount_.source);
     }
   }
 

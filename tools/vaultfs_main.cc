@@ -21,6 +21,7 @@
 #include <new>
 #include <system_error>
 
+#include "base/mount_table.h"
 #include "base/thread.h"
 #include "base/visible_text.h"
 #include "crypto/secret_buffer.h"
@@ -118,6 +119,12 @@ Status start_logging(const MountCommand& command) {
       spdlog::set_default_logger(instead);
     } else if (!command.log_file.empty()) {
       VAULTFS_RETURN_IF_ERROR(check_outside_vaults(posix_env(), command.log_file));
+      // A name that is mistyped makes no directories.
+      if (std::error_code none; !std::filesystem::is_directory(command.log_file.parent_path(), none)) {
+        return Error{ErrorCode::NotFound, "-o log=" + command.log_file.string() + ": there is no directory " +
+                                              command.log_file.parent_path().string() +
+                                              "; make it, or name another one"};
+      }
       const mode_t own = ::umask(inherited().umask);  // the log is its user's
       spdlog::set_default_logger(file_logger(command.log_file));
       ::umask(own);
@@ -194,13 +201,15 @@ class SignalThread {
   Thread thread_;  // last: starts when all else is there
 };
 
-Result<std::unique_ptr<ControlServer>> start_control(const MountCommand& command, Machine& machine, Session& session) {
-  VAULTFS_ASSIGN_OR_RETURN(const SocketName name, control_socket_name(command.vault));
+// `mount_device` is that of the mount as soon as there is one.
+Result<std::unique_ptr<ControlServer>> start_control(const MountCommand& command, Machine& machine, Session& session,
+                                                     const std::atomic<dev_t>& mount_device) {
+  VAULTFS_ASSIGN_OR_RETURN(const SocketName name, control_socket_name(session.vault().directory()));
   VAULTFS_ASSIGN_OR_RETURN(std::vector<std::filesystem::path> sockets, make_runtime_directories());
   for (std::filesystem::path& socket : sockets) socket /= name.name;
   return ControlServer::start(
       sockets,
-      [&machine, &session, mount_point = command.mount_point](
+      [&machine, &session, &mount_device, mount_point = command.mount_point](
           const Caller& caller, Message& request, const ControlServer::SendProgress& send) -> Result<nlohmann::json> {
         const auto verb = request.body.find("verb");
         const auto arguments = request.body.find("arguments");
@@ -212,7 +221,7 @@ Result<std::unique_ptr<ControlServer>> start_control(const MountCommand& command
           return send({{"done_bytes", now.done_bytes}, {"total_bytes", now.total_bytes}});
         };
         VAULTFS_RETURN_IF_ERROR(check_request_target(request.body, session.vault()));
-        const RequestContext context{session, machine, caller.uid, mount_point, progress};
+        const RequestContext context{session, machine, caller.uid, mount_point, mount_device.load(), progress};
         auto result = handle_request(context, verb->get<std::string>(), *arguments, request.descriptors);
         if (result.ok() || result.code() != ErrorCode::IoError) return result;
         // The disk may have been taken away meanwhile, or another one put in its place.
@@ -224,9 +233,10 @@ Result<std::unique_ptr<ControlServer>> start_control(const MountCommand& command
 }
 
 // Serves until the file system is unmounted; the session is still open.
-Status serve_session(const MountCommand& command, Session& session, ControlServer* control, Daemon& daemon,
-                     const sigset_t& signals) {
+Status serve_session(const MountCommand& command, Session& session, ControlServer* control,
+                     std::atomic<dev_t>& mount_device, Daemon& daemon, const sigset_t& signals) {
   VAULTFS_ASSIGN_OR_RETURN(const auto mount, Mount::create(session, command.mount));
+  mount_device = number_of_device(mount->device());
   if (control != nullptr) control->name_mount(mount->device());
   const SignalThread signal_thread(signals, session, *mount);
   return mount->run([&daemon, &command] {
@@ -242,11 +252,12 @@ Status serve(const MountCommand& command, Daemon& daemon, const sigset_t& signal
     static_cast<void>(std::fprintf(stderr, "vaultfs: note: %s\n", visible_text(note).c_str()));
     spdlog::warn("{}", note);
   }
+  std::atomic<dev_t> mount_device = 0;  // outlives the server
   std::unique_ptr<ControlServer> control;
   if (!command.mount.read_only) {
-    VAULTFS_ASSIGN_OR_RETURN(control, start_control(command, *machine, *session));
+    VAULTFS_ASSIGN_OR_RETURN(control, start_control(command, *machine, *session, mount_device));
   }
-  Status outcome = serve_session(command, *session, control.get(), daemon, signals);
+  Status outcome = serve_session(command, *session, control.get(), mount_device, daemon, signals);
   // A re-encryption goes on with what is left at the next request; an unmount does not wait for its end.
   session->stop_long_work();
   if (control) control->stop();

@@ -12,6 +12,7 @@
 #include "base/mutex.h"
 #include "crypto/hash.h"
 #include "vaultmeta/catalogue_change.h"
+#include "vaultmeta/item_errors.h"
 
 namespace vaultfs {
 namespace {
@@ -144,11 +145,14 @@ Result<PointInfo> Catalogue::find_point(const std::string& item, const std::stri
   }
   const auto newest = std::find_if(state_.points.rbegin(), state_.points.rend(), of_item);
   if (newest == state_.points.rend()) {
-    if (!state_.items.contains(item)) return Error{ErrorCode::ItemNotFound, "the vault has no such item"};
-    return Error{ErrorCode::RecoveryPointNotFound, "the item has no recovery point yet"};
+    if (!state_.items.contains(item)) return no_such_item(item);
+    return Error{
+        ErrorCode::RecoveryPointNotFound,
+        "the item \"" + item + "\" has no recovery point yet; make one with: vaultctl backup run, or backup commit"};
   }
   if (point.empty()) return newest->second;
-  return Error{ErrorCode::RecoveryPointNotFound, "the item has no recovery point " + point};
+  return Error{ErrorCode::RecoveryPointNotFound, "the item \"" + item + "\" has no recovery point " + point +
+                                                     "; see: vaultctl recovery-point list VAULT ITEM"};
 }
 
 std::optional<PointInfo> Catalogue::point(PointNumber number) const {

@@ -83,10 +83,12 @@ Result<std::vector<KeyDrill>> drill_vault(const Vault::Machine& machine, const s
   VAULTFS_ASSIGN_OR_RETURN(const std::filesystem::path place, known_place(machine.state, directory, header.id));
   VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, pin_at(machine.state, header.id, place));
   if (!pin) {
-    return Error{ErrorCode::VaultUnverified, "this machine does not know the vault's keys"};
+    return Error{ErrorCode::VaultUnverified, "this machine does not know the keys of " + directory.place().string() +
+                                                 "; run: vaultctl vault trust --fingerprint F"};
   }
   if (pin->root_fingerprint != header.root_fingerprint) {
-    return Error{ErrorCode::ForeignRootKey, "the vault has another root key than the one this machine trusts"};
+    return Error{ErrorCode::ForeignRootKey, "the vault in " + directory.place().string() +
+                                                " has another root key than the one this machine trusts"};
   }
   const auto blobs = make_directory_blob_store(directory, directory.place());
   const KeyCustody::Context context{directory, *blobs, machine.state, machine.platform_keys, machine.resolver, place};

@@ -62,7 +62,8 @@ class MachineDirectory final : public MachineState {
     return change("pins", [&]() -> Status {
       VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> before, pin(next.vault, place));
       if (before && goes_back(*before, next)) {
-        return Error{ErrorCode::RollbackDetected, "this machine has seen a newer state of the vault than that"};
+        return Error{ErrorCode::RollbackDetected, "this machine has seen a newer state of the vault in " +
+                                                      place.string() + " than that; put the newer one back"};
       }
       VAULTFS_ASSIGN_OR_RETURN(const auto own, read_pin(pin_path(next.vault, place), next.vault));
       if (own == next) return ok_status();
@@ -100,7 +101,8 @@ class MachineDirectory final : public MachineState {
 
   Status register_vault(const Registration& registration) override {
     if (!registration.path.is_absolute()) {
-      return Error{ErrorCode::InvalidArgument, "a vault is registered by its absolute path"};
+      return Error{ErrorCode::InvalidArgument,
+                   "a vault is registered by its absolute path, and " + registration.path.string() + " is none"};
     }
     VAULTFS_ASSIGN_OR_RETURN(const std::string text, encode_registration(registration));
     return change("vaults", [&] { return put_registration(registration, text); });

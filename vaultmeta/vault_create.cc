@@ -65,11 +65,12 @@ class VaultCreation {
   Status check_options() {
     const auto is_control = [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; };
     if (options_.region.size() > VaultHeader::kMaxRegionBytes || std::ranges::any_of(options_.region, is_control)) {
-      return Error{ErrorCode::InvalidArgument,
-                   "a region is at most " + std::to_string(VaultHeader::kMaxRegionBytes) + " printable bytes"};
+      return Error{ErrorCode::InvalidArgument, "--region: a region is at most " +
+                                                   std::to_string(VaultHeader::kMaxRegionBytes) + " printable bytes"};
     }
     if (options_.no_recovery && options_.recovery_file.has_value()) {
-      return Error{ErrorCode::InvalidArgument, "a recovery file is asked for and refused at the same time"};
+      return Error{ErrorCode::InvalidArgument,
+                   "--recovery-file asks for a recovery file and --no-recovery refuses it; give one of them"};
     }
     if (!platform_bound_) {
       if (options_.recovery_file.has_value()) {
@@ -86,7 +87,9 @@ class VaultCreation {
       VAULTFS_RETURN_IF_ERROR(check_outside_vaults(machine_.env, *options_.recovery_file, options_.path));
     }
     if (options_.recovery_file.has_value() && options_.recovery_passphrase == nullptr) {
-      return Error{ErrorCode::PassphraseRequired, "a recovery file needs a passphrase"};
+      return Error{ErrorCode::PassphraseRequired, "the recovery file " + options_.recovery_file->string() +
+                                                      " needs a passphrase; give it with "
+                                                      "--recovery-passphrase-file FILE or --recovery-passphrase-fd N"};
     }
     return ok_status();
   }
@@ -97,6 +100,7 @@ class VaultCreation {
     std::filesystem::path asked = std::filesystem::absolute(options_.path).lexically_normal();
     if (!asked.has_filename()) asked = asked.parent_path();
     VAULTFS_ASSIGN_OR_RETURN(path_, env.real_path(asked));
+    VAULTFS_RETURN_IF_ERROR(check_outside_vaults(env, path_));
     VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env.info(path_));
     if (info.kind == FileKind::missing) {
       VAULTFS_ASSIGN_OR_RETURN(parent_, env.hold_directory(path_.parent_path()));
@@ -105,11 +109,15 @@ class VaultCreation {
       undo_.on_failure([this] { remove_own_directory(); });
       VAULTFS_RETURN_IF_ERROR(parent_->sync_directory(path_.parent_path()));
     } else if (info.kind != FileKind::directory) {
-      return Error{ErrorCode::VaultExists, "there is a file at this path"};
+      return Error{ErrorCode::VaultExists,
+                   path_.string() + " is a file; name a directory that is empty or not there yet"};
     } else {
       VAULTFS_ASSIGN_OR_RETURN(held_, env.hold_directory(path_));
       VAULTFS_ASSIGN_OR_RETURN(const auto names, held_->list(path_));
-      if (!names.empty()) return Error{ErrorCode::VaultExists, "the directory is not empty"};
+      if (!names.empty()) {
+        return Error{ErrorCode::VaultExists,
+                     path_.string() + " is not empty; name a directory that is empty or not there yet"};
+      }
     }
     files_ = std::make_unique<MadeFiles>(*held_);
     return ok_status();
@@ -148,7 +156,8 @@ class VaultCreation {
     // Another creation may have been at work between that look and the lock: what it made is not ours to take back.
     VAULTFS_ASSIGN_OR_RETURN(const auto names, files_->list(path_));
     if (names != std::vector<std::string>{kLockFileName}) {
-      return Error{ErrorCode::VaultExists, "another process has just made something in the directory"};
+      return Error{ErrorCode::VaultExists,
+                   "another process has just made something in " + path_.string() + "; look at it and try again"};
     }
     undo_.on_failure([this] {
       files_->take_back();
@@ -306,7 +315,8 @@ class VaultCreation {
     const std::filesystem::path& file = *options_.recovery_file;
     VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, machine_.env.info(file));
     if (info.kind != FileKind::missing) {
-      return Error{ErrorCode::AlreadyExists, "the recovery file exists already; it is never replaced"};
+      return Error{ErrorCode::AlreadyExists,
+                   file.string() + " exists already, and a recovery file is never replaced; name another one"};
     }
     // It takes back its own failures. A file that another process has made there meanwhile is none of ours.
     VAULTFS_RETURN_IF_ERROR(write_recovery_file(machine_.env, file, keys, *options_.recovery_passphrase));

@@ -81,7 +81,8 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::run() {
 Status VaultOpening::settle_place() {
   MachineState& state = parts_.machine.state;
   if (trusted_.has_value() && trusted_->vault != parts_.header.id) {
-    return Error{ErrorCode::AnotherVault, "another vault has been put in this one's place meanwhile"};
+    return Error{ErrorCode::AnotherVault,
+                 "another vault has been put into " + parts_.path.string() + " meanwhile; look at it and try again"};
   }
   const Status known = check_vault_is_known_there(state, *parts_.directory, parts_.header.id);
   const bool may_differ = options_.any_place || (options_.read_only && options_.allow_unverified);
@@ -125,13 +126,15 @@ Status VaultOpening::check_trust() {
           "unverified: this machine does not know the vault's keys, and no fingerprint was given");
       return ok_status();
     }
-    return Error{
-        ErrorCode::VaultUnverified,
-        "this machine does not know the vault; run 'vaultctl vault trust VAULT --fingerprint F' with the newest "
-        "fingerprint that you have kept of it, or read it with --unverified"};
+    return Error{ErrorCode::VaultUnverified, "this machine does not know the vault; run 'vaultctl vault trust " +
+                                                 parts_.path.string() +
+                                                 " --fingerprint F' with the newest "
+                                                 "fingerprint that you have kept of it, or read it with --unverified"};
   }
   if (!constant_time_equal(pin_->root_fingerprint.view(), parts_.header.root_fingerprint.view())) {
-    return Error{ErrorCode::ForeignRootKey, "the vault has another root key than the one this machine trusts"};
+    return Error{ErrorCode::ForeignRootKey, "the vault in " + parts_.path.string() +
+                                                " has another root key than the one this machine trusts; if it is "
+                                                "meant, accept it with: vaultctl vault trust --fingerprint F"};
   }
   return ok_status();
 }
@@ -155,7 +158,10 @@ Status VaultOpening::open_keys() {
   VAULTFS_ASSIGN_OR_RETURN(parts_.custody,
                            KeyCustody::open(context, parts_.header, header_digest_, options_.read_only, escrow_key_));
   if (pin_.has_value() && parts_.custody->incarnation() < pin_->incarnation && !options_.accept_older) {
-    return Error{ErrorCode::RollbackDetected, "the vault is of an earlier incarnation than this machine has seen"};
+    return Error{ErrorCode::RollbackDetected,
+                 "the vault in " + parts_.path.string() +
+                     " is of an earlier incarnation than this machine has seen; put the "
+                     "newer one back, or accept it with: vaultctl vault trust --accept-older"};
   }
   return check_epochs();
 }

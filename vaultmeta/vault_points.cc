@@ -6,6 +6,7 @@
 #include "crypto/hash.h"
 #include "store/stream.h"
 #include "vaultmeta/catalogue_change.h"
+#include "vaultmeta/item_errors.h"
 #include "vaultmeta/opened_vault.h"
 #include "vaultmeta/point_file.h"
 #include "vaultmeta/point_proof.h"
@@ -48,7 +49,9 @@ Result<JobInfo> OpenedVault::begin_job(JobKind kind, const std::string& item) {
 Result<JobInfo> OpenedVault::start_job(JobKind kind, const std::string& item, bool& recorded) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
   if (kind == JobKind::backup) {
-    if (item.empty() || item.size() > kMaxNameBytes) return Error{ErrorCode::InvalidName, "an item has no such name"};
+    if (item.empty() || item.size() > kMaxNameBytes) {
+      return Error{ErrorCode::InvalidName, "\"" + item + "\" can't be an item's name; it has 1 to 255 bytes"};
+    }
     VAULTFS_RETURN_IF_ERROR(parts_.custody->item_attempted());
   }
   JobInfo job;
@@ -181,7 +184,7 @@ Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo jo
   if (point.created.value == 0) point.created = parts_.machine.env.clock().now();
   if (point.item == job.item) VAULTFS_RETURN_IF_ERROR(register_item(point.item));
   std::optional<ItemInfo> item = catalogue.item(point.item);
-  if (!item.has_value()) return Error{ErrorCode::ItemNotFound, "the vault has no such item"};
+  if (!item.has_value()) return no_such_item(point.item);
   if (point.automatic && item->interrupted) point.after_interruption = true;
 
   VAULTFS_RETURN_IF_ERROR(parts_.segments->sync());

@@ -57,8 +57,8 @@ Result<std::unique_ptr<FileLock>> take_vault_lock(Env& env, const std::filesyste
     }
     if (lock.code() != ErrorCode::VaultBusy) return lock;
     if (polls >= wait_seconds * kPollsPerSecond) {
-      return Error{ErrorCode::VaultBusy,
-                   "the vault is in use by " + owner_of(env, lock_file) + "; wait for it to end, or use --wait"};
+      return Error{ErrorCode::VaultBusy, "the vault " + path.string() + " is in use by " + owner_of(env, lock_file) +
+                                             "; wait for it to end, or use --wait"};
     }
     if (stop_requested()) return Error{ErrorCode::Interrupted, "stopped while the vault was in use; nothing was done"};
     sleep_for(std::chrono::milliseconds(1000 / kPollsPerSecond));
@@ -68,8 +68,14 @@ Result<std::unique_ptr<FileLock>> take_vault_lock(Env& env, const std::filesyste
 Result<VaultHeader> read_vault_header(VaultDirectory& directory, Digest& digest) {
   const std::filesystem::path name = directory.place() / VaultHeader::kFileName;
   VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, directory.info(name));
-  if (info.kind == FileKind::missing) return Error{ErrorCode::NotAVault, "the directory has no vault.header"};
-  if (info.size > kMaxHeaderBytes) return Error{ErrorCode::NotAVault, "vault.header is far too large"};
+  if (info.kind == FileKind::missing) {
+    return Error{ErrorCode::NotAVault,
+                 directory.place().string() +
+                     " is not a vault (it has no vault.header); name a vault's directory, or make "
+                     "one with: vaultctl vault create"};
+  }
+  if (info.size > kMaxHeaderBytes)
+    return Error{ErrorCode::NotAVault, name.string() + " is far too large for a vault's"};
   VAULTFS_ASSIGN_OR_RETURN(const Bytes bytes, read_file(directory, name, kMaxHeaderBytes));
   digest = sha256(bytes);
   return VaultHeader::decode(bytes);

@@ -30,7 +30,9 @@ constexpr std::uint64_t kMostLossesTold = 10'000;
 // Lines about the files of one folder, of which anybody can put a hundred thousand there.
 constexpr std::size_t kMostFolderDamage = 2000;
 
-Error stopped() { return {ErrorCode::Interrupted, "verification was stopped"}; }
+Error stopped() {
+  return {ErrorCode::Interrupted, "verification was stopped; it changes nothing, and begins anew when it is run again"};
+}
 
 bool is_unfinished(const std::string& name) { return name.ends_with(kUnfinishedSuffix); }
 

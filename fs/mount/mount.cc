@@ -3,6 +3,7 @@
 #include <fuse_lowlevel.h>
 #include <poll.h>
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -96,6 +97,7 @@ class FuseMount final : public Mount, private SessionObserver {
   }
 
   Status start() {
+    VAULTFS_RETURN_IF_ERROR(check_vault_directory());
     std::string list = "default_permissions,subtype=vaultfs,fsname=" + escaped(options_.source);
     list += options_.read_only ? ",ro" : ",rw";
     if (options_.synchronous) list += ",sync";
@@ -161,6 +163,18 @@ class FuseMount final : public Mount, private SessionObserver {
   }
 
  private:
+  // It was opened by its path: the vault's disk may have been exchanged since the vault was opened.
+  [[nodiscard]] Status check_vault_directory() const {
+    struct stat st {};
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo opened, context_.session.vault().directory().identity());
+    if (::fstat(context_.vault_directory.get(), &st) != 0 || st.st_dev != opened.device || st.st_ino != opened.inode) {
+      return Error{ErrorCode::AnotherVault,
+                   context_.session.vault().path().string() +
+                       " was exchanged while the vault was opened; put it back and mount again"};
+    }
+    return ok_status();
+  }
+
   // umount(8) asks the kernel for the type of what it unmounts, gets "fuse" without "vaultfs", and would never call the
   // helper that waits for the daemon. An entry in its own table of user-space options makes it look closer.
   void name_unmount_helper(const std::string& point) const {

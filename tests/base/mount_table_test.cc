@@ -1,6 +1,7 @@
 #include "base/mount_table.h"
 
 #include <gtest/gtest.h>
+#include <sys/sysmacros.h>
 
 namespace vaultfs {
 namespace {
@@ -43,6 +44,14 @@ TEST(MountTable, OfThisProcessHasItsRoot) {
   const auto root = uppermost_at(mount_table(), "/");
   ASSERT_TRUE(root.has_value());
   EXPECT_FALSE(root->device.empty());
+}
+
+TEST(MountTable, DeviceAsANumber) {
+  EXPECT_EQ(number_of_device("0:53"), makedev(0, 53));
+  EXPECT_EQ(number_of_device("259:1048575"), makedev(259, 1048575));
+  for (const char* none : {"", "0", ":", "1:", ":1", "1:2:3", "-1:2", "1:x", "99999999999:1"}) {
+    EXPECT_EQ(number_of_device(none), 0U) << none;
+  }
 }
 
 }  // namespace

@@ -67,7 +67,27 @@ TEST_F(PosixEnvTest, OnlyRegularFilesAreOpened) {
   EXPECT_FALSE(env_.open(scratch_.path(), OpenMode::read_only).ok());
   put("f", "text");
   fs::create_symlink(scratch_ / "f", scratch_ / "link");
-  EXPECT_FALSE(env_.open(scratch_ / "link", OpenMode::read_only).ok());
+  EXPECT_FALSE(env_.open(scratch_ / "link", OpenMode::read_write).ok());
+  EXPECT_FALSE(env_.open(scratch_ / "link", OpenMode::create_exclusive).ok());
+  fs::create_symlink(scratch_ / "fifo", scratch_ / "link-to-fifo");
+  EXPECT_FALSE(env_.open(scratch_ / "link-to-fifo", OpenMode::read_only).ok());
+}
+
+TEST_F(PosixEnvTest, LinksAreFollowedForReadingAndWhatIsOpenIsTold) {
+  // As Kubernetes mounts secrets.
+  fs::create_directory(scratch_ / "..2026_01");
+  put("..2026_01/secret", "text");
+  ASSERT_EQ(::chmod((scratch_ / "..2026_01/secret").c_str(), 0640), 0);
+  fs::create_directory_symlink("..2026_01", scratch_ / "..data");
+  fs::create_symlink("..data/secret", scratch_ / "secret");
+  EXPECT_EQ(get("secret"), "text");
+  const auto file = env_.open(scratch_ / "secret", OpenMode::read_only);
+  ASSERT_TRUE(file.ok());
+  const auto info = (*file)->info();
+  EXPECT_EQ(info->mode, 0640U);
+  EXPECT_TRUE(info->is_same_as(*env_.info(scratch_ / "..2026_01/secret")));
+  fs::create_symlink("circle", scratch_ / "circle");
+  EXPECT_FALSE(env_.open(scratch_ / "circle", OpenMode::read_only).ok());
 }
 
 TEST_F(PosixEnvTest, DirectoriesAndNames) {

@@ -106,6 +106,94 @@ expect_error KeyVersionNotFound 3 "$vaultctl" key enable "office/backup/$unknown
 expect_error KeyNotFound 3 "$vaultctl" vault create "$scratch/v2" --key office/none
 [[ ! -e $scratch/v2 ]] || fail "a failed creation left a vault"
 
+say "every error names the thing that it is about"
+# names THING COMMAND…: it fails, and what it says has the thing in it.
+names() {
+  local thing=$1
+  shift
+  expect_error '[A-Za-z]+' "" "$vaultctl" "$@"
+  grep -qF -- "$thing" "$scratch/err" || fail "$* does not name $thing: $(cat "$scratch/err")"
+}
+mkdir "$scratch/tree"
+ctl backup run "$vault" two --disk "a=$scratch/disk" --disk "b=$scratch/disk" >/dev/null
+printf 'secret\r\n' >"$scratch/bad-passphrase"
+chmod 600 "$scratch/bad-passphrase"
+echo secret >"$scratch/good"
+: >"$scratch/empty-passphrase"
+chmod 600 "$scratch/empty-passphrase"
+names '"gone"' restore "$vault" gone --to "$scratch/x"
+names '"gone"' recovery-point list "$vault" gone
+names '"gone"' backup commit "$vault" gone
+names '99-99' restore "$vault" vm@99-99 --to "$scratch/x"
+names '"vm"' restore "$vault" vm@99-99 --to "$scratch/x"
+names '"nodisk"' restore "$vault" two --disk nodisk --to "$scratch/x"
+names '--disk' restore "$vault" two --to "$scratch/x"
+names '99' job show "$vault" 99
+names "$scratch/disk" restore "$vault" vm --to "$scratch/disk"
+names "$vault" restore "$vault" vm --to "$vault/x"
+names "$scratch/nowhere" restore "$vault" vm --to "$scratch/nowhere/x"
+names "$scratch/missing" backup run "$vault" vm --disk "d=$scratch/missing"
+names "$scratch/tree" backup run "$vault" vm --disk "d=$scratch/tree"
+names '"a/b"' backup run "$vault" vm --disk "a/b=$scratch/disk"
+names '"d"' backup run "$vault" vm --disk "d=$scratch/disk" --disk "d=$scratch/disk"
+names '--disk' backup run "$vault" vm --disk "$scratch/disk"
+names "$scratch/empty" vault show "$scratch/empty"
+names "$scratch/file" vault show "$scratch/file"
+names "$scratch/nowhere" vault show "$scratch/nowhere"
+names "$scratch/full" vault create "$scratch/full" --key office/backup
+names "$scratch/file" vault create "$scratch/file" --key office/backup
+names "$scratch/no/such" vault create "$scratch/no/such/parent" --key office/backup
+names "$scratch/file" vault create "$scratch/v3" --recovery-file "$scratch/file" --recovery-passphrase-file "$scratch/good"
+names "--recovery-passphrase-file" vault create "$scratch/v3" --recovery-file "$scratch/rf"
+names "--no-recovery" vault create "$scratch/v3"
+names "$scratch/missing" vault create "$scratch/v3" --key office/backup --escrow-key "$scratch/missing"
+names "$scratch/file" vault create "$scratch/v3" --key office/backup --escrow-key "$scratch/file"
+names "$scratch/missing" vault recover "$vault" --recovery-file "$scratch/missing" --passphrase-file "$scratch/two"
+names "$scratch/file" vault recover "$vault" --recovery-file "$scratch/file" --passphrase-file "$scratch/two"
+names "$scratch/missing" keyvault create other --new-passphrase-file "$scratch/missing"
+names "$scratch/bad-passphrase" keyvault create other --new-passphrase-file "$scratch/bad-passphrase"
+names "$scratch/empty-passphrase" keyvault create other --new-passphrase-file "$scratch/empty-passphrase"
+names nowhere keyvault show nowhere
+names nowhere key list nowhere/k
+names none key list office/none
+names none key delete office/none
+names none key recover office/none
+names none key purge office/none
+names office keyvault create office
+names backup key create office/backup
+names 0000000000000000 key disable office/backup/00000000000000000000000000000000
+names nobody identity disable nobody
+names nobody identity delete nobody
+names nobody encryption set "$vault" --identity nobody
+names nowhere encryption set "$vault" --key nowhere/k
+names none encryption set "$vault" --key office/none
+names "$scratch/missing" key import office/imported --from "$scratch/missing"
+names "$scratch/file" key import office/imported --from "$scratch/file"
+names "$scratch/file" key export office/backup --to "$scratch/file" --file-passphrase-file "$scratch/good"
+names '--rate' reencrypt "$vault" --rate fast
+names '--wait' --wait x vault show "$vault"
+names '--refresh-minutes' encryption set "$vault" --refresh-minutes x
+names '--after-create' key rotation-policy set office/backup --after-create soon --expiry P90D
+names "$scratch/nowhere" vault forget "$scratch/nowhere"
+flock "$vault/vault.lock" sleep 3 &
+sleep 0.3
+names "$vault" backup run "$vault" vm --disk "d=$scratch/disk"
+wait
+names '99999999999999999999' job show "$vault" 99999999999999999999
+names '--new-passphrase-fd 99' keyvault create other --new-passphrase-fd 99
+names '--after-create P999999999999D' key rotation-policy set office/backup --after-create P999999999999D --expiry P90D
+names '".hidden"' backup run "$vault" .hidden --disk "d=$scratch/disk"
+names '"item"' backup run "$vault" "" --disk "d=$scratch/disk"
+names "$vault" vault create "$vault/inside" --no-recovery
+if [[ -c /dev/fuse ]]; then
+  for option in log= home= passphrase-file=; do
+    expect_error Usage 2 "$vaultfs" "$vault" "$mnt" -o "$option" && says "$option: give a path"
+  done
+  expect_error NotFound 3 "$vaultfs" "$vault" "$mnt" -o "log=$scratch/no/such/log" && says "$scratch/no/such"
+  [[ ! -e $scratch/no ]] || fail "a mistyped log made directories"
+fi
+[[ ! -e $scratch/x && ! -e $scratch/v3 ]] || fail "something was left"
+
 say "usage"
 for words in "" "vault" "vault create" "vault nonsense" "nonsense" "key" "key disable" "backup run $vault" "job show $vault x" \
   "restore $vault vm" "key create office/k --bits many" "--wait x vault show $vault" "vault show" "recovery-point" \

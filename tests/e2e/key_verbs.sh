@@ -93,3 +93,19 @@ sync "$mnt/vm/again"
 ctl backup commit "$vault" vm >/dev/null
 unmount_vault
 ctl verify "$vault" >/dev/null
+
+say "unmounted while it is sealed: umount tells that the last work has no point; it is there when access is back"
+mount_vault settle=3600
+printf 'no point has it' >"$mnt/vm/late"
+ctl key disable "office/backup/$v2" --override backup >/dev/null
+ctl encryption refresh "$vault" >/dev/null 2>&1 && fail "a refresh with a disabled key ended well"
+wait_until 20 sealed
+code=0
+unmount_vault 2>"$scratch/err" || code=$?
+assert_eq "$code" 32 "umount's exit code ($(cat "$scratch/err"))"
+grep -q 'not everything is safe: KeyRevoked: .* 1 item (job [0-9]*)' "$scratch/err" || fail "it said: $(cat "$scratch/err")"
+ctl key enable "office/backup/$v2" >/dev/null
+mount_vault settle=3600
+assert_eq "$(cat "$mnt/vm/late")" 'no point has it'
+ctl backup commit "$vault" vm >/dev/null
+unmount_vault

@@ -31,8 +31,28 @@ if command -v qemu-img >/dev/null; then
   grep -q 'backing file' err || fail "it said: $(cat err)"
   assert_eq "$(jctl '.recovery_points[-1].consistency' recovery-point list "$vault" overlay)" CrashConsistent
   assert_eq "$(last_job Backup .state)" CompletedWithWarnings
-  qemu-img create -q -f qcow2 whole.qcow2 8M
-  ctl backup run "$vault" whole --disk d=whole.qcow2 >/dev/null
+  qemu-img create -q -f vmdk -o subformat=twoGbMaxExtentSparse parts.vmdk 8M
+  for kind in vmdk qcow2 vhdx vpc vdi qed parallels; do
+    qemu-img create -q -f "$kind" "whole.$kind" 8M || continue
+    ctl backup run "$vault" whole --disk "d=whole.$kind" >/dev/null || fail "a whole $kind is refused"
+  done
+  qemu-img create -q -f vmdk -F vmdk -b whole.vmdk overlay.vmdk
+  for part in overlay.vmdk parts.vmdk parts-s001.vmdk; do
+    expect_error DamageFound 40 "$vaultctl" backup run "$vault" overlay --disk "d=$part"
+  done
+  # What qemu-img does not make: a VHDX that says that it has a parent.
+  python3 - whole.vhdx <<'PYTHON'
+import sys
+with open(sys.argv[1], "r+b") as file:
+    image = file.read()
+    region = image.index(bytes.fromhex("06a27c8b90479a4bb8fe575f050f886e"))
+    metadata = int.from_bytes(image[region + 16:region + 24], "little")
+    item = image.index(bytes.fromhex("3767a1ca36fa434db3b633f0aa44e76b"), metadata)
+    file.seek(metadata + int.from_bytes(image[item + 16:item + 20], "little") + 4)
+    file.write(b"\2")
+PYTHON
+  expect_error DamageFound 40 "$vaultctl" backup run "$vault" overlay --disk d=whole.vhdx
+  grep -q 'VHDX image on top of a parent' err || fail "it said: $(cat err)"
 fi
 
 say "a set of disks that changed: what was not named is told"

@@ -133,6 +133,20 @@ if [[ $EUID == 0 ]] && unshare -m true 2>/dev/null; then
     [[ \$code == 8 ]] && grep -q '$scratch/elsewhere/file' '$scratch/elsewhere/err'
   " </dev/null || fail "not in the caller's namespace"
   assert_eq "$(ls -A "$scratch/elsewhere")" "" "what the owner left in its own namespace"
+
+  say "the mount is known by its number, not by what lies at its path"
+  mkdir -p "$scratch/bound" "$mnt/vm4"
+  cp "$scratch/expected" "$mnt/vm4/disk"
+  mount --bind "$mnt" "$scratch/bound"
+  mount -t tmpfs none "$mnt"
+  cp "$scratch/expected" "$mnt/foreign"
+  expect_error OverlapsVault 2 "$vaultctl" restore "$vault" single --to "$scratch/bound/vm4/back"
+  expect_error OverlapsVault 2 "$vaultctl" backup run "$vault" vm5 --disk "d=$scratch/bound/vm4/disk"
+  ctl backup run "$vault" vm5 --disk "d=$mnt/foreign" >/dev/null
+  ctl restore "$vault" single --to "$mnt/back" >/dev/null
+  assert_same "$scratch/expected" "$mnt/back"
+  umount "$mnt"
+  umount -i "$scratch/bound"
   unmount_vault
 fi
 
@@ -143,7 +157,7 @@ if [[ $EUID == 0 ]] && command -v mkfs.ext4 >/dev/null; then
   take_disk_out() { umount "$scratch/point"; }
   truncate -s 128M "$scratch/one.ext4"
   mkfs.ext4 -q "$scratch/one.ext4"
-  truncate -s 128M "$scratch/two.ext4"
+  truncate -s 256M "$scratch/two.ext4"
   mkfs.ext4 -q "$scratch/two.ext4"
   if put_disk_in one 2>/dev/null; then
     ctl vault create "$scratch/point/v" --no-recovery >/dev/null 2>&1
@@ -171,8 +185,10 @@ if [[ $EUID == 0 ]] && command -v mkfs.ext4 >/dev/null; then
     mount_vault settle=3600
     mkdir "$mnt/exchanged"
     cp "$scratch/expected" "$mnt/exchanged/before"
+    size=$(stat -f -c %b "$mnt")
     umount -l "$scratch/point"
     put_disk_in two
+    assert_eq "$(stat -f -c %b "$mnt")" "$size" "the size that df shows is the other disk's"
     sums "$vault" >"$scratch/before"
     cp "$scratch/expected" "$mnt/exchanged/after"
     sync "$mnt/exchanged/after"

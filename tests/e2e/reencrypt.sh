@@ -69,10 +69,11 @@ ctl key new-epoch "$vault" >/dev/null
 segment_bytes() { du -sb "$vault/segments" | cut -f1; }
 moved_since() { [[ $(segment_bytes) -ge $(($1 + $2 * 1048576)) ]]; }
 before=$(segment_bytes)
-"$vaultctl" reencrypt "$vault" --rate 8M </dev/null >"$scratch/out" 2>"$scratch/err" &
+# A shell's background jobs ignore SIGINT, and what ignores it goes on doing so.
+env --default-signal=INT "$vaultctl" reencrypt "$vault" --rate 8M </dev/null >"$scratch/out" 2>"$scratch/err" &
 pid=$!
 wait_until 60 moved_since "$before" 16
-kill -INT "$pid" # ignored by background jobs of a shell without job control unless the program catches it
+kill -INT "$pid"
 got=0
 wait "$pid" || got=$?
 assert_eq "$got" 130

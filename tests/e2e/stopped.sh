@@ -14,7 +14,8 @@ random_file "$scratch/large" 700M
 stopped() {
   local signal=$1 code=$2 got=0 pid began
   shift 2
-  "$@" </dev/null >"$scratch/out" 2>"$scratch/err" &
+  # A shell's background jobs ignore SIGINT, and what ignores it goes on doing so.
+  env --default-signal=INT "$@" </dev/null >"$scratch/out" 2>"$scratch/err" &
   pid=$!
   sleep "${pause:-0.3}"
   kill "-$signal" "$pid" 2>/dev/null || fail "it had ended before: $* ($(cat "$scratch/err"))"
@@ -22,6 +23,9 @@ stopped() {
   wait "$pid" || got=$?
   assert_eq "$got" "$code" "exit code of $* ($(cat "$scratch/err"))"
   grep -q '^vaultctl: Interrupted: by SIG' "$scratch/err" || fail "it said: $(cat "$scratch/err")"
+  [[ $* != *" backup run "* ]] || grep -q 'the item is as it was' "$scratch/err" || fail "it does not say what is kept: $(cat "$scratch/err")"
+  [[ $* != *" restore "* ]] || grep -Eq "; $scratch/(target|tree) is as it was" "$scratch/err" || fail "it does not say what is left: $(cat "$scratch/err")"
+  [[ $* != *" verify "* ]] || grep -q 'it changes nothing' "$scratch/err" || fail "it does not say what is kept: $(cat "$scratch/err")"
   [[ $((SECONDS - began)) -lt $((15 * time_factor)) ]] || fail "it took $((SECONDS - began)) s to stop"
 }
 hidden() { find "$scratch" -maxdepth 2 -name '.vaultfs-restore*'; }
@@ -85,12 +89,14 @@ assert os.waitstatus_to_exitcode(status) == 130, status
 PYTHON
 expect_error KeyVaultNotFound 3 "$vaultctl" keyvault show asked
 
-say "nohup is heard: SIGHUP that is ignored stays so"
-(
-  trap '' HUP
-  exec "$vaultctl" verify "$vault" >/dev/null 2>&1 </dev/null
-) &
-pid=$!
-sleep 0.4
-kill -HUP "$pid" 2>/dev/null || true
-wait "$pid" || fail "it ended with $?"
+say "what was started with a signal ignored (nohup, a background job of a script) goes on ignoring it"
+for signal in HUP INT TERM; do
+  env --ignore-signal="$signal" "$vaultctl" verify "$vault" >/dev/null 2>&1 </dev/null &
+  pid=$!
+  sleep 0.4
+  kill "-$signal" "$pid" 2>/dev/null || fail "verify had ended before"
+  wait "$pid" || fail "it ended with $? by SIG$signal"
+  code=0
+  env --ignore-signal="$signal" "$vaultctl" vault hold "$vault" -- sh -c "kill -$signal \$\$; exit 7" </dev/null || code=$?
+  assert_eq "$code" 7 "the exit code of a command under a hold, which ignores SIG$signal as well"
+done

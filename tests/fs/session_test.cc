@@ -191,6 +191,54 @@ TEST_F(OpenedSessionTest, ADeniedKeySealsAndHealsWithoutReopening) {
   ASSERT_OK(session->close());
 }
 
+TEST_F(OpenedSessionTest, ClosingASealedVaultTellsOfWorkThatNoPointHas) {
+  for (const bool manual : {false, true}) {
+    Session::Options options = session_options();
+    options.background = true;
+    options.manual_commit = manual;
+    const auto session = open_session(options);
+    ASSERT_NE(session, nullptr);
+    for (const bool committed : {true, false}) {
+      change(*session, "vm", manual ? 1 : 2);
+      ASSERT_OK(session->commit("vm"));
+      if (!committed) change(*session, "vm", manual ? 3 : 4);
+    }
+    change(*session, "other", manual ? 5 : 6);
+    ASSERT_OK(session->commit("other"));
+    ASSERT_OK(key_vault_->set_enabled("backup", first_version_, false));
+    EXPECT_FALSE(session->refresh().ok());
+    env_.sim_clock().advance_seconds(301);
+    ASSERT_TRUE(eventually([&] { return session->vault().custody().status().access == KeyAccess::sealed; }));
+    const Status closed = session->close();
+    EXPECT_EQ(closed.ok(), manual);
+    if (!manual) {
+      EXPECT_EQ(closed.code(), ErrorCode::KeyRevoked);
+      EXPECT_NE(closed.error().message.find("1 item (job "), std::string::npos) << closed.error().message;
+    }
+    ASSERT_OK(key_vault_->set_enabled("backup", first_version_, true));
+  }
+  const auto session = open_session();
+  ASSERT_NE(session, nullptr);
+  Bytes out(5000);
+  ASSERT_OK(session->tree().read(tree_file(session->tree(), "vm", "disk"), 0, out));
+  EXPECT_EQ(out, random_bytes(3, 5000)) << "acknowledged before the keys went";
+  ASSERT_OK(session->close());
+}
+
+TEST_F(OpenedSessionTest, ClosingASealedVaultWithNothingLeftIsFine) {
+  Session::Options options = session_options();
+  options.background = true;
+  const auto session = open_session(options);
+  ASSERT_NE(session, nullptr);
+  change(*session, "vm", 1);
+  ASSERT_OK(session->commit("vm"));
+  ASSERT_OK(key_vault_->set_enabled("backup", first_version_, false));
+  EXPECT_FALSE(session->refresh().ok());
+  env_.sim_clock().advance_seconds(301);
+  ASSERT_TRUE(eventually([&] { return session->vault().custody().status().access == KeyAccess::sealed; }));
+  ASSERT_OK(session->close());
+}
+
 TEST_F(OpenedSessionTest, TimersCommitSettledItems) {
   Session::Options options = session_options();
   options.background = true;

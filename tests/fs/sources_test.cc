@@ -7,6 +7,7 @@
 
 #include "fs/file_time.h"
 #include "fs/image_format.h"
+#include "fs/restore.h"
 #include "tests/fs/session_fixture.h"
 #include "tests/support/units.h"
 
@@ -120,6 +121,36 @@ TEST_F(SourcesTest, OneThatChangesWhileItIsReadEndsWithWarnings) {
   EXPECT_NE(torn->warnings.at(0).find("written to while it was read"), std::string::npos);
 }
 
+TEST_F(SourcesTest, ProgressComesToTheSumOfAllDisksAndARestoreTellsTheSameSize) {
+  write_file(image(), random_bytes(1, 5 * kMiB + 17));
+  write_file(scratch_ / "holes.img", random_bytes(2, kMiB));
+  std::filesystem::resize_file(scratch_ / "holes.img", 40 * kMiB + 3);
+  std::vector<Progress> told;
+  const ProgressCallback note = [&told](const Progress& now) {
+    told.push_back(now);
+    return true;
+  };
+  const auto check = [&told](std::uint64_t total) {
+    ASSERT_FALSE(told.empty());
+    std::uint64_t before = 0;
+    for (const Progress& now : told) {
+      EXPECT_EQ(now.total_bytes, total);
+      EXPECT_GE(now.done_bytes, before);
+      EXPECT_LE(now.done_bytes, total);
+      before = now.done_bytes;
+    }
+    EXPECT_EQ(before, total);
+    told.clear();
+  };
+  ASSERT_OK(session_->backup({"vm", {{"a", image()}, {"b", scratch_ / "holes.img"}}}, note));
+  check(45 * kMiB + 20);
+  ASSERT_OK(restore(*session_, {.item = "vm", .point = {}, .disk = "b", .to = scratch_ / "back"}, note));
+  check(40 * kMiB + 3);
+  std::filesystem::create_directory(scratch_ / "all");
+  ASSERT_OK(restore(*session_, {.item = "vm", .point = {}, .disk = {}, .to = scratch_ / "all"}, note));
+  check(45 * kMiB + 20);
+}
+
 TEST_F(SourcesTest, WhatIsCarriedOutOfATornPointIsNoBetterThere) {
   write_file(image(), random_bytes(1, kMiB));
   const int writer = ::open(image().c_str(), O_RDWR | O_CLOEXEC);
@@ -144,13 +175,26 @@ TEST_F(SourcesTest, AnImageOnTopOfAnotherEndsWithWarnings) {
   EXPECT_NE(overlay->warnings.at(0).find("backing file"), std::string::npos);
 }
 
+Bytes image_of(std::initializer_list<std::pair<std::size_t, std::string>> parts) {
+  Bytes image(512);
+  for (const auto& [at, text] : parts) {
+    image.resize(std::max(image.size(), at + text.size()));
+    std::copy(text.begin(), text.end(), reinterpret_cast<char*>(image.data()) + at);
+  }
+  return image;
+}
+
+ImageReader reader_of(Bytes image) {
+  return [image = std::move(image)](std::uint64_t offset, std::size_t length) {
+    const std::size_t begin = std::min<std::uint64_t>(offset, image.size());
+    const std::size_t end = begin + std::min(length, image.size() - begin);
+    return Bytes(image.begin() + static_cast<std::ptrdiff_t>(begin), image.begin() + static_cast<std::ptrdiff_t>(end));
+  };
+}
+
 TEST(ImageFormat, KnowsWhatIsIncomplete) {
   const auto of = [](std::initializer_list<std::pair<std::size_t, std::string>> parts) {
-    Bytes header(512);
-    for (const auto& [at, text] : parts) {
-      std::copy(text.begin(), text.end(), reinterpret_cast<char*>(header.data()) + at);
-    }
-    return why_image_is_incomplete(header);
+    return why_image_is_incomplete(reader_of(image_of(parts)));
   };
   const std::string qcow("QFI\xfb\0\0\0\3", 8);
   EXPECT_EQ(of({}), "");
@@ -162,13 +206,62 @@ TEST(ImageFormat, KnowsWhatIsIncomplete) {
   EXPECT_EQ(of({{0, std::string("QFI\xfb\0\0\0\2", 8)}, {79, "\4"}}), "") << "version 2 has no features";
   EXPECT_NE(of({{0, std::string("QED\0", 4)}, {16, "\1"}}), "");
   EXPECT_NE(of({{0, "# Disk DescriptorFile\nversion=1\n"}}), "");
-  EXPECT_EQ(of({{0, "KDMV"}, {200, "parentCID=ffffffff\n"}}), "");
-  EXPECT_NE(of({{0, "KDMV"}, {200, "parentCID=12345678\n"}}), "");
+  EXPECT_NE(of({{0, "KDMV"}}).find("one part"), std::string::npos);
+  const std::string one("\1\0\0\0\0\0\0\0", 8);
+  EXPECT_EQ(of({{0, "KDMV"}, {28, one}, {36, one}, {600, "parentCID=ffffffff\n"}, {1023, "-"}}), "");
+  EXPECT_NE(of({{0, "KDMV"}, {28, one}, {36, one}, {600, "parentCID=12345678\n"}, {1023, "-"}}), "");
+  EXPECT_NE(
+      of({{0, "KDMV"}, {28, one}, {36, one}, {72, "\1"}, {600, "parentCID=ffffffff"}, {1023, "-"}}).find("not closed"),
+      std::string::npos);
+  EXPECT_NE(of({{0, "KDMV"}, {30, one}, {36, one}, {0x10000 * 512, "parentCID=12345678\n"}}).find("parent"),
+            std::string::npos)
+      << "wherever its header says";
+  EXPECT_NE(of({{0, "KDMV"}, {28, one}, {36, one}, {1023, "\n"}}).find("one part"), std::string::npos);
+  EXPECT_NE(of({{0, "COWD"}}), "");
+  EXPECT_NE(of({{0, std::string("\xbe\xba\xfe\xca\0\0\0\0", 8)}}), "");
+  EXPECT_NE(of({{0, "WithouFreSpacExt"}, {44, "Ynot"}}).find("not closed"), std::string::npos);
+  EXPECT_EQ(of({{0, "WithoutFreeSpace"}, {44, "1.2v"}}), "");
+  EXPECT_NE(of({{0, "Bochs Virtual HD Image"}, {32, "Redolog"}, {48, "Undoable"}}), "");
+  EXPECT_EQ(of({{0, "Bochs Virtual HD Image"}, {32, "Redolog"}, {48, "Growing"}}), "");
   EXPECT_NE(of({{64, "\x7f\x10\xda\xbe"}, {76, "\4"}}), "");
   EXPECT_EQ(of({{64, "\x7f\x10\xda\xbe"}, {76, "\1"}}), "");
   EXPECT_NE(of({{0, "conectix"}, {63, "\4"}}), "");
-  EXPECT_EQ(why_image_is_incomplete({}), "");
-  EXPECT_EQ(why_image_is_incomplete(Bytes(3)), "");
+  EXPECT_EQ(why_image_is_incomplete(reader_of({})), "");
+  EXPECT_EQ(why_image_is_incomplete(reader_of(Bytes(3))), "");
+  for (const std::string& text : {std::string("vhdxfile"), std::string("KDMV"), qcow, std::string("conectix")}) {
+    EXPECT_NO_THROW(static_cast<void>(why_image_is_incomplete(reader_of(image_of({{0, text}})))));
+    EXPECT_NO_THROW(static_cast<void>(why_image_is_incomplete(reader_of(to_bytes(bytes_of(text))))));
+  }
+}
+
+TEST(ImageFormat, KnowsAVhdxWithAParentOrAnOpenLog) {
+  constexpr std::size_t kHead1 = 64 << 10, kHead2 = 128 << 10, kRegions = 192 << 10, kMetadata = 2 << 20;
+  const auto number = [](std::uint64_t value, std::size_t bytes) {
+    return std::string(reinterpret_cast<const char*>(&value), bytes);
+  };
+  const auto of = [&](std::uint64_t flags, const std::string& newer_log, const std::string& older_log) {
+    return why_image_is_incomplete(
+        reader_of(image_of({{0, "vhdxfile"},
+                            {kHead1, "head"},
+                            {kHead1 + 8, number(7, 8)},
+                            {kHead1 + 48, newer_log},
+                            {kHead2, "head"},
+                            {kHead2 + 8, number(6, 8)},
+                            {kHead2 + 48, older_log},
+                            {kRegions, "regi"},
+                            {kRegions + 8, number(2, 4)},
+                            {kRegions + 48, "\x06\xa2\x7c\x8b\x90\x47\x9a\x4b\xb8\xfe\x57\x5f\x05\x0f\x88\x6e"},
+                            {kRegions + 64, number(kMetadata, 8)},
+                            {kMetadata, "metadata"},
+                            {kMetadata + 10, number(1, 2)},
+                            {kMetadata + 32, "\x37\x67\xa1\xca\x36\xfa\x43\x4d\xb3\xb6\x33\xf0\xaa\x44\xe7\x6b"},
+                            {kMetadata + 48, number(64 << 10, 4)},
+                            {kMetadata + (64 << 10), number(32 << 20, 4) + number(flags, 4)}})));
+  };
+  EXPECT_EQ(of(0, "", ""), "");
+  EXPECT_EQ(of(1, "", "x"), "") << "the older header does not count";
+  EXPECT_NE(of(2, "", "").find("parent"), std::string::npos);
+  EXPECT_NE(of(0, "x", "").find("not closed"), std::string::npos);
 }
 
 TEST(FileTime, BeyondWhatAVaultKeepsIsTheNearestThereIs) {

@@ -22,6 +22,7 @@
 #include <thread>
 #include <vector>
 
+#include "tests/support/assert_ok.h"
 #include "tests/support/scratch_directory.h"
 #include "tests/tools/raw_socket.h"
 #include "tools/control/control_client.h"
@@ -106,6 +107,19 @@ TEST_F(SocketPath, IsTheSameByEveryWayToTheVaultAndAnotherForAnotherVault) {
   EXPECT_NE(name_at(scratch_ / "second"), socket_.filename());
   EXPECT_EQ(control_socket_name(vault())->vault_owner, ::geteuid());
   EXPECT_LT(socket_.string().size(), sizeof(sockaddr_un::sun_path));
+}
+
+TEST_F(SocketPath, OfWhatIsOpenStaysTheSameWhenAnotherDirectoryTakesItsPlace) {
+  VaultDirectory opened(posix_env(), vault());
+  ASSERT_OK(opened.open());
+  EXPECT_EQ(control_socket_name(opened)->name, socket_.filename());
+  std::filesystem::rename(vault(), scratch_ / "away");
+  std::filesystem::create_directory(vault());
+  std::ofstream(vault() / "vault.lock") << "1\n";
+  EXPECT_EQ(control_socket_name(opened)->name, socket_.filename());
+  EXPECT_NE(control_socket_name(vault())->name, socket_.filename());
+  std::filesystem::create_hard_link(scratch_ / "away/vault.lock", scratch_ / "away/second-name");
+  EXPECT_EQ(control_socket_name(opened).code(), ErrorCode::ForeignFile);
 }
 
 TEST_F(SocketPath, NamesWhatIsNoVault) {

@@ -40,7 +40,7 @@ TEST(VerifyRequest, TheOwnerCompactsNothingMeanwhile) {
       ++looks;
       return true;
     };
-    const RequestContext context{**session, **machine, 0, {}, progress};
+    const RequestContext context{**session, **machine, 0, {}, 0, progress};
     std::vector<UniqueFd> no_files;
     const auto report = handle_request(context, "verify", {{"keyless", keyless}}, no_files);
     ASSERT_TRUE(report.ok()) << report.error().message;

@@ -34,7 +34,8 @@ Result<int> run_and_wait(const std::vector<std::string>& words) {
   const Inherited& before = inherited();
   sigset_t defaults{};
   sigemptyset(&defaults);
-  for (const int signal : {SIGINT, SIGQUIT, SIGXFSZ}) sigaddset(&defaults, signal);
+  for (const int signal : {SIGQUIT, SIGXFSZ}) sigaddset(&defaults, signal);
+  if (!before.ignores_interrupt) sigaddset(&defaults, SIGINT);
   if (!before.ignores_pipe) sigaddset(&defaults, SIGPIPE);
   posix_spawnattr_t attributes;
   ::posix_spawnattr_init(&attributes);

@@ -11,10 +11,11 @@ namespace {
 
 using nlohmann::json;
 
-Result<std::optional<std::uint32_t>> days_of(const std::string& text) {
+Result<std::optional<std::uint32_t>> days_of(const std::string& option, const std::string& text) {
   if (text.empty()) return std::optional<std::uint32_t>();
-  VAULTFS_ASSIGN_OR_RETURN(const std::uint32_t days, parse_duration_days(text));
-  return std::optional(days);
+  const auto days = parse_duration_days(text);
+  if (!days.ok()) return with_context(days.error(), option + " " + text);
+  return std::optional(*days);
 }
 
 // For the audit log.
@@ -62,9 +63,9 @@ json rotation_policy_to_json(const std::optional<RotationPolicyText>& policy) {
 Result<int> key_policy_set(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
   RotationPolicy policy;
-  VAULTFS_ASSIGN_OR_RETURN(policy.after_create_days, days_of(arguments.after_create));
-  VAULTFS_ASSIGN_OR_RETURN(policy.before_expiry_days, days_of(arguments.before_expiry));
-  VAULTFS_ASSIGN_OR_RETURN(policy.expiry_days, days_of(arguments.expiry));
+  VAULTFS_ASSIGN_OR_RETURN(policy.after_create_days, days_of("--after-create", arguments.after_create));
+  VAULTFS_ASSIGN_OR_RETURN(policy.before_expiry_days, days_of("--before-expiry", arguments.before_expiry));
+  VAULTFS_ASSIGN_OR_RETURN(policy.expiry_days, days_of("--expiry", arguments.expiry));
   if (arguments.none && policy != RotationPolicy{}) {
     return Error{ErrorCode::Usage, "--none takes the policy away and goes with no other option"};
   }

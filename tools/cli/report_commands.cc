@@ -198,7 +198,11 @@ void add_report_commands(CLI::App& app, CommandContext& context) {
   on_run(*listed, context, [&context, vault] { return list_jobs(context, *vault); });
   CLI::App* shown = jobs->add_subcommand("show", "One job");
   shown->add_option("VAULT", *vault)->required();
-  shown->add_option("JOB", *number)->required();
+  shown->add_option("JOB", *number)->required()->check([](const std::string& text) -> std::string {
+    constexpr std::size_t kDigits = 19;
+    const bool is_number = text.size() <= kDigits && text.find_first_not_of("0123456789") == std::string::npos;
+    return is_number ? "" : "a job's number, as in vaultctl job list, not " + text;
+  });
   on_run(*shown, context, [&context, vault, number] { return show_job(context, *vault, *number); });
 
   CLI::App* activity = app.add_subcommand("activity", "The vault's activity log, its chain checked");

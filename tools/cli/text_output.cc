@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "base/mutex.h"
+
 namespace vaultfs {
 
 std::string human_bytes(std::uint64_t bytes) {
@@ -31,6 +33,30 @@ std::string human_seconds(double seconds) {
     static_cast<void>(std::snprintf(text.data(), text.size(), "%lu s", whole));
   }
   return text.data();
+}
+
+namespace {
+
+Mutex drawn_mutex;
+std::size_t drawn_columns GUARDED_BY(drawn_mutex) = 0;
+
+}  // namespace
+
+void draw_line(const std::string& text) {
+  const MutexLock lock(drawn_mutex);
+  const std::size_t blanks = drawn_columns > text.size() ? drawn_columns - text.size() : 0;
+  static_cast<void>(std::fprintf(stderr, "\r%s%s%s", text.c_str(), std::string(blanks, ' ').c_str(),
+                                 std::string(blanks, '\b').c_str()));
+  drawn_columns = text.size();
+  static_cast<void>(std::fflush(stderr));
+}
+
+void erase_drawn_line() {
+  const MutexLock lock(drawn_mutex);
+  if (drawn_columns == 0) return;
+  static_cast<void>(std::fprintf(stderr, "\r%s\r", std::string(drawn_columns, ' ').c_str()));
+  drawn_columns = 0;
+  static_cast<void>(std::fflush(stderr));
 }
 
 std::string shown_line(std::string_view pattern, std::initializer_list<Shown> arguments) {

@@ -37,14 +37,21 @@ class Shown {
 // The pattern with each %s, %u, %zu … replaced by the next argument, whatever its letters say; %% is a percent sign.
 [[nodiscard]] std::string shown_line(std::string_view pattern, std::initializer_list<Shown> arguments);
 
+// One line on stderr that is drawn over and over in place, without control characters but the return to its begin. What
+// say() and tell() write takes it away. `text` is at most as wide as the terminal less one. Thread-safe.
+void draw_line(const std::string& text);
+void erase_drawn_line();
+
 // A line (or more) to stdout, as std::printf writes it, but every argument as Shown has it.
 template <typename... Arguments>
 void say(std::string_view pattern, const Arguments&... arguments) {
+  erase_drawn_line();
   static_cast<void>(std::fputs(shown_line(pattern, {Shown(arguments)...}).c_str(), stdout));
 }
 // The same to stderr.
 template <typename... Arguments>
 void tell(std::string_view pattern, const Arguments&... arguments) {
+  erase_drawn_line();
   static_cast<void>(std::fputs(shown_line(pattern, {Shown(arguments)...}).c_str(), stderr));
 }
 // JSON to stdout, all of it ASCII: what is beyond is \uNNNN, so that a terminal shows it harmlessly and a program reads

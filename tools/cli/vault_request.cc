@@ -98,7 +98,7 @@ Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::
   const UnixNanos started = session->vault().env().clock().now();
   for (const std::string& note : session->vault().opening_notes())
     if (!request.quiet) tell("vaultctl: note: %s\n", note.c_str());
-  const RequestContext handler_context{*session, *machine, ::getuid(), {}, [&line](const Progress& now) {
+  const RequestContext handler_context{*session, *machine, ::getuid(), {}, 0, [&line](const Progress& now) {
                                          line.update(now.done_bytes, now.total_bytes);
                                          return !stop_requested();
                                        }};

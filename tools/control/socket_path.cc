@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/user_home.h"
+#include "vaultmeta/vault_layout.h"
 
 namespace vaultfs {
 namespace {
@@ -40,6 +41,10 @@ Status make_private(const stdfs::path& directory, const stdfs::path& home) {
 bool belongs_to(const stdfs::path& directory, uid_t user) {
   struct stat st {};
   return ::stat(directory.c_str(), &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == user;
+}
+
+std::string socket_name_of(dev_t device, ino_t inode) {
+  return std::to_string(major(device)) + "." + std::to_string(minor(device)) + "-" + std::to_string(inode) + ".sock";
 }
 
 }  // namespace
@@ -114,9 +119,17 @@ Result<SocketName> control_socket_name(const stdfs::path& vault) {
                                              ", so that it may be another vault's; while nobody has the vault open, "
                                              "remove it: it is made anew"};
   }
-  return SocketName{std::to_string(major(st.st_dev)) + "." + std::to_string(minor(st.st_dev)) + "-" +
-                        std::to_string(st.st_ino) + ".sock",
-                    st.st_uid};
+  return SocketName{socket_name_of(st.st_dev, st.st_ino), st.st_uid};
+}
+
+Result<SocketName> control_socket_name(VaultDirectory& vault) {
+  const stdfs::path lock = vault.place() / kLockFileName;
+  VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, vault.info(lock));
+  if (info.kind != FileKind::file || info.links > 1) {
+    return Error{ErrorCode::ForeignFile, lock.string() + " is not the file that this process has locked"};
+  }
+  VAULTFS_ASSIGN_OR_RETURN(const FileInfo directory, vault.identity());
+  return SocketName{socket_name_of(info.device, info.inode), directory.owner};
 }
 
 std::string mount_socket_name(const std::string& device) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "vaultmeta/vault_directory.h"
 
 namespace vaultfs {
 
@@ -28,6 +29,8 @@ struct SocketName {
   uid_t vault_owner = 0;  // who made the vault
 };
 [[nodiscard]] Result<SocketName> control_socket_name(const std::filesystem::path& vault);
+// The same of what is open, for its owner: whatever lies at its path by now.
+[[nodiscard]] Result<SocketName> control_socket_name(VaultDirectory& vault);
 
 // The same socket by the mount that its owner serves: `device` is the file system's, MAJOR:MINOR.
 [[nodiscard]] std::string mount_socket_name(const std::string& device);

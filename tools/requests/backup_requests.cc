@@ -13,15 +13,14 @@ namespace {
 using nlohmann::json;
 
 // A source must not be a file of the owner's own mount: reading it would ask this very process, which is busy with it.
-Status refuse_own_mount(const RequestContext& context, int descriptor) {
-  if (context.mount_point.empty()) return ok_status();
+Status refuse_own_mount(const RequestContext& context, const std::string& disk, int descriptor) {
   struct stat file {};
-  struct stat mount {};
-  if (::fstat(descriptor, &file) != 0 || ::stat(context.mount_point.c_str(), &mount) != 0) return ok_status();
-  if (file.st_dev != mount.st_dev) return ok_status();
+  if (context.mount_device == 0 || ::fstat(descriptor, &file) != 0) return ok_status();
+  if (file.st_dev != context.mount_device) return ok_status();
   return Error{
       ErrorCode::OverlapsVault,
-      "that file is in the mount of this very vault; what is written there is backed up by `vaultctl backup commit`"};
+      "the disk " + disk +
+          " is a file in the mount of this very vault; what is written there is backed up by `vaultctl backup commit`"};
 }
 
 Result<DiskSource> disk_of(const RequestContext& context, const json& form, const std::vector<UniqueFd>& files) {
@@ -34,7 +33,7 @@ Result<DiskSource> disk_of(const RequestContext& context, const json& form, cons
     return Error{ErrorCode::Usage, "a disk must come with its open file"};
   }
   const int descriptor = files[position->get<std::size_t>()].get();
-  VAULTFS_RETURN_IF_ERROR(refuse_own_mount(context, descriptor));
+  VAULTFS_RETURN_IF_ERROR(refuse_own_mount(context, disk.name, descriptor));
   disk.path = "the disk " + disk.name;
   disk.descriptor = descriptor;
   return disk;

@@ -319,7 +319,7 @@ json error_to_json_form(const Error& error) {
 Result<std::string> text_argument(const json& arguments, const std::string& name) {
   const auto found = arguments.find(name);
   if (found == arguments.end() || !found->is_string() || found->get_ref<const std::string&>().empty()) {
-    return Error{ErrorCode::Usage, "the request wants a text \"" + name + "\""};
+    return Error{ErrorCode::Usage, "\"" + name + "\" is empty or missing, and must be a text"};
   }
   return found->get<std::string>();
 }

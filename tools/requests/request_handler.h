@@ -20,6 +20,7 @@ struct RequestContext {
   Machine& machine;
   uid_t uid = 0;                      // who asked
   std::filesystem::path mount_point;  // of the owner; empty if there is none
+  dev_t mount_device = 0;             // of its file system; 0: none
   ProgressCallback progress;          // never empty
 };
 

@@ -72,7 +72,7 @@ Status refuse_target_in_vault(const RequestContext& context, const ReceivedTarge
   struct stat before {};
   for (bool first = true; ::fstat(at.get(), &here) == 0; first = false) {
     if (here.st_dev == vault.device && here.st_ino == vault.inode) {
-      return Error{ErrorCode::OverlapsVault, "the target lies inside the vault; restore to another place"};
+      return Error{ErrorCode::OverlapsVault, target.opened + " lies inside the vault; restore to another place"};
     }
     if (!first && here.st_dev == before.st_dev && here.st_ino == before.st_ino) break;  // the root is its own parent
     before = here;
@@ -84,13 +84,11 @@ Status refuse_target_in_vault(const RequestContext& context, const ReceivedTarge
 }
 
 Status refuse_target_on_own_mount(const RequestContext& context, const std::filesystem::path& to) {
-  if (context.mount_point.empty()) return ok_status();
+  if (context.mount_device == 0) return ok_status();
   struct stat target {};
-  struct stat mount {};
   const std::filesystem::path parent = to.parent_path().empty() ? std::filesystem::path("/") : to.parent_path();
-  if (::stat(context.mount_point.c_str(), &mount) != 0) return ok_status();
   const bool known = ::stat(to.c_str(), &target) == 0 || ::stat(parent.c_str(), &target) == 0;
-  if (!known || target.st_dev != mount.st_dev) return ok_status();
+  if (!known || target.st_dev != context.mount_device) return ok_status();
   return Error{ErrorCode::OverlapsVault,
                to.string() + " is in the mount of this very vault; restore to somewhere else"};
 }
