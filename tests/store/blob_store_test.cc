@@ -89,6 +89,22 @@ TEST_F(BlobStoreTest, AdoptsASyncedFile) {
   EXPECT_EQ(*blobs_->get("segments/x.seg", 10), text_content(10, 1));
 }
 
+TEST_F(BlobStoreTest, AdoptsAFileOfAnotherFolder) {
+  env_.write("/v/points/x.open", text_content(10, 1));
+  ASSERT_TRUE(blobs_->adopt("/v/points/x.open", "segments/x.seg").ok());
+  env_.crash(1, CrashMode::drop_all_unsynced);
+  EXPECT_FALSE(env_.exists("/v/points/x.open"));
+  EXPECT_EQ(*blobs_->get("segments/x.seg", 10), text_content(10, 1));
+}
+
+TEST_F(BlobStoreTest, WhatIsSetAsideStaysThere) {
+  env_.write("/v/points/a", text_content(10, 1));
+  ASSERT_TRUE(blobs_->set_aside("points/a").ok());
+  env_.crash(1, CrashMode::drop_all_unsynced);
+  EXPECT_FALSE(env_.exists("/v/points/a"));
+  EXPECT_EQ(env_.read("/v/points/a.strange"), text_content(10, 1));
+}
+
 TEST_F(BlobStoreTest, NumberedNames) {
   EXPECT_EQ(numbered_name(42, "seg"), "000000000000002a.seg");
   EXPECT_EQ(number_of("000000000000002a.seg", "seg"), 42U);
