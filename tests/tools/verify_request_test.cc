@@ -1,7 +1,6 @@
 #include <gtest/gtest.h>
 
 #include <mutex>
-#include <shared_mutex>
 #include <thread>
 
 #include "tests/support/scratch_directory.h"
