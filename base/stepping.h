@@ -90,4 +90,7 @@ void atomic_notify_all(std::atomic<T>& value) {
   value.notify_all();
 }
 
+// Not seen by a Stepper: the lock under which the compiler has a function's static object made. What makes one must not
+// lock, wait or start a thread.
+
 }  // namespace vaultfs

@@ -86,7 +86,7 @@ expect_error Usage 2 "$vaultctl" backup run "$vault" web
 expect_error InvalidArgument 2 "$vaultctl" backup run "$vault" web --disk "x=$scratch/tiny" --disk "x=$scratch/text"
 expect_error InvalidName 2 "$vaultctl" backup run "$vault" web --disk "a/b=$scratch/tiny"
 mkfifo "$scratch/fifo"
-expect_error InvalidArgument 2 timeout $((20 * time_factor)) "$vaultctl" backup run "$vault" web --disk "x=$scratch/fifo"
+expect_error InvalidArgument 2 timeout "$(patience 20)" "$vaultctl" backup run "$vault" web --disk "x=$scratch/fifo"
 unmount_vault
 points_before=$(point_count)
 expect_error OverlapsVault 2 "$vaultctl" backup run "$vault" web --disk "x=$vault/vault.header"

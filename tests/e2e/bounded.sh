@@ -38,6 +38,6 @@ before=$(date +%s%N)
 mount_vault commit=manual
 took=$((($(date +%s%N) - before) / 1000000))
 say "opened in $took ms"
-[[ $took -lt $((10000 * ${VAULTFS_TIME_FACTOR:-1})) ]] || fail "opening took $took ms"
+[[ $took -lt $(patience 10000) ]] || fail "opening took $took ms"
 assert_same "$scratch/model" "$mnt/vm/disk"
 unmount_vault

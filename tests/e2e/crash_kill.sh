@@ -40,7 +40,7 @@ for round in $(seq "$rounds"); do
   before=$(date +%s%N)
   mount_vault commit=manual
   took=$((($(date +%s%N) - before) / 1000000))
-  [[ $took -lt $((20000 * time_factor)) ]] || fail "opening after a crash took $took ms"
+  [[ $took -lt $(patience 20000) ]] || fail "opening after a crash took $took ms"
   # Not inside of say's argument, where its failure would be nobody's.
   checked=$(check_round "$round")
   say "round $round: $checked; opened in $took ms"

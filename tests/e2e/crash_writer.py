@@ -1,8 +1,9 @@
-"""The two halves of the kill -9 test.
+"""The two halves of the tests of kill -9 and of power cuts.
 
 write TARGET NOTES SEED: writes blocks at random places until an error, fsyncs now and then. Notes each write before it is
 made ("offset seed length") and each fsync after it returned ("synced N", N writes so far).
-check TARGET NOTES: every byte must be that of its last synced write, or of a later write to the same place.
+check TARGET NOTES [WRITES]: every byte must be that of its last synced write, or of a later write to the same place. With
+WRITES, what was synced after so many counts as not synced.
 """
 import os
 import random
@@ -34,7 +35,17 @@ def write(target, notes, seed):
             pass  # the daemon was killed
 
 
-def check(target, notes):
+def whose(found, at, writes, synced):
+    """Of which writes these bytes are, and which writes reach there."""
+    words = ["zeros"] if not any(found) else []
+    for number, (offset, seed, length) in enumerate(writes):
+        if offset <= at < offset + length:
+            same = block(seed, length)[at - offset :][: len(found)]
+            words.append(f"write {number} [{offset}, {offset + length})" + (" is there" if found.startswith(same) else ""))
+    return f"{synced} were synced; " + ", ".join(words)
+
+
+def check(target, notes, at_most=None):
     writes, synced = [], 0
     with open(notes) as lines:
         for words in map(str.split, lines):
@@ -42,6 +53,8 @@ def check(target, notes):
                 synced = int(words[1])
             elif len(words) == 3:
                 writes.append(tuple(map(int, words)))
+    if at_most is not None:
+        synced = min(synced, int(at_most))
     durable, later = bytearray(AREA + (2 << 20)), []
     for number, (offset, seed, length) in enumerate(writes):
         if number < synced:
@@ -67,7 +80,7 @@ def check(target, notes):
         near = [(o, b) for o, b in later if o < end and page < o + len(b)]
         for at in range(page, end):
             if data[at] != durable[at] and not any(o <= at < o + len(b) and b[at - o] == data[at] for o, b in near):
-                sys.exit(f"byte {at} is neither what was synced nor what was written later")
+                sys.exit(f"byte {at} is neither what was synced nor what was written later: " + whose(data[at : at + 64], at, writes, synced))
     print(f"{synced} of {len(writes)} writes were synced and are there")
 
 

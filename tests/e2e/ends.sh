@@ -37,10 +37,10 @@ look_again() {
 }
 expect_unsafe_umount() { # PATTERN
   local began=$SECONDS code=0
-  timeout $((40 * time_factor)) "$umounter" "$mnt" 2>"$scratch/err" || code=$?
+  timeout "$(patience 40)" "$umounter" "$mnt" 2>"$scratch/err" || code=$?
   assert_eq "$code" 32 "umount's exit code ($(cat "$scratch/err"))"
   grep -Eq "$1" "$scratch/err" || fail "umount does not say what was not written: $(cat "$scratch/err")"
-  [[ $((SECONDS - began)) -lt $((35 * time_factor)) ]] || fail "umount took $((SECONDS - began)) s"
+  [[ $((SECONDS - began)) -lt $(patience 35) ]] || fail "umount took $((SECONDS - began)) s"
   wait_until 10 gone "$pid"
 }
 
@@ -77,7 +77,7 @@ grep -q 'No space left' "$scratch/dd.err"
 cat /dev/zero >"$scratch/disk/foreign" 2>/dev/null || true
 md5sum <"$mnt/vm/late" >"$scratch/sum"
 code=0
-timeout $((40 * time_factor)) "$umounter" "$mnt" 2>"$scratch/err" || code=$?
+timeout "$(patience 40)" "$umounter" "$mnt" 2>"$scratch/err" || code=$?
 wait_until 10 gone "$pid"
 rm "$scratch/disk/foreign"
 if [[ $code == 0 ]]; then
@@ -116,10 +116,10 @@ late_writes
 fsfreeze -f "$scratch/disk"
 code=0
 began=$SECONDS
-timeout $((90 * time_factor)) "$umounter" "$mnt" 2>"$scratch/err" || code=$?
+timeout "$(patience 90)" "$umounter" "$mnt" 2>"$scratch/err" || code=$?
 assert_eq "$code" 32 "umount's exit code ($(cat "$scratch/err"))"
 grep -Eq 'the disk does not answer, (writing|syncing|opening|making|renaming|truncating) .*/vault/' "$scratch/err" || fail "$(cat "$scratch/err")"
-[[ $((SECONDS - began)) -lt $((60 * time_factor)) ]] || fail "that took $((SECONDS - began)) s"
+[[ $((SECONDS - began)) -lt $(patience 60) ]] || fail "that took $((SECONDS - began)) s"
 thaw
 wait_until 60 gone "$pid"
 look_again

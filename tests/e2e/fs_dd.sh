@@ -57,6 +57,10 @@ say "random 4 KiB writes from two writers at once"
 python3 - "$mnt/vm/bs-64k" "$scratch/model" "$scratch/src" <<'PY'
 import os, random, shutil, sys, threading
 target, model, source = sys.argv[1:]
+def give_up(failure): # a thread that fails would only print that
+    sys.__excepthook__(failure.exc_type, failure.exc_value, failure.exc_traceback)
+    os._exit(1)
+threading.excepthook = give_up
 shutil.copyfile(source, model)
 def writer(seed, low, high):
     dice = random.Random(seed)

@@ -62,7 +62,8 @@ random_file big 200M
 "$vaultctl" restore "$vault" vm --to - </dev/null >gate 2>/dev/null &
 client=$!
 exec 5<gate
-sleep 1
+restoring() { [[ $(last_job Restore .state) == InProgress ]]; }
+wait_until 20 restoring
 kill -KILL "$client"
 wait "$client" 2>/dev/null || true
 exec 5>&-

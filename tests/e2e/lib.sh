@@ -40,6 +40,8 @@ fail() {
     echo '--- end of the log' >&2
     tail -n 30 "$log" >&2
   fi
+  # In a subshell, as that of "$(…)" among a command's words, nobody might look at the exit code: see finish.
+  : >"$scratch/failed"
   exit 1
 }
 trap 'fail "a command ended with $?: $BASH_COMMAND"' ERR
@@ -68,11 +70,33 @@ daemons() {
   done 2>/dev/null
 }
 
+# What this shell has started in the background and what has not ended by itself, in 5 s at most. Not the daemons of mounts:
+# those have their work to sync.
+end_children() {
+  local pid pids=() waited=0
+  for pid in $(jobs -p); do
+    [[ $(readlink "/proc/$pid/exe") == "$vaultfs" ]] || pids+=("$pid")
+  done
+  for pid in "${pids[@]}"; do kill -TERM "$pid" 2>/dev/null; done
+  for pid in "${pids[@]}"; do
+    while [[ $waited -lt 50 && -e /proc/$pid/exe ]]; do
+      sleep 0.1
+      waited=$((waited + 1))
+    done
+    kill -KILL "$pid" 2>/dev/null
+    kill -KILL -- "-$pid" 2>/dev/null # one that leads a group of its own
+  done
+}
+
 # The end of every test: nothing may stay behind, and a daemon that does not end is a failure.
 finish() {
   local code=$1 escaped path pid
   trap - ERR EXIT
   set +eE
+  [[ $code != 0 || ! -e $scratch/failed ]] || code=1
+  # A test that failed may still hold files of a mount open, itself or by what it has started: no unmount would end.
+  exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
+  end_children
   # Loop devices first: they keep files of a mount open.
   if [[ -e /dev/loop-control ]]; then
     for escaped in $(mounts_below_scratch); do
@@ -133,11 +157,11 @@ need() {
 }
 
 ctl() { "$vaultctl" "$@" </dev/null; }
-# Asks vaultctl for JSON and jq for one value of it: jctl FILTER ARGUMENTS…
+# Asks vaultctl for JSON and jq for one value of it, which must be there (null is not): jctl FILTER ARGUMENTS…
 jctl() {
   local filter=$1
   shift
-  ctl --json "$@" | jq -er "$filter"
+  ctl --json "$@" | jq -er "($filter) | if . == false then \"false\" else . end"
 }
 
 assert_eq() { [[ $1 == "$2" ]] || fail "${3:-the values differ}: expected \"$2\", got \"$1\""; }
@@ -168,9 +192,16 @@ expect_errno() {
   grep -Fq "$text" "$scratch/out" || fail "$* should fail with \"$text\", but said: $(cat "$scratch/out")"
 }
 
-# wait_until SECONDS COMMAND…: polls until it succeeds.
+# How much time something may take here that takes at most N (of whatever unit) on a machine that has nothing else to do.
+patience() { # N
+  awk -v wanted="$1" -v factor="$time_factor" -v cores="$(nproc)" \
+    '{printf "%d\n", wanted * factor * (1 + $1 / cores) + 0.5}' /proc/loadavg
+}
+
+# wait_until SECONDS COMMAND…: polls until it succeeds. SECONDS is what a machine with nothing else to do may need; a busy
+# one gets five times that.
 wait_until() {
-  local end=$((SECONDS + $1 * time_factor))
+  local end=$((SECONDS + $1 * 5 * time_factor))
   shift
   until "$@" >/dev/null 2>&1; do
     [[ $SECONDS -lt $end ]] || fail "waited in vain for: $*"

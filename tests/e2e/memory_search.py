@@ -40,11 +40,13 @@ def resident(pid, begin, end):
             start = None
 
 
-def count_in(data, needle):
-    count, at = 0, data.find(needle)
+def count_in(data, needle, end):
+    """How often it begins before `end`, without a copy of the data."""
+    last = min(len(data), end + len(needle) - 1)
+    count, at = 0, data.find(needle, 0, last)
     while at >= 0:
         count += 1
-        at = data.find(needle, at + 1)
+        at = data.find(needle, at + 1, last)
     return count
 
 
@@ -72,7 +74,7 @@ def main():
                         break
                     for secret, needle in secrets.items():
                         # What lies in the overlap is the next step's.
-                        count = count_in(data[: STEP + len(needle) - 1], needle)
+                        count = count_in(data, needle, STEP)
                         if count:
                             entry = found.setdefault(secret, {"count": 0, "where": []})
                             entry["count"] += count

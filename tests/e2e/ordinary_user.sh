@@ -39,7 +39,7 @@ vaultctl restore vault vm --to out/ >/dev/null
 cmp disk.img out/disk.img
 vaultctl key export home-keys/backup --to key.pem --file-passphrase-file <(echo phrase) >/dev/null
 fusermount3 -u mnt
-for _ in {1..100}; do vaultctl verify vault >/dev/null 2>&1 && break; sleep 0.1; done
+for _ in {1..600}; do vaultctl verify vault >/dev/null 2>&1 && break; sleep 0.1; done
 vaultctl restore vault vm --to out2/ >/dev/null
 cmp disk.img out2/disk.img
 vaultctl verify vault >/dev/null

@@ -111,13 +111,15 @@ fi
 say "16 writers, one file each and one file for all"
 truncate -s 64M "$mnt/vm/shared"
 random_file "$scratch/noise" 4M
+pids=()
 for n in $(seq 0 15); do
   (
     cp "$scratch/noise" "$mnt/vm/writer-$n"
     dd if="$scratch/noise" of="$mnt/vm/shared" bs=64K seek=$((n * 64)) conv=notrunc status=none
   ) &
+  pids+=($!)
 done
-wait
+for pid in "${pids[@]}"; do wait "$pid"; done
 for n in $(seq 0 15); do
   assert_same "$scratch/noise" "$mnt/vm/writer-$n"
   dd if="$mnt/vm/shared" bs=4M skip="$n" count=1 status=none | cmp - "$scratch/noise"

@@ -149,7 +149,7 @@ runner=$!
 wait_until 30 under_way
 began=$SECONDS
 unmount_vault
-[[ $((SECONDS - began)) -lt $((20 * time_factor)) ]] || fail "the unmount took $((SECONDS - began)) s"
+[[ $((SECONDS - began)) -lt $(patience 20) ]] || fail "the unmount took $((SECONDS - began)) s"
 wait "$runner" && fail "reencrypt ended well"
 assert_eq "$(last_job state)" Interrupted
 

@@ -111,10 +111,10 @@ service_hang
 ctl encryption refresh "$vault" >/dev/null 2>"$scratch/refresh.err" 7>&- 8<&- &
 refresh=$!
 sleep 0.5
-timeout 20 dd if=/dev/urandom of="$mnt/vm/during" bs=256k count=8 conv=fsync status=none || fail "a write waits for the service"
-timeout 20 cat "$mnt/vm/during" "$mnt/vm/d" "$mnt/vm/log" >"$scratch/read" || fail "a read waits for the service"
+timeout "$(patience 20)" dd if=/dev/urandom of="$mnt/vm/during" bs=256k count=8 conv=fsync status=none || fail "a write waits for the service"
+timeout "$(patience 20)" cat "$mnt/vm/during" "$mnt/vm/d" "$mnt/vm/log" >"$scratch/read" || fail "a read waits for the service"
 kill -0 "$refresh" 2>/dev/null || fail "the refresh has not waited: this shows nothing: $(cat "$scratch/refresh.err")"
-timeout $((25 * time_factor)) "$vaultctl" backup commit "$vault" vm >/dev/null || fail "the backup has not completed"
+timeout "$(patience 25)" "$vaultctl" backup commit "$vault" vm >/dev/null || fail "the backup has not completed"
 service_return
 wait "$refresh" || fail "the refresh went wrong though the service came back: $(cat "$scratch/refresh.err")"
 
@@ -122,13 +122,13 @@ say "the service says no, or is gone: an outage, told at once to whoever opens a
 echo begun-again >"$mnt/vm/note"
 service_refuse
 begun=$SECONDS
-expect_error KeyVaultUnavailable 20 timeout $((20 * time_factor)) "$vaultctl" restore "$other" vm --to "$scratch/no"
-expect_error KeyVaultUnavailable 20 timeout $((20 * time_factor)) "$vaultfs" "$other" "$scratch/other-mnt"
-[[ $((SECONDS - begun)) -lt $((15 * time_factor)) ]] || fail "the answers took $((SECONDS - begun)) s"
-expect_error KeyVaultUnavailable 20 timeout $((40 * time_factor)) "$vaultctl" encryption refresh "$vault"
+expect_error KeyVaultUnavailable 20 timeout "$(patience 20)" "$vaultctl" restore "$other" vm --to "$scratch/no"
+expect_error KeyVaultUnavailable 20 timeout "$(patience 20)" "$vaultfs" "$other" "$scratch/other-mnt"
+[[ $((SECONDS - begun)) -lt $(patience 15) ]] || fail "the answers took $((SECONDS - begun)) s"
+expect_error KeyVaultUnavailable 20 timeout "$(patience 40)" "$vaultctl" encryption refresh "$vault"
 assert_eq "$(jctl .key_access encryption show "$vault")" Unreachable
 echo on-cached-keys >"$mnt/vm/last"
-timeout $((25 * time_factor)) "$vaultctl" backup commit "$vault" vm >/dev/null || fail "the backup has not completed"
+timeout "$(patience 25)" "$vaultctl" backup commit "$vault" vm >/dev/null || fail "the backup has not completed"
 
 say "the service is back: all is well without a remount"
 service_return

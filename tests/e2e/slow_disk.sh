@@ -31,7 +31,7 @@ done
 sleep 3
 
 say "what needs no disk is answered"
-answered() { timeout 20 "$@" >/dev/null || fail "no answer while the disk stands still: $*"; }
+answered() { timeout "$(patience 20)" "$@" >/dev/null || fail "no answer while the disk stands still: $*"; }
 answered stat "$mnt/vm/out-1"
 answered ls -l "$mnt/vm/names"
 answered cmp "$scratch/content" "$mnt/vm/read"

@@ -76,10 +76,14 @@ unmount_vault
 assert_eq "$(find "$VAULTFS_RUNTIME_DIR" -name '*.sock')" ""
 
 say "a command waits for another one that owns the vault, if it is told to"
-# Held past the end of both commands that are refused.
-flock "$vault/vault.lock" sleep $((3 * time_factor)) &
-sleep 0.3
+exec 6<"$vault/vault.lock"
+flock 6
 expect_error VaultBusy 6 "$vaultctl" backup commit "$vault" vm
 expect_error VaultBusy 6 "$vaultctl" --wait 1 encryption refresh "$vault"
-ctl --wait $((30 * time_factor)) encryption refresh "$vault" >/dev/null
+(
+  sleep 1
+  flock -u 6
+) &
+ctl --wait "$(patience 30)" encryption refresh "$vault" >/dev/null
 wait
+exec 6<&-
