@@ -44,9 +44,10 @@ Status TreeEngine::visit_references_of(const InodePointer& inode, const Referenc
     if (inode->content == nullptr) return ok_status();
     const DiskImage& image = *inode->content;
     ids = image.extents.inline_chunks();
-    // A job was told what lies below it when it was queued; the map may say something else by now.
+    // What a job lies over stands in the map until it is done. The page that tells a job so is the one that the map had
+    // when it was queued; the map may have another one by now.
     for (const auto& [index, chunk] : image.dirty) {
-      for (const JobPointer& job : chunk.sealing) ids.insert(ids.end(), {job->base, job->base_page, job->result});
+      for (const JobPointer& job : chunk.sealing) ids.push_back(job->base_page);
     }
   }
   for (const ChunkId& id : ids) VAULTFS_RETURN_IF_ERROR(visit(id));

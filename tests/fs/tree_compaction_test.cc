@@ -4,24 +4,27 @@
 #include <atomic>
 #include <cstring>
 #include <random>
+#include <set>
 #include <thread>
 
-#include "tests/fs/fake_vault.h"
+#include "fs/compactor.h"
+#include "tests/fs/tree_under_test.h"
 #include "tests/support/scratch_directory.h"
 #include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
 
-// Compacts as fs/compactor.cc does, with everything a candidate. Bytes removed.
-Result<std::uint64_t> compact(FakeVault& vault, WorkingTree& tree) {
-  const std::unique_lock alone(vault.segments().long_uses());
-  VAULTFS_RETURN_IF_ERROR(vault.segments().close_segment());
-  vault.segments().begin_collection();
-  VAULTFS_RETURN_IF_ERROR(tree.checkpoint());
-  VAULTFS_RETURN_IF_ERROR(tree.retain_references());
-  VAULTFS_ASSIGN_OR_RETURN(const CompactionOutcome outcome, vault.segments().compact({}, {0, 1ULL << 40}));
-  return outcome.removed_bytes;
+// Gives back all that nothing refers to. Bytes of the segments that went.
+Result<std::uint64_t> compact(Vault& vault, WorkingTree& tree) {
+  const std::vector<SegmentInfo> before = vault.segments().segments();
+  VAULTFS_ASSIGN_OR_RETURN(const bool done, Compactor(vault, tree).give_back());
+  if (!done) return Error{ErrorCode::VaultBusy, "somebody has a use for the segments as they are"};
+  std::set<ContainerNumber> left;
+  for (const SegmentInfo& segment : vault.segments().segments()) left.insert(segment.number);
+  std::uint64_t removed = 0;
+  for (const SegmentInfo& segment : before) removed += left.contains(segment.number) ? 0 : segment.stored_bytes;
+  return removed;
 }
 
 Bytes pattern(std::uint64_t seed, std::size_t size) {
@@ -42,7 +45,7 @@ TEST(TreeCompactionTest, WritersReadersAndCopiesGoOn) {
   options.frame_cache_bytes = 1 * kMiB;
   TreeUnderTest tree(posix_env(), options);
   tree.path = directory.path() / "vault";
-  ASSERT_OK(FakeVault::create(posix_env(), tree.path));
+  ASSERT_OK(TreeUnderTest::create(posix_env(), tree.path));
   ASSERT_OK(tree.open());
   const InodeNumber item = tree->make_directory(kRootInode, "vm", 0755, {})->number;
   std::atomic<bool> stop{false};
@@ -127,7 +130,7 @@ TEST(TreeCompactionTest, WritersReadersAndCopiesGoOn) {
 
 TEST(TreeCompactionTest, AnOpenFileWithoutANameStaysReadable) {
   SimEnv env;
-  ASSERT_OK(FakeVault::create(env));
+  ASSERT_OK(TreeUnderTest::create(env));
   TreeUnderTest tree(env);
   ASSERT_OK(tree.open());
   const InodeNumber item = tree->make_directory(kRootInode, "vm", 0755, {})->number;
@@ -152,7 +155,7 @@ TEST(TreeCompactionTest, ACrashAtAnyStepBringsBackTheTree) {
   constexpr std::uint64_t kSize = 10 * kMiB;
   for (std::uint64_t step = 0;; ++step) {
     SimEnv env(step + 1);
-    ASSERT_OK(FakeVault::create(env));
+    ASSERT_OK(TreeUnderTest::create(env));
     TreeUnderTest tree(env);
     ASSERT_OK(tree.open());
     const InodeNumber item = tree->make_directory(kRootInode, "vm", 0755, {})->number;

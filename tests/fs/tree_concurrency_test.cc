@@ -5,7 +5,7 @@
 #include <cstring>
 #include <thread>
 
-#include "tests/fs/fake_vault.h"
+#include "tests/fs/tree_under_test.h"
 #include "tests/support/scratch_directory.h"
 #include "tests/support/units.h"
 
@@ -37,7 +37,7 @@ class TreeConcurrencyTest : public testing::Test {
  protected:
   void SetUp() override {
     tree.path = directory.path() / "vault";
-    ASSERT_OK(FakeVault::create(posix_env(), tree.path));
+    ASSERT_OK(TreeUnderTest::create(posix_env(), tree.path));
     ASSERT_OK(tree.open());
     item = tree->make_directory(kRootInode, "vm", 0755, {})->number;
     first = tree->make_node(item, "first", InodeType::file, 0644, 0, {})->number;

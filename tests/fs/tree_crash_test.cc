@@ -3,7 +3,7 @@
 
 #include <map>
 
-#include "tests/fs/fake_vault.h"
+#include "tests/fs/tree_under_test.h"
 #include "tests/support/units.h"
 
 namespace vaultfs {
@@ -177,7 +177,7 @@ INSTANTIATE_TEST_SUITE_P(Modes, TreeCrashTest,
 void crash_at_every_step(CrashMode mode, Status (Scenario::*scenario_of)()) {
   for (std::uint64_t n = 0;; ++n) {
     SimEnv env(n + 1);
-    ASSERT_OK(FakeVault::create(env));
+    ASSERT_OK(TreeUnderTest::create(env));
     TreeUnderTest tree(env);
     Scenario scenario(tree);
     env.fail_after(n);

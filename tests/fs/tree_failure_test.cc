@@ -14,7 +14,7 @@
 #include "fs/parallel_work.h"
 #include "fs/space_guard.h"
 #include "fs/worker_pool.h"
-#include "tests/fs/fake_vault.h"
+#include "tests/fs/tree_under_test.h"
 #include "tests/support/units.h"
 
 namespace vaultfs {
@@ -23,7 +23,7 @@ namespace {
 class TreeFailureTest : public testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_OK(FakeVault::create(env));
+    ASSERT_OK(TreeUnderTest::create(env));
     ASSERT_OK(tree.open());
     item = tree->make_directory(kRootInode, "vm", 0755, {})->number;
     file = tree->make_node(item, "disk.img", InodeType::file, 0644, 0, {})->number;

@@ -7,35 +7,12 @@
 #include <sstream>
 #include <utility>
 
-#include "tests/fs/fake_vault.h"
+#include "tests/fs/snapshot_bytes.h"
+#include "tests/fs/tree_under_test.h"
 #include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
-
-// The content of a file as a snapshot has it.
-Result<Bytes> read_record(SegmentStore& store, const InodeRecord& record) {
-  Bytes bytes(record.size);
-  const std::uint64_t chunks = (record.size + kChunkBytes - 1) / kChunkBytes;
-  std::vector<ChunkId> ids = record.chunks;
-  for (const ChunkId& page : record.pages) {
-    if (page.is_zero()) {
-      ids.resize(ids.size() + kEntriesPerMapPage);
-      continue;
-    }
-    VAULTFS_ASSIGN_OR_RETURN(const Bytes stored, store.read_verified(RecordType::map_page, page));
-    VAULTFS_ASSIGN_OR_RETURN(const MapPage decoded, MapPage::decode(stored));
-    ids.insert(ids.end(), decoded.entries.begin(), decoded.entries.end());
-  }
-  if (ids.size() < chunks) return Error{ErrorCode::Internal, "a snapshot's file lists too few chunks"};
-  for (std::uint64_t i = 0; i < chunks; ++i) {
-    if (ids[i].is_zero()) continue;
-    VAULTFS_ASSIGN_OR_RETURN(const Bytes chunk, store.read_verified(RecordType::chunk, ids[i]));
-    std::copy_n(chunk.begin(), std::min<std::uint64_t>(chunk.size(), record.size - i * kChunkBytes),
-                bytes.begin() + static_cast<std::ptrdiff_t>(i * kChunkBytes));
-  }
-  return bytes;
-}
 
 // What is written: anything, or mostly a few pages at random places of large files with hardly any room in memory, so
 // that slots leave it with little in them and patches come about.
@@ -54,7 +31,7 @@ class Model {
   }
 
   void run(int steps) {
-    ASSERT_OK(FakeVault::create(env_));
+    ASSERT_OK(TreeUnderTest::create(env_));
     ASSERT_OK(tree_.open());
     const auto made = tree_->make_directory(kRootInode, "vm", 0755, {});
     ASSERT_OK(made);
@@ -222,7 +199,7 @@ class Model {
     const auto& entries = records.at(snapshot->root)->entries;
     ASSERT_EQ(entries.size(), files_.size());
     for (const auto& [name, inode] : entries) {
-      const auto content = read_record(tree_.vault().segments(), *records.at(inode));
+      const auto content = record_bytes(tree_.vault().segments(), *records.at(inode));
       ASSERT_OK(content);
       ASSERT_EQ(*content, files_.at(name)) << name;
       count_patches(inode, content->size());

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include "tests/fs/fake_vault.h"
+#include "tests/fs/tree_under_test.h"
 #include "tests/support/units.h"
 
 namespace vaultfs {
@@ -12,7 +12,7 @@ namespace {
 class TreePoisonTest : public testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_OK(FakeVault::create(env));
+    ASSERT_OK(TreeUnderTest::create(env));
     ASSERT_OK(tree.open());
     item = tree->make_directory(kRootInode, "vm", 0755, {})->number;
     other_item = tree->make_directory(kRootInode, "other", 0755, {})->number;
@@ -118,7 +118,7 @@ TEST_F(TreePoisonTest, AChangeOverADamagedMapPageIsRefusedAfterTheOpening) {
   ASSERT_OK(tree->write(file, 0, 5 * kMiB + 7, noise(600, 5)));
   ASSERT_OK(tree->fsync(file, 0));
   tree.drop();
-  const auto segments = env.files(std::string(FakeVault::kPath) + "/segments");
+  const auto segments = env.files(std::string(TreeUnderTest::kPath) + "/segments");
   env.flip_bit(segments.back(), (160 + 120) * 8);
   ASSERT_OK(tree.open());
   const ErrorCode code = read(file, 0, 100).code();

@@ -7,7 +7,7 @@
 #include "base/byte_codec.h"
 #include "fs/posix_acl.h"
 #include "fs/working_tree.h"
-#include "tests/fs/fake_vault.h"
+#include "tests/fs/tree_under_test.h"
 #include "tests/support/units.h"
 
 namespace vaultfs {
@@ -36,7 +36,7 @@ Bytes named_acl() { return acl({{1, 6}, {2, 6, 1000}, {4, 4}, {0x10, 6}, {0x20, 
 class TreePosixTest : public testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_OK(FakeVault::create(env));
+    ASSERT_OK(TreeUnderTest::create(env));
     ASSERT_OK(tree.open());
     const auto made = tree->make_directory(kRootInode, "vm", 0755, {});
     ASSERT_OK(made);
@@ -292,7 +292,7 @@ TEST_F(TreePosixTest, AllocatingMovesTimesAlsoWhereTheSizeStays) {
 // With a writeback cache the kernel is the one who knows when a file was written.
 TEST(TreeTimes, StayAsTheyWereSetWhereTheCallerKeepsThem) {
   SimEnv env;
-  ASSERT_OK(FakeVault::create(env));
+  ASSERT_OK(TreeUnderTest::create(env));
   WorkingTree::Options options;
   options.caller_keeps_times = true;
   TreeUnderTest tree{env, options};

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include "tests/fs/fake_vault.h"
+#include "tests/fs/tree_under_test.h"
 #include "tests/support/units.h"
 
 namespace vaultfs {
@@ -12,7 +12,7 @@ namespace {
 class WorkingTreeTest : public testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_OK(FakeVault::create(env));
+    ASSERT_OK(TreeUnderTest::create(env));
     ASSERT_OK(tree.open());
     const auto made = tree->make_directory(kRootInode, "vm", 0755, {});
     ASSERT_OK(made);
