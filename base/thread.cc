@@ -44,7 +44,13 @@ void Thread::join() {
   thread_.join();
 }
 
-unsigned Thread::hardware_concurrency() noexcept { return std::max(1U, std::thread::hardware_concurrency()); }
+unsigned Thread::hardware_concurrency() noexcept {
+  // The same run on every machine.
+  constexpr unsigned kSteppedThreads = 2;
+  if (stepper() != nullptr) [[unlikely]]
+    return kSteppedThreads;
+  return std::max(1U, std::thread::hardware_concurrency());
+}
 
 void sleep_for(std::chrono::nanoseconds length) {
   if (Stepper* const s = stepper(); s != nullptr) [[unlikely]]

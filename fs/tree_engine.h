@@ -350,7 +350,10 @@ class TreeEngine final : public WorkingTree {
   };
   [[nodiscard]] FlushPlan plan_flush(const InodePointer& inode);
   [[nodiscard]] Status journal_fragments(const InodePointer& inode, FlushPlan& plan);
-  [[nodiscard]] Status journal_attributes(const InodePointer& inode, std::uint64_t size);
+  // With `unchanged_since` only if nothing of the inode has changed since: it may have become shorter, and longer again
+  // by what is not in the journal.
+  [[nodiscard]] Status journal_attributes(const InodePointer& inode, std::uint64_t size,
+                                          std::optional<Lsn> unchanged_since = std::nullopt);
   [[nodiscard]] Status flush_older_than(std::int64_t monotonic_nanos);
   void run_flusher();
 
@@ -358,6 +361,7 @@ class TreeEngine final : public WorkingTree {
   struct FileCut {
     std::size_t record;  // index into the records
     InodePointer inode;
+    std::uint64_t size;
     ExtentMap extents;
     std::vector<JobPointer> jobs;  // of each dirty chunk the last
   };

@@ -87,10 +87,12 @@ Status TreeEngine::journal_fragments(const InodePointer& inode, FlushPlan& plan)
   return ok_status();
 }
 
-Status TreeEngine::journal_attributes(const InodePointer& inode, std::uint64_t size) {
+Status TreeEngine::journal_attributes(const InodePointer& inode, std::uint64_t size,
+                                      std::optional<Lsn> unchanged_since) {
   const ReaderLock cut(cut_);
   const WriterLock lock(inode->mutex);
   if (!inode->attributes_dirty || inode->dead) return ok_status();
+  if (unchanged_since.has_value() && inode->changed >= *unchanged_since) return ok_status();
   // What was written after the flush began may not be in the journal yet: the file must not grow over it.
   size = std::min(size, inode->size);
   TreeEntryWriter entry;

@@ -85,7 +85,7 @@ void TreeEngine::cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_
   cut.records.push_back(record_of(*inode));
   cut.logical_bytes += inode->size;
   if (inode->type != InodeType::file) return;
-  FileCut file{cut.records.size() - 1, inode, {}, {}};
+  FileCut file{cut.records.size() - 1, inode, inode->size, {}, {}};
   if (inode->content != nullptr) {
     DiskImage& image = *inode->content;
     file.extents = image.extents.share();
@@ -191,6 +191,11 @@ Result<TreeSnapshot> TreeEngine::snapshot(const std::string& item_name) {
     cut_tree(directory, cut, false);
   }
   VAULTFS_RETURN_IF_ERROR(settle(cut));
+  // What the point will have is in the working tree, too, whenever the point is: the chunks are in the journal by now,
+  // the sizes are not yet.
+  for (const FileCut& file : cut.files) {
+    VAULTFS_RETURN_IF_ERROR(journal_attributes(file.inode, file.size, snapshot.cut));
+  }
   snapshot.inodes = std::move(cut.records);
   snapshot.logical_bytes = cut.logical_bytes;
   return snapshot;

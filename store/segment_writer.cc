@@ -116,7 +116,7 @@ Status SegmentWriter::write(const Admission& admission, SegmentEntry entry, Byte
     reserved_bytes_ -= admission.reserved_bytes;
   }
   Status status = file_->write_at(entry.offset, sealed);
-  const MutexLock lock(mutex_);
+  MutexLock lock(mutex_);
   in_flight_.erase(admission.ticket);
   changed_.notify_all();
   if (!status.ok()) {
@@ -128,15 +128,23 @@ Status SegmentWriter::write(const Admission& admission, SegmentEntry entry, Byte
     }
     return status;
   }
-  if (abandoned_) return abandoned_error();
+  if (abandoned_) {
+    Error error = abandoned_error();
+    lock.unlock();
+    blot_out({entry});
+    return error;
+  }
   status = or_no_memory([&]() -> Status {
     mutex_.assert_held();
     written_.push_back({entry, admission.ticket});
     index_.insert(entry.id, place_of(entry));
     return ok_status();
   });
+  if (status.ok()) return status;
   // A record of which the segment's end would not tell.
-  if (!status.ok()) abandon(status.error());
+  const Lost lost = abandon(status.error());
+  lock.unlock();
+  blot_out(lost);
   return status;
 }
 
@@ -156,13 +164,24 @@ Error SegmentWriter::abandoned_error() const {
   return {abandoned_->code, "what was written since the last good sync is lost: " + abandoned_->message};
 }
 
-void SegmentWriter::abandon(const Error& why) {
+SegmentWriter::Lost SegmentWriter::abandon(const Error& why) {
   abandoned_ = why;
   detached_ = true;
+  Lost lost;
   for (const Written& w : written_) {
-    if (w.ticket > synced_ticket_) index_.erase_if_at(w.entry.id, place_of(w.entry));
+    if (w.ticket <= synced_ticket_) continue;
+    index_.erase_if_at(w.entry.id, place_of(w.entry));
+    lost.push_back(w.entry);
   }
   std::erase_if(written_, [synced = synced_ticket_](const Written& w) { return w.ticket > synced; });
+  return lost;
+}
+
+void SegmentWriter::blot_out(const Lost& lost) {
+  for (const SegmentEntry& entry : lost) {
+    // Where that fails, too, the disk is as good as gone.
+    static_cast<void>(write_zeros(*file_, entry.offset, entry.stored_bytes));
+  }
 }
 
 Status SegmentWriter::sync() {
@@ -182,12 +201,15 @@ Status SegmentWriter::sync() {
   Status status = file_->sync();
   lock.lock();
   syncing_ = false;
+  Lost lost;
   if (status.ok()) {
     synced_ticket_ = std::max(synced_ticket_, covered);
   } else {
-    abandon(status.error());
+    lost = abandon(status.error());
   }
   changed_.notify_all();
+  lock.unlock();
+  blot_out(lost);
   return status;
 }
 
@@ -209,9 +231,11 @@ Result<std::uint64_t> SegmentWriter::close(BlobStore& blobs) {
   if (closed_bytes == 0) {
     VAULTFS_ASSIGN_OR_RETURN(closed_bytes, write_end());
     Status synced = file_->sync();
-    const MutexLock lock(mutex_);
+    MutexLock lock(mutex_);
     if (!synced.ok()) {
-      abandon(synced.error());
+      const Lost lost = abandon(synced.error());
+      lock.unlock();
+      blot_out(lost);
       return std::move(synced).error();
     }
     synced_ticket_ = next_ticket_ - 1;

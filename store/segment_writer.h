@@ -83,7 +83,12 @@ class SegmentWriter {
     std::uint64_t size = 0;
   };
   [[nodiscard]] ChunkPlace place_of(const SegmentEntry& entry) const;
-  void abandon(const Error& why) REQUIRES(mutex_);
+  using Lost = std::vector<SegmentEntry>;
+  // What is lost thereby: to be blotted out without the lock.
+  [[nodiscard]] Lost abandon(const Error& why) REQUIRES(mutex_);
+  // After a failed sync the kernel may show records until the next restart that it has lost. The next owner must not
+  // find them: it would count on their content.
+  void blot_out(const Lost& lost);
   [[nodiscard]] Error abandoned_error() const REQUIRES(mutex_);
   [[nodiscard]] Result<std::uint64_t> write_end();
   [[nodiscard]] Status adopt(BlobStore& blobs);

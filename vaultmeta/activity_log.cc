@@ -118,8 +118,12 @@ class ActivityLogFiles final : public ActivityLog {
     entry.subject = cut(std::move(entry.subject), kMaxActivitySubject);
     entry.detail = cut(std::move(entry.detail), kMaxActivityDetail);
     entry.chain = activity_chain_after(chain_, entry);
+    const std::uint64_t before = file_ == nullptr ? 0 : end_;
     Status written = write(entry);
     if (!written.ok()) {
+      // Nobody was told that it is durable. After a failed sync the kernel may show it until the next restart and lose
+      // it then: the next owner must not go on from there.
+      if (file_ != nullptr) static_cast<void>(file_->truncate(before));
       file_.reset();
       cipher_.reset();
       return written;

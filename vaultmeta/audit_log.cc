@@ -91,8 +91,13 @@ Status AuditLog::append(const AuditEntry& entry) {
   VAULTFS_ASSIGN_OR_RETURN(const auto file, env_.open(path_, mode));
   VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t size, file->size());
   if (size > before.whole_bytes) VAULTFS_RETURN_IF_ERROR(file->truncate(before.whole_bytes));
-  VAULTFS_RETURN_IF_ERROR(file->write_at(before.whole_bytes, bytes_of(text)));
-  VAULTFS_RETURN_IF_ERROR(file->sync());
+  Status written = file->write_at(before.whole_bytes, bytes_of(text));
+  if (written.ok()) written = file->sync();
+  if (!written.ok()) {
+    // After a failed sync the kernel may show the line until the next restart, and has lost it: no line is to follow.
+    static_cast<void>(file->truncate(before.whole_bytes));
+    return written;
+  }
   return before.exists ? ok_status() : env_.sync_directory(path_.parent_path());
 }
 

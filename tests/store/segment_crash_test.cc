@@ -119,5 +119,34 @@ TEST_P(SegmentCrashTest, RecoveryMayCrashAtEveryStep) {
   }
 }
 
+// After a failed sync the kernel shows what was written until the next restart, and has lost it: who takes the store
+// over from a killed owner must not count on it.
+TEST(SegmentFailedSync, TheNextOwnerDoesNotFindWhatIsLost) {
+  for (const bool while_closing : {false, true}) {
+    TestVault vault;
+    ASSERT_TRUE(vault.open().ok());
+    const Bytes safe = random_content(9000, 1);
+    const Bytes lost = random_content(9000, 2);
+    const ChunkId id_safe = vault.must_put(safe);
+    ASSERT_TRUE(vault.store->sync().ok());
+    const ChunkId id_lost = vault.must_put(lost);
+    vault.env.fail_next_sync(1);
+    EXPECT_FALSE((while_closing ? vault.store->close_segment() : vault.store->sync()).ok());
+    vault.env.kill_process();
+    ASSERT_TRUE(vault.open().ok());
+    EXPECT_FALSE(vault.store->contains(id_lost));
+    EXPECT_TRUE(vault.store->put(RecordType::chunk, lost)->stored);
+    ASSERT_TRUE(vault.store->sync().ok());
+    vault.env.crash(1, CrashMode::drop_all_unsynced);
+    ASSERT_TRUE(vault.open().ok());
+    EXPECT_TRUE(vault.recovery.damaged.empty());
+    for (const auto& [id, content] : {std::pair(id_safe, safe), std::pair(id_lost, lost)}) {
+      const auto got = vault.get(id);
+      ASSERT_TRUE(got.ok()) << got.error().message;
+      EXPECT_EQ(*got, content);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace vaultfs

@@ -170,6 +170,25 @@ TEST_F(ActivityLogTest, AnAppendThatFailedIsReplacedByTheNext) {
   EXPECT_EQ(subjects(*open(true, log->count(), log->chain())), "ab");
 }
 
+// After a failed sync the kernel shows what was written until the next restart, and has lost it then.
+TEST_F(ActivityLogTest, TheNextOwnerDoesNotGoOnFromAnAppendThatFailed) {
+  for (const bool first : {true, false}) {
+    auto log = open();
+    if (!first) {
+      ASSERT_TRUE(log->append(entry("a")).ok());
+    }
+    env_.fail_next_sync(1);
+    EXPECT_FALSE(log->append(entry("lost")).ok());
+    env_.kill_process();
+    log = open();
+    ASSERT_TRUE(log->append(entry("b")).ok());
+    const std::uint64_t known = log->count();
+    const Digest chain = log->chain();
+    env_.crash(1, CrashMode::drop_all_unsynced);
+    EXPECT_EQ(subjects(*open(true, known, chain)), first ? "b" : "bab");
+  }
+}
+
 TEST_F(ActivityLogTest, NamesTheFirstEntryThatIsMissing) {
   auto log = open();
   for (const char* subject : {"a", "b"}) ASSERT_TRUE(log->append(entry(subject)).ok());

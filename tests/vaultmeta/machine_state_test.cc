@@ -166,6 +166,20 @@ TEST_F(MachineStateTest, TheAuditLogIsChained) {
   EXPECT_EQ(state->audit_entries()->size(), 4U);
 }
 
+// After a failed sync the kernel shows the line until the next restart, and has lost it.
+TEST_F(MachineStateTest, NoLineOfTheAuditLogFollowsOneThatIsLost) {
+  ASSERT_TRUE(state->audit("vault.trust", "first").ok());
+  env.fail_next_sync(1);
+  EXPECT_FALSE(state->audit("vault.sealed", "lost").ok());
+  ASSERT_TRUE(state->audit("vault.healed", "second").ok());
+  env.crash(1, CrashMode::drop_all_unsynced);
+  reopen();
+  const auto entries = state->audit_entries();
+  ASSERT_TRUE(entries.ok()) << entries.error().message;
+  ASSERT_EQ(entries->size(), 2U);
+  EXPECT_EQ(entries->back().detail, "second");
+}
+
 // Names that strangers chose may be in there, and people read the log on terminals.
 TEST_F(MachineStateTest, TheAuditLogHoldsPrintableAsciiOnly) {
   ASSERT_TRUE(state->audit("key.export", "office/kek to /tmp/\x1b[2Jx\x7f\xc2\x9b\xff\n{\"what\":\"forged\"}").ok());
