@@ -2,14 +2,18 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <optional>
 #include <string>
+#include <thread>
 
 #include "crypto/hash.h"
 #include "tests/support/assert_ok.h"
 #include "tests/vaultmeta/vault_world.h"
 #include "vaultmeta/head.h"
 #include "vaultmeta/head_files.h"
+#include "vaultmeta/head_pack.h"
 #include "vaultmeta/vault_layout.h"
 
 namespace vaultfs {
@@ -129,6 +133,38 @@ TEST_F(VaultGuards, AHeadOfAnOldEpochInTheWayIsSetAside) {
   world_.close_without_a_word();
   ASSERT_OK(world_.open());
   EXPECT_EQ(world_.tree.texts, Texts{"one"});
+}
+
+// A head vouches for the points: what it says of them is durable before it.
+TEST_F(VaultGuards, AHeadWaitsForTheEntriesOfThePointsThatItNames) {
+  std::jthread heading;
+  std::atomic<bool> begun{false};
+  world_.env.set_observer([&](SimStep step, const Env::Path& path) {
+    if (step != SimStep::write || path.extension() != ".journal" || begun.exchange(true)) return;
+    const std::size_t before = world_.env.files("/vault/heads").size();
+    heading = std::jthread([&] { EXPECT_TRUE(world_.vault->write_head().ok()); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    EXPECT_EQ(world_.env.files("/vault/heads").size(), before) << "the entries are not even written";
+  });
+  ASSERT_OK(world_.back_up("vm1", "one"));
+  ASSERT_TRUE(begun);
+  heading.join();
+  world_.env.set_observer({});
+}
+
+// Digests of heads that are not kept are in packs. As long as there is no room for one, the heads stay.
+TEST_F(VaultGuards, HeadsStayUntilAPackIsNamed) {
+  world_.env.set_observer([&](SimStep step, const Env::Path& path) {
+    if (step == SimStep::write && path.string().find(std::string(kHeadPackExtension)) != std::string::npos) {
+      world_.env.fail_next_write(1, ErrorCode::NoSpace);
+    }
+  });
+  const Env::Path first = world_.env.files("/vault/heads").front();
+  for (int i = 0; i < 1030; ++i) ASSERT_OK(world_.vault->write_head());
+  EXPECT_TRUE(world_.env.exists(first));
+  world_.env.set_observer({});
+  for (int i = 0; i < 3; ++i) ASSERT_OK(world_.vault->write_head());
+  EXPECT_FALSE(world_.env.exists(first));
 }
 
 }  // namespace
