@@ -4,8 +4,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <random>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -118,6 +121,34 @@ TEST(LockedPool, GrowsByArenasAndWastesLittle) {
   EXPECT_EQ(pool.locked_bytes(), grown);
   for (void* const block : blocks) {
     ASSERT_NE(block, nullptr);
+    pool.release(block);
+  }
+}
+
+// The flags of the mapping that an address lies in, as the kernel tells them.
+std::string mapping_flags(const void* address) {
+  std::ifstream smaps("/proc/self/smaps");
+  bool inside = false;
+  for (std::string line; std::getline(smaps, line);) {
+    unsigned long long begin = 0;
+    unsigned long long end = 0;
+    if (std::sscanf(line.c_str(), "%llx-%llx ", &begin, &end) == 2) {
+      const auto at = reinterpret_cast<std::uintptr_t>(address);
+      inside = begin <= at && at < end;
+    }
+    if (inside && line.starts_with("VmFlags:")) return line + " ";
+  }
+  return {};
+}
+
+TEST(LockedPool, MemoryIsInNoCoreDumpAndNoChild) {
+  LockedPool pool;
+  for (const std::size_t size : {std::size_t{32}, LockedPool::kLargestPooledBytes + 1}) {
+    void* const block = pool.allocate(size);
+    ASSERT_NE(block, nullptr);
+    const std::string flags = mapping_flags(block);
+    EXPECT_NE(flags.find(" dd "), std::string::npos) << flags;
+    EXPECT_NE(flags.find(" dc "), std::string::npos) << flags;
     pool.release(block);
   }
 }

@@ -14,6 +14,7 @@
 #include <map>
 #include <mutex>
 #include <numeric>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,8 @@ struct State {
   std::deque<CK_OBJECT_HANDLE> left;  // of the objects found, still to be told
   CK_SESSION_HANDLE session = 0;      // the newest
   bool unpad = false;                 // the decryption that has begun is OAEP with SHA-256
+  std::set<std::string> nonces;       // of encryptions by AES-GCM
+  int repeated_nonces = 0;
 };
 
 State& state() {
@@ -205,6 +208,12 @@ CK_RV encrypt_init(CK_SESSION_HANDLE session, CK_MECHANISM* mechanism, CK_OBJECT
   {
     const std::lock_guard lock(state().mutex);
     if (mechanism->mechanism == CKM_AES_GCM && !state().gcm) return CKR_MECHANISM_INVALID;
+    if (mechanism->mechanism == CKM_AES_GCM) {
+      CK_GCM_PARAMS parameters{};
+      std::memcpy(&parameters, mechanism->pParameter, sizeof(parameters));
+      const std::string nonce(reinterpret_cast<const char*>(parameters.pIv), parameters.ulIvLen);
+      if (!state().nonces.insert(nonce).second) ++state().repeated_nonces;
+    }
   }
   return real()->C_EncryptInit(session, mechanism, key);
 }
@@ -294,8 +303,14 @@ int control_calls(const char* function) {
   const std::lock_guard lock(state().mutex);
   return state().calls[function];
 }
+int control_repeated_nonces() {
+  const std::lock_guard lock(state().mutex);
+  return state().repeated_nonces;
+}
 void control_reset() {
   const std::lock_guard lock(state().mutex);
+  state().nonces.clear();
+  state().repeated_nonces = 0;
   state().faults.clear();
   state().calls.clear();
   state().hanging.clear();
@@ -315,7 +330,8 @@ extern const Pkcs11FaultControl vaultfs_fault_control;
 const Pkcs11FaultControl vaultfs_fault_control{
     control_fail,  control_hang,        control_release,         control_oaep_sha256,
     control_gcm,   control_token_flags, control_foreign_modulus, control_copies,
-    control_slots, control_log_out,     control_calls,           control_reset};
+    control_slots, control_log_out,     control_calls,           control_repeated_nonces,
+    control_reset};
 
 CK_RV C_GetFunctionList(CK_FUNCTION_LIST** list) {
   static CK_FUNCTION_LIST functions = [] {

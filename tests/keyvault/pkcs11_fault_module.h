@@ -20,5 +20,6 @@ struct Pkcs11FaultControl {
   void (*set_slots)(unsigned long slots);
   void (*log_out)();                   // as another part of the process could; REQUIRES: a session is open
   int (*calls)(const char* function);  // how often it was called since reset()
+  int (*repeated_nonces)();            // encryptions by AES-GCM since reset() whose nonce another one had
   void (*reset)();
 };

@@ -143,6 +143,27 @@ TEST_F(Pkcs11TroubleTest, AFaultDoesNotChooseTheWeakerAlgorithm) {
   EXPECT_EQ(value_of(vault_->wrap_algorithm("kek", version_)), kSha256);
 }
 
+// Neither for an AES key, where one fault would make key wrap of GCM; and what fails in the same way by every algorithm
+// lacks none.
+TEST_F(Pkcs11TroubleTest, AFaultDoesNotChooseKeyWrapForGcm) {
+  token_->tool({"--keygen", "--key-type", "AES:32", "--private", "--sensitive", "--label", "trouble", "--id", "0a"});
+  module_->fail("C_EncryptInit", CKR_GENERAL_ERROR, 1);
+  EXPECT_EQ(value_of(vault_->wrap_algorithm("trouble", "0a")), "A256GCM");
+  module_->fail("C_Decrypt", CKR_GENERAL_ERROR, 100);
+  EXPECT_TRUE(fails(open()->wrap_algorithm("kek", version_), ErrorCode::KeyVaultUnavailable));
+}
+
+// GCM under one key: two messages with one nonce give its authentication key away. A trial is a message.
+TEST_F(Pkcs11TroubleTest, NoTwoEncryptionsShareANonce) {
+  token_->tool({"--keygen", "--key-type", "AES:32", "--private", "--sensitive", "--label", "nonces", "--id", "0b"});
+  for (int process = 0; process < 3; ++process) {
+    vault_ = open();
+    for (int i = 0; i < 3; ++i) value_of(vault_->wrap("nonces", "0b", bytes_of("content")));
+  }
+  EXPECT_GE(module_->calls("C_EncryptInit"), 12) << "trials among them";
+  EXPECT_EQ(module_->repeated_nonces(), 0);
+}
+
 TEST_F(Pkcs11TroubleTest, ARefusedPinIsSentOnce) {
   token_->write_pin("9999");
   for (int i = 0; i < 3; ++i) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "crypto/hash.h"
 
@@ -19,6 +20,7 @@ void must(const Status& status) {
 Status FakeHost::roll_containers() {
   if (fail_roll) return Error{ErrorCode::IoError, "no roll"};
   ++rolls;
+  if (std::exchange(grows_while_rolling, false)) segment = segment.next();
   return ok_status();
 }
 

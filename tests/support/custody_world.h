@@ -34,6 +34,7 @@ class FakeHost final : public KeyChangeHost {
   ContainerNumber segment{7};
   bool fail_head = false;
   bool fail_roll = false;
+  bool grows_while_rolling = false;  // a segment is begun between the last look and the roll
   int rolls = 0;
   int heads = 0;
   UnixNanos newest;                    // what the vault around knows

@@ -18,6 +18,8 @@
 #include "tests/vaultmeta/vault_world.h"
 #include "vaultmeta/head.h"
 #include "vaultmeta/head_files.h"
+#include "vaultmeta/kek_access.h"
+#include "vaultmeta/keyring.h"
 #include "vaultmeta/vault_layout.h"
 
 namespace vaultfs {
@@ -148,6 +150,35 @@ TEST_F(HistoryAttack, AHeadOfAClosedEpochIsNotTaken) {
     world_.env.write(Env::Path("/vault") / kHeadFiles.file(generation.value), file);
     expect_error_or_no_difference("a forged head");
   }
+  EXPECT_EQ(refused_, 0) << "it is passed over";
+}
+
+// R makes a keyring that follows the newest one, with all that he has: the root key, and the keyring key that his
+// version unwraps. The data key of epoch 2 is not in it, and the owner goes on with his own.
+TEST_F(HistoryAttack, AKeyringOfAClosedEpochIsPassedOver) {
+  keep();
+  const auto newest_of = [](const VaultWorld::Files& files) {
+    std::pair<Env::Path, Bytes> newest;
+    for (const auto& [path, bytes] : files) {
+      if (path.extension() == ".keyring") newest = {path, bytes};
+    }
+    return newest;
+  };
+  const Bytes old = newest_of(copy_of_epoch_1_).second;
+  const Bytes now = newest_of(whole_).second;
+  const auto closed = ClosedKeyring::decode(old);
+  ASSERT_OK(closed);
+  ReachedKey reached;
+  const auto key = unwrap_slot(world_.resolver, *world_.platform_keys, closed->vault, closed->active_slot(), reached);
+  ASSERT_OK(key);
+  auto forged = open_keyring(old, *key);
+  ASSERT_OK(forged);
+  forged->generation = ClosedKeyring::decode(now)->generation.next();
+  forged->predecessor = sha256(now);
+  const auto file = forged->seal(*key);
+  ASSERT_OK(file);
+  world_.env.write("/vault/" + keyring_blob_name(forged->generation), *file);
+  expect_error_or_no_difference("a forged keyring");
   EXPECT_EQ(refused_, 0) << "it is passed over";
 }
 
