@@ -17,7 +17,7 @@ ctl backup run "$vault" vm --disk "d=$scratch/base" >/dev/null
 available() { echo $(($(stat -f -c '%a * %S' "$disk"))); }
 # What the vault's own reserve keeps is no loss.
 room() { echo $(($(available) + $(allocated_by "$vault"/reserve-*.tmp))); }
-allocated_by() { stat -c %b "$@" 2>/dev/null | awk '{sum += $1 * 512} END {print sum + 0}'; }
+allocated_by() { { stat -c %b "$@" 2>/dev/null || true; } | awk '{sum += $1 * 512} END {print sum + 0}'; }
 leave_free() { # MIB: somebody else takes the rest
   rm -f "$disk/foreign"
   sync -f "$disk"

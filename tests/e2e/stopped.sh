@@ -10,7 +10,6 @@ truncate -s 3G "$scratch/disk"
 ctl backup run "$vault" vm --disk "d=$scratch/disk" >/dev/null
 random_file "$scratch/large" 700M
 
-# stopped SIGNAL CODE COMMAND…: the command is sent the signal while it works, and must end so, soon.
 # PID SIGNAL: it is vaultctl by now, and takes that signal by itself. Before, a signal would end it as any program.
 listens() {
   local masks
@@ -21,6 +20,7 @@ listens() {
   done
   return 1
 }
+# stopped SIGNAL CODE COMMAND…: the command is sent the signal while it works, and must end so, soon.
 stopped() {
   local signal=$1 code=$2 got=0 pid began
   shift 2
