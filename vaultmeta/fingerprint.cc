@@ -6,6 +6,7 @@
 
 #include "base/byte_codec.h"
 #include "base/bytes.h"
+#include "base/visible_text.h"
 #include "crypto/hash.h"
 #include "vaultmeta/key_custody.h"
 #include "vaultmeta/vault_header.h"
@@ -71,8 +72,13 @@ std::string format_fingerprint(const VaultFingerprint& fingerprint) {
 }
 
 Result<VaultFingerprint> parse_fingerprint(std::string_view text) {
-  const Error unreadable{ErrorCode::InvalidArgument,
-                         "a fingerprint is a number, a colon and 64 hexadecimal digits, as `vault show` prints it"};
+  // A whole secret may have been pasted there: only the beginning is repeated.
+  constexpr std::size_t kShown = 12;
+  const std::string shown = visible_text(text.substr(0, kShown)) + (text.size() > kShown ? "…" : "");
+  const Error unreadable{
+      ErrorCode::InvalidArgument,
+      "\"" + shown +
+          "\" is no fingerprint: one is a number, a colon and 64 hexadecimal digits, as `vault show` prints it"};
   VaultFingerprint fingerprint;
   std::string_view rest = text;
   while (!rest.empty() && rest.front() == ' ') rest.remove_prefix(1);

@@ -169,7 +169,8 @@ Result<SecretBuffer> unwrap_slot_at(const VaultId& vault, const KeyringSlot& slo
   const KeyVersionInfo* version = reached.find(slot.version);
   if (version == nullptr) return Error{ErrorCode::KeyVersionNotFound, "the key has no version " + slot.version};
   // What a key vault lists as disabled it can enable.
-  if (!version->enabled) return Error{ErrorCode::KeyVersionDisabled, "it is disabled; enable it again"};
+  if (!version->enabled)
+    return Error{ErrorCode::KeyVersionDisabled, "version " + slot.version + " is disabled; enable it again"};
   VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer envelope,
                            reached.key_vault->unwrap(reached.key, slot.version, slot.algorithm, slot.wrapped));
   return decode_envelope(envelope, slot_context(vault, slot));

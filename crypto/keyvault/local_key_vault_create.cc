@@ -76,7 +76,9 @@ Status LocalKeyVault::create(Env& env, const std::filesystem::path& directory, c
         "purge protection keeps deleted keys, so it needs soft delete; take both or say that you want neither"};
   }
   if (!is_retention(options.retention_days)) {
-    return Error{ErrorCode::InvalidArgument, "deleted keys are kept for 7 to 90 days"};
+    return Error{ErrorCode::InvalidArgument, "key vault " + name + " can't keep deleted keys for " +
+                                                 std::to_string(options.retention_days) +
+                                                 " days; choose 7 to 90 (--retention-days)"};
   }
   const Error exists{ErrorCode::KeyVaultExists, "key vault " + name + " can't be created: " + directory.string() +
                                                     " is there already; use it or choose another name"};

@@ -172,6 +172,8 @@ names "$scratch/file" key import office/imported --from "$scratch/file"
 names "$scratch/file" key export office/backup --to "$scratch/file" --file-passphrase-file "$scratch/good"
 names '--rate' reencrypt "$vault" --rate fast
 names '--wait' --wait x vault show "$vault"
+names '"12ab"' vault trust "$vault" --fingerprint 12ab
+names '--retention-days' keyvault create short --retention-days 3
 names '--refresh-minutes' encryption set "$vault" --refresh-minutes x
 names '--after-create' key rotation-policy set office/backup --after-create soon --expiry P90D
 names "$scratch/nowhere" vault forget "$scratch/nowhere"
