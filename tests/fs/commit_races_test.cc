@@ -3,7 +3,10 @@
 
 #include <atomic>
 #include <random>
+#include <thread>
 
+#include "fs/compactor.h"
+#include "fs/item_jobs.h"
 #include "fs/session.h"
 #include "tests/fs/snapshot_bytes.h"
 #include "tests/support/step_stop.h"
@@ -70,6 +73,87 @@ TEST_F(CommitRacesTest, WhatIsWrittenMeanwhileHasAJobAtTheEnd) {
   ASSERT_OK(open());
   EXPECT_EQ(newest_job().state, JobState::interrupted);
   EXPECT_TRUE(session->vault().catalogue().item("vm")->interrupted);
+}
+
+// What the point refers to is referred to by nothing else while its manifest is being written.
+TEST_F(CommitRacesTest, ACompactionLeavesThePointUnderWayAlone) {
+  ASSERT_OK(session->tree().write(disk, 0, 0, mixed(1, 5000)));
+  std::atomic<bool> tried{false};
+  StepStop stop(world.env, [&](SimStep step, const Env::Path& path) {
+    if (step == SimStep::create && path.parent_path().filename() == "points" && !tried.exchange(true)) {
+      // As somebody else would.
+      std::thread([&] {
+        const auto compacted = Compactor(session->vault(), session->tree()).compact_now();
+        EXPECT_TRUE(compacted.ok() && !*compacted);
+      }).join();
+    }
+    return false;
+  });
+  ASSERT_OK(session->commit("vm"));
+  EXPECT_TRUE(tried);
+}
+
+// The jobs of a vault on a simulated disk, without a session's timers.
+class JobsAfterFailuresTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_OK(world.create());
+    WorkingTree::Options options;
+    options.flush_seconds = 0;
+    options.sealing_workers = 1;
+    tree = WorkingTree::create(options);
+    VaultOpenOptions open;
+    open.path = "/vault";
+    auto opened = Vault::open(world.machine(), open, *tree);
+    ASSERT_OK(opened);
+    vault = std::move(*opened);
+    refresher = std::make_unique<KeyRefresher>(vault->custody(), world.env.clock(), false);
+    jobs = std::make_unique<ItemJobs>(*vault, *tree, *refresher, ItemJobs::Options{});
+    tree->start(*vault, *jobs);
+    jobs->take_stock();
+  }
+  void TearDown() override {
+    if (tree != nullptr) {
+      EXPECT_TRUE(tree->stop().ok());
+    }
+    tree.reset();
+    jobs.reset();
+  }
+  // Time passes; the timers look before and after.
+  void pass(std::int64_t seconds) {
+    jobs->commit_due();
+    world.env.sim_clock().advance_seconds(seconds);
+    jobs->commit_due();
+  }
+
+  VaultWorld world;
+  std::unique_ptr<Vault> vault;
+  std::unique_ptr<WorkingTree> tree;
+  std::unique_ptr<KeyRefresher> refresher;
+  std::unique_ptr<ItemJobs> jobs;
+};
+
+TEST_F(JobsAfterFailuresTest, WhatACommitCouldNotPublishIsAdoptedLater) {
+  const auto directory = tree->make_directory(kRootInode, "vm", 0755, {});
+  ASSERT_OK(directory);
+  const auto file = tree->make_node(directory->number, "disk", InodeType::file, 0644, 0, {});
+  ASSERT_OK(file);
+  ASSERT_OK(tree->write(file->number, 0, 0, mixed(1, 5000)));
+  {
+    std::atomic<bool> failed{false};
+    StepStop stop(world.env, [&](SimStep step, const Env::Path& path) {
+      if (step == SimStep::create && path.parent_path().filename() == "points" && !failed.exchange(true)) {
+        world.env.fail_next_write(1);
+      }
+      return false;
+    });
+    EXPECT_FALSE(jobs->commit("vm").ok());
+    EXPECT_TRUE(failed);
+  }
+  EXPECT_TRUE(vault->catalogue().points().empty());
+  pass(16 * 60);
+  pass(60);
+  EXPECT_EQ(vault->catalogue().points().size(), 1U);
 }
 
 }  // namespace

@@ -243,6 +243,24 @@ TEST_F(TreeRacesTest, WhoWaitsForASealThatFailsHearsOfIt) {
   ASSERT_NO_FATAL_FAILURE(expect_model());
 }
 
+// What is written while a chunk is being sealed is not in that chunk, also where it is journalled before the chunk is.
+TEST_F(TreeRacesTest, ASealedChunkDoesNotCoverWhatCameMeanwhile) {
+  ASSERT_OK(fill(1));
+  std::future<Status> sync;
+  StepStop stop(env, writes_segment);
+  ASSERT_OK(scatter(0));
+  stop.wait();
+  ASSERT_OK(write(100'000, noise(5000, 1)));
+  Journal& journal = tree.vault().journal();
+  const Lsn before = journal.last_appended();
+  sync = std::async(std::launch::async, [&] { return tree->fsync(file, 0); });
+  while (journal.last_appended() == before) ::usleep(500);
+  stop.go_on();
+  ASSERT_OK(sync.get());
+  ASSERT_OK(crash_and_reopen());
+  ASSERT_NO_FATAL_FAILURE(expect_model());
+}
+
 TEST_F(TreeRacesTest, WhatASealCouldNotStoreIsStillOwed) {
   StepStop stop(env, writes_segment);
   ASSERT_OK(write(0, noise(kMiB, 1)));
