@@ -95,18 +95,18 @@ void Model::settle(std::size_t state, Seen seen) {
   names_.assign(1, std::move(names));
 }
 
+bool same_content(const ItemContent& one, const ItemContent& other) {
+  return std::ranges::equal(one, other, [](const auto& a, const auto& b) {
+    return a.first == b.first && (a.second == b.second || bytes_equal(*a.second, *b.second));
+  });
+}
+
 void Model::attempt(const std::string& item, ItemContent content) {
   std::vector<ItemContent>& of_item = attempts_[item];
   if (of_item.empty() || of_item.back() != content) of_item.push_back(std::move(content));
 }
 
 namespace {
-
-bool same_content(const ItemContent& one, const ItemContent& other) {
-  return std::ranges::equal(one, other, [](const auto& a, const auto& b) {
-    return a.first == b.first && (a.second == b.second || bytes_equal(*a.second, *b.second));
-  });
-}
 
 // A cut in the middle of one operation: of each file any mixture of what it was before and after.
 bool lies_between(const ItemContent& before, const ItemContent& after, const ItemContent& content) {

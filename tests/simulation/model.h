@@ -22,6 +22,8 @@ inline constexpr std::array<const char*, 3> kFiles{"disk-of-name-one", "disk-of-
 // Names of an item's files, and what is in each.
 using ItemContent = std::map<std::string, std::shared_ptr<const Bytes>>;
 
+[[nodiscard]] bool same_content(const ItemContent& one, const ItemContent& other);
+
 // The names of the working tree, each with the number of the file that has it.
 struct Names {
   std::set<std::string> items;

@@ -47,13 +47,14 @@ void Player::play(const Operation& operation) {
   note_.clear();
   make_way_for(operation);
   attempt_all();
+  const bool beside = beside_ != nullptr;
   perform(operation);
   attempt_all();
+  // What was superseded in an operation that commits, too, may have been superseded before it.
+  const bool commits = operation.kind == Kind::commit || operation.kind == Kind::backup;
+  if (world_.timers || commits || beside || beside_ != nullptr) owing_.clear();
   if (beside_ != nullptr && beside_->operations_left-- == 0) join_beside(true);
-  if (world_.timers) {
-    owing_.clear();
-    keys_were_away_ = keys_were_away_ || keys_are_away();
-  }
+  if (world_.timers) keys_were_away_ = keys_were_away_ || keys_are_away();
   if (!world_.env.failure_reached() && world_.session != nullptr && beside_ == nullptr) {
     check_points(session(), false, true);
     model_.forget_attempts();

@@ -38,11 +38,6 @@ FileDescriptor file_of(const Bytes& bytes) {
   return file;
 }
 
-bool same_content(const ItemContent& one, const ItemContent& other) {
-  return std::ranges::equal(
-      one, other, [](const auto& a, const auto& b) { return a.first == b.first && bytes_equal(*a.second, *b.second); });
-}
-
 }  // namespace
 
 void Player::attempt_all() {
