@@ -1,4 +1,5 @@
 // What is left to store, and why no more was taken.
+#include <linux/dqblk_xfs.h>
 #include <sys/quota.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -27,14 +28,22 @@ namespace {
 // where the kernel can't tell (before Linux 5.14, on file servers).
 std::optional<FreeSpace> quota_of(int fd, int kind, unsigned id) {
 #ifdef SYS_quotactl_fd
-  struct dqblk quota {};
-  if (::syscall(SYS_quotactl_fd, fd, QCMD(Q_GETQUOTA, kind), id, &quota) != 0) return std::nullopt;
-  constexpr std::uint64_t kUnitOfLimits = 1024;
+  // Not Q_GETQUOTA: the kernel takes that for a write, so it waits for as long as the file system is frozen, and df and
+  // every writer with it. Any file system with quotas answers this one.
+  fs_disk_quota_t quota{};
+  if (::syscall(SYS_quotactl_fd, fd, QCMD(Q_XGETQUOTA, kind), id, &quota) != 0) return std::nullopt;
+  constexpr std::uint64_t kUnit = 512;
+  const auto time_of = [&](std::int32_t low, std::int8_t high) {
+    const auto unsigned_low = static_cast<std::uint32_t>(low);
+    if ((quota.d_fieldmask & FS_DQ_BIGTIME) == 0) return std::uint64_t{unsigned_low};
+    return static_cast<std::uint64_t>(static_cast<std::uint8_t>(high)) << 32 | unsigned_low;
+  };
   const auto now = static_cast<std::uint64_t>(::time(nullptr));
   FreeSpace left;
-  left.bytes = left_of_limit(quota.dqb_bhardlimit * kUnitOfLimits, quota.dqb_bsoftlimit * kUnitOfLimits,
-                             quota.dqb_curspace, quota.dqb_btime, now);
-  left.files = left_of_limit(quota.dqb_ihardlimit, quota.dqb_isoftlimit, quota.dqb_curinodes, quota.dqb_itime, now);
+  left.bytes = left_of_limit(quota.d_blk_hardlimit * kUnit, quota.d_blk_softlimit * kUnit, quota.d_bcount * kUnit,
+                             time_of(quota.d_btimer, quota.d_btimer_hi), now);
+  left.files = left_of_limit(quota.d_ino_hardlimit, quota.d_ino_softlimit, quota.d_icount,
+                             time_of(quota.d_itimer, quota.d_itimer_hi), now);
   return left;
 #else
   static_cast<void>(fd);

@@ -54,6 +54,7 @@ void SpaceReserve::look() {
     // A copy may be sparse: only what takes room on the disk gives any back.
     held_[number] = std::min(info->stored_bytes, info->size);
   }
+  tell_state();
 }
 
 SpaceReserve::State SpaceReserve::state_now() const {
@@ -65,7 +66,16 @@ SpaceReserve::State SpaceReserve::state_now() const {
   return state;
 }
 
+void SpaceReserve::tell_state() {
+  const MutexLock lock(state_mutex_);
+  state_ = state_now();
+}
+
 SpaceReserve::State SpaceReserve::state() {
+  {
+    const MutexLock lock(state_mutex_);
+    if (state_.has_value()) return *state_;
+  }
   const MutexLock lock(mutex_);
   look();
   return state_now();
@@ -100,10 +110,12 @@ Status SpaceReserve::make(unsigned number, std::uint64_t bytes) {
     VAULTFS_RETURN_IF_ERROR(env_->remove_file(path));
     there_[number] = false;
     held_[number] = 0;
+    tell_state();
   }
   VAULTFS_RETURN_IF_ERROR(take_room(path, bytes));
   there_[number] = true;
   held_[number] = bytes;
+  tell_state();
   return ok_status();
 }
 
@@ -117,6 +129,7 @@ bool SpaceReserve::has_room_besides() {
 void SpaceReserve::fill_to(std::uint64_t bytes) {
   look();
   wanted_bytes_ = std::clamp(bytes, kLeastBytes, kMostBytes);
+  tell_state();
   const std::uint64_t each = (wanted_bytes_ / kFiles + kRoundBytes - 1) / kRoundBytes * kRoundBytes;
   for (unsigned number = 0; number < kFiles; ++number) {
     if (there_[number] && held_[number] >= each) continue;
@@ -160,6 +173,7 @@ bool SpaceReserve::give_up(For purpose) {
     if (!removed.ok() && removed.code() != ErrorCode::NotFound) return false;
     there_[number] = false;
     held_[number] = 0;
+    tell_state();
     break;
   }
   if (!spent_.exchange(true) && news_.size() < kMostNews) {

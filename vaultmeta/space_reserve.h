@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,6 +57,7 @@ class SpaceReserve {
     unsigned files = 0;
     bool whole = false;
   };
+  // Never waits for the disk once it has been looked at: df and each write ask, also while the disk stands still.
   [[nodiscard]] State state();
   // Bytes that the files hold.
   [[nodiscard]] std::uint64_t held_bytes() { return state().bytes; }
@@ -95,17 +97,21 @@ class SpaceReserve {
   [[nodiscard]] bool has_room_besides();
   [[nodiscard]] Status write_noise(File& file, std::uint64_t bytes);
   [[nodiscard]] State state_now() const REQUIRES(mutex_);
+  // Makes what has changed known to state().
+  void tell_state() REQUIRES(mutex_);
 
   Env* env_ = nullptr;  // set by attach(), as the next
   Env::Path directory_;
   std::atomic<bool> spent_{false};
   const std::shared_ptr<std::atomic<unsigned>> content_uses_ = std::make_shared<std::atomic<unsigned>>(0);
-  Mutex mutex_;  // held while the files are made and removed; no other lock is taken under it
+  Mutex mutex_;  // held while the files are made and removed; under it only state_mutex_ is taken
   bool looked_ GUARDED_BY(mutex_) = false;
   std::vector<std::uint64_t> held_ GUARDED_BY(mutex_);  // by each file, once looked at: bytes on the disk
   std::vector<bool> there_ GUARDED_BY(mutex_);
   std::uint64_t wanted_bytes_ GUARDED_BY(mutex_) = 0;
   std::vector<std::string> news_ GUARDED_BY(mutex_);
+  Mutex state_mutex_;                                    // a leaf
+  std::optional<State> state_ GUARDED_BY(state_mutex_);  // once looked at
 };
 
 }  // namespace vaultfs

@@ -5,7 +5,6 @@ need_fuse
 need_loop
 need mkfs.ext4 fsfreeze python3
 here=$(dirname "$0")
-thaw() { fsfreeze -u "$scratch/disk" 2>/dev/null || true; }
 trap 'code=$?; thaw; finish $code' EXIT
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
@@ -113,7 +112,7 @@ look_again
 say "the disk stands still: umount names what hangs, tells that nothing is safe, and the daemon goes on when it can"
 begin
 late_writes
-fsfreeze -f "$scratch/disk"
+freeze
 code=0
 began=$SECONDS
 timeout "$(patience 90)" "$umounter" "$mnt" 2>"$scratch/err" || code=$?

@@ -251,6 +251,20 @@ small_disk() { # SIZE [MKFS OPTION…]
   mount -o loop,noatime "$scratch/disk.img" "$scratch/disk"
   vault=$scratch/disk/vault
 }
+# Lets $scratch/disk stand still until thaw, or until the test is gone: bash runs no trap while a program waits for that disk,
+# so a test whose time is over is killed, and a disk that nobody thaws holds processes and mounts for ever.
+freeze() {
+  fsfreeze -f "$scratch/disk"
+  setsid bash -c 'while kill -0 "$1" 2>/dev/null; do sleep 1; done; fsfreeze -u "$2"' thaw $$ "$scratch/disk" \
+    </dev/null >/dev/null 2>&1 &
+  thawer=$!
+}
+thaw() {
+  fsfreeze -u "$scratch/disk" 2>/dev/null || true
+  kill "$thawer" 2>/dev/null || true
+  thawer=
+}
+thawer=
 # All of a file by copy_file_range, and its sync.
 copy_range() { # SOURCE TARGET
   python3 - "$@" <<'PYTHON'

@@ -17,10 +17,9 @@ ctl backup commit "$vault" vm >/dev/null
 for n in $(seq 40); do : >"$mnt/vm/out-$n"; done
 for n in $(seq 40); do echo x >"$mnt/vm/synced-$n"; done
 
-thaw() { fsfreeze -u "$scratch/disk" 2>/dev/null || true; }
 trap 'code=$?; thaw; finish $code' EXIT
 say "40 writers and 40 syncs on a disk that stands still"
-fsfreeze -f "$scratch/disk"
+freeze
 writers=()
 for n in $(seq 40); do
   dd if="$scratch/source" of="$mnt/vm/out-$n" bs=1M conv=notrunc,fsync status=none &

@@ -4,8 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
 #include <utility>
 
+#include "base/thread.h"
 #include "tests/support/env_wrapper.h"
 #include "tests/vaultmeta/vault_world.h"
 #include "vaultmeta/vault_layout.h"
@@ -66,6 +70,27 @@ class SpaceReserveTest : public testing::Test {
   VaultWorld world;
   unsigned left = 0;  // files of the reserve, when all was done
 };
+
+TEST_F(SpaceReserveTest, ItsStateIsToldWhileTheDiskStandsStill) {
+  ASSERT_TRUE(reserve().give_up(SpaceReserve::For::durable_step));
+  std::atomic<bool> told = false;
+  Thread asks;
+  world.env.set_observer([&](SimStep step, const Env::Path& path) {
+    if (step != SimStep::create || !SpaceReserve::is_file(path.filename().string()) || asks.joinable()) return;
+    asks = Thread("asks", [&] {
+      static_cast<void>(reserve().held_bytes());
+      told = true;
+    });
+    // This step does not end before the answer; without one, in ten seconds.
+    for (unsigned waited = 0; !told && waited < 1000; ++waited)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    EXPECT_TRUE(told);
+  });
+  world.vault->fill_reserve();
+  world.env.set_observer(nullptr);
+  ASSERT_TRUE(asks.joinable());
+  asks.join();
+}
 
 TEST_F(SpaceReserveTest, HoldsRoomAndOutlivesAnOpening) {
   const auto before = reserve_files();
