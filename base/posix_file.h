@@ -37,7 +37,8 @@ class OpenDescriptor {
 };
 
 [[nodiscard]] FileInfo info_of(const struct stat& st);
-// open(2)'s flags for a mode; a link is not followed (posix_env() does for reading), and opening a FIFO in the place of a file can't hang.
+// open(2)'s flags for a mode; a link is not followed (posix_env() does for reading), and opening a FIFO in the place of
+// a file can't hang.
 [[nodiscard]] int open_flags(OpenMode mode);
 // A File on a descriptor; `path` is for messages.
 [[nodiscard]] std::unique_ptr<File> make_file(OpenDescriptor fd, std::filesystem::path path);
