@@ -5,7 +5,7 @@ random_file "$scratch/disk" 64K
 long=$(printf 'n%.0s' {1..300})
 newline=$'two\nlines'
 # What a name could have made: everything but the files that opening a vault writes anyway.
-made() { (cd "$scratch" && find home vault | grep -Ev 'vault/(activity|heads|keyrings|journal|checkpoints|index|segments)/|/pins/|home/attempts' | sort); }
+made() { (cd "$scratch" && find home vault | grep -Ev 'vault/(activity|heads|keyrings|journal|checkpoints|index|segments)/|vault/reserve-|/pins/|home/attempts' | sort); }
 made >"$scratch/before"
 
 say "key vaults and keys"
