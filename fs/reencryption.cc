@@ -151,7 +151,7 @@ Status Reencryption::publish(std::vector<PointNumber>& walked) {
   for (const PointNumber number : walked) {
     Status renewed = vault_.renew_point(number, places);
     // A writer has stored a damaged chunk anew, and its segment was still open.
-    if (!renewed.ok() && renewed.code() == ErrorCode::Internal) {
+    if (!renewed.ok() && renewed.code() == ErrorCode::TryAgain) {
       places.forget();
       renewed = vault_.renew_point(number, places);
     }

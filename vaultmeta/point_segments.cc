@@ -76,7 +76,7 @@ Result<std::vector<Manifest::SegmentNeeded>> PointSegments::of(const std::vector
   std::vector<Manifest::SegmentNeeded> inventory;
   inventory.reserve(needed.size());
   for (const auto& [number, bytes] : needed) {
-    if (bytes == 0) return Error{ErrorCode::Internal, "a recovery point's content is not in a closed segment"};
+    if (bytes == 0) return Error{ErrorCode::TryAgain, "some of a recovery point's content is just being stored anew"};
     inventory.push_back({number, bytes});
   }
   return inventory;

@@ -24,7 +24,7 @@ class PointSegments {
   explicit PointSegments(SegmentStore& segments, Damage damage = Damage::fails)
       : segments_(segments), damage_(damage) {}
 
-  // The inventory of the inodes' content, sorted by number. REQUIRES: the content lies in closed segments.
+  // The inventory of the inodes' content, sorted by number. TryAgain if not all of that lies in closed segments.
   // ChunkMissing and the errors of reading map pages and headers of patches. `skipped` is set if something was left
   // out.
   [[nodiscard]] Result<std::vector<Manifest::SegmentNeeded>> of(const std::vector<InodeRecord>& inodes, bool& skipped);

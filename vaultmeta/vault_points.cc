@@ -176,6 +176,23 @@ Status OpenedVault::put_manifest(PointNumber number, ByteView bytes) {
   return parts_.blobs->put(name, bytes);
 }
 
+// Gives the manifest its inventory, of closed segments only. True if something of it can't be told.
+Result<bool> OpenedVault::close_around(Manifest& manifest) {
+  // A re-encryption may store what the point has anew at any time, each record once.
+  constexpr int kMostClosings = 100;
+  for (int closings = 1;; ++closings) {
+    VAULTFS_RETURN_IF_ERROR(parts_.segments->sync());
+    VAULTFS_RETURN_IF_ERROR(parts_.segments->close_segment());
+    bool skipped = false;
+    auto inventory = point_segments_.of(manifest.inodes, skipped);
+    if (inventory.ok()) {
+      manifest.inventory = std::move(inventory).value();
+      return skipped;
+    }
+    if (inventory.code() != ErrorCode::TryAgain || closings == kMostClosings) return std::move(inventory).error();
+  }
+}
+
 Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo job) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
   const SpaceReserve::ContentUse use(space_reserve());
@@ -187,14 +204,11 @@ Status OpenedVault::publish_point(Manifest manifest, PointInfo point, JobInfo jo
   if (!item.has_value()) return no_such_item(point.item);
   if (point.automatic && item->interrupted) point.after_interruption = true;
 
-  VAULTFS_RETURN_IF_ERROR(parts_.segments->sync());
-  VAULTFS_RETURN_IF_ERROR(parts_.segments->close_segment());
   manifest.number = point.number;
   manifest.item = point.item;
   manifest.created = point.created;
   manifest.cut = point.cut;
-  bool skipped = false;
-  VAULTFS_ASSIGN_OR_RETURN(manifest.inventory, point_segments_.of(manifest.inodes, skipped));
+  VAULTFS_ASSIGN_OR_RETURN(const bool skipped, close_around(manifest));
   if (job.state != JobState::completed_with_warnings) job.state = JobState::completed;
   bool damaged = false;
   if (skipped || catalogue.damage_count() > 0) {

@@ -201,7 +201,7 @@ TEST_F(RestoreTest, WhatIsNotThereIsNamed) {
   EXPECT_NE(no_disk.error().message.find("sda"), std::string::npos);
   EXPECT_EQ(restore_to(out() / "below" / "nothing").code(), ErrorCode::NotFound);
   // A device of the test's own, where it may make one: a fault in the product must not replace the machine's.
-  const std::filesystem::path own_null = out().parent_path() / "null";
+  const std::filesystem::path own_null = scratch_ / "null";
   const bool is_own = ::mknod(own_null.c_str(), S_IFCHR | 0600, ::makedev(1, 3)) == 0;
   EXPECT_EQ(restore_to(is_own ? own_null : std::filesystem::path("/dev/null"), true).code(),
             ErrorCode::InvalidArgument);

@@ -42,7 +42,6 @@ void Player::look_at_keys() {
   }
   if (active != 1) throw Finding("rotation", std::to_string(active) + " versions are Active");
   roles_ = std::move(roles);
-  fingerprint_ = status.fingerprint;
 }
 
 void Player::change_keys(const Operation& operation) {

@@ -143,11 +143,15 @@ void Player::second_owner() {
 
 void Player::use_machine(std::size_t number) {
   if (number >= kMachines || number == world_.current_machine) return;
-  // Its people compare the fingerprint that the other one shows.
   if (!ensure_open()) return;
-  look_at_keys();
   close();
-  if (world_.session == nullptr && !world_.env.failure_reached()) world_.current_machine = number;
+  if (world_.session != nullptr || world_.env.failure_reached()) return;
+  // Its people compare the fingerprint that the other one shows: of the vault as it is now.
+  const auto shown = world_.open_reader(world_.current_machine);
+  if (!judge("shown", shown)) return;
+  fingerprint_ = (*shown)->vault().custody().status().fingerprint;
+  static_cast<void>(judge("reader leaves", (*shown)->close()));
+  world_.current_machine = number;
 }
 
 }  // namespace vaultfs::sim
