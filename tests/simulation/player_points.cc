@@ -192,8 +192,10 @@ void Player::look_for_leaks() const {
   constexpr std::size_t kSampleBytes = 16;
   for (const auto& [name, file] : model_.names().files) {
     const std::string_view content = text_of(model_.content(file).now());
-    const std::size_t at = content.find_first_not_of('\0');
-    if (at != std::string_view::npos) wanted.emplace_back(content.substr(at, kSampleBytes));
+    const std::size_t at = std::min(content.find_first_not_of('\0'), content.size());
+    const std::string_view sample = content.substr(at, kSampleBytes);
+    // Where little of it is not zero, it may stand anywhere.
+    if (std::ranges::count(sample, '\0') <= 2) wanted.emplace_back(sample);
   }
   std::erase_if(wanted, [](const std::string& text) { return text.size() < kSampleBytes; });
   for (const Env::Path& path : world_.env.files("/")) {
