@@ -158,6 +158,7 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   // Stores a manifest's file under a number that this owner has taken: whatever has the name is not of this vault, was
   // put there since, and is set aside.
   [[nodiscard]] Status put_manifest(PointNumber file, ByteView bytes);
+  // Gives the manifest its inventory, of closed segments only. True if something of it can't be told.
   [[nodiscard]] Result<bool> close_around(Manifest& manifest);
 
   // ---- damage ----

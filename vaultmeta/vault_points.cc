@@ -176,7 +176,6 @@ Status OpenedVault::put_manifest(PointNumber number, ByteView bytes) {
   return parts_.blobs->put(name, bytes);
 }
 
-// Gives the manifest its inventory, of closed segments only. True if something of it can't be told.
 Result<bool> OpenedVault::close_around(Manifest& manifest) {
   // A re-encryption may store what the point has anew at any time, each record once.
   constexpr int kMostClosings = 100;

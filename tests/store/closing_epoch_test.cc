@@ -103,13 +103,13 @@ TEST_F(ClosingEpochTest, WhatTheOpeningHadNoRoomForIsClosedOrTheEpochIsNot) {
   vault_.must_put(a_);
   ASSERT_OK(vault_.store->sync());
   vault_.store.reset();
-  vault_.env.fail_next_write(1, ErrorCode::NoSpace);
+  vault_.env.set_free_bytes(0);  // for its end
   ASSERT_OK(vault_.open());
   ASSERT_EQ(open_files(), 1U);
   begin_epoch_2();
-  vault_.env.fail_next_write(1, ErrorCode::NoSpace);
   EXPECT_EQ(vault_.store->close_all_segments().code(), ErrorCode::NoSpace);
   expect_there(a_);
+  vault_.env.set_unlimited_space();
   ASSERT_OK(vault_.store->close_all_segments());
   EXPECT_EQ(open_files(), 0U);
   expect_there(a_);

@@ -119,6 +119,28 @@ TEST_P(SegmentCrashTest, RecoveryMayCrashAtEveryStep) {
   }
 }
 
+// The same, where the sync that fails is the next owner's, of what a killed one left: he does not become the owner, and
+// the one after him has it on the disk.
+TEST(SegmentFailedSync, ARecoveryCountsOnNothingThatItCouldNotSync) {
+  TestVault vault;
+  ASSERT_TRUE(vault.open().ok());
+  const Bytes content = random_content(9000, 1);
+  const ChunkId id = vault.must_put(content);
+  vault.env.kill_process();
+  vault.env.fail_next_sync(1);
+  EXPECT_EQ(vault.open().code(), ErrorCode::IoError);
+  vault.store.reset();
+  vault.env.kill_process();
+  ASSERT_TRUE(vault.open().ok());
+  EXPECT_FALSE(vault.store->put(RecordType::chunk, content)->stored);
+  ASSERT_TRUE(vault.store->sync().ok());
+  vault.env.crash(1, CrashMode::drop_all_unsynced);
+  ASSERT_TRUE(vault.open().ok());
+  const auto got = vault.get(id);
+  ASSERT_TRUE(got.ok()) << got.error().message;
+  EXPECT_EQ(*got, content);
+}
+
 // After a failed sync the kernel shows what was written until the next restart, and has lost it: who takes the store
 // over from a killed owner must not count on it.
 TEST(SegmentFailedSync, TheNextOwnerDoesNotFindWhatIsLost) {
