@@ -19,6 +19,13 @@ class OpenedSessionTest : public SessionTest {
   void change(Session& session, const std::string& item, std::uint64_t seed, std::size_t size = 5000) {
     tree_write(session.tree(), tree_file(session.tree(), item, "disk"), 0, random_bytes(seed, size));
   }
+  // The key vault takes the key away, and the grace is over.
+  void revoke(Session& session) {
+    ASSERT_OK(key_vault_->set_enabled("backup", first_version_, false));
+    EXPECT_FALSE(session.refresh().ok());
+    env_.sim_clock().advance_seconds(301);
+    ASSERT_TRUE(eventually([&] { return session.vault().custody().status().access == KeyAccess::sealed; }));
+  }
   // Waits for what timers do, in real time.
   static bool eventually(const std::function<bool()>& condition) {
     for (int i = 0; i < 400; ++i) {
@@ -205,10 +212,7 @@ TEST_F(OpenedSessionTest, ClosingASealedVaultTellsOfWorkThatNoPointHas) {
     }
     change(*session, "other", manual ? 5 : 6);
     ASSERT_OK(session->commit("other"));
-    ASSERT_OK(key_vault_->set_enabled("backup", first_version_, false));
-    EXPECT_FALSE(session->refresh().ok());
-    env_.sim_clock().advance_seconds(301);
-    ASSERT_TRUE(eventually([&] { return session->vault().custody().status().access == KeyAccess::sealed; }));
+    ASSERT_NO_FATAL_FAILURE(revoke(*session));
     const Status closed = session->close();
     EXPECT_EQ(closed.ok(), manual);
     if (!manual) {
@@ -232,10 +236,7 @@ TEST_F(OpenedSessionTest, ClosingASealedVaultWithNothingLeftIsFine) {
   ASSERT_NE(session, nullptr);
   change(*session, "vm", 1);
   ASSERT_OK(session->commit("vm"));
-  ASSERT_OK(key_vault_->set_enabled("backup", first_version_, false));
-  EXPECT_FALSE(session->refresh().ok());
-  env_.sim_clock().advance_seconds(301);
-  ASSERT_TRUE(eventually([&] { return session->vault().custody().status().access == KeyAccess::sealed; }));
+  ASSERT_NO_FATAL_FAILURE(revoke(*session));
   ASSERT_OK(session->close());
 }
 

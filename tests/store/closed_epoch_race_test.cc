@@ -25,26 +25,20 @@ class FlickeringEnv final : public EnvWrapper {
   std::optional<Bytes> flicker;
 
  private:
-  class Flickering final : public File {
+  class Flickering final : public FileWrapper {
    public:
-    Flickering(FlickeringEnv& env, std::unique_ptr<File> inner) : env_(env), inner_(std::move(inner)) {}
+    Flickering(FlickeringEnv& env, std::unique_ptr<File> inner) : FileWrapper(std::move(inner)), env_(env) {}
     Result<std::size_t> read_at(std::uint64_t offset, MutableByteView out) override {
       ++env_.reads;
       env_.read_bytes += out.size();
-      const auto read = inner_->read_at(offset, out);
+      const auto read = FileWrapper::read_at(offset, out);
       if (!read.ok() || !env_.flicker || env_.random_() % 2 == 0) return read;
       std::copy_n(env_.flicker->begin() + static_cast<std::ptrdiff_t>(offset), *read, out.begin());
       return read;
     }
-    Status write_at(std::uint64_t offset, ByteView bytes) override { return inner_->write_at(offset, bytes); }
-    Status sync() override { return inner_->sync(); }
-    Status truncate(std::uint64_t size) override { return inner_->truncate(size); }
-    Result<std::uint64_t> size() override { return inner_->size(); }
-    Result<FileInfo> info() override { return inner_->info(); }
 
    private:
     FlickeringEnv& env_;
-    std::unique_ptr<File> inner_;
   };
   std::mt19937_64 random_{1};
 };

@@ -202,21 +202,15 @@ class BadSectorEnv final : public EnvWrapper {
   std::uint64_t bad_offset = 0;
 
  private:
-  class BadFile final : public File {
+  class BadFile final : public FileWrapper {
    public:
-    BadFile(std::unique_ptr<File> file, std::uint64_t bad) : file_(std::move(file)), bad_(bad) {}
+    BadFile(std::unique_ptr<File> file, std::uint64_t bad) : FileWrapper(std::move(file)), bad_(bad) {}
     Result<std::size_t> read_at(std::uint64_t offset, MutableByteView out) override {
       if (offset <= bad_ && bad_ < offset + out.size()) return Error{ErrorCode::IoError, "a bad sector"};
-      return file_->read_at(offset, out);
+      return FileWrapper::read_at(offset, out);
     }
-    Status write_at(std::uint64_t offset, ByteView bytes) override { return file_->write_at(offset, bytes); }
-    Status sync() override { return file_->sync(); }
-    Status truncate(std::uint64_t size) override { return file_->truncate(size); }
-    Result<std::uint64_t> size() override { return file_->size(); }
-    Result<FileInfo> info() override { return file_->info(); }
 
    private:
-    std::unique_ptr<File> file_;
     const std::uint64_t bad_;
   };
 };

@@ -86,23 +86,17 @@ class HookedEnv final : public EnvWrapper {
   std::function<void(const Path&)> before_read;
 
  private:
-  class HookedFile final : public File {
+  class HookedFile final : public FileWrapper {
    public:
     HookedFile(HookedEnv& env, std::unique_ptr<File> inner, Path path)
-        : env_(env), inner_(std::move(inner)), path_(std::move(path)) {}
+        : FileWrapper(std::move(inner)), env_(env), path_(std::move(path)) {}
     Result<std::size_t> read_at(std::uint64_t offset, MutableByteView out) override {
       if (env_.before_read) env_.before_read(path_);
-      return inner_->read_at(offset, out);
+      return FileWrapper::read_at(offset, out);
     }
-    Status write_at(std::uint64_t offset, ByteView bytes) override { return inner_->write_at(offset, bytes); }
-    Status sync() override { return inner_->sync(); }
-    Status truncate(std::uint64_t size) override { return inner_->truncate(size); }
-    Result<std::uint64_t> size() override { return inner_->size(); }
-    Result<FileInfo> info() override { return inner_->info(); }
 
    private:
     HookedEnv& env_;
-    std::unique_ptr<File> inner_;
     const Path path_;
   };
 };
@@ -141,16 +135,26 @@ TEST(StaleReadTest, DoesNotPutAnOldRecordBeforeANewerOne) {
   EXPECT_GT(*(*store)->segment_of(id), second);
 }
 
-class StalePatchTest : public PatchStoreTest {};
+class StalePatchTest : public PatchStoreTest {
+ protected:
+  // A chunk, and a patch over one page of it, in a closed segment.
+  void store_patch() {
+    base = random_content(kMiB, 1);
+    base_id = vault_.must_put(base);
+    content = base;
+    std::fill_n(content.begin() + 8192, 4096, std::byte{7});
+    patch = must_put(base_id, content, pages_of({2}));
+    ASSERT_EQ(message(vault_.store->close_segment()), "");
+  }
+  Bytes base;
+  ChunkId base_id;
+  Bytes content;  // what the patch makes of it
+  ChunkId patch;
+};
 INSTANTIATE_TEST_SUITE_P(Suites, StalePatchTest, testing::Values(Suite::aes_gcm));
 
 TEST_P(StalePatchTest, IsHealedByItsOwnContentOnly) {
-  const Bytes base = random_content(kMiB, 1);
-  const ChunkId base_id = vault_.must_put(base);
-  Bytes content = base;
-  std::fill_n(content.begin() + 8192, 4096, std::byte{7});
-  const ChunkId patch = must_put(base_id, content, pages_of({2}));
-  ASSERT_EQ(message(vault_.store->close_segment()), "");
+  ASSERT_NO_FATAL_FAILURE(store_patch());
   const ChunkPlace place = *vault_.store->place_of(ChunkIndex::key_of(patch));
   vault_.env.flip_bit("/vault/" + closed_segment_name(place.segment), 8 * (place.offset + place.stored_bytes - 40));
   EXPECT_FALSE(vault_.get(patch).ok());
@@ -166,12 +170,7 @@ TEST_P(StalePatchTest, IsHealedByItsOwnContentOnly) {
 }
 
 TEST_P(StalePatchTest, IsRenewedWithWhatItLiesOver) {
-  const Bytes base = random_content(kMiB, 1);
-  const ChunkId base_id = vault_.must_put(base);
-  Bytes content = base;
-  std::fill_n(content.begin() + 8192, 4096, std::byte{7});
-  const ChunkId patch = must_put(base_id, content, pages_of({2}));
-  ASSERT_EQ(message(vault_.store->close_segment()), "");
+  ASSERT_NO_FATAL_FAILURE(store_patch());
   fill_keys(vault_.keys, 2, ContainerNumber(9));
   const UseGate::Use use = vault_.store->use();
   const auto renewed = vault_.store->renew(patch, EpochNumber(2));

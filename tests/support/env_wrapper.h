@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/env.h"
@@ -36,6 +37,23 @@ class EnvWrapper : public Env {
 
  private:
   Env& inner_;
+};
+
+// Another File as it is, likewise. It sets no room aside, whatever the other can (File::allocate).
+class FileWrapper : public File {
+ public:
+  explicit FileWrapper(std::unique_ptr<File> inner) : inner_(std::move(inner)) {}
+  Result<std::size_t> read_at(std::uint64_t offset, MutableByteView out) override {
+    return inner_->read_at(offset, out);
+  }
+  Status write_at(std::uint64_t offset, ByteView bytes) override { return inner_->write_at(offset, bytes); }
+  Status sync() override { return inner_->sync(); }
+  Status truncate(std::uint64_t size) override { return inner_->truncate(size); }
+  Result<std::uint64_t> size() override { return inner_->size(); }
+  Result<FileInfo> info() override { return inner_->info(); }
+
+ private:
+  std::unique_ptr<File> inner_;
 };
 
 }  // namespace vaultfs

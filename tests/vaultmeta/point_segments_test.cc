@@ -28,21 +28,15 @@ class ReadCountingEnv final : public EnvWrapper {
   std::map<std::string, int> reads;
 
  private:
-  class Counted final : public File {
+  class Counted final : public FileWrapper {
    public:
-    Counted(std::unique_ptr<File> file, int& reads) : file_(std::move(file)), reads_(reads) {}
+    Counted(std::unique_ptr<File> file, int& reads) : FileWrapper(std::move(file)), reads_(reads) {}
     Result<std::size_t> read_at(std::uint64_t offset, MutableByteView out) override {
       ++reads_;
-      return file_->read_at(offset, out);
+      return FileWrapper::read_at(offset, out);
     }
-    Status write_at(std::uint64_t offset, ByteView bytes) override { return file_->write_at(offset, bytes); }
-    Status sync() override { return file_->sync(); }
-    Status truncate(std::uint64_t size) override { return file_->truncate(size); }
-    Result<std::uint64_t> size() override { return file_->size(); }
-    Result<FileInfo> info() override { return file_->info(); }
 
    private:
-    std::unique_ptr<File> file_;
     int& reads_;
   };
 };

@@ -295,25 +295,8 @@ class NoFallocate final : public EnvWrapper {
   using EnvWrapper::EnvWrapper;
   Result<std::unique_ptr<File>> open(const Path& path, OpenMode mode) override {
     VAULTFS_ASSIGN_OR_RETURN(auto file, EnvWrapper::open(path, mode));
-    return std::unique_ptr<File>(std::make_unique<PlainFile>(std::move(file)));
+    return std::unique_ptr<File>(std::make_unique<FileWrapper>(std::move(file)));
   }
-
- private:
-  class PlainFile final : public File {
-   public:
-    explicit PlainFile(std::unique_ptr<File> file) : file_(std::move(file)) {}
-    Result<std::size_t> read_at(std::uint64_t offset, MutableByteView out) override {
-      return file_->read_at(offset, out);
-    }
-    Status write_at(std::uint64_t offset, ByteView bytes) override { return file_->write_at(offset, bytes); }
-    Status sync() override { return file_->sync(); }
-    Status truncate(std::uint64_t size) override { return file_->truncate(size); }
-    Result<std::uint64_t> size() override { return file_->size(); }
-    Result<FileInfo> info() override { return file_->info(); }
-
-   private:
-    std::unique_ptr<File> file_;
-  };
 };
 
 TEST(SpaceReserveAlone, WritesNoiseWhereNothingCanBeSetAside) {
