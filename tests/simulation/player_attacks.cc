@@ -37,7 +37,7 @@ std::uint64_t highest_head(const World::Files& vault) {
 std::vector<Env::Path> targets(const World::Files& vault) {
   std::vector<Env::Path> paths;
   for (const auto& [path, bytes] : vault) {
-    if (path.extension() != ".lock" && path.extension() != ".hold" && !bytes.empty()) paths.push_back(path);
+    if (path.extension() != ".lock" && path.extension() != ".hold" && !bytes->empty()) paths.push_back(path);
   }
   return paths;
 }
@@ -120,7 +120,7 @@ bool Player::spoil(const Operation& operation) {
     case Kind::rot:
       for (std::uint64_t i = 0; i < operation.b; ++i) {
         const Env::Path& path = any();
-        world_.env.flip_bit(path, random() % (vault.at(path).size() * 8));
+        world_.env.flip_bit(path, random() % (vault.at(path)->size() * 8));
         note(path.parent_path().filename().string() + "/" + path.filename().string());
       }
       return true;
@@ -132,7 +132,7 @@ bool Player::spoil(const Operation& operation) {
     }
     case Kind::cut: {
       const Env::Path& path = any();
-      world_.env.cut(path, random() % vault.at(path).size());
+      world_.env.cut(path, random() % vault.at(path)->size());
       note(path.filename().string());
       return true;
     }

@@ -19,12 +19,11 @@ std::string_view raw(const T& value) {
 
 std::optional<std::string> RecordRegistry::look(const SimEnv& env, const Env::Path& directory) {
   for (const Env::Path& path : env.files(directory)) {
-    const Bytes file = env.read(path);
-    std::uint64_t& known = looked_at_[path.string()];
-    const std::uint64_t hash = hash_of(file);
-    if (known == hash) continue;
-    known = hash;
-    if (auto reused = look_at(path, file)) return reused;
+    const std::shared_ptr<const Bytes> file = env.share(path);
+    std::shared_ptr<const Bytes>& known = looked_at_[path.string()];
+    if (known == file) continue;
+    known = file;
+    if (auto reused = look_at(path, *file)) return reused;
   }
   return std::nullopt;
 }

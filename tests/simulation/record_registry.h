@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -20,8 +21,8 @@ class RecordRegistry {
  private:
   [[nodiscard]] std::optional<std::string> look_at(const Env::Path& path, ByteView file);
 
-  std::unordered_map<std::string, std::uint64_t> seen_;       // epoch, salts, nonce → hash of what was sealed
-  std::unordered_map<std::string, std::uint64_t> looked_at_;  // path → hash of the file
+  std::unordered_map<std::string, std::uint64_t> seen_;  // epoch, salts, nonce → hash of what was sealed
+  std::unordered_map<std::string, std::shared_ptr<const Bytes>> looked_at_;  // path → the file as it was then
 };
 
 }  // namespace vaultfs::sim

@@ -92,12 +92,14 @@ void World::lose_power(std::uint64_t seed, CrashMode mode) {
 
 World::Files World::files(const Env::Path& directory) const {
   Files all;
-  for (const Env::Path& path : env.files(directory)) all[path] = env.read(path);
+  for (const Env::Path& path : env.files(directory)) all[path] = env.share(path);
   return all;
 }
 
 void World::put_back(const Files& files, const Env::Path& directory) {
-  for (const Env::Path& path : env.files(directory)) env.remove(path);
+  for (const Env::Path& path : env.files(directory)) {
+    if (!files.contains(path)) env.remove(path);
+  }
   for (const auto& [path, bytes] : files) {
     if (path.string().starts_with(directory.string() + "/")) env.write(path, bytes);
   }

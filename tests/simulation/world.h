@@ -48,7 +48,7 @@ class World {
   void lose_power(std::uint64_t seed, CrashMode mode);
 
   // All files below the vault, or below everything.
-  using Files = std::map<Env::Path, Bytes>;
+  using Files = std::map<Env::Path, std::shared_ptr<const Bytes>>;
   [[nodiscard]] Files files(const Env::Path& directory = kVaultPath) const;
   void put_back(const Files& files, const Env::Path& directory = kVaultPath);
 

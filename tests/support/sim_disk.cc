@@ -54,13 +54,22 @@ void apply_changes(SimNode::Entries& entries, const SimNode::DirectoryOp& op) {
   }
 }
 
+// Before `current` is.
+void changed(SimNode& file) {
+  file.copy.reset();
+  file.settled = false;
+}
+
 void crash_file(SimNode& file, std::mt19937_64& random, CrashMode mode) {
+  if (file.settled) return;
   for (const SimNode::FileOp& op : file.file_ops) {
     if (mode == CrashMode::keep_all) apply_whole(file.durable, op);
     if (mode == CrashMode::random) apply_torn(file.durable, op, random);
   }
   file.file_ops.clear();
+  changed(file);
   file.current = file.durable;
+  file.settled = true;
 }
 
 SimNode::Pointer copy_settled(const SimNode& node, SimDisk& into) {
@@ -129,11 +138,13 @@ Result<SimNode::Pointer> SimDisk::parent_of(const Path& path) const {
 }
 
 void SimDisk::write(SimNode& file, std::uint64_t offset, ByteView bytes, bool visible) {
+  changed(file);
   file.file_ops.push_back({false, offset, to_bytes(bytes), !visible});
   if (visible) put_bytes(file.current, offset, bytes);
 }
 
 void SimDisk::truncate(SimNode& file, std::uint64_t size, bool visible) {
+  changed(file);
   file.file_ops.push_back({true, size, {}, !visible});
   if (visible) file.current.resize(size);
 }
@@ -243,6 +254,7 @@ void SimDisk::drop_in_flight() {
     std::erase_if(node->file_ops, [](const auto& op) { return op.in_flight; });
     std::erase_if(node->directory_ops, [](const auto& op) { return op.in_flight; });
   }
+  std::erase_if(nodes_, [](const auto& weak) { return weak.expired(); });
 }
 
 void SimDisk::crash(std::mt19937_64& random, CrashMode mode) {
@@ -261,6 +273,20 @@ SimDisk SimDisk::settled_copy() const {
   copy.nodes_.clear();
   copy.root_ = copy_settled(*root_, copy);
   return copy;
+}
+
+std::shared_ptr<const Bytes> SimDisk::share(SimNode& file) {
+  if (file.copy == nullptr) file.copy = std::make_shared<const Bytes>(file.current);
+  return file.copy;
+}
+
+void SimDisk::settle(SimNode& file, std::shared_ptr<const Bytes> content) {
+  if (file.settled && file.copy == content) return;
+  file.file_ops.clear();
+  file.current = *content;
+  file.durable = *content;
+  file.copy = std::move(content);
+  file.settled = true;
 }
 
 std::uint64_t SimDisk::used_bytes() const { return used_below(*root_); }

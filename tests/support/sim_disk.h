@@ -46,6 +46,8 @@ struct SimNode {
   unsigned sharers = 0;  // of the lock
   bool sparse = false;   // takes no room on the disk
   Bytes current;
+  std::shared_ptr<const Bytes> copy;  // of `current` as it is now, if somebody asked for one
+  bool settled = false;               // `durable` equals `current` for sure
   Bytes durable;
   std::vector<FileOp> file_ops;
   Entries current_entries;
@@ -88,6 +90,11 @@ class SimDisk {
   void crash(std::mt19937_64& random, CrashMode mode);
   // Everything as the running system sees it, durable, shared with nothing.
   [[nodiscard]] SimDisk settled_copy() const;
+
+  // The file's content, which stays as it is when the file changes: until then everybody gets the same one.
+  [[nodiscard]] static std::shared_ptr<const Bytes> share(SimNode& file);
+  // Makes it the file's content, at once and durably.
+  static void settle(SimNode& file, std::shared_ptr<const Bytes> content);
 
   [[nodiscard]] std::uint64_t used_bytes() const;
   [[nodiscard]] std::uint64_t used_files() const;  // directories too

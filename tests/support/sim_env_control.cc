@@ -146,16 +146,21 @@ SimNode::Pointer SimEnv::settle_directories(const Path& path) {
   return node;
 }
 
-void SimEnv::write(const Path& path, ByteView bytes) {
+std::shared_ptr<const Bytes> SimEnv::share(const Path& path) const {
+  const std::lock_guard lock(mutex_);
+  return SimDisk::share(*must_find(path));
+}
+
+void SimEnv::write(const Path& path, ByteView bytes) { write(path, std::make_shared<const Bytes>(to_bytes(bytes))); }
+
+void SimEnv::write(const Path& path, std::shared_ptr<const Bytes> content) {
   const std::lock_guard lock(mutex_);
   const SimNode::Pointer parent = settle_directories(path.parent_path());
   forget_pending(*parent, path.filename().string());
   SimNode::Pointer& node = parent->current_entries[path.filename().string()];
   if (node == nullptr) node = disk_.new_node(false);
   parent->durable_entries[path.filename().string()] = node;
-  node->current = to_bytes(bytes);
-  node->durable = node->current;
-  node->file_ops.clear();
+  SimDisk::settle(*node, std::move(content));
 }
 
 void SimEnv::copy(const Path& from, const Path& to) { write(to, read(from)); }
