@@ -102,7 +102,7 @@ bool Player::spoil(const Operation& operation) {
       const Copy& copy = copies_[operation.b % copies_.size()];
       const std::vector<Env::Path> old = targets(copy.vault);
       const Env::Path& path = old[random() % old.size()];
-      world_.env.write(path, copy.vault.at(path));
+      world_.env.put_back(path, copy.vault.at(path));
       note(path.filename().string());
       return true;
     }
@@ -112,8 +112,8 @@ bool Player::spoil(const Operation& operation) {
       const Env::Path& one = any();
       const Env::Path& other = any();
       if (one == other || one.parent_path() != other.parent_path()) return false;
-      world_.env.write(one, vault.at(other));
-      world_.env.write(other, vault.at(one));
+      world_.env.put_back(one, vault.at(other));
+      world_.env.put_back(other, vault.at(one));
       note(one.filename().string() + " and " + other.filename().string());
       return true;
     }
@@ -141,7 +141,7 @@ bool Player::spoil(const Operation& operation) {
       const std::string name = path.filename().string();
       if (name.size() < 17) return false;
       const Env::Path planted = path.parent_path() / (name.substr(0, 15) + "f" + name.substr(16));
-      if (planted != path) world_.env.write(planted, vault.at(path));
+      if (planted != path) world_.env.put_back(planted, vault.at(path));
       note(planted.filename().string());
       return true;
     }

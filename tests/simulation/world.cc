@@ -101,7 +101,7 @@ void World::put_back(const Files& files, const Env::Path& directory) {
     if (!files.contains(path)) env.remove(path);
   }
   for (const auto& [path, bytes] : files) {
-    if (path.string().starts_with(directory.string() + "/")) env.write(path, bytes);
+    if (path.string().starts_with(directory.string() + "/")) env.put_back(path, bytes);
   }
 }
 

@@ -121,7 +121,7 @@ class SimEnv final : public Env {
   void write(const Path& path, ByteView bytes);  // makes or replaces the file, makes missing directories
   // As read and write, without a copy where nothing has changed: as long as a file does not, it is the same pointer.
   [[nodiscard]] std::shared_ptr<const Bytes> share(const Path& path) const;
-  void write(const Path& path, std::shared_ptr<const Bytes> content);
+  void put_back(const Path& path, std::shared_ptr<const Bytes> content);
   void copy(const Path& from, const Path& to);
   void remove(const Path& path);  // a file, or a directory with all below
   void flip_bit(const Path& path, std::uint64_t bit);

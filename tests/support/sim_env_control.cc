@@ -151,9 +151,9 @@ std::shared_ptr<const Bytes> SimEnv::share(const Path& path) const {
   return SimDisk::share(*must_find(path));
 }
 
-void SimEnv::write(const Path& path, ByteView bytes) { write(path, std::make_shared<const Bytes>(to_bytes(bytes))); }
+void SimEnv::write(const Path& path, ByteView bytes) { put_back(path, std::make_shared<const Bytes>(to_bytes(bytes))); }
 
-void SimEnv::write(const Path& path, std::shared_ptr<const Bytes> content) {
+void SimEnv::put_back(const Path& path, std::shared_ptr<const Bytes> content) {
   const std::lock_guard lock(mutex_);
   const SimNode::Pointer parent = settle_directories(path.parent_path());
   forget_pending(*parent, path.filename().string());
