@@ -50,7 +50,7 @@ bool parse_unsigned(std::string_view text, std::uint64_t& value) {
 }
 
 // Written by mount(8) or meant for it and for systemd; without a meaning for a FUSE file system.
-bool is_ignored(std::string_view name) {
+bool is_for_others(std::string_view name) {
   static constexpr std::array<std::string_view, 28> kIgnored{"defaults",    "auto",          "noauto",
                                                              "user",        "nouser",        "users",
                                                              "owner",       "group",         "_netdev",
@@ -125,7 +125,7 @@ Status apply_flag(std::string_view name, MountCommand& command) {
     command.session.vault.allow_unverified = true;
   } else if (is_kernel_option(name)) {
     command.mount.kernel_options.emplace_back(name);
-  } else if (!is_ignored(name)) {
+  } else if (!is_for_others(name)) {
     return unknown_option(name, name);
   }
   return ok_status();
@@ -184,7 +184,7 @@ Status apply_value(std::string_view option, std::string_view name, std::string_v
     command.machine.home = std::filesystem::absolute(value);
   } else if (name == "log") {
     command.log_file = std::filesystem::absolute(value);
-  } else if (!is_ignored(option)) {
+  } else if (!is_for_others(option)) {
     return unknown_option(option, name);
   }
   return ok_status();
