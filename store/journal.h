@@ -135,12 +135,13 @@ struct JournalReplayRange {
   // Without `named`: a journal of that number or above must be of an epoch that is not closed: whoever has no more than
   // an old key can't add to the vault's history.
   std::optional<ContainerNumber> last_of_closed_epochs;
+  // The last journal is made durable as it was read, so that a new one may build on it: for who holds the vault's lock.
+  bool take_over = false;
 };
 
 // Calls `apply` for each entry of rooms 1 and 2 with an LSN above range.after, in order. JournalDamaged as in
 // format.md, section 5; what was applied before that is authentic. An error of `apply` stops the replay and is
-// returned; so are KeyRevoked, UnsupportedFormat and failures of reading. Changes nothing, but makes the last journal
-// durable as it was read, so that a new journal may build on it.
+// returned; so are KeyRevoked, UnsupportedFormat and failures of reading. Changes nothing.
 [[nodiscard]] Result<JournalReplay> replay_journals(Env& env, const Env::Path& directory, const EpochKeys& keys,
                                                     const JournalReplayRange& range,
                                                     const std::function<Status(Lsn, JournalRoom, ByteView)>& apply);

@@ -250,13 +250,4 @@ Result<std::uint64_t> JournalReader::pass_over(std::uint64_t at) {
   return passed.empty() ? window_.file_bytes() : at + passed.size();
 }
 
-Status JournalReader::make_durable() {
-  Status status = file_->sync();
-  // What can't be written has nothing unsynced.
-  if (!status.ok() && (status.code() == ErrorCode::ReadOnly || status.code() == ErrorCode::InvalidArgument)) {
-    return ok_status();
-  }
-  return status;
-}
-
 }  // namespace vaultfs

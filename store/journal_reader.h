@@ -67,9 +67,6 @@ class JournalReader {
   using Apply = std::function<Status(Lsn, JournalRoom, ByteView)>;
   [[nodiscard]] Status read_entries(const Apply& apply);
 
-  // Makes what was read durable, as far as the file can be written at all.
-  [[nodiscard]] Status make_durable();
-
  private:
   struct Record {
     RecordHeader header;

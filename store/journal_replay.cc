@@ -7,6 +7,7 @@
 #include "store/blob_store.h"
 #include "store/journal.h"
 #include "store/journal_reader.h"
+#include "store/stored_file.h"
 
 namespace vaultfs {
 namespace {
@@ -119,12 +120,10 @@ class Replay {
 
   Status read(JournalReader& journal, ContainerNumber number, bool is_newest) {
     VAULTFS_RETURN_IF_ERROR(check_continuity(journal, number, reached_, range_.after));
-    // A killed owner may have left records that only the kernel's memory has. A new journal will be built on what is
-    // read here, so it has to be durable before it is believed.
-    if (is_newest) VAULTFS_RETURN_IF_ERROR(journal.make_durable());
     VAULTFS_RETURN_IF_ERROR(journal.read_entries([this](Lsn lsn, JournalRoom room, ByteView entry) {
       return lsn > range_.after ? apply_(lsn, room, entry) : ok_status();
     }));
+    if (is_newest && range_.take_over) VAULTFS_RETURN_IF_ERROR(make_durable(journal.accepted()));
     reached_ = journal.reached();
     result_.last_journal = number;
     result_.clean = journal.clean_end();
@@ -132,6 +131,15 @@ class Replay {
     result_.accepted.push_back(journal.accepted());
     std::erase(result_.unnamed, number);
     return ok_status();
+  }
+
+  // A killed owner may have left records that only the kernel's memory has. What a head says was synced was.
+  Status make_durable(const JournalExtent& journal) {
+    const bool is_named = range_.named.has_value() && range_.named->number == journal.number;
+    const std::string name = numbered_name(journal.number.value, kJournalExtension);
+    VAULTFS_ASSIGN_OR_RETURN(const auto file, env_.open(directory_ / name, OpenMode::read_write));
+    Status status = write_again(*file, is_named ? range_.named->bytes : 0, journal.bytes);
+    return status.ok() ? ok_status() : with_context(std::move(status).error(), name);
   }
 
   Env& env_;

@@ -8,6 +8,7 @@
 #include "store/container.h"
 #include "store/record_scanner.h"
 #include "store/segment_writer.h"
+#include "store/stored_file.h"
 
 namespace vaultfs {
 namespace {
@@ -132,20 +133,6 @@ Status remove_empty(Env& env, const Env::Path& path) {
   return env.sync_directory(path.parent_path());
 }
 
-// Makes durable what the file shows. A sync alone would not: after one of a former owner's has failed, the kernel shows
-// what it has lost, and calls it written. So all of it is written once more.
-Status write_again(File& file, std::uint64_t end) {
-  constexpr std::uint64_t kPieceBytes = std::uint64_t{1} << 20;
-  Bytes piece(static_cast<std::size_t>(std::min(end, kPieceBytes)));
-  for (std::uint64_t at = 0; at < end; at += piece.size()) {
-    const MutableByteView wanted = MutableByteView(piece).first(std::min<std::uint64_t>(piece.size(), end - at));
-    VAULTFS_ASSIGN_OR_RETURN(const std::size_t read, file.read_at(at, wanted));
-    if (read != wanted.size()) return Error{ErrorCode::IoError, "the file became shorter while it was read"};
-    VAULTFS_RETURN_IF_ERROR(file.write_at(at, wanted));
-  }
-  return file.sync();
-}
-
 Status close_walked(Env& env, const Env::Path& path, BlobStore& blobs, File& file, const ContainerCipher& cipher,
                     ContainerNumber number, const Walk& walk, SegmentContents& contents) {
   for (const Gap& gap : walk.torn) VAULTFS_RETURN_IF_ERROR(write_zeros(file, gap.offset, gap.size));
@@ -254,7 +241,7 @@ Result<OpenSegmentEnd> recover_open_segment(Env& env, const Env::Path& root, Blo
     return OpenSegmentEnd::removed;
   }
   // The records are about to be counted on: where they can't be made durable, nobody becomes the owner.
-  if (Status durable = write_again(**file, walk->end); !durable.ok()) {
+  if (Status durable = write_again(**file, 0, walk->end); !durable.ok()) {
     return with_context(std::move(durable).error(), open_segment_name(number));
   }
   Status closed = close_walked(env, path, blobs, **file, **cipher, number, *walk, contents);

@@ -14,6 +14,7 @@
 #include "store/record.h"
 #include "store/record_scanner.h"
 #include "store/segment_recovery.h"
+#include "store/stored_file.h"
 #include "vaultmeta/activity_verify.h"
 #include "vaultmeta/vault_layout.h"
 
@@ -196,11 +197,12 @@ class ActivityLogFiles final : public ActivityLog {
 
   Status make_durable(const Env::Path& path) {
     VAULTFS_ASSIGN_OR_RETURN(const auto file, env_.open(path, OpenMode::read_write));
-    return file->sync();
+    VAULTFS_ASSIGN_OR_RETURN(const std::uint64_t bytes, file->size());
+    return write_again(*file, 0, bytes);
   }
 
-  // With `settle` what is read has been made durable before: a killed owner may have left entries that only the
-  // kernel's memory has, and the next entry builds on them.
+  // With `settle` what was read has been made durable: a killed owner may have left entries that only the kernel's
+  // memory has, and the next entry builds on them.
   Result<Scan> scan(bool settle) REQUIRES(mutex_) {
     Scan scan;
     VAULTFS_ASSIGN_OR_RETURN(const auto names, env_.list(directory_));
@@ -226,7 +228,6 @@ class ActivityLogFiles final : public ActivityLog {
       // With the key of a closed epoch somebody else could have made it, too.
       if (origin.current_epoch || follows) scan.last_file = number;
       if (scan.damage.has_value()) continue;
-      if (settle) VAULTFS_RETURN_IF_ERROR(make_durable(directory_ / name));
       auto entries = read_file_entries(name, number);
       if (!entries.ok()) {
         if (ends_the_opening(entries.code()) || entries.code() == ErrorCode::IoError) return entries.error();
@@ -236,6 +237,8 @@ class ActivityLogFiles final : public ActivityLog {
       const bool any = !entries->entries.empty();
       join(scan, std::move(*entries));
       if (any) by_entries = number;
+      // A head is written after the entries that it knows were synced.
+      if (settle && scan.entries.size() > known_entries_) VAULTFS_RETURN_IF_ERROR(make_durable(directory_ / name));
     }
     if (!scan.damage.has_value()) check_against_head(scan);
     if (!scan.damage.has_value()) scan.last_file = std::max(scan.last_file, by_entries);

@@ -348,6 +348,7 @@ Status VaultOpening::load_state(const Head& head) {
   VAULTFS_ASSIGN_OR_RETURN(const std::optional<Checkpoint> checkpoint, read_checkpoint(head));
   JournalReplayRange range;
   range.required = head.journal_lsn;
+  range.take_over = !options_.read_only;
   replay_from_ = range.first;
   if (checkpoint.has_value()) {
     range.after = checkpoint->cut;

@@ -71,6 +71,61 @@ TEST_F(TreeFailureTest, ALateErrorIsToldOncePerHandleAndTheDataIsKept) {
   EXPECT_EQ(out, data);
 }
 
+// An owner is killed before its sync of a journal, or of the activity log; the next one's sync fails, and the kernel
+// has lost then what it goes on showing. Whoever comes after both must not build on it.
+TEST_F(TreeFailureTest, WhatAnOpeningCouldNotSyncIsWrittenAgainByTheNext) {
+  for (const char* folder : {"journal", "activity"}) {
+    SCOPED_TRACE(folder);
+    ASSERT_OK(tree->sync_all());
+    const Bytes data = noise(5000, 1 + std::string(folder).size());
+    ASSERT_OK(tree->write(file, 0, 0, data));
+    std::atomic<bool> killed{false};
+    env.set_observer([&](SimStep step, const Env::Path& path) {
+      if (step == SimStep::sync && path.parent_path().filename() == folder && !killed.exchange(true))
+        env.kill_process();
+    });
+    if (std::string(folder) == "journal") {
+      EXPECT_FALSE(tree->fsync(file, 0).ok());
+    } else {
+      ActivityEntry entry;
+      entry.operation = "backup.complete";
+      entry.outcome = "Succeeded";
+      EXPECT_FALSE(tree.vault().activity().append(entry).ok());
+    }
+    ASSERT_TRUE(killed);
+    tree.drop();
+    std::atomic<bool> failed{false};
+    env.set_observer([&](SimStep step, const Env::Path& path) {
+      if (step == SimStep::sync && path.parent_path().filename() == folder && !failed.exchange(true))
+        env.fail_next_sync(1);
+    });
+    EXPECT_EQ(tree.open().code(), ErrorCode::IoError);
+    EXPECT_TRUE(failed);
+    tree.drop();
+    env.set_observer({});
+    env.kill_process();
+    ASSERT_OK(tree.open());
+    Bytes seen(data.size());
+    const auto before = tree->read(file, 0, seen);
+    const bool was_there = before.ok() && *before == data.size() && seen == data;
+    const auto log = tree.vault().activity().entries();
+    ASSERT_OK(log);
+    // Acknowledges what it was built on.
+    ASSERT_OK(tree->write(file, 0, 100'000, noise(10, 2)));
+    ASSERT_OK(tree->fsync(file, 0));
+    tree.drop();
+    env.crash(1, CrashMode::drop_all_unsynced);
+    ASSERT_OK(tree.open());
+    if (was_there) {
+      ASSERT_OK(tree->read(file, 0, seen));
+      EXPECT_EQ(seen, data);
+    }
+    const auto kept = tree.vault().activity().entries();
+    ASSERT_OK(kept);
+    EXPECT_GE(kept->size(), log->size());
+  }
+}
+
 TEST_F(TreeFailureTest, AFailedSyncFailsFsyncAndEverythingAfter) {
   const auto handle = tree->open(file, true);
   ASSERT_OK(tree->write(file, *handle, 0, noise(100, 1)));

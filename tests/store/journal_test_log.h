@@ -38,8 +38,10 @@ struct ReplayedLog {
   return kJournalDirectory / (std::string(16 - digits.size(), '0') + digits + ".journal");
 }
 
-[[nodiscard]] inline ReplayedLog replay(Env& env, const EpochKeys& keys, const JournalReplayRange& range) {
+// As an owner does.
+[[nodiscard]] inline ReplayedLog replay(Env& env, const EpochKeys& keys, JournalReplayRange range) {
   ReplayedLog log;
+  range.take_over = true;
   log.outcome = replay_journals(env, kJournalDirectory, keys, range, [&](Lsn lsn, JournalRoom room, ByteView entry) {
     log.entries.push_back({lsn, room, std::string(text_of(entry))});
     return ok_status();
