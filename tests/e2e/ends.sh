@@ -59,6 +59,28 @@ python3 "$here/disk_cut.py" "$scratch/disk"
 expect_unsafe_umount 'not everything is safe: IoError: .'
 look_again
 
+say "who closes a file hears of what could not be kept since his last write"
+begin
+python3 - "$mnt/vm/closed" "$here/disk_cut.py" "$scratch/disk" <<'PYTHON'
+import errno
+import os
+import subprocess
+import sys
+import time
+
+fd = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o600)
+subprocess.run([sys.executable, sys.argv[2], sys.argv[3]], check=True)
+os.write(fd, os.urandom(1 << 20))  # into memory; a whole chunk is stored at once
+time.sleep(2)
+try:
+    os.close(fd)
+except OSError as error:
+    sys.exit(0 if error.errno == errno.EIO else f"close said {error}")
+sys.exit("the file was closed without a word")
+PYTHON
+expect_unsafe_umount 'not everything is safe: (IoError|JobFailed): .'
+look_again
+
 say "the same by SIGTERM"
 begin
 late_writes
