@@ -90,5 +90,27 @@ TEST_P(ClosedEpochPatchTest, BasesToldByAnOldIndexAreNotBelieved) {
   EXPECT_TRUE(refuses(vault_.store->retain(id)));
 }
 
+// A page of zeros has to lie over what the base truly has there, whatever length somebody tells of it.
+TEST_P(ClosedEpochPatchTest, ALengthThatSomebodyTellsHidesNoZeros) {
+  const Bytes base = random_content(kMiB, 1);
+  const ChunkId base_id = vault_.must_put(base);
+  close_epoch_and_reopen();
+  const Bytes intact = vault_.env.read(seg(1));
+  plant(1, {{base_id, RecordType::chunk, to_bytes(ByteView(base).first(2 * kPage))}});
+  forget_index();
+  must_open();
+  const ChunkId id = must_put(base_id, Bytes(kMiB), pages_of({7}));
+  ASSERT_FALSE(id.is_zero());
+  EXPECT_NE(id, base_id);
+  const auto patch = vault_.store->patch_of(id);
+  ASSERT_TRUE(patch.ok() && patch->has_value());
+  EXPECT_TRUE((*patch)->pages.test(7));
+  ASSERT_TRUE(vault_.close_and_save().ok());
+  vault_.env.write(seg(1), intact);
+  forget_index();
+  must_open();
+  expect_content(id, laid(base, Bytes(kMiB), pages_of({7})));
+}
+
 }  // namespace
 }  // namespace vaultfs

@@ -2,11 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
 #include <thread>
 
+#include "store/segment_format.h"
 #include "store/segment_store.h"
 #include "store/use_gate.h"
 #include "tests/store/store_fixture.h"
+#include "tests/support/env_wrapper.h"
 
 namespace vaultfs {
 namespace {
@@ -199,6 +202,51 @@ TEST_F(CompactionTest, ACrashAtAnyStepLosesNothingNeeded) {
       return;
     }
   }
+}
+
+// As long as somebody has it open, a removed file gives nothing back.
+class OpenFiles final : public EnvWrapper {
+ public:
+  using EnvWrapper::EnvWrapper;
+  Result<std::unique_ptr<File>> open(const Path& path, OpenMode mode) override {
+    VAULTFS_ASSIGN_OR_RETURN(auto file, EnvWrapper::open(path, mode));
+    return std::unique_ptr<File>(std::make_unique<Counted>(std::move(file), counts_[path.string()]));
+  }
+  [[nodiscard]] int of(const std::string& path) { return counts_[path].load(); }
+
+ private:
+  class Counted final : public FileWrapper {
+   public:
+    Counted(std::unique_ptr<File> inner, std::atomic<int>& count) : FileWrapper(std::move(inner)), count_(count) {
+      ++count_;
+    }
+    ~Counted() override { --count_; }
+
+   private:
+    std::atomic<int>& count_;
+  };
+  std::map<std::string, std::atomic<int>> counts_;
+};
+
+TEST(CompactedFilesTest, NobodyKeepsARemovedSegmentOpen) {
+  TestVault vault;
+  OpenFiles env(vault.env);
+  const auto blobs = make_directory_blob_store(env, "/vault");
+  SegmentRecovery recovery;
+  auto store = SegmentStore::open(env, "/vault", *blobs, vault.keys, vault.options, recovery);
+  ASSERT_TRUE(store.ok());
+  const auto put = (*store)->put(RecordType::chunk, random_content(100'000, 1));
+  ASSERT_TRUE(put.ok());
+  ASSERT_EQ(message((*store)->close_segment()), "");
+  Bytes piece(100);
+  ASSERT_EQ(message((*store)->read(put->id, 5, piece)), "");
+  const std::string path = "/vault/" + closed_segment_name(ContainerNumber(1));
+  ASSERT_EQ(env.of(path), 1) << "read from again soon, as a rule";
+  (*store)->begin_collection();
+  const auto outcome = (*store)->compact({}, kEverything);
+  ASSERT_TRUE(outcome.ok());
+  ASSERT_EQ(outcome->removed_segments, 1U);
+  EXPECT_EQ(env.of(path), 0);
 }
 
 TEST(UseGateTest, AWaitSeesAllThatBeganBefore) {

@@ -250,6 +250,21 @@ TEST_P(JournalChainTest, JournalsInACheckpointAreNotToldOf) {
   EXPECT_EQ(log.contents(), (Names{"three", "four"}));
 }
 
+// Two checkpoints may end in another order than they began.
+TEST_P(JournalChainTest, WhatACheckpointHasIsNotToldOfAgainByAnOlderOne) {
+  JournalPosition head;
+  auto journal = two_files(head);
+  journal->forget_before(ContainerNumber(2));
+  journal->forget_before(ContainerNumber(1));
+  ASSERT_TRUE(journal->rotate(ContainerNumber(1)).ok());
+  env_.remove(journal_path(1));
+  append(*journal, "four");
+  ASSERT_TRUE(journal->commit().ok());
+  const ReplayedLog log = replay_named(journal->position(), 1, Lsn(3));
+  ASSERT_TRUE(log.outcome.ok()) << log.outcome.error().message;
+  EXPECT_EQ(log.contents(), (Names{"three", "four"}));
+}
+
 INSTANTIATE_TEST_SUITE_P(Suites, JournalChainTest, ::testing::Values(Suite::aes_gcm, Suite::aes_gcm_in_xchacha),
                          journal_suite_name);
 

@@ -102,6 +102,14 @@ TEST(ReadPiece, ReadsSmallFramesAndNamesLargeOnes) {
   EXPECT_TRUE(bytes_equal(ByteView(piece).subspan(150), ByteView(newer).subspan(3 * kPatchPageBytes, 150)));
   EXPECT_EQ(frame_bytes(patch_over(ChunkId()), 100), 0U);
   EXPECT_TRUE(is_all_zero(piece));
+  // Of a patch that ends before its place does.
+  const std::uint32_t end = 3 * kPatchPageBytes + 200;
+  const ChunkId shorter = vault.store->put_patch({ChunkId(), end, pages, newer, kPatchPages}).value()->id;
+  EXPECT_EQ(frame_bytes(shorter, end - 100), 0U);
+  EXPECT_TRUE(bytes_equal(ByteView(piece).first(100), ByteView(newer).subspan(end - 100, 100)));
+  EXPECT_TRUE(is_all_zero(ByteView(piece).subspan(100))) << "behind the patch's end";
+  EXPECT_EQ(frame_bytes(shorter, kMiB - 300), 0U);
+  EXPECT_TRUE(is_all_zero(piece));
   EXPECT_EQ(vault.store->read_piece(test_chunk_id(RecordType::chunk, newer), 0, piece).code(), ErrorCode::ChunkMissing);
 }
 

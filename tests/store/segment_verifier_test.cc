@@ -1,6 +1,8 @@
 #include "store/segment_verifier.h"
 
 #include "store/segment_format.h"
+#include "store/segment_recovery.h"
+#include "store/segment_writer.h"
 #include "store/stream.h"
 #include "tests/store/store_fixture.h"
 
@@ -112,6 +114,33 @@ TEST_P(VerifierTest, EveryBitOfAStreamCounts) {
     vault_.env.write("/vault/" + name, ByteView(*file).first(size));
     ASSERT_FALSE(verify(name).empty()) << "size " << size;
   }
+}
+
+// The footer is what an opening goes by: one that names another record than stands there hides that one.
+TEST_P(VerifierTest, AFooterThatListsOtherRecordsIsNamed) {
+  make_segment();
+  const auto file = vault_.env.open("/vault/" + kSegment, OpenMode::read_write);
+  ASSERT_TRUE(file.ok());
+  const auto right = load_segment_footer(**file, vault_.keys, ContainerNumber(1));
+  ASSERT_TRUE(right.ok());
+  ASSERT_EQ(right->size(), 2U);
+  const auto header = ContainerHeader::read(**file);
+  const auto cipher = ContainerCipher::open(vault_.keys, *header, ContainerKind::segment, ContainerNumber(1));
+  ASSERT_TRUE(cipher.ok());
+  const auto rewrite = [&](const std::vector<SegmentEntry>& entries) {
+    const std::uint64_t end = right->back().offset + right->back().stored_bytes;
+    ASSERT_TRUE(write_segment_end(**file, **cipher, 1'000, entries, entries.size(), end).ok());
+  };
+  rewrite(*right);
+  EXPECT_TRUE(verify(kSegment).empty());
+  std::vector<SegmentEntry> wrong = *right;
+  wrong.front().id = test_chunk_id(RecordType::chunk, random_content(10, 5));
+  rewrite(wrong);
+  EXPECT_EQ(verify(kSegment).empty(), !GetParam()) << "without keys nobody reads it";
+  wrong = *right;
+  wrong.back().type = RecordType::chunk;
+  rewrite(wrong);
+  EXPECT_EQ(verify(kSegment).empty(), !GetParam());
 }
 
 }  // namespace

@@ -80,6 +80,21 @@ TEST_F(SegmentWriterTest, ASyncWaitsForPutsThatBeganBefore) {
   EXPECT_TRUE(is_durable(put));
 }
 
+TEST_F(SegmentWriterTest, ASyncGoesOnWhenThePutItWaitsForIsCancelled) {
+  const PutUnderWay put = begin(1);
+  std::atomic<bool> synced{false};
+  std::jthread syncing([&] {
+    EXPECT_EQ(message(writer_->sync()), "");
+    synced = true;
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_FALSE(synced);
+  writer_->cancel(put.admission);
+  for (int look = 0; look < 5'000 && !synced; ++look) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_TRUE(synced) << "nobody told it";
+  ASSERT_EQ(message(finish(begin(2))), "");  // wakes it in any case
+}
+
 // A put that begins while a sync waits for others is none of those: its own sync has to do something.
 TEST_F(SegmentWriterTest, ASyncDoesNotCoverAPutInFlight) {
   for (int pause = 5; pause < 2000; pause *= 3) {

@@ -1,5 +1,7 @@
 #include "store/stream.h"
 
+#include <set>
+
 #include "store/record.h"
 #include "tests/store/store_fixture.h"
 #include "tests/support/units.h"
@@ -106,6 +108,19 @@ TEST_P(StreamTest, RecordsOfAnotherContainerDoNotFit) {
   Bytes mixed(a.begin(), a.begin() + ContainerHeader::kEncodedBytes);
   mixed.insert(mixed.end(), b.begin() + ContainerHeader::kEncodedBytes, b.end());
   EXPECT_EQ(open(mixed).code(), ErrorCode::AuthenticationFailed);
+}
+
+TEST_P(StreamTest, NoTwoFramesShareANonce) {
+  const Bytes file = seal(random_content(3 * kMiB + 5, 1), text_content(50, 2));
+  std::set<std::uint64_t> nonces;
+  std::size_t frames = 0;
+  for (const auto& [offset, size] : records(file)) {
+    const auto header = RecordHeader::decode(ByteView(file).subspan(offset));
+    for (std::uint32_t i = 0; i < header->frame_count; ++i) nonces.insert(header->nonce_base + i);
+    frames += header->frame_count;
+  }
+  EXPECT_GT(frames, 40U);
+  EXPECT_EQ(nonces.size(), frames);
 }
 
 }  // namespace
