@@ -119,6 +119,18 @@ TEST_P(ClosedEpochTest, AfterEvictionItIsCheckedWholeAgain) {
   for (std::uint64_t n = 1; n < 40; ++n) EXPECT_TRUE(*vault_.get(ids[n]) == random_content(100'000, n));
 }
 
+// The key of the tags that stand for the check goes with all other keys.
+TEST_P(ClosedEpochTest, WhatWasCheckedIsForgottenWhenTheVaultIsSealed) {
+  const Bytes content = random_content(300'000, 1);
+  const ChunkId id = vault_.must_put(content);
+  close_epoch_and_reopen();
+  ASSERT_TRUE(read(id, 0, 100).ok());
+  vault_.env.flip_bit(seg(1), 8 * 200'000);  // far from what is read
+  ASSERT_TRUE(read(id, 0, 100).ok()) << "as it is known";
+  vault_.store->drop_ciphers();
+  EXPECT_TRUE(refuses(read(id, 0, 100)));
+}
+
 TEST_P(ClosedEpochTest, ForgedMapPageIsRefused) {
   const Bytes page = random_content(300'000, 1);
   const ChunkId id = vault_.must_put(page, RecordType::map_page);
