@@ -103,7 +103,7 @@ class BackupRun {
     std::vector<Prepared> prepared;
     Status status = ok_status();
     for (const auto& disk : disks_) {
-      Result<bool> same = unchanged(*disk);
+      Result<bool> same = unchanged(directory, *disk);
       if (!same.ok()) {
         status = std::move(same).error();
         break;
@@ -264,9 +264,19 @@ class BackupRun {
     return ok_status();
   }
 
-  // True if the disk in the working tree has just what was read. One that can't be read is replaced as a whole.
-  Result<bool> unchanged(const Disk& disk) {
+  // Whether the disk's name still leads to the file that it led to. A reservation keeps writers away, not who moves or
+  // removes names.
+  Result<bool> in_place(InodeNumber directory, const Disk& disk) {
     if (!disk.existing) return false;
+    const Result<Attributes> now = tree_.lookup(directory, disk.name);
+    if (!now.ok() && now.code() != ErrorCode::NotFound) return now.error();
+    return now.ok() && now->number == disk.existing->number;
+  }
+
+  // True if the disk in the working tree has just what was read. One that can't be read is replaced as a whole.
+  Result<bool> unchanged(InodeNumber directory, const Disk& disk) {
+    VAULTFS_ASSIGN_OR_RETURN(const bool there, in_place(directory, disk));
+    if (!there) return false;
     VAULTFS_ASSIGN_OR_RETURN(const Attributes now, tree_.attributes(disk.existing->number));
     if (now.size != disk.source->size_bytes()) return false;
     const InodeNumber number = disk.existing->number;
@@ -316,8 +326,10 @@ class BackupRun {
 
   Status put_in_place(InodeNumber directory, const Prepared& prepared) {
     Disk& disk = *prepared.disk;
-    // A disk that was not there must not replace what a writer of the mount has made meanwhile.
-    const auto mode = disk.existing ? WorkingTree::RenameMode::replace : WorkingTree::RenameMode::no_replace;
+    VAULTFS_ASSIGN_OR_RETURN(const bool replaces, in_place(directory, disk));
+    // A disk that was not there, or is not there any more, must not replace what a writer of the mount has made
+    // meanwhile.
+    const auto mode = replaces ? WorkingTree::RenameMode::replace : WorkingTree::RenameMode::no_replace;
     Status renamed = tree_.rename(directory, prepared.temporary, directory, disk.name, mode);
     if (!renamed.ok() && renamed.code() == ErrorCode::AlreadyExists) {
       return Error{ErrorCode::ItemBusy,
@@ -326,7 +338,7 @@ class BackupRun {
     }
     if (!renamed.ok()) return renamed;
     disk.reservation.release();
-    if (disk.existing) forget(disk.existing->number);
+    if (replaces) forget(disk.existing->number);
     return ok_status();
   }
 
