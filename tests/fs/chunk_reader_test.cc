@@ -1,6 +1,7 @@
 #include "fs/chunk_reader.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <set>
@@ -85,6 +86,49 @@ TEST_F(ChunkReaderTest, PiecesOfEveryKindOfContentAreWhatWasStored) {
     }
     ASSERT_TRUE(bytes_equal(*got, wanted)) << "round " << round << " of " << &one - cases.data() << " at " << offset;
   }
+}
+
+// A file that has grown over its tail: the chunk is shorter than its place, and the room may have held anything.
+TEST_F(ChunkReaderTest, AWholeChunkEndsInZeros) {
+  for (const std::size_t size : {std::size_t{1}, std::size_t{5000}, std::size_t{700'000}, std::size_t{kMiB}}) {
+    Bytes wanted = text_content(size, size);
+    const auto got = read(vault_.must_put(wanted), 0, kMiB);
+    wanted.resize(kMiB);
+    ASSERT_TRUE(got.ok());
+    EXPECT_TRUE(*got == wanted) << size;
+  }
+}
+
+TEST_F(ChunkReaderTest, AChunkReadAheadEndsInZeros) {
+  {
+    SlotMemory used = chunks_.take();
+    std::ranges::fill(used.view(), std::byte{0xee});
+  }
+  const Bytes content = text_content(5000, 1);
+  const ChunkId id = vault_.must_put(content);
+  reader_->read_ahead(id);
+  for (int i = 0; i < 5'000 && cache_.find({id, kWholeChunk}) == nullptr; ++i) ::usleep(1000);
+  ASSERT_NE(cache_.find({id, kWholeChunk}), nullptr);
+  Bytes wanted = content;
+  wanted.resize(kMiB);
+  const auto got = read(id, 0, kMiB);
+  ASSERT_TRUE(got.ok());
+  EXPECT_TRUE(*got == wanted);
+  const auto behind = read(id, 4990, 100);
+  ASSERT_TRUE(behind.ok());
+  EXPECT_TRUE(bytes_equal(*behind, ByteView(wanted).subspan(4990, 100)));
+}
+
+// A read that was under way when the vault was sealed comes back with what it has opened.
+TEST_F(ChunkReaderTest, AClosedCacheTakesNothingIn) {
+  const FrameCache::Key key{test_chunk_id(RecordType::chunk, text_content(10, 1)), 0};
+  cache_.close();
+  cache_.insert(key, std::make_shared<FrameCache::Block>(frames_.take(100), 100));
+  EXPECT_EQ(cache_.find(key), nullptr);
+  cache_.open();
+  EXPECT_EQ(cache_.find(key), nullptr);
+  cache_.insert(key, std::make_shared<FrameCache::Block>(frames_.take(100), 100));
+  EXPECT_NE(cache_.find(key), nullptr);
 }
 
 TEST_F(ChunkReaderTest, WhatAPatchHasReadsThoughItsBaseIsDamagedBesideIt) {

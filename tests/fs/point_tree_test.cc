@@ -126,6 +126,30 @@ TEST_F(PointTreeTest, ReadsAnyRangeAcrossChunksHolesAndPages) {
   EXPECT_FALSE((*point_->chunk_at(file, ChunkIndexInFile{299}))->is_zero());
 }
 
+// The last chunk of the file that it was is shorter than its place in the file that it has become.
+TEST_F(PointTreeTest, AShortChunkInAFileThatHasGrownEndsInZeros) {
+  const InodeNumber disk = tree_file(session_->tree(), "vm", "disk");
+  Bytes content = random_bytes(1, 70'000);
+  tree_write(session_->tree(), disk, 0, content);
+  commit_and_open();
+  ASSERT_OK(session_->tree().truncate(disk, 2 * kMiB));
+  commit_and_open();
+  content.resize(2 * kMiB);
+  const InodeNumber file = inode("disk");
+  for (const auto& [offset, size] : {std::pair<std::size_t, std::size_t>{0, kMiB},
+                                     {0, 2 * kMiB},
+                                     {69'900, 200},
+                                     {60'000, kMiB},
+                                     {70'000, 5'000},
+                                     {kMiB - 10, 20}}) {
+    Bytes out(size, std::byte{0xee});
+    const auto read = point_->read(file, offset, out);
+    ASSERT_OK(read);
+    ASSERT_EQ(*read, size);
+    EXPECT_TRUE(bytes_equal(out, ByteView(content).subspan(offset, size))) << offset;
+  }
+}
+
 TEST_F(PointTreeTest, AFileOfHolesOnlyHasNoData) {
   const InodeNumber disk = tree_file(session_->tree(), "vm", "disk");
   ASSERT_OK(session_->tree().truncate(disk, 2000 * kMiB));

@@ -14,6 +14,7 @@
 
 #include "fs/restore.h"
 #include "fs/restore_attributes.h"
+#include "fs/restore_target.h"
 #include "tests/fs/session_fixture.h"
 #include "tests/support/child_process.h"
 #include "tests/support/units.h"
@@ -129,6 +130,16 @@ TEST_F(RestoreEdgesTest, AFileThatSomebodyGoesOnUsingIsNotReplaced) {
   EXPECT_EQ(restore_to(out("sda"), true).code(), ErrorCode::ItemBusy);
   ::close(locked);
   ::close(reader);
+}
+
+// Links are followed once, when the target is looked at: one that has come since may lead anywhere.
+TEST_F(RestoreEdgesTest, ALinkThatHasComeSinceIsRefused) {
+  write_file(out("other"), random_bytes(2, 10));
+  std::filesystem::create_symlink(out("other"), out());
+  const auto target = RestoreTarget::new_file(out(), /*force=*/true, kMiB, /*replace_open=*/false);
+  ASSERT_FALSE(target.ok());
+  EXPECT_EQ(target.code(), ErrorCode::RefusedOverwrite);
+  EXPECT_TRUE(std::filesystem::is_symlink(out()));
 }
 
 TEST_F(RestoreEdgesTest, OwnersThatTheUserMayNotSetAreCountedAndTheRestGoesOn) {

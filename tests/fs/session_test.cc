@@ -5,6 +5,7 @@
 #include <chrono>
 #include <thread>
 
+#include "crypto/plaintext_memory.h"
 #include "fs/background_timers.h"
 #include "fs/restore.h"
 #include "store/container.h"
@@ -314,11 +315,14 @@ TEST_F(OpenedSessionTest, ASealedVaultHasNoCipherLeftAndGoesOnInANewJournal) {
     Bytes out(5000);
     ASSERT_OK(session->tree().read(disk, 0, out));
     EXPECT_GT(ContainerCipher::alive(), 0U);
+    PlaintextScratch scratch;
+    std::ranges::fill(scratch.use(100).bytes(), std::byte{'p'});
     ASSERT_OK(key_vault_->set_enabled("backup", first_version_, false));
     EXPECT_FALSE(session->vault().custody().refresh().ok());
     env_.sim_clock().advance_seconds(301);
     ASSERT_TRUE(eventually([&] { return session->vault().custody().status().access == KeyAccess::sealed; }));
     EXPECT_TRUE(eventually([] { return ContainerCipher::alive() == 0; })) << ContainerCipher::alive() << " are alive";
+    EXPECT_TRUE(eventually([&] { return is_all_zero(scratch.use(100).bytes()); })) << "plaintext of a thread's stays";
 
     const ContainerNumber journal = read_only ? ContainerNumber(0) : session->vault().journal().number();
     ASSERT_OK(key_vault_->set_enabled("backup", first_version_, true));

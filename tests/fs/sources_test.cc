@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <limits>
+#include <utility>
 
 #include "fs/file_time.h"
 #include "fs/image_format.h"
@@ -88,6 +89,21 @@ TEST_F(SourcesTest, OneThatIsOpenForWritingElsewhereIsCrashConsistent) {
   ASSERT_OK(still);
   EXPECT_FALSE(still->commit.point->crash_consistent);
   EXPECT_TRUE(still->warnings.empty());
+}
+
+// Who was there when it began may have written to what was read last, or first.
+TEST_F(SourcesTest, OneThatWasOpenForWritingAtTheStartIsCrashConsistent) {
+  write_file(image(), random_bytes(1, 3 * kMiB));
+  int writer = ::open(image().c_str(), O_RDWR | O_CLOEXEC);
+  ASSERT_GE(writer, 0);
+  const auto live = session_->backup({"vm", {{"sda", image()}}}, [&](const Progress&) {
+    if (writer >= 0) ::close(std::exchange(writer, -1));
+    return true;
+  });
+  ASSERT_EQ(writer, -1);
+  ASSERT_OK(live);
+  EXPECT_TRUE(live->commit.point->crash_consistent);
+  EXPECT_EQ(live->warnings.size(), 1U);
 }
 
 TEST_F(SourcesTest, OneThatAVirtualMachineRunsFromIsCrashConsistent) {

@@ -64,6 +64,17 @@ TEST_F(SpaceGuardTest, FromTheFirstFileThatWasGivenUpNewContentIsRefused) {
   ASSERT_OK(guard.check_accepted(1));
 }
 
+// Where there is plenty, not each write asks; all of them together do.
+TEST_F(SpaceGuardTest, MuchInAShortTimeIsAskedForAgain) {
+  env.set_free_bytes(4096 * kMebibyte);
+  ASSERT_OK(guard.check(0, kMebibyte));
+  env.set_free_bytes(0);
+  ASSERT_OK(guard.check(0, 60 * kMebibyte));  // it is not asked for each
+  const Status asked = guard.check(0, 10 * kMebibyte);
+  ASSERT_FALSE(asked.ok());
+  EXPECT_EQ(asked.code(), ErrorCode::NoSpace);
+}
+
 TEST_F(SpaceGuardTest, InodesAreKeptToo) {
   env.set_free_files(kFilesKept);
   ASSERT_OK(check(1));

@@ -2,13 +2,18 @@
 #include <gtest/gtest.h>
 
 #include <bitset>
+#include <chrono>
+#include <memory>
+#include <optional>
 #include <random>
+#include <thread>
 
 #include "fs/byte_ranges.h"
 #include "fs/extent_map.h"
 #include "fs/tree_entry.h"
 #include "fs/tree_replay.h"
 #include "fs/tree_section.h"
+#include "fs/write_buffer.h"
 
 namespace vaultfs {
 namespace {
@@ -84,6 +89,44 @@ TEST(ExtentMapTest, SharedPagesKeepTheirContent) {
   EXPECT_EQ(live.next_candidate(256).value(), 512U);
   live.clear(0, 1000);
   EXPECT_TRUE(live.empty());
+}
+
+// Beyond a bound, loaded pages go; what was changed and is stored nowhere yet is not among them.
+TEST(ExtentMapTest, ChangedPagesStayLoaded) {
+  constexpr std::uint64_t kPages = 1100;
+  InodeRecord record;
+  record.pages.assign(kPages, chunk_named(9));
+  ExtentMap map = ExtentMap::from_record(record);
+  const auto load = [&](std::uint64_t page) {
+    auto content = std::make_shared<ExtentMap::Page>();
+    content->entries[3] = chunk_named(1);
+    map.install(page, chunk_named(9), std::move(content));
+  };
+  load(5);
+  map.set(5 * kEntriesPerMapPage + 7, chunk_named(2));
+  for (std::uint64_t page = 0; page < kPages; ++page) load(page);
+  ASSERT_FALSE(map.page_to_load(5 * kEntriesPerMapPage).has_value());
+  EXPECT_EQ(map.get(5 * kEntriesPerMapPage + 3), chunk_named(1));
+  EXPECT_EQ(map.get(5 * kEntriesPerMapPage + 7), chunk_named(2));
+  EXPECT_TRUE(map.page_to_load(6 * kEntriesPerMapPage).has_value()) << "one that was not changed";
+}
+
+// A disk that was full for a moment is not full for ever.
+TEST(WriteBufferTest, AFailureOfSealingEndsWithTheNextSuccess) {
+  constexpr std::uint64_t kLimit = 100'000;
+  WriteBuffer buffer(kLimit);
+  const auto none = [](const WriteBuffer::Victim&) {};
+  auto all = buffer.reserve(kLimit, none);
+  ASSERT_TRUE(all.ok());
+  std::optional<WriteBuffer::Reservation> taken(std::move(*all));
+  buffer.sealing_failed({ErrorCode::NoSpace, "full"});
+  EXPECT_EQ(buffer.reserve(10, none).code(), ErrorCode::NoSpace);
+  buffer.sealing_succeeded();
+  std::jthread later([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    taken.reset();
+  });
+  EXPECT_TRUE(buffer.reserve(10, none).ok());
 }
 
 TEST(FileReplayTest, AnExtentDropsJustTheFragmentsItContains) {
