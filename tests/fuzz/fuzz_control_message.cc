@@ -12,7 +12,7 @@
 #include "tests/fuzz/fuzz_keys.h"
 #include "tools/control/message.h"
 
-// What a peer of the control socket may send: the first byte says how many descriptors come with the first byte of the
+// What a peer of the control socket may send: the first byte says how many descriptors come with the beginning of the
 // rest, which is the stream of messages until the peer ends. What is taken must arrive as the same when it is sent on.
 namespace {
 
@@ -33,7 +33,8 @@ struct SocketPair {
   UniqueFd near, far;
 };
 
-void put(int socket, ByteView bytes, std::size_t descriptors) {
+// The bytes, with that many descriptors beside the first of them.
+void send_part(int socket, ByteView bytes, std::size_t descriptors) {
   if (bytes.empty()) return;
   static const int null = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
   const std::vector<int> sent(descriptors, null);
@@ -52,6 +53,14 @@ void put(int socket, ByteView bytes, std::size_t descriptors) {
     std::memcpy(CMSG_DATA(rights), sent.data(), sizeof(int) * descriptors);
   }
   if (::sendmsg(socket, &header, MSG_NOSIGNAL) != static_cast<ssize_t>(bytes.size())) std::abort();
+}
+
+void put(int socket, ByteView bytes, std::size_t descriptors) {
+  constexpr std::size_t kMostAtOnce = 253;  // SCM_MAX_FD of Linux: the others come with the second byte
+  if (descriptors <= kMostAtOnce) return send_part(socket, bytes, descriptors);
+  const std::size_t first = std::min<std::size_t>(1, bytes.size());
+  send_part(socket, bytes.first(first), kMostAtOnce);
+  send_part(socket, bytes.subspan(first), descriptors - kMostAtOnce);
 }
 
 void send_on(const Message& message) {
