@@ -37,6 +37,7 @@ void Model::all_durable() {
   names_durable();
   std::map<std::uint64_t, FileContent> named;
   for (const auto& [name, file] : names().files) {
+    if (named.contains(file)) continue;  // by another name
     FileContent& content = files_.at(file);
     if (content.certain()) content.durable();
     named.emplace(file, std::move(content));

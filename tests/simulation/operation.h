@@ -19,6 +19,7 @@ namespace vaultfs::sim {
   V(zero)     /* item file offset length: grows the file */                                            \
   V(rename)   /* item file other mode: 0 replaces, 1 exchanges */                                      \
   V(unlink)   /* item file */                                                                          \
+  V(link)     /* item file other: a second name of the file, where there is none */                    \
   V(copy)     /* item file other offset length: by copy_range, to the same offset of the other */      \
   V(read)     /* item file */                                                                          \
   V(fsync)    /* item file */                                                                          \

@@ -78,6 +78,7 @@ void Player::perform(const Operation& operation) {
       return change_file(operation);
     case Kind::rename:
     case Kind::unlink:
+    case Kind::link:
       return change_names(operation);
     case Kind::copy:
       return copy(operation);

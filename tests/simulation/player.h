@@ -22,6 +22,13 @@ namespace vaultfs::sim {
 // that does not hold is thrown as a Finding.
 class Player {
  public:
+  // A kept copy of everything on the disk, by who will use it against the vault.
+  struct Copy {
+    World::Files vault;
+    World::Files homes;
+    std::uint64_t heads = 0;  // highest head
+  };
+
   explicit Player(const History& history);
   Player(const Player&) = delete;
   Player& operator=(const Player&) = delete;
@@ -32,16 +39,18 @@ class Player {
   void finish();
   // All that is on the disk, with digests.
   [[nodiscard]] std::map<std::string, std::string> files() const;
+  // The owner is killed, and nobody opens the vault again.
+  void die() { kill(); }
+  // All that is on the disk now.
+  [[nodiscard]] Copy take_copy() const;
+  // What a reader and an owner make of that copy with `vault` in the place of its files: what they show is what the
+  // model has (what was not durable may be missing), or an error that tells of it. Leaves the disk as the copy has it,
+  // without a session.
+  void examine_copy(const std::string& what, const Copy& copy, const World::Files& vault);
   // What became of each operation, for who reads a finding.
   [[nodiscard]] const std::vector<std::string>& log() const { return log_; }
 
  private:
-  // A kept copy of everything on the disk, by who will use it against the vault.
-  struct Copy {
-    World::Files vault;
-    World::Files homes;
-    std::uint64_t heads = 0;  // highest head
-  };
   struct Breakage {
     std::uint64_t mode = 0;
     std::uint64_t seed = 0;
@@ -143,7 +152,7 @@ class Player {
   // What the owner's machine makes of the vault as it lies there now.
   void examine(const std::string& what, bool whole_older_copy);
   void examine_session(const std::string& what, Session& from);
-  [[nodiscard]] Copy take_copy() const;
+  void put_back(const Copy& copy);
 
   [[nodiscard]] static Result<Model::Seen> read_tree(FileTree& tree);
 

@@ -76,15 +76,29 @@ void Player::attack(const Operation& operation) {
     const bool older = operation.kind == Kind::old_copy && copies_[operation.a % copies_.size()].heads < whole.heads;
     examine(operation.text(), older);
   }
+  put_back(whole);
+  world_.numbers.pause(false);
+  disturbed_ = false;
+}
+
+void Player::put_back(const Copy& copy) {
   world_.drop_session();
-  world_.put_back(whole.vault);
+  world_.put_back(copy.vault);
   for (std::size_t machine = 0; machine < kMachines; ++machine) {
-    world_.put_back(whole.homes, "/home" + std::to_string(machine));
+    world_.put_back(copy.homes, "/home" + std::to_string(machine));
   }
   world_.env.kill_process();  // locks of readers
   world_.restart_machines();
+}
+
+void Player::examine_copy(const std::string& what, const Copy& copy, const World::Files& vault) {
+  world_.numbers.pause(true);
+  put_back(copy);
+  world_.put_back(vault);
+  note_.clear();
+  examine(what, false);
+  put_back(copy);
   world_.numbers.pause(false);
-  disturbed_ = false;
 }
 
 bool Player::spoil(const Operation& operation) {
@@ -198,6 +212,11 @@ void Player::examine(const std::string& what, bool whole_older_copy) {
     note(as_owner ? "owner opened" : "reader opened");
     if (whole_older_copy) throw Finding("history", what + ": an older copy was opened without a word");
     examine_session(what, **opened);
+    // What it says must have a name; that it says so of everything is for the tests of verify.
+    const auto report = verify_vault(world_.env, kVaultPath, &(*opened)->vault(), nullptr);
+    if (!report.ok() && !tells_of_it(report.code())) {
+      throw Finding("integrity", what + ": verify says " + std::string(error_name(report.code())));
+    }
   }
 }
 
@@ -218,8 +237,8 @@ void Player::examine_session(const std::string& what, Session& from) {
       const auto got = from.tree().read(found->number, 0, seen);
       if (!got.ok()) {
         told(got);
-      } else if (!bytes_equal(seen, model_.content(file).now())) {
-        wrong(name.second + " shows something else: " + first_difference(seen, model_.content(file).now()));
+      } else if (const auto objection = model_.content(file).objection(seen)) {
+        wrong(name.second + " shows something else: " + *objection);
       }
     }
   }

@@ -161,10 +161,18 @@ void Player::change_names(const Operation& operation) {
   const std::string other = kFiles.at(operation.c);
   if (other == file) return;
   const auto to = after.files.find({item, other});
+  if (operation.kind == Kind::link) {
+    const auto number = inode(item, file);
+    if (to != after.files.end() || !number) return;
+    after.files[{item, other}] = from->second;
+    const auto made = tree().make_link(*number, directory->number, other);
+    names_changed("linked", std::move(after), made.ok() ? ok_status() : Status(made.error()));
+    return look_at(item, other);
+  }
   const bool exchange = operation.d == 1 && to != after.files.end();
   if (exchange) {
     std::swap(from->second, to->second);
-  } else {
+  } else if (to == after.files.end() || to->second != from->second) {  // two names of one file both stay
     after.files[{item, other}] = from->second;
     after.files.erase({item, file});
   }
@@ -183,7 +191,7 @@ void Player::copy(const Operation& operation) {
   const auto from = inode(item, file);
   if (!from || other == file || !model_.find(item, file)) return;
   const auto to = make(item, other);
-  if (!to || !resolve()) return;
+  if (!to || *to == *from || !resolve()) return;
   const Bytes& source = model_.content(*model_.find(item, file)).now();
   FileContent& content = model_.content(*model_.find(item, other));
   const std::uint64_t offset = operation.d;
