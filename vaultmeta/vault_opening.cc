@@ -101,8 +101,11 @@ Status VaultOpening::attempt() {
   if (!options_.read_only) VAULTFS_RETURN_IF_ERROR(settle_directories());
   VAULTFS_RETURN_IF_ERROR(open_keys());
   VAULTFS_RETURN_IF_ERROR(choose_newest_head());
-  VAULTFS_RETURN_IF_ERROR(open_segments());
+  // An owner has the segments durable before he builds on journals that refer to them. Beside an owner it is the other
+  // way round: what a journal refers to is in the segments by then, while what comes later need not be in them yet.
+  if (!options_.read_only) VAULTFS_RETURN_IF_ERROR(open_segments());
   VAULTFS_RETURN_IF_ERROR(load_newest_state());
+  if (options_.read_only) VAULTFS_RETURN_IF_ERROR(open_segments());
   lay_known_damage();
   return ok_status();
 }
