@@ -90,6 +90,12 @@ def main():
             if done.returncode != code or said not in out:
                 failures += 1
                 print(f"case {number}: wanted exit code {code} and “{said}”, got {done.returncode} and:\n{out}")
+        for name, text in (("x", CASES[0][0]), ("y", CASES[0][0])):
+            (root / "tests" / "mutants" / f"{name}.patch").write_text(text)
+        done = subprocess.run([root / "scripts" / "mutate", "--check"], cwd=root, capture_output=True, text=True)
+        if done.returncode != 1 or "y: it is the same fault as x" not in done.stdout:
+            failures += 1
+            print(f"the same fault twice: {done.returncode} and:\n{done.stdout}{done.stderr}")
         if (root / "sum.cc").read_text() != PRODUCT:
             failures += 1
             print("the checkout itself was changed")
