@@ -9,6 +9,7 @@
 
 #include "base/env.h"
 #include "base/ids.h"
+#include "tests/support/env_wrapper.h"
 #include "tests/support/scratch_directory.h"
 
 namespace vaultfs {
@@ -190,6 +191,18 @@ TEST_F(PosixEnvTest, ReadFileHasALimit) {
   EXPECT_TRUE(read_file(env_, scratch_ / "f", 5).ok());
   EXPECT_EQ(read_file(env_, scratch_ / "f", 4).code(), ErrorCode::InvalidArgument);
   EXPECT_EQ(read_file(env_, scratch_ / "none", 4).code(), ErrorCode::NotFound);
+}
+
+// A file that is cut between the look at its size and the reading has no zeros for what is gone.
+TEST_F(PosixEnvTest, AFileThatIsCutWhileItIsReadEndsThere) {
+  class Cut final : public FileWrapper {
+   public:
+    using FileWrapper::FileWrapper;
+    Result<std::uint64_t> size() override { return std::uint64_t{9}; }
+  };
+  put("f", "five!");
+  Cut file(*env_.open(scratch_ / "f", OpenMode::read_only));
+  EXPECT_EQ(text_of(read_file(file, scratch_ / "f", 9).value()), "five!");
 }
 
 TEST_F(PosixEnvTest, DurableWriteReplacesAsAWhole) {

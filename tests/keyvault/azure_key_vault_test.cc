@@ -304,6 +304,14 @@ TEST_F(AzureServerTest, VersionsOfOneSecondAreInTheirOrder) {
   EXPECT_EQ(value_of(vault_->list_versions("kek")).back().id, newest);
 }
 
+// Only what is to be opened can be damaged: a wrap that is refused so is the request's fault.
+TEST_F(AzureServerTest, AWrapThatIsRefusedIsNoDamage) {
+  const std::string version = world_.create("kek");
+  const nlohmann::json body{{"error", {{"code", "BadParameter"}, {"message", "m"}}}};
+  EXPECT_TRUE(fails(wrap_during({{"kind", "status"}, {"status", 400}, {"body", body}, {"path", "wrapkey"}}, version),
+                    ErrorCode::KeyVaultUnavailable, "does not understand"));
+}
+
 TEST_F(AzureServerTest, ErrorCodesAreReadHoweverTheyAreSpelt) {
   const std::string version = world_.create("kek");
   const auto refused = [&](const char* inner) {

@@ -152,6 +152,64 @@ TEST_F(AzureServerLogin, ApplicationsLogInWithACertificate) {
   EXPECT_FALSE(list(login).ok());
 }
 
+TEST_F(AzureServerLogin, ACertificateWantsItsOwnKey) {
+  const auto part = [](RestDouble& of, const char* begin, const char* end) {
+    const Bytes file = value_of(read_file(posix_env(), of.file("app.pem"), 1 << 20));
+    const std::string text(text_of(file));
+    const std::size_t from = text.find(std::string("-----BEGIN ") + begin);
+    return text.substr(from, text.find(end, from) - from) + end + "\n";
+  };
+  RestDouble other("azure");
+  const std::string certificate = part(world_.azure(), "CERTIFICATE", "-----END CERTIFICATE-----");
+  const std::string stranger = part(other, "PRIVATE KEY", "-----END PRIVATE KEY-----");
+  ASSERT_NE(certificate.find("BEGIN"), std::string::npos);
+  ASSERT_NE(stranger.find("BEGIN"), std::string::npos);
+  world_.machine().write_secret("/app.pem", certificate + stranger);
+  EXPECT_TRUE(
+      fails(list({{"auth", "client-certificate"}, {"client-id", kAzureClient}, {"certificate-file", "/app.pem"}}),
+            ErrorCode::KeyVaultUnavailable, "not the certificate's"));
+}
+
+// A key vault that moved to another cloud: the token of before is good for somebody else.
+TEST_F(AzureServerLogin, ATokenIsForTheAudienceThatItWasMadeFor) {
+  class Tokens final : public HttpTransport {
+   public:
+    Result<std::unique_ptr<HttpSession>> open_session() override {
+      class Session final : public HttpSession {
+       public:
+        explicit Session(int& given) : given_(given) {}
+        Result<HttpAnswer> exchange(const HttpRequest&, std::chrono::milliseconds) override {
+          HttpAnswer answer;
+          answer.status = 200;
+          answer.body.append(R"({"access_token":"token-)").append(std::to_string(++given_));
+          answer.body.append(R"(","token_type":"Bearer","expires_in":3600})");
+          return answer;
+        }
+
+       private:
+        int& given_;
+      };
+      return std::unique_ptr<HttpSession>(std::make_unique<Session>(given_));
+    }
+
+   private:
+    int given_ = 0;
+  };
+  Env& env = world_.machine().env();
+  const AzureOptions options = value_of(AzureOptions::parse(world_.options(), {}));
+  const HttpMeans means = world_.machine().means(std::make_shared<Tokens>());
+  AzureLogin login(env, options);
+  const auto token = [&](const std::string& audience) {
+    HttpCall call(env, means, std::chrono::seconds(10));
+    const auto given = value_of(login.token(call, AzureChallenge{"login.windows.net", "tenant", audience}, nullptr));
+    return std::string(text_of(given->view()));
+  };
+  EXPECT_EQ(token("https://vault.azure.net"), "token-1");
+  EXPECT_EQ(token("https://vault.azure.net"), "token-1");
+  EXPECT_EQ(token("https://vault.azure.cn"), "token-2");
+  EXPECT_EQ(token("https://vault.azure.net"), "token-3");
+}
+
 TEST_F(AzureServerLogin, NobodyIsSentElsewhereForALogin) {
   const ProviderOptions login{{"auth", "client-secret"}, {"client-id", kAzureClient}, {"secret-file", "/secret"}};
   world_.machine().write_secret("/secret", "s3cret-value");

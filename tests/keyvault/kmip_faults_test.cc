@@ -220,6 +220,9 @@ TEST_F(KmipServerFaults, ATagThatIsMissingOrShortIsRefused) {
 TEST_F(KmipServerFaults, AnswersAboutSomethingElseAreAnOutage) {
   script(answer(located({"9"})) + answer(attributes("8", KmipState::active, kMade)));
   EXPECT_TRUE(fails(vault().list_versions("kek"), ErrorCode::KeyVaultUnavailable, "another object"));
+  script(found() + answer(kmip_script::decrypted("8", "content")));
+  EXPECT_TRUE(
+      fails(vault().unwrap("kek", "9", "A256GCM", wrapped()), ErrorCode::KeyVaultUnavailable, "another object"));
   script(found() + answer(kmip_script::decrypted("9", "another length")));
   EXPECT_TRUE(fails(vault().unwrap("kek", "9", "A256GCM", wrapped()), ErrorCode::KeyVaultUnavailable, "length"));
   script(answer(located({"9", "9"})));

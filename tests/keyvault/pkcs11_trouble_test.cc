@@ -1,13 +1,18 @@
 #include <dlfcn.h>
 #include <gtest/gtest.h>
+#include <openssl/evp.h>
 #include <p11-kit/pkcs11.h>
 
 #include <atomic>
 #include <chrono>
+#include <fstream>
 #include <string>
 #include <thread>
 
 #include "crypto/keyvault/pkcs11_pin.h"
+#include "crypto/keyvault/pkcs11_wrapping.h"
+#include "crypto/openssl_handle.h"
+#include "crypto/unsigned_chars.h"
 #include "tests/keyvault/pkcs11_fault_module.h"
 #include "tests/keyvault/pkcs11_fixture.h"
 
@@ -151,6 +156,42 @@ TEST_F(Pkcs11TroubleTest, AFaultDoesNotChooseKeyWrapForGcm) {
   EXPECT_EQ(value_of(vault_->wrap_algorithm("trouble", "0a")), "A256GCM");
   module_->fail("C_Decrypt", CKR_GENERAL_ERROR, 100);
   EXPECT_TRUE(fails(open()->wrap_algorithm("kek", version_), ErrorCode::KeyVaultUnavailable));
+}
+
+// AES key wrap with padding (RFC 5649) by OpenSSL, as somebody else's program on the token would make it.
+Bytes key_wrapped(ByteView key, ByteView message) {
+  const OpensslHandle<EVP_CIPHER_CTX, EVP_CIPHER_CTX_free> context(EVP_CIPHER_CTX_new());
+  EVP_CIPHER_CTX_set_flags(context.get(), EVP_CIPHER_CTX_FLAG_WRAP_ALLOW);
+  Bytes out(message.size() + 32);
+  int size = 0;
+  EXPECT_EQ(EVP_EncryptInit_ex(context.get(), EVP_aes_256_wrap_pad(), nullptr, unsigned_chars(key), nullptr), 1);
+  EXPECT_EQ(EVP_EncryptUpdate(context.get(), unsigned_chars(MutableByteView(out)), &size, unsigned_chars(message),
+                              static_cast<int>(message.size())),
+            1);
+  out.resize(static_cast<std::size_t>(size));
+  return out;
+}
+
+// Key wrap has no associated data: the purpose stands in the message. What the same key wraps for another one, the
+// content of which may be anybody's choice, is no key of a vault.
+TEST_F(Pkcs11TroubleTest, AKeyWrapForAnotherPurposeDoesNotOpen) {
+  const std::string key(32, 'q');
+  std::ofstream(token_->path("purpose")) << key;
+  token_->tool({"--write-object", token_->path("purpose"), "--type", "secrkey", "--key-type", "AES:32", "--private",
+                "--sensitive", "--usage-wrap", "--label", "purpose", "--id", "0c"});
+  const auto opened = [&](const std::string& purpose, std::size_t size, const std::string& more = "") {
+    std::string message(Pkcs11Nonces::kBytes, 'n');
+    message += purpose;
+    message += static_cast<char>(size);
+    message += '\0';
+    message += "content" + more;
+    return vault_->unwrap("purpose", "0c", "A256KWP", key_wrapped(bytes_of(key), bytes_of(message)));
+  };
+  EXPECT_EQ(text_of(value_of(opened("vaultfs/1 kek wrap", 7))), "content");
+  EXPECT_TRUE(fails(opened("vaultfs/1 kek wraq", 7), ErrorCode::AuthenticationFailed));
+  EXPECT_TRUE(fails(opened("vaultfs/1 kek wrap", 8), ErrorCode::AuthenticationFailed)) << "longer than it is";
+  EXPECT_TRUE(fails(opened("vaultfs/1 kek wrap", 7, "x"), ErrorCode::AuthenticationFailed)) << "bytes behind it";
+  EXPECT_TRUE(fails(opened("vaultfs/1 kek wrap", 7, std::string(8, '\0')), ErrorCode::AuthenticationFailed));
 }
 
 // GCM under one key: two messages with one nonce give its authentication key away. A trial is a message.

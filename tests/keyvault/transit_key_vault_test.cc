@@ -175,6 +175,28 @@ TEST_F(TransitServerTest, AServerThatIgnoresAssociatedDataWrapsNothing) {
   value_of(vault_->wrap("pair", "1", bytes_of(kTransitContent)));
 }
 
+// What can't be asked has shown nothing: the server may be one that ignores them.
+TEST_F(TransitServerTest, AnOutageProvesNothingOfAssociatedData) {
+  world_.create("kek");
+  world_.engine().ask({{"do", "server"}, {"ignores_associated_data", true}});
+  world_.engine().fault(
+      {{"kind", "status"}, {"status", 500}, {"body", {{"errors", {"storage"}}}}, {"path", "/decrypt/"}});
+  EXPECT_TRUE(fails(vault_->wrap("kek", "1", bytes_of(kTransitContent)), ErrorCode::KeyVaultUnavailable, "storage"));
+  world_.engine().heal();
+  EXPECT_TRUE(fails(vault_->wrap("kek", "1", bytes_of(kTransitContent)), ErrorCode::NotSupportedByProvider, "1.13"));
+  world_.engine().ask({{"do", "server"}});
+}
+
+// The answer says that it was done, and the key says otherwise.
+TEST_F(TransitServerTest, AFloorThatIsNotThereWasNotSet) {
+  world_.create("kek");
+  world_.rotate("kek");
+  world_.engine().fault({{"kind", "status"}, {"status", 204}, {"path", "/config"}});
+  EXPECT_TRUE(fails(vault_->set_enabled("kek", "1", false), ErrorCode::TryAgain, "somebody else"));
+  world_.engine().heal();
+  succeed(vault_->set_enabled("kek", "1", false));
+}
+
 TEST_F(TransitServerTest, TroubleInsideTheServerIsNoDamage) {
   world_.create("kek");
   const std::string algorithm = value_of(vault_->wrap_algorithm("kek", "1"));

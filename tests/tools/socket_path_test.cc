@@ -1,6 +1,7 @@
 #include "tools/control/socket_path.h"
 
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <string>

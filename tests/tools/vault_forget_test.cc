@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <filesystem>
 #include <string>
 
 #include "tests/support/scratch_directory.h"
+#include "tools/cli/command_context.h"
 #include "tools/machine.h"
 #include "vaultmeta/registration_file.h"
 #include "vaultmeta/vault.h"
@@ -102,6 +104,36 @@ TEST_F(VaultForgetTest, ADamagedRegistrationKeepsNoOtherFromBeingForgotten) {
   const auto damaged = choose(to_hex(other.view()));
   ASSERT_TRUE(damaged.ok());
   EXPECT_EQ(damaged->refusal->code, ErrorCode::DamagedMachineState) << "what can't be looked at wants an override";
+}
+
+// A copy that was rehearsed on and removed: by the vault's id it is that place that is meant, and the vault's own
+// identity stays, by which its other place opens it.
+TEST_F(VaultForgetTest, OfTwoPlacesTheOneThatIsGoneIsForgottenAndTheIdentityStays) {
+  Registration copy = *machine_->state().registration(id_, vault()).value();
+  copy.path = scratch_ / "copy";
+  ASSERT_TRUE(machine_->state().register_vault(copy).ok());
+  const auto choice = choose(to_hex(id_.view()));
+  ASSERT_TRUE(choice.ok()) << choice.error().message;
+  EXPECT_FALSE(choice->refusal);
+  EXPECT_EQ(choice->places, std::vector<std::filesystem::path>{copy.path});
+
+  CommandContext context;
+  context.machine_options.home = scratch_ / "home";
+  CLI::App app;
+  add_forget_command(app, context);
+  app.parse("forget " + to_hex(id_.view()));
+  const auto outcome = context.run();
+  ASSERT_TRUE(outcome.ok()) << outcome.error().message;
+  const auto left = machine_->state().registrations_of(id_);
+  ASSERT_TRUE(left.ok());
+  ASSERT_EQ(left->size(), 1U);
+  EXPECT_EQ(left->front().path, vault());
+  EXPECT_TRUE(machine_->identities().find(VaultIdentity{id_, std::string(kSystemIdentity)}).ok());
+
+  std::filesystem::remove_all(vault());
+  ASSERT_TRUE(context.run().ok());
+  EXPECT_EQ(machine_->identities().find(VaultIdentity{id_, std::string(kSystemIdentity)}).code(),
+            ErrorCode::IdentityNotFound);
 }
 
 }  // namespace

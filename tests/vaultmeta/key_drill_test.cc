@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/vaultmeta/vault_world.h"
+#include "vaultmeta/vault_opening.h"
 
 namespace vaultfs {
 namespace {
@@ -58,6 +59,19 @@ TEST_F(KeyDrillTest, AMachineThatDoesNotKnowTheVaultProvesNothing) {
   world_.start_machine("/elsewhere");
   EXPECT_EQ(drill_vault(world_.machine(), "/vault").code(), ErrorCode::VaultUnverified);
   EXPECT_EQ(drill_vault(world_.machine(), "/none").code(), ErrorCode::VaultNotFound);
+}
+
+// Somebody's vault in the place of the one that this machine knows, under a key that opens both.
+TEST_F(KeyDrillTest, AnotherRootKeyProvesNothing) {
+  const Vault::Machine machine = world_.machine();
+  const auto header = look_at_vault_header(machine.env, "/vault");
+  ASSERT_OK(header);
+  auto pin = machine.state.pin(header->id, "/vault");
+  ASSERT_OK(pin);
+  ASSERT_TRUE(pin->has_value());
+  (*pin)->root_fingerprint.mutable_view()[0] ^= std::byte{1};
+  ASSERT_OK(machine.state.set_pin(**pin, "/vault"));
+  EXPECT_EQ(drill_vault(machine, "/vault").code(), ErrorCode::ForeignRootKey);
 }
 
 TEST(KeyDrillInfrastructureTest, WithoutTheSecondLayersKeyNothingOpens) {
