@@ -10,7 +10,7 @@
 #include <memory>
 
 #include "crypto/ipsec_mb_manager.h"
-#include "crypto/locked_pool.h"
+#include "crypto/memory/locked_pool.h"
 #include "crypto/unsigned_chars.h"
 
 namespace vaultfs {

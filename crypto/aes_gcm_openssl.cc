@@ -5,10 +5,10 @@
 #include <limits>
 #include <vector>
 
-#include "base/mutex.h"
+#include "base/thread/mutex.h"
 #include "crypto/aead_contract.h"
 #include "crypto/aes_gcm.h"
-#include "crypto/locked_pool.h"
+#include "crypto/memory/locked_pool.h"
 #include "crypto/openssl_handle.h"
 #include "crypto/unsigned_chars.h"
 

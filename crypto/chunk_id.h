@@ -4,7 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/ids.h"
-#include "crypto/secret_buffer.h"
+#include "crypto/memory/secret_buffer.h"
 
 namespace vaultfs {
 

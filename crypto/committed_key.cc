@@ -6,7 +6,7 @@
 #include "base/byte_codec.h"
 #include "crypto/aead.h"
 #include "crypto/hkdf_into.h"
-#include "crypto/locked_pool.h"
+#include "crypto/memory/locked_pool.h"
 
 namespace vaultfs {
 namespace {

@@ -2,7 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
-#include "crypto/secret_buffer.h"
+#include "crypto/memory/secret_buffer.h"
 
 namespace vaultfs {
 

@@ -9,7 +9,7 @@
 #include <new>
 
 #include "crypto/hkdf_into.h"
-#include "crypto/locked_pool.h"
+#include "crypto/memory/locked_pool.h"
 #include "crypto/openssl_handle.h"
 
 namespace vaultfs {

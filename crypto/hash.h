@@ -6,7 +6,7 @@
 #include "base/bytes.h"
 #include "base/ids.h"
 #include "base/result.h"
-#include "crypto/secret_buffer.h"
+#include "crypto/memory/secret_buffer.h"
 
 namespace vaultfs {
 

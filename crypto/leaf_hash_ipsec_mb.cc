@@ -4,7 +4,7 @@
 #include <new>
 #include <vector>
 
-#include "base/mutex.h"
+#include "base/thread/mutex.h"
 #include "crypto/leaf_hash.h"
 
 #ifdef VAULTFS_IPSEC_MB

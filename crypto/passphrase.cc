@@ -10,7 +10,7 @@
 #include <string>
 
 #include "base/byte_codec.h"
-#include "base/stop_request.h"
+#include "base/thread/stop_request.h"
 #include "crypto/aead.h"
 #include "crypto/committed_key.h"
 

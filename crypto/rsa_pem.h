@@ -6,8 +6,8 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "crypto/memory/secret_buffer.h"
 #include "crypto/openssl_handle.h"
-#include "crypto/secret_buffer.h"
 
 namespace vaultfs {
 

@@ -4,7 +4,7 @@
 
 #include "crypto/aead.h"
 #include "crypto/aead_contract.h"
-#include "crypto/locked_pool.h"
+#include "crypto/memory/locked_pool.h"
 #include "crypto/unsigned_chars.h"
 
 namespace vaultfs {

@@ -7,9 +7,9 @@
 #include <map>
 #include <string>
 
-#include "base/mount_table.h"
-#include "base/mutex.h"
-#include "base/pending_call.h"
+#include "base/files/mount_table.h"
+#include "base/thread/mutex.h"
+#include "base/thread/pending_call.h"
 
 namespace vaultfs {
 namespace {

@@ -11,13 +11,13 @@
 #include <cstring>
 #include <set>
 
-#include "base/mutex.h"
-#include "base/stop_request.h"
+#include "base/thread/mutex.h"
+#include "base/thread/stop_request.h"
 #include "base/visible_text.h"
-#include "crypto/keyvault/trusted_file.h"
+#include "crypto/files/trusted_file.h"
 #include "crypto/passphrase.h"
-#include "tools/control/unique_fd.h"
-#include "vaultmeta/machine_resolver.h"
+#include "tools/unique_fd.h"
+#include "vaultmeta/keys/machine_resolver.h"
 
 namespace vaultfs {
 namespace {

@@ -5,15 +5,15 @@
 #include <memory>
 #include <string>
 
-#include "base/env.h"
+#include "base/files/env.h"
 #include "base/result.h"
-#include "crypto/keyvault/key_vault_registry.h"
-#include "crypto/keyvault/local_key_vaults.h"
-#include "crypto/keyvault/machine_key_store.h"
-#include "vaultmeta/identity_store.h"
-#include "vaultmeta/key_vault_resolver.h"
-#include "vaultmeta/machine_state.h"
-#include "vaultmeta/vault.h"
+#include "vaultmeta/machine/identity_store.h"
+#include "vaultmeta/machine/key_vault_registry.h"
+#include "vaultmeta/machine/key_vault_resolver.h"
+#include "vaultmeta/machine/local_key_vaults.h"
+#include "vaultmeta/machine/machine_key_store.h"
+#include "vaultmeta/machine/machine_state.h"
+#include "vaultmeta/vault/vault.h"
 
 namespace vaultfs {
 

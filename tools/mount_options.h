@@ -7,7 +7,7 @@
 
 #include "base/result.h"
 #include "fs/mount/mount.h"
-#include "fs/session.h"
+#include "fs/session/session.h"
 #include "tools/machine.h"
 
 namespace vaultfs {

@@ -3,7 +3,7 @@
 #include <atomic>
 #include <csignal>
 
-#include "base/stop_request.h"
+#include "base/thread/stop_request.h"
 #include "tools/inheritance.h"
 
 namespace vaultfs {

@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "base/env.h"
+#include "base/files/env.h"
 
 namespace vaultfs {
 

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <array>
 
-#include "crypto/keyvault/azure_key_vault.h"
-#include "crypto/keyvault/kmip_key_vault.h"
-#include "crypto/keyvault/kmip_options.h"
-#include "crypto/keyvault/pkcs11_key_vault.h"
-#include "crypto/keyvault/transit_key_vault.h"
+#include "crypto/keyvault/azure/azure_key_vault.h"
+#include "crypto/keyvault/kmip/kmip_key_vault.h"
+#include "crypto/keyvault/kmip/options.h"
+#include "crypto/keyvault/pkcs11/pkcs11_key_vault.h"
+#include "crypto/keyvault/transit/transit_key_vault.h"
 
 namespace vaultfs {
 namespace {

@@ -9,10 +9,10 @@
 #include <cstring>
 #include <memory>
 
-#include "crypto/plaintext_memory.h"
+#include "crypto/memory/plaintext_memory.h"
+#include "fs/content/space_guard.h"
 #include "fs/mount/fuse_request.h"
 #include "fs/mount/kernel_channel.h"
-#include "fs/space_guard.h"
 
 namespace vaultfs {
 namespace {

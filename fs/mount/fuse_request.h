@@ -10,12 +10,12 @@
 #include <new>
 #include <utility>
 
+#include "base/files/file_descriptor.h"
 #include "base/result.h"
-#include "fs/attributes.h"
-#include "fs/file_descriptor.h"
 #include "fs/mount/inode_routing.h"
 #include "fs/mount/waiting_room.h"
-#include "fs/session.h"
+#include "fs/session/session.h"
+#include "fs/tree/attributes.h"
 
 namespace vaultfs {
 

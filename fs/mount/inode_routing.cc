@@ -3,7 +3,7 @@
 #include <optional>
 #include <set>
 
-#include "base/mutex.h"
+#include "base/thread/mutex.h"
 
 namespace vaultfs {
 namespace {

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "base/mutex.h"
 #include "base/result.h"
-#include "fs/session.h"
+#include "base/thread/mutex.h"
+#include "fs/session/session.h"
 
 namespace vaultfs {
 

@@ -13,9 +13,9 @@
 #include <cstdint>
 #include <cstring>
 
-#include "base/thread.h"
-#include "crypto/plaintext_memory.h"
-#include "crypto/secret_buffer.h"
+#include "base/thread/thread.h"
+#include "crypto/memory/plaintext_memory.h"
+#include "crypto/memory/secret_buffer.h"
 
 namespace vaultfs {
 namespace {

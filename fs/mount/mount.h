@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "fs/session.h"
+#include "fs/session/session.h"
 
 namespace vaultfs {
 

@@ -7,7 +7,7 @@
 #include <span>
 #include <string>
 
-#include "fs/file_time.h"
+#include "base/files/file_time.h"
 #include "fs/mount/fuse_request.h"
 #include "fs/mount/kernel_channel.h"
 

@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <string>
 
-#include "base/mount_table.h"
+#include "base/files/mount_table.h"
 #include "base/result.h"
 
 namespace vaultfs {

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "base/mutex.h"
+#include "base/thread/mutex.h"
 
 namespace vaultfs {
 namespace {

@@ -4,7 +4,7 @@
 #include <deque>
 #include <functional>
 
-#include "base/mutex.h"
+#include "base/thread/mutex.h"
 
 namespace vaultfs {
 

@@ -8,18 +8,18 @@
 #include <random>
 #include <vector>
 
-#include "base/env.h"
+#include "base/files/env.h"
 #include "crypto/aes_gcm.h"
 #include "crypto/chunk_id.h"
 #include "crypto/hash.h"
 #include "crypto/leaf_hash.h"
-#include "crypto/locked_pool.h"
-#include "store/blob_store.h"
-#include "store/checksum.h"
-#include "store/chunk_index.h"
-#include "store/frame_compression.h"
-#include "store/journal.h"
-#include "store/segment_store.h"
+#include "crypto/memory/locked_pool.h"
+#include "store/blobs/blob_store.h"
+#include "store/index/chunk_index.h"
+#include "store/journal/journal.h"
+#include "store/record/checksum.h"
+#include "store/record/frame_compression.h"
+#include "store/segment/segment_store.h"
 #include "tests/support/scratch_directory.h"
 #include "tests/support/test_epoch_keys.h"
 

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "base/bytes.h"
-#include "crypto/secret_buffer.h"
+#include "crypto/memory/secret_buffer.h"
 
 namespace vaultfs::testing_crypto {
 

@@ -1,4 +1,4 @@
-"""scripts/check-locks finds each kind of lock, wait and thread that goes past base/mutex.h and base/thread.h, and its
+"""scripts/check-locks finds each kind of lock, wait and thread that goes past base/thread/mutex.h and base/thread/thread.h, and its
 analysis each kind of breach of an annotation; both let everything else pass."""
 import json
 import pathlib
@@ -23,7 +23,7 @@ LINES = [
     ("fs/a.cc", "std::thread thread([] {});", True),
     ("fs/a.cc", "std::vector<std::jthread> threads;", True),
     ("fs/a.cc", "std::this_thread::sleep_for(1s);", True),
-    ("tools/cli/a.cc", "usleep(10);", True),
+    ("tools/vaultctl/a.cc", "usleep(10);", True),
     ("tools/a.cc", "::nanosleep(&pause, nullptr);", True),
     ("crypto/keyvault/a.cc", "std::call_once(once, [] {});", True),
     ("crypto/a.cc", "std::promise<int> answer;", True),
@@ -33,8 +33,8 @@ LINES = [
     ("base/a.cc", "std::atomic<int> count{0};\nvoid f() { count.wait(0); }", True),
     ("base/a.cc", "std::atomic<std::uint64_t>& count = all[0];\nvoid f() { count.notify_all(); }", True),
     ("base/a.cc", "const auto now = std::chrono::steady_clock::now();", True),
-    ("base/mutex.h", "std::mutex mutex_;", False),
-    ("base/thread.cc", "std::this_thread::sleep_for(length);", False),
+    ("base/thread/mutex.h", "std::mutex mutex_;", False),
+    ("base/thread/thread.cc", "std::this_thread::sleep_for(length);", False),
     ("tests/store/a.cc", "std::mutex mutex;", False),
     ("store/a.cc", "const MutexLock lock(mutex_);", False),
     ("store/a.cc", "// As std::mutex.", False),
@@ -46,7 +46,7 @@ LINES = [
     ("fs/a.cc", "count.fetch_add(1);", False),
 ]
 
-CLASS = """#include "base/mutex.h"
+CLASS = """#include "base/thread/mutex.h"
 namespace vaultfs {
 class Counter {
  public:

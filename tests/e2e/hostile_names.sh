@@ -4,7 +4,7 @@
 need_fuse
 new_vault
 say "there is one place where vaultctl prints (text_output.h: say, tell, print_json)"
-printing=$(cd "$source_dir/tools/cli" && grep -lE '\b(printf|fprintf|puts|fputs)\(|std::c(out|err)\b' -- *.cc *.h | tr '\n' ' ')
+printing=$(cd "$source_dir/tools/vaultctl" && grep -rlE '\b(printf|fprintf|puts|fputs)\(|std::c(out|err)\b' --include='*.cc' --include='*.h' . | sed 's#^./##' | sort | tr '\n' ' ')
 assert_eq "$printing" "text_output.cc text_output.h " "another file prints by itself"
 outputs=$scratch/outputs
 : >"$outputs"

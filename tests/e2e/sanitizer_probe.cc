@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-#include "crypto/secret_buffer.h"
+#include "crypto/memory/secret_buffer.h"
 
 namespace {
 

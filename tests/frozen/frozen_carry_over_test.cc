@@ -1,8 +1,8 @@
-#include "store/container.h"
-#include "store/stream.h"
+#include "store/record/container.h"
+#include "store/record/stream.h"
 #include "tests/frozen/frozen_fixture.h"
-#include "vaultmeta/head.h"
-#include "vaultmeta/keyring.h"
+#include "vaultmeta/heads/head.h"
+#include "vaultmeta/keys/keyring.h"
 
 // Carrying over: a vault of any version goes on under the first owner of this version, and what was bound stays bound.
 namespace vaultfs {

@@ -15,13 +15,13 @@
 #include <vector>
 
 #include "crypto/hash.h"
-#include "crypto/keyvault/local_key_vaults.h"
-#include "fs/session.h"
+#include "fs/session/session.h"
 #include "tests/support/assert_ok.h"
 #include "tests/support/scratch_directory.h"
-#include "vaultmeta/machine_resolver.h"
-#include "vaultmeta/recovery_file.h"
-#include "vaultmeta/vault_recover.h"
+#include "vaultmeta/keys/machine_resolver.h"
+#include "vaultmeta/machine/local_key_vaults.h"
+#include "vaultmeta/machine/recovery_file.h"
+#include "vaultmeta/vault/recover.h"
 
 // Every format version has an example that its first programs wrote, and every later version of the code must read it:
 // tests/frozen/v1/README.md. What is the same for all: a copy of an example, and the comparison with expected.json.

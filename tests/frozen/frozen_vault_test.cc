@@ -1,4 +1,4 @@
-#include "fs/restore.h"
+#include "fs/restore/restore.h"
 #include "tests/frozen/frozen_fixture.h"
 
 // Reading: what a vault of any version holds, by any of the keys that open it, with nothing changed by it.

@@ -1,7 +1,7 @@
 #include <cstdlib>
 
 #include "tests/fuzz/fuzz_keys.h"
-#include "vaultmeta/activity_verify.h"
+#include "vaultmeta/activity/activity_verify.h"
 
 // An entry of the activity log. What is taken must encode to the same bytes, its chain value behind them.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

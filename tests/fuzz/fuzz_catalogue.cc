@@ -1,7 +1,7 @@
 #include <cstdlib>
 
 #include "tests/fuzz/fuzz_keys.h"
-#include "vaultmeta/catalogue.h"
+#include "vaultmeta/catalogue/catalogue.h"
 
 // Changes of the catalogue, as a journal's entry and as a checkpoint's section have them. After any of them the
 // catalogue must be one that can be stored and read back, with the same recovery points.

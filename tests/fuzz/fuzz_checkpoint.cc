@@ -1,8 +1,8 @@
 #include <cstdlib>
 
 #include "tests/fuzz/fuzz_keys.h"
-#include "vaultmeta/catalogue.h"
-#include "vaultmeta/checkpoint.h"
+#include "vaultmeta/catalogue/catalogue.h"
+#include "vaultmeta/catalogue/checkpoint.h"
 
 // The content of a checkpoint. What is taken must encode to the same bytes, and a catalogue in it that loads must be
 // written as one that loads to the same.

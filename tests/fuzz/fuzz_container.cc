@@ -1,7 +1,7 @@
 #include <cstdlib>
 
-#include "store/container.h"
-#include "store/record.h"
+#include "store/record/container.h"
+#include "store/record/record.h"
 #include "tests/fuzz/fuzz_keys.h"
 
 // A container file: its header, then its records one after another, each opened whole and by frames.

@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "store/checksum.h"
-#include "store/container.h"
-#include "store/file_origin.h"
+#include "store/record/checksum.h"
+#include "store/record/container.h"
+#include "store/record/file_origin.h"
 #include "tests/fuzz/fuzz_keys.h"
 
 // The header of a container, with the checksum that its bytes should have: so that its fields are looked at. What is

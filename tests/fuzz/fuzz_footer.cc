@@ -1,6 +1,6 @@
 #include <cstdlib>
 
-#include "store/segment_format.h"
+#include "store/index/segment_format.h"
 #include "tests/fuzz/fuzz_keys.h"
 
 // A footer's plaintext, and the same bytes as a trailer.

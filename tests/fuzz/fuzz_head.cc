@@ -3,7 +3,7 @@
 
 #include "crypto/hash.h"
 #include "tests/fuzz/fuzz_keys.h"
-#include "vaultmeta/head.h"
+#include "vaultmeta/heads/head.h"
 
 // A head file. What is taken must encode to the same bytes, and a chain of one head must be found or refused cleanly.
 namespace {

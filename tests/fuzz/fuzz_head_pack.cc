@@ -2,7 +2,7 @@
 
 #include "crypto/hash.h"
 #include "tests/fuzz/fuzz_keys.h"
-#include "vaultmeta/head_pack.h"
+#include "vaultmeta/heads/head_pack.h"
 
 // A pack of heads, with the digest at its end that its bytes should have. What is taken must encode to the same bytes,
 // and be of the vault and the heads that were asked for.

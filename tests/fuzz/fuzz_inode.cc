@@ -2,8 +2,8 @@
 
 #include "base/byte_codec.h"
 #include "tests/fuzz/fuzz_keys.h"
-#include "vaultmeta/catalogue.h"
-#include "vaultmeta/inode_record.h"
+#include "vaultmeta/catalogue/catalogue.h"
+#include "vaultmeta/points/inode_record.h"
 
 // One inode; the same bytes as a map page and as a catalogue entry. What is taken must encode to the same bytes, and
 // what a catalogue takes must survive a checkpoint.

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 
-#include "store/journal.h"
+#include "store/journal/journal.h"
 #include "tests/support/sim_env.h"
 #include "tests/support/test_epoch_keys.h"
 

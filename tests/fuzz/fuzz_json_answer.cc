@@ -2,8 +2,8 @@
 #include <cstdlib>
 #include <string>
 
-#include "crypto/keyvault/json_answer.h"
-#include "crypto/keyvault/json_reader.h"
+#include "crypto/keyvault/http/json_answer.h"
+#include "crypto/keyvault/http/json_reader.h"
 #include "tests/fuzz/fuzz_keys.h"
 
 namespace {

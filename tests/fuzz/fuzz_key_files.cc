@@ -2,12 +2,12 @@
 #include <utility>
 
 #include "base/byte_codec.h"
+#include "crypto/files/private_file.h"
 #include "crypto/hash.h"
-#include "crypto/keyvault/private_file.h"
 #include "crypto/passphrase.h"
 #include "tests/fuzz/fuzz_keys.h"
 #include "tests/support/sim_env.h"
-#include "vaultmeta/recovery_file.h"
+#include "vaultmeta/machine/recovery_file.h"
 
 // Files that hold keys, all with SHA-256 at their end. The first byte says what the rest is:
 //   0  a key file           1  one without its digest, which is put there

@@ -1,12 +1,12 @@
 #include <cstdlib>
 #include <string>
 
-#include "crypto/keyvault/azure_answers.h"
-#include "crypto/keyvault/azure_rotation_policy.h"
-#include "crypto/keyvault/http_retry.h"
-#include "crypto/keyvault/http_url.h"
-#include "crypto/keyvault/locked_base64.h"
-#include "crypto/keyvault/transit_answers.h"
+#include "crypto/keyvault/azure/answers.h"
+#include "crypto/keyvault/azure/rotation_policy.h"
+#include "crypto/keyvault/http/retry.h"
+#include "crypto/keyvault/http/url.h"
+#include "crypto/keyvault/transit/answers.h"
+#include "crypto/memory/locked_base64.h"
 #include "tests/fuzz/fuzz_keys.h"
 
 namespace {

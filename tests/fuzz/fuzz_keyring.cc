@@ -4,7 +4,7 @@
 #include "base/byte_codec.h"
 #include "crypto/hash.h"
 #include "tests/fuzz/fuzz_keys.h"
-#include "vaultmeta/keyring_form.h"
+#include "vaultmeta/keys/keyring_form.h"
 
 // A keyring. The first byte says what the rest is:
 //   0  a file

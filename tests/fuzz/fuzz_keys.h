@@ -4,7 +4,7 @@
 #include <map>
 #include <utility>
 
-#include "store/epoch_keys.h"
+#include "store/record/epoch_keys.h"
 
 namespace vaultfs {
 

@@ -2,8 +2,8 @@
 #include <span>
 #include <string>
 
-#include "crypto/keyvault/kmip_messages.h"
-#include "crypto/keyvault/kmip_wrap_format.h"
+#include "crypto/keyvault/kmip/messages.h"
+#include "crypto/keyvault/kmip/wrap_format.h"
 
 namespace {
 

@@ -1,7 +1,7 @@
 #include <cstdlib>
 #include <span>
 
-#include "crypto/keyvault/kmip_ttlv.h"
+#include "crypto/keyvault/kmip/ttlv.h"
 
 namespace {
 

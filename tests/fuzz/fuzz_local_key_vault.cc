@@ -1,10 +1,10 @@
 #include <cstdlib>
 #include <string>
 
-#include "crypto/keyvault/local_key_file.h"
-#include "crypto/keyvault/local_vault_file.h"
-#include "crypto/keyvault/provider_file.h"
+#include "crypto/keyvault/local/key_file.h"
+#include "crypto/keyvault/local/vault_file.h"
 #include "tests/fuzz/fuzz_keys.h"
+#include "vaultmeta/machine/provider_file.h"
 
 namespace {
 

@@ -4,9 +4,9 @@
 
 #include "crypto/hash.h"
 #include "tests/fuzz/fuzz_keys.h"
-#include "vaultmeta/identity_store.h"
-#include "vaultmeta/pin_file.h"
-#include "vaultmeta/registration_file.h"
+#include "vaultmeta/machine/identity_store.h"
+#include "vaultmeta/machine/pin_file.h"
+#include "vaultmeta/machine/registration_file.h"
 
 // What a machine keeps of vaults. The first byte says what the rest is:
 //   p  a pin, with the digest at its end that its bytes should have    r  a registration    i  an identity

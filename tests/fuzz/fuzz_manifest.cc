@@ -2,7 +2,7 @@
 
 #include "base/byte_codec.h"
 #include "tests/fuzz/fuzz_keys.h"
-#include "vaultmeta/manifest.h"
+#include "vaultmeta/points/manifest.h"
 
 // u32 length of the sealed part, the sealed part, the inventory. What is taken must encode to the same bytes.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

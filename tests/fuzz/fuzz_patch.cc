@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "store/patch.h"
+#include "store/index/patch.h"
 #include "tests/fuzz/fuzz_keys.h"
 
 // A patch's plaintext as a whole, and its first frame with the length that it then must have.

@@ -1,8 +1,8 @@
 #include <cstdlib>
 #include <string>
 
-#include "crypto/keyvault/pkcs11_first_seen.h"
-#include "crypto/keyvault/pkcs11_pin.h"
+#include "crypto/keyvault/pkcs11/first_seen.h"
+#include "crypto/keyvault/pkcs11/pin.h"
 #include "tests/fuzz/fuzz_keys.h"
 
 namespace {

@@ -1,7 +1,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "crypto/keyvault/pkcs11_options.h"
+#include "crypto/keyvault/pkcs11/options.h"
 #include "tests/fuzz/fuzz_keys.h"
 
 // A PKCS#11 URI. What is taken names a token by fields of its own length, and what is refused is told in one line that

@@ -1,5 +1,5 @@
-#include "store/chunk_index_file.h"
-#include "store/stream.h"
+#include "store/index/chunk_index_file.h"
+#include "store/record/stream.h"
 #include "tests/fuzz/fuzz_keys.h"
 
 // A stream's file, and (as what an index's stream would hold) the same bytes as a stored chunk index.

@@ -1,6 +1,6 @@
 #include <cstdlib>
 
-#include "fs/tree_entry.h"
+#include "fs/tree/format/entry.h"
 #include "tests/fuzz/fuzz_keys.h"
 
 // A journal entry of the working tree. What is taken must encode to the same bytes, or, of the first form, to an entry

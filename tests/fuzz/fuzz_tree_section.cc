@@ -1,6 +1,6 @@
 #include <cstdlib>
 
-#include "fs/tree_section.h"
+#include "fs/tree/format/section.h"
 #include "tests/fuzz/fuzz_keys.h"
 
 // The working tree's part of a checkpoint. What is taken must encode to the same bytes.

@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "crypto/keyvault/key_vault.h"
-#include "vaultmeta/key_vault_resolver.h"
+#include "vaultmeta/machine/key_vault_resolver.h"
 
 namespace vaultfs::sim {
 

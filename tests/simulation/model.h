@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "fs/session.h"
+#include "fs/session/session.h"
 #include "tests/simulation/content.h"
 #include "tests/simulation/finding.h"
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "base/thread.h"
+#include "base/thread/thread.h"
 #include "tests/simulation/history.h"
 #include "tests/simulation/model.h"
 #include "tests/simulation/operation.h"

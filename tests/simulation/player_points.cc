@@ -8,8 +8,8 @@
 #include <iterator>
 #include <utility>
 
-#include "fs/file_descriptor.h"
-#include "fs/restore.h"
+#include "base/files/file_descriptor.h"
+#include "fs/restore/restore.h"
 #include "tests/simulation/player.h"
 
 namespace vaultfs::sim {

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "fs/backup_run.h"
+#include "fs/backup/backup_run.h"
 #include "tests/simulation/player.h"
 
 namespace vaultfs::sim {

@@ -2,8 +2,8 @@
 
 #include <string_view>
 
-#include "store/container.h"
-#include "store/record.h"
+#include "store/record/container.h"
+#include "store/record/record.h"
 
 namespace vaultfs::sim {
 namespace {

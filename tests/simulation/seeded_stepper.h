@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "base/stepping.h"
+#include "base/thread/stepping.h"
 
 namespace vaultfs::sim {
 

@@ -6,8 +6,8 @@
 #include <set>
 #include <string>
 
-#include "base/mutex.h"
-#include "base/thread.h"
+#include "base/thread/mutex.h"
+#include "base/thread/thread.h"
 #include "tests/simulation/seeded_stepper.h"
 
 namespace vaultfs::sim {

@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <utility>
 
-#include "base/stepping.h"
+#include "base/thread/stepping.h"
 
 namespace vaultfs::sim {
 

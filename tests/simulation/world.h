@@ -9,11 +9,11 @@
 #include <string>
 #include <vector>
 
-#include "fs/session.h"
+#include "fs/session/session.h"
 #include "tests/simulation/cheap_key_vault.h"
 #include "tests/simulation/numbers.h"
 #include "tests/support/sim_env.h"
-#include "vaultmeta/vault.h"
+#include "vaultmeta/vault/vault.h"
 
 namespace vaultfs::sim {
 

@@ -5,9 +5,9 @@
 
 #include "crypto/committed_key.h"
 #include "crypto/hash.h"
-#include "store/record.h"
-#include "store/segment_format.h"
-#include "store/segment_writer.h"
+#include "store/index/segment_format.h"
+#include "store/record/record.h"
+#include "store/segment/segment_writer.h"
 #include "tests/store/store_fixture.h"
 #include "tests/support/env_wrapper.h"
 

@@ -12,10 +12,10 @@
 #include <vector>
 
 #include "crypto/chunk_id.h"
-#include "store/blob_store.h"
-#include "store/chunk_index.h"
-#include "store/epoch_keys.h"
-#include "store/segment_store.h"
+#include "store/blobs/blob_store.h"
+#include "store/index/chunk_index.h"
+#include "store/record/epoch_keys.h"
+#include "store/segment/segment_store.h"
 #include "tests/support/sim_env.h"
 
 namespace vaultfs {

@@ -6,10 +6,10 @@
 #include <utility>
 #include <vector>
 
-#include "store/blob_store.h"
+#include "store/blobs/blob_store.h"
 #include "tests/support/fake_key_vault.h"
 #include "tests/support/sim_env.h"
-#include "vaultmeta/key_custody.h"
+#include "vaultmeta/keys/key_custody.h"
 
 namespace vaultfs {
 

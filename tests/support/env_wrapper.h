@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/env.h"
+#include "base/files/env.h"
 
 namespace vaultfs {
 

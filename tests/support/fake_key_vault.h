@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "crypto/keyvault/key_vault.h"
 #include "crypto/rsa_key.h"
-#include "vaultmeta/key_vault_resolver.h"
+#include "vaultmeta/machine/key_vault_resolver.h"
 
 namespace vaultfs {
 

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "store/container.h"
-#include "store/epoch_keys.h"
-#include "store/record.h"
+#include "store/record/container.h"
+#include "store/record/epoch_keys.h"
+#include "store/record/record.h"
 #include "tests/support/env_wrapper.h"
 
 namespace vaultfs {

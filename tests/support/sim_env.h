@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "base/env.h"
+#include "base/files/env.h"
 #include "tests/support/sim_disk.h"
 
 namespace vaultfs {

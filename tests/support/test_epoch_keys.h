@@ -6,7 +6,7 @@
 #include <optional>
 #include <utility>
 
-#include "store/epoch_keys.h"
+#include "store/record/epoch_keys.h"
 
 namespace vaultfs {
 

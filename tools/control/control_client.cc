@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
-#include "base/stop_request.h"
+#include "base/thread/stop_request.h"
 #include "tools/control/message.h"
 #include "tools/control/socket_path.h"
 

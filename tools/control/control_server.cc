@@ -18,8 +18,8 @@
 #include <system_error>
 #include <vector>
 
-#include "base/mutex.h"
-#include "base/thread.h"
+#include "base/thread/mutex.h"
+#include "base/thread/thread.h"
 #include "tools/control/socket_path.h"
 
 namespace vaultfs {

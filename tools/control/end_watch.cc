@@ -2,7 +2,7 @@
 
 #include <chrono>
 
-#include "base/mutex.h"
+#include "base/thread/mutex.h"
 #include "tools/control/message.h"
 
 namespace vaultfs {

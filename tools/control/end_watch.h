@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "base/mutex.h"
+#include "base/thread/mutex.h"
 
 namespace vaultfs {
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "tools/control/unique_fd.h"
+#include "tools/unique_fd.h"
 
 namespace vaultfs {
 

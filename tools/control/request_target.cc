@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "vaultmeta/vault_opening.h"
+#include "vaultmeta/vault/opening.h"
 
 namespace vaultfs {
 

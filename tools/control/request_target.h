@@ -3,8 +3,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/result.h"
-#include "vaultmeta/vault.h"
-#include "vaultmeta/vault_directory.h"
+#include "vaultmeta/layout/vault_directory.h"
+#include "vaultmeta/vault/vault.h"
 
 namespace vaultfs {
 

@@ -10,8 +10,8 @@
 #include <cstring>
 #include <string>
 
-#include "base/user_home.h"
-#include "vaultmeta/vault_layout.h"
+#include "base/files/user_home.h"
+#include "vaultmeta/layout/vault_layout.h"
 
 namespace vaultfs {
 namespace {

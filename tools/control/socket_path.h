@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "vaultmeta/vault_directory.h"
+#include "vaultmeta/layout/vault_directory.h"
 
 namespace vaultfs {
 

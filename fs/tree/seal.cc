@@ -1,0 +1,291 @@
+// From slots to chunks. See docs/decisions/0002-write-path.md for why the order of these steps loses nothing.
+#include <algorithm>
+#include <cstring>
+
+#include "base/no_memory.h"
+#include "base/thread/mutex.h"
+#include "fs/tree/tree_engine.h"
+
+namespace vaultfs {
+namespace {
+
+// With more gaps than this the chunk below is opened as a whole, and not frame by frame again for each gap.
+constexpr std::size_t kFewGaps = 4;
+
+// A patch holds at most this share of the content's pages (docs/decisions/0004-patches.md has the measurement).
+constexpr std::uint32_t kPatchShare = 4;
+static_assert(kSlotPageBytes == kPatchPageBytes && kChunkBytes == kMaxChunkBytes);
+
+}  // namespace
+
+TreeEngine::JobPointer TreeEngine::freeze(const InodePointer& inode, std::uint64_t index) {
+  DiskImage& image = *inode->content;
+  DirtyChunk& chunk = image.dirty.at(index);
+  auto job = std::make_shared<SealJob>();
+  job->inode = inode;
+  job->index = index;
+  // Both may need memory, and without the job the slot would be lost.
+  chunk.sealing.reserve(chunk.sealing.size() + 1);
+  buffer_.begin_sealing(chunk.active.get(), chunk.active->resident_pages());
+  job->slot = std::move(chunk.active);
+  chunk.active = nullptr;
+  const std::uint64_t start = index * kChunkBytes;
+  const std::uint64_t behind = inode->size > start ? inode->size - start : 0;
+  job->length = static_cast<std::uint32_t>(std::min<std::uint64_t>(behind, kChunkBytes));
+  if (!chunk.sealing.empty()) {
+    job->previous = chunk.sealing.back();
+    job->previous->next = job;
+    chunk.sealing.push_back(job);
+    return job;
+  }
+  if (image.extents.page_to_load(index).has_value()) {
+    job->base_page = image.extents.stored_page(index / kEntriesPerMapPage);
+    job->base_entry = static_cast<std::uint32_t>(index % kEntriesPerMapPage);
+  } else {
+    job->base = image.extents.get(index);
+  }
+  chunk.sealing.push_back(job);
+  submit(job);
+  return job;
+}
+
+void TreeEngine::submit(const JobPointer& job) {
+  // What is not sealed any more stays in its slot, and whoever waits for it goes on.
+  const auto closed = [] { return Error{ErrorCode::IoError, "the vault was closed before this was stored"}; };
+  const bool will_run = workers_->submit(
+      WorkerPool::Kind::sealing, [this, job] { run_seal(job); },
+      [this, job, closed] {
+        give_back(job);
+        finish(job, closed());
+      });
+  if (will_run) return;
+  // The caller holds the inode's lock, and nothing is read or written any more.
+  {
+    const MutexLock lock(seal_mutex_);
+    job->error = closed();
+    job->done = true;
+  }
+  seal_done_.notify_all();
+}
+
+void TreeEngine::evict(const WriteBuffer::Victim& victim) {
+  const InodePointer inode = victim.inode.lock();
+  if (inode == nullptr) return;
+  const WriterLock lock(inode->mutex);
+  if (inode->content == nullptr) return;
+  const auto chunk = inode->content->dirty.find(victim.index);
+  if (chunk != inode->content->dirty.end() && chunk->second.active.get() == victim.slot && victim.slot != nullptr) {
+    freeze(inode, victim.index);
+  }
+}
+
+void TreeEngine::run_seal(const JobPointer& job) {
+  const UseGate::Use use = vault_->segments().use();
+  bool skip = false;
+  {
+    const WriterLock lock(job->inode->mutex);
+    job->started = true;
+    skip = job->cancelled && !job->wanted;
+    if (job->previous != nullptr) {
+      job->base = job->previous->result;
+      job->previous = nullptr;
+    }
+  }
+  if (skip) return finish(job, std::nullopt);
+  const Status status = or_no_memory([&] { return apply_seal(job); });
+  if (status.ok()) {
+    buffer_.sealing_succeeded();
+    return finish(job, std::nullopt);
+  }
+  const Error& error = status.error();
+  give_back(job);
+  buffer_.sealing_failed(error);
+  report_write_failure(*job->inode, job->inode->item, error);
+  finish(job, error);
+}
+
+Status TreeEngine::find_base(const JobPointer& job) {
+  if (job->base_page.is_zero()) return ok_status();
+  VAULTFS_ASSIGN_OR_RETURN(const std::shared_ptr<ExtentMap::Page> page,
+                           load_map_page(vault_->segments(), job->base_page));
+  job->base = page->entries[job->base_entry];
+  job->base_page = {};
+  return ok_status();
+}
+
+Status TreeEngine::fill_gaps(const JobPointer& job, const std::vector<ByteRanges::Range>& gaps) {
+  // Only ranges that nobody reads are filled: readers take from a slot what is dirty in it.
+  if (gaps.empty()) return ok_status();
+  SegmentStore& store = vault_->segments();
+  std::uint32_t base_length = 0;
+  if (!job->base.is_zero()) {
+    VAULTFS_ASSIGN_OR_RETURN(base_length, store.length(job->base));
+  }
+  const MutableByteView memory = job->slot->memory();
+  SlotMemory whole;
+  if (gaps.size() > kFewGaps && base_length > 0) {
+    whole = memory_.take();
+    VAULTFS_RETURN_IF_ERROR(store.read(job->base, 0, whole.view().first(base_length)));
+  }
+  for (const ByteRanges::Range& gap : gaps) {
+    const std::uint32_t stored_end = std::max(gap.begin, std::min(gap.end, base_length));
+    const MutableByteView stored = memory.subspan(gap.begin, stored_end - gap.begin);
+    if (!stored.empty()) {
+      if (whole.data() != nullptr) {
+        std::memcpy(stored.data(), whole.data() + gap.begin, stored.size());
+      } else {
+        VAULTFS_RETURN_IF_ERROR(store.read(job->base, gap.begin, stored));
+      }
+    }
+    std::memset(memory.data() + stored_end, 0, gap.end - stored_end);
+  }
+  return ok_status();
+}
+
+Result<std::optional<ChunkId>> TreeEngine::store_patch(const JobPointer& job, std::uint32_t max_pages, bool over_lost) {
+  const ByteRanges& dirty = job->slot->dirty();
+  PatchDraft patch;
+  patch.base = job->base;
+  patch.length = job->length;
+  patch.content = job->slot->memory().first(job->length);
+  patch.max_pages = max_pages;
+  patch.over_lost = over_lost;
+  for (const ByteRanges::Range& range : dirty.inside(0, job->length)) {
+    patch.pages |= patch_pages_of(range.begin, range.end);
+  }
+  if (patch.pages.none() || patch.pages.count() > patch.max_pages) return std::optional<ChunkId>();
+  // Pages that are new as a whole need nothing of what lies below.
+  std::vector<ByteRanges::Range> gaps;
+  for (std::uint32_t page = 0; page < kPatchPages; ++page) {
+    if (!patch.pages.test(page)) continue;
+    const std::uint32_t begin = page * kPatchPageBytes;
+    const std::vector<ByteRanges::Range> of_page = dirty.outside(begin, std::min(begin + kPatchPageBytes, job->length));
+    gaps.insert(gaps.end(), of_page.begin(), of_page.end());
+  }
+  VAULTFS_RETURN_IF_ERROR(fill_gaps(job, gaps));
+  VAULTFS_ASSIGN_OR_RETURN(const auto outcome, vault_->segments().put_patch(patch));
+  if (!outcome.has_value()) return std::optional<ChunkId>();
+  return std::optional<ChunkId>(outcome->id);
+}
+
+Result<ChunkId> TreeEngine::store_content(const JobPointer& job) {
+  const std::vector<ByteRanges::Range> gaps = job->slot->dirty().outside(0, job->length);
+  if (!gaps.empty()) {
+    VAULTFS_RETURN_IF_ERROR(find_base(job));
+    const auto patch = store_patch(job, (job->length + kPatchPageBytes - 1) / kPatchPageBytes / kPatchShare, false);
+    if (patch.ok() && patch->has_value()) return **patch;
+    if (!patch.ok() && !is_integrity_error(patch.code())) return patch.error();
+    if (const Status filled = fill_gaps(job, gaps); !filled.ok()) {
+      if (!is_integrity_error(filled.code())) return filled.error();
+      // What lies below is lost. Whole pages that are new are kept over it without reading it, so that one lost chunk
+      // does not keep its item from being backed up.
+      const auto over_damage = store_patch(job, kPatchPages, true);
+      if (over_damage.ok() && over_damage->has_value()) return **over_damage;
+      return filled.error();
+    }
+  }
+  const ByteView content = job->slot->memory().first(job->length);
+  if (is_all_zero(content)) return ChunkId{};
+  VAULTFS_ASSIGN_OR_RETURN(const PutOutcome outcome, vault_->segments().put(RecordType::chunk, content));
+  return outcome.id;
+}
+
+Status TreeEngine::apply_seal(const JobPointer& job) {
+  VAULTFS_ASSIGN_OR_RETURN(const ChunkId id, store_content(job));
+  Inode& inode = *job->inode;
+  for (;;) {
+    VAULTFS_RETURN_IF_ERROR(load_pages(job->inode, {job->index}));
+    const ChangeHold cut = lock_for_change(inode);
+    const WriterLock lock(inode.mutex);
+    if (job->cancelled) {
+      job->result = id;
+      return ok_status();
+    }
+    DiskImage& image = *inode.content;
+    if (image.extents.page_to_load(job->index).has_value()) continue;
+    TreeEntryWriter entry;
+    entry.add(SetExtent{inode.number, job->slot->changed(), job->index, id, job->slot->covers()});
+    VAULTFS_RETURN_IF_ERROR(log(std::move(entry)));
+    job->result = id;
+    if (image.extents.get(job->index) != id) note_unused(image, job->index, job->index + 1);
+    image.extents.set(job->index, id);
+    const auto chunk = image.dirty.find(job->index);
+    chunk->second.sealing.erase(chunk->second.sealing.begin());
+    if (chunk->second.sealing.empty() && chunk->second.active == nullptr) image.dirty.erase(chunk);
+    return ok_status();
+  }
+}
+
+void TreeEngine::give_back(const JobPointer& job) {
+  Inode& inode = *job->inode;
+  const WriterLock lock(inode.mutex);
+  if (job->next != nullptr) {
+    // The next one has not started: it takes over what this one holds, and what lies below it.
+    SealJob& next = *job->next;
+    buffer_.add_bytes(std::uint64_t{next.slot->put_below(*job->slot)} * kSlotPageBytes);
+    next.base = job->base;
+    next.base_page = job->base_page;
+    next.base_entry = job->base_entry;
+    next.previous = nullptr;
+  }
+  if (job->cancelled) return;
+  DirtyChunk& chunk = inode.content->dirty.at(job->index);
+  chunk.sealing.erase(chunk.sealing.begin());
+  if (job->next != nullptr) return;
+  if (chunk.active != nullptr) {
+    buffer_.add_bytes(std::uint64_t{chunk.active->put_below(*job->slot)} * kSlotPageBytes);
+    return;
+  }
+  chunk.active = job->slot;
+  buffer_.reinstate(job->inode, job->index, chunk.active.get());
+}
+
+void TreeEngine::finish(const JobPointer& job, std::optional<Error> error) {
+  JobPointer next;
+  std::shared_ptr<Slot> slot;  // freed without the lock
+  {
+    const WriterLock lock(job->inode->mutex);
+    next = std::move(job->next);
+    job->next = nullptr;
+    slot = std::move(job->slot);
+    job->slot = nullptr;
+    job->previous = nullptr;
+  }
+  slot = nullptr;
+  {
+    const MutexLock lock(seal_mutex_);
+    job->error = std::move(error);
+    job->done = true;
+  }
+  seal_done_.notify_all();
+  if (next != nullptr) submit(next);
+}
+
+void TreeEngine::wait_for(const JobPointer& job) {
+  if (job->done.load()) return;
+  MutexLock lock(seal_mutex_);
+  while (!job->done.load()) seal_done_.wait(seal_mutex_);
+}
+
+void TreeEngine::seal_everything() {
+  std::vector<InodePointer> inodes;
+  {
+    const ReaderLock lock(tree_mutex_);
+    for (const auto& [number, inode] : inodes_) {
+      if (inode->type == InodeType::file) inodes.push_back(inode);
+    }
+  }
+  std::vector<JobPointer> jobs;
+  for (const InodePointer& inode : inodes) {
+    const WriterLock lock(inode->mutex);
+    if (inode->content == nullptr) continue;
+    for (auto& [index, chunk] : inode->content->dirty) {
+      if (chunk.active != nullptr) freeze(inode, index);
+      jobs.push_back(chunk.sealing.back());
+    }
+  }
+  // Failures are sticky: they have been reported by then.
+  for (const JobPointer& job : jobs) wait_for(job);
+}
+
+}  // namespace vaultfs

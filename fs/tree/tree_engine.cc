@@ -1,0 +1,254 @@
+#include "fs/tree/tree_engine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/thread/mutex.h"
+#include "fs/tree/inode_locks.h"
+
+namespace vaultfs {
+namespace {
+
+// Free chunk buffers that stay warm: enough for the workers, the readers ahead and a burst of writes.
+constexpr std::size_t kWarmBuffers = 32;
+
+// What may wait in memory while the disk has no room for the journal, before changes are refused.
+constexpr std::uint64_t kMaxWaitingJournalBytes = 64ULL << 20;
+
+void raise(std::atomic<std::uint64_t>& value, std::uint64_t to) {
+  std::uint64_t seen = value.load();
+  while (seen < to && !value.compare_exchange_weak(seen, to)) {
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<WorkingTree> WorkingTree::create(const Options& options) {
+  return std::make_unique<TreeEngine>(options);
+}
+
+TreeEngine::TreeEngine(const Options& options)
+    : options_(options),
+      memory_(kWarmBuffers),
+      buffer_(options.write_buffer_bytes),
+      cache_(options.frame_cache_bytes) {}
+
+TreeEngine::~TreeEngine() {
+  {
+    const MutexLock lock(flush_mutex_);
+    stopping_ = true;
+  }
+  flush_wake_.notify_all();
+  if (flusher_.joinable()) flusher_.join();
+  if (workers_ != nullptr) workers_->stop();
+  // Unfinished jobs and their inodes hold each other.
+  for (auto& [number, inode] : inodes_) {
+    if (inode->content == nullptr) continue;
+    for (auto& [index, chunk] : inode->content->dirty) {
+      for (const JobPointer& job : chunk.sealing) {
+        job->previous = nullptr;
+        job->next = nullptr;
+        job->inode = nullptr;
+      }
+    }
+    inode->content->dirty.clear();
+  }
+  cache_.close();
+}
+
+Status TreeEngine::writable() const {
+  if (journal_ == nullptr) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};
+  if (sealed_.load()) return Error{ErrorCode::KeyRevoked, "the vault is sealed: its key is revoked or out of reach"};
+  if (journal_dead_.load()) return Error{ErrorCode::IoError, "the vault's journal failed; remount to go on"};
+  if (journal_->buffered_bytes() > kMaxWaitingJournalBytes) {
+    return Error{ErrorCode::NoSpace, "the vault's disk is full and has no room for the journal"};
+  }
+  return ok_status();
+}
+
+Status TreeEngine::before_change(const Item* item) {
+  VAULTFS_RETURN_IF_ERROR(writable());
+  if (item == nullptr) return ok_status();
+  return observer_->before_change(item->name);
+}
+
+Item& TreeEngine::item_named(const std::string& name) {
+  for (const auto& item : items_) {
+    if (item->name == name) return *item;
+  }
+  // NOLINTNEXTLINE(modernize-make-unique): Item is an aggregate, which make_unique can't build
+  items_.push_back(std::unique_ptr<Item>(new Item{name, {0}, {0}, {}, {}}));
+  return *items_.back();
+}
+
+Lsn TreeEngine::stamp(const Inode& inode) {
+  const Lsn lsn = journal_->last_appended().next();
+  stamp(inode.item, lsn);
+  return lsn;
+}
+
+void TreeEngine::stamp(Item* item, Lsn lsn) {
+  if (item != nullptr) raise(item->last_change, lsn.value);
+}
+
+Result<Lsn> TreeEngine::log(TreeEntryWriter entry) {
+  auto lsn = journal_->append(JournalRoom::tree, std::move(entry).take());
+  if (!lsn.ok()) journal_dead_ = true;
+  return lsn;
+}
+
+Status TreeEngine::commit_journal() {
+  Status status = journal_->commit();
+  // A full disk, or keys that are away, pass: what waits in the journal's buffer is written by a later commit.
+  if (!status.ok() && journal_->dead()) journal_failed(status.error());
+  return status;
+}
+
+void TreeEngine::journal_failed(const Error& error) {
+  if (journal_dead_.exchange(true)) {
+    const MutexLock lock(handle_mutex_);
+    if (tree_error_.has_value()) return;
+  }
+  {
+    const MutexLock lock(handle_mutex_);
+    tree_error_ = error;
+    ++tree_errors_;
+  }
+  buffer_.sealing_failed(error);
+  const std::uint64_t durable = journal_->last_synced().value;
+  std::vector<Item*> failed;
+  {
+    const ReaderLock lock(tree_mutex_);
+    for (const auto& item : items_) {
+      if (item->last_change.load() > durable) failed.push_back(item.get());
+    }
+  }
+  for (Item* item : failed) {
+    {
+      const MutexLock lock(item->mutex);
+      item->failure = error;
+    }
+    observer_->write_failed(item->name, error);
+  }
+}
+
+void TreeEngine::report_write_failure(Inode& inode, Item* item, const Error& error) {
+  {
+    const MutexLock lock(handle_mutex_);
+    if (inode.sticky == nullptr) inode.sticky = std::make_unique<StickyError>();
+    inode.sticky->error = error;
+    ++inode.sticky->count;
+    inode.sticky->reported = false;
+  }
+  if (item == nullptr) return;
+  {
+    const MutexLock lock(item->mutex);
+    item->failure = error;
+  }
+  observer_->write_failed(item->name, error);
+}
+
+SetAttributes TreeEngine::content_record(const Inode& inode) const {
+  return options_.caller_keeps_times ? attributes_record(inode) : touched_record(inode, now(), true);
+}
+
+void TreeEngine::resize(Inode& inode, std::uint64_t size) {
+  logical_bytes_ += size - inode.size;  // wraps around where the file shrinks
+  inode.size = size;
+}
+
+Status TreeEngine::stop() {
+  {
+    const MutexLock lock(flush_mutex_);
+    // Once: without the workers nothing could be stored any more.
+    if (std::exchange(stopping_, true)) return ok_status();
+  }
+  flush_wake_.notify_all();
+  if (flusher_.joinable()) flusher_.join();
+  Status status = ok_status();
+  if (journal_ != nullptr && !sealed_.load()) status = sync_all();
+  if (workers_ != nullptr) workers_->stop();
+  return status;
+}
+
+std::vector<std::string> TreeEngine::item_names() {
+  const ReaderLock lock(tree_mutex_);
+  std::vector<std::string> names;
+  const auto root = inodes_.find(kRootInode);
+  if (root == inodes_.end()) return names;
+  for (const auto& [name, entry] : *root->second->entries) names.push_back(name);
+  return names;
+}
+
+bool TreeEngine::open_for_writing(const std::string& item) {
+  const ReaderLock lock(tree_mutex_);
+  return std::any_of(items_.begin(), items_.end(),
+                     [&](const auto& known) { return known->name == item && known->open_writers.load() > 0; });
+}
+
+bool TreeEngine::changed_since(const std::string& item, Lsn since) {
+  const ReaderLock lock(tree_mutex_);
+  return std::any_of(items_.begin(), items_.end(), [&](const auto& known) {
+    return known->name == item && known->last_change.load() >= std::max<std::uint64_t>(since.value, 1);
+  });
+}
+
+std::vector<InodeNumber> TreeEngine::inode_numbers() {
+  const ReaderLock lock(tree_mutex_);
+  std::vector<InodeNumber> numbers;
+  numbers.reserve(inodes_.size());
+  for (const auto& [number, inode] : inodes_) numbers.push_back(number);
+  return numbers;
+}
+
+WorkingTree::Statistics TreeEngine::statistics() {
+  std::uint64_t inodes = 0;
+  {
+    const ReaderLock lock(tree_mutex_);
+    inodes = inodes_.size();
+  }
+  return {.files = files_.load(),
+          .inodes = inodes,
+          .logical_bytes = logical_bytes_.load(),
+          .dirty_bytes = buffer_.used_bytes(),
+          .set_aside_bytes = set_aside_bytes(),
+          .written_bytes = written_bytes_.load()};
+}
+
+void TreeEngine::seal() {
+  if (sealed_.exchange(true)) return;
+  if (journal_ != nullptr) {
+    seal_everything();
+    static_cast<void>(commit_journal().ok());
+    forget_slots();
+  }
+  cache_.close();
+  memory_.close();
+  frames_.close();
+}
+
+void TreeEngine::forget_slots() {
+  std::vector<InodePointer> inodes;
+  {
+    const ReaderLock lock(tree_mutex_);
+    for (const auto& [number, inode] : inodes_) inodes.push_back(inode);
+  }
+  for (const InodePointer& inode : inodes) {
+    const WriterLock lock(inode->mutex);
+    if (inode->content == nullptr || inode->content->dirty.empty()) continue;
+    // What could not be sealed is in the journal (sync_all came before), but must not stay in memory in the clear.
+    DiskImage& image = *inode->content;
+    while (!image.dirty.empty()) drop_chunk(image, image.dirty.begin());
+    image.poison = std::make_unique<Error>(
+        Error{ErrorCode::KeyRevoked, "the newest content is in the journal only since the vault was sealed; remount"});
+  }
+}
+
+void TreeEngine::unseal() {
+  memory_.open();
+  frames_.open();
+  cache_.open();
+  sealed_ = false;
+}
+
+}  // namespace vaultfs

@@ -1,0 +1,474 @@
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/thread/mutex.h"
+#include "base/thread/thread.h"
+#include "base/thread/worker_pool.h"
+#include "fs/content/chunk_reader.h"
+#include "fs/content/frame_cache.h"
+#include "fs/content/seal_job.h"
+#include "fs/content/slot_memory.h"
+#include "fs/content/space_guard.h"
+#include "fs/content/write_buffer.h"
+#include "fs/tree/cut_lock.h"
+#include "fs/tree/format/entry.h"
+#include "fs/tree/format/section.h"
+#include "fs/tree/inode.h"
+#include "fs/tree/replay.h"
+#include "fs/tree/working_tree.h"
+
+namespace vaultfs {
+
+// The working tree. How data travels, and why no interleaving loses a byte: docs/decisions/0002-write-path.md.
+//
+// Lock order: snapshot_mutex_ → change_cut_ → cut_ → tree_mutex_ → inode mutexes (lower number first) → the leaves
+// (write buffer, worker pool, handle_mutex_, flush_mutex_, seal_mutex_, journal). Every change holds change_cut_ shared
+// while it happens in memory and is appended to the journal, and lets go of it before it waits for anything. What
+// changes nothing that a cut sees (journalling) holds cut_ instead, and so does a change of a file's content where
+// lock_for_change() says so.
+class TreeEngine final : public WorkingTree {
+ public:
+  explicit TreeEngine(const Options& options);
+  TreeEngine(const TreeEngine&) = delete;
+  TreeEngine& operator=(const TreeEngine&) = delete;
+  ~TreeEngine() override;
+
+  // TreeReplay (replay.cc)
+  Status load(ByteView checkpoint_section) override;
+  Status apply(Lsn lsn, ByteView entry) override;
+
+  // tree_engine.cc
+  void start(Vault& vault, ChangeObserver& observer) override;
+  Status stop() override;
+  std::vector<std::string> item_names() override;
+  bool open_for_writing(const std::string& item) override;
+  bool changed_since(const std::string& item, Lsn since) override;
+  Statistics statistics() override;
+  void seal() override;
+  void unseal() override;
+
+  // lookup.cc
+  Result<Attributes> lookup(InodeNumber parent, const std::string& name) override;
+  Result<Attributes> lookup_known(InodeNumber parent, const std::string& name) override;
+  bool remember(InodeNumber number) override;
+  Result<InodeNumber> parent(InodeNumber directory) override;
+  Status check_room(std::uint64_t bytes) override { return space_->check(promised_bytes(), bytes); }
+  Result<Attributes> attributes(InodeNumber number) override;
+  Result<std::vector<DirectoryEntry>> list(InodeNumber directory) override;
+  std::vector<InodeNumber> inode_numbers() override;
+  Result<std::string> read_link(InodeNumber number) override;
+
+  // xattr.cc
+  Result<Bytes> extended_attribute(InodeNumber number, const std::string& name) override;
+  Result<std::vector<std::string>> extended_names(InodeNumber number) override;
+  Status set_extended(InodeNumber number, const std::string& name, ByteView value, ExtendedMode mode,
+                      bool drops_set_gid) override;
+  Status remove_extended(InodeNumber number, const std::string& name) override;
+  Result<bool> drop_set_id(InodeNumber number, const InGroup& in_group) override;
+
+  // read.cc
+  Result<std::size_t> read(InodeNumber number, std::uint64_t offset, MutableByteView out) override;
+  Result<std::uint64_t> seek_data(InodeNumber number, std::uint64_t offset) override;
+  Result<std::uint64_t> seek_hole(InodeNumber number, std::uint64_t offset) override;
+  Result<std::optional<ChunkId>> chunk_at(InodeNumber number, ChunkIndexInFile index) override;
+
+  // namespace.cc, rename.cc
+  Result<Attributes> make_directory(InodeNumber parent, const std::string& name, std::uint32_t mode,
+                                    Creator who) override;
+  Result<Attributes> make_node(InodeNumber parent, const std::string& name, InodeType type, std::uint32_t mode,
+                               std::uint64_t rdev, Creator who) override;
+  Result<UnnamedFile> make_unnamed(InodeNumber parent, std::uint32_t mode, Creator who) override;
+  Result<Attributes> make_symlink(InodeNumber parent, const std::string& name, const std::string& target,
+                                  Creator who) override;
+  Result<Attributes> make_link(InodeNumber number, InodeNumber new_parent, const std::string& name) override;
+  Status unlink(InodeNumber parent, const std::string& name) override;
+  Status remove_directory(InodeNumber parent, const std::string& name) override;
+  Status rename(InodeNumber parent, const std::string& name, InodeNumber new_parent, const std::string& new_name,
+                RenameMode mode) override;
+  Result<Attributes> set_attributes(InodeNumber number, const AttributeChange& change) override;
+
+  // handles.cc
+  Result<std::uint64_t> open(InodeNumber number, bool writing) override;
+  void release(std::uint64_t handle_number) override;
+  Status take_error(std::uint64_t handle_number) override;
+  void forget(InodeNumber number, std::uint64_t count) override;
+  Status reserve(InodeNumber number) override;
+  void unreserve(InodeNumber number) override;
+
+  // write.cc, zero.cc
+  Status write(InodeNumber inode, std::uint64_t handle, std::uint64_t offset, ByteView bytes) override;
+  Result<std::uint64_t> append(InodeNumber inode, std::uint64_t handle, ByteView bytes) override;
+  Status truncate(InodeNumber number, std::uint64_t size) override;
+  Status fallocate(InodeNumber number, FallocateMode mode, std::uint64_t offset, std::uint64_t length) override;
+  Status set_chunk(InodeNumber number, ChunkIndexInFile index, const ChunkId& id) override;
+
+  // copy.cc
+  Result<std::uint64_t> copy_range(FileTree& source, CopyEnd from, CopyEnd to, std::uint64_t handle,
+                                   std::uint64_t length) override;
+
+  // flush.cc
+  Status fsync(InodeNumber number, std::uint64_t handle) override;
+  Status sync_all() override;
+
+  // snapshot.cc, section.cc
+  Result<TreeSnapshot> snapshot(const std::string& item_name) override;
+  Status checkpoint() override;
+
+  // retain.cc
+  Status retain_references() override;
+  Status visit_references(const ReferenceVisitor& visit, const DamageListener& damaged) override;
+
+ private:
+  using InodeTable = std::unordered_map<InodeNumber, InodePointer>;
+  using JobPointer = std::shared_ptr<SealJob>;
+
+  // --- tree_engine.cc
+  // Refuses a change the tree can't keep: read-only, sealed, journal dead.
+  [[nodiscard]] Status writable() const;
+  // writable(), then tells the observer. Without locks.
+  [[nodiscard]] Status before_change(const Item* item);
+  [[nodiscard]] Item& item_named(const std::string& name) REQUIRES(tree_mutex_);
+  // A content changed.
+  void touch_content(Inode& inode) const REQUIRES(inode.mutex) {
+    if (!options_.caller_keeps_times) inode.mtime = inode.ctime = now();
+    inode.attributes_dirty = true;
+  }
+  // The journal's record of that.
+  [[nodiscard]] SetAttributes content_record(const Inode& inode) const REQUIRES_SHARED(inode.mutex);
+  [[nodiscard]] UnixNanos now() const { return vault_->env().clock().now(); }
+  // See Inode::changed; also moves the item's. REQUIRES: change_cut_ or cut_ shared (so all below that say cut_).
+  Lsn stamp(const Inode& inode);
+  static void stamp(Item* item, Lsn lsn);
+  // Appends an entry. An error means that the journal is dead: nothing was changed, and nothing can be any more.
+  [[nodiscard]] Result<Lsn> log(TreeEntryWriter entry);
+  // Commits; a failure is one of every acknowledged change that was not durable.
+  [[nodiscard]] Status commit_journal();
+  void journal_failed(const Error& error);
+  void report_write_failure(Inode& inode, Item* item, const Error& error);  // without locks
+  void resize(Inode& inode, std::uint64_t size) REQUIRES(inode.mutex);
+
+  // --- lookup.cc
+  [[nodiscard]] Result<InodePointer> find(InodeNumber number) const EXCLUDES(tree_mutex_);
+  [[nodiscard]] Result<InodePointer> find_locked(InodeNumber number) const REQUIRES_SHARED(tree_mutex_);
+  [[nodiscard]] Result<InodePointer> find_file(InodeNumber number) const;  // IsADirectory, InvalidArgument
+  [[nodiscard]] Attributes attributes_locked(const Inode& inode) REQUIRES_SHARED(tree_mutex_, inode.mutex);
+  [[nodiscard]] Result<Inode*> directory_locked(InodeNumber number) const REQUIRES_SHARED(tree_mutex_);
+  // Counts a reference of the kernel if `known`.
+  [[nodiscard]] Result<InodePointer> find_child(InodeNumber parent, const std::string& name, bool known);
+  [[nodiscard]] Attributes attributes_of(const InodePointer& inode);  // without locks
+  // Loads what attributes_locked needs to count a file's chunks. Without locks.
+  void count_pages(const InodePointer& inode);
+
+  // --- namespace.cc
+  struct NewInode {
+    InodeType type;
+    std::uint32_t mode;
+    std::uint64_t rdev = 0;
+    std::string target;
+    Creator who;
+  };
+  [[nodiscard]] Result<Attributes> make(InodeNumber parent, const std::string& name, const NewInode& what);
+  // An empty name: a file that has none. REQUIRES: cut_ shared.
+  [[nodiscard]] Result<Attributes> add_inode(Inode& directory, const std::string& name, const NewInode& what)
+      REQUIRES(tree_mutex_);
+  [[nodiscard]] Status remove(InodeNumber parent, const std::string& name, bool directory_wanted);
+  // One name less; gone with the last handle and reference. REQUIRES: the inode's mutex not held.
+  void drop_name(const InodePointer& inode) REQUIRES(tree_mutex_);
+  void destroy(const InodePointer& inode) REQUIRES(tree_mutex_);
+  // No name, handle or reference left. Without locks.
+  void destroy_if_unused(const InodePointer& inode);
+  // --- xattr.cc
+  using ExtendedChanges = std::vector<std::pair<std::string, std::optional<Bytes>>>;  // no value: removed
+  // Logs and applies one change, with the mode that goes with it. REQUIRES: cut_ shared, the inode's mutex (all below).
+  [[nodiscard]] Status change_extended(Inode& inode, const std::string& name, std::optional<ByteView> value,
+                                       std::optional<std::uint32_t> mode) REQUIRES(inode.mutex);
+  [[nodiscard]] Status set_acl(Inode& inode, const std::string& name, ByteView value, bool drops_set_gid)
+      REQUIRES(inode.mutex);
+  // The access list that goes with a new mode.
+  static void chmod_acl(const Inode& inode, std::uint32_t mode, ExtendedChanges& changes) REQUIRES_SHARED(inode.mutex);
+  // What a new inode gets from the default list of its directory, and its mode then. REQUIRES: the directory's mutex.
+  [[nodiscard]] static std::uint32_t inherit_acl(const Inode& directory, InodeType type, std::uint32_t mode,
+                                                 std::uint32_t umask, ExtendedChanges& changes)
+      REQUIRES_SHARED(directory.mutex);
+  static void lose_capability(const Inode& inode, ExtendedChanges& changes) REQUIRES_SHARED(inode.mutex);
+  // A change of content takes the file's capabilities: logs and applies that.
+  [[nodiscard]] Status drop_capability(Inode& inode) REQUIRES(inode.mutex);
+  static void add_changes(InodeNumber number, const ExtendedChanges& changes, TreeEntryWriter& entry);
+  static void apply_changes(Inode& inode, ExtendedChanges changes) REQUIRES(inode.mutex);
+  [[nodiscard]] static std::uint32_t without_set_id(std::uint32_t mode);
+  // --- copy.cc
+  struct ChunkShare {
+    InodePointer to;
+    std::uint64_t first = 0;  // chunk index in `to`
+    std::uint64_t end = 0;    // where the range ends in `to`
+    // How much of the i-th chunk the range has.
+    [[nodiscard]] std::uint64_t bytes_of(std::uint64_t i) const {
+      return std::min<std::uint64_t>(kChunkBytes, end - (first + i) * kChunkBytes);
+    }
+  };
+  // REQUIRES: the mutex of the inode to share into.
+  [[nodiscard]] bool may_share(const ChunkShare& share, std::uint64_t i, const ChunkId& id) const
+      REQUIRES_SHARED(share.to->mutex);
+  // Puts references into a file; zero ids are holes. REQUIRES: cut_ shared, the inode's mutex, its pages loaded.
+  [[nodiscard]] Status put_references(const ChunkShare& share, const std::vector<ChunkId>& ids)
+      REQUIRES(share.to->mutex);
+  [[nodiscard]] static bool pages_loaded(const InodePointer& inode, std::uint64_t first, std::uint64_t count)
+      REQUIRES_SHARED(inode->mutex);
+  // Chunks shared: fewer than asked for where one is being written to. Without locks.
+  [[nodiscard]] Result<std::uint64_t> share_chunks(const InodePointer& from, std::uint64_t first_from,
+                                                   const ChunkShare& share, std::uint64_t count);
+  [[nodiscard]] Result<std::uint64_t> share_point_chunks(FileTree& point, InodeNumber from, std::uint64_t first_from,
+                                                         const ChunkShare& share, std::uint64_t count);
+  [[nodiscard]] Result<std::uint64_t> copy_bytes(FileTree& source, CopyEnd from, CopyEnd to, std::uint64_t handle,
+                                                 std::uint64_t length);
+  void seal_range(const InodePointer& inode, std::uint64_t first, std::uint64_t count);
+  // --- rename.cc
+  struct RenamePlan {
+    Inode* from = nullptr;  // the directories
+    Inode* to = nullptr;
+    std::string name;
+    std::string new_name;
+    InodePointer source;
+    InodePointer target;  // null if the new name is free
+    bool exchange = false;
+    bool nothing = false;  // both names are the same file already
+  };
+  [[nodiscard]] Result<RenamePlan> plan_rename(InodeNumber parent, const std::string& name, InodeNumber new_parent,
+                                               const std::string& new_name, RenameMode mode) const
+      REQUIRES_SHARED(tree_mutex_);
+  [[nodiscard]] bool is_below(const Inode& directory, const Inode& ancestor) const REQUIRES_SHARED(tree_mutex_);
+  [[nodiscard]] Status execute(const RenamePlan& plan) REQUIRES(tree_mutex_);
+  static void move_names(const RenamePlan& plan);
+
+  // --- handles.cc
+  struct Handle {
+    InodePointer inode;
+    bool writing = false;
+    std::uint64_t seen_errors = 0;       // of the inode
+    std::uint64_t seen_tree_errors = 0;  // of the journal
+  };
+  [[nodiscard]] Status check_write_access(const Inode& inode, std::uint64_t handle_number);
+
+  // --- read.cc
+  struct Piece {
+    ChunkId base;
+    ByteRanges covered;  // already copied from slots
+    std::uint32_t length = 0;
+  };
+  // Copies what slots have of a file's bytes from `offset` (at most to the chunk's end), tells the rest.
+  [[nodiscard]] Result<Piece> read_slots(const InodePointer& inode, std::uint64_t offset, MutableByteView out);
+  void read_ahead(const InodePointer& inode, std::uint64_t offset, std::uint64_t length);
+  [[nodiscard]] static std::vector<ChunkId> settled_chunks(const InodePointer& inode, std::uint64_t begin,
+                                                           std::uint64_t end);
+  [[nodiscard]] Status readable(const Inode& inode) const REQUIRES_SHARED(inode.mutex);
+
+  // --- write.cc
+  [[nodiscard]] Result<std::uint64_t> write_at(InodeNumber number, std::uint64_t handle,
+                                               std::optional<std::uint64_t> offset, ByteView bytes);
+  // How much of a write fallocate has set space aside for: the chunks, and whether that is all of them.
+  struct Promise {
+    std::uint64_t chunks = 0;
+    bool whole = false;
+  };
+  // REQUIRES: inode's mutex.
+  [[nodiscard]] static Promise promise_for(const Inode& inode, std::uint64_t offset, std::uint64_t length)
+      REQUIRES_SHARED(inode.mutex);
+  [[nodiscard]] Status check_space(std::uint64_t bytes, const Promise& promise);
+  [[nodiscard]] Result<WriteBuffer::Reservation> admit_bytes(std::uint64_t bytes, const Promise& promise);
+  // REQUIRES: inode's mutex (all below).
+  // The slot to write to. Where one is made: streaming writes take recycled memory, which saves page faults but counts
+  // as a whole chunk; others take memory page by page.
+  Slot& active_slot(const InodePointer& inode, std::uint64_t index, bool streaming = false) REQUIRES(inode->mutex);
+  [[nodiscard]] Lsn last_appended() const { return journal_ == nullptr ? Lsn{} : journal_->last_appended(); }
+  // The worst case of what is in memory, and that with what fallocate has set aside.
+  [[nodiscard]] std::uint64_t accepted_bytes() const;
+  [[nodiscard]] std::uint64_t set_aside_bytes() const;
+  [[nodiscard]] std::uint64_t promised_bytes() const { return accepted_bytes() + set_aside_bytes(); }
+  void write_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, ByteView piece,
+                   WriteBuffer::Reservation& room, Lsn changed) REQUIRES(inode->mutex);
+  void list_for_flush(const InodePointer& inode) REQUIRES(inode->mutex);
+  // --- zero.cc
+  // Makes [begin, end) zero; `live_end` is where content ended before. REQUIRES: edge pages loaded.
+  void zero_content(const InodePointer& inode, std::uint64_t begin, std::uint64_t end, std::uint64_t live_end, Lsn lsn)
+      REQUIRES(inode->mutex);
+  void zero_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, std::uint32_t end, Lsn lsn)
+      REQUIRES(inode->mutex);
+  static void drop_chunk(DiskImage& image, std::map<std::uint64_t, DirtyChunk>::iterator chunk);
+  [[nodiscard]] Status zero_range(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend);
+  // --- allocate.cc. REQUIRES: inode's mutex.
+  void set_aside(DiskImage& image, std::uint64_t begin, std::uint64_t end);  // chunk indexes
+  void use_set_aside(DiskImage& image, std::uint64_t begin, std::uint64_t end);
+  // These bytes of a chunk have been written, or are wanted no more.
+  void use_set_aside_part(DiskImage& image, std::uint64_t index, std::uint32_t begin, std::uint32_t end);
+  // Bytes [offset, end) of the file are a hole again, behind its end too.
+  void give_back_set_aside(DiskImage& image, std::uint64_t offset, std::uint64_t end);
+  // What is still to be written of a chunk, if bytes [offset, end) of the file are wanted too.
+  [[nodiscard]] static ByteRanges set_aside_rest(const DiskImage& image, std::uint64_t index, std::uint64_t offset,
+                                                 std::uint64_t end);
+  // What of it is still to be written, in whole pages.
+  [[nodiscard]] static std::uint64_t bytes_set_aside(const DiskImage& image);
+  [[nodiscard]] static std::uint64_t count_set_aside(const DiskImage& image, std::uint64_t begin, std::uint64_t end);
+  [[nodiscard]] Status allocate(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend);
+  // Loads the map pages of these chunk indexes. Without locks.
+  [[nodiscard]] Status load_pages(const InodePointer& inode, std::initializer_list<std::uint64_t> indexes);
+  [[nodiscard]] Status load_page(const InodePointer& inode, std::uint64_t page);
+
+  // --- seal.cc
+  // Active slot → sealing queue. REQUIRES: inode's mutex, an active slot there.
+  JobPointer freeze(const InodePointer& inode, std::uint64_t index) REQUIRES(inode->mutex);
+  void submit(const JobPointer& job);
+  void evict(const WriteBuffer::Victim& victim);
+  void run_seal(const JobPointer& job);
+  [[nodiscard]] Result<ChunkId> store_content(const JobPointer& job);
+  // Nothing if too much of the chunk is new for a patch.
+  [[nodiscard]] Result<std::optional<ChunkId>> store_patch(const JobPointer& job, std::uint32_t max_pages,
+                                                           bool over_lost);
+  // Loads the map page that says what lies below, if that is not known yet.
+  [[nodiscard]] Status find_base(const JobPointer& job);
+  // Fills gaps between the job's dirty ranges from what lies below.
+  [[nodiscard]] Status fill_gaps(const JobPointer& job, const std::vector<ByteRanges::Range>& gaps);
+  [[nodiscard]] Status apply_seal(const JobPointer& job);
+  // A job failed: its bytes stay in memory, to be tried again.
+  void give_back(const JobPointer& job);
+  void finish(const JobPointer& job, std::optional<Error> error);
+  void wait_for(const JobPointer& job);
+
+  // --- flush.cc
+  // What is dirty of this inode is in the journal's buffer or in chunks afterwards.
+  [[nodiscard]] Status flush_inode(const InodePointer& inode);
+  struct FlushPlan {
+    std::uint64_t size = 0;
+    std::vector<std::uint64_t> fragments;  // chunk indexes with unjournalled ranges
+    std::vector<JobPointer> jobs;
+  };
+  [[nodiscard]] FlushPlan plan_flush(const InodePointer& inode);
+  [[nodiscard]] Status journal_fragments(const InodePointer& inode, FlushPlan& plan);
+  // With `unchanged_since` only if nothing of the inode has changed since: it may have become shorter, and longer again
+  // by what is not in the journal.
+  [[nodiscard]] Status journal_attributes(const InodePointer& inode, std::uint64_t size,
+                                          std::optional<Lsn> unchanged_since = std::nullopt);
+  [[nodiscard]] Status flush_older_than(std::int64_t monotonic_nanos);
+  void run_flusher();
+
+  // --- snapshot.cc
+  struct FileCut {
+    std::size_t record;  // index into the records
+    InodePointer inode;
+    std::uint64_t size;
+    ExtentMap extents;
+    std::vector<JobPointer> jobs;  // of each dirty chunk the last
+  };
+  struct Cut {
+    std::uint32_t number = 0;
+    std::vector<InodeRecord> records;
+    std::vector<FileCut> files;
+    std::uint64_t logical_bytes = 0;
+    std::vector<SectionFragment> fragments;  // checkpoint only
+    std::uint64_t fragment_bytes = 0;
+    std::optional<Error> failure;
+  };
+  [[nodiscard]] static InodeRecord record_of(const Inode& inode) REQUIRES_SHARED(inode.mutex);
+  // A cut has two parts. In the first nothing else happens; it takes the files that are open for writing, so that it is
+  // short. In the second, content of what the cut has already may change, and the rest of the tree is taken: that takes
+  // as long as there are files.
+  // change_cut_ is held all the time, cut_ in the first part only, and tree_mutex_ shared.
+  class EndOfCut;
+  // For a change of this file's content: cut_ if no cut is under way or it has the file, else change_cut_.
+  [[nodiscard]] ChangeHold lock_for_change(const Inode& inode);
+  void cut_open_files(const Item* item, Cut& cut, bool keep_small_slots) REQUIRES_SHARED(tree_mutex_);
+  void cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_slots) REQUIRES_SHARED(tree_mutex_);
+  void cut_tree(const InodePointer& top, Cut& cut, bool keep_small_slots) REQUIRES_SHARED(tree_mutex_);
+  // Waits for the cut's seals, stores its map pages, fills its records. Without locks.
+  [[nodiscard]] Status settle(Cut& cut);
+  [[nodiscard]] Result<Bytes> encode_section(const std::function<void()>& cut_made);
+  void seal_everything();
+  // Drops what could not be sealed: those files can't be read or written until the vault is opened again.
+  void forget_slots();
+
+  // --- retain.cc
+  // The chunks at [begin, end) are about to go. REQUIRES: the inode's mutex.
+  void note_unused(const DiskImage& image, std::uint64_t begin, std::uint64_t end) const;
+  // `damaged` null: a map page that can't be read is an error.
+  [[nodiscard]] Status for_each_reference(const ReferenceVisitor& visit, const DamageListener* damaged);
+  [[nodiscard]] Status visit_references_of(const InodePointer& inode, const ReferenceVisitor& visit,
+                                           const DamageListener* damaged);
+  // --- replay.cc
+  // As load(), which see.
+  [[nodiscard]] Status load_section(ByteView checkpoint_section) REQUIRES(tree_mutex_);
+  void replay_change(Lsn lsn, const TreeChange& change) REQUIRES(tree_mutex_);
+  void replay_name(Lsn lsn, const TreeChange& change) REQUIRES(tree_mutex_);
+  void replay_content(Lsn lsn, const TreeChange& change) REQUIRES(tree_mutex_);
+  [[nodiscard]] Inode* replayed(InodeNumber number, Lsn changed) REQUIRES(tree_mutex_);
+  // --- start.cc
+  void finish_replay();
+  void attach_items() REQUIRES(tree_mutex_);
+  void settle_replayed_file(const InodePointer& inode, FileReplay& replay);
+  [[nodiscard]] Status lay_extents(const InodePointer& inode, const FileReplay& replay);
+  [[nodiscard]] Status lay_fragments(const InodePointer& inode, const FileReplay& replay);
+  [[nodiscard]] Status cut_beyond_end(const InodePointer& inode);
+  [[nodiscard]] bool has_content_beyond_end(const Inode& inode) const REQUIRES_SHARED(inode.mutex);
+
+  const Options options_;
+  Vault* vault_ = nullptr;              // set by start()
+  ChangeObserver* observer_ = nullptr;  // set by start()
+  Journal* journal_ = nullptr;          // set by start(); null for a read-only vault
+  std::atomic<bool> sealed_{false};
+  std::atomic<bool> journal_dead_{false};
+
+  SlotMemoryPool memory_;   // outlives everything that holds slots or blocks
+  FrameMemoryPool frames_;  // likewise
+  WriteBuffer buffer_;
+  FrameCache cache_;
+  std::unique_ptr<SpaceGuard> space_;  // set by start(), as are the next two
+  std::unique_ptr<WorkerPool> workers_;
+  std::unique_ptr<ChunkReader> reader_;
+
+  Mutex snapshot_mutex_;  // one snapshot or checkpoint at a time
+  CutLock change_cut_;
+  CutLock cut_;
+  // The number of the last cut, and the item it is about (null: all of them).
+  std::uint32_t cut_number_ GUARDED_BY(cut_) = 0;
+  const Item* cut_item_ GUARDED_BY(cut_) = nullptr;
+  std::atomic<bool> cutting_{false};  // in its second part; set under cut_
+  mutable SharedMutex tree_mutex_;    // guards also what Inode says
+  InodeTable inodes_ GUARDED_BY(tree_mutex_);
+  std::set<InodeNumber> unnamed_
+      GUARDED_BY(tree_mutex_);  // of inodes_, those that never had a name: make_link may give them one
+  std::vector<std::unique_ptr<Item>> items_ GUARDED_BY(tree_mutex_);  // never removed: inodes point to them
+  InodeNumber next_inode_ GUARDED_BY(tree_mutex_){2};
+  ReplayState replay_ GUARDED_BY(tree_mutex_);  // between load() and start() only
+
+  Mutex handle_mutex_;  // guards also what Inode says; a leaf
+  std::unordered_map<std::uint64_t, Handle> handles_ GUARDED_BY(handle_mutex_);
+  std::uint64_t next_handle_ GUARDED_BY(handle_mutex_) = 1;
+  std::optional<Error> tree_error_ GUARDED_BY(handle_mutex_);  // the journal died
+  std::uint64_t tree_errors_ GUARDED_BY(handle_mutex_) = 0;
+
+  Mutex flush_mutex_;  // a leaf
+  CondVar flush_wake_;
+  struct Dirty {
+    std::weak_ptr<Inode> inode;
+    std::int64_t since_nanos;
+  };
+  std::vector<Dirty> flush_list_ GUARDED_BY(flush_mutex_);
+  bool stopping_ GUARDED_BY(flush_mutex_) = false;
+  bool commit_wanted_ GUARDED_BY(flush_mutex_) = false;
+  Thread flusher_;
+
+  Mutex seal_mutex_;  // for waiting on SealJob::done; a leaf
+  CondVar seal_done_;
+
+  std::atomic<std::uint64_t> files_{0};
+  std::atomic<std::uint64_t> logical_bytes_{0};
+  std::atomic<std::uint64_t> written_bytes_{0};
+  std::atomic<std::uint64_t> set_aside_chunks_{0};  // of all DiskImage::set_aside
+};
+
+}  // namespace vaultfs

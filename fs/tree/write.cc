@@ -1,0 +1,169 @@
+// Accepting bytes.
+#include <algorithm>
+#include <new>
+
+#include "base/thread/mutex.h"
+#include "fs/tree/inode_locks.h"
+#include "fs/tree/tree_engine.h"
+#include "fs/tree/tree_errors.h"
+
+namespace vaultfs {
+namespace {
+
+// A slot with more scattered ranges than this is merged with its chunk: lists stay short.
+constexpr std::size_t kMaxRanges = 2048;
+
+// A write from this size on belongs to a stream, as a rule, that fills its chunk.
+constexpr std::size_t kStreamingBytes = std::size_t{64} * 1024;
+
+}  // namespace
+
+std::uint64_t TreeEngine::accepted_bytes() const {
+  // Each slot may become a whole new chunk, and its bytes may go through the journal before.
+  return buffer_.slots() * kStoredChunkBytes + buffer_.used_bytes();
+}
+
+std::uint64_t TreeEngine::set_aside_bytes() const { return set_aside_chunks_.load() * kStoredChunkBytes; }
+
+Status TreeEngine::check_space(std::uint64_t bytes, const Promise& promise) {
+  if (promise.whole) {
+    // Others have been refused for the sake of this write, down to the last byte above the reserve: what it takes
+    // besides its chunks (small synced writes go through the journal first) comes out of one half of the reserve.
+    return space_->check(accepted_bytes(), promise.chunks * kStoredChunkBytes + bytes, kSpaceReserveBytes / 2);
+  }
+  const std::uint64_t most = (bytes / kChunkBytes + 2) * kStoredChunkBytes + bytes;
+  return space_->check(promised_bytes(), most - std::min(most, promise.chunks * kStoredChunkBytes));
+}
+
+Result<WriteBuffer::Reservation> TreeEngine::admit_bytes(std::uint64_t bytes, const Promise& promise) {
+  Status space = check_space(bytes, promise);
+  if (!space.ok() && space.code() == ErrorCode::NoSpace && buffer_.slots() > 0) {
+    // The worst case of what is in memory is far from what it takes in the end: settle it, then look again.
+    seal_everything();
+    space = check_space(bytes, promise);
+  }
+  VAULTFS_RETURN_IF_ERROR(space);
+  const std::uint64_t pages = bytes / kSlotPageBytes + 2;
+  return buffer_.reserve(pages * kSlotPageBytes, [this](const WriteBuffer::Victim& victim) { evict(victim); });
+}
+
+Slot& TreeEngine::active_slot(const InodePointer& inode, std::uint64_t index, bool streaming) {
+  auto& dirty = inode->image().dirty;
+  const auto place = dirty.try_emplace(index).first;
+  DirtyChunk& chunk = place->second;
+  if (chunk.active != nullptr) return *chunk.active;
+  try {
+    // Fragments of this chunk in the journal so far belong to older slots, over which this one lies.
+    auto slot = std::make_unique<Slot>(streaming ? memory_.take() : memory_.take_untouched(), streaming,
+                                       last_appended(), vault_->env().clock().monotonic_nanos());
+    buffer_.add_slot(inode, index, slot.get());
+    buffer_.add_bytes(std::uint64_t{slot->resident_pages()} * kSlotPageBytes);
+    chunk.active = std::shared_ptr<Slot>(slot.release(), [this](Slot* gone) {
+      buffer_.release_slot(gone, gone->resident_pages());
+      delete gone;
+    });
+  } catch (const std::bad_alloc&) {
+    if (chunk.sealing.empty()) dirty.erase(place);
+    throw;
+  }
+  return *chunk.active;
+}
+
+void TreeEngine::write_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, ByteView piece,
+                             WriteBuffer::Reservation& room, Lsn changed) {
+  Slot& slot = active_slot(inode, index, piece.size() >= kStreamingBytes);
+  room.use(std::uint64_t{slot.write(begin, piece)} * kSlotPageBytes);
+  use_set_aside_part(inode->image(), index, begin, begin + static_cast<std::uint32_t>(piece.size()));
+  slot.set_changed(changed);
+  if (slot.full() || slot.dirty().ranges().size() > kMaxRanges) freeze(inode, index);
+}
+
+void TreeEngine::list_for_flush(const InodePointer& inode) {
+  if (inode->on_flush_list) return;
+  inode->on_flush_list = true;
+  const std::int64_t since = vault_->env().clock().monotonic_nanos();
+  const MutexLock lock(flush_mutex_);
+  flush_list_.push_back({inode, since});
+}
+
+Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t handle,
+                                           std::optional<std::uint64_t> offset, ByteView bytes) {
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
+  VAULTFS_RETURN_IF_ERROR(take_error(handle));
+  VAULTFS_RETURN_IF_ERROR(check_write_access(*inode, handle));
+  if (bytes.size() > kMaxFileBytes || offset.value_or(0) > kMaxFileBytes - bytes.size()) return file_too_large();
+  VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
+  Promise promise;
+  if (set_aside_chunks_.load() > 0 && !bytes.empty()) {
+    const ReaderLock lock(inode->mutex);
+    promise = promise_for(*inode, offset.value_or(inode->size), bytes.size());
+  }
+  VAULTFS_ASSIGN_OR_RETURN(WriteBuffer::Reservation room, admit_bytes(bytes.size(), promise));
+
+  const ChangeHold cut = lock_for_change(*inode);
+  const WriterLock lock(inode->mutex);
+  if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
+  VAULTFS_RETURN_IF_ERROR(readable(*inode));
+  const std::uint64_t begin = offset.value_or(inode->size);
+  if (begin > kMaxFileBytes - bytes.size()) return file_too_large();
+  if (bytes.empty()) return begin;
+  VAULTFS_RETURN_IF_ERROR(drop_capability(*inode));
+  const Lsn changed = stamp(*inode);
+  const std::uint64_t end = begin + bytes.size();
+  // Before the slots are filled: a full one is sealed up to the end of the file.
+  if (end > inode->size) resize(*inode, end);
+  for (std::uint64_t at = begin; at < end;) {
+    const auto within = static_cast<std::uint32_t>(at % kChunkBytes);
+    const std::uint64_t part = std::min<std::uint64_t>(kChunkBytes - within, end - at);
+    write_piece(inode, at / kChunkBytes, within, bytes.subspan(at - begin, part), room, changed);
+    at += part;
+  }
+  touch_content(*inode);
+  inode->changed = changed;
+  list_for_flush(inode);
+  written_bytes_ += bytes.size();
+  return begin;
+}
+
+Status TreeEngine::write(InodeNumber inode, std::uint64_t handle, std::uint64_t offset, ByteView bytes) {
+  VAULTFS_RETURN_IF_ERROR(write_at(inode, handle, offset, bytes));
+  return ok_status();
+}
+
+Result<std::uint64_t> TreeEngine::append(InodeNumber inode, std::uint64_t handle, ByteView bytes) {
+  return write_at(inode, handle, std::nullopt, bytes);
+}
+
+Status TreeEngine::set_chunk(InodeNumber number, ChunkIndexInFile index, const ChunkId& id) {
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
+  if (index.value >= kMaxFileBytes / kChunkBytes) return file_too_large();
+  {
+    const MutexLock lock(handle_mutex_);
+    if (!inode->reserved) return Error{ErrorCode::InvalidArgument, "chunks are set in a reserved file only"};
+  }
+  VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
+  for (;;) {
+    VAULTFS_RETURN_IF_ERROR(load_pages(inode, {index.value}));
+    const ChangeHold cut = lock_for_change(*inode);
+    const WriterLock lock(inode->mutex);
+    if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
+    VAULTFS_RETURN_IF_ERROR(readable(*inode));
+    DiskImage& image = inode->image();
+    if (image.extents.page_to_load(index.value).has_value()) continue;
+    const Lsn changed = stamp(*inode);
+    TreeEntryWriter entry;
+    entry.add(SetExtent{number, changed, index.value, id, last_appended()});
+    VAULTFS_RETURN_IF_ERROR(log(std::move(entry)));
+    use_set_aside(image, index.value, index.value + 1);
+    if (const auto chunk = image.dirty.find(index.value); chunk != image.dirty.end()) drop_chunk(image, chunk);
+    if (image.extents.get(index.value) != id) note_unused(image, index.value, index.value + 1);
+    image.extents.set(index.value, id);
+    inode->mtime = inode->ctime = now();
+    inode->changed = changed;
+    inode->attributes_dirty = true;
+    list_for_flush(inode);
+    return ok_status();
+  }
+}
+
+}  // namespace vaultfs

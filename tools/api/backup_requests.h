@@ -1,0 +1,28 @@
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "base/result.h"
+#include "tools/api/request_handler.h"
+
+namespace vaultfs {
+
+// Verbs that move disks, entries of the handler's table (docs/cli.md). What is asked for and refused here, before there
+// is a job, is recorded as one that failed. Where the client could not open a source or target, it sends "error" in the
+// place of the descriptor.
+
+// "item", "disks" [{"name", "descriptor" or "error"}].
+[[nodiscard]] Result<nlohmann::json> backup_run(const RequestContext& context, const nlohmann::json& arguments,
+                                                std::vector<UniqueFd>& files);
+[[nodiscard]] Result<nlohmann::json> backup_commit(const RequestContext& context, const nlohmann::json& arguments,
+                                                   std::vector<UniqueFd>& files);
+// "item", "point", "disk", "to" (for people), "name" and "descriptor", or "error"; "force", "replace_open". With "pipe"
+// the descriptor is the writing end of a pipe that does not block, and the one disk goes there.
+[[nodiscard]] Result<nlohmann::json> restore_point(const RequestContext& context, const nlohmann::json& arguments,
+                                                   std::vector<UniqueFd>& files);
+
+// Records that something was asked for and refused, and gives the error back.
+[[nodiscard]] Error record_refused(const RequestContext& context, JobKind kind, const std::string& item, Error error);
+
+}  // namespace vaultfs
