@@ -34,7 +34,7 @@ for round in $(seq "$rounds"); do
   if [[ $((round % 4)) == 0 ]]; then ctl backup commit "$vault" vm >/dev/null; fi
   if [[ $((round % 4)) == 2 ]]; then "$vaultctl" backup commit "$vault" vm >/dev/null 2>&1 </dev/null & fi
   sleep "0.$((RANDOM % 400 + 100))"
-  kill -KILL "$(daemon_pid)"
+  kill_daemon
   wait
   umount -l "$mnt"
   before=$(date +%s%N)

@@ -133,7 +133,7 @@ flip 2500000
 mount_vault settle=1
 cat "$mnt/vm/d" >/dev/null 2>&1 && fail "the damaged disk could be read"
 wait_until 20 bash -c "[[ \$('$vaultctl' --json vault show '$vault' </dev/null | jq .damaged_chunks) == 1 ]]"
-kill -KILL "$(daemon_pid)"
+kill_daemon
 umount -l "$mnt"
 assert_eq "$(jctl .damaged_chunks vault show "$vault")" 1 "after a crash"
 mount_vault settle=1

@@ -41,7 +41,7 @@ for round in $(seq "$rounds"); do
   python3 "$here/disk_cut.py" "$scratch/disk"
   [[ -z $committing ]] || wait "$committing"
   wait "$writer" || true
-  kill -KILL "$(daemon_pid)"
+  kill_daemon
   umount -l "$mnt"
   wait_until 20 umount "$scratch/disk"
   mount -o loop "$scratch/disk.img" "$scratch/disk"

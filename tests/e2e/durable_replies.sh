@@ -22,7 +22,7 @@ while read -r change options; do
   check_last
   say "$change"
   python3 "$changes" do "$change" "$mnt/vm"
-  kill -KILL "$(daemon_pid)"
+  kill_daemon
   umount -l "$mnt"
   done_last=$change
 done <"$scratch/changes"

@@ -72,7 +72,7 @@ unmount_vault
 say "and where the vault was killed in between"
 mount_vault commit=manual
 daemon=$(daemon_pid)
-kill -KILL "$daemon"
+kill_daemon
 umount -l "$mnt"
 mount_vault commit=manual
 check

@@ -76,7 +76,7 @@ before=$(points)
 mount_vault settle=60
 echo seven >>"$mnt/vm/open"
 sync "$mnt/vm/open"
-kill -KILL "$(daemon_pid)"
+kill_daemon
 umount -l "$mnt"
 mount_vault settle=1
 assert_eq "$(jctl '.items[] | select(.name == "vm") | .interrupted' vault show "$vault")" true

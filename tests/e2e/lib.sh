@@ -232,6 +232,15 @@ mount_vault() { # [OPTIONS…]: comma lists for -o
   mountpoint -q "$mnt" || fail "$mnt is not mounted though vaultfs returned"
 }
 unmount_vault() { timeout $((120 * time_factor)) "$umounter" "$mnt"; }
+kill_daemon() { # as a crash ends it; returns once it is gone, with all that it held
+  local pid
+  pid=$(daemon_pid)
+  kill -KILL "$pid"
+  wait_until 20 has_ended "$pid"
+}
+has_ended() { # PROCESS
+  [[ ! -e /proc/$1 ]] || grep -q '^State:\sZ' "/proc/$1/status" 2>/dev/null
+}
 daemon_pid() { # the daemon that serves $vault on $mnt
   local pid words
   for pid in $(daemons); do

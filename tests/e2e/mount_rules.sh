@@ -73,7 +73,7 @@ grep -q mounted "$scratch/stderr" || fail "nothing was logged"
 
 say "a daemon that died leaves a mount point with a word of advice"
 mount_vault
-kill -KILL "$(daemon_pid)"
+kill_daemon
 sleep 2 # so long the kernel answers from its cache that all is well
 expect_error MountPointBusy 6 "$vaultfs" "$vault" "$mnt"
 grep -q 'umount -l' "$scratch/err" || fail "no advice: $(cat "$scratch/err")"

@@ -22,7 +22,7 @@ mkdir "$mnt/$item/Dir$file" 2>/dev/null || true
 "$vaultctl" backup commit "$vault" "No$item" </dev/null 2>/dev/null || true
 echo "$word" >>"$mnt/$item/mixed"
 sync "$mnt/$item/mixed"
-kill -KILL "$(daemon_pid)"
+kill_daemon
 umount -l "$mnt"
 mount_vault settle=1
 mv "$mnt/$item/$file.img" "$mnt/$item/Moved$file"

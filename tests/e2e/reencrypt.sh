@@ -126,7 +126,7 @@ say "killed with its daemon in the middle"
 "$vaultctl" reencrypt "$vault" --new-epoch --rate "$rate" </dev/null >/dev/null 2>&1 &
 runner=$!
 wait_until 30 under_way
-kill -KILL "$(daemon_pid)"
+kill_daemon
 touch "$scratch/stop"
 wait "$runner" && fail "reencrypt ended well without its daemon"
 wait "$writer" || true
