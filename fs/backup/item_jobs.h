@@ -28,9 +28,8 @@ namespace vaultfs {
 // Changes that no job covers (made while a cut was being taken, or left by a job whose commit failed) are adopted by
 // commit_due(). Work that was there when the vault was opened is not: it waits for the next change or commit().
 //
-// Lock order: SegmentStore::long_uses() (shared; a commit takes it, run_backup's caller holds it) → one item's
-// `committing` → the same item's `mutex` → its `failure_mutex`; `items_mutex_` is a leaf. The tree is called with at
-// most `committing` held, so it may call back into before_change(). Thread-safe.
+// Lock order: docs/locks.md. SegmentStore::long_uses() is held shared by who calls run_backup, and taken by a commit.
+// The tree is called with at most `committing` held, so it may call back into before_change(). Thread-safe.
 class ItemJobs final : public ChangeObserver {
  public:
   struct Options {

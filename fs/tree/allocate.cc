@@ -109,6 +109,17 @@ std::uint64_t TreeEngine::bytes_set_aside(const DiskImage& image) {
 }
 
 Status TreeEngine::allocate(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend) {
+  // Whether there is room is asked without a lock: a disk that stands still answers late.
+  for (std::optional<std::uint64_t> room;;) {
+    VAULTFS_ASSIGN_OR_RETURN(room, allocate_within(inode, offset, length, extend, room));
+    if (!room.has_value()) return ok_status();
+    VAULTFS_RETURN_IF_ERROR(space_->check(promised_bytes(), *room * kStoredChunkBytes));
+  }
+}
+
+Result<std::optional<std::uint64_t>> TreeEngine::allocate_within(const InodePointer& inode, std::uint64_t offset,
+                                                                 std::uint64_t length, bool extend,
+                                                                 std::optional<std::uint64_t> room) {
   const std::uint64_t begin = offset / kChunkBytes;
   const std::uint64_t end = (offset + length + kChunkBytes - 1) / kChunkBytes;
   const ChangeHold cut = lock_for_change(*inode);
@@ -116,7 +127,6 @@ Status TreeEngine::allocate(const InodePointer& inode, std::uint64_t offset, std
   if (inode->dead) return file_removed();
   VAULTFS_RETURN_IF_ERROR(readable(*inode));
   DiskImage& image = inode->image();
-  VAULTFS_RETURN_IF_ERROR(drop_capability(*inode));
   std::vector<std::pair<std::uint64_t, std::uint64_t>> holes;
   std::uint64_t chunks = 0;
   for (std::uint64_t index = begin; index < end;) {
@@ -134,7 +144,8 @@ Status TreeEngine::allocate(const InodePointer& inode, std::uint64_t offset, std
     }
     ++index;
   }
-  VAULTFS_RETURN_IF_ERROR(space_->check(promised_bytes(), chunks * kStoredChunkBytes));
+  if (!room.has_value() || chunks > *room) return std::optional(chunks);
+  VAULTFS_RETURN_IF_ERROR(drop_capability(*inode));
   // Of the first and the last chunk the range may have a part only.
   std::map<std::uint64_t, ByteRanges> edges;
   for (const std::uint64_t edge : {begin, end - 1}) edges[edge] = set_aside_rest(image, edge, offset, offset + length);
@@ -158,7 +169,7 @@ Status TreeEngine::allocate(const InodePointer& inode, std::uint64_t offset, std
   // As on other file systems, also where the size stays.
   touch_content(*inode);
   list_for_flush(inode);
-  return ok_status();
+  return std::optional<std::uint64_t>();
 }
 
 Status TreeEngine::fallocate(InodeNumber number, FallocateMode mode, std::uint64_t offset, std::uint64_t length) {

@@ -97,8 +97,8 @@ struct Inode {
   bool reserved = false;
   std::unique_ptr<StickyError> sticky;
 
-  // --- Guarded by `mutex`: attributes and content. Lock order: cut → tree mutex → inode (lower number first) → write
-  // buffer, worker pool, handle mutex, journal. Memory is copied under it, never a segment read.
+  // --- Guarded by `mutex`: attributes and content. Lock order: docs/locks.md. Memory is copied under it, never a
+  // segment read, and the disk is asked for nothing.
   mutable SharedMutex mutex;
   std::uint32_t mode GUARDED_BY(mutex) = 0;
   std::uint32_t uid GUARDED_BY(mutex) = 0;

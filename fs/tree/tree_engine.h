@@ -28,8 +28,7 @@ namespace vaultfs {
 
 // The working tree. How data travels, and why no interleaving loses a byte: docs/decisions/0002-write-path.md.
 //
-// Lock order: snapshot_mutex_ → change_cut_ → cut_ → tree_mutex_ → inode mutexes (lower number first) → the leaves
-// (write buffer, worker pool, handle_mutex_, flush_mutex_, seal_mutex_, journal). Every change holds change_cut_ shared
+// Lock order: docs/locks.md. Every change holds change_cut_ shared
 // while it happens in memory and is appended to the journal, and lets go of it before it waits for anything. What
 // changes nothing that a cut sees (journalling) holds cut_ instead, and so does a change of a file's content where
 // lock_for_change() says so.
@@ -302,7 +301,7 @@ class TreeEngine final : public WorkingTree {
       REQUIRES(inode->mutex);
   static void drop_chunk(DiskImage& image, std::map<std::uint64_t, DirtyChunk>::iterator chunk);
   [[nodiscard]] Status zero_range(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend);
-  // --- allocate.cc. REQUIRES: inode's mutex.
+  // --- allocate.cc. REQUIRES: inode's mutex, but for allocate and allocate_within, which take it themselves.
   void set_aside(DiskImage& image, std::uint64_t begin, std::uint64_t end);  // chunk indexes
   void use_set_aside(DiskImage& image, std::uint64_t begin, std::uint64_t end);
   // These bytes of a chunk have been written, or are wanted no more.
@@ -316,6 +315,10 @@ class TreeEngine final : public WorkingTree {
   [[nodiscard]] static std::uint64_t bytes_set_aside(const DiskImage& image);
   [[nodiscard]] static std::uint64_t count_set_aside(const DiskImage& image, std::uint64_t begin, std::uint64_t end);
   [[nodiscard]] Status allocate(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend);
+  // Does it if it takes no more than `room` chunks, and says so by nothing; else for how many room must be found first.
+  [[nodiscard]] Result<std::optional<std::uint64_t>> allocate_within(const InodePointer& inode, std::uint64_t offset,
+                                                                     std::uint64_t length, bool extend,
+                                                                     std::optional<std::uint64_t> room);
   // Loads the map pages of these chunk indexes. Without locks.
   [[nodiscard]] Status load_pages(const InodePointer& inode, std::initializer_list<std::uint64_t> indexes);
   [[nodiscard]] Status load_page(const InodePointer& inode, std::uint64_t page);
@@ -459,7 +462,6 @@ class TreeEngine final : public WorkingTree {
   };
   std::vector<Dirty> flush_list_ GUARDED_BY(flush_mutex_);
   bool stopping_ GUARDED_BY(flush_mutex_) = false;
-  bool commit_wanted_ GUARDED_BY(flush_mutex_) = false;
   Thread flusher_;
 
   Mutex seal_mutex_;  // for waiting on SealJob::done; a leaf

@@ -33,9 +33,8 @@ class ChangeObserver {
 // demand, dirty data in the bounded write buffer, every change in the journal. Changes are durable after fsync (or the
 // periodic flush), in order.
 //
-// Lock order: tree mutex → one inode's mutex (two: lower number first) → write buffer → journal.
-// Thread-safe. Permission checks are the kernel's (default_permissions); the tree checks only what POSIX leaves to the
-// file system.
+// Thread-safe; lock order: docs/locks.md. Permission checks are the kernel's (default_permissions); the tree checks
+// only what POSIX leaves to the file system.
 class WorkingTree : public FileTree, public TreeReplay {
  public:
   struct Options {

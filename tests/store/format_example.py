@@ -94,7 +94,7 @@ def show(*parts):
             print("    %-14s %s" % (name if i == 0 else "", text[i:i + 64]))
 
 
-print("## 13. Worked example\n")
+print("## 14. Worked example\n")
 print("The closed segment 1 of a vault with suite 1, holding one chunk: `" + CONTENT.decode().strip() + "` and a newline, 44 bytes. "
       "DEK of epoch 1:\n`00 01 … 1f`, chunk-id key `20 21 … 3f`, salt `40 41 … 5f`, vault id `60 61 … 6f`, record salts `80 81 … 8f` and "
       "`90 91 … 9f` (the footer's).\nMade by `tests/store/format_example.py` from this page alone; a test compares it with the code. "

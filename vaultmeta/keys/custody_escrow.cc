@@ -164,9 +164,9 @@ Result<WrappedKey> KeyringCustody::wrap_for_recovery(const Snapshot& now, const 
   VAULTFS_ASSIGN_OR_RETURN(const std::string region, region_to_demand(context_.resolver, request.key->key_vault,
                                                                       {header_.id, identity}, header_.region));
   VAULTFS_ASSIGN_OR_RETURN(const ExaminedKey key, examine_key(context_, *request.key, region, {header_.id, identity}));
-  // As take_effect(): whoever withdraws the version sees it on the list, or the proof fails.
-  VAULTFS_RETURN_IF_ERROR(register_needed({{key.reached.key_vault->name(), key.reached.key, key.version.id}}));
-  return wrap_fresh_key(header_.id, next, identity, *key.reached.key_vault, key.reached.key, key.version.id);
+  return wrap_registered({key.reached.key_vault->name(), key.reached.key, key.version.id}, [&] {
+    return wrap_fresh_key(header_.id, next, identity, *key.reached.key_vault, key.reached.key, key.version.id);
+  });
 }
 
 // The versions of before are gone, or not to be trusted: the vault needs them no more, and what is written from now on

@@ -158,6 +158,10 @@ class KeyringCustody final : public KeyCustody {
   [[nodiscard]] Status settle_effect();
   [[nodiscard]] Status register_before_commit(const Keyring& next);
   [[nodiscard]] Status register_needed(const std::vector<RegisteredKey>& added);
+  // `wrap` proves the version, which is on the machine's list before that: whoever withdraws it sees it there, or the
+  // proof fails. What could not be proven is not needed, unless it was on the list already.
+  [[nodiscard]] Result<WrappedKey> wrap_registered(const RegisteredKey& version,
+                                                   const std::function<Result<WrappedKey>()>& wrap);
   [[nodiscard]] Status update_registration();
   [[nodiscard]] static Result<EpochMap> epoch_material(const KeyringSecrets& secrets);
   [[nodiscard]] static Result<VaultFingerprint> newest_fingerprint(const Keyring& keyring);

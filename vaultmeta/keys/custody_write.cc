@@ -42,6 +42,22 @@ Status KeyringCustody::register_needed(const std::vector<RegisteredKey>& added) 
   });
 }
 
+Result<WrappedKey> KeyringCustody::wrap_registered(const RegisteredKey& version,
+                                                   const std::function<Result<WrappedKey>()>& wrap) {
+  bool is_new = false;
+  VAULTFS_RETURN_IF_ERROR(context_.machine.change_registration(header_.id, context_.place, [&](Registration& own) {
+    if (!own.needed || std::ranges::find(*own.needed, version) != own.needed->end()) return;
+    is_new = true;
+    own.needed->insert(std::ranges::upper_bound(*own.needed, version), version);
+  }));
+  Result<WrappedKey> wrapped = wrap();
+  if (wrapped.ok() || !is_new) return wrapped;
+  VAULTFS_RETURN_IF_ERROR(context_.machine.change_registration(header_.id, context_.place, [&](Registration& own) {
+    if (own.needed) std::erase(*own.needed, version);
+  }));
+  return wrapped;
+}
+
 // The machine's list of vaults tells the newest settings, and no version that the vault needs no more.
 Status KeyringCustody::update_registration() {
   const Snapshot now = snapshot();

@@ -130,5 +130,37 @@ TEST(KeyCustodyBounds, ARecoveredVaultsVersionIsListedBeforeItIsProven) {
   EXPECT_TRUE(proven);
 }
 
+// Else nobody could let go of the key vault that refused: the vault has no other key by which it would learn better.
+TEST(KeyCustodyBounds, WhatARecoveryCouldNotProveIsNotNeeded) {
+  CustodyWorld world;
+  world.create();
+  const std::vector<RegisteredKey> first{{"kv", "kek", world.v1}};
+  ASSERT_OK(world.machine->register_vault({world.header.id, "/vault", "kv", "kek", first}));
+  ASSERT_OK(world.custody->set_escrow(public_of(escrow_key())));
+  auto spare = std::make_shared<FakeKeyVault>("spare", world.env.clock());
+  const std::string version = spare->add_version("new");
+  world.resolver.add(spare);
+  ASSERT_OK(open_to_recover(world));
+  for (const bool listed : {false, true}) {
+    SCOPED_TRACE(listed);
+    std::vector<RegisteredKey> before = first;
+    if (listed) before.push_back({"spare", "new", version});  // by an attempt whose keyring may be there
+    ASSERT_OK(
+        world.machine->change_registration(world.header.id, "/vault", [&](Registration& own) { own.needed = before; }));
+    bool listed_then = false;
+    spare->on_call = [&] {
+      if (spare->wraps == 0) return;
+      const auto needed = world.machine->registrations()->front().needed.value();
+      listed_then = std::ranges::find(needed, RegisteredKey{"spare", "new", version}) != needed.end();
+      spare->deny = true;
+    };
+    EXPECT_FALSE(recover_under_a_new_key(world).ok());
+    EXPECT_TRUE(listed_then);
+    EXPECT_EQ(world.machine->registrations()->front().needed.value(), before);
+    spare->deny = false;
+    spare->wraps = 0;
+  }
+}
+
 }  // namespace
 }  // namespace vaultfs
