@@ -14,7 +14,7 @@ inline constexpr const char* kImportPrefix = ".vaultfs-import-";
 
 // Session::backup. Reads all disks first; the working tree is touched only when everything has been read: then each
 // changed disk is built beside the old one, by reference, and renamed over it. A disk without change is not touched.
-// InvalidName, InvalidArgument, the errors of DiskSource::open (no job is begun); ItemBusy if a disk is open for
+// InvalidName, InvalidArgument, the errors of SourceReader::open (no job is begun); ItemBusy if a disk is open for
 // writing in the mount or appears there meanwhile; JobFailed if a source changes its size; Interrupted if `progress`
 // says so.
 [[nodiscard]] Result<BackupOutcome> run_backup(Vault& vault, WorkingTree& tree, ItemJobs& jobs,

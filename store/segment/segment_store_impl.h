@@ -240,7 +240,7 @@ class SegmentStoreImpl final : public SegmentStore {
   UseGate uses_;
   mutable Mutex unused_mutex_;  // a leaf
   mutable std::map<ContainerNumber, std::uint64_t> unused_ GUARDED_BY(unused_mutex_);
-  SharedMutex long_uses_ ACQUIRED_BEFORE(closing_mutex_);  // comes before all other locks
+  SharedMutex long_uses_ ACQUIRED_BEFORE(closing_mutex_);  // docs/locks.md, 3
 
   Mutex damage_mutex_;                                                 // a leaf
   std::vector<DamagedChunk> found_damaged_ GUARDED_BY(damage_mutex_);  // see take_damage()
