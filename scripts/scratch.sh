@@ -2,7 +2,7 @@
 # Sourced by the scripts that run tests: a scratch directory that all they start knows as TMPDIR, and that is taken down
 # with whatever is left in it, however the script ends: mounts, loop devices, processes, files.
 #
-#   scratch_begin NAME    makes /var/tmp/NAME.XXXXXX and sets the traps; REQUIRES: bash, set -e may be on
+#   scratch_begin NAME    makes a directory NAME.* in TMPDIR (else /var/tmp) and sets the traps; REQUIRES: bash, set -e may be on
 #   run COMMAND…          in the background, so that a signal reaches the trap at once; gives the command's code
 
 scratch_child=

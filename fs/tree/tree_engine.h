@@ -28,10 +28,9 @@ namespace vaultfs {
 
 // The working tree. How data travels, and why no interleaving loses a byte: docs/decisions/0002-write-path.md.
 //
-// Lock order: docs/locks.md. Every change holds change_cut_ shared
-// while it happens in memory and is appended to the journal, and lets go of it before it waits for anything. What
-// changes nothing that a cut sees (journalling) holds cut_ instead, and so does a change of a file's content where
-// lock_for_change() says so.
+// Lock order: docs/locks.md. Every change holds change_cut_ shared while it happens in memory and is appended to the
+// journal, and lets go of it before it waits for anything. What changes nothing that a cut sees (journalling) holds
+// cut_ instead, and so does a change of a file's content where lock_for_change() says so.
 class TreeEngine final : public WorkingTree {
  public:
   explicit TreeEngine(const Options& options);
