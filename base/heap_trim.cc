@@ -23,13 +23,13 @@ std::uint64_t resident_bytes() {
 
 bool HeapTrim::look() {
   const std::uint64_t now = resident_bytes();
-  if (now < settled_bytes_ + kWorthwhileBytes) {
+  if (now < bytes_after_trim_ + kWorthwhileBytes) {
     // What went by itself may come back, and go again.
-    settled_bytes_ = std::min(settled_bytes_, now);
+    bytes_after_trim_ = std::min(bytes_after_trim_, now);
     return false;
   }
   ::malloc_trim(0);
-  settled_bytes_ = resident_bytes();
+  bytes_after_trim_ = resident_bytes();
   return true;
 }
 

@@ -13,7 +13,7 @@ class HeapTrim {
   bool look();
 
  private:
-  std::uint64_t settled_bytes_ = 0;  // of resident memory after the last time
+  std::uint64_t bytes_after_trim_ = 0;  // of resident memory after the last time
 };
 
 }  // namespace vaultfs

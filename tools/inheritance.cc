@@ -34,7 +34,7 @@ bool is_ignored(int signal) noexcept {
   return ::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
 }
 
-void settle_signals(Inherited& found) noexcept {
+void repair_signals(Inherited& found) noexcept {
   found.ignores_interrupt = is_ignored(SIGINT);
   found.ignores_terminate = is_ignored(SIGTERM);
   found.ignores_hang_up = is_ignored(SIGHUP);
@@ -56,7 +56,7 @@ void raise_soft_limit(__rlimit_resource resource, rlim_t wanted) noexcept {
 }
 
 // The C library gives threads what the limit on the stack was when the program started.
-void settle_thread_stacks() noexcept {
+void bound_thread_stacks() noexcept {
   raise_soft_limit(RLIMIT_STACK, kThreadStackBytes);
   pthread_attr_t attributes;
   if (::pthread_attr_init(&attributes) != 0) return;
@@ -78,16 +78,16 @@ Error limited(const std::string& what, const std::string& option) {
 
 }  // namespace
 
-const Inherited& settle_inheritance() noexcept {
+const Inherited& repair_inheritance() noexcept {
   open_standard_descriptors();
   Inherited& found = found_at_start();
-  settle_signals(found);
+  repair_signals(found);
   found.umask = ::umask(077);
   ::getrlimit(RLIMIT_NOFILE, &found.descriptors);
   raise_soft_limit(RLIMIT_NOFILE, kDescriptors);
   raise_soft_limit(RLIMIT_CPU, RLIM_INFINITY);
   raise_soft_limit(RLIMIT_FSIZE, RLIM_INFINITY);
-  settle_thread_stacks();
+  bound_thread_stacks();
   return found;
 }
 

@@ -29,7 +29,7 @@ struct Inherited {
 //   - Files are made for this user alone: no umask takes them from their owner, and none gives them to others.
 //   - The soft limits on descriptors, processor time, file sizes and the stack are raised to the hard ones, as far as
 //     that is of use; threads get stacks of one size.
-const Inherited& settle_inheritance() noexcept;
+const Inherited& repair_inheritance() noexcept;
 // What there was before.
 [[nodiscard]] const Inherited& inherited() noexcept;
 

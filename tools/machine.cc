@@ -17,7 +17,7 @@
 #include "crypto/files/trusted_file.h"
 #include "crypto/passphrase.h"
 #include "tools/unique_fd.h"
-#include "vaultmeta/keys/machine_resolver.h"
+#include "vaultmeta/keys/machine_key_vaults.h"
 
 namespace vaultfs {
 namespace {
@@ -177,14 +177,14 @@ Result<std::unique_ptr<Machine>> Machine::open(const MachineOptions& options) {
   const std::filesystem::path home = std::filesystem::absolute(wanted, no_directory);
   if (no_directory) return Error{error_from_errno(no_directory.value()), "the working directory is gone"};
   VAULTFS_ASSIGN_OR_RETURN(machine->state_, MachineState::open(posix_env(), home));
-  machine->platform_keys_ = std::make_unique<MachineKeyStore>(posix_env(), home);
+  machine->platform_keys_ = std::make_unique<PlatformKeys>(posix_env(), home);
   machine->key_vaults_ = std::make_unique<LocalKeyVaults>(posix_env(), home, [options](const std::string& name) {
     return obtain_passphrase(options.passphrase_file, options.passphrase_fd, options.prompt, false,
                              "key vault " + name);
   });
   machine->registry_ = std::make_unique<KeyVaultRegistry>(posix_env(), home, *machine->key_vaults_);
   machine->identities_ = std::make_unique<IdentityStore>(posix_env(), home);
-  machine->resolver_ = std::make_unique<MachineResolver>(
+  machine->resolver_ = std::make_unique<MachineKeyVaults>(
       *machine->registry_, *machine->identities_,
       [state = machine->state_.get()](const std::string& what, const std::string& detail) {
         return state->audit(what, detail);

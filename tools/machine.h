@@ -11,8 +11,8 @@
 #include "vaultmeta/machine/key_vault_registry.h"
 #include "vaultmeta/machine/key_vault_resolver.h"
 #include "vaultmeta/machine/local_key_vaults.h"
-#include "vaultmeta/machine/machine_key_store.h"
 #include "vaultmeta/machine/machine_state.h"
+#include "vaultmeta/machine/platform_keys.h"
 #include "vaultmeta/vault/vault.h"
 
 namespace vaultfs {
@@ -34,7 +34,7 @@ class Machine {
   // NOLINTNEXTLINE(readability-convert-member-functions-to-static): a part of the machine like those below
   [[nodiscard]] Env& env() { return posix_env(); }
   [[nodiscard]] MachineState& state() { return *state_; }
-  [[nodiscard]] MachineKeyStore& platform_keys() { return *platform_keys_; }
+  [[nodiscard]] PlatformKeys& platform_keys() { return *platform_keys_; }
   [[nodiscard]] LocalKeyVaults& key_vaults() { return *key_vaults_; }
   [[nodiscard]] KeyVaultRegistry& registry() { return *registry_; }
   [[nodiscard]] IdentityStore& identities() { return *identities_; }
@@ -43,7 +43,7 @@ class Machine {
 
  private:
   std::unique_ptr<MachineState> state_;
-  std::unique_ptr<MachineKeyStore> platform_keys_;
+  std::unique_ptr<PlatformKeys> platform_keys_;
   std::unique_ptr<LocalKeyVaults> key_vaults_;
   std::unique_ptr<KeyVaultRegistry> registry_;
   std::unique_ptr<IdentityStore> identities_;

@@ -109,7 +109,7 @@ Error unknown_option(std::string_view option, std::string_view name) {
 Status apply_flag(std::string_view name, MountCommand& command) {
   if (name == "ro" || name == "rw") {
     command.mount.read_only = name == "ro";
-    command.session.vault.read_only = command.mount.read_only;
+    command.engine.vault.read_only = command.mount.read_only;
   } else if (name == "sync" || name == "async" || name == "dirsync") {
     command.mount.synchronous = name != "async";
   } else if (name == "remount") {
@@ -120,9 +120,9 @@ Status apply_flag(std::string_view name, MountCommand& command) {
   } else if (name == "nonempty") {
     command.mount.nonempty = true;
   } else if (name == "accept-older") {
-    command.session.vault.accept_older = true;
+    command.engine.vault.accept_older = true;
   } else if (name == "unverified") {
-    command.session.vault.allow_unverified = true;
+    command.engine.vault.allow_unverified = true;
   } else if (is_kernel_option(name)) {
     command.mount.kernel_options.emplace_back(name);
   } else if (!is_for_others(name)) {
@@ -134,44 +134,44 @@ Status apply_flag(std::string_view name, MountCommand& command) {
 Status apply_value(std::string_view option, std::string_view name, std::string_view value, MountCommand& command) {
   std::uint64_t number = 0;
   if (name == "settle") {
-    if (!parse_duration_seconds(value, command.session.settle_seconds)) return bad_value(option, "a time such as 10s");
-    if (command.session.settle_seconds == 0) {
+    if (!parse_duration_seconds(value, command.engine.settle_seconds)) return bad_value(option, "a time such as 10s");
+    if (command.engine.settle_seconds == 0) {
       return bad_value(option,
                        "at least 1s, or each file that is closed makes a recovery point of its own; to commit only "
                        "when asked: commit=manual");
     }
   } else if (name == "max-job") {
-    if (!parse_duration_seconds(value, command.session.max_job_seconds) || command.session.max_job_seconds == 0) {
+    if (!parse_duration_seconds(value, command.engine.max_job_seconds) || command.engine.max_job_seconds == 0) {
       return bad_value(option, "a time such as 24h");
     }
   } else if (name == "wait") {
     unsigned seconds = 0;
     if (!parse_duration_seconds(value, seconds)) return bad_value(option, "a time such as 30s");
-    command.session.vault.lock_wait_seconds = seconds;
+    command.engine.vault.lock_wait_seconds = seconds;
   } else if (name == "fingerprint") {
     auto fingerprint = parse_fingerprint(value);
     if (!fingerprint.ok()) return bad_value(option, "a fingerprint as `vaultctl vault show` prints it");
-    command.session.vault.fingerprint = *fingerprint;
+    command.engine.vault.fingerprint = *fingerprint;
   } else if (name == "commit") {
     if (value != "manual" && value != "auto") return bad_value(option, "commit=manual or commit=auto");
-    command.session.manual_commit = value == "manual";
+    command.engine.manual_commit = value == "manual";
   } else if (name == "cache") {
     if (value != "writeback" && value != "direct") return bad_value(option, "cache=direct or cache=writeback");
     command.mount.writeback_cache = value == "writeback";
-    command.session.tree.caller_keeps_times = command.mount.writeback_cache;
+    command.engine.tree.caller_keeps_times = command.mount.writeback_cache;
   } else if (name == "compression") {
     if (value != "fast" && value != "default") return bad_value(option, "compression=default or compression=fast");
-    command.session.vault.compression = value == "fast" ? Compression::fast : Compression::automatic;
+    command.engine.vault.compression = value == "fast" ? Compression::fast : Compression::automatic;
   } else if (name == "write-buffer") {
     if (!parse_byte_size(value, number) || number < (8ULL << 20)) return bad_value(option, "a size of at least 8M");
-    command.session.tree.write_buffer_bytes = number;
+    command.engine.tree.write_buffer_bytes = number;
   } else if (name == "read-cache") {
     if (!parse_byte_size(value, number)) return bad_value(option, "a size such as 64M");
-    command.session.tree.frame_cache_bytes = number;
+    command.engine.tree.frame_cache_bytes = number;
   } else if (name == "workers") {
     if (!parse_unsigned(value, number) || number == 0 || number > 256)
       return bad_value(option, "a number from 1 to 256");
-    command.session.tree.sealing_workers = static_cast<unsigned>(number);
+    command.engine.tree.store_workers = static_cast<unsigned>(number);
   } else if (value.empty() && (name == "passphrase-file" || name == "home" || name == "log")) {
     return bad_value(option, "a path");
   } else if (name == "passphrase-file") {
@@ -261,13 +261,13 @@ Result<MountCommand> parse_mount_command(const std::vector<std::string>& words) 
   if (paths.size() != 2 || paths[0].empty() || paths[1].empty()) {
     return Error{ErrorCode::Usage, "name a vault and a mount point: vaultfs VAULT MOUNTPOINT [-f] [-o OPTIONS]"};
   }
-  const VaultOpenOptions& vault = command.session.vault;
+  const VaultOpenOptions& vault = command.engine.vault;
   if ((vault.accept_older || vault.allow_unverified || vault.fingerprint.has_value()) && !command.mount.read_only) {
     return Error{ErrorCode::Usage, "accept-older, unverified and fingerprint open a vault read-only: add -o ro"};
   }
   command.vault = std::filesystem::absolute(paths[0]).lexically_normal();
   command.mount_point = std::filesystem::absolute(paths[1]).lexically_normal();
-  command.session.vault.path = command.vault;
+  command.engine.vault.path = command.vault;
   command.mount.mount_point = command.mount_point;
   return command;
 }

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "base/result.h"
+#include "fs/engine/vault_engine.h"
 #include "fs/mount/mount.h"
-#include "fs/session/session.h"
 #include "tools/machine.h"
 
 namespace vaultfs {
@@ -19,7 +19,7 @@ struct MountCommand {
   bool foreground = false;
   std::filesystem::path log_file;  // -o log=FILE; empty: syslog (stderr in the foreground)
   MachineOptions machine;
-  Session::Options session;
+  VaultEngine::Options engine;
   MountOptions mount;
 };
 

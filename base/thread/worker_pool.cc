@@ -26,7 +26,7 @@ bool WorkerPool::submit(Kind kind, Task task, Task dropped) {
   {
     const MutexLock lock(mutex_);
     if (stopping_) return false;
-    (kind == Kind::sealing ? sealing_ : reading_).push_back({std::move(task), std::move(dropped)});
+    (kind == Kind::storing ? storing_ : reading_).push_back({std::move(task), std::move(dropped)});
   }
   wake_.notify_one();
   return true;
@@ -37,7 +37,7 @@ void WorkerPool::stop() {
   {
     const MutexLock lock(mutex_);
     stopping_ = true;
-    never_started.swap(sealing_);
+    never_started.swap(storing_);
     for (Entry& entry : reading_) never_started.push_back(std::move(entry));
     reading_.clear();
   }
@@ -53,9 +53,9 @@ void WorkerPool::stop() {
 void WorkerPool::run() {
   MutexLock lock(mutex_);
   for (;;) {
-    while (!stopping_ && sealing_.empty() && reading_.empty()) wake_.wait(mutex_);
+    while (!stopping_ && storing_.empty() && reading_.empty()) wake_.wait(mutex_);
     if (stopping_) return;
-    std::deque<Entry>& queue = reading_.empty() ? sealing_ : reading_;
+    std::deque<Entry>& queue = reading_.empty() ? storing_ : reading_;
     Task task = std::move(queue.front().task);
     queue.pop_front();
     lock.unlock();

@@ -9,12 +9,12 @@
 
 namespace vaultfs {
 
-// Threads that seal chunks and read ahead. Tasks of one kind start in the order they came; reading ahead (bounded by
-// its callers) goes before sealing. Thread-safe.
+// Threads that store chunks and read ahead. Tasks of one kind start in the order they came; reading ahead (bounded by
+// its callers) goes before storing. Thread-safe.
 class WorkerPool {
  public:
   using Task = std::function<void()>;
-  enum class Kind { sealing, reading };
+  enum class Kind { storing, reading };
 
   // 0: one per core. Fewer where the machine gives no more.
   explicit WorkerPool(unsigned threads);
@@ -38,7 +38,7 @@ class WorkerPool {
 
   Mutex mutex_;  // a leaf
   CondVar wake_;
-  std::deque<Entry> sealing_ GUARDED_BY(mutex_);
+  std::deque<Entry> storing_ GUARDED_BY(mutex_);
   std::deque<Entry> reading_ GUARDED_BY(mutex_);
   bool stopping_ GUARDED_BY(mutex_) = false;
   std::vector<Thread> threads_;

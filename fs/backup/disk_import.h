@@ -12,7 +12,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "fs/backup/source/sparse_chunks.h"
-#include "fs/session/progress_meter.h"
+#include "fs/content/progress_meter.h"
 #include "store/record/epoch_keys.h"
 #include "store/segment/segment_store.h"
 

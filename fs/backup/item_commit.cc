@@ -23,7 +23,7 @@ Result<CommitOutcome> ItemCommit::publish(TreeSnapshot snapshot, const JobInfo& 
                     .root = snapshot.root,
                     .inodes = std::move(snapshot.inodes),
                     .inventory = {}};  // publish_point works it out
-  const HealedDamage healed = settle_damage(&manifest);
+  const HealedDamage healed = record_healed_damage(&manifest);
   VAULTFS_RETURN_IF_ERROR(vault_.publish_point(std::move(manifest), point, job));
 
   CommitOutcome outcome{.job = job, .point = point, .retired = {}, .healed = healed};
@@ -36,7 +36,7 @@ Result<CommitOutcome> ItemCommit::publish(TreeSnapshot snapshot, const JobInfo& 
 
 Result<CommitOutcome> ItemCommit::finish_unchanged(JobInfo job, std::optional<PointNumber> turn_explicit) {
   const std::vector<std::string> retired_before = retired_versions();
-  const HealedDamage healed = settle_damage(nullptr);
+  const HealedDamage healed = record_healed_damage(nullptr);
   job.state = JobState::completed_no_change;
   const auto damage = vault_.known_damage_of_item(job.item);
   if (!damage.ok() || !damage->empty()) {
@@ -51,9 +51,9 @@ Result<CommitOutcome> ItemCommit::finish_unchanged(JobInfo job, std::optional<Po
   return outcome;
 }
 
-HealedDamage ItemCommit::settle_damage(const Manifest* newest) {
+HealedDamage ItemCommit::record_healed_damage(const Manifest* newest) {
   if (const Status noted = vault_.remember_damage(); !noted.ok()) vault_.warn("remembering damage", noted.error());
-  const auto healed = vault_.settle_healed(newest);
+  const auto healed = vault_.record_healed(newest);
   if (healed.ok()) return *healed;
   // It stays known, and the job ends with a warning.
   vault_.warn("looking at what was damaged", healed.error());

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "fs/session/session.h"
+#include "fs/backup/backup_request.h"
 #include "fs/tree/snapshot.h"
 #include "fs/upkeep/key_refresher.h"
 #include "vaultmeta/vault/vault.h"
@@ -30,7 +30,7 @@ class ItemCommit {
   [[nodiscard]] std::vector<std::string> retired_versions();
   // Remembers what is damaged and forgets what is not any more, before it is known how the job ends.
   // `newest` is what is about to be published.
-  [[nodiscard]] HealedDamage settle_damage(const Manifest* newest);
+  [[nodiscard]] HealedDamage record_healed_damage(const Manifest* newest);
   // Completes `outcome` with the job as it ended and with what retired since `before`, trying what can be tried now.
   void finish_outcome(const std::vector<std::string>& before, JobNumber job, CommitOutcome& outcome);
 

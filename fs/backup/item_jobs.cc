@@ -54,7 +54,7 @@ Status ItemJobs::before_change(const std::string& name) {
 
 void ItemJobs::write_failed(const std::string& name, const Error& error) {
   Item& item = item_of(name);
-  // Both under the lock: who settles the failure and begins the next job would otherwise find that job uncovered.
+  // Both under the lock: who ends the failed job and begins the next job would otherwise find that job uncovered.
   const MutexLock lock(item.failure_mutex);
   if (!item.failure) item.failure = error;
   // The next change, commit or look of the timer ends the job: that needs the journal, which the caller may be using.
@@ -63,7 +63,7 @@ void ItemJobs::write_failed(const std::string& name, const Error& error) {
 
 Status ItemJobs::start_job(Item& item) {
   const MutexLock lock(item.mutex);
-  settle_failure(item);
+  end_failed_job(item);
   // A failure that has just come does not begin a second job beside the one that it will end.
   if (item.covered.load(std::memory_order_acquire) || item.running) return ok_status();
   VAULTFS_RETURN_IF_ERROR(begin_running(item, false));
@@ -91,7 +91,7 @@ Status ItemJobs::begin_running(Item& item, bool asked) {
   return ok_status();
 }
 
-void ItemJobs::settle_failure(Item& item) {
+void ItemJobs::end_failed_job(Item& item) {
   std::optional<Error> failure;
   {
     const MutexLock lock(item.failure_mutex);
@@ -175,7 +175,7 @@ Result<CommitOutcome> ItemJobs::commit(const std::string& name) {
 Result<CommitOutcome> ItemJobs::commit_item(Item& item, Cause cause) {
   if (cause != Cause::asked) {
     const MutexLock lock(item.mutex);
-    settle_failure(item);
+    end_failed_job(item);
     if (!item.running) return CommitOutcome{};
   }
   if (options_.before_cut) options_.before_cut();
@@ -184,7 +184,7 @@ Result<CommitOutcome> ItemJobs::commit_item(Item& item, Cause cause) {
   const MutexLock committing(item.committing);
   {
     const MutexLock lock(item.mutex);
-    settle_failure(item);
+    end_failed_job(item);
     if (!item.running) {
       if (cause != Cause::asked) return CommitOutcome{};
       VAULTFS_RETURN_IF_ERROR(begin_running(item, true));
@@ -206,7 +206,7 @@ Result<CommitOutcome> ItemJobs::run_backup(const std::string& name, const JobSte
   const MutexLock committing(item.committing);
   {
     const MutexLock lock(item.mutex);
-    settle_failure(item);
+    end_failed_job(item);
     item.covered.store(true, std::memory_order_release);  // changes from here on are this job's until its cut
   }
   Status applied = apply(job);
@@ -244,7 +244,7 @@ Result<CommitOutcome> ItemJobs::cut(Item& item, Cause cause, std::optional<JobIn
   }
   std::optional<Running> running = take_running(item, snapshot->cut);
   if (!own && !running) return failed_meanwhile();
-  // Writers went on while the cut's data was sealed: what they did belongs to a new job.
+  // Writers went on while the cut's data was stored: what they did belongs to a new job.
   if (tree_.changed_since(item.name, snapshot->cut)) static_cast<void>(start_job(item));
 
   JobInfo job = own ? *own : running->job;
@@ -277,7 +277,7 @@ Error ItemJobs::fail_cut(Item& item, std::optional<JobInfo> own, Error error) {
     lost = item.failure.has_value();
   }
   if (lost) {
-    settle_failure(item);  // ends the running job, too
+    end_failed_job(item);  // ends the running job, too
   } else if (!own && item.running) {
     own = item.running->job;
     item.running.reset();

@@ -11,8 +11,8 @@
 #include "base/clock.h"
 #include "base/result.h"
 #include "base/thread/mutex.h"
+#include "fs/backup/backup_request.h"
 #include "fs/backup/item_commit.h"
-#include "fs/session/session.h"
 #include "fs/tree/working_tree.h"
 #include "fs/upkeep/key_refresher.h"
 #include "vaultmeta/vault/vault.h"
@@ -74,10 +74,10 @@ class ItemJobs final : public ChangeObserver {
   // the job as Failed; the work is tried again after a quarter of an hour or at the next change.
   void commit_due();
 
-  // The end of the session: commits every running job, except with manual_commit. The first error; all are tried.
+  // The end of the engine: commits every running job, except with manual_commit. The first error; all are tried.
   [[nodiscard]] Status close();
 
-  // The end of a session whose keys are gone: nothing can be committed. KeyRevoked, which tells of the work that no
+  // The end of a engine whose keys are gone: nothing can be committed. KeyRevoked, which tells of the work that no
   // recovery point has; with manual_commit that is as it was asked for. The next opening ends the jobs.
   [[nodiscard]] Status close_sealed();
 
@@ -118,7 +118,7 @@ class ItemJobs final : public ChangeObserver {
   [[nodiscard]] Status start_job(Item& item);
   // REQUIRES: nothing running.
   [[nodiscard]] Status begin_running(Item& item, bool asked) REQUIRES(item.mutex);
-  void settle_failure(Item& item) REQUIRES(item.mutex);
+  void end_failed_job(Item& item) REQUIRES(item.mutex);
   [[nodiscard]] Cause due(Item& item, std::int64_t now);  // none: not yet
   [[nodiscard]] Result<CommitOutcome> commit_item(Item& item, Cause cause);
   // `own` is the job of a backup run; without it the running one is committed.

@@ -5,7 +5,7 @@
 #include "base/thread/mutex.h"
 #include "fs/backup/item_jobs.h"
 
-// When jobs end by themselves: settled, too old, failed, at the end of the session.
+// When jobs end by themselves: settled, too old, failed, at the end of the engine.
 
 namespace vaultfs {
 namespace {
@@ -41,7 +41,7 @@ ItemJobs::Cause ItemJobs::due(Item& item, std::int64_t now) {
   bool covered = false;
   {
     const MutexLock lock(item.mutex);
-    settle_failure(item);
+    end_failed_job(item);
     accounted = item.accounted;
     covered = item.covered.load(std::memory_order_acquire) || now < item.retry_at_nanos;
   }
@@ -64,7 +64,7 @@ ItemJobs::Cause ItemJobs::due(Item& item, std::int64_t now) {
 void ItemJobs::end_uncommitted(Item& item, const std::string& why) {
   const MutexLock committing(item.committing);
   const MutexLock lock(item.mutex);
-  settle_failure(item);
+  end_failed_job(item);
   if (!item.running) return;
   JobInfo job = std::exchange(item.running, std::nullopt)->job;
   item.covered.store(false, std::memory_order_release);
@@ -137,7 +137,7 @@ Status ItemJobs::close_item(Item& item) {
   std::optional<Error> left;
   {
     const MutexLock lock(item.mutex);
-    settle_failure(item);
+    end_failed_job(item);
     accounted = item.accounted;
     covered = item.covered.load(std::memory_order_acquire);
     left = item.left_without_point;

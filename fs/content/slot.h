@@ -16,7 +16,7 @@ inline constexpr std::uint32_t kSlotPageBytes = 4096;
 inline constexpr std::uint32_t kSlotPages = kChunkBytes / kSlotPageBytes;
 
 // Newer content of one chunk of a file: the bytes in `dirty` replace what the chunk below has. Bytes outside are
-// undefined. Guarded by the inode's mutex; once a worker seals it, it is read by that worker without the lock.
+// undefined. Guarded by the inode's mutex; once a worker stores it, it is read by that worker without the lock.
 class Slot {
  public:
   // `resident`: the memory is recycled, so that all of it counts from the start.

@@ -53,7 +53,7 @@ class SlotMemoryPool {
   [[nodiscard]] SlotMemory take();
   // A buffer that takes no memory yet.
   [[nodiscard]] SlotMemory take_untouched();
-  // Forgets what is in the free buffers, and until open() what is given back, too: a read or a seal that is just under
+  // Forgets what is in the free buffers, and until open() what is given back, too: a read or a store that is just under
   // way may still hold a buffer.
   void close();
   void open();

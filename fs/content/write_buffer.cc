@@ -83,7 +83,7 @@ void WriteBuffer::forget_leaving(const Slot* slot) {
   leaving_.erase(leaving);
 }
 
-void WriteBuffer::begin_sealing(Slot* slot, std::uint32_t touched_pages) {
+void WriteBuffer::begin_storing(Slot* slot, std::uint32_t touched_pages) {
   const MutexLock lock(mutex_);
   if (const auto place = places_.find(slot); place != places_.end()) {
     by_age_.erase(place->second);
@@ -115,7 +115,7 @@ void WriteBuffer::release(std::uint64_t bytes) {
   room_.notify_all();
 }
 
-void WriteBuffer::sealing_failed(const Error& error) {
+void WriteBuffer::storing_failed(const Error& error) {
   {
     const MutexLock lock(mutex_);
     failure_ = error;
@@ -123,7 +123,7 @@ void WriteBuffer::sealing_failed(const Error& error) {
   room_.notify_all();
 }
 
-void WriteBuffer::sealing_succeeded() {
+void WriteBuffer::storing_succeeded() {
   const MutexLock lock(mutex_);
   failure_.reset();
 }

@@ -24,7 +24,7 @@ class WriteBuffer {
     std::uint64_t index = 0;
     Slot* slot = nullptr;  // to be compared only: it may be gone
   };
-  // Seals a slot to make room. Called without a lock.
+  // Stores a slot to make room. Called without a lock.
   using Evict = std::function<void(const Victim&)>;
 
   explicit WriteBuffer(std::uint64_t limit_bytes) : limit_(limit_bytes) {}
@@ -49,25 +49,25 @@ class WriteBuffer {
     std::uint64_t left_;
   };
 
-  // Waits until `bytes` fit, evicting the oldest slots meanwhile. An error if sealing fails, so that no room will come.
+  // Waits until `bytes` fit, evicting the oldest slots meanwhile. An error if storing fails, so that no room will come.
   [[nodiscard]] Result<Reservation> reserve(std::uint64_t bytes, const Evict& evict);
 
   // A new active slot; its fixed cost and later pages are counted until release_slot.
   void add_slot(const std::shared_ptr<Inode>& inode, std::uint64_t index, Slot* slot);
-  // A slot that could not be sealed is active again.
+  // A slot that could not be stored is active again.
   void reinstate(const std::shared_ptr<Inode>& inode, std::uint64_t index, Slot* slot);
   void add_bytes(std::uint64_t bytes);
   // The slot is no longer active but on its way to a chunk; its memory counts until it is free.
-  void begin_sealing(Slot* slot, std::uint32_t touched_pages);
+  void begin_storing(Slot* slot, std::uint32_t touched_pages);
   // The slot is about to be destroyed.
   void release_slot(Slot* slot, std::uint32_t touched_pages);
 
-  // Sealing failed or went well again: whether waiting makes sense.
-  void sealing_failed(const Error& error);
-  void sealing_succeeded();
+  // Storing failed or went well again: whether waiting makes sense.
+  void storing_failed(const Error& error);
+  void storing_succeeded();
 
   [[nodiscard]] std::uint64_t used_bytes() const;
-  // Slots in memory, active or being sealed: each may need a whole chunk of disk.
+  // Slots in memory, active or being stored: each may need a whole chunk of disk.
   [[nodiscard]] std::uint64_t slots() const;
   void wake_all() { room_.notify_all(); }
 
@@ -84,7 +84,7 @@ class WriteBuffer {
   std::list<Victim> by_age_ GUARDED_BY(mutex_);  // oldest first
   std::unordered_map<Slot*, std::list<Victim>::iterator> places_
       GUARDED_BY(mutex_);                                                      // a slot stays alive while it is in here
-  std::unordered_map<const Slot*, std::uint64_t> leaving_ GUARDED_BY(mutex_);  // being sealed, with what they will free
+  std::unordered_map<const Slot*, std::uint64_t> leaving_ GUARDED_BY(mutex_);  // being stored, with what they will free
   std::uint64_t leaving_bytes_ GUARDED_BY(mutex_) = 0;
   std::optional<Error> failure_ GUARDED_BY(mutex_);
 };

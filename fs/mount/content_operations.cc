@@ -44,14 +44,14 @@ void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
     file->fh = 0;
     if (inode.working) {
       // The kernel's writeback reads pages of files opened for writing only, so nothing else has to be asked for.
-      VAULTFS_ASSIGN_OR_RETURN(file->fh, context.session.tree().open(inode.inode, writing));
+      VAULTFS_ASSIGN_OR_RETURN(file->fh, context.engine.tree().open(inode.inode, writing));
     }
     if (has_flag(file->flags, O_TRUNC) && writing) {
       Status truncated = request_drops_set_id() ? drop_set_id(request, context, inode.inode) : ok_status();
-      if (truncated.ok()) truncated = context.session.tree().truncate(inode.inode, 0);
+      if (truncated.ok()) truncated = context.engine.tree().truncate(inode.inode, 0);
       if (truncated.ok()) truncated = sync_if_wanted(context, inode.inode);
       if (!truncated.ok()) {
-        context.session.tree().release(file->fh);
+        context.engine.tree().release(file->fh);
         return truncated;
       }
     }
@@ -61,14 +61,14 @@ void open(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
       constexpr off_t kAttributesOnly = -1;
       static_cast<void>(fuse_lowlevel_notify_inval_inode(context.fuse, number, kAttributesOnly, 0));
     }
-    if (fuse_reply_open(request, file) != 0 && file->fh != 0) context.session.tree().release(file->fh);
+    if (fuse_reply_open(request, file) != 0 && file->fh != 0) context.engine.tree().release(file->fh);
     return ok_status();
   });
 }
 
 void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* file) {
   serve(request, [&](MountContext& context) -> Status {
-    WorkingTree& tree = context.session.tree();
+    WorkingTree& tree = context.engine.tree();
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, parent));
     const fuse_ctx* caller = fuse_req_ctx(request);
     const Creator creator{caller->uid, caller->gid, caller->umask};
@@ -116,7 +116,7 @@ struct WriteRequest {
 };
 
 Status write_now(fuse_req_t request, MountContext& context, const WriteRequest& wanted, ByteView bytes) {
-  WorkingTree& tree = context.session.tree();
+  WorkingTree& tree = context.engine.tree();
   const fuse_file_info& file = wanted.file;
   VAULTFS_ASSIGN_OR_RETURN(const InodeNumber inode, writable_inode(context, wanted.number));
   if (wanted.drops_set_id) VAULTFS_RETURN_IF_ERROR(drop_set_id(request, context, inode));
@@ -137,21 +137,21 @@ void write(fuse_req_t request, fuse_ino_t number, const char* data, size_t size,
   serve(request, [&](MountContext& context) -> Status {
     const WriteRequest wanted{number, offset, *file, request_drops_set_id()};
     const ByteView bytes = std::as_bytes(std::span(data, size));
-    WaitingRoom& room = *context.waiting_room;
-    if (!room.enter()) {
+    TurnQueue& turns = *context.turn_queue;
+    if (!turns.enter()) {
       const auto kept = std::make_shared<const Bytes>(to_bytes(bytes));
       const auto later = [request, wanted, kept](MountContext& c) { return write_now(request, c, wanted, *kept); };
-      if (room.keep([request, later] { serve(request, later); }, size)) return ok_status();
+      if (turns.keep([request, later] { serve(request, later); }, size)) return ok_status();
     }
     serve(request, [&](MountContext& c) { return write_now(request, c, wanted, bytes); });
-    room.leave();
+    turns.leave();
     return ok_status();
   });
 }
 
 void flush(fuse_req_t request, fuse_ino_t /*number*/, fuse_file_info* file) {
   serve(request, [&](MountContext& context) -> Status {
-    if (file->fh != 0) VAULTFS_RETURN_IF_ERROR(context.session.tree().take_error(file->fh));
+    if (file->fh != 0) VAULTFS_RETURN_IF_ERROR(context.engine.tree().take_error(file->fh));
     fuse_reply_err(request, 0);
     return ok_status();
   });
@@ -159,7 +159,7 @@ void flush(fuse_req_t request, fuse_ino_t /*number*/, fuse_file_info* file) {
 
 void release(fuse_req_t request, fuse_ino_t /*number*/, fuse_file_info* file) {
   serve(request, [&](MountContext& context) -> Status {
-    if (file->fh != 0) context.session.tree().release(file->fh);
+    if (file->fh != 0) context.engine.tree().release(file->fh);
     fuse_reply_err(request, 0);
     return ok_status();
   });
@@ -170,7 +170,7 @@ void fsync(fuse_req_t request, fuse_ino_t number, int /*datasync*/, fuse_file_in
   serve_in_turn(request, [request, number, handle](MountContext& context) -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const TreeInode inode, tree_inode(context, number));
     if (inode.working && !context.read_only) {
-      VAULTFS_RETURN_IF_ERROR(context.session.tree().fsync(inode.inode, handle));
+      VAULTFS_RETURN_IF_ERROR(context.engine.tree().fsync(inode.inode, handle));
     }
     fuse_reply_err(request, 0);
     return ok_status();
@@ -200,8 +200,8 @@ void fallocate(fuse_req_t request, fuse_ino_t number, int mode, off_t offset, of
         return Error{ErrorCode::NotSupported, "this mode of fallocate is not supported"};
     }
     VAULTFS_RETURN_IF_ERROR(drop_set_id_of_caller(request, context, inode));
-    VAULTFS_RETURN_IF_ERROR(context.session.tree().fallocate(inode, wanted, static_cast<std::uint64_t>(offset),
-                                                             static_cast<std::uint64_t>(length)));
+    VAULTFS_RETURN_IF_ERROR(context.engine.tree().fallocate(inode, wanted, static_cast<std::uint64_t>(offset),
+                                                            static_cast<std::uint64_t>(length)));
     VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, inode));
     fuse_reply_err(request, 0);
     return ok_status();
@@ -244,9 +244,9 @@ void copy_file_range(fuse_req_t request, fuse_ino_t in, off_t offset_in, fuse_fi
     constexpr std::uint64_t kMost = 1ULL << 30;
     VAULTFS_ASSIGN_OR_RETURN(
         const std::uint64_t copied,
-        context.session.tree().copy_range(*source.tree, {source.inode, static_cast<std::uint64_t>(offset_in)},
-                                          {target, static_cast<std::uint64_t>(offset_out)}, handle,
-                                          std::min<std::uint64_t>(length, kMost)));
+        context.engine.tree().copy_range(*source.tree, {source.inode, static_cast<std::uint64_t>(offset_in)},
+                                         {target, static_cast<std::uint64_t>(offset_out)}, handle,
+                                         std::min<std::uint64_t>(length, kMost)));
     VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, target));
     fuse_reply_write(request, copied);
     return ok_status();
@@ -264,8 +264,8 @@ void statfs(fuse_req_t request, fuse_ino_t /*number*/) {
     if (::fstatvfs(context.vault_directory.get(), &below) != 0)
       return Error{error_from_errno(errno), "cannot ask for the free space"};
     constexpr std::uint64_t kBlock = 4096;
-    const WorkingTree::Statistics statistics = context.session.tree().statistics();
-    Vault& vault = context.session.vault();
+    const WorkingTree::Statistics statistics = context.engine.tree().statistics();
+    Vault& vault = context.engine.vault();
     VAULTFS_ASSIGN_OR_RETURN(const FreeSpace free, vault.env().free_space(vault.path()));
     const std::uint64_t available = usable_bytes(free, vault.space_reserve());
     const std::uint64_t kept = statistics.dirty_bytes + statistics.set_aside_bytes;

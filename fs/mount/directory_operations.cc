@@ -42,7 +42,7 @@ Result<std::vector<ListedEntry>> list_number(MountContext& context, fuse_ino_t n
       }
       return entries;
     case InodeRouting::Kind::item_points:
-      for (const PointInfo& point : context.session.vault().catalogue().points_of(route.item)) {
+      for (const PointInfo& point : context.engine.vault().catalogue().points_of(route.item)) {
         entries.push_back({point.id(), InodeRouting::point_root_number(point.number), S_IFDIR});
       }
       return entries;
@@ -50,7 +50,7 @@ Result<std::vector<ListedEntry>> list_number(MountContext& context, fuse_ino_t n
     case InodeRouting::Kind::point:
       break;
   }
-  FileTree& tree = route.tree ? *route.tree : context.session.tree();
+  FileTree& tree = route.tree ? *route.tree : context.engine.tree();
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> listed, tree.list(route.inode));
   entries.reserve(listed.size() + 2);
   for (const DirectoryEntry& entry : listed) {
@@ -60,7 +60,7 @@ Result<std::vector<ListedEntry>> list_number(MountContext& context, fuse_ino_t n
 }
 
 void close_listing(MountContext& context, Listing* listing) {
-  if (listing->handle != 0) context.session.tree().release(listing->handle);
+  if (listing->handle != 0) context.engine.tree().release(listing->handle);
   delete listing;
 }
 
@@ -69,7 +69,7 @@ void opendir(fuse_req_t request, fuse_ino_t number, fuse_file_info* file) {
     auto listing = std::make_unique<Listing>();
     VAULTFS_ASSIGN_OR_RETURN(const InodeRouting::Route route, context.routing.route(number));
     if (route.kind == InodeRouting::Kind::working) {
-      VAULTFS_ASSIGN_OR_RETURN(listing->handle, context.session.tree().open(route.inode, false));
+      VAULTFS_ASSIGN_OR_RETURN(listing->handle, context.engine.tree().open(route.inode, false));
     }
     Listing* raw = listing.release();
     file->fh = reinterpret_cast<std::uint64_t>(raw);
@@ -127,7 +127,7 @@ void readdir_any(fuse_req_t request, fuse_ino_t number, size_t size, off_t offse
       const bool counts =
           plus && entry.number < InodeRouting::kPointsDirectory && entry.name != "." && entry.name != "..";
       if (counts) {
-        if (!context.session.tree().remember(InodeNumber(entry.number))) continue;  // removed since
+        if (!context.engine.tree().remember(InodeNumber(entry.number))) continue;  // removed since
         told.push_back(entry.number);
       }
       used += needed;
@@ -159,7 +159,7 @@ void fsyncdir(fuse_req_t request, fuse_ino_t number, int /*datasync*/, fuse_file
   serve_in_turn(request, [request, number](MountContext& context) -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const InodeRouting::Route route, context.routing.route(number));
     if (route.kind == InodeRouting::Kind::working && !context.read_only) {
-      VAULTFS_RETURN_IF_ERROR(context.session.tree().fsync(route.inode, 0));
+      VAULTFS_RETURN_IF_ERROR(context.engine.tree().fsync(route.inode, 0));
     }
     fuse_reply_err(request, 0);
     return ok_status();

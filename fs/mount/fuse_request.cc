@@ -52,7 +52,7 @@ struct stat virtual_directory_stat(MountContext& context, fuse_ino_t number) {
   st.st_uid = ::getuid();
   st.st_gid = ::getgid();
   st.st_blksize = 4096;
-  const struct timespec created = timespec_of(context.session.vault().header().created);
+  const struct timespec created = timespec_of(context.engine.vault().header().created);
   st.st_atim = created;
   st.st_mtim = created;
   st.st_ctim = created;
@@ -73,7 +73,7 @@ void reply_error(fuse_req_t request, const Error& error) noexcept {
 }
 
 Status sync_if_wanted(MountContext& context, InodeNumber inode) {
-  return context.synchronous ? context.session.tree().fsync(inode, 0) : ok_status();
+  return context.synchronous ? context.engine.tree().fsync(inode, 0) : ok_status();
 }
 
 Status drop_set_id(fuse_req_t request, MountContext& context, InodeNumber inode) {
@@ -90,7 +90,7 @@ Status drop_set_id(fuse_req_t request, MountContext& context, InodeNumber inode)
     groups.resize(std::min(static_cast<std::size_t>(count), groups.size()));
     return std::ranges::find(groups, gid) != groups.end();
   };
-  VAULTFS_ASSIGN_OR_RETURN(const bool dropped, context.session.tree().drop_set_id(inode, in_group));
+  VAULTFS_ASSIGN_OR_RETURN(const bool dropped, context.engine.tree().drop_set_id(inode, in_group));
   constexpr off_t kAttributesOnly = -1;
   if (dropped) static_cast<void>(fuse_lowlevel_notify_inval_inode(context.fuse, inode.value, kAttributesOnly, 0));
   return ok_status();
@@ -99,7 +99,7 @@ Status drop_set_id(fuse_req_t request, MountContext& context, InodeNumber inode)
 void forget_number(MountContext& context, fuse_ino_t number, std::uint64_t count) {
   // Others are not counted: what the points hold stays, and the root too.
   if (number != FUSE_ROOT_ID && number < InodeRouting::kPointsDirectory) {
-    context.session.tree().forget(InodeNumber(number), count);
+    context.engine.tree().forget(InodeNumber(number), count);
   }
 }
 
@@ -108,7 +108,7 @@ Result<TreeInode> tree_inode(MountContext& context, fuse_ino_t number) {
   TreeInode result;
   switch (route.kind) {
     case InodeRouting::Kind::working:
-      result.tree = &context.session.tree();
+      result.tree = &context.engine.tree();
       result.working = true;
       break;
     case InodeRouting::Kind::point:
@@ -161,7 +161,7 @@ KernelAttributes working_attributes(const MountContext& context, const Attribute
     result.entry_seconds = kKeptSeconds;
     return result;
   }
-  const bool keeps = attributes.settled && attributes.number != kRootInode;
+  const bool keeps = attributes.stored && attributes.number != kRootInode;
   result.attribute_seconds = keeps ? kKeptSeconds : kShortSeconds;
   result.entry_seconds = kKeptSeconds;
   return result;
@@ -174,7 +174,7 @@ Result<KernelAttributes> attributes_of_number(MountContext& context, fuse_ino_t 
     case InodeRouting::Kind::item_points:
       return KernelAttributes{.stat = virtual_directory_stat(context, number)};
     case InodeRouting::Kind::working: {
-      VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, context.session.tree().attributes(route.inode));
+      VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, context.engine.tree().attributes(route.inode));
       return working_attributes(context, attributes);
     }
     case InodeRouting::Kind::point: {

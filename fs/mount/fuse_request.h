@@ -12,30 +12,30 @@
 
 #include "base/files/file_descriptor.h"
 #include "base/result.h"
+#include "fs/engine/vault_engine.h"
 #include "fs/mount/inode_routing.h"
-#include "fs/mount/waiting_room.h"
-#include "fs/session/session.h"
+#include "fs/mount/turn_queue.h"
 #include "fs/tree/attributes.h"
 
 namespace vaultfs {
 
 // Seconds for which the kernel may keep what it was told. Names and attributes of the working tree change by the
-// kernel's own requests, which it applies to what it keeps; what a backup run changes it is told of (SessionObserver).
-// Shortly only what changes by itself: the blocks of a file while its data is being sealed, and the list of recovery
+// kernel's own requests, which it applies to what it keeps; what a backup run changes it is told of (EngineObserver).
+// Shortly only what changes by itself: the blocks of a file while its data is being stored, and the list of recovery
 // points. And the root's: whoever looks at the mount point is to notice that its daemon has died.
 inline constexpr double kKeptSeconds = 3600.0;
 inline constexpr double kShortSeconds = 1.0;
 
-// What the FUSE entries work on: the userdata of the session.
+// What the FUSE entries work on: the userdata of the engine.
 struct MountContext {
-  Session& session;
+  VaultEngine& engine;
   InodeRouting& routing;
   bool read_only = false;
   bool writeback_cache = false;
   bool synchronous = false;
   FileDescriptor vault_directory;  // the one that was opened, whatever lies at its path by now
   std::function<void()> on_ready;
-  std::unique_ptr<WaitingRoom> waiting_room;  // for requests that may wait for the disk
+  std::unique_ptr<TurnQueue> turn_queue;  // for requests that may wait for the disk
   fuse_session* fuse = nullptr;
   std::atomic<bool> told_of_times = false;  // that one was clamped
 };
@@ -65,10 +65,10 @@ void serve(fuse_req_t request, Body&& body) noexcept {
 template <typename Body>
 void serve_in_turn(fuse_req_t request, Body body) noexcept {
   serve(request, [&](MountContext& context) -> Status {
-    WaitingRoom& room = *context.waiting_room;
-    if (!room.enter() && room.keep([request, body] { serve(request, body); }, 0)) return ok_status();
+    TurnQueue& turns = *context.turn_queue;
+    if (!turns.enter() && turns.keep([request, body] { serve(request, body); }, 0)) return ok_status();
     serve(request, body);
-    room.leave();
+    turns.leave();
     return ok_status();
   });
 }

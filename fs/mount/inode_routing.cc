@@ -28,10 +28,10 @@ Result<InodeRouting::OpenPoint> InodeRouting::open_point(PointNumber number) {
       return found->second;
     }
   }
-  const std::optional<PointInfo> point = session_.vault().catalogue().point(number);
+  const std::optional<PointInfo> point = engine_.vault().catalogue().point(number);
   if (!point.has_value()) return Error{ErrorCode::RecoveryPointNotFound, "the recovery point is not there any more"};
   OpenPoint opened;
-  VAULTFS_ASSIGN_OR_RETURN(opened.tree, session_.open_point(*point, opened.root));
+  VAULTFS_ASSIGN_OR_RETURN(opened.tree, engine_.open_point(*point, opened.root));
   const MutexLock lock(mutex_);
   opened.last_used = ++use_counter_;
   while (points_.size() >= kMaxOpenPoints) {
@@ -80,13 +80,13 @@ std::uint64_t InodeRouting::item_points_number(const std::string& item) {
 
 std::vector<std::string> InodeRouting::items_with_points() {
   std::set<std::string> items;
-  for (const PointInfo& point : session_.vault().catalogue().points()) items.insert(point.item);
+  for (const PointInfo& point : engine_.vault().catalogue().points()) items.insert(point.item);
   return {items.begin(), items.end()};
 }
 
 std::vector<std::uint64_t> InodeRouting::all_inode_numbers() {
   std::vector<std::uint64_t> numbers;
-  for (const InodeNumber inode : session_.tree().inode_numbers()) numbers.push_back(inode.value);
+  for (const InodeNumber inode : engine_.tree().inode_numbers()) numbers.push_back(inode.value);
   const MutexLock lock(mutex_);
   for (const auto& [point, opened] : points_) {
     for (const InodeNumber inode : opened.tree->inode_numbers()) numbers.push_back(point_inode_number(point, inode));

@@ -8,7 +8,7 @@
 
 #include "base/result.h"
 #include "base/thread/mutex.h"
-#include "fs/session/session.h"
+#include "fs/engine/vault_engine.h"
 
 namespace vaultfs {
 
@@ -32,7 +32,7 @@ class InodeRouting {
     std::shared_ptr<FileTree> tree;  // point
   };
 
-  explicit InodeRouting(Session& session) : session_(session) {}
+  explicit InodeRouting(VaultEngine& engine) : engine_(engine) {}
 
   // NotFound for numbers that were never given out or whose point is gone.
   [[nodiscard]] Result<Route> route(std::uint64_t number);
@@ -57,7 +57,7 @@ class InodeRouting {
   };
   Result<OpenPoint> open_point(PointNumber number);
 
-  Session& session_;
+  VaultEngine& engine_;
   Mutex mutex_;  // not held while a point is being opened
   std::map<PointNumber, OpenPoint> points_ GUARDED_BY(mutex_);
   std::vector<std::string> items_ GUARDED_BY(mutex_);

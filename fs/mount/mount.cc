@@ -75,23 +75,23 @@ struct LoopConfigDeleter {
 
 constexpr const char* kUnmountHelper = "/sbin/umount.fuse.vaultfs";
 
-class FuseMount final : public Mount, private SessionObserver {
+class FuseMount final : public Mount, private EngineObserver {
  public:
-  FuseMount(Session& session, MountOptions options)
+  FuseMount(VaultEngine& engine, MountOptions options)
       : options_(std::move(options)),
-        routing_(session),
-        context_{session,
+        routing_(engine),
+        context_{engine,
                  routing_,
                  options_.read_only,
                  options_.writeback_cache,
                  options_.synchronous,
-                 FileDescriptor(::open(session.vault().path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)),
+                 FileDescriptor(::open(engine.vault().path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)),
                  {},
-                 std::make_unique<WaitingRoom>(options_.max_threads / 2)} {}
+                 std::make_unique<TurnQueue>(options_.max_threads / 2)} {}
   FuseMount(const FuseMount&) = delete;
   FuseMount& operator=(const FuseMount&) = delete;
   ~FuseMount() override {
-    context_.session.observe(nullptr);
+    context_.engine.observe(nullptr);
     // Where it is not unmounted yet, nobody serves it any more.
     if (own_) own_->detach();
   }
@@ -127,7 +127,7 @@ class FuseMount final : public Mount, private SessionObserver {
       return Error{ErrorCode::IoError, "libfuse does not let its messages be extended"};
     }
     name_unmount_helper(point.string());
-    context_.session.observe(this);
+    context_.engine.observe(this);
     return ok_status();
   }
 
@@ -146,7 +146,7 @@ class FuseMount final : public Mount, private SessionObserver {
 
   Status request_unmount() override { return own_->unmount(); }
 
-  // SessionObserver. The kernel may not know what it is told of, or be gone already: no answer of it matters.
+  // EngineObserver. The kernel may not know what it is told of, or be gone already: no answer of it matters.
   void names_changed(InodeNumber directory, const std::vector<std::string>& names) override {
     for (const std::string& name : names) {
       static_cast<void>(fuse_lowlevel_notify_inval_entry(fuse_.get(), directory.value, name.c_str(), name.size()));
@@ -166,10 +166,10 @@ class FuseMount final : public Mount, private SessionObserver {
   // It was opened by its path: the vault's disk may have been exchanged since the vault was opened.
   [[nodiscard]] Status check_vault_directory() const {
     struct stat st {};
-    VAULTFS_ASSIGN_OR_RETURN(const FileInfo opened, context_.session.vault().directory().identity());
+    VAULTFS_ASSIGN_OR_RETURN(const FileInfo opened, context_.engine.vault().directory().identity());
     if (::fstat(context_.vault_directory.get(), &st) != 0 || st.st_dev != opened.device || st.st_ino != opened.inode) {
       return Error{ErrorCode::AnotherVault,
-                   context_.session.vault().path().string() +
+                   context_.engine.vault().path().string() +
                        " was exchanged while the vault was opened; put it back and mount again"};
     }
     return ok_status();
@@ -204,8 +204,8 @@ class FuseMount final : public Mount, private SessionObserver {
 
 }  // namespace
 
-Result<std::unique_ptr<Mount>> Mount::create(Session& session, const MountOptions& options) {
-  auto mount = std::make_unique<FuseMount>(session, options);
+Result<std::unique_ptr<Mount>> Mount::create(VaultEngine& engine, const MountOptions& options) {
+  auto mount = std::make_unique<FuseMount>(engine, options);
   VAULTFS_RETURN_IF_ERROR(mount->start());
   return std::unique_ptr<Mount>(std::move(mount));
 }

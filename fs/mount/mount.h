@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "fs/session/session.h"
+#include "fs/engine/vault_engine.h"
 
 namespace vaultfs {
 
@@ -29,11 +29,11 @@ struct MountOptions {
 [[nodiscard]] Status check_mount_point(const std::filesystem::path& mount_point, const std::filesystem::path& vault,
                                        bool nonempty);
 
-// One FUSE mount of a session.
+// One FUSE mount of a engine.
 class Mount {
  public:
   // Mounts. The kernel does not get answers before run().
-  [[nodiscard]] static Result<std::unique_ptr<Mount>> create(Session& session, const MountOptions& options);
+  [[nodiscard]] static Result<std::unique_ptr<Mount>> create(VaultEngine& engine, const MountOptions& options);
   virtual ~Mount() = default;
   // Of the file system: MAJOR:MINOR, by which it is told from what else may stand at its path.
   [[nodiscard]] virtual std::string device() const = 0;

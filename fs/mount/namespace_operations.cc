@@ -42,7 +42,7 @@ Status reply_new_entry(fuse_req_t request, MountContext& context, const Attribut
   VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, attributes.number));
   const fuse_entry_param entry = entry_of(working_attributes(context, attributes));
   // If it is gone by now, the kernel will be told so when it asks.
-  static_cast<void>(context.session.tree().remember(attributes.number));
+  static_cast<void>(context.engine.tree().remember(attributes.number));
   if (fuse_reply_entry(request, &entry) != 0) forget_number(context, entry.ino, 1);
   return ok_status();
 }
@@ -57,7 +57,7 @@ Result<fuse_ino_t> number_above(MountContext& context, fuse_ino_t number) {
       return fuse_ino_t{InodeRouting::kPointsDirectory};
     case InodeRouting::Kind::point: {
       if (InodeRouting::is_point_root(number)) {
-        const std::optional<PointInfo> point = context.session.vault().catalogue().point(route.point);
+        const std::optional<PointInfo> point = context.engine.vault().catalogue().point(route.point);
         if (!point.has_value()) return Error{ErrorCode::NotFound, "no such recovery point"};
         return context.routing.item_points_number(point->item);
       }
@@ -65,7 +65,7 @@ Result<fuse_ino_t> number_above(MountContext& context, fuse_ino_t number) {
       return context.routing.number_in_point(route.point, parent);
     }
     case InodeRouting::Kind::working: {
-      VAULTFS_ASSIGN_OR_RETURN(const InodeNumber parent, context.session.tree().parent(route.inode));
+      VAULTFS_ASSIGN_OR_RETURN(const InodeNumber parent, context.engine.tree().parent(route.inode));
       return fuse_ino_t{parent.value};
     }
   }
@@ -80,7 +80,7 @@ Result<KernelAttributes> lookup_by_number(MountContext& context, fuse_ino_t numb
   }
   VAULTFS_ASSIGN_OR_RETURN(const InodeRouting::Route route, context.routing.route(number));
   const bool counted = route.kind == InodeRouting::Kind::working && number != FUSE_ROOT_ID;
-  if (counted && !context.session.tree().remember(route.inode)) return Error{ErrorCode::NotFound, "the file is gone"};
+  if (counted && !context.engine.tree().remember(route.inode)) return Error{ErrorCode::NotFound, "the file is gone"};
   return attributes_of_number(context, number);
 }
 
@@ -98,7 +98,7 @@ Result<KernelAttributes> lookup_attributes(MountContext& context, fuse_ino_t par
       return Error{ErrorCode::NotFound, "no such item"};
     }
     case InodeRouting::Kind::item_points: {
-      const Result<PointInfo> point = context.session.vault().catalogue().find_point(route.item, name);
+      const Result<PointInfo> point = context.engine.vault().catalogue().find_point(route.item, name);
       if (!point.ok() || point->id() != name) return Error{ErrorCode::NotFound, "no such recovery point"};
       return attributes_of_number(context, InodeRouting::point_root_number(point->number));
     }
@@ -107,7 +107,7 @@ Result<KernelAttributes> lookup_attributes(MountContext& context, fuse_ino_t par
       return attributes_of_number(context, child_number(route, found.number));
     }
     case InodeRouting::Kind::working: {
-      VAULTFS_ASSIGN_OR_RETURN(const Attributes found, context.session.tree().lookup_known(route.inode, name));
+      VAULTFS_ASSIGN_OR_RETURN(const Attributes found, context.engine.tree().lookup_known(route.inode, name));
       return working_attributes(context, found);
     }
   }
@@ -134,11 +134,11 @@ void getattr(fuse_req_t request, fuse_ino_t number, fuse_file_info* /*file*/) {
 
 AttributeChange change_of(MountContext& context, const struct stat& wanted, int what) {
   const auto flags = static_cast<unsigned>(what);
-  const UnixNanos now = context.session.vault().env().clock().now();
+  const UnixNanos now = context.engine.vault().env().clock().now();
   const auto nanos_of = [&context](const struct timespec& time) {
     const FileTime kept = file_time_of(time);
     if (kept.clamped && !context.told_of_times.exchange(true)) {
-      context.session.vault().tell(
+      context.engine.vault().tell(
           "a time before 1677 or after 2262 was set: the nearest that a vault keeps was taken (told once)");
     }
     return kept.time;
@@ -170,10 +170,10 @@ void setattr(fuse_req_t request, fuse_ino_t number, struct stat* wanted, int wha
       VAULTFS_RETURN_IF_ERROR(drop_set_id(request, context, inode));
     if ((static_cast<unsigned>(what) & FUSE_SET_ATTR_SIZE) != 0) {
       if (wanted->st_size < 0) return Error{ErrorCode::InvalidArgument, "negative size"};
-      VAULTFS_RETURN_IF_ERROR(context.session.tree().truncate(inode, static_cast<std::uint64_t>(wanted->st_size)));
+      VAULTFS_RETURN_IF_ERROR(context.engine.tree().truncate(inode, static_cast<std::uint64_t>(wanted->st_size)));
     }
     const AttributeChange change = change_of(context, *wanted, what);
-    VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, context.session.tree().set_attributes(inode, change));
+    VAULTFS_ASSIGN_OR_RETURN(const Attributes attributes, context.engine.tree().set_attributes(inode, change));
     VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, inode));
     const KernelAttributes answer = working_attributes(context, attributes);
     fuse_reply_attr(request, &answer.stat, answer.attribute_seconds);
@@ -196,7 +196,7 @@ void mknod(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode,
     VAULTFS_ASSIGN_OR_RETURN(const InodeType type, type_of_mode(mode));
     VAULTFS_ASSIGN_OR_RETURN(
         const Attributes made,
-        context.session.tree().make_node(directory, name, type, mode & 07777U, rdev, creator_of(request)));
+        context.engine.tree().make_node(directory, name, type, mode & 07777U, rdev, creator_of(request)));
     return reply_new_entry(request, context, made);
   });
 }
@@ -204,8 +204,8 @@ void mknod(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode,
 void mkdir(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode) {
   serve(request, [&](MountContext& context) -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, parent));
-    VAULTFS_ASSIGN_OR_RETURN(const Attributes made, context.session.tree().make_directory(
-                                                        directory, name, mode & 07777U, creator_of(request)));
+    VAULTFS_ASSIGN_OR_RETURN(const Attributes made,
+                             context.engine.tree().make_directory(directory, name, mode & 07777U, creator_of(request)));
     return reply_new_entry(request, context, made);
   });
 }
@@ -214,7 +214,7 @@ void symlink(fuse_req_t request, const char* target, fuse_ino_t parent, const ch
   serve(request, [&](MountContext& context) -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, parent));
     VAULTFS_ASSIGN_OR_RETURN(const Attributes made,
-                             context.session.tree().make_symlink(directory, name, target, creator_of(request)));
+                             context.engine.tree().make_symlink(directory, name, target, creator_of(request)));
     return reply_new_entry(request, context, made);
   });
 }
@@ -223,7 +223,7 @@ void link(fuse_req_t request, fuse_ino_t number, fuse_ino_t new_parent, const ch
   serve(request, [&](MountContext& context) -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber inode, writable_inode(context, number));
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, new_parent));
-    VAULTFS_ASSIGN_OR_RETURN(const Attributes linked, context.session.tree().make_link(inode, directory, new_name));
+    VAULTFS_ASSIGN_OR_RETURN(const Attributes linked, context.engine.tree().make_link(inode, directory, new_name));
     return reply_new_entry(request, context, linked);
   });
 }
@@ -231,7 +231,7 @@ void link(fuse_req_t request, fuse_ino_t number, fuse_ino_t new_parent, const ch
 void unlink(fuse_req_t request, fuse_ino_t parent, const char* name) {
   serve(request, [&](MountContext& context) -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, parent));
-    VAULTFS_RETURN_IF_ERROR(context.session.tree().unlink(directory, name));
+    VAULTFS_RETURN_IF_ERROR(context.engine.tree().unlink(directory, name));
     VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, directory));
     fuse_reply_err(request, 0);
     return ok_status();
@@ -241,7 +241,7 @@ void unlink(fuse_req_t request, fuse_ino_t parent, const char* name) {
 void rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) {
   serve(request, [&](MountContext& context) -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber directory, writable_inode(context, parent));
-    VAULTFS_RETURN_IF_ERROR(context.session.tree().remove_directory(directory, name));
+    VAULTFS_RETURN_IF_ERROR(context.engine.tree().remove_directory(directory, name));
     VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, directory));
     fuse_reply_err(request, 0);
     return ok_status();
@@ -263,7 +263,7 @@ void rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t 
                   } else if (flags != 0) {
                     return Error{ErrorCode::InvalidArgument, "unknown rename flags"};
                   }
-                  VAULTFS_RETURN_IF_ERROR(context.session.tree().rename(from, old_text, to, new_text, mode));
+                  VAULTFS_RETURN_IF_ERROR(context.engine.tree().rename(from, old_text, to, new_text, mode));
                   VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, to));
                   fuse_reply_err(request, 0);
                   return ok_status();

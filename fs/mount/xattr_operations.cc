@@ -36,7 +36,7 @@ void setxattr(fuse_req_t request, fuse_ino_t number, const char* name, const cha
       return Error{ErrorCode::InvalidArgument, "unknown flags"};
     }
     VAULTFS_RETURN_IF_ERROR(
-        context.session.tree().set_extended(inode, name, std::as_bytes(std::span(value, size)), mode, drops_set_gid));
+        context.engine.tree().set_extended(inode, name, std::as_bytes(std::span(value, size)), mode, drops_set_gid));
     VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, inode));
     fuse_reply_err(request, 0);
     return ok_status();
@@ -78,7 +78,7 @@ void listxattr(fuse_req_t request, fuse_ino_t number, size_t size) {
 void removexattr(fuse_req_t request, fuse_ino_t number, const char* name) {
   serve(request, [&](MountContext& context) -> Status {
     VAULTFS_ASSIGN_OR_RETURN(const InodeNumber inode, writable_inode(context, number));
-    VAULTFS_RETURN_IF_ERROR(context.session.tree().remove_extended(inode, name));
+    VAULTFS_RETURN_IF_ERROR(context.engine.tree().remove_extended(inode, name));
     VAULTFS_RETURN_IF_ERROR(sync_if_wanted(context, inode));
     fuse_reply_err(request, 0);
     return ok_status();

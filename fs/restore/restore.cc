@@ -10,12 +10,13 @@
 #include <vector>
 
 #include "base/files/path_overlap.h"
+#include "fs/content/progress_meter.h"
+#include "fs/points/recovery_point_tree.h"
 #include "fs/restore/restore_attributes.h"
 #include "fs/restore/restore_file.h"
 #include "fs/restore/restore_stream.h"
 #include "fs/restore/restore_target.h"
 #include "fs/restore/restore_tree.h"
-#include "fs/session/progress_meter.h"
 #include "vaultmeta/points/point_file.h"
 
 namespace vaultfs {
@@ -137,12 +138,12 @@ Result<PointInfo> point_to_restore(Vault& vault, const RestoreRequest& request) 
 
 class Restore {
  public:
-  Restore(Session& session, const RestoreRequest& request, const ProgressCallback& callback)
-      : vault_(session.vault()), session_(session), request_(request), callback_(callback) {}
+  Restore(Vault& vault, const RestoreRequest& request, const ProgressCallback& callback)
+      : vault_(vault), request_(request), callback_(callback) {}
 
   Result<RestoreOutcome> run() {
     VAULTFS_ASSIGN_OR_RETURN(outcome_.point, point_to_restore(vault_, request_));
-    VAULTFS_ASSIGN_OR_RETURN(tree_, session_.open_point(outcome_.point, root_));
+    VAULTFS_ASSIGN_OR_RETURN(tree_, open_point_tree(vault_, outcome_.point, root_));
     if (request_.pipe >= 0) {
       VAULTFS_RETURN_IF_ERROR(into_pipe());
       return outcome_;
@@ -211,24 +212,22 @@ class Restore {
   }
 
   Vault& vault_;
-  Session& session_;
   const RestoreRequest& request_;
   const ProgressCallback& callback_;
-  std::shared_ptr<FileTree> tree_;
+  std::unique_ptr<FileTree> tree_;
   InodeNumber root_;
   RestoreOutcome outcome_;
 };
 
 }  // namespace
 
-Result<RestoreOutcome> restore(Session& session, const RestoreRequest& request, const ProgressCallback& progress) {
-  Vault& vault = session.vault();
+Result<RestoreOutcome> restore(Vault& vault, const RestoreRequest& request, const ProgressCallback& progress) {
   // A vault that nobody may write to is told of it by whoever opened it.
   std::optional<JobInfo> job;
   if (!vault.read_only()) {
     VAULTFS_ASSIGN_OR_RETURN(job, vault.begin_asked_job(JobKind::restore, request.item));
   }
-  Restore work(session, request, progress);
+  Restore work(vault, request, progress);
   Result<RestoreOutcome> outcome = work.run();
   // An older point is not handed out for the newest: who wants it asks for it.
   if (!outcome.ok() && request.point.empty() && is_integrity_error(outcome.code())) {

@@ -4,7 +4,8 @@
 #include <string>
 
 #include "base/result.h"
-#include "fs/session/session.h"
+#include "fs/content/progress_meter.h"
+#include "vaultmeta/vault/vault.h"
 
 namespace vaultfs {
 
@@ -39,7 +40,7 @@ struct RestoreOutcome {
 // ItemNotFound, RecoveryPointNotFound, DiskNotFound (naming the disks there are),
 // ItemBusy for a file that somebody else goes on using, NotSupported for a file system that lacks what the point needs:
 // both before the first byte.
-[[nodiscard]] Result<RestoreOutcome> restore(Session& session, const RestoreRequest& request,
+[[nodiscard]] Result<RestoreOutcome> restore(Vault& vault, const RestoreRequest& request,
                                              const ProgressCallback& progress);
 
 }  // namespace vaultfs

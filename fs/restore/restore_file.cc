@@ -99,7 +99,7 @@ class ContentRestore {
     const std::uint64_t offset = index * kChunkBytes;
     const std::size_t length = length_of(index);
     VAULTFS_ASSIGN_OR_RETURN(const std::optional<ChunkId> id, tree_.chunk_at(inode_, ChunkIndexInFile(index)));
-    if (!id) return Error{ErrorCode::Internal, "a recovery point has content that is not settled"};
+    if (!id) return Error{ErrorCode::Internal, "a recovery point has content that is not stored"};
     if (id->is_zero()) return target_.clear(offset, length);
     auto stored = vault_.segments().read_verified(RecordType::chunk, *id);
     if (!stored.ok()) return with_context(std::move(stored).error(), "at byte " + std::to_string(offset));

@@ -3,8 +3,8 @@
 #include <cstdint>
 
 #include "base/result.h"
+#include "fs/content/progress_meter.h"
 #include "fs/restore/restore_target.h"
-#include "fs/session/progress_meter.h"
 #include "fs/tree/file_tree.h"
 #include "vaultmeta/vault/vault.h"
 

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "base/result.h"
-#include "fs/session/progress_meter.h"
+#include "fs/content/progress_meter.h"
 #include "fs/tree/file_tree.h"
 #include "vaultmeta/vault/vault.h"
 

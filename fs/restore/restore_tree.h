@@ -3,8 +3,8 @@
 #include <filesystem>
 
 #include "base/result.h"
+#include "fs/content/progress_meter.h"
 #include "fs/restore/restore.h"
-#include "fs/session/progress_meter.h"
 #include "fs/tree/file_tree.h"
 #include "vaultmeta/vault/vault.h"
 

@@ -161,7 +161,7 @@ Result<std::optional<std::uint64_t>> TreeEngine::allocate_within(const InodePoin
         use_set_aside_part(image, chunk->first, range.begin, range.end);
       }
     };
-    for (const JobPointer& job : chunk->second.sealing) accepted(*job->slot);
+    for (const JobPointer& job : chunk->second.storing) accepted(*job->slot);
     if (chunk->second.active != nullptr) accepted(*chunk->second.active);
   }
   inode->changed = stamp(*inode);
@@ -189,7 +189,7 @@ Status TreeEngine::fallocate(InodeNumber number, FallocateMode mode, std::uint64
       const Status allocated = allocate(inode, offset, length, extend);
       if (allocated.ok() || allocated.code() != ErrorCode::NoSpace || buffer_.slots() == 0) return allocated;
       // As for a write: what is in memory may take far less than its worst case.
-      seal_everything();
+      store_everything();
       return allocate(inode, offset, length, extend);
     }
   }

@@ -25,7 +25,7 @@ struct Attributes {
   std::uint64_t allocated_bytes = 0;  // content that is not a hole, in whole 4 KiB pages or chunks
   UnixNanos atime, mtime, ctime;
   bool open_for_writing = false;
-  bool settled = true;  // nothing of this changes without a call that changes the inode: no content waits for sealing
+  bool stored = true;  // nothing of this changes without a call that changes the inode: no content waits to be stored
 };
 
 // What a chmod, chown, truncate or utimensat changes; what is not given stays. Truncation has its own call.

@@ -66,7 +66,7 @@ Status TreeEngine::put_references(const ChunkShare& share, const std::vector<Chu
   return ok_status();
 }
 
-void TreeEngine::seal_range(const InodePointer& inode, std::uint64_t first, std::uint64_t count) {
+void TreeEngine::store_range(const InodePointer& inode, std::uint64_t first, std::uint64_t count) {
   std::vector<JobPointer> jobs;
   {
     const WriterLock lock(inode->mutex);
@@ -74,7 +74,7 @@ void TreeEngine::seal_range(const InodePointer& inode, std::uint64_t first, std:
     auto chunk = inode->content->dirty.lower_bound(first);
     for (; chunk != inode->content->dirty.end() && chunk->first < first + count; ++chunk) {
       if (chunk->second.active != nullptr) freeze(inode, chunk->first);
-      jobs.push_back(chunk->second.sealing.back());
+      jobs.push_back(chunk->second.storing.back());
     }
   }
   // A failure is sticky, and the chunk stays dirty: it is copied then, or the copy fails as any write does.
@@ -83,7 +83,7 @@ void TreeEngine::seal_range(const InodePointer& inode, std::uint64_t first, std:
 
 Result<std::uint64_t> TreeEngine::share_chunks(const InodePointer& from, std::uint64_t first_from,
                                                const ChunkShare& share, std::uint64_t count) {
-  seal_range(from, first_from, count);
+  store_range(from, first_from, count);
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(from, {first_from, first_from + count - 1}));
     VAULTFS_RETURN_IF_ERROR(load_pages(share.to, {share.first, share.first + count - 1}));

@@ -34,7 +34,7 @@ class FileTree {
   // SEEK_DATA / SEEK_HOLE. OutOfRange at or after the end of the file (and for data, where only holes follow).
   [[nodiscard]] virtual Result<std::uint64_t> seek_data(InodeNumber inode, std::uint64_t offset) = 0;
   [[nodiscard]] virtual Result<std::uint64_t> seek_hole(InodeNumber inode, std::uint64_t offset) = 0;
-  // The chunk stored at a file's chunk index, if all of that chunk is settled in a segment: lets restore and backup
+  // The chunk stored at a file's chunk index, if all of that chunk is stored in a segment: lets restore and backup
   // work by reference. Zero id: a hole. Nothing: (partly) in the write buffer.
   [[nodiscard]] virtual Result<std::optional<ChunkId>> chunk_at(InodeNumber inode, ChunkIndexInFile index) = 0;
 };

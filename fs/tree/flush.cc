@@ -10,8 +10,8 @@
 namespace vaultfs {
 namespace {
 
-// A slot that needs nothing read back and owes the journal at least this much is sealed instead of journalled.
-constexpr std::uint32_t kSealInsteadBytes = kChunkBytes / 2;
+// A slot that needs nothing read back and owes the journal at least this much is stored instead of journalled.
+constexpr std::uint32_t kStoreInsteadBytes = kChunkBytes / 2;
 // Fragments in one journal entry, and bytes that the journal may buffer before it is written.
 constexpr std::size_t kEntryBytes = kChunkBytes;
 constexpr std::uint64_t kJournalBufferBytes = 8ULL << 20;
@@ -36,13 +36,13 @@ TreeEngine::FlushPlan TreeEngine::plan_flush(const InodePointer& inode) {
     if (chunk.active != nullptr && !chunk.active->unjournalled().empty()) {
       const std::uint64_t behind = inode->size - std::min(inode->size, index * kChunkBytes);
       const auto length = static_cast<std::uint32_t>(std::min<std::uint64_t>(behind, kChunkBytes));
-      if (chunk.active->dirty().covers(0, length) && chunk.active->unjournalled().total_bytes() >= kSealInsteadBytes) {
+      if (chunk.active->dirty().covers(0, length) && chunk.active->unjournalled().total_bytes() >= kStoreInsteadBytes) {
         freeze(inode, index);
       } else {
         plan.fragments.push_back(index);
       }
     }
-    if (!chunk.sealing.empty()) plan.jobs.push_back(chunk.sealing.back());
+    if (!chunk.storing.empty()) plan.jobs.push_back(chunk.storing.back());
   }
   return plan;
 }
@@ -66,8 +66,8 @@ Status TreeEngine::journal_fragments(const InodePointer& inode, FlushPlan& plan)
         if (inode->content == nullptr) break;
         const auto chunk = inode->content->dirty.find(index);
         if (chunk == inode->content->dirty.end()) continue;
-        // Taken by the sealing workers meanwhile: the chunk will hold it.
-        if (!chunk->second.sealing.empty()) plan.jobs.push_back(chunk->second.sealing.back());
+        // Taken by the store workers meanwhile: the chunk will hold it.
+        if (!chunk->second.storing.empty()) plan.jobs.push_back(chunk->second.storing.back());
         Slot* slot = chunk->second.active.get();
         if (slot == nullptr || slot->unjournalled().empty()) continue;
         for (const ByteRanges::Range& range : slot->unjournalled().ranges()) {
@@ -174,7 +174,7 @@ void TreeEngine::run_flusher() {
     flush_wake_.wait_for(flush_mutex_, kFlusherPeriod);
     if (stopping_) return;
     lock.unlock();
-    if (!sealed_.load() && !journal_dead_.load()) {
+    if (!vault_sealed_.load() && !journal_dead_.load()) {
       const std::int64_t at = clock.monotonic_nanos();
       // Failures are sticky: who wrote hears of them.
       const bool flushed = options_.flush_seconds == 0 || or_no_memory([&] { return flush_older_than(at - age); }).ok();

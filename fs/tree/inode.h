@@ -14,8 +14,8 @@
 #include "base/thread/mutex.h"
 #include "fs/content/byte_ranges.h"
 #include "fs/content/extent_map.h"
-#include "fs/content/seal_job.h"
 #include "fs/content/slot.h"
+#include "fs/content/store_job.h"
 #include "fs/tree/attributes.h"
 
 namespace vaultfs {
@@ -42,10 +42,10 @@ struct ReadStreams {
   std::uint64_t clock GUARDED_BY(mutex) = 0;
 };
 
-// What of one chunk is newer than the extent map, newest last: jobs in the sealing queue, then the active slot.
+// What of one chunk is newer than the extent map, newest last: jobs in the store queue, then the active slot.
 // Only the front job may be at work.
 struct DirtyChunk {
-  std::vector<std::shared_ptr<SealJob>> sealing;
+  std::vector<std::shared_ptr<StoreJob>> storing;
   std::shared_ptr<Slot> active;
 };
 

@@ -53,7 +53,7 @@ Attributes TreeEngine::attributes_locked(const Inode& inode) {
   }
   if (inode.content == nullptr) return a;
   const DiskImage& image = *inode.content;
-  a.settled = image.dirty.empty();
+  a.stored = image.dirty.empty();
   const std::uint64_t whole = (inode.size + kSlotPageBytes - 1) / kSlotPageBytes * kSlotPageBytes;
   std::uint64_t allocated = image.extents.used_entries() * kChunkBytes;
   // The file's last chunk counts up to its end only.
@@ -66,7 +66,7 @@ Attributes TreeEngine::attributes_locked(const Inode& inode) {
   for (const auto& [index, chunk] : image.dirty) {
     if (image.extents.page_to_load(index).has_value() || !image.extents.get(index).is_zero()) continue;
     std::uint32_t pages = chunk.active != nullptr ? chunk.active->touched_pages() : 0;
-    for (const JobPointer& job : chunk.sealing) pages = std::max(pages, job->slot->touched_pages());
+    for (const JobPointer& job : chunk.storing) pages = std::max(pages, job->slot->touched_pages());
     allocated += std::uint64_t{pages} * kSlotPageBytes;
   }
   // What fallocate has set aside shows as on other file systems, beyond the end of the file too.

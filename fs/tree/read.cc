@@ -23,7 +23,7 @@ ByteRanges slots_of(const DiskImage& image, std::uint64_t index) {
   ByteRanges ranges;
   const auto chunk = image.dirty.find(index);
   if (chunk == image.dirty.end()) return ranges;
-  for (const auto& job : chunk->second.sealing) {
+  for (const auto& job : chunk->second.storing) {
     for (const ByteRanges::Range& range : job->slot->dirty().ranges()) ranges.add(range.begin, range.end);
   }
   if (chunk->second.active == nullptr) return ranges;
@@ -61,7 +61,7 @@ Result<TreeEngine::Piece> TreeEngine::read_slots(const InodePointer& inode, std:
           for (const ByteRanges::Range& range : slot.dirty().inside(begin, end))
             piece.covered.add(range.begin, range.end);
         };
-        for (const JobPointer& job : chunk->second.sealing) take(*job->slot);
+        for (const JobPointer& job : chunk->second.storing) take(*job->slot);
         if (chunk->second.active != nullptr) take(*chunk->second.active);
         return piece;
       }
@@ -72,7 +72,8 @@ Result<TreeEngine::Piece> TreeEngine::read_slots(const InodePointer& inode, std:
 
 Result<std::size_t> TreeEngine::read(InodeNumber number, std::uint64_t offset, MutableByteView out) {
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
-  if (sealed_.load()) return Error{ErrorCode::KeyRevoked, "the vault is sealed: its key is revoked or out of reach"};
+  if (vault_sealed_.load())
+    return Error{ErrorCode::KeyRevoked, "the vault is sealed: its key is revoked or out of reach"};
   const UseGate::Use use = vault_->segments().use();
   read_ahead(inode, offset, out.size());
   std::size_t done = 0;
@@ -132,10 +133,10 @@ void TreeEngine::read_ahead(const InodePointer& inode, std::uint64_t offset, std
     if (first >= last) return;
     stream->ahead_until = last;
   }
-  for (const ChunkId& id : settled_chunks(inode, first, last)) reader_->read_ahead(id);
+  for (const ChunkId& id : stored_chunks(inode, first, last)) reader_->read_ahead(id);
 }
 
-std::vector<ChunkId> TreeEngine::settled_chunks(const InodePointer& inode, std::uint64_t begin, std::uint64_t end) {
+std::vector<ChunkId> TreeEngine::stored_chunks(const InodePointer& inode, std::uint64_t begin, std::uint64_t end) {
   std::vector<ChunkId> ids;
   const ReaderLock lock(inode->mutex);
   if (inode->content == nullptr) return ids;

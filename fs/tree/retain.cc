@@ -47,7 +47,7 @@ Status TreeEngine::visit_references_of(const InodePointer& inode, const Referenc
     // What a job lies over stands in the map until it is done. The page that tells a job so is the one that the map had
     // when it was queued; the map may have another one by now.
     for (const auto& [index, chunk] : image.dirty) {
-      for (const JobPointer& job : chunk.sealing) ids.push_back(job->base_page);
+      for (const JobPointer& job : chunk.storing) ids.push_back(job->base_page);
     }
   }
   for (const ChunkId& id : ids) VAULTFS_RETURN_IF_ERROR(visit(id));

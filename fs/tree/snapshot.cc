@@ -90,7 +90,7 @@ void TreeEngine::cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_
     DiskImage& image = *inode->content;
     file.extents = image.extents.share();
     for (auto& [index, chunk] : image.dirty) {
-      if (keep_small_slots && chunk.sealing.empty() && cut.fragment_bytes < kSmallSlotsBytes &&
+      if (keep_small_slots && chunk.storing.empty() && cut.fragment_bytes < kSmallSlotsBytes &&
           chunk.active->dirty().total_bytes() <= kSmallSlotBytes) {
         for (const ByteRanges::Range& range : chunk.active->dirty().ranges()) {
           const MutableByteView bytes = chunk.active->memory().subspan(range.begin, range.end - range.begin);
@@ -101,8 +101,8 @@ void TreeEngine::cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_
       }
       if (chunk.active != nullptr) freeze(inode, index);
       // A truncation from now on must not keep the cut from getting what it has seen.
-      for (const JobPointer& job : chunk.sealing) job->wanted = true;
-      file.jobs.push_back(chunk.sealing.back());
+      for (const JobPointer& job : chunk.storing) job->wanted = true;
+      file.jobs.push_back(chunk.storing.back());
     }
   }
   cut.files.push_back(std::move(file));
@@ -125,7 +125,7 @@ void TreeEngine::cut_tree(const InodePointer& top, Cut& cut, bool keep_small_slo
   }
 }
 
-Status TreeEngine::settle(Cut& cut) {
+Status TreeEngine::finish_cut(Cut& cut) {
   if (cut.failure.has_value()) return *cut.failure;
   SegmentStore& store = vault_->segments();
   for (FileCut& file : cut.files) {
@@ -157,7 +157,7 @@ Status TreeEngine::settle(Cut& cut) {
 Result<TreeSnapshot> TreeEngine::snapshot(const std::string& item_name) {
   VAULTFS_RETURN_IF_ERROR(writable());
   const MutexLock one_at_a_time(snapshot_mutex_);
-  // The last of what was accepted is sealed for it, too.
+  // The last of what was accepted is stored for it, too.
   const SpaceReserve::ContentUse use(vault_->space_reserve());
   TreeSnapshot snapshot;
   Cut cut;
@@ -190,7 +190,7 @@ Result<TreeSnapshot> TreeEngine::snapshot(const std::string& item_name) {
     rest.unlock();  // the second part begins
     cut_tree(directory, cut, false);
   }
-  VAULTFS_RETURN_IF_ERROR(settle(cut));
+  VAULTFS_RETURN_IF_ERROR(finish_cut(cut));
   // What the point will have is in the working tree, too, whenever the point is: the chunks are in the journal by now,
   // the sizes are not yet.
   for (const FileCut& file : cut.files) {
@@ -221,7 +221,7 @@ Result<Bytes> TreeEngine::encode_section(const std::function<void()>& cut_made) 
     rest.unlock();  // the second part begins
     cut_tree(inodes_.at(kRootInode), cut, true);
   }
-  VAULTFS_RETURN_IF_ERROR(settle(cut));
+  VAULTFS_RETURN_IF_ERROR(finish_cut(cut));
   // Of a chunk with several slots on their way, the section has the last result. A replay over it must not find only
   // the extent of an earlier one in the journal.
   VAULTFS_RETURN_IF_ERROR(commit_journal());

@@ -15,7 +15,7 @@ void TreeEngine::start(Vault& vault, ChangeObserver& observer) {
   observer_ = &observer;
   journal_ = vault.read_only() ? nullptr : &vault.journal();
   space_ = std::make_unique<SpaceGuard>(vault.env(), vault.path(), vault.space_reserve());
-  workers_ = std::make_unique<WorkerPool>(options_.sealing_workers);
+  workers_ = std::make_unique<WorkerPool>(options_.store_workers);
   reader_ = std::make_unique<ChunkReader>(vault.segments(), cache_, memory_, frames_, *workers_);
   {
     const WriterLock lock(tree_mutex_);
@@ -94,12 +94,12 @@ void TreeEngine::finish_replay() {
   }
   for (auto& [number, file] : replay_.files) {
     const auto found = inodes_.find(number);
-    if (found != inodes_.end() && found->second->type == InodeType::file) settle_replayed_file(found->second, file);
+    if (found != inodes_.end() && found->second->type == InodeType::file) finish_replayed_file(found->second, file);
   }
   replay_ = {};
 }
 
-void TreeEngine::settle_replayed_file(const InodePointer& inode, FileReplay& replay) {
+void TreeEngine::finish_replayed_file(const InodePointer& inode, FileReplay& replay) {
   Status status = lay_extents(inode, replay);
   if (status.ok()) status = lay_fragments(inode, replay);
   if (status.ok()) status = cut_beyond_end(inode);
@@ -177,7 +177,7 @@ bool TreeEngine::has_content_beyond_end(const Inode& inode) const {
   const auto chunk = image.dirty.find(index);
   if (chunk != image.dirty.end()) {
     // A slot on its way holds more than the file's size lets show: only its end decides.
-    if (!chunk->second.sealing.empty()) return true;
+    if (!chunk->second.storing.empty()) return true;
     if (!chunk->second.active->dirty().inside(tail, kChunkBytes).empty()) return true;
   }
   const ChunkId base = image.extents.get(index);

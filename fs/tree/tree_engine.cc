@@ -45,7 +45,7 @@ TreeEngine::~TreeEngine() {
   for (auto& [number, inode] : inodes_) {
     if (inode->content == nullptr) continue;
     for (auto& [index, chunk] : inode->content->dirty) {
-      for (const JobPointer& job : chunk.sealing) {
+      for (const JobPointer& job : chunk.storing) {
         job->previous = nullptr;
         job->next = nullptr;
         job->inode = nullptr;
@@ -58,7 +58,8 @@ TreeEngine::~TreeEngine() {
 
 Status TreeEngine::writable() const {
   if (journal_ == nullptr) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};
-  if (sealed_.load()) return Error{ErrorCode::KeyRevoked, "the vault is sealed: its key is revoked or out of reach"};
+  if (vault_sealed_.load())
+    return Error{ErrorCode::KeyRevoked, "the vault is sealed: its key is revoked or out of reach"};
   if (journal_dead_.load()) return Error{ErrorCode::IoError, "the vault's journal failed; remount to go on"};
   if (journal_->buffered_bytes() > kMaxWaitingJournalBytes) {
     return Error{ErrorCode::NoSpace, "the vault's disk is full and has no room for the journal"};
@@ -92,7 +93,7 @@ void TreeEngine::stamp(Item* item, Lsn lsn) {
 }
 
 Result<Lsn> TreeEngine::log(TreeEntryWriter entry) {
-  auto lsn = journal_->append(JournalRoom::tree, std::move(entry).take());
+  auto lsn = journal_->append(EntryOwner::tree, std::move(entry).take());
   if (!lsn.ok()) journal_dead_ = true;
   return lsn;
 }
@@ -114,7 +115,7 @@ void TreeEngine::journal_failed(const Error& error) {
     tree_error_ = error;
     ++tree_errors_;
   }
-  buffer_.sealing_failed(error);
+  buffer_.storing_failed(error);
   const std::uint64_t durable = journal_->last_synced().value;
   std::vector<Item*> failed;
   {
@@ -166,7 +167,7 @@ Status TreeEngine::stop() {
   flush_wake_.notify_all();
   if (flusher_.joinable()) flusher_.join();
   Status status = ok_status();
-  if (journal_ != nullptr && !sealed_.load()) status = sync_all();
+  if (journal_ != nullptr && !vault_sealed_.load()) status = sync_all();
   if (workers_ != nullptr) workers_->stop();
   return status;
 }
@@ -215,10 +216,10 @@ WorkingTree::Statistics TreeEngine::statistics() {
           .written_bytes = written_bytes_.load()};
 }
 
-void TreeEngine::seal() {
-  if (sealed_.exchange(true)) return;
+void TreeEngine::vault_sealed() {
+  if (vault_sealed_.exchange(true)) return;
   if (journal_ != nullptr) {
-    seal_everything();
+    store_everything();
     static_cast<void>(commit_journal().ok());
     forget_slots();
   }
@@ -236,7 +237,7 @@ void TreeEngine::forget_slots() {
   for (const InodePointer& inode : inodes) {
     const WriterLock lock(inode->mutex);
     if (inode->content == nullptr || inode->content->dirty.empty()) continue;
-    // What could not be sealed is in the journal (sync_all came before), but must not stay in memory in the clear.
+    // What could not be stored is in the journal (sync_all came before), but must not stay in memory in the clear.
     DiskImage& image = *inode->content;
     while (!image.dirty.empty()) drop_chunk(image, image.dirty.begin());
     image.poison = std::make_unique<Error>(
@@ -244,11 +245,11 @@ void TreeEngine::forget_slots() {
   }
 }
 
-void TreeEngine::unseal() {
+void TreeEngine::vault_unsealed() {
   memory_.open();
   frames_.open();
   cache_.open();
-  sealed_ = false;
+  vault_sealed_ = false;
 }
 
 }  // namespace vaultfs

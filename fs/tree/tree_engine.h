@@ -13,9 +13,9 @@
 #include "base/thread/worker_pool.h"
 #include "fs/content/chunk_reader.h"
 #include "fs/content/frame_cache.h"
-#include "fs/content/seal_job.h"
 #include "fs/content/slot_memory.h"
 #include "fs/content/space_guard.h"
+#include "fs/content/store_job.h"
 #include "fs/content/write_buffer.h"
 #include "fs/tree/cut_lock.h"
 #include "fs/tree/format/entry.h"
@@ -49,8 +49,8 @@ class TreeEngine final : public WorkingTree {
   bool open_for_writing(const std::string& item) override;
   bool changed_since(const std::string& item, Lsn since) override;
   Statistics statistics() override;
-  void seal() override;
-  void unseal() override;
+  void vault_sealed() override;
+  void vault_unsealed() override;
 
   // lookup.cc
   Result<Attributes> lookup(InodeNumber parent, const std::string& name) override;
@@ -125,7 +125,7 @@ class TreeEngine final : public WorkingTree {
 
  private:
   using InodeTable = std::unordered_map<InodeNumber, InodePointer>;
-  using JobPointer = std::shared_ptr<SealJob>;
+  using JobPointer = std::shared_ptr<StoreJob>;
 
   // --- tree_engine.cc
   // Refuses a change the tree can't keep: read-only, sealed, journal dead.
@@ -226,7 +226,7 @@ class TreeEngine final : public WorkingTree {
                                                          const ChunkShare& share, std::uint64_t count);
   [[nodiscard]] Result<std::uint64_t> copy_bytes(FileTree& source, CopyEnd from, CopyEnd to, std::uint64_t handle,
                                                  std::uint64_t length);
-  void seal_range(const InodePointer& inode, std::uint64_t first, std::uint64_t count);
+  void store_range(const InodePointer& inode, std::uint64_t first, std::uint64_t count);
   // --- rename.cc
   struct RenamePlan {
     Inode* from = nullptr;  // the directories
@@ -263,8 +263,8 @@ class TreeEngine final : public WorkingTree {
   // Copies what slots have of a file's bytes from `offset` (at most to the chunk's end), tells the rest.
   [[nodiscard]] Result<Piece> read_slots(const InodePointer& inode, std::uint64_t offset, MutableByteView out);
   void read_ahead(const InodePointer& inode, std::uint64_t offset, std::uint64_t length);
-  [[nodiscard]] static std::vector<ChunkId> settled_chunks(const InodePointer& inode, std::uint64_t begin,
-                                                           std::uint64_t end);
+  [[nodiscard]] static std::vector<ChunkId> stored_chunks(const InodePointer& inode, std::uint64_t begin,
+                                                          std::uint64_t end);
   [[nodiscard]] Status readable(const Inode& inode) const REQUIRES_SHARED(inode.mutex);
 
   // --- write.cc
@@ -322,12 +322,12 @@ class TreeEngine final : public WorkingTree {
   [[nodiscard]] Status load_pages(const InodePointer& inode, std::initializer_list<std::uint64_t> indexes);
   [[nodiscard]] Status load_page(const InodePointer& inode, std::uint64_t page);
 
-  // --- seal.cc
-  // Active slot → sealing queue. REQUIRES: inode's mutex, an active slot there.
+  // --- store_slots.cc
+  // Active slot → store queue. REQUIRES: inode's mutex, an active slot there.
   JobPointer freeze(const InodePointer& inode, std::uint64_t index) REQUIRES(inode->mutex);
   void submit(const JobPointer& job);
   void evict(const WriteBuffer::Victim& victim);
-  void run_seal(const JobPointer& job);
+  void run_store(const JobPointer& job);
   [[nodiscard]] Result<ChunkId> store_content(const JobPointer& job);
   // Nothing if too much of the chunk is new for a patch.
   [[nodiscard]] Result<std::optional<ChunkId>> store_patch(const JobPointer& job, std::uint32_t max_pages,
@@ -336,7 +336,7 @@ class TreeEngine final : public WorkingTree {
   [[nodiscard]] Status find_base(const JobPointer& job);
   // Fills gaps between the job's dirty ranges from what lies below.
   [[nodiscard]] Status fill_gaps(const JobPointer& job, const std::vector<ByteRanges::Range>& gaps);
-  [[nodiscard]] Status apply_seal(const JobPointer& job);
+  [[nodiscard]] Status apply_stored(const JobPointer& job);
   // A job failed: its bytes stay in memory, to be tried again.
   void give_back(const JobPointer& job);
   void finish(const JobPointer& job, std::optional<Error> error);
@@ -387,11 +387,11 @@ class TreeEngine final : public WorkingTree {
   void cut_open_files(const Item* item, Cut& cut, bool keep_small_slots) REQUIRES_SHARED(tree_mutex_);
   void cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_slots) REQUIRES_SHARED(tree_mutex_);
   void cut_tree(const InodePointer& top, Cut& cut, bool keep_small_slots) REQUIRES_SHARED(tree_mutex_);
-  // Waits for the cut's seals, stores its map pages, fills its records. Without locks.
-  [[nodiscard]] Status settle(Cut& cut);
+  // Waits until the cut is stored, stores its map pages, fills its records. Without locks.
+  [[nodiscard]] Status finish_cut(Cut& cut);
   [[nodiscard]] Result<Bytes> encode_section(const std::function<void()>& cut_made);
-  void seal_everything();
-  // Drops what could not be sealed: those files can't be read or written until the vault is opened again.
+  void store_everything();
+  // Drops what could not be stored: those files can't be read or written until the vault is opened again.
   void forget_slots();
 
   // --- retain.cc
@@ -411,7 +411,7 @@ class TreeEngine final : public WorkingTree {
   // --- start.cc
   void finish_replay();
   void attach_items() REQUIRES(tree_mutex_);
-  void settle_replayed_file(const InodePointer& inode, FileReplay& replay);
+  void finish_replayed_file(const InodePointer& inode, FileReplay& replay);
   [[nodiscard]] Status lay_extents(const InodePointer& inode, const FileReplay& replay);
   [[nodiscard]] Status lay_fragments(const InodePointer& inode, const FileReplay& replay);
   [[nodiscard]] Status cut_beyond_end(const InodePointer& inode);
@@ -421,7 +421,7 @@ class TreeEngine final : public WorkingTree {
   Vault* vault_ = nullptr;              // set by start()
   ChangeObserver* observer_ = nullptr;  // set by start()
   Journal* journal_ = nullptr;          // set by start(); null for a read-only vault
-  std::atomic<bool> sealed_{false};
+  std::atomic<bool> vault_sealed_{false};
   std::atomic<bool> journal_dead_{false};
 
   SlotMemoryPool memory_;   // outlives everything that holds slots or blocks
@@ -463,8 +463,8 @@ class TreeEngine final : public WorkingTree {
   bool stopping_ GUARDED_BY(flush_mutex_) = false;
   Thread flusher_;
 
-  Mutex seal_mutex_;  // for waiting on SealJob::done; a leaf
-  CondVar seal_done_;
+  Mutex store_mutex_;  // for waiting on StoreJob::done; a leaf
+  CondVar store_done_;
 
   std::atomic<std::uint64_t> files_{0};
   std::atomic<std::uint64_t> logical_bytes_{0};

@@ -38,10 +38,10 @@ class ChangeObserver {
 class WorkingTree : public FileTree, public TreeReplay {
  public:
   struct Options {
-    std::uint64_t write_buffer_bytes = 128ULL << 20;  // dirty data in RAM; beyond, writers wait for the sealing workers
+    std::uint64_t write_buffer_bytes = 128ULL << 20;  // dirty data in RAM; beyond, writers wait for the store workers
     std::uint64_t frame_cache_bytes = 64ULL << 20;
-    unsigned sealing_workers = 0;  // 0: one per core
-    unsigned flush_seconds = 5;    // data is journalled and synced within that time; 0: only when asked (tests)
+    unsigned store_workers = 0;  // 0: one per core
+    unsigned flush_seconds = 5;  // data is journalled and synced within that time; 0: only when asked (tests)
     // Whoever changes content sets mtime and ctime by set_attributes: the kernel does, with a writeback cache.
     bool caller_keeps_times = false;
   };
@@ -155,7 +155,7 @@ class WorkingTree : public FileTree, public TreeReplay {
   // last change is kept and compared with `since`, the cut of its newest point or checked job).
   [[nodiscard]] virtual bool changed_since(const std::string& item, Lsn since) = 0;
   // One atomic cut: what was acknowledged before the call is in the snapshot, what comes later is not. Writers wait for
-  // well under 100 ms. Then (outside the cut) dirty data of the cut is sealed, dirty map pages are put, and the inodes
+  // well under 100 ms. Then (outside the cut) dirty data of the cut is stored, dirty map pages are put, and the inodes
   // are returned ready for a manifest. Every chunk and page they name has been put (not yet synced). ItemNotFound. A
   // sticky write error of the item fails it.
   [[nodiscard]] virtual Result<TreeSnapshot> snapshot(const std::string& item) = 0;
@@ -186,8 +186,8 @@ class WorkingTree : public FileTree, public TreeReplay {
   };
   [[nodiscard]] virtual Statistics statistics() = 0;
   // Wipes slots and cached frames and refuses writes until keys are back (rule 7). sync_all() was called before.
-  virtual void seal() = 0;
-  virtual void unseal() = 0;
+  virtual void vault_sealed() = 0;
+  virtual void vault_unsealed() = 0;
 };
 
 // Why `name` can't be an item's name (for people), or nothing: 1–128 bytes of printable text without '/', '@', newline

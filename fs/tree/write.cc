@@ -38,8 +38,8 @@ Status TreeEngine::check_space(std::uint64_t bytes, const Promise& promise) {
 Result<WriteBuffer::Reservation> TreeEngine::admit_bytes(std::uint64_t bytes, const Promise& promise) {
   Status space = check_space(bytes, promise);
   if (!space.ok() && space.code() == ErrorCode::NoSpace && buffer_.slots() > 0) {
-    // The worst case of what is in memory is far from what it takes in the end: settle it, then look again.
-    seal_everything();
+    // The worst case of what is in memory is far from what it takes in the end: store it, then look again.
+    store_everything();
     space = check_space(bytes, promise);
   }
   VAULTFS_RETURN_IF_ERROR(space);
@@ -63,7 +63,7 @@ Slot& TreeEngine::active_slot(const InodePointer& inode, std::uint64_t index, bo
       delete gone;
     });
   } catch (const std::bad_alloc&) {
-    if (chunk.sealing.empty()) dirty.erase(place);
+    if (chunk.storing.empty()) dirty.erase(place);
     throw;
   }
   return *chunk.active;
@@ -110,7 +110,7 @@ Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t han
   VAULTFS_RETURN_IF_ERROR(drop_capability(*inode));
   const Lsn changed = stamp(*inode);
   const std::uint64_t end = begin + bytes.size();
-  // Before the slots are filled: a full one is sealed up to the end of the file.
+  // Before the slots are filled: a full one is stored up to the end of the file.
   if (end > inode->size) resize(*inode, end);
   for (std::uint64_t at = begin; at < end;) {
     const auto within = static_cast<std::uint32_t>(at % kChunkBytes);

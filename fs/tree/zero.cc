@@ -45,7 +45,7 @@ Status TreeEngine::load_pages(const InodePointer& inode, std::initializer_list<s
 }
 
 void TreeEngine::drop_chunk(DiskImage& image, std::map<std::uint64_t, DirtyChunk>::iterator chunk) {
-  for (const JobPointer& job : chunk->second.sealing) job->cancelled = true;
+  for (const JobPointer& job : chunk->second.storing) job->cancelled = true;
   image.dirty.erase(chunk);
 }
 
@@ -53,8 +53,8 @@ void TreeEngine::zero_piece(const InodePointer& inode, std::uint64_t index, std:
                             Lsn lsn) {
   DiskImage& image = *inode->content;
   const auto chunk = image.dirty.find(index);
-  const bool sealing = chunk != image.dirty.end() && !chunk->second.sealing.empty();
-  if (!sealing && image.extents.get(index).is_zero()) {
+  const bool storing = chunk != image.dirty.end() && !chunk->second.storing.empty();
+  if (!storing && image.extents.get(index).is_zero()) {
     // Nothing lies below: what the slot forgets is zero.
     if (chunk == image.dirty.end()) return;
     Slot& slot = *chunk->second.active;

@@ -5,7 +5,7 @@
 #include "base/thread/mutex.h"
 #include "fs/content/space_guard.h"
 #include "vaultmeta/layout/vault_layout.h"
-#include "vaultmeta/points/point_walk.h"
+#include "vaultmeta/points/recovery_point_walk.h"
 
 namespace vaultfs {
 namespace {
@@ -169,14 +169,14 @@ bool Compactor::listed_segments_are_there() const {
 
 Status Compactor::retain_points() {
   // Otherwise they have it all in segments of their own, which are not looked at.
-  if (!vault_.catalogue().renewing() && listed_segments_are_there()) return ok_status();
+  if (!vault_.catalogue().reencrypting() && listed_segments_are_there()) return ok_status();
   SegmentStore& segments = vault_.segments();
   // What can't be read leads nowhere: what lies behind it is as lost as it is.
   const auto retain = [&segments](const ChunkId& id) -> Status {
     Status retained = segments.retain(id);
     return !retained.ok() && is_integrity_error(retained.code()) ? ok_status() : retained;
   };
-  PointWalk walk(segments, retain, [](const ChunkId&, const Error&) {});
+  RecoveryPointWalk walk(segments, retain, [](const ChunkId&, const Error&) {});
   for (const PointInfo& point : vault_.catalogue().points()) {
     VAULTFS_ASSIGN_OR_RETURN(const Manifest manifest, vault_.load_manifest(point));
     VAULTFS_RETURN_IF_ERROR(walk.walk(manifest));

@@ -53,8 +53,8 @@ class Compactor {
   [[nodiscard]] Status learn_points() REQUIRES(mutex_);
   // With the lengths that the inventories tell.
   [[nodiscard]] bool listed_segments_are_there() const REQUIRES(mutex_);
-  // Also what lies outside the points' own segments is needed: they are being renewed, or what one of their segments
-  // had may have been stored anew.
+  // Also what lies outside the points' own segments is needed: they are being re-encrypted, or what one of their
+  // segments had may have been stored anew.
   [[nodiscard]] Status retain_points() REQUIRES(mutex_);
 
   Vault& vault_;

@@ -11,8 +11,8 @@ namespace vaultfs {
 namespace {
 
 // What a crash or a failed sync makes this run do twice, at most.
-constexpr std::uint64_t kSettleBytes = 64ULL << 20;
-constexpr std::uint64_t kSettleRecords = 8192;
+constexpr std::uint64_t kSyncBytes = 64ULL << 20;
+constexpr std::uint64_t kSyncRecords = 8192;
 // After so much, the manifests of the points that were gone through are written anew: until then their records lie in
 // segments that no point lists.
 constexpr std::uint64_t kPublishBytes = 1ULL << 30;
@@ -40,7 +40,7 @@ Reencryption::Reencryption(Vault& vault, WorkingTree& tree, Compactor& compactor
       session_ends_(session_ends),
       space_(vault.env(), vault.path(), vault.space_reserve()),
       walk_(
-          vault.segments(), [this](const ChunkId& id) { return renew(id); },
+          vault.segments(), [this](const ChunkId& id) { return reencrypt(id); },
           [this](const ChunkId&, const Error& error) { note_damage("a map page of a recovery point", error); }) {}
 
 Result<ReencryptOutcome> Reencryption::run() {
@@ -54,17 +54,17 @@ Result<ReencryptOutcome> Reencryption::run() {
 }
 
 Status Reencryption::work() {
-  VAULTFS_ASSIGN_OR_RETURN(std::vector<PointInfo> points, points_to_renew());
-  if (before_.numbers.empty() && points.empty() && !vault_.catalogue().renewing()) return checkpoint();
+  VAULTFS_ASSIGN_OR_RETURN(std::vector<PointInfo> points, points_to_reencrypt());
+  if (before_.numbers.empty() && points.empty() && !vault_.catalogue().reencrypting()) return checkpoint();
   // Before the first record lies outside the segments of its point.
-  VAULTFS_RETURN_IF_ERROR(vault_.set_renewing(true));
-  bool settled = false;
-  for (int round = 0; round < kMaxRounds && !settled; ++round) {
-    VAULTFS_RETURN_IF_ERROR(renew_points(points));
-    VAULTFS_RETURN_IF_ERROR(renew_working_tree());
-    VAULTFS_ASSIGN_OR_RETURN(settled, settle_inventories());
-    if (!settled) {
-      VAULTFS_ASSIGN_OR_RETURN(points, points_to_renew());
+  VAULTFS_RETURN_IF_ERROR(vault_.set_reencrypting(true));
+  bool current = false;
+  for (int round = 0; round < kMaxRounds && !current; ++round) {
+    VAULTFS_RETURN_IF_ERROR(reencrypt_points(points));
+    VAULTFS_RETURN_IF_ERROR(reencrypt_working_tree());
+    VAULTFS_ASSIGN_OR_RETURN(current, inventories_are_current());
+    if (!current) {
+      VAULTFS_ASSIGN_OR_RETURN(points, points_to_reencrypt());
     }
   }
   VAULTFS_RETURN_IF_ERROR(checkpoint());
@@ -90,7 +90,7 @@ Result<Reencryption::Old> Reencryption::old_segments() {
   return old;
 }
 
-Result<bool> Reencryption::is_to_be_renewed(const PointInfo& point, const Old& old) {
+Result<bool> Reencryption::has_old_epoch(const PointInfo& point, const Old& old) {
   const PointNumber file = point.manifest_file();
   if (clean_.contains(file) || written_.contains(file)) return false;
   const auto look = [&]() -> Result<bool> {
@@ -112,18 +112,18 @@ Result<bool> Reencryption::is_to_be_renewed(const PointInfo& point, const Old& o
   return false;
 }
 
-Result<std::vector<PointInfo>> Reencryption::points_to_renew() {
+Result<std::vector<PointInfo>> Reencryption::points_to_reencrypt() {
   VAULTFS_ASSIGN_OR_RETURN(const Old old, old_segments());
   std::vector<PointInfo> wanted;
   for (const PointInfo& point : vault_.catalogue().points()) {
-    VAULTFS_ASSIGN_OR_RETURN(const bool renew, is_to_be_renewed(point, old));
-    if (renew) wanted.push_back(point);
+    VAULTFS_ASSIGN_OR_RETURN(const bool reencrypt, has_old_epoch(point, old));
+    if (reencrypt) wanted.push_back(point);
     VAULTFS_RETURN_IF_ERROR(go_on());
   }
   return wanted;
 }
 
-Status Reencryption::renew_points(const std::vector<PointInfo>& points) {
+Status Reencryption::reencrypt_points(const std::vector<PointInfo>& points) {
   may_be_gone_ = false;
   std::vector<PointNumber> walked;
   for (const PointInfo& point : points) {
@@ -144,21 +144,21 @@ Status Reencryption::renew_points(const std::vector<PointInfo>& points) {
 }
 
 Status Reencryption::publish(std::vector<PointNumber>& walked) {
-  VAULTFS_RETURN_IF_ERROR(settle());
+  VAULTFS_RETURN_IF_ERROR(sync_reencrypted());
   // Nobody but this thread moves records while it has this, so that what is found is so when it is written.
   const ReaderLock references(vault_.segments().long_uses());
   PointSegments places(vault_.segments(), PointSegments::Damage::skipped);
   for (const PointNumber number : walked) {
-    Status renewed = vault_.renew_point(number, places);
+    Status reencrypted = vault_.rewrite_point(number, places);
     // A writer has stored a damaged chunk anew, and its segment was still open.
-    if (!renewed.ok() && renewed.code() == ErrorCode::TryAgain) {
+    if (!reencrypted.ok() && reencrypted.code() == ErrorCode::TryAgain) {
       places.forget();
-      renewed = vault_.renew_point(number, places);
+      reencrypted = vault_.rewrite_point(number, places);
     }
-    if (!renewed.ok() && renewed.code() == ErrorCode::RecoveryPointNotFound) continue;
-    VAULTFS_RETURN_IF_ERROR(renewed);
+    if (!reencrypted.ok() && reencrypted.code() == ErrorCode::RecoveryPointNotFound) continue;
+    VAULTFS_RETURN_IF_ERROR(reencrypted);
     if (const auto point = vault_.catalogue().point(number)) written_.insert(point->manifest_file());
-    ++outcome_.renewed_points;
+    ++outcome_.reencrypted_points;
     VAULTFS_RETURN_IF_ERROR(go_on());
   }
   walked.clear();
@@ -166,62 +166,62 @@ Status Reencryption::publish(std::vector<PointNumber>& walked) {
   return ok_status();
 }
 
-Status Reencryption::renew_working_tree() {
+Status Reencryption::reencrypt_working_tree() {
   may_be_gone_ = true;
-  VAULTFS_RETURN_IF_ERROR(tree_.visit_references([this](const ChunkId& id) { return renew(id); },
+  VAULTFS_RETURN_IF_ERROR(tree_.visit_references([this](const ChunkId& id) { return reencrypt(id); },
                                                  [this](const ChunkId&, const Error& error) {
                                                    if (error.code == ErrorCode::ChunkMissing) return;
                                                    note_damage("a map page of the working tree", error);
                                                  }));
-  return settle();
+  return sync_reencrypted();
 }
 
-Status Reencryption::renew(const ChunkId& id) {
+Status Reencryption::reencrypt(const ChunkId& id) {
   if (++visited_ % kLookEvery == 0) VAULTFS_RETURN_IF_ERROR(go_on());
   SegmentStore& segments = vault_.segments();
-  const auto renewed = [&] {
+  const auto reencrypted = [&] {
     const UseGate::Use use = segments.use();
-    return segments.renew(id, target_);
+    return segments.reencrypt(id, target_);
   }();
-  if (!renewed.ok()) {
-    if (!is_integrity_error(renewed.code())) return renewed.error();
-    if (may_be_gone_ && renewed.code() == ErrorCode::ChunkMissing) return ok_status();
+  if (!reencrypted.ok()) {
+    if (!is_integrity_error(reencrypted.code())) return reencrypted.error();
+    if (may_be_gone_ && reencrypted.code() == ErrorCode::ChunkMissing) return ok_status();
     if (const auto segment = segments.segment_of(id); segment.ok()) damaged_segments_.insert(*segment);
-    note_damage("chunk " + to_hex(id.view()), renewed.error());
+    note_damage("chunk " + to_hex(id.view()), reencrypted.error());
     return ok_status();
   }
-  if (renewed->records == 0) return ok_status();
-  outcome_.moved_chunks += renewed->records;
-  outcome_.moved_bytes += renewed->old_bytes;
-  unsettled_records_ += renewed->records;
-  unsettled_bytes_ += renewed->stored_bytes;
-  unpublished_bytes_ += renewed->stored_bytes;
-  if (unsettled_bytes_ >= kSettleBytes || unsettled_records_ >= kSettleRecords) VAULTFS_RETURN_IF_ERROR(settle());
+  if (reencrypted->records == 0) return ok_status();
+  outcome_.moved_chunks += reencrypted->records;
+  outcome_.moved_bytes += reencrypted->old_bytes;
+  unsynced_records_ += reencrypted->records;
+  unsynced_bytes_ += reencrypted->stored_bytes;
+  unpublished_bytes_ += reencrypted->stored_bytes;
+  if (unsynced_bytes_ >= kSyncBytes || unsynced_records_ >= kSyncRecords) VAULTFS_RETURN_IF_ERROR(sync_reencrypted());
   return keep_to_rate();
 }
 
-Status Reencryption::settle() {
-  unsettled_bytes_ = 0;
-  unsettled_records_ = 0;
-  VAULTFS_RETURN_IF_ERROR(vault_.segments().settle_renewed());
+Status Reencryption::sync_reencrypted() {
+  unsynced_bytes_ = 0;
+  unsynced_records_ = 0;
+  VAULTFS_RETURN_IF_ERROR(vault_.segments().sync_reencrypted());
   // Writers and commits come first.
-  if (space_.check(0, 2 * kSettleBytes).ok()) return ok_status();
+  if (space_.check(0, 2 * kSyncBytes).ok()) return ok_status();
   return Error{ErrorCode::NoSpace,
                "re-encryption wants room for what it moves, until the old segments go; free space and run it again, "
                "with --no-grace to have them go at once"};
 }
 
-Result<bool> Reencryption::settle_inventories() {
-  VAULTFS_RETURN_IF_ERROR(settle());
+Result<bool> Reencryption::inventories_are_current() {
+  VAULTFS_RETURN_IF_ERROR(sync_reencrypted());
   for (;;) {
     // A point being made may have looked its segments up before the records moved. Once alone, there is none.
     SharedMutex& long_uses = vault_.segments().long_uses();
     if (long_uses.try_lock()) {
       const WriterLock alone(long_uses, kAdoptLock);
-      VAULTFS_ASSIGN_OR_RETURN(const std::vector<PointInfo> more, points_to_renew());
+      VAULTFS_ASSIGN_OR_RETURN(const std::vector<PointInfo> more, points_to_reencrypt());
       if (!more.empty()) return false;
       vault_.segments_moved();
-      VAULTFS_RETURN_IF_ERROR(vault_.set_renewing(false));
+      VAULTFS_RETURN_IF_ERROR(vault_.set_reencrypting(false));
       return true;
     }
     VAULTFS_RETURN_IF_ERROR(go_on());
@@ -300,16 +300,16 @@ Result<ReencryptOutcome> Reencryption::finish(const Status& done) {
   job.stored_bytes = outcome_.moved_bytes;
   Status result = done;
   if (result.ok()) result = count_what_is_left();
-  const bool changed = outcome_.moved_chunks + outcome_.renewed_points + outcome_.removed_segments > 0;
+  const bool changed = outcome_.moved_chunks + outcome_.reencrypted_points + outcome_.removed_segments > 0;
   job.state = changed ? JobState::completed : JobState::completed_no_change;
   job.detail = "epoch " + std::to_string(target_.value) + ": " + std::to_string(outcome_.moved_chunks) +
-               " chunks moved, " + std::to_string(outcome_.renewed_points) + " recovery points renewed";
+               " chunks moved, " + std::to_string(outcome_.reencrypted_points) + " recovery points reencrypted";
   if (!result.ok()) {
     const JobState stopped = session_ends_.load() ? JobState::interrupted : JobState::cancelled;
     job.state = result.code() == ErrorCode::Interrupted ? stopped : JobState::failed;
     job.detail = std::string(error_name(result.code())) + ": " + result.error().message;
-    // What was renewed and not settled yet.
-    static_cast<void>(vault_.segments().settle_renewed());
+    // What was re-encrypted and not current yet.
+    static_cast<void>(vault_.segments().sync_reencrypted());
   } else if (outcome_.damaged_records > 0) {
     job.state = JobState::failed;
     job.detail = std::to_string(outcome_.damaged_records) +

@@ -7,11 +7,12 @@
 #include <vector>
 
 #include "base/result.h"
+#include "fs/content/progress_meter.h"
 #include "fs/content/space_guard.h"
-#include "fs/session/session.h"
 #include "fs/tree/working_tree.h"
 #include "fs/upkeep/compactor.h"
-#include "vaultmeta/points/point_walk.h"
+#include "fs/upkeep/reencrypt_request.h"
+#include "vaultmeta/points/recovery_point_walk.h"
 #include "vaultmeta/vault/vault.h"
 
 namespace vaultfs {
@@ -24,7 +25,7 @@ class Reencryption {
   // `session_ends`: what stops it then is the end of the mount, and nobody who asked for it.
   Reencryption(Vault& vault, WorkingTree& tree, Compactor& compactor, const ReencryptRequest& request,
                const ProgressCallback& progress, const std::atomic<bool>& session_ends);
-  // The errors of Session::reencrypt().
+  // The errors of VaultEngine::reencrypt().
   [[nodiscard]] Result<ReencryptOutcome> run();
 
  private:
@@ -35,18 +36,18 @@ class Reencryption {
   };
   [[nodiscard]] Result<Old> old_segments();
   // Points whose manifest is sealed under an older epoch, or lists a segment of one; not those of this run.
-  [[nodiscard]] Result<std::vector<PointInfo>> points_to_renew();
-  [[nodiscard]] Result<bool> is_to_be_renewed(const PointInfo& point, const Old& old);
+  [[nodiscard]] Result<std::vector<PointInfo>> points_to_reencrypt();
+  [[nodiscard]] Result<bool> has_old_epoch(const PointInfo& point, const Old& old);
 
   [[nodiscard]] Status work();
-  [[nodiscard]] Status renew_points(const std::vector<PointInfo>& points);
+  [[nodiscard]] Status reencrypt_points(const std::vector<PointInfo>& points);
   [[nodiscard]] Status publish(std::vector<PointNumber>& walked);
-  [[nodiscard]] Status renew_working_tree();
-  [[nodiscard]] Status renew(const ChunkId& id);
-  [[nodiscard]] Status settle();
+  [[nodiscard]] Status reencrypt_working_tree();
+  [[nodiscard]] Status reencrypt(const ChunkId& id);
+  [[nodiscard]] Status sync_reencrypted();
   // Everything that points need lies in the segments that they list: says so durably. False: a point was made meanwhile
-  // that is to be renewed.
-  [[nodiscard]] Result<bool> settle_inventories();
+  // that is to be re-encrypted.
+  [[nodiscard]] Result<bool> inventories_are_current();
   [[nodiscard]] Status checkpoint();
   void note_damage(const std::string& what, const Error& error);
 
@@ -65,7 +66,7 @@ class Reencryption {
   const ProgressCallback& progress_;
   const std::atomic<bool>& session_ends_;
   SpaceGuard space_;
-  PointWalk walk_;
+  RecoveryPointWalk walk_;
   ReencryptOutcome outcome_;
   EpochNumber target_;
   Old before_;
@@ -74,8 +75,8 @@ class Reencryption {
   std::set<PointNumber> written_;  // by this run
   std::set<ContainerNumber> damaged_segments_;
   std::uint64_t visited_ = 0;
-  std::uint64_t unsettled_bytes_ = 0;
-  std::uint64_t unsettled_records_ = 0;
+  std::uint64_t unsynced_bytes_ = 0;
+  std::uint64_t unsynced_records_ = 0;
   std::uint64_t unpublished_bytes_ = 0;
   std::int64_t began_nanos_ = 0;  // of the steady clock: the rate is one of real time
   std::int64_t shown_nanos_ = 0;

@@ -37,8 +37,8 @@ class GroupCommitJournal final : public Journal {
 
   void on_new_file(Announce announce) override { announce_ = std::move(announce); }
 
-  Result<Lsn> append(JournalRoom room, Bytes entry) override {
-    if (room != JournalRoom::catalogue && room != JournalRoom::tree) {
+  Result<Lsn> append(EntryOwner owner, Bytes entry) override {
+    if (owner != EntryOwner::catalogue && owner != EntryOwner::tree) {
       return Error{ErrorCode::InvalidArgument, "a journal entry belongs to the catalogue or the working tree"};
     }
     if (entry.size() > kMaxJournalEntryBytes) {
@@ -48,7 +48,7 @@ class GroupCommitJournal final : public Journal {
     VAULTFS_RETURN_IF_ERROR(usable());
     if (closed_) return Error{ErrorCode::Internal, "the journal is closed"};
     buffered_bytes_ += entry.size();
-    buffer_.push_back({room, std::move(entry)});
+    buffer_.push_back({owner, std::move(entry)});
     appended_ = appended_.next();
     return appended_;
   }
@@ -103,7 +103,7 @@ class GroupCommitJournal final : public Journal {
         appended_ = batch.last;
       } else {
         buffered_bytes_ += no_change_.size();
-        buffer_.insert(buffer_.begin(), {JournalRoom::catalogue, no_change_});
+        buffer_.insert(buffer_.begin(), {EntryOwner::catalogue, no_change_});
       }
     }
     finish(std::move(batch), status, durable);

@@ -15,7 +15,7 @@
 namespace vaultfs {
 
 // Whose entry it is (format.md, section 5).
-enum class JournalRoom : std::uint8_t { journal = 0, catalogue = 1, tree = 2 };
+enum class EntryOwner : std::uint8_t { journal = 0, catalogue = 1, tree = 2 };
 
 inline constexpr std::size_t kMaxJournalEntryBytes = std::size_t{4} * 1024 * 1024;
 
@@ -86,9 +86,9 @@ class Journal {
   // is told of them.
   virtual void on_new_file(Announce announce) = 0;
 
-  // Buffers an entry of at most kMaxJournalEntryBytes for room catalogue or tree; its LSN. LSNs grow, but not always by
-  // one.
-  [[nodiscard]] virtual Result<Lsn> append(JournalRoom room, Bytes entry) = 0;
+  // Buffers an entry of at most kMaxJournalEntryBytes for the owner catalogue or tree; its LSN. LSNs grow, but not
+  // always by one.
+  [[nodiscard]] virtual Result<Lsn> append(EntryOwner owner, Bytes entry) = 0;
   // Makes everything appended before the call durable.
   [[nodiscard]] virtual Status commit() = 0;
   // commit() only if `lsn` is not durable yet.
@@ -139,11 +139,11 @@ struct JournalReplayRange {
   bool take_over = false;
 };
 
-// Calls `apply` for each entry of rooms 1 and 2 with an LSN above range.after, in order. JournalDamaged as in
+// Calls `apply` for each entry of owners 1 and 2 with an LSN above range.after, in order. JournalDamaged as in
 // format.md, section 5; what was applied before that is authentic. An error of `apply` stops the replay and is
 // returned; so are KeyRevoked, UnsupportedFormat and failures of reading. Changes nothing.
 [[nodiscard]] Result<JournalReplay> replay_journals(Env& env, const Env::Path& directory, const EpochKeys& keys,
                                                     const JournalReplayRange& range,
-                                                    const std::function<Status(Lsn, JournalRoom, ByteView)>& apply);
+                                                    const std::function<Status(Lsn, EntryOwner, ByteView)>& apply);
 
 }  // namespace vaultfs

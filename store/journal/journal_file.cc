@@ -67,7 +67,7 @@ Result<std::unique_ptr<JournalFile>> JournalFile::create(Env& env, const Env::Pa
   journal->sealed_memory_ = header.encode();
   journal->sealed_bytes_ = journal->sealed_memory_.size();
   journal->header_ = sha256(journal->sealed_memory_);
-  const JournalEntry first{JournalRoom::journal, continues.encode()};
+  const JournalEntry first{EntryOwner::journal, continues.encode()};
   VAULTFS_RETURN_IF_ERROR(journal->seal_entries({&first, 1}, continues.replayed_to.next(), continues.replayed_to));
   VAULTFS_RETURN_IF_ERROR(write_file_durably(env, path, journal->sealed()));
   journal->sealed_to_ = continues.replayed_to.next();
@@ -102,7 +102,7 @@ Status JournalFile::seal_entries(std::span<const JournalEntry> entries, Lsn firs
   framing.reserve(kEntryCountBytes + kJournalEntryFramingBytes * entries.size());
   framing.u32(static_cast<std::uint32_t>(entries.size()));
   for (const JournalEntry& entry : entries) {
-    framing.u8(static_cast<std::uint8_t>(entry.room));
+    framing.u8(static_cast<std::uint8_t>(entry.owner));
     framing.u32(static_cast<std::uint32_t>(entry.content.size()));
   }
   std::vector<ByteView> pieces{framing.view().first(kEntryCountBytes)};

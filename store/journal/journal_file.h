@@ -24,12 +24,12 @@ inline constexpr std::string_view kJournalExtension = "journal";
 inline constexpr std::uint16_t kChainedVersion = 2;
 
 struct JournalEntry {
-  JournalRoom room = JournalRoom::journal;
+  EntryOwner owner = EntryOwner::journal;
   Bytes content;
 };
 
 // Plaintext of a record that holds just one entry of the greatest length. No record is longer.
-inline constexpr std::size_t kJournalEntryFramingBytes = 5;  // u8 room, u32 length
+inline constexpr std::size_t kJournalEntryFramingBytes = 5;  // u8 owner, u32 length
 inline constexpr std::size_t kMaxJournalPlaintextBytes = 4 + kJournalEntryFramingBytes + kMaxJournalEntryBytes;
 
 // The first entry of every journal (format.md, section 5).

@@ -111,10 +111,10 @@ Result<std::unique_ptr<JournalReader>> JournalReader::open_up_to(Env& env, const
   }
   ByteReader content(first->plaintext);
   const std::uint32_t count = content.u32();
-  const std::uint8_t room = content.u8();
+  const std::uint8_t owner = content.u8();
   const ByteView entry = content.blob(kMaxJournalEntryBytes);
   const Status form = content.finish(ErrorCode::JournalDamaged, "a journal's first record");
-  if (!form.ok() || count != 1 || room != static_cast<std::uint8_t>(JournalRoom::journal) ||
+  if (!form.ok() || count != 1 || owner != static_cast<std::uint8_t>(EntryOwner::journal) ||
       first->header.type != RecordType::journal_entries) {
     return reader->damaged("its first record is not the one that a journal starts with");
   }
@@ -153,16 +153,16 @@ Status JournalReader::apply_entries(const Record& record, const Apply& apply) {
   ByteReader content(record.plaintext);
   const std::uint32_t count = content.count(kJournalEntryFramingBytes);
   for (std::uint32_t i = 0; i < count && !content.failed(); ++i) {
-    const auto room = static_cast<JournalRoom>(content.u8());
+    const auto owner = static_cast<EntryOwner>(content.u8());
     const ByteView entry = content.blob(kMaxJournalEntryBytes);
     if (content.failed()) break;
-    if (room > JournalRoom::tree) {
+    if (owner > EntryOwner::tree) {
       return Error{ErrorCode::UnsupportedFormat,
-                   "journal " + std::to_string(number_.value) + " has an entry for room " +
-                       std::to_string(static_cast<unsigned>(room)) + ", which a newer vaultfs made; use that one"};
+                   "journal " + std::to_string(number_.value) + " has an entry for owner " +
+                       std::to_string(static_cast<unsigned>(owner)) + ", which a newer vaultfs made; use that one"};
     }
-    if (room == JournalRoom::journal) return damaged("what a journal starts with stands behind its first record");
-    VAULTFS_RETURN_IF_ERROR(apply(reached_.next(), room, entry));
+    if (owner == EntryOwner::journal) return damaged("what a journal starts with stands behind its first record");
+    VAULTFS_RETURN_IF_ERROR(apply(reached_.next(), owner, entry));
     reached_ = reached_.next();
   }
   if (count == 0) return damaged("a record without entries");

@@ -63,8 +63,8 @@ class JournalReader {
   [[nodiscard]] std::uint64_t tail_bytes() const noexcept { return tail_end_ <= offset_ ? 0 : tail_end_ - offset_; }
 
   // Calls `apply` with each entry that follows. Ends at the clean end or before the first record that is not valid;
-  // JournalDamaged if a later record proves that more was synced. UnsupportedFormat for an entry of an unknown room.
-  using Apply = std::function<Status(Lsn, JournalRoom, ByteView)>;
+  // JournalDamaged if a later record proves that more was synced. UnsupportedFormat for an entry of an unknown owner.
+  using Apply = std::function<Status(Lsn, EntryOwner, ByteView)>;
   [[nodiscard]] Status read_entries(const Apply& apply);
 
  private:

@@ -55,7 +55,7 @@ Error gone(ContainerNumber number, const std::string& who) {
 // One replay. The readers are made one after another, since each keeps a file and a window.
 class Replay {
  public:
-  using Apply = std::function<Status(Lsn, JournalRoom, ByteView)>;
+  using Apply = std::function<Status(Lsn, EntryOwner, ByteView)>;
   Replay(Env& env, const Env::Path& directory, const EpochKeys& keys, const JournalReplayRange& range,
          const Apply& apply)
       : env_(env), directory_(directory), keys_(keys), range_(range), apply_(apply) {}
@@ -120,8 +120,8 @@ class Replay {
 
   Status read(JournalReader& journal, ContainerNumber number, bool is_newest) {
     VAULTFS_RETURN_IF_ERROR(check_continuity(journal, number, reached_, range_.after));
-    VAULTFS_RETURN_IF_ERROR(journal.read_entries([this](Lsn lsn, JournalRoom room, ByteView entry) {
-      return lsn > range_.after ? apply_(lsn, room, entry) : ok_status();
+    VAULTFS_RETURN_IF_ERROR(journal.read_entries([this](Lsn lsn, EntryOwner owner, ByteView entry) {
+      return lsn > range_.after ? apply_(lsn, owner, entry) : ok_status();
     }));
     if (is_newest && range_.take_over) VAULTFS_RETURN_IF_ERROR(make_durable(journal.accepted()));
     reached_ = journal.reached();
@@ -156,7 +156,7 @@ class Replay {
 
 Result<JournalReplay> replay_journals(Env& env, const Env::Path& directory, const EpochKeys& keys,
                                       const JournalReplayRange& range,
-                                      const std::function<Status(Lsn, JournalRoom, ByteView)>& apply) {
+                                      const std::function<Status(Lsn, EntryOwner, ByteView)>& apply) {
   return Replay(env, directory, keys, range, apply).run();
 }
 

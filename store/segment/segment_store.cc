@@ -246,13 +246,13 @@ Status SegmentStoreImpl::close_retired() {
   Status first;
   for (const Writer& writer : writers) {
     const auto closed = writer->close(blobs_);
-    settle_closed(writer, closed);
+    note_closed(writer, closed);
     if (!closed.ok() && first.ok()) first = closed.error();
   }
   return first;
 }
 
-void SegmentStoreImpl::settle_closed(const Writer& writer, const Result<std::uint64_t>& closed) {
+void SegmentStoreImpl::note_closed(const Writer& writer, const Result<std::uint64_t>& closed) {
   if (writer->abandoned()) {
     forget_abandoned(writer);
     const MutexLock lock(mutex_);

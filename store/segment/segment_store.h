@@ -72,8 +72,8 @@ struct EpochUse {
   std::uint64_t stored_bytes = 0;
 };
 
-// What one call stored anew, see renew().
-struct RenewOutcome {
+// What one call stored anew, see reencrypt().
+struct ReencryptedRecords {
   std::uint64_t records = 0;
   std::uint64_t old_bytes = 0;     // as they were stored
   std::uint64_t stored_bytes = 0;  // as they are now
@@ -245,9 +245,9 @@ class SegmentStore {
   // under an epoch before `oldest`. It is opened whole and its id recomputed first: on an error of integrity, or
   // ChunkMissing, it stays as and where it is. The old record stays, too, until compaction removes its segment. By one
   // thread at a time, who has a use().
-  [[nodiscard]] virtual Result<RenewOutcome> renew(const ChunkId& id, EpochNumber oldest) = 0;
-  // Makes durable what was renewed since the last call. After an error it counts as stored where it was before.
-  [[nodiscard]] virtual Status settle_renewed() = 0;
+  [[nodiscard]] virtual Result<ReencryptedRecords> reencrypt(const ChunkId& id, EpochNumber oldest) = 0;
+  // Makes durable what was re-encrypted since the last call. After an error it counts as stored where it was before.
+  [[nodiscard]] virtual Status sync_reencrypted() = 0;
 
   // Forgets every cipher (after a revocation). Reads and writes then need the keys anew.
   virtual void drop_ciphers() = 0;

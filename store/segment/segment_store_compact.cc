@@ -157,7 +157,7 @@ void SegmentStoreImpl::keep_needed(std::vector<Candidate>& emptied) {
     const MutexLock lock(mutex_);
     leaving_ = leaving;
   }
-  // A footer may hide a record that the index knows, and a read may have settled on one in here meanwhile.
+  // A footer may hide a record that the index knows, and a read may have chosen one in here meanwhile.
   std::set<ContainerNumber> needed;
   index_.for_each([&](const ChunkIndex::Key&, const ChunkPlace& place) {
     if (leaving.contains(place.segment)) needed.insert(place.segment);
@@ -196,7 +196,7 @@ Result<CompactionOutcome> SegmentStoreImpl::compact(const std::set<ContainerNumb
   CompactionOutcome outcome;
   const std::vector<Candidate> found = candidates(sizes, limits);
   std::vector<Candidate> emptied;
-  const auto settle = [&]() -> Status {
+  const auto sync_moved = [&]() -> Status {
     const std::vector<Candidate> batch = std::exchange(emptied, {});
     Status removed = remove_segments(batch, outcome);
     const MutexLock lock(mutex_);
@@ -205,7 +205,7 @@ Result<CompactionOutcome> SegmentStoreImpl::compact(const std::set<ContainerNumb
   };
   bool moving = false;
   for (const Candidate& candidate : found) {
-    if (candidate.live_bytes > 0 && !std::exchange(moving, true)) VAULTFS_RETURN_IF_ERROR(settle());
+    if (candidate.live_bytes > 0 && !std::exchange(moving, true)) VAULTFS_RETURN_IF_ERROR(sync_moved());
     if (outcome.moved_bytes + candidate.live_bytes > limits.most_moved_bytes) continue;
     VAULTFS_ASSIGN_OR_RETURN(const bool empty, empty_out(candidate, outcome.moved_bytes));
     if (empty) {
@@ -214,7 +214,7 @@ Result<CompactionOutcome> SegmentStoreImpl::compact(const std::set<ContainerNumb
       set_unused(candidate.number, 0);  // or the next look would try again
     }
   }
-  VAULTFS_RETURN_IF_ERROR(settle());
+  VAULTFS_RETURN_IF_ERROR(sync_moved());
   return outcome;
 }
 

@@ -71,10 +71,11 @@ class SegmentStoreImpl final : public SegmentStore {
   Status retain(const ChunkId& id) override;
   void note_unused(const ChunkId& id) override;
   Result<CompactionOutcome> compact(const std::set<ContainerNumber>& kept, const CompactionLimits& limits) override;
-  [[nodiscard]] Result<EpochNumber> epoch_of(ContainerNumber segment) override;  // segment_store_renew.cc, as the rest
+  [[nodiscard]] Result<EpochNumber> epoch_of(
+      ContainerNumber segment) override;  // segment_store_reencrypt.cc, as the rest
   [[nodiscard]] std::vector<EpochUse> epochs() override;
-  Result<RenewOutcome> renew(const ChunkId& id, EpochNumber oldest) override;
-  Status settle_renewed() override;
+  Result<ReencryptedRecords> reencrypt(const ChunkId& id, EpochNumber oldest) override;
+  Status sync_reencrypted() override;
   void drop_ciphers() override;
 
  private:
@@ -122,7 +123,7 @@ class SegmentStoreImpl final : public SegmentStore {
   [[nodiscard]] Result<Writer> current_writer();
   void retire(const Writer& writer);
   [[nodiscard]] Status close_retired() EXCLUDES(closing_mutex_);
-  void settle_closed(const Writer& writer, const Result<std::uint64_t>& closed) REQUIRES(closing_mutex_);
+  void note_closed(const Writer& writer, const Result<std::uint64_t>& closed) REQUIRES(closing_mutex_);
   void forget_abandoned(const Writer& writer);
   // What an opening could not close, and what a failed sync left.
   [[nodiscard]] Status close_found_open(ContainerNumber number) EXCLUDES(closing_mutex_);
@@ -185,7 +186,7 @@ class SegmentStoreImpl final : public SegmentStore {
   [[nodiscard]] std::vector<ChunkPlace> other_places(const ChunkId& id) EXCLUDES(others_mutex_);
   // Reads those of `unsearched_`, and leaves in it what could not be read.
   [[nodiscard]] Status search_footers() REQUIRES(others_mutex_);
-  void settle_on(const ChunkId& id, const ChunkPlace& failed, const ChunkPlace& found);
+  void prefer_copy(const ChunkId& id, const ChunkPlace& failed, const ChunkPlace& found);
 
   // ---- patches (segment_store_patch.cc) ----
   // REQUIRES: the record is proven, and a patch.
@@ -220,11 +221,12 @@ class SegmentStoreImpl final : public SegmentStore {
   // Moves what is needed of a segment. False if it has to stay. Adds the stored bytes to `moved`.
   [[nodiscard]] Result<bool> empty_out(const Candidate& candidate, std::uint64_t& moved);
   [[nodiscard]] Status remove_segments(std::vector<Candidate> emptied, CompactionOutcome& outcome);
-  // Takes out what the index still names; from here on no read settles on the rest.
+  // Takes out what the index still names; from here on no read chooses the rest.
   void keep_needed(std::vector<Candidate>& emptied);
 
-  // ---- re-encryption (segment_store_renew.cc) ----
-  [[nodiscard]] Status renew_record(const ChunkId& id, ChunkPlace place, EpochNumber oldest, RenewOutcome& outcome);
+  // ---- re-encryption (segment_store_reencrypt.cc) ----
+  [[nodiscard]] Status reencrypt_record(const ChunkId& id, ChunkPlace place, EpochNumber oldest,
+                                        ReencryptedRecords& outcome);
 
   Env& env_;
   const Env::Path root_;
@@ -251,12 +253,12 @@ class SegmentStoreImpl final : public SegmentStore {
   std::int64_t look_again_at_ GUARDED_BY(unread_mutex_) = 0;  // monotonic
   std::atomic<bool> any_unread_ = false;
 
-  struct Renewed {
+  struct Reencrypted {
     ChunkId id;
     ChunkPlace before;
   };
-  Mutex renewed_mutex_;                                      // a leaf
-  std::vector<Renewed> renewed_ GUARDED_BY(renewed_mutex_);  // not settled yet
+  Mutex reencrypted_mutex_;                                              // a leaf
+  std::vector<Reencrypted> reencrypted_ GUARDED_BY(reencrypted_mutex_);  // not synced yet
 
   // Held across the one search for them, by whoever met damage first.
   Mutex others_mutex_ ACQUIRED_BEFORE(mutex_);

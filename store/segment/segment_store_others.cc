@@ -89,7 +89,7 @@ std::optional<SegmentStoreImpl::Located> SegmentStoreImpl::pass_over(const Chunk
       return read_whole_record_at(id, *record, content);
     }();
     if (!good.ok()) continue;
-    settle_on(id, failed, record->place);
+    prefer_copy(id, failed, record->place);
     return std::move(record).value();
   }
   return std::nullopt;
@@ -143,7 +143,7 @@ Status SegmentStoreImpl::search_footers() {
   return ok_status();
 }
 
-void SegmentStoreImpl::settle_on(const ChunkId& id, const ChunkPlace& failed, const ChunkPlace& found) {
+void SegmentStoreImpl::prefer_copy(const ChunkId& id, const ChunkPlace& failed, const ChunkPlace& found) {
   // Not where compaction may have looked already.
   const MutexLock lock(mutex_);
   if (!segments_.contains(found.segment) || leaving_.contains(found.segment)) return;

@@ -237,7 +237,7 @@ void append_to_journal(benchmark::State& state) {
       must(Journal::create(posix_env(), directory.path(), *keys, start, [] { return ok_status(); }, {}));
   const Bytes entry = noise(4096 + 64, 9);
   for (auto _ : state) {
-    for (std::int64_t n = 0; n < state.range(0); ++n) must(journal->append(JournalRoom::tree, entry));
+    for (std::int64_t n = 0; n < state.range(0); ++n) must(journal->append(EntryOwner::tree, entry));
     must(journal->commit());
   }
   state.SetItemsProcessed(static_cast<std::int64_t>(state.iterations()) * state.range(0));

@@ -30,7 +30,7 @@ CASES = [
     ("store/record/a.cc", '"vaultmeta/vault/vault.h"', True),
     ("store/record/a.cc", "<sodium.h>", True),
     ("vaultmeta/keys/a.cc", '"crypto/keyvault/key_vault.h"', False),
-    ("vaultmeta/keys/a.cc", '"fs/session/session.h"', True),
+    ("vaultmeta/keys/a.cc", '"fs/engine/vault_engine.h"', True),
     # What a room does not show to others, it may use itself.
     ("vaultmeta/keys/a.cc", '"store/segment/segment_store.h"', False),
     ("vaultmeta/keys/a.cc", '"store/segment/segment_store_impl.h"', True),
@@ -42,7 +42,7 @@ CASES = [
     ("fs/tree/a.cc", "<fuse_lowlevel.h>", True),
     ("fs/tree/a.cc", "<fuse3/fuse.h>", True),
     ("fs/mount/a.cc", "<fuse_lowlevel.h>", False),
-    ("fs/mount/a.cc", '"fs/session/session.h"', False),
+    ("fs/mount/a.cc", '"fs/engine/vault_engine.h"', False),
     ("fs/mount/a.cc", '"tools/machine.h"', True),
     ("tools/a.cc", '"fs/mount/mount.h"', False),
     ("tools/a.cc", "<CLI/CLI.hpp>", True),

@@ -13,11 +13,11 @@ class FrozenVaultGoesOn : public FrozenVault {};
 TEST_P(FrozenVaultGoesOn, AsTheVaultOfThisVersion) {
   std::string point_of_now;
   {
-    const auto session = open(false);
-    ASSERT_OK(session);
-    expect_points(**session);
-    expect_working_tree(**session);
-    WorkingTree& tree = (*session)->tree();
+    const auto engine = open(false);
+    ASSERT_OK(engine);
+    expect_points(**engine);
+    expect_working_tree(**engine);
+    WorkingTree& tree = (*engine)->tree();
     const auto item = tree.lookup(kRootInode, "vm");
     ASSERT_OK(item);
     const auto disk = tree.lookup(item->number, "disk.raw");
@@ -26,21 +26,21 @@ TEST_P(FrozenVaultGoesOn, AsTheVaultOfThisVersion) {
     ASSERT_OK(handle);
     ASSERT_OK(tree.write(disk->number, *handle, 1'500'000, bytes_of("written by a later version")));
     tree.release(*handle);
-    const auto outcome = (*session)->commit("vm");
+    const auto outcome = (*engine)->commit("vm");
     ASSERT_OK(outcome);
     ASSERT_TRUE(outcome->point.has_value());
     point_of_now = outcome->point->id();
-    ASSERT_OK((*session)->close());
+    ASSERT_OK((*engine)->close());
   }
-  const auto session = open(true);
-  ASSERT_OK(session);
-  expect_points(**session);
-  const std::vector<PointInfo> points = (*session)->vault().catalogue().points();
+  const auto engine = open(true);
+  ASSERT_OK(engine);
+  expect_points(**engine);
+  const std::vector<PointInfo> points = (*engine)->vault().catalogue().points();
   const auto newest =
       std::find_if(points.begin(), points.end(), [&](const PointInfo& point) { return point.id() == point_of_now; });
   ASSERT_NE(newest, points.end());
   InodeNumber root;
-  const auto tree = (*session)->open_point(*newest, root);
+  const auto tree = (*engine)->open_point(*newest, root);
   ASSERT_OK(tree);
   const auto disk = resolve_path(**tree, root, "disk.raw");
   ASSERT_OK(disk);
@@ -57,7 +57,7 @@ TEST_P(FrozenVaultGoesOn, AsTheVaultOfThisVersion) {
   const bool is_version_1 = example().filename().string().starts_with("v1");
   EXPECT_EQ(versions, is_version_1 ? (std::set<std::uint16_t>{1, 2}) : std::set<std::uint16_t>{2});
   expect_no_other_damage(nullptr);
-  expect_no_other_damage(&(*session)->vault());
+  expect_no_other_damage(&(*engine)->vault());
 }
 
 INSTANTIATE_TEST_SUITE_P(Version1, FrozenVaultGoesOn,
@@ -95,16 +95,16 @@ TEST_P(FrozenEpochsVault, TheFirstOwnerCarriesItOver) {
   EXPECT_EQ(head_formats(), std::set<std::uint16_t>{1});
   const stdfs::path old_journal = newest("journal");
   {
-    const auto session = open(false);
-    ASSERT_OK(session);
+    const auto engine = open(false);
+    ASSERT_OK(engine);
     // Bound as soon as it is open, before anything is written.
     EXPECT_EQ(head_formats(), (std::set<std::uint16_t>{1, 2}));
     const auto head = Head::decode(bytes_of(contents(newest("heads"))));
     ASSERT_OK(head);
     EXPECT_EQ(head->head.format, 2);
     EXPECT_NE(newest("journal"), old_journal);
-    expect_points(**session);
-    expect_working_tree(**session);
+    expect_points(**engine);
+    expect_working_tree(**engine);
   }  // killed
   const auto again = open(true);
   ASSERT_OK(again);
@@ -117,16 +117,16 @@ TEST_P(FrozenEpochsVault, TheFirstOwnerWritesAKeyringOfTheNewForm) {
   EXPECT_EQ(newest_keyring_format(), 1);
   const stdfs::path old_keyring = newest("keyrings");
   {
-    const auto session = open(false);
-    ASSERT_OK(session);
+    const auto engine = open(false);
+    ASSERT_OK(engine);
     const stdfs::path carried = newest("keyrings");
     EXPECT_NE(carried, old_keyring);
     EXPECT_EQ(newest_keyring_format(), 4);
     const auto head = Head::decode(bytes_of(contents(newest("heads"))));
     ASSERT_OK(head);
     EXPECT_EQ(head->head.keyring, sha256(bytes_of(contents(carried)))) << "the first head names it";
-    EXPECT_FALSE((*session)->vault().custody().status().last_update.has_value()) << "no change of keys";
-    ASSERT_OK((*session)->close());
+    EXPECT_FALSE((*engine)->vault().custody().status().last_update.has_value()) << "no change of keys";
+    ASSERT_OK((*engine)->close());
   }
   const stdfs::path carried = newest("keyrings");
   ASSERT_OK(open(false));
@@ -152,34 +152,34 @@ TEST_P(FrozenEpochsVault, AKeyringOfTheNewFormWithoutAHeadOpens) {
     ASSERT_OK(reader);
     expect_points(**reader);
   }
-  const auto session = open(false);
-  ASSERT_OK(session);
+  const auto engine = open(false);
+  ASSERT_OK(engine);
   EXPECT_EQ(newest("keyrings"), carried);
-  expect_points(**session);
-  expect_working_tree(**session);
+  expect_points(**engine);
+  expect_working_tree(**engine);
 }
 
 // A head of format 1 does not vouch for what the catalogue says of the points: nothing is removed for that.
 TEST_P(FrozenEpochsVault, AManifestThatTheCatalogueDoesNotKnowIsKeptOnce) {
   const stdfs::path strange = vault_path() / "points/0000000000000009.point";
   {
-    const auto session = open(true);
-    ASSERT_OK(session);
-    const auto file = seal_stream(posix_env(), (*session)->vault().keys(), ContainerKind::manifest, ContainerNumber(9),
+    const auto engine = open(true);
+    ASSERT_OK(engine);
+    const auto file = seal_stream(posix_env(), (*engine)->vault().keys(), ContainerKind::manifest, ContainerNumber(9),
                                   bytes_of("a manifest"), bytes_of("its inventory"));
     ASSERT_OK(file);
     std::ofstream(strange, std::ios::binary) << text_of(*file);
   }
   {
-    const auto session = open(false);
-    ASSERT_OK(session);
+    const auto engine = open(false);
+    ASSERT_OK(engine);
     EXPECT_TRUE(stdfs::exists(strange));
-    ASSERT_OK((*session)->close());
+    ASSERT_OK((*engine)->close());
   }
-  const auto session = open(false);
-  ASSERT_OK(session);
+  const auto engine = open(false);
+  ASSERT_OK(engine);
   EXPECT_FALSE(stdfs::exists(strange)) << "a head of format 2 does";
-  expect_points(**session);
+  expect_points(**engine);
 }
 
 // What was read when it was carried over is all that counts of the old journals.
@@ -207,10 +207,10 @@ TEST_P(FrozenEpochsVault, AJournalWithoutAHeadChangesNothing) {
   }
   ASSERT_EQ(newest("heads"), heads_before);
   SetUpMachine();
-  const auto session = open(false);
-  ASSERT_OK(session);
-  expect_points(**session);
-  expect_working_tree(**session);
+  const auto engine = open(false);
+  ASSERT_OK(engine);
+  expect_points(**engine);
+  expect_working_tree(**engine);
 }
 
 INSTANTIATE_TEST_SUITE_P(Version1, FrozenEpochsVault, testing::Values("epochs", "epochs-unclean"),
@@ -227,10 +227,10 @@ TEST_P(FrozenEscrowBeforeVault, WantsTheMachinesKeyUntilItsKeyringIsWrittenAnew)
   EXPECT_EQ(drill_escrow(machine(), vault_path(), *escrow_key_).code(), ErrorCode::PlatformKeyMissing);
   stdfs::rename(home() / "away", home() / "platform-keys");
   {
-    const auto session = open(false);
-    ASSERT_OK(session);
-    ASSERT_OK((*session)->vault().custody().rewrap(false));
-    ASSERT_OK((*session)->close());
+    const auto engine = open(false);
+    ASSERT_OK(engine);
+    ASSERT_OK((*engine)->vault().custody().rewrap(false));
+    ASSERT_OK((*engine)->close());
   }
   stdfs::remove_all(home() / "platform-keys");
   stdfs::remove_all(home() / "keyvaults");

@@ -15,10 +15,10 @@
 #include <vector>
 
 #include "crypto/hash.h"
-#include "fs/session/session.h"
+#include "fs/engine/vault_engine.h"
 #include "tests/support/assert_ok.h"
 #include "tests/support/scratch_directory.h"
-#include "vaultmeta/keys/machine_resolver.h"
+#include "vaultmeta/keys/machine_key_vaults.h"
 #include "vaultmeta/machine/local_key_vaults.h"
 #include "vaultmeta/machine/recovery_file.h"
 #include "vaultmeta/vault/recover.h"
@@ -141,11 +141,11 @@ class FrozenVault : public testing::TestWithParam<std::string> {
     auto state = MachineState::open(posix_env(), home());
     ASSERT_OK(state);
     state_ = std::move(*state);
-    platform_keys_ = std::make_unique<MachineKeyStore>(posix_env(), home());
+    platform_keys_ = std::make_unique<PlatformKeys>(posix_env(), home());
     key_vaults_ = std::make_unique<LocalKeyVaults>(posix_env(), home(), nullptr);
     registry_ = std::make_unique<KeyVaultRegistry>(posix_env(), home(), *key_vaults_);
     identities_ = std::make_unique<IdentityStore>(posix_env(), home());
-    resolver_ = std::make_unique<MachineResolver>(*registry_, *identities_);
+    resolver_ = std::make_unique<MachineKeyVaults>(*registry_, *identities_);
     const auto glance = glance_at_vault(posix_env(), vault_path());
     ASSERT_OK(glance);
     ASSERT_OK(state_->register_vault({glance->header.id, vault_path(), kFrozenKeyVault, kFrozenKey}));
@@ -165,33 +165,33 @@ class FrozenVault : public testing::TestWithParam<std::string> {
   [[nodiscard]] stdfs::path vault_path() const { return scratch_ / "example" / GetParam(); }
   [[nodiscard]] Vault::Machine machine() { return {posix_env(), *state_, *platform_keys_, *resolver_}; }
 
-  [[nodiscard]] Result<std::unique_ptr<Session>> open(bool read_only) {
-    Session::Options options;
+  [[nodiscard]] Result<std::unique_ptr<VaultEngine>> open(bool read_only) {
+    VaultEngine::Options options;
     options.vault.path = vault_path();
     options.vault.read_only = read_only;
     options.background = false;
     options.manual_commit = true;
     options.tree.flush_seconds = 0;
     options.tree.write_buffer_bytes = 16U << 20;
-    return Session::open(machine(), options);
+    return VaultEngine::open(machine(), options);
   }
 
   // The points of expected.json are there, each holding what it held.
-  void expect_points(Session& session) {
+  void expect_points(VaultEngine& engine) {
     std::size_t seen = 0;
-    for (const PointInfo& point : session.vault().catalogue().points()) {
+    for (const PointInfo& point : engine.vault().catalogue().points()) {
       if (!expected_["points"].contains(point.id())) continue;
       SCOPED_TRACE(point.id());
       InodeNumber root;
-      const auto tree = session.open_point(point, root);
+      const auto tree = engine.open_point(point, root);
       ASSERT_OK(tree);
       expect_tree(**tree, root, expected_["points"][point.id()]);
       ++seen;
     }
     EXPECT_EQ(seen, expected_["points"].size());
   }
-  void expect_working_tree(Session& session) {
-    if (expected_.contains("tree")) expect_tree(session.tree(), kRootInode, expected_["tree"]);
+  void expect_working_tree(VaultEngine& engine) {
+    if (expected_.contains("tree")) expect_tree(engine.tree(), kRootInode, expected_["tree"]);
   }
   // Of the example itself: a chunk in the first segment, which the first point refers to.
   [[nodiscard]] bool is_known(const Damage& damage) const {
@@ -212,11 +212,11 @@ class FrozenVault : public testing::TestWithParam<std::string> {
   ScratchDirectory scratch_;
   json expected_;
   std::unique_ptr<MachineState> state_;
-  std::unique_ptr<MachineKeyStore> platform_keys_;
+  std::unique_ptr<PlatformKeys> platform_keys_;
   std::unique_ptr<LocalKeyVaults> key_vaults_;
   std::unique_ptr<KeyVaultRegistry> registry_;
   std::unique_ptr<IdentityStore> identities_;
-  std::unique_ptr<MachineResolver> resolver_;
+  std::unique_ptr<MachineKeyVaults> resolver_;
 };
 
 // The vaults with an escrow key.

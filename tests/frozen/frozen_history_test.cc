@@ -8,13 +8,13 @@ class FrozenDamagedVault : public FrozenVault {};
 
 TEST_P(FrozenDamagedVault, KnowsWhatIsDamagedAndReadsTheRest) {
   for (const bool read_only : {true, false}) {
-    const auto session = open(read_only);
-    ASSERT_OK(session);
-    EXPECT_EQ((*session)->vault().catalogue().damage_count(), expected_["damaged_chunks"]);
-    const auto lost = (*session)->vault().catalogue().find_point("lost", "");
+    const auto engine = open(read_only);
+    ASSERT_OK(engine);
+    EXPECT_EQ((*engine)->vault().catalogue().damage_count(), expected_["damaged_chunks"]);
+    const auto lost = (*engine)->vault().catalogue().find_point("lost", "");
     ASSERT_OK(lost);
     InodeNumber root;
-    const auto tree = (*session)->open_point(*lost, root);
+    const auto tree = (*engine)->open_point(*lost, root);
     ASSERT_OK(tree);
     Bytes content(40'000);
     const auto gone = resolve_path(**tree, root, "gone.raw");

@@ -8,24 +8,24 @@ namespace {
 TEST_P(FrozenVault, ReadsEveryPointAndChangesNothing) {
   const auto before = file_digests(vault_path());
   {
-    const auto session = open(true);
-    ASSERT_OK(session);
-    expect_points(**session);
-    expect_working_tree(**session);
+    const auto engine = open(true);
+    ASSERT_OK(engine);
+    expect_points(**engine);
+    expect_working_tree(**engine);
   }
   EXPECT_EQ(file_digests(vault_path()), before);
 }
 
 TEST_P(FrozenVault, VerifiesWithAndWithoutKeys) {
   expect_no_other_damage(nullptr);
-  const auto session = open(true);
-  ASSERT_OK(session);
-  expect_no_other_damage(&(*session)->vault());
+  const auto engine = open(true);
+  ASSERT_OK(engine);
+  expect_no_other_damage(&(*engine)->vault());
 }
 
 TEST_P(FrozenVault, RestoresADiskOfEachPoint) {
-  const auto session = open(true);
-  ASSERT_OK(session);
+  const auto engine = open(true);
+  ASSERT_OK(engine);
   std::size_t restored = 0;
   for (const auto& [point, files] : expected_["points"].items()) {
     if (!files.contains("disk.raw")) continue;
@@ -35,7 +35,7 @@ TEST_P(FrozenVault, RestoresADiskOfEachPoint) {
     request.point = point;
     request.disk = "disk.raw";
     request.to = scratch_ / point;
-    ASSERT_OK(restore(**session, request, nullptr));
+    ASSERT_OK(restore((*engine)->vault(), request, nullptr));
     const std::string content = contents(request.to);
     EXPECT_EQ(content.size(), files["disk.raw"]["size"]);
     EXPECT_EQ(to_hex(sha256(bytes_of(content)).view()), files["disk.raw"]["sha256"]);
@@ -46,9 +46,9 @@ TEST_P(FrozenVault, RestoresADiskOfEachPoint) {
 
 TEST_P(FrozenVault, DoesNotOpenWithoutItsKeys) {
   stdfs::remove_all(home() / "keyvaults");
-  const auto session = open(true);
-  ASSERT_FALSE(session.ok());
-  EXPECT_EQ(session.code(), ErrorCode::KeyVaultUnavailable) << session.error().message;
+  const auto engine = open(true);
+  ASSERT_FALSE(engine.ok());
+  EXPECT_EQ(engine.code(), ErrorCode::KeyVaultUnavailable) << engine.error().message;
 }
 
 INSTANTIATE_TEST_SUITE_P(Version1, FrozenVault,
@@ -63,9 +63,9 @@ class FrozenRotatedVault : public FrozenVault {};
 TEST_P(FrozenRotatedVault, NeedsTheActiveVersionOnly) {
   const auto key_vault = key_vaults_->open(kFrozenKeyVault);
   ASSERT_OK(key_vault);
-  const auto session = open(true);
-  ASSERT_OK(session);
-  const EncryptionStatus status = (*session)->vault().custody().status();
+  const auto engine = open(true);
+  ASSERT_OK(engine);
+  const EncryptionStatus status = (*engine)->vault().custody().status();
   ASSERT_EQ(status.versions.size(), 2U);
   EXPECT_EQ(status.versions[0].role, VersionRole::retired);
   EXPECT_EQ(status.versions[1].role, VersionRole::active);
@@ -93,9 +93,9 @@ TEST_P(FrozenDoubleVault, OpensByItsRecoveryFile) {
   for (const RecoveryKeys::Key& key : keys->platform_keys) {
     ASSERT_OK(platform_keys_->install(PlatformKeyId(key.id), key.key));
   }
-  const auto session = open(true);
-  ASSERT_OK(session);
-  expect_points(**session);
+  const auto engine = open(true);
+  ASSERT_OK(engine);
+  expect_points(**engine);
 }
 
 INSTANTIATE_TEST_SUITE_P(Version1, FrozenDoubleVault, testing::Values("vault-double"));

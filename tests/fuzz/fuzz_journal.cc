@@ -26,8 +26,7 @@ const vaultfs::Bytes& authentic_start() {
     auto journal = vaultfs::Journal::create(env, kDirectory, keys(), {vaultfs::ContainerNumber(1), {}, {}, {}}, {}, {});
     if (!journal.ok()) std::abort();
     for (const char* text : {"one", "two"}) {
-      if (!(*journal)->append(vaultfs::JournalRoom::tree, vaultfs::to_bytes(vaultfs::bytes_of(text))).ok())
-        std::abort();
+      if (!(*journal)->append(vaultfs::EntryOwner::tree, vaultfs::to_bytes(vaultfs::bytes_of(text))).ok()) std::abort();
     }
     if (!(*journal)->commit().ok()) std::abort();
     return env.read(kFile);
@@ -49,7 +48,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::uint64_t entries = 0;
   vaultfs::Lsn last;
   const auto outcome = vaultfs::replay_journals(env, kDirectory, keys(), vaultfs::JournalReplayRange(),
-                                                [&](vaultfs::Lsn lsn, vaultfs::JournalRoom, vaultfs::ByteView) {
+                                                [&](vaultfs::Lsn lsn, vaultfs::EntryOwner, vaultfs::ByteView) {
                                                   if (lsn <= last) std::abort();
                                                   last = lsn;
                                                   ++entries;

@@ -1,4 +1,4 @@
-// Operations on files of a real session, against the simulator's model: the input is a history (operation.h) in bytes.
+// Operations on files of a real engine, against the simulator's model: the input is a history (operation.h) in bytes.
 //
 //   byte 0  seed of the disk, and of which thread goes on      byte 1  how often another thread goes on
 // Then each operation: a byte that chooses it, and what it needs. Offsets are two bytes: around the start, around the

@@ -55,7 +55,7 @@ fsync 1 0
 commit 1
 close
 )";
-// The last session: nothing of it is durable for the model, so that any part of it may be missing.
+// The last engine: nothing of it is durable for the model, so that any part of it may be missing.
 constexpr std::string_view kTail = R"(seed 7
 write 0 0 40000 3000 7
 write 1 0 500 200 8

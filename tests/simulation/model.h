@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "fs/session/session.h"
+#include "fs/engine/vault_engine.h"
 #include "tests/simulation/content.h"
 #include "tests/simulation/finding.h"
 
@@ -63,7 +63,7 @@ class Model {
     std::set<std::string> items;
     std::map<std::pair<std::string, std::string>, Bytes> files;
   };
-  // The running session's tree shows `seen`: as it must.
+  // The running engine's tree shows `seen`: as it must.
   void check_now(const Seen& seen) const;
   // A crash left this, or a reader beside the owner sees it: some state since names and contents were last durable.
   // Gives which state of the names it is.
@@ -72,7 +72,7 @@ class Model {
   void settle(std::size_t state, Seen seen);
 
   // --- Recovery points.
-  // The item has this now, and may be committed: by what is asked for, by a timer, at the end of the session. A point
+  // The item has this now, and may be committed: by what is asked for, by a timer, at the end of the engine. A point
   // that comes has one of these, or something between one and the next.
   void attempt(const std::string& item, ItemContent content);
   [[nodiscard]] const std::map<std::uint64_t, ModelPoint>& points() const { return points_; }

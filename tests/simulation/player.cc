@@ -55,8 +55,8 @@ void Player::play(const Operation& operation) {
   if (world_.timers || commits || beside || beside_ != nullptr) owing_.clear();
   if (beside_ != nullptr && beside_->operations_left-- == 0) join_beside(true);
   if (world_.timers) keys_were_away_ = keys_were_away_ || keys_are_away();
-  if (!world_.env.failure_reached() && world_.session != nullptr && beside_ == nullptr) {
-    check_points(session(), false, true);
+  if (!world_.env.failure_reached() && world_.engine != nullptr && beside_ == nullptr) {
+    check_points(engine(), false, true);
     model_.forget_attempts();
   }
   if (world_.env.failure_reached()) {
@@ -199,8 +199,8 @@ void Player::finish() {
   full_ = false;
   if (keys_were_away_) pass_time(kHealsWithinSeconds);
   keys_were_away_ = false;
-  // A session that met a fault ends here; a healthy one is asked for what it has.
-  if (world_.session != nullptr && !disturbed_ && !breakage_) {
+  // A engine that met a fault ends here; a healthy one is asked for what it has.
+  if (world_.engine != nullptr && !disturbed_ && !breakage_) {
     const auto seen = read_tree(tree());
     if (judge("read", seen)) model_.check_now(*seen);
   }
@@ -209,11 +209,11 @@ void Player::finish() {
   breakage_.reset();
   if (disturbed_) kill();
   if (!ensure_open()) throw Finding("honesty", "the vault does not open without a fault");
-  check_points(session(), true);
+  check_points(engine(), true);
   verify();
   close();
   if (!ensure_open()) throw Finding("honesty", "the vault does not open without a fault");
-  check_points(session(), true);
+  check_points(engine(), true);
   close();
   look_for_leaks();
   log_.push_back("finish   # " + note_);

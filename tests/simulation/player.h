@@ -45,7 +45,7 @@ class Player {
   [[nodiscard]] Copy take_copy() const;
   // What a reader and an owner make of that copy with `vault` in the place of its files: what they show is what the
   // model has (what was not durable may be missing), or an error that tells of it. Leaves the disk as the copy has it,
-  // without a session.
+  // without a engine.
   void examine_copy(const std::string& what, const Copy& copy, const World::Files& vault);
   // What became of each operation, for who reads a finding.
   [[nodiscard]] const std::vector<std::string>& log() const { return log_; }
@@ -82,8 +82,8 @@ class Player {
     return judge(what, result.ok() ? ok_status() : Status(result.error()));
   }
   [[nodiscard]] bool keys_are_away() const;
-  [[nodiscard]] Session& session() { return *world_.session; }
-  [[nodiscard]] WorkingTree& tree() { return world_.session->tree(); }
+  [[nodiscard]] VaultEngine& engine() { return *world_.engine; }
+  [[nodiscard]] WorkingTree& tree() { return world_.engine->tree(); }
 
   void pass_time(std::int64_t seconds);
 
@@ -91,11 +91,11 @@ class Player {
   void begin_beside(const Operation& operation);
   // Waits for what is done beside, unless this operation may be done at the same time.
   void make_way_for(const Operation& operation);
-  // Waits for it. `judged`: an error must have a reason; nobody asks that of a session that is dead.
+  // Waits for it. `judged`: an error must have a reason; nobody asks that of a engine that is dead.
   void join_beside(bool judged);
 
   // --- player_session.cc
-  // True if there is a session now.
+  // True if there is a engine now.
   bool ensure_open();
   void check_opened();
   void close();
@@ -133,8 +133,8 @@ class Player {
   void completed(const std::string& item, const CommitOutcome& outcome);
   // New points are of attempts, and none is missing. `all`: reads every one of them.
   // `new_ones_only` looks at no other.
-  void check_points(Session& from, bool all, bool new_ones_only = false);
-  [[nodiscard]] Result<ItemContent> read_point(Session& from, const PointInfo& point);
+  void check_points(VaultEngine& from, bool all, bool new_ones_only = false);
+  [[nodiscard]] Result<ItemContent> read_point(VaultEngine& from, const PointInfo& point);
   void attempt_all();
 
   // Nothing that is on any disk shows a name, or what is in a file.
@@ -151,7 +151,7 @@ class Player {
   [[nodiscard]] bool go_on_elsewhere(const Copy& copy, std::uint64_t seed);
   // What the owner's machine makes of the vault as it lies there now.
   void examine(const std::string& what, bool whole_older_copy);
-  void examine_session(const std::string& what, Session& from);
+  void examine_session(const std::string& what, VaultEngine& from);
   void put_back(const Copy& copy);
 
   [[nodiscard]] static Result<Model::Seen> read_tree(FileTree& tree);
@@ -162,12 +162,12 @@ class Player {
   Model model_;
   RecordRegistry records_;
   std::optional<Breakage> breakage_;  // what becomes of the disk when the armed failure is reached
-  bool disturbed_ = false;            // the session has met, or may meet, a fault of the disk
+  bool disturbed_ = false;            // the engine has met, or may meet, a fault of the disk
   bool full_ = false;
   bool armed_ = false;                 // failures of syncs or writes that may still come
-  bool keys_were_away_ = false;        // with timers: the session may be sealed until it has noticed that they are back
-  std::set<std::string> changed_;      // items, since the session was opened
-  std::set<std::string> owed_points_;  // items that were changed in a session that met no fault and ended well
+  bool keys_were_away_ = false;        // with timers: the engine may be sealed until it has noticed that they are back
+  std::set<std::string> changed_;      // items, since the engine was opened
+  std::set<std::string> owed_points_;  // items that were changed in a engine that met no fault and ended well
   std::unique_ptr<Beside> beside_;
   std::string note_;
   std::vector<std::string> log_;

@@ -65,7 +65,7 @@ void Player::attack(const Operation& operation) {
     if (!ensure_open()) return;
     close();
   }
-  if (world_.session != nullptr || world_.env.failure_reached() || disturbed_ || model_.uncertain()) return;
+  if (world_.engine != nullptr || world_.env.failure_reached() || disturbed_ || model_.uncertain()) return;
   world_.env.clear_faults();
   armed_ = false;
   breakage_.reset();
@@ -180,8 +180,8 @@ bool Player::go_on_elsewhere(const Copy& copy, std::uint64_t seed) {
     if (item.ok() && !file.ok()) file = tree().make_node(item->number, name, InodeType::file, 0644, 0, {});
     constexpr std::size_t kTheirBytes = 5000;
     done = file.ok() && tree().write(file->number, 0, 0, seeded_content(seed + 1, kTheirBytes)).ok() &&
-           session().commit(kItems[0]).ok();
-    done = session().close().ok() && done;
+           engine().commit(kItems[0]).ok();
+    done = engine().close().ok() && done;
   }
   world_.drop_session();
   world_.put_back(mine, home);
@@ -199,7 +199,7 @@ void Player::examine(const std::string& what, bool whole_older_copy) {
     world_.restart_machines();
     auto options = world_.options(!as_owner);
     options.vault.points_suffice = !as_owner;
-    auto opened = Session::open(world_.machine(world_.current_machine), options);
+    auto opened = VaultEngine::open(world_.machine(world_.current_machine), options);
     if (!opened.ok()) {
       note(std::string(as_owner ? "owner " : "reader ") + std::string(error_name(opened.code())));
       if (!tells_of_it(opened.code())) {
@@ -220,7 +220,7 @@ void Player::examine(const std::string& what, bool whole_older_copy) {
   }
 }
 
-void Player::examine_session(const std::string& what, Session& from) {
+void Player::examine_session(const std::string& what, VaultEngine& from) {
   Vault& vault = from.vault();
   const auto wrong = [&](const std::string& text) { throw Finding("integrity", what + ": " + text); };
   const auto told = [&](const auto& result) {

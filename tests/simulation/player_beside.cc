@@ -11,36 +11,36 @@ void Player::begin_beside(const Operation& operation) {
   auto beside = std::make_unique<Beside>();
   beside->operations_left = operation.c;
   std::function<Status()> work;
-  Session* const session = world_.session.get();
+  VaultEngine* const engine = world_.engine.get();
   const auto status_of = [](const auto& result) { return result.ok() ? ok_status() : Status(result.error()); };
   switch (operation.a) {
     case 0:
       beside->what = "commit";
       if (!model_.names().items.contains(item)) return;
-      work = [=] { return status_of(session->commit(item)); };
+      work = [=] { return status_of(engine->commit(item)); };
       break;
     case 1:
       beside->what = "re-encryption";
-      work = [=] { return status_of(session->reencrypt({0, true}, nullptr)); };
+      work = [=] { return status_of(engine->reencrypt({0, true}, nullptr)); };
       break;
     case 2:
       beside->what = "checkpoint";
-      work = [=] { return session->tree().checkpoint(); };
+      work = [=] { return engine->tree().checkpoint(); };
       break;
     case 3:
       beside->what = "sync";
-      work = [=] { return session->tree().sync_all(); };
+      work = [=] { return engine->tree().sync_all(); };
       break;
     case 4:
       beside->what = "new epoch and re-encryption";
       work = [=]() -> Status {
-        VAULTFS_RETURN_IF_ERROR(session->vault().custody().new_epoch());
-        return status_of(session->reencrypt({0, true}, nullptr));
+        VAULTFS_RETURN_IF_ERROR(engine->vault().custody().new_epoch());
+        return status_of(engine->reencrypt({0, true}, nullptr));
       };
       break;
     default:
       beside->what = "refresh";
-      work = [=] { return status_of(session->refresh()); };
+      work = [=] { return status_of(engine->refresh()); };
       break;
   }
   owing_.clear();

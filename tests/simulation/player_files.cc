@@ -24,7 +24,7 @@ bool shows(const Model::Seen& seen, const Names& names) {
 }  // namespace
 
 std::optional<InodeNumber> Player::inode(const std::string& item, const std::string& file) {
-  if (world_.session == nullptr) return std::nullopt;
+  if (world_.engine == nullptr) return std::nullopt;
   const auto directory = tree().lookup(kRootInode, item);
   if (!directory.ok()) return std::nullopt;
   const auto found = tree().lookup(directory->number, file);
@@ -113,7 +113,7 @@ void Player::change_file(const Operation& operation) {
 }
 
 void Player::look_at(const std::string& item, const std::string& file) {
-  if (world_.session == nullptr) return;
+  if (world_.engine == nullptr) return;
   const auto known = model_.find(item, file);
   const auto number = inode(item, file);
   if (known.has_value() != number.has_value()) {
@@ -139,7 +139,7 @@ void Player::look_at(const std::string& item, const std::string& file) {
 }
 
 bool Player::resolve() {
-  if (world_.session == nullptr) return !model_.uncertain();
+  if (world_.engine == nullptr) return !model_.uncertain();
   for (const auto& [name, file] : Names(model_.names()).files) {
     if (!model_.content(file).certain()) look_at(name.first, name.second);
   }

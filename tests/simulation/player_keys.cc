@@ -12,8 +12,8 @@ constexpr std::int64_t kNoLongerRecentSeconds = 60;
 }  // namespace
 
 void Player::look_at_keys() {
-  if (world_.session == nullptr) return;
-  const EncryptionStatus status = session().vault().custody().status();
+  if (world_.engine == nullptr) return;
+  const EncryptionStatus status = engine().vault().custody().status();
   std::map<std::string, VersionRole> roles;
   std::size_t active = 0;
   for (std::size_t i = 0; i < status.versions.size(); ++i) {
@@ -29,7 +29,7 @@ void Player::look_at_keys() {
       throw Finding("rotation", "a version retired, and no backup was tried since it was superseded");
     }
     if (dropped_.contains(record.version) || i + 1 == status.versions.size()) continue;
-    const auto job = session().vault().catalogue().job(record.completed_by);
+    const auto job = engine().vault().catalogue().job(record.completed_by);
     if (!record.backup_completed || !job) {
       throw Finding("rotation", "a version retired, and no job is known that completed before");
     }
@@ -56,7 +56,7 @@ void Player::change_keys(const Operation& operation) {
       return pass_time(kNoLongerRecentSeconds);
     case Kind::refresh: {
       if (!ensure_open()) return;
-      const auto outcome = session().refresh();
+      const auto outcome = engine().refresh();
       if (judge("refreshed", outcome) && key_vault.enabled(key_vault.newest())) {
         look_at_keys();
         if (active_ != key_vault.newest()) {
@@ -67,7 +67,7 @@ void Player::change_keys(const Operation& operation) {
     }
     case Kind::new_epoch:
       if (!ensure_open()) return;
-      judge("new epoch", session().vault().custody().new_epoch());
+      judge("new epoch", engine().vault().custody().new_epoch());
       break;
     case Kind::rewrap:
       if (!ensure_open()) return;
@@ -75,7 +75,7 @@ void Player::change_keys(const Operation& operation) {
         owing_.clear();
         for (const auto& [version, role] : roles_) dropped_.insert(version);
       }
-      judge("rewrapped", session().vault().custody().rewrap(operation.a != 0));
+      judge("rewrapped", engine().vault().custody().rewrap(operation.a != 0));
       break;
     case Kind::disable_retired:
       // The owner of the key believes what the vault says: what it needs no more is disabled, for good.

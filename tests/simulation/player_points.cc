@@ -41,11 +41,11 @@ FileDescriptor file_of(const Bytes& bytes) {
 }  // namespace
 
 void Player::attempt_all() {
-  if (world_.session == nullptr) return;
+  if (world_.engine == nullptr) return;
   for (const std::string& item : model_.names().items) model_.attempt(item, model_.item_now(item));
 }
 
-Result<ItemContent> Player::read_point(Session& from, const PointInfo& point) {
+Result<ItemContent> Player::read_point(VaultEngine& from, const PointInfo& point) {
   InodeNumber root;
   VAULTFS_ASSIGN_OR_RETURN(const std::shared_ptr<FileTree> tree, from.open_point(point, root));
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<DirectoryEntry> entries, tree->list(root));
@@ -60,7 +60,7 @@ Result<ItemContent> Player::read_point(Session& from, const PointInfo& point) {
   return content;
 }
 
-void Player::check_points(Session& from, bool all, bool new_ones_only) {
+void Player::check_points(VaultEngine& from, bool all, bool new_ones_only) {
   const std::vector<PointInfo> points = from.vault().catalogue().points();
   std::set<std::uint64_t> there;
   for (std::size_t i = 0; i < points.size(); ++i) {
@@ -90,7 +90,7 @@ void Player::completed(const std::string& item, const CommitOutcome& outcome) {
   }
   const ItemContent now = model_.item_now(item);
   if (outcome.point) {
-    check_points(session(), false);
+    check_points(engine(), false);
     if (!model_.points().contains(outcome.point->number.value)) {
       throw Finding("points", "the catalogue does not have the point that a commit tells of");
     }
@@ -99,8 +99,8 @@ void Player::completed(const std::string& item, const CommitOutcome& outcome) {
       throw Finding("points", "the point of a commit does not have what the item has");
     }
   } else {
-    check_points(session(), false, true);
-    const std::vector<PointInfo> points = session().vault().catalogue().points_of(item);
+    check_points(engine(), false, true);
+    const std::vector<PointInfo> points = engine().vault().catalogue().points_of(item);
     if (points.empty()) throw Finding("points", "a commit found no change, and there is no point");
     if (!same_content(model_.points().at(points.back().number.value).content, now)) {
       throw Finding("points", "a commit found no change, and the newest point has something else");
@@ -113,7 +113,7 @@ void Player::commit(const std::string& item) {
   if (!model_.names().items.contains(item)) return;
   model_.attempt(item, model_.item_now(item));
   owing_.clear();
-  const auto outcome = session().commit(item);
+  const auto outcome = engine().commit(item);
   if (judge("committed", outcome)) completed(item, *outcome);
   look_at_keys();
 }
@@ -141,12 +141,12 @@ void Player::backup(const Operation& operation) {
   after.files[{item, file}] = made;
   model_.set_names(item_only);
   owing_.clear();
-  const auto outcome = session().backup(request, nullptr);
+  const auto outcome = engine().backup(request, nullptr);
   names_changed("backed up", std::move(after), outcome.ok() ? ok_status() : Status(outcome.error()));
   if (outcome.ok()) {
     completed(item, outcome->commit);
     look_at(item, file);
-  } else if (world_.session != nullptr && !world_.env.failure_reached()) {
+  } else if (world_.engine != nullptr && !world_.env.failure_reached()) {
     kill();  // whether the disk is in place can't be told by its name
   }
   look_at_keys();
@@ -154,7 +154,7 @@ void Player::backup(const Operation& operation) {
 
 void Player::restore(std::uint64_t which) {
   if (!ensure_open()) return;
-  const std::vector<PointInfo> points = session().vault().catalogue().points();
+  const std::vector<PointInfo> points = engine().vault().catalogue().points();
   if (points.empty()) return;
   const PointInfo& point = points[points.size() - 1 - which % points.size()];
   const auto known = model_.points().find(point.number.value);
@@ -167,7 +167,7 @@ void Player::restore(std::uint64_t which) {
   request.disk = name;
   request.to = *scratch_ / "restored";
   request.force = true;
-  const auto outcome = vaultfs::restore(session(), request, nullptr);
+  const auto outcome = vaultfs::restore(engine().vault(), request, nullptr);
   if (!judge("restored", outcome)) return;
   std::ifstream file(request.to, std::ios::binary);
   const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
@@ -176,14 +176,14 @@ void Player::restore(std::uint64_t which) {
 
 void Player::reencrypt(bool without_grace) {
   if (!ensure_open()) return;
-  const auto outcome = session().reencrypt({0, without_grace}, nullptr);
+  const auto outcome = engine().reencrypt({0, without_grace}, nullptr);
   if (!judge("re-encrypted", outcome)) return;
   if (outcome->damaged_records != 0) throw Finding("honesty", "a re-encryption found damage");
   if (without_grace && outcome->left_segments + outcome->waiting_segments != 0) {
     throw Finding("space", "a re-encryption without grace left " +
                                std::to_string(outcome->left_segments + outcome->waiting_segments) + " old segments");
   }
-  check_points(session(), false);
+  check_points(engine(), false);
 }
 
 void Player::look_for_leaks() const {
@@ -209,10 +209,10 @@ void Player::look_for_leaks() const {
 
 void Player::verify() {
   if (!ensure_open()) return;
-  for (Vault* vault : {&session().vault(), static_cast<Vault*>(nullptr)}) {
+  for (Vault* vault : {&engine().vault(), static_cast<Vault*>(nullptr)}) {
     const auto report = verify_vault(world_.env, kVaultPath, vault, nullptr);
     if (!judge("verified", report)) continue;
-    // A session that met a fault may leave behind what the next opening heals.
+    // A engine that met a fault may leave behind what the next opening heals.
     if (disturbed_ || report->damage.empty()) continue;
     throw Finding("honesty", "verify finds damage where there is none: " + report->damage.front().file + ": " +
                                  std::string(error_name(report->damage.front().error.code)) + ": " +

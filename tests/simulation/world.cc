@@ -33,43 +33,43 @@ Vault::Machine World::machine(std::size_t number) {
   return {env, *one.state, *one.platform_keys, resolver};
 }
 
-Session::Options World::options(bool read_only) const {
-  Session::Options options;
+VaultEngine::Options World::options(bool read_only) const {
+  VaultEngine::Options options;
   options.vault.path = kVaultPath;
   options.vault.read_only = read_only;
   options.background = false;
   options.tree.flush_seconds = 0;
-  options.tree.sealing_workers = 1;
+  options.tree.store_workers = 1;
   options.tree.write_buffer_bytes = std::uint64_t{3} << 19U;
   options.tree.frame_cache_bytes = std::uint64_t{1} << 20U;
   return options;
 }
 
 Status World::open() {
-  Session::Options owning = options(false);
+  VaultEngine::Options owning = options(false);
   owning.background = timers;
   if (timers) owning.tree.flush_seconds = 5;
   const std::vector<Env::Path> before = env.files(kVaultPath);
-  auto opened = Session::open(machine(current_machine), owning);
+  auto opened = VaultEngine::open(machine(current_machine), owning);
   numbers.left(before, env.files(kVaultPath));
-  VAULTFS_ASSIGN_OR_RETURN(session, std::move(opened));
+  VAULTFS_ASSIGN_OR_RETURN(engine, std::move(opened));
   return ok_status();
 }
 
-Result<std::unique_ptr<Session>> World::open_reader(std::size_t number, bool points_suffice) {
-  Session::Options reading = options(true);
+Result<std::unique_ptr<VaultEngine>> World::open_reader(std::size_t number, bool points_suffice) {
+  VaultEngine::Options reading = options(true);
   reading.vault.points_suffice = points_suffice;
-  return Session::open(machine(number), reading);
+  return VaultEngine::open(machine(number), reading);
 }
 
-void World::drop_session() { session.reset(); }
+void World::drop_session() { engine.reset(); }
 
 void World::restart_machines() {
   for (std::size_t number = 0; number < kMachines; ++number) {
     const Env::Path home = "/home" + std::to_string(number);
     auto state = MachineState::open(env, home);
     if (!state.ok()) std::abort();
-    machines_.at(number) = {std::move(*state), std::make_unique<MachineKeyStore>(env, home)};
+    machines_.at(number) = {std::move(*state), std::make_unique<PlatformKeys>(env, home)};
   }
 }
 
@@ -81,7 +81,7 @@ void World::kill() {
 }
 
 void World::lose_power(std::uint64_t seed, CrashMode mode) {
-  // The dead session must not write any more: the crash comes first, its handles are of an earlier boot then.
+  // The dead engine must not write any more: the crash comes first, its handles are of an earlier boot then.
   const std::vector<Env::Path> before = env.files(kVaultPath);
   env.crash(seed, mode);
   numbers.left(before, env.files(kVaultPath));

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "fs/session/session.h"
+#include "fs/engine/vault_engine.h"
 #include "tests/simulation/cheap_key_vault.h"
 #include "tests/simulation/numbers.h"
 #include "tests/support/sim_env.h"
@@ -21,7 +21,7 @@ inline constexpr std::size_t kMachines = 2;
 inline constexpr const char* kVaultPath = "/vault";
 
 // A disk in memory with a vault on it, machines that know the vault (each with a home and a pin of its own), the key
-// vault that they ask, and at most one session of an owner.
+// vault that they ask, and at most one engine of an owner.
 class World {
  public:
   explicit World(std::uint64_t seed);
@@ -32,14 +32,14 @@ class World {
   // Makes the vault, under the key vault's key, from machine 0.
   [[nodiscard]] Status create();
   [[nodiscard]] Vault::Machine machine(std::size_t number);
-  [[nodiscard]] Session::Options options(bool read_only) const;
+  [[nodiscard]] VaultEngine::Options options(bool read_only) const;
 
   // As owner, from the current machine.
   [[nodiscard]] Status open();
-  [[nodiscard]] Result<std::unique_ptr<Session>> open_reader(std::size_t machine, bool points_suffice = false);
-  // The session ends as a process does that is killed.
+  [[nodiscard]] Result<std::unique_ptr<VaultEngine>> open_reader(std::size_t machine, bool points_suffice = false);
+  // The engine ends as a process does that is killed.
   void drop_session();
-  // Called between the death of a session's files and its end: who uses it in another thread must be done first.
+  // Called between the death of a engine's files and its end: who uses it in another thread must be done first.
   std::function<void()> before_drop;
   bool timers = false;
   // After a crash, and where files of the homes were put back: nothing is known but what the disk has.
@@ -56,14 +56,14 @@ class World {
   std::shared_ptr<CheapKeyVault> key_vault;
   CheapResolver resolver;
   Numbers numbers;  // that files of the vault were given
-  std::unique_ptr<Session> session;
+  std::unique_ptr<VaultEngine> engine;
   std::size_t current_machine = 0;
   std::array<bool, kMachines> trusted{};  // has a pin of the vault
 
  private:
   struct Machine {
     std::unique_ptr<MachineState> state;
-    std::unique_ptr<MachineKeyStore> platform_keys;
+    std::unique_ptr<PlatformKeys> platform_keys;
   };
   std::array<Machine, kMachines> machines_;
 };

@@ -58,7 +58,7 @@ CustodyWorld::CustodyWorld() {
   auto opened = MachineState::open(env, "/home");
   if (!opened.ok()) std::abort();
   machine = std::move(opened).value();
-  platform_keys = std::make_unique<MachineKeyStore>(env, "/home");
+  platform_keys = std::make_unique<PlatformKeys>(env, "/home");
   blobs = make_directory_blob_store(env, "/vault");
 }
 

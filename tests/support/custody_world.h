@@ -70,7 +70,7 @@ class CustodyWorld {
   FakeResolver resolver;
   std::shared_ptr<FakeKeyVault> kv;
   std::unique_ptr<MachineState> machine;
-  std::unique_ptr<MachineKeyStore> platform_keys;
+  std::unique_ptr<PlatformKeys> platform_keys;
   std::unique_ptr<BlobStore> blobs;
   VaultHeader header;
   Digest header_digest;

@@ -152,7 +152,7 @@ class SimEnv final : public Env {
   [[nodiscard]] Status room_for_file() const;
   void end_faults();
   [[nodiscard]] SimNode::Pointer must_find(const Path& path) const;
-  SimNode::Pointer settle_directories(const Path& path);
+  SimNode::Pointer prepare_directories(const Path& path);
 
   SimClock clock_;
   mutable std::mutex mutex_;  // guards all below, and every node; a leaf

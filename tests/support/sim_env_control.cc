@@ -132,7 +132,7 @@ Bytes SimEnv::read(const Path& path) const {
   return must_find(path)->current;
 }
 
-SimNode::Pointer SimEnv::settle_directories(const Path& path) {
+SimNode::Pointer SimEnv::prepare_directories(const Path& path) {
   SimNode::Pointer node = disk_.root();
   for (const Path& part : path.lexically_normal().relative_path()) {
     if (part.empty() || part == ".") continue;
@@ -155,7 +155,7 @@ void SimEnv::write(const Path& path, ByteView bytes) { put_back(path, std::make_
 
 void SimEnv::put_back(const Path& path, std::shared_ptr<const Bytes> content) {
   const std::lock_guard lock(mutex_);
-  const SimNode::Pointer parent = settle_directories(path.parent_path());
+  const SimNode::Pointer parent = prepare_directories(path.parent_path());
   forget_pending(*parent, path.filename().string());
   SimNode::Pointer& node = parent->current_entries[path.filename().string()];
   if (node == nullptr) node = disk_.new_node(false);
@@ -194,7 +194,7 @@ void SimEnv::make_sparse(const Path& path) {
 
 void SimEnv::make_directories(const Path& path) {
   const std::lock_guard lock(mutex_);
-  settle_directories(path);
+  prepare_directories(path);
 }
 
 std::vector<SimEnv::Path> SimEnv::files(const Path& directory) const {

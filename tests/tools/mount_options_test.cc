@@ -31,34 +31,34 @@ void expect_usage(const std::vector<std::string>& words, const std::string& name
 
 TEST(MountOptions, DefaultsAreThoseOfTheUsage) {
   const MountCommand command = parsed("");
-  EXPECT_EQ(command.session.settle_seconds, 10U);
-  EXPECT_EQ(command.session.max_job_seconds, 24U * 3600);
-  EXPECT_EQ(command.session.tree.write_buffer_bytes, 128ULL << 20);
-  EXPECT_EQ(command.session.tree.frame_cache_bytes, 64ULL << 20);
-  EXPECT_EQ(command.session.vault.lock_wait_seconds, 0);
-  EXPECT_FALSE(command.session.manual_commit);
+  EXPECT_EQ(command.engine.settle_seconds, 10U);
+  EXPECT_EQ(command.engine.max_job_seconds, 24U * 3600);
+  EXPECT_EQ(command.engine.tree.write_buffer_bytes, 128ULL << 20);
+  EXPECT_EQ(command.engine.tree.frame_cache_bytes, 64ULL << 20);
+  EXPECT_EQ(command.engine.vault.lock_wait_seconds, 0);
+  EXPECT_FALSE(command.engine.manual_commit);
   EXPECT_FALSE(command.mount.writeback_cache);
-  EXPECT_FALSE(command.mount.read_only || command.session.vault.read_only);
+  EXPECT_FALSE(command.mount.read_only || command.engine.vault.read_only);
   EXPECT_FALSE(command.mount.allow_other || command.mount.nonempty || command.foreground);
-  EXPECT_TRUE(command.session.background);
+  EXPECT_TRUE(command.engine.background);
   EXPECT_TRUE(command.log_file.empty());
 }
 
 TEST(MountOptions, EachOptionDoesItsOwn) {
-  EXPECT_EQ(parsed("settle=90").session.settle_seconds, 90U);
+  EXPECT_EQ(parsed("settle=90").engine.settle_seconds, 90U);
   EXPECT_TRUE(parsed("sync").mount.synchronous && parsed("dirsync").mount.synchronous);
   EXPECT_FALSE(parsed("sync,async").mount.synchronous);
-  EXPECT_EQ(parsed("max-job=15m").session.max_job_seconds, 900U);
-  EXPECT_TRUE(parsed("commit=manual").session.manual_commit);
-  EXPECT_FALSE(parsed("commit=manual,commit=auto").session.manual_commit);
+  EXPECT_EQ(parsed("max-job=15m").engine.max_job_seconds, 900U);
+  EXPECT_TRUE(parsed("commit=manual").engine.manual_commit);
+  EXPECT_FALSE(parsed("commit=manual,commit=auto").engine.manual_commit);
   EXPECT_TRUE(parsed("cache=writeback").mount.writeback_cache);
   EXPECT_FALSE(parsed("cache=writeback,cache=direct").mount.writeback_cache);
-  EXPECT_EQ(parsed("compression=fast").session.vault.compression, Compression::fast);
-  EXPECT_EQ(parsed("compression=fast,compression=default").session.vault.compression, Compression::automatic);
-  EXPECT_EQ(parsed("write-buffer=8M").session.tree.write_buffer_bytes, 8ULL << 20);
-  EXPECT_EQ(parsed("read-cache=0").session.tree.frame_cache_bytes, 0U);
-  EXPECT_EQ(parsed("workers=3").session.tree.sealing_workers, 3U);
-  EXPECT_EQ(parsed("wait=2h").session.vault.lock_wait_seconds, 7200);
+  EXPECT_EQ(parsed("compression=fast").engine.vault.compression, Compression::fast);
+  EXPECT_EQ(parsed("compression=fast,compression=default").engine.vault.compression, Compression::automatic);
+  EXPECT_EQ(parsed("write-buffer=8M").engine.tree.write_buffer_bytes, 8ULL << 20);
+  EXPECT_EQ(parsed("read-cache=0").engine.tree.frame_cache_bytes, 0U);
+  EXPECT_EQ(parsed("workers=3").engine.tree.store_workers, 3U);
+  EXPECT_EQ(parsed("wait=2h").engine.vault.lock_wait_seconds, 7200);
   EXPECT_EQ(parsed("passphrase-file=/p").machine.passphrase_file, "/p");
   EXPECT_EQ(parsed("passphrase-fd=7").machine.passphrase_fd, 7);
   EXPECT_EQ(parsed("home=/h").machine.home, "/h");
@@ -66,13 +66,13 @@ TEST(MountOptions, EachOptionDoesItsOwn) {
   EXPECT_TRUE(parsed("allow_other").mount.allow_other);
   EXPECT_TRUE(parsed("nonempty").mount.nonempty);
   const MountCommand read_only = parsed("ro");
-  EXPECT_TRUE(read_only.mount.read_only && read_only.session.vault.read_only);
+  EXPECT_TRUE(read_only.mount.read_only && read_only.engine.vault.read_only);
   const MountCommand writable = parsed("ro,rw");
-  EXPECT_FALSE(writable.mount.read_only || writable.session.vault.read_only) << "the last word counts";
-  EXPECT_TRUE(parsed("cache=writeback").session.tree.caller_keeps_times);
-  EXPECT_FALSE(parsed("cache=direct").session.tree.caller_keeps_times);
-  EXPECT_TRUE(parsed("ro,accept-older").session.vault.accept_older);
-  EXPECT_TRUE(parsed("unverified,ro").session.vault.allow_unverified);
+  EXPECT_FALSE(writable.mount.read_only || writable.engine.vault.read_only) << "the last word counts";
+  EXPECT_TRUE(parsed("cache=writeback").engine.tree.caller_keeps_times);
+  EXPECT_FALSE(parsed("cache=direct").engine.tree.caller_keeps_times);
+  EXPECT_TRUE(parsed("ro,accept-older").engine.vault.accept_older);
+  EXPECT_TRUE(parsed("unverified,ro").engine.vault.allow_unverified);
 }
 
 TEST(MountOptions, KernelOptionsAreHandedOnInOrder) {
@@ -176,7 +176,7 @@ TEST(MountOptions, WordsInEveryOrderThatMountAndPeopleUse) {
     EXPECT_TRUE(command->foreground);
     EXPECT_EQ(command->mount_point, "/mnt");
     EXPECT_EQ(command->vault.filename().empty() ? command->vault.parent_path() : command->vault, "/vault");
-    EXPECT_EQ(command->session.vault.path, command->vault);
+    EXPECT_EQ(command->engine.vault.path, command->vault);
     EXPECT_EQ(command->mount.mount_point, command->mount_point);
   }
 }

@@ -59,7 +59,7 @@ Error record_refused(const RequestContext& context, JobKind kind, const std::str
   job.item = item;
   job.state = error.code == ErrorCode::Interrupted ? JobState::cancelled : JobState::failed;
   job.detail = std::string(error_name(error.code)) + ": " + error.message;
-  context.session.vault().record_attempt(std::move(job));
+  context.engine.vault().record_attempt(std::move(job));
   return error;
 }
 
@@ -74,14 +74,14 @@ Result<json> backup_run(const RequestContext& context, const json& arguments, st
     if (!disk.ok()) return record_refused(context, JobKind::backup, request.item, std::move(disk).error());
     request.disks.push_back(*std::move(disk));
   }
-  VAULTFS_ASSIGN_OR_RETURN(const BackupOutcome outcome, context.session.backup(request, context.progress));
-  return with_expiry(to_json(outcome), context.session.vault());
+  VAULTFS_ASSIGN_OR_RETURN(const BackupOutcome outcome, context.engine.backup(request, context.progress));
+  return with_expiry(to_json(outcome), context.engine.vault());
 }
 
 Result<json> backup_commit(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const std::string item, text_argument(arguments, "item"));
-  VAULTFS_ASSIGN_OR_RETURN(const CommitOutcome outcome, context.session.commit(item));
-  return with_expiry(to_json(outcome), context.session.vault());
+  VAULTFS_ASSIGN_OR_RETURN(const CommitOutcome outcome, context.engine.commit(item));
+  return with_expiry(to_json(outcome), context.engine.vault());
 }
 
 }  // namespace vaultfs

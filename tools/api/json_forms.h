@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "fs/engine/vault_engine.h"
 #include "fs/restore/restore.h"
-#include "fs/session/session.h"
 #include "vaultmeta/vault/vault.h"
 
 namespace vaultfs {

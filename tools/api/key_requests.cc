@@ -24,17 +24,17 @@ Result<std::optional<std::uint32_t>> number_argument(const json& arguments, cons
 
 Result<json> key_rewrap(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const bool drop_retiring, flag_argument(arguments, "drop_retiring"));
-  VAULTFS_RETURN_IF_ERROR(context.session.vault().custody().rewrap(drop_retiring));
-  return to_json(encryption_status(context.session.vault()));
+  VAULTFS_RETURN_IF_ERROR(context.engine.vault().custody().rewrap(drop_retiring));
+  return to_json(encryption_status(context.engine.vault()));
 }
 
 Result<json> key_new_epoch(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
-  VAULTFS_RETURN_IF_ERROR(context.session.vault().custody().new_epoch());
-  return to_json(encryption_status(context.session.vault()));
+  VAULTFS_RETURN_IF_ERROR(context.engine.vault().custody().new_epoch());
+  return to_json(encryption_status(context.engine.vault()));
 }
 
 Result<json> key_drill(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<KeyDrill> drills, context.session.vault().custody().drill());
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<KeyDrill> drills, context.engine.vault().custody().drill());
   return to_json(drills);
 }
 
@@ -44,8 +44,8 @@ Result<json> encryption_set_limits(const RequestContext& context, const json& ar
   VAULTFS_ASSIGN_OR_RETURN(limits.refresh_minutes, number_argument(arguments, "refresh_minutes"));
   VAULTFS_ASSIGN_OR_RETURN(limits.revocation_grace_seconds, number_argument(arguments, "revocation_grace_seconds"));
   VAULTFS_ASSIGN_OR_RETURN(limits.outage_ttl_seconds, number_argument(arguments, "outage_ttl_seconds"));
-  VAULTFS_RETURN_IF_ERROR(context.session.vault().custody().set_limits(limits));
-  return to_json(encryption_status(context.session.vault()));
+  VAULTFS_RETURN_IF_ERROR(context.engine.vault().custody().set_limits(limits));
+  return to_json(encryption_status(context.engine.vault()));
 }
 
 Result<json> encryption_set_escrow(const RequestContext& context, const json& arguments,
@@ -62,8 +62,8 @@ Result<json> encryption_set_escrow(const RequestContext& context, const json& ar
     VAULTFS_ASSIGN_OR_RETURN(const auto key, RsaKey::from_public_der(*public_key));
     VAULTFS_ASSIGN_OR_RETURN(public_key, key->public_der());
   }
-  VAULTFS_RETURN_IF_ERROR(context.session.vault().custody().set_escrow(public_key));
-  return to_json(encryption_status(context.session.vault()));
+  VAULTFS_RETURN_IF_ERROR(context.engine.vault().custody().set_escrow(public_key));
+  return to_json(encryption_status(context.engine.vault()));
 }
 
 }  // namespace vaultfs

@@ -24,7 +24,7 @@ json to_json(const ReencryptOutcome& outcome) {
           {"epoch", outcome.epoch.value},
           {"moved_chunks", outcome.moved_chunks},
           {"moved_bytes", outcome.moved_bytes},
-          {"renewed_recovery_points", outcome.renewed_points},
+          {"renewed_recovery_points", outcome.reencrypted_points},
           {"removed", share(outcome.removed_segments, outcome.removed_bytes)},
           {"waiting", share(outcome.waiting_segments, outcome.waiting_bytes)},
           {"left", share(outcome.left_segments, outcome.left_bytes)},
@@ -39,14 +39,14 @@ Result<json> reencrypt(const RequestContext& context, const json& arguments, std
   VAULTFS_ASSIGN_OR_RETURN(request.bytes_per_second, rate_argument(arguments));
   VAULTFS_ASSIGN_OR_RETURN(request.without_grace, flag_argument(arguments, "without_grace"));
   VAULTFS_ASSIGN_OR_RETURN(const bool new_epoch, flag_argument(arguments, "new_epoch"));
-  if (new_epoch) VAULTFS_RETURN_IF_ERROR(context.session.vault().custody().new_epoch());
-  VAULTFS_ASSIGN_OR_RETURN(const ReencryptOutcome outcome, context.session.reencrypt(request, context.progress));
+  if (new_epoch) VAULTFS_RETURN_IF_ERROR(context.engine.vault().custody().new_epoch());
+  VAULTFS_ASSIGN_OR_RETURN(const ReencryptOutcome outcome, context.engine.reencrypt(request, context.progress));
   return to_json(outcome);
 }
 
 Result<json> encryption_show(const RequestContext& context, const json& /*arguments*/,
                              std::vector<UniqueFd>& /*files*/) {
-  Vault& vault = context.session.vault();
+  Vault& vault = context.engine.vault();
   const EncryptionStatus status = encryption_status(vault);
   json form = to_json(status);
   json epochs = json::array();

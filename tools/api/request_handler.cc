@@ -30,10 +30,10 @@ json reserve_to_json(Vault& vault) {
 json own_path(const std::filesystem::path& path) { return path.empty() ? json(nullptr) : json(path.string()); }
 
 Result<json> vault_show(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
-  Vault& vault = context.session.vault();
+  Vault& vault = context.engine.vault();
   const VaultHeader& header = vault.header();
   json items = json::array();
-  const std::vector<std::string> present = context.session.tree().item_names();
+  const std::vector<std::string> present = context.engine.tree().item_names();
   for (const ItemInfo& item : vault.catalogue().items()) {
     const std::vector<PointInfo> points = vault.catalogue().points_of(item.name);
     // One of which nothing came, or nothing is left, is none.
@@ -47,7 +47,7 @@ Result<json> vault_show(const RequestContext& context, const json& /*arguments*/
                       std::count_if(points.begin(), points.end(), [](const PointInfo& one) { return one.unproven; })}});
   }
   const EncryptionStatus status = encryption_status(vault);
-  const WorkingTree::Statistics statistics = context.session.tree().statistics();
+  const WorkingTree::Statistics statistics = context.engine.tree().statistics();
   return json{{"id", to_hex(header.id.view())},
               {"path", vault.path().string()},
               {"created", time_to_json(header.created)},
@@ -73,8 +73,8 @@ Result<json> vault_show(const RequestContext& context, const json& /*arguments*/
 
 Result<json> encryption_refresh(const RequestContext& context, const json& /*arguments*/,
                                 std::vector<UniqueFd>& /*files*/) {
-  VAULTFS_ASSIGN_OR_RETURN(const RefreshOutcome outcome, context.session.refresh());
-  json form = to_json(encryption_status(context.session.vault()));
+  VAULTFS_ASSIGN_OR_RETURN(const RefreshOutcome outcome, context.engine.refresh());
+  json form = to_json(encryption_status(context.engine.vault()));
   form["version_changed"] = outcome.version_changed;
   form["retired_versions"] = outcome.retired;
   return form;
@@ -88,7 +88,7 @@ Result<json> encryption_set(const RequestContext& context, const json& arguments
                  "identity and key never change in one request: change one, see that it works, then the other"};
   }
   if (text.empty() && identity.empty()) return Error{ErrorCode::Usage, "give --key KEYREF or --identity NAME"};
-  Vault& vault = context.session.vault();
+  Vault& vault = context.engine.vault();
   // The custody keeps the registration in step with the keys; here only that there is one.
   VAULTFS_RETURN_IF_ERROR(ensure_registered(context.machine.state(), vault.directory(), vault.place(),
                                             vault.header().id, vault.custody().status()));
@@ -102,7 +102,7 @@ Result<json> encryption_set(const RequestContext& context, const json& arguments
 }
 
 Result<json> key_usage(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
-  Vault& vault = context.session.vault();
+  Vault& vault = context.engine.vault();
   const EncryptionStatus status = vault.custody().status();
   json versions = json::array();
   for (const VersionRecord& version : status.versions) versions.push_back(to_json(version));
@@ -118,7 +118,7 @@ Result<json> key_usage(const RequestContext& context, const json& /*arguments*/,
 Result<json> recovery_point_list(const RequestContext& context, const json& arguments,
                                  std::vector<UniqueFd>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const std::string item, optional_text_argument(arguments, "item"));
-  Catalogue& catalogue = context.session.vault().catalogue();
+  Catalogue& catalogue = context.engine.vault().catalogue();
   if (!item.empty() && !catalogue.item(item)) {
     return Error{ErrorCode::ItemNotFound, "the vault has no item \"" + item + "\"; see: vaultctl vault show"};
   }
@@ -130,11 +130,11 @@ Result<json> recovery_point_list(const RequestContext& context, const json& argu
 
 Result<json> verify(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const bool keyless, flag_argument(arguments, "keyless"));
-  Vault& vault = context.session.vault();
+  Vault& vault = context.engine.vault();
   // A segment that is compacted away between the look and the read would pass for damage.
   const ReaderLock references(vault.segments().long_uses());
   const std::uint64_t total = vault.segments().stored_bytes();
-  WorkingTree& tree = context.session.tree();
+  WorkingTree& tree = context.engine.tree();
   VAULTFS_ASSIGN_OR_RETURN(
       const VerifyReport report,
       verify_vault(
@@ -166,7 +166,7 @@ Result<json> damage_examine(const RequestContext& context, const json& arguments
     if (!number.is_number_unsigned()) return Error{ErrorCode::Usage, "a segment is named by its number"};
     segments.insert(ContainerNumber(number.get<std::uint64_t>()));
   }
-  Vault& vault = context.session.vault();
+  Vault& vault = context.engine.vault();
   const ReaderLock references(vault.segments().long_uses());
   VAULTFS_ASSIGN_OR_RETURN(const ExaminedDamage examined, vault.examine_damage(segments));
   return to_json(examined);
@@ -182,7 +182,7 @@ std::vector<JobInfo> jobs_of(Vault& vault) {
 
 Result<json> job_list(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
   json jobs = json::array();
-  for (const JobInfo& job : jobs_of(context.session.vault())) jobs.push_back(to_json(job));
+  for (const JobInfo& job : jobs_of(context.engine.vault())) jobs.push_back(to_json(job));
   return json{{"jobs", jobs}};
 }
 
@@ -190,7 +190,7 @@ Result<json> job_show(const RequestContext& context, const json& arguments, std:
   const auto number = arguments.find("job");
   if (number == arguments.end() || !number->is_number_unsigned())
     return Error{ErrorCode::Usage, "name a job by its number"};
-  const std::vector<JobInfo> jobs = jobs_of(context.session.vault());
+  const std::vector<JobInfo> jobs = jobs_of(context.engine.vault());
   const auto job = std::ranges::find(jobs, JobNumber(number->get<std::uint64_t>()), &JobInfo::number);
   if (job == jobs.end()) return Error{ErrorCode::JobNotFound, "no job " + number->dump() + "; see: vaultctl job list"};
   return to_json(*job);
@@ -215,16 +215,16 @@ void add_kept(Vault& vault, const std::vector<ActivityEntry>& entries, json& lis
 }
 
 Result<json> activity(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<ActivityEntry> entries, context.session.vault().activity().entries());
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<ActivityEntry> entries, context.engine.vault().activity().entries());
   json list = json::array();
   for (const ActivityEntry& entry : entries) list.push_back(to_json(entry));
-  if (context.session.vault().read_only()) add_kept(context.session.vault(), entries, list);
+  if (context.engine.vault().read_only()) add_kept(context.engine.vault(), entries, list);
   return json{{"activities", list}};
 }
 
 Result<json> activity_verify(const RequestContext& context, const json& /*arguments*/,
                              std::vector<UniqueFd>& /*files*/) {
-  VAULTFS_ASSIGN_OR_RETURN(const ActivityReport report, context.session.vault().activity().verify());
+  VAULTFS_ASSIGN_OR_RETURN(const ActivityReport report, context.engine.vault().activity().verify());
   return to_json(report);
 }
 
@@ -236,7 +236,7 @@ Result<json> activity_record(const RequestContext& context, const json& argument
   VAULTFS_ASSIGN_OR_RETURN(entry.subject, optional_text_argument(arguments, "subject"));
   VAULTFS_ASSIGN_OR_RETURN(entry.detail, optional_text_argument(arguments, "detail"));
   entry.uid = context.uid;
-  VAULTFS_RETURN_IF_ERROR(context.session.vault().activity().append(entry));
+  VAULTFS_RETURN_IF_ERROR(context.engine.vault().activity().append(entry));
   return json::object();
 }
 
@@ -285,10 +285,10 @@ Result<json> handle_request(const RequestContext& context, const std::string& ve
                             std::vector<UniqueFd>& descriptors) {
   const auto found = verb_table().find(verb);
   if (found == verb_table().end()) return Error{ErrorCode::Usage, "unknown verb \"" + verb + "\""};
-  if (found->second.access == VerbAccess::changes && context.session.vault().read_only()) {
+  if (found->second.access == VerbAccess::changes && context.engine.vault().read_only()) {
     return Error{ErrorCode::ReadOnly, "the vault is opened read-only"};
   }
-  Vault& vault = context.session.vault();
+  Vault& vault = context.engine.vault();
   // What a retirement in the opening for this command has changed is this command's to tell.
   const bool for_this_command = context.mount_point.empty();
   const EpochNumber before = for_this_command ? vault.epoch_at_opening() : vault.custody().status().current_epoch;

@@ -8,15 +8,15 @@
 #include <vector>
 
 #include "base/result.h"
-#include "fs/session/session.h"
+#include "fs/engine/vault_engine.h"
 #include "tools/machine.h"
 #include "tools/unique_fd.h"
 
 namespace vaultfs {
 
-// What a request works on: a session that this process owns, be it a mount's or one opened for the command.
+// What a request works on: a engine that this process owns, be it a mount's or one opened for the command.
 struct RequestContext {
-  Session& session;
+  VaultEngine& engine;
   Machine& machine;
   uid_t uid = 0;                      // who asked
   std::filesystem::path mount_point;  // of the owner; empty if there is none

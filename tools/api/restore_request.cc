@@ -65,7 +65,7 @@ Result<int> pipe_of_restore(const json& arguments, const std::vector<UniqueFd>& 
 
 // Whether a restore would write into the vault itself, whatever its directory is called where the client looks at it.
 Status refuse_target_in_vault(const RequestContext& context, const ReceivedTarget& target) {
-  VAULTFS_ASSIGN_OR_RETURN(const FileInfo vault, context.session.vault().directory().identity());
+  VAULTFS_ASSIGN_OR_RETURN(const FileInfo vault, context.engine.vault().directory().identity());
   UniqueFd at(::open(target.opened.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!at.valid()) return ok_status();  // a device
   struct stat here {};
@@ -105,7 +105,7 @@ Result<json> restore_point(const RequestContext& context, const json& arguments,
   VAULTFS_ASSIGN_OR_RETURN(const bool to_pipe, flag_argument(arguments, "pipe"));
   if (to_pipe && !arguments.contains("error")) {
     VAULTFS_ASSIGN_OR_RETURN(request.pipe, pipe_of_restore(arguments, files));
-    VAULTFS_ASSIGN_OR_RETURN(const RestoreOutcome outcome, restore(context.session, request, context.progress));
+    VAULTFS_ASSIGN_OR_RETURN(const RestoreOutcome outcome, restore(context.engine.vault(), request, context.progress));
     return to_json(outcome);
   }
   const auto received = target_of_restore(arguments, files);
@@ -117,7 +117,7 @@ Result<json> restore_point(const RequestContext& context, const json& arguments,
   if (!allowed.ok()) {
     return record_refused(context, JobKind::restore, request.item, target.for_people(allowed.error()));
   }
-  auto outcome = restore(context.session, request, context.progress);
+  auto outcome = restore(context.engine.vault(), request, context.progress);
   if (!outcome.ok()) return target.for_people(std::move(outcome).error());
   return to_json(*outcome);
 }

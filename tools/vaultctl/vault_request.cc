@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/thread/stop_request.h"
-#include "fs/session/session.h"
+#include "fs/engine/vault_engine.h"
 #include "tools/api/request_handler.h"
 #include "tools/control/control_client.h"
 #include "tools/control/request_target.h"
@@ -74,7 +74,7 @@ Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::
                                 VerbAccess access, ProgressLine& line,
                                 std::optional<std::set<std::uint64_t>>& damaged_segments, bool& opened_vault) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  Session::Options options;
+  VaultEngine::Options options;
   options.vault.path = vault;
   options.vault.read_only = access == VerbAccess::reads;
   options.vault.points_suffice = options.vault.read_only;
@@ -86,36 +86,36 @@ Result<nlohmann::json> run_here(CommandContext& context, const std::filesystem::
   options.vault.compression = request.compression.value_or(options.vault.compression);
   options.background = false;
   std::optional<SpeaksAs> replacing;
-  auto opened = Session::open(machine->for_vault(), options);
+  auto opened = VaultEngine::open(machine->for_vault(), options);
   if (!opened.ok()) {
     const std::string identity = replacing_identity(request, opened.error());
     if (identity.empty()) return std::move(opened).error();
     replacing.emplace(machine->resolver(), identity);
-    opened = Session::open({machine->env(), machine->state(), machine->platform_keys(), *replacing}, options);
+    opened = VaultEngine::open({machine->env(), machine->state(), machine->platform_keys(), *replacing}, options);
   }
-  VAULTFS_ASSIGN_OR_RETURN(const auto session, std::move(opened));
+  VAULTFS_ASSIGN_OR_RETURN(const auto engine, std::move(opened));
   opened_vault = true;
-  const UnixNanos started = session->vault().env().clock().now();
-  for (const std::string& note : session->vault().opening_notes())
+  const UnixNanos started = engine->vault().env().clock().now();
+  for (const std::string& note : engine->vault().opening_notes())
     if (!request.quiet) tell("vaultctl: note: %s\n", note.c_str());
-  const RequestContext handler_context{*session, *machine, ::getuid(), {}, 0, [&line](const Progress& now) {
+  const RequestContext handler_context{*engine, *machine, ::getuid(), {}, 0, [&line](const Progress& now) {
                                          line.update(now.done_bytes, now.total_bytes);
                                          return !stop_requested();
                                        }};
   auto result = handle_request(handler_context, request.verb, request.arguments, request.descriptors);
-  if (session->vault().read_only()) {
+  if (engine->vault().read_only()) {
     if (request.verb == "restore") {
-      keep_restore(session->vault(), request.arguments, started, result);
-      for (const std::string& warning : session->vault().take_warnings())
+      keep_restore(engine->vault(), request.arguments, started, result);
+      for (const std::string& warning : engine->vault().take_warnings())
         tell("vaultctl: warning: %s\n", warning.c_str());
     }
     damaged_segments.emplace();
-    for (const DamagedChunk& chunk : session->vault().segments().take_damage()) {
+    for (const DamagedChunk& chunk : engine->vault().segments().take_damage()) {
       damaged_segments->insert(chunk.segment.value);
     }
   }
-  const Status closed = session->close();
-  if (SpaceReserve* reserve = session->vault().space_reserve(); reserve != nullptr && !session->vault().read_only()) {
+  const Status closed = engine->close();
+  if (SpaceReserve* reserve = engine->vault().space_reserve(); reserve != nullptr && !engine->vault().read_only()) {
     for (const std::string& news : reserve->take_news()) tell("vaultctl: warning: %s\n", news.c_str());
   }
   if (result.ok() && !closed.ok()) return closed.error();

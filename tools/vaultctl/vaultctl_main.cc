@@ -87,6 +87,6 @@ int run(int argc, char** argv) {
 }  // namespace vaultfs
 
 int main(int argc, char** argv) {
-  vaultfs::settle_inheritance();
+  vaultfs::repair_inheritance();
   return vaultfs::run(argc, argv);
 }

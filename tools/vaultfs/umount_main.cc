@@ -192,7 +192,7 @@ int run(int argc, char** argv) {
 }  // namespace vaultfs
 
 int main(int argc, char** argv) {
-  vaultfs::settle_inheritance();
+  vaultfs::repair_inheritance();
   vaultfs::use_system_programs();
   try {
     return vaultfs::run(argc, argv);

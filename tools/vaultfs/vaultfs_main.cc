@@ -25,8 +25,8 @@
 #include "base/thread/thread.h"
 #include "base/visible_text.h"
 #include "crypto/memory/secret_buffer.h"
+#include "fs/engine/vault_engine.h"
 #include "fs/mount/mount.h"
-#include "fs/session/session.h"
 #include "tools/api/request_handler.h"
 #include "tools/control/control_server.h"
 #include "tools/control/request_target.h"
@@ -164,8 +164,8 @@ class SignalThread {
     return set;
   }
 
-  SignalThread(const sigset_t& signals, Session& session, Mount& mount)
-      : thread_("signals", [this, signals, &session, &mount] { loop(signals, session, mount); }) {}
+  SignalThread(const sigset_t& signals, VaultEngine& engine, Mount& mount)
+      : thread_("signals", [this, signals, &engine, &mount] { loop(signals, engine, mount); }) {}
   ~SignalThread() {
     stop_ = true;
     pthread_kill(thread_.native_handle(), SIGUSR1);
@@ -177,16 +177,16 @@ class SignalThread {
   SignalThread& operator=(SignalThread&&) = delete;
 
  private:
-  void loop(const sigset_t& signals, Session& session, Mount& mount) {
+  void loop(const sigset_t& signals, VaultEngine& engine, Mount& mount) {
     bool ending = false;
     while (!stop_) {
       timespec pause{1, 0};
       const int signal = sigtimedwait(&signals, nullptr, &pause);
-      log_words_of(session.vault());
+      log_words_of(engine.vault());
       if (stop_ || signal == SIGUSR1) continue;
       if (signal > 0) {
         spdlog::info("signal {}: syncing, then unmounting", signal);
-        const Status synced = session.vault().read_only() ? ok_status() : session.tree().sync_all();
+        const Status synced = engine.vault().read_only() ? ok_status() : engine.tree().sync_all();
         if (!synced.ok()) spdlog::error("{}: {}", error_name(synced.error().code), synced.error().message);
       } else if (!ending) {
         continue;
@@ -202,14 +202,14 @@ class SignalThread {
 };
 
 // `mount_device` is that of the mount as soon as there is one.
-Result<std::unique_ptr<ControlServer>> start_control(const MountCommand& command, Machine& machine, Session& session,
+Result<std::unique_ptr<ControlServer>> start_control(const MountCommand& command, Machine& machine, VaultEngine& engine,
                                                      const std::atomic<dev_t>& mount_device) {
-  VAULTFS_ASSIGN_OR_RETURN(const SocketName name, control_socket_name(session.vault().directory()));
+  VAULTFS_ASSIGN_OR_RETURN(const SocketName name, control_socket_name(engine.vault().directory()));
   VAULTFS_ASSIGN_OR_RETURN(std::vector<std::filesystem::path> sockets, make_runtime_directories());
   for (std::filesystem::path& socket : sockets) socket /= name.name;
   return ControlServer::start(
       sockets,
-      [&machine, &session, &mount_device, mount_point = command.mount_point](
+      [&machine, &engine, &mount_device, mount_point = command.mount_point](
           const Caller& caller, Message& request, const ControlServer::SendProgress& send) -> Result<nlohmann::json> {
         const auto verb = request.body.find("verb");
         const auto arguments = request.body.find("arguments");
@@ -220,25 +220,25 @@ Result<std::unique_ptr<ControlServer>> start_control(const MountCommand& command
         const ProgressCallback progress = [&send](const Progress& now) {
           return send({{"done_bytes", now.done_bytes}, {"total_bytes", now.total_bytes}});
         };
-        VAULTFS_RETURN_IF_ERROR(check_request_target(request.body, session.vault()));
-        const RequestContext context{session, machine, caller.uid, mount_point, mount_device.load(), progress};
+        VAULTFS_RETURN_IF_ERROR(check_request_target(request.body, engine.vault()));
+        const RequestContext context{engine, machine, caller.uid, mount_point, mount_device.load(), progress};
         auto result = handle_request(context, verb->get<std::string>(), *arguments, request.descriptors);
         if (result.ok() || result.code() != ErrorCode::IoError) return result;
         // The disk may have been taken away meanwhile, or another one put in its place.
-        const Status still = session.vault().directory().check_place();
+        const Status still = engine.vault().directory().check_place();
         if (still.ok()) return result;
         return with_context(still.error(), result.error().message);
       },
       long_pending_call);
 }
 
-// Serves until the file system is unmounted; the session is still open.
-Status serve_session(const MountCommand& command, Session& session, ControlServer* control,
-                     std::atomic<dev_t>& mount_device, Daemon& daemon, const sigset_t& signals) {
-  VAULTFS_ASSIGN_OR_RETURN(const auto mount, Mount::create(session, command.mount));
+// Serves until the file system is unmounted; the engine is still open.
+Status serve(const MountCommand& command, VaultEngine& engine, ControlServer* control, std::atomic<dev_t>& mount_device,
+             Daemon& daemon, const sigset_t& signals) {
+  VAULTFS_ASSIGN_OR_RETURN(const auto mount, Mount::create(engine, command.mount));
   mount_device = number_of_device(mount->device());
   if (control != nullptr) control->name_mount(mount->device());
-  const SignalThread signal_thread(signals, session, *mount);
+  const SignalThread signal_thread(signals, engine, *mount);
   return mount->run([&daemon, &command] {
     spdlog::info("mounted {} on {}", command.vault.string(), command.mount_point.string());
     daemon.ready();
@@ -247,27 +247,27 @@ Status serve_session(const MountCommand& command, Session& session, ControlServe
 
 Status serve(const MountCommand& command, Daemon& daemon, const sigset_t& signals) {
   VAULTFS_ASSIGN_OR_RETURN(const auto machine, Machine::open(command.machine));
-  VAULTFS_ASSIGN_OR_RETURN(auto session, Session::open(machine->for_vault(), command.session));
-  for (const std::string& note : session->vault().opening_notes()) {
+  VAULTFS_ASSIGN_OR_RETURN(auto engine, VaultEngine::open(machine->for_vault(), command.engine));
+  for (const std::string& note : engine->vault().opening_notes()) {
     static_cast<void>(std::fprintf(stderr, "vaultfs: note: %s\n", visible_text(note).c_str()));
     spdlog::warn("{}", note);
   }
   std::atomic<dev_t> mount_device = 0;  // outlives the server
   std::unique_ptr<ControlServer> control;
   if (!command.mount.read_only) {
-    VAULTFS_ASSIGN_OR_RETURN(control, start_control(command, *machine, *session, mount_device));
+    VAULTFS_ASSIGN_OR_RETURN(control, start_control(command, *machine, *engine, mount_device));
   }
-  Status outcome = serve_session(command, *session, control.get(), mount_device, daemon, signals);
+  Status outcome = serve(command, *engine, control.get(), mount_device, daemon, signals);
   // A re-encryption goes on with what is left at the next request; an unmount does not wait for its end.
-  session->stop_long_work();
+  engine->stop_long_work();
   if (control) control->stop();
-  Status closed = session->close();
-  log_words_of(session->vault());
+  Status closed = engine->close();
+  log_words_of(engine->vault());
   if (!closed.ok()) {
     spdlog::error("closing the vault: {}: {}", error_name(closed.error().code), closed.error().message);
     outcome = std::move(closed);
   }
-  session.reset();
+  engine.reset();
   spdlog::info("closed {}", command.vault.string());
   // The last word: who unmounts may go on now.
   if (control) control->tell_end(outcome);
@@ -328,7 +328,7 @@ int guarded_run(int argc, char** argv) {
 }  // namespace vaultfs
 
 int main(int argc, char** argv) {
-  vaultfs::settle_inheritance();
+  vaultfs::repair_inheritance();
   vaultfs::use_system_programs();
   return vaultfs::guarded_run(argc, argv);
 }

@@ -201,9 +201,9 @@ class ActivityLogFiles final : public ActivityLog {
     return write_again(*file, 0, bytes);
   }
 
-  // With `settle` what was read has been made durable: a killed owner may have left entries that only the kernel's
+  // With `sync` what was read has been made durable: a killed owner may have left entries that only the kernel's
   // memory has, and the next entry builds on them.
-  Result<Scan> scan(bool settle) REQUIRES(mutex_) {
+  Result<Scan> scan(bool sync) REQUIRES(mutex_) {
     Scan scan;
     VAULTFS_ASSIGN_OR_RETURN(const auto names, env_.list(directory_));
     // Files of closed epochs that nothing but the entries in them vouches for.
@@ -238,7 +238,7 @@ class ActivityLogFiles final : public ActivityLog {
       join(scan, std::move(*entries));
       if (any) by_entries = number;
       // A head is written after the entries that it knows were synced.
-      if (settle && scan.entries.size() > known_entries_) VAULTFS_RETURN_IF_ERROR(make_durable(directory_ / name));
+      if (sync && scan.entries.size() > known_entries_) VAULTFS_RETURN_IF_ERROR(make_durable(directory_ / name));
     }
     if (!scan.damage.has_value()) check_against_head(scan);
     if (!scan.damage.has_value()) scan.last_file = std::max(scan.last_file, by_entries);

@@ -170,9 +170,9 @@ std::vector<SupersededManifest> Catalogue::superseded() const {
   return found;
 }
 
-bool Catalogue::renewing() const {
+bool Catalogue::reencrypting() const {
   const MutexLock lock(mutex_);
-  return state_.renewing;
+  return state_.reencrypting;
 }
 
 std::vector<JobInfo> Catalogue::jobs() const {
@@ -268,10 +268,10 @@ Bytes Catalogue::put(const SupersededManifest& manifest) {
 
 Bytes Catalogue::remove_superseded(PointNumber file) { return put(SupersededManifest{file, file, UnixNanos{0}}); }
 
-Bytes Catalogue::set_renewing(bool renewing) {
+Bytes Catalogue::set_reencrypting(bool reencrypting) {
   const MutexLock lock(mutex_);
-  state_.renewing = renewing;
-  return encode_renewing(renewing);
+  state_.reencrypting = reencrypting;
+  return encode_reencrypting(reencrypting);
 }
 
 Status Catalogue::read_changes(ByteReader& reader, std::vector<Change>& changes) {
@@ -320,8 +320,8 @@ bool Catalogue::read_change(std::uint8_t kind, ByteReader& reader, std::vector<C
     case static_cast<std::uint8_t>(CatalogueChange::superseded):
       changes.emplace_back([manifest = decode_superseded_change(reader)](State& state) { state.put(manifest); });
       return true;
-    case static_cast<std::uint8_t>(CatalogueChange::renewing):
-      changes.emplace_back([renewing = reader.boolean()](State& state) { state.renewing = renewing; });
+    case static_cast<std::uint8_t>(CatalogueChange::reencrypting):
+      changes.emplace_back([reencrypting = reader.boolean()](State& state) { state.reencrypting = reencrypting; });
       return true;
     case static_cast<std::uint8_t>(CatalogueChange::damaged):
       changes.emplace_back([damage = decode_damaged_change(reader)](State& state) { state.put(damage); });
@@ -355,7 +355,7 @@ Bytes Catalogue::encode() const {
   for (const auto& [number, point] : state_.points) writer.raw(encode_change(point));
   for (const auto& [number, job] : state_.jobs) writer.raw(encode_change(job));
   for (const auto& [file, manifest] : state_.superseded) writer.raw(encode_change(manifest));
-  if (state_.renewing) writer.raw(encode_renewing(true));
+  if (state_.reencrypting) writer.raw(encode_reencrypting(true));
   std::vector<KnownDamage> damage;
   damage.reserve(state_.damage.size());
   for (const auto& [key, one] : state_.damage) damage.push_back(one);

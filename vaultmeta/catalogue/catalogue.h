@@ -105,7 +105,7 @@ class Catalogue {
   [[nodiscard]] std::optional<PointInfo> point(PointNumber number) const;
   [[nodiscard]] std::vector<SupersededManifest> superseded() const;  // by file number
   // Records that a point needs may lie outside the segments of its inventory: a re-encryption is not finished.
-  [[nodiscard]] bool renewing() const;
+  [[nodiscard]] bool reencrypting() const;
   [[nodiscard]] std::vector<KnownDamage> damage() const;  // by key
   [[nodiscard]] std::size_t damage_count() const;
   [[nodiscard]] bool knows_damage(const ChunkIndex::Key& key) const;
@@ -131,7 +131,7 @@ class Catalogue {
   [[nodiscard]] Bytes remove_point(PointNumber number);
   [[nodiscard]] Bytes put(const SupersededManifest& manifest);
   [[nodiscard]] Bytes remove_superseded(PointNumber file);
-  [[nodiscard]] Bytes set_renewing(bool renewing);
+  [[nodiscard]] Bytes set_reencrypting(bool reencrypting);
   // A whole entry where that has at most kMaxJournalEntryBytes: REQUIRES at most 65,536 of them; not empty.
   [[nodiscard]] Bytes put(const std::vector<KnownDamage>& damage);
   [[nodiscard]] Bytes remove_damage(const std::vector<ChunkIndex::Key>& keys);
@@ -150,7 +150,7 @@ class Catalogue {
     std::map<PointNumber, PointInfo> points;
     std::map<JobNumber, JobInfo> jobs;
     std::map<PointNumber, SupersededManifest> superseded;  // by file
-    bool renewing = false;
+    bool reencrypting = false;
     std::map<ChunkIndex::Key, KnownDamage> damage;
     std::size_t ended_jobs = 0;  // of `jobs`, those that are not in progress
     JobNumber last_key_update;   // of `jobs`; 0: none

@@ -105,9 +105,9 @@ Bytes encode_change(const SupersededManifest& manifest) {
   return end_change(std::move(writer));
 }
 
-Bytes encode_renewing(bool renewing) {
-  ByteWriter writer = begin_change(CatalogueChange::renewing);
-  writer.boolean(renewing);
+Bytes encode_reencrypting(bool reencrypting) {
+  ByteWriter writer = begin_change(CatalogueChange::reencrypting);
+  writer.boolean(reencrypting);
   return end_change(std::move(writer));
 }
 

@@ -18,7 +18,7 @@ enum class CatalogueChange : std::uint8_t {
   removed_point = 4,
   point_file = 5,
   superseded = 6,
-  renewing = 7,
+  reencrypting = 7,
   damaged = 8,
   healed = 9,
 };
@@ -32,7 +32,7 @@ inline constexpr std::uint8_t kFramedChange = 0x80;
 // Time 0: it is gone.
 [[nodiscard]] Bytes encode_change(const SupersededManifest& manifest);
 [[nodiscard]] Bytes encode_removed_point(PointNumber number);
-[[nodiscard]] Bytes encode_renewing(bool renewing);
+[[nodiscard]] Bytes encode_reencrypting(bool reencrypting);
 // As many changes as it takes; empty for none.
 [[nodiscard]] Bytes encode_damaged(const std::vector<KnownDamage>& damage);
 [[nodiscard]] Bytes encode_healed(const std::vector<ChunkIndex::Key>& keys);

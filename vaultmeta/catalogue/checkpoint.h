@@ -13,7 +13,7 @@ struct Checkpoint {
   Lsn cut;                      // the sections hold every entry up to it
   Generation predecessor_head;  // newest head when the checkpoint was made; 0: none yet, in a vault that is made
   Bytes catalogue;
-  Bytes tree;  // of the room above
+  Bytes tree;  // of the layer above
 
   [[nodiscard]] Bytes encode() const;
   // DamagedCheckpoint.

@@ -42,7 +42,7 @@ VersionRecord record_of(const KeyringSlot& slot, const Keyring& keyring) {
   record.key_vault = slot.key_vault;
   record.key = slot.key;
   record.version = slot.version;
-  record.took_effect_lsn = VersionRecord::kNotSettled;
+  record.took_effect_lsn = VersionRecord::kNotInEffect;
   record.first_epoch = keyring.secrets.epochs.begin()->first;
   return record;
 }
@@ -96,11 +96,11 @@ Status KeyringCustody::take_effect(const ReachedKey& reached, const std::string&
     if (committed.ok()) break;
     if (committed.code() != ErrorCode::TryAgain || attempt == kCommitAttempts) return committed;
   }
-  const Status headed = settle_head();
+  const Status headed = write_head_if_behind();
   for (const VersionName& old : retired) record_success("key.retire", old.version);
   record_success(what, version);
   VAULTFS_RETURN_IF_ERROR(headed);
-  VAULTFS_RETURN_IF_ERROR(settle_effect());
+  VAULTFS_RETURN_IF_ERROR(record_effect());
   VAULTFS_RETURN_IF_ERROR(finish_epochs());
   VAULTFS_RETURN_IF_ERROR(delete_superseded());
   return delete_void_platform_key();
@@ -210,7 +210,7 @@ Status KeyringCustody::change_identity(const std::string& identity) {
   note_access();
   // As for a key: the machine's list follows at the next opening if it can't be written now.
   static_cast<void>(update_registration());
-  const Status headed = settle_head();
+  const Status headed = write_head_if_behind();
   record_success("encryption.set-identity", identity);
   VAULTFS_RETURN_IF_ERROR(headed);
   return delete_superseded();
@@ -251,7 +251,7 @@ Status KeyringCustody::change_key(const KeyRef& key, std::string& version) {
     VAULTFS_RETURN_IF_ERROR(rewrap_active(examined.reached, "encryption.set", apply));
   }
   note_expiry(examined.reached);
-  const Status headed = settle_head();
+  const Status headed = write_head_if_behind();
   record_success("encryption.set", version);
   VAULTFS_RETURN_IF_ERROR(headed);
   return delete_superseded();
@@ -288,7 +288,7 @@ Status KeyringCustody::rewrap_in_turn(bool drop_retiring) {
     return retire(*reached, true, outcome);
   }
   VAULTFS_RETURN_IF_ERROR(rewrap_active(*reached, "key.rewrap", [](EncryptionSettings&) { return ok_status(); }));
-  VAULTFS_RETURN_IF_ERROR(settle_head());
+  VAULTFS_RETURN_IF_ERROR(write_head_if_behind());
   record_success("key.rewrap", version);
   return delete_superseded();
 }

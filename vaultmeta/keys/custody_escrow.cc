@@ -40,8 +40,8 @@ Result<std::string> region_to_demand(KeyVaultResolver& resolver, const std::stri
 // Every keyring passes here before it is sealed: no change of keys can forget the recipient. What it is wrapped for is
 // the key inside the keyring that was opened, never one that storage names. A slot of before the infrastructure key had
 // a place in it is made anew.
-Status KeyringCustody::renew_escrow_slot(Keyring& next, const SecretBuffer& key, bool fresh_key,
-                                         const InfrastructureKey& infrastructure) {
+Status KeyringCustody::rewrap_escrow_slot(Keyring& next, const SecretBuffer& key, bool fresh_key,
+                                          const InfrastructureKey& infrastructure) {
   const auto& recipient = next.secrets.escrow;
   if (!recipient) {
     next.escrow.reset();
@@ -126,7 +126,7 @@ Status KeyringCustody::change_escrow(const std::optional<EscrowRecipient>& recip
     if (committed.ok()) break;
     if (committed.code() != ErrorCode::TryAgain || attempt == kCommitAttempts) return committed;
   }
-  const Status headed = settle_head();
+  const Status headed = write_head_if_behind();
   record_success("encryption.set-escrow", slot_name_of(recipient));
   VAULTFS_RETURN_IF_ERROR(headed);
   VAULTFS_RETURN_IF_ERROR(finish_epochs());
@@ -205,11 +205,11 @@ Status KeyringCustody::recover_in_turn(const RecoverRequest& request, std::strin
     if (committed.code() != ErrorCode::TryAgain || attempt == kCommitAttempts) return committed;
   }
   note_access();
-  const Status headed = settle_head();
+  const Status headed = write_head_if_behind();
   record_success("vault.recover", version);
   for (const VersionName& old : retired) record_success("key.retire", old.version);
   VAULTFS_RETURN_IF_ERROR(headed);
-  VAULTFS_RETURN_IF_ERROR(settle_effect());
+  VAULTFS_RETURN_IF_ERROR(record_effect());
   VAULTFS_RETURN_IF_ERROR(finish_epochs());
   VAULTFS_RETURN_IF_ERROR(delete_superseded());
   return delete_void_platform_key();

@@ -23,7 +23,7 @@ inline constexpr int kCommitAttempts = 16;
 // A platform key that is removed again unless what it was made for comes about.
 class NewPlatformKey {
  public:
-  explicit NewPlatformKey(MachineKeyStore& store) : store_(store) {}
+  explicit NewPlatformKey(PlatformKeys& store) : store_(store) {}
   NewPlatformKey(const NewPlatformKey&) = delete;
   NewPlatformKey& operator=(const NewPlatformKey&) = delete;
   ~NewPlatformKey() {
@@ -41,7 +41,7 @@ class NewPlatformKey {
   void keep() noexcept { id_.reset(); }
 
  private:
-  MachineKeyStore& store_;
+  PlatformKeys& store_;
   std::optional<PlatformKeyId> id_;
 };
 
@@ -152,10 +152,10 @@ class KeyringCustody final : public KeyCustody {
   [[nodiscard]] RotationRule::Moment moment() const;
   [[nodiscard]] Status store_keyring(Generation generation, ByteView bytes) REQUIRES(write_mutex_);
   [[nodiscard]] Status clear_doubt(Generation current) REQUIRES(write_mutex_);
-  [[nodiscard]] Status settle_head();
+  [[nodiscard]] Status write_head_if_behind();
   [[nodiscard]] Status delete_superseded();
   [[nodiscard]] Status delete_void_platform_key();
-  [[nodiscard]] Status settle_effect();
+  [[nodiscard]] Status record_effect();
   [[nodiscard]] Status register_before_commit(const Keyring& next);
   [[nodiscard]] Status register_needed(const std::vector<RegisteredKey>& added);
   // `wrap` proves the version, which is on the machine's list before that: whoever withdraws it sees it there, or the
@@ -213,8 +213,8 @@ class KeyringCustody final : public KeyCustody {
                                         const std::string& detail);
 
   // --- _escrow
-  [[nodiscard]] static Status renew_escrow_slot(Keyring& next, const SecretBuffer& key, bool fresh_key,
-                                                const InfrastructureKey& infrastructure);
+  [[nodiscard]] static Status rewrap_escrow_slot(Keyring& next, const SecretBuffer& key, bool fresh_key,
+                                                 const InfrastructureKey& infrastructure);
   [[nodiscard]] static Result<SecretBuffer> escrowed_infrastructure_key(const Context& context,
                                                                         const VaultHeader& header,
                                                                         const EscrowSlot& slot,

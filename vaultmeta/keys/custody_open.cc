@@ -196,7 +196,7 @@ void KeyringCustody::attach(KeyChangeHost& host) {
   {
     const MutexLock lock(state_mutex_);
     host_ = &host;
-    if (current_.secrets.rule.settle_effect(now)) rule_dirty_ = true;
+    if (current_.secrets.rule.record_effect(now)) rule_dirty_ = true;
     last_update = update_of_before_ = current_.secrets.last_update;
   }
   if (last_update) host.reserve_job(last_update->job);
@@ -225,7 +225,7 @@ Status KeyringCustody::job_completed(JobNumber job, Lsn begun) {
         return ok_status();
       },
       {}));
-  return settle_head();
+  return write_head_if_behind();
 }
 
 Status KeyringCustody::item_attempted() {
@@ -237,7 +237,7 @@ Status KeyringCustody::item_attempted() {
         return ok_status();
       },
       {}));
-  return settle_head();
+  return write_head_if_behind();
 }
 
 }  // namespace vaultfs

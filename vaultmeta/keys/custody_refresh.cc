@@ -113,14 +113,14 @@ Status KeyringCustody::check_keeps_newest_epoch(const Keyring& keyring) const {
 // What an earlier change, of this process or of one that crashed, left to be done.
 Status KeyringCustody::finish_leftovers(RefreshOutcome& outcome) {
   VAULTFS_RETURN_IF_ERROR(finish_epochs(&outcome));
-  VAULTFS_RETURN_IF_ERROR(settle_effect());
+  VAULTFS_RETURN_IF_ERROR(record_effect());
   bool leftovers = false;
   {
     const MutexLock lock(state_mutex_);
     leftovers = leftovers_possible_;
   }
   if (leftovers) {
-    VAULTFS_RETURN_IF_ERROR(settle_head());
+    VAULTFS_RETURN_IF_ERROR(write_head_if_behind());
     VAULTFS_RETURN_IF_ERROR(delete_superseded());
   }
   return delete_void_platform_key();
@@ -149,7 +149,7 @@ Status KeyringCustody::observe_retiring() {
         return ok_status();
       },
       {}));
-  return settle_head();
+  return write_head_if_behind();
 }
 
 // Rule 1: the newest enabled, currently valid version, only ever forward. A pinned reference stays. Versions that the

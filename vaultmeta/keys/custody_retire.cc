@@ -67,7 +67,7 @@ Status KeyringCustody::keep_waiting_for(const std::vector<VersionName>& versions
         return ok_status();
       },
       {}));
-  return settle_head();
+  return write_head_if_behind();
 }
 
 // The keyring as storage has it opens with the Active version alone, through the provider.
@@ -113,7 +113,7 @@ Status KeyringCustody::retire(const ReachedKey& reached, bool drop_retiring, Ref
   }
   // Closed before it is said: until nothing more can be made with what the version could read, status() calls it
   // Retiring.
-  VAULTFS_RETURN_IF_ERROR(settle_head());
+  VAULTFS_RETURN_IF_ERROR(write_head_if_behind());
   VAULTFS_RETURN_IF_ERROR(finish_epochs(&outcome));
   return delete_superseded();
 }
@@ -145,7 +145,7 @@ Status KeyringCustody::finish_epochs(RefreshOutcome* outcome) {
       if (record.role == VersionRole::retired && closing) retired.push_back(record.version);
     }
   }
-  VAULTFS_RETURN_IF_ERROR(settle_head());
+  VAULTFS_RETURN_IF_ERROR(write_head_if_behind());
   VAULTFS_RETURN_IF_ERROR(host->roll_containers());
   const ContainerNumber highest = host->highest_segment();
   VAULTFS_RETURN_IF_ERROR(commit(
@@ -159,7 +159,7 @@ Status KeyringCustody::finish_epochs(RefreshOutcome* outcome) {
       {}));
   // The machine's list lets go of versions that are Retired by this. If it can't be written, it protects too much.
   static_cast<void>(update_registration());
-  const Status headed = settle_head();
+  const Status headed = write_head_if_behind();
   if (outcome != nullptr) {
     for (const std::string& version : retired) {
       outcome->retired.push_back(version);
@@ -191,7 +191,7 @@ Status KeyringCustody::new_incarnation() {
         return add_epoch(next);
       },
       {nullptr, std::nullopt, false, std::pair("vault.new-incarnation", snapshot().active.version)}));
-  VAULTFS_RETURN_IF_ERROR(settle_head());
+  VAULTFS_RETURN_IF_ERROR(write_head_if_behind());
   VAULTFS_RETURN_IF_ERROR(finish_epochs());
   record_success("vault.new-incarnation", snapshot().active.version);
   return delete_superseded();

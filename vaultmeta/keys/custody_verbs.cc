@@ -35,7 +35,7 @@ Status KeyringCustody::new_epoch() {
     record_failure("key.new-epoch", version, begun.error());
     return begun;
   }
-  const Status headed = settle_head();
+  const Status headed = write_head_if_behind();
   record_success("key.new-epoch", version);
   VAULTFS_RETURN_IF_ERROR(headed);
   VAULTFS_RETURN_IF_ERROR(finish_epochs());
@@ -59,7 +59,7 @@ Status KeyringCustody::set_limits(const AccessLimits& limits) {
         return ok_status();
       },
       {}));
-  VAULTFS_RETURN_IF_ERROR(settle_head());
+  VAULTFS_RETURN_IF_ERROR(write_head_if_behind());
   KeyChangeHost* host = nullptr;
   {
     const MutexLock lock(state_mutex_);

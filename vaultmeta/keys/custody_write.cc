@@ -9,7 +9,7 @@
 #include "vaultmeta/keys/custody_impl.h"
 
 // Writing keyrings. A change commits when its keyring is durable; the head follows. At most one generation is ever
-// beyond the newest head (a write first settles the head), so that one step of predecessors leads from any head to the
+// beyond the newest head (a write first writes the head), so that one step of predecessors leads from any head to the
 // keyring.
 
 namespace vaultfs {
@@ -118,13 +118,13 @@ Status KeyringCustody::commit(const Edit& edit, const Commit& how) {
     update = KeyUpdate{host->next_job(), how.update->first, how.update->second, moment().time};
   }
   for (;;) {
-    if (how.needs_head) VAULTFS_RETURN_IF_ERROR(settle_head());
+    if (how.needs_head) VAULTFS_RETURN_IF_ERROR(write_head_if_behind());
     VAULTFS_ASSIGN_OR_RETURN(const bool written, write_next(edit, how, update));
     if (written) return ok_status();
   }
 }
 
-// False if the head has to be settled first.
+// False if the head has to be written first.
 Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how, const std::optional<KeyUpdate>& update) {
   const MutexLock write_lock(write_mutex_);
   Keyring next;
@@ -158,7 +158,7 @@ Result<bool> KeyringCustody::write_next(const Edit& edit, const Commit& how, con
     if (older == next.secrets.retiring_keys.end()) std::abort();  // an edit forgot it
     VAULTFS_ASSIGN_OR_RETURN(slot.link, seal_link(next.vault, next.generation, slot, older->second, key));
   }
-  VAULTFS_RETURN_IF_ERROR(renew_escrow_slot(next, key, how.new_key != nullptr, infrastructure));
+  VAULTFS_RETURN_IF_ERROR(rewrap_escrow_slot(next, key, how.new_key != nullptr, infrastructure));
   VAULTFS_ASSIGN_OR_RETURN(const Bytes file, next.seal(key));
   // Everything that may fail is done before the write: what is durable has to be taken over.
   VAULTFS_ASSIGN_OR_RETURN(EpochMap epochs, epoch_material(next.secrets));
@@ -233,7 +233,7 @@ Status KeyringCustody::clear_doubt(Generation current) {
   return ok_status();
 }
 
-Status KeyringCustody::settle_head() {
+Status KeyringCustody::write_head_if_behind() {
   KeyChangeHost* host = nullptr;
   Generation named;
   {
@@ -303,23 +303,23 @@ Status KeyringCustody::delete_void_platform_key() {
 
 // Writes down from which LSN the newest version is in effect. It is read after the keyring became durable: a job that
 // began before that has a lower one and does not count.
-Status KeyringCustody::settle_effect() {
+Status KeyringCustody::record_effect() {
   KeyChangeHost* host = nullptr;
-  bool settled = false;
+  bool recorded = false;
   {
     const MutexLock lock(state_mutex_);
     host = host_;
-    settled = !rule_dirty_ && current_.secrets.rule.active()->took_effect_lsn != VersionRecord::kNotSettled;
+    recorded = !rule_dirty_ && current_.secrets.rule.active()->took_effect_lsn != VersionRecord::kNotInEffect;
   }
-  if (settled) return ok_status();
+  if (recorded) return ok_status();
   const Lsn now = host->next_lsn();
   VAULTFS_RETURN_IF_ERROR(commit(
       [now](Keyring& next, const SecretBuffer&) {
-        next.secrets.rule.settle_effect(now);
+        next.secrets.rule.record_effect(now);
         return ok_status();
       },
       {}));
-  return settle_head();
+  return write_head_if_behind();
 }
 
 }  // namespace vaultfs

@@ -8,7 +8,7 @@
 #include "base/result.h"
 #include "crypto/memory/secret_buffer.h"
 #include "crypto/rsa_key.h"
-#include "vaultmeta/machine/machine_key_store.h"
+#include "vaultmeta/machine/platform_keys.h"
 
 namespace vaultfs {
 

@@ -39,7 +39,7 @@ Result<PlatformKeyId> platform_key_id(const std::string& version) {
   return id;
 }
 
-Result<SecretBuffer> open_platform_slot(MachineKeyStore& platform_keys, const VaultId& vault, const KeyringSlot& slot) {
+Result<SecretBuffer> open_platform_slot(PlatformKeys& platform_keys, const VaultId& vault, const KeyringSlot& slot) {
   VAULTFS_ASSIGN_OR_RETURN(const PlatformKeyId id, platform_key_id(slot.version));
   VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer platform_key, platform_keys.load(id));
   return open_box(platform_key, kPlatformLabel, slot_context(vault, slot), slot.wrapped);
@@ -150,7 +150,7 @@ Result<ReachedKey> reach_version(KeyVaultResolver& resolver, const VaultIdentity
   return elsewhere;
 }
 
-Result<SecretBuffer> unwrap_slot(KeyVaultResolver& resolver, MachineKeyStore& platform_keys, const VaultId& vault,
+Result<SecretBuffer> unwrap_slot(KeyVaultResolver& resolver, PlatformKeys& platform_keys, const VaultId& vault,
                                  const KeyringSlot& slot, ReachedKey& reached) {
   if (slot.kind == SlotKind::platform) return open_platform_slot(platform_keys, vault, slot);
   VAULTFS_ASSIGN_OR_RETURN(reached,
@@ -200,7 +200,7 @@ Result<WrappedKey> wrap_fresh_key(const VaultId& vault, Generation generation, c
   return fresh;
 }
 
-Result<WrappedKey> wrap_fresh_platform_key(const VaultId& vault, Generation generation, MachineKeyStore& platform_keys,
+Result<WrappedKey> wrap_fresh_platform_key(const VaultId& vault, Generation generation, PlatformKeys& platform_keys,
                                            const PlatformKeyId& id) {
   WrappedKey fresh;
   VAULTFS_ASSIGN_OR_RETURN(fresh.key, SecretBuffer::random(kKeyringKeyBytes));

@@ -12,7 +12,7 @@
 #include "crypto/memory/secret_buffer.h"
 #include "vaultmeta/keys/keyring.h"
 #include "vaultmeta/machine/key_vault_resolver.h"
-#include "vaultmeta/machine/machine_key_store.h"
+#include "vaultmeta/machine/platform_keys.h"
 
 namespace vaultfs {
 
@@ -48,7 +48,7 @@ struct ReachedKey {
 // The keyring key that a slot's `wrapped` holds, through the provider; KeyVersionDisabled also where a provider would
 // still unwrap. The outage of the named key vault stays an outage whatever a copy of the version elsewhere answers.
 // `reached` gets the key, with its versions.
-[[nodiscard]] Result<SecretBuffer> unwrap_slot(KeyVaultResolver& resolver, MachineKeyStore& platform_keys,
+[[nodiscard]] Result<SecretBuffer> unwrap_slot(KeyVaultResolver& resolver, PlatformKeys& platform_keys,
                                                const VaultId& vault, const KeyringSlot& slot, ReachedKey& reached);
 
 // The same through a key that was reached already, which must have a version of the slot's id (KeyVersionNotFound). It
@@ -66,7 +66,7 @@ struct WrappedKey {
                                                 const std::string& key, const std::string& version);
 // The same under a platform key of the machine.
 [[nodiscard]] Result<WrappedKey> wrap_fresh_platform_key(const VaultId& vault, Generation generation,
-                                                         MachineKeyStore& platform_keys, const PlatformKeyId& id);
+                                                         PlatformKeys& platform_keys, const PlatformKeyId& id);
 
 // Success if the version may wrap now. KeyNotRsa, KeySizeUnsupported, KeyVersionDisabled, KeyVersionNotYetValid,
 // KeyVersionExpired.

@@ -17,8 +17,8 @@
 #include "vaultmeta/keys/keyring.h"
 #include "vaultmeta/layout/vault_header.h"
 #include "vaultmeta/machine/key_vault_resolver.h"
-#include "vaultmeta/machine/machine_key_store.h"
 #include "vaultmeta/machine/machine_state.h"
+#include "vaultmeta/machine/platform_keys.h"
 
 namespace vaultfs {
 
@@ -128,7 +128,7 @@ class KeyCustody {
     Env& env;
     BlobStore& blobs;
     MachineState& machine;
-    MachineKeyStore& platform_keys;
+    PlatformKeys& platform_keys;
     KeyVaultResolver& resolver;
     std::filesystem::path place = {};  // of the vault: where its registration is
     // Of keyrings that could be the newest, one that has this epoch's data key comes before others.

@@ -152,7 +152,7 @@ Status RotationRule::take_effect(VersionRecord next, const Moment& now) {
   return ok_status();
 }
 
-bool RotationRule::settle_effect(Lsn now) {
+bool RotationRule::record_effect(Lsn now) {
   bool changed = false;
   for (VersionRecord& record : versions_) {
     if (record.took_effect_lsn <= now) continue;

@@ -36,7 +36,7 @@ struct VersionName {
 struct VersionRecord {
   // took_effect_lsn of a version whose keyring is durable, but whose effective LSN has not been read yet: no job
   // counts.
-  static constexpr Lsn kNotSettled{~std::uint64_t{0}};
+  static constexpr Lsn kNotInEffect{~std::uint64_t{0}};
 
   std::string key_vault;  // name at the time; empty = platform key
   std::string key;
@@ -95,7 +95,7 @@ class RotationRule {
   // Versions with an LSN above `now` took effect at `now`: called with the next LSN once the keyring is durable, and
   // when a vault is opened (jobs of before have ended, so every job that begins now is under the Active version; a lost
   // unsynced tail may also have set LSNs back). True if something changed.
-  bool settle_effect(Lsn now);
+  bool record_effect(Lsn now);
   // A backup job that began at `begun` has Completed (with or without a change). True if condition (a) became true for
   // a version: its *successor* took effect at or before `begun`.
   bool job_completed(JobNumber job, Lsn begun);

@@ -9,7 +9,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "crypto/memory/secret_buffer.h"
-#include "vaultmeta/machine/machine_key_store.h"
+#include "vaultmeta/machine/platform_keys.h"
 
 namespace vaultfs {
 

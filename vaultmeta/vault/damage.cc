@@ -95,21 +95,22 @@ Result<std::uint64_t> OpenedVault::points_that_need(const std::vector<ChunkIndex
   return points;
 }
 
-Result<HealedDamage> OpenedVault::settle_healed(const Manifest* newest) {
+Result<HealedDamage> OpenedVault::record_healed(const Manifest* newest) {
   if (parts_.read_only) return HealedDamage{};
   const MutexLock one_at_a_time(damage_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(HealedDamage healed, forget_healed(newest));
   if (healed.chunks > 0) {
-    if (const Status renewed = renew_inventories(); !renewed.ok()) warn("inventories of points", renewed.error());
+    if (const Status rewritten = rewrite_inventories(); !rewritten.ok())
+      warn("inventories of points", rewritten.error());
   }
   return healed;
 }
 
 // A point that has healed does not say any longer that it needs a segment which is gone, or is not what it was. Its
 // former manifest is of no use to a copy either.
-Status OpenedVault::renew_inventories() {
+Status OpenedVault::rewrite_inventories() {
   // Who re-encrypts writes them anew, too, and knows what of it is durable.
-  if (parts_.catalogue->renewing()) return ok_status();
+  if (parts_.catalogue->reencrypting()) return ok_status();
   VAULTFS_RETURN_IF_ERROR(parts_.segments->sync());
   VAULTFS_RETURN_IF_ERROR(parts_.segments->close_segment());
   for (const PointInfo& point : parts_.catalogue->points()) {
@@ -125,7 +126,7 @@ Status OpenedVault::renew_inventories() {
     const auto needed = point_segments_.of(manifest->inodes, skipped);
     if (!needed.ok() || skipped || *needed == manifest->inventory) continue;
     const PointNumber before = parts_.catalogue->point(point.number).value_or(point).manifest_file();
-    VAULTFS_RETURN_IF_ERROR(renew_point(point.number, point_segments_));
+    VAULTFS_RETURN_IF_ERROR(rewrite_point(point.number, point_segments_));
     const MutexLock lock(change_mutex_);
     VAULTFS_RETURN_IF_ERROR(
         append_catalogue(parts_.catalogue->put(SupersededManifest{before, point.number, UnixNanos{1}})));

@@ -105,7 +105,7 @@ void OpenedVault::record_activity(const std::string& operation, const std::strin
 
 Result<Lsn> OpenedVault::append_catalogue(const Bytes& entry) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
-  VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, parts_.journal->append(JournalRoom::catalogue, entry));
+  VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, parts_.journal->append(EntryOwner::catalogue, entry));
   VAULTFS_RETURN_IF_ERROR(parts_.catalogue->apply(entry));
   return lsn;
 }

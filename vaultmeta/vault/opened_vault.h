@@ -95,14 +95,14 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   Status finish_job(JobInfo job, std::optional<PointNumber> turn_explicit) override;
   Status publish_point(Manifest manifest, PointInfo point, JobInfo job) override;
   Result<Manifest> load_manifest(const PointInfo& point) override;
-  Status set_renewing(bool renewing) override;  // renewal.cc, as the next five
+  Status set_reencrypting(bool reencrypting) override;  // reencrypt_points.cc, as the next five
   Result<EpochNumber> manifest_epoch(const PointInfo& point) override;
-  Status renew_point(PointNumber number, PointSegments& segments) override;
+  Status rewrite_point(PointNumber number, PointSegments& segments) override;
   Result<std::vector<Manifest::SegmentNeeded>> inventory_of(const SupersededManifest& old) override;
   Status end_grace() override;
   Status forget_superseded(UnixNanos until) override;
   Status remember_damage() override;  // damage.cc, as the next three
-  Result<HealedDamage> settle_healed(const Manifest* newest) override;
+  Result<HealedDamage> record_healed(const Manifest* newest) override;
   Result<std::vector<DamagedRange>> known_damage_of_item(const std::string& item) override;
   Result<ExaminedDamage> examine_damage(const std::set<ContainerNumber>& segments_to_read) override;
   Status checkpoint(const EncodeTree& encode_tree) override;
@@ -170,7 +170,7 @@ class OpenedVault final : public Vault, private KeyChangeHost {
   [[nodiscard]] Status heal_patches(const Manifest* newest) REQUIRES(damage_mutex_);
   [[nodiscard]] Result<HealedDamage> forget_healed(const Manifest* newest) REQUIRES(damage_mutex_);
   // REQUIRES: long_uses() of the segments.
-  [[nodiscard]] Status renew_inventories() REQUIRES(damage_mutex_);
+  [[nodiscard]] Status rewrite_inventories() REQUIRES(damage_mutex_);
   // What points refer to and no segment has; of that, what was not known is added to `found`.
   [[nodiscard]] Status find_what_no_segment_has(std::vector<KnownDamage>& found, std::set<ChunkIndex::Key>& nowhere);
 

@@ -56,7 +56,7 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::run() {
   auto header = read_vault_header(*parts_.directory, header_digest_);
   if (!header.ok()) return why_no_header(parts_.machine.state, *parts_.directory, std::move(header).error());
   parts_.header = std::move(header).value();
-  VAULTFS_RETURN_IF_ERROR(settle_place());
+  VAULTFS_RETURN_IF_ERROR(find_place());
   if (!options_.read_only) {
     VAULTFS_ASSIGN_OR_RETURN(parts_.lock, take_vault_lock(env, parts_.path, options_.lock_wait_seconds));
     // Made here, so that readers find it. Held by some of them, it is there.
@@ -78,7 +78,7 @@ Result<std::unique_ptr<OpenedVault>> VaultOpening::run() {
   return take_over();
 }
 
-Status VaultOpening::settle_place() {
+Status VaultOpening::find_place() {
   MachineState& state = parts_.machine.state;
   if (trusted_.has_value() && trusted_->vault != parts_.header.id) {
     return Error{ErrorCode::AnotherVault,
@@ -98,7 +98,7 @@ Status VaultOpening::attempt() {
   parts_.passed_over.clear();
   // The pin is read before the heads: a live owner moves it after the head is there.
   VAULTFS_RETURN_IF_ERROR(check_trust());
-  if (!options_.read_only) VAULTFS_RETURN_IF_ERROR(settle_directories());
+  if (!options_.read_only) VAULTFS_RETURN_IF_ERROR(prepare_directories());
   VAULTFS_RETURN_IF_ERROR(open_keys());
   VAULTFS_RETURN_IF_ERROR(choose_newest_head());
   // An owner has the segments durable before he builds on journals that refer to them. Beside an owner it is the other
@@ -142,7 +142,7 @@ Status VaultOpening::check_trust() {
   return ok_status();
 }
 
-Status VaultOpening::settle_directories() {
+Status VaultOpening::prepare_directories() {
   Env& env = parts_.machine.env;
   for (const VaultFolder& folder : kVaultFolders)
     VAULTFS_RETURN_IF_ERROR(env.sync_directory(parts_.path / folder.name));
@@ -360,10 +360,10 @@ Status VaultOpening::load_state(const Head& head) {
   }
   VAULTFS_RETURN_IF_ERROR(tree_.load(checkpoint.has_value() ? ByteView(checkpoint->tree) : ByteView()));
   PointsCheck points(head, *parts_.catalogue);
-  const auto apply = [&](Lsn lsn, JournalRoom room, ByteView entry) -> Status {
+  const auto apply = [&](Lsn lsn, EntryOwner owner, ByteView entry) -> Status {
     VAULTFS_RETURN_IF_ERROR(points.before(lsn));
-    if (room == JournalRoom::catalogue) return parts_.catalogue->apply(entry);
-    if (room == JournalRoom::tree) return tree_.apply(lsn, entry);
+    if (owner == EntryOwner::catalogue) return parts_.catalogue->apply(entry);
+    if (owner == EntryOwner::tree) return tree_.apply(lsn, entry);
     return ok_status();
   };
   if (head.format != Head::kFormat1) range.named = journal_of(head);

@@ -54,13 +54,13 @@ class VaultOpening {
 
  private:
   // Refuses a vault that is new where the machine knows others.
-  [[nodiscard]] Status settle_place();
+  [[nodiscard]] Status find_place();
   [[nodiscard]] Status attempt();
   [[nodiscard]] Status check_trust();
   [[nodiscard]] Status open_keys();
   // What the pin, and a fingerprint that somebody gave, say of the keyring's epochs (trust.cc).
   [[nodiscard]] Status check_epochs();
-  [[nodiscard]] Status settle_directories();
+  [[nodiscard]] Status prepare_directories();
   [[nodiscard]] Status choose_newest_head();
   // Leaves of the heads those that may be this vault's history.
   void sort_out_heads();

@@ -25,10 +25,10 @@
 
 namespace vaultfs {
 
-// What the room above (fs) keeps in checkpoints and journals: the working tree. Called during Vault::open, in this
-// order: load() (an empty view for a vault without a checkpoint), then apply() for each journal entry of room `tree`,
-// in LSN order. A read-only opening that raced with a live owner begins again: load() then replaces everything loaded
-// and applied before.
+// What the layer above (fs) keeps in checkpoints and journals: the working tree. Called during Vault::open, in this
+// order: load() (an empty view for a vault without a checkpoint), then apply() for each journal entry of the owner
+// `tree`, in LSN order. A read-only opening that raced with a live owner begins again: load() then replaces everything
+// loaded and applied before.
 class TreeReplay {
  public:
   virtual ~TreeReplay() = default;
@@ -79,7 +79,7 @@ class Vault {
   struct Machine {
     Env& env;
     MachineState& state;
-    MachineKeyStore& platform_keys;
+    PlatformKeys& platform_keys;
     KeyVaultResolver& resolver;
   };
 
@@ -184,14 +184,14 @@ class Vault {
 
   // --- Re-encryption (docs/decisions/0007-reencryption.md). REQUIRES: owner. ---
   // Says durably whether records that points need may lie outside the segments of their inventories.
-  [[nodiscard]] virtual Status set_renewing(bool renewing) = 0;
+  [[nodiscard]] virtual Status set_reencrypting(bool reencrypting) = 0;
   // The epoch under which the point's manifest is sealed. ManifestMissing, DamagedHeader.
   [[nodiscard]] virtual Result<EpochNumber> manifest_epoch(const PointInfo& point) = 0;
   // Writes the point's manifest anew, under the current epoch and with the inventory of where its content lies now; the
   // former one becomes superseded. Where content can't be found (SkipDamage in `segments`), the former inventory stays
-  // part of the new one. REQUIRES: long_uses() of the segments held, what was renewed is settled; nobody else moves
+  // part of the new one. REQUIRES: long_uses() of the segments held, what was re-encrypted is synced; nobody else moves
   // records. RecoveryPointNotFound, the errors of load_manifest() and of PointSegments::of().
-  [[nodiscard]] virtual Status renew_point(PointNumber number, PointSegments& segments) = 0;
+  [[nodiscard]] virtual Status rewrite_point(PointNumber number, PointSegments& segments) = 0;
   // What a superseded manifest holds: the segments that it lists. The errors of load_manifest().
   [[nodiscard]] virtual Result<std::vector<Manifest::SegmentNeeded>> inventory_of(const SupersededManifest& old) = 0;
   // Manifests that are superseded by now need not be kept any longer: they count as superseded long ago.
@@ -215,7 +215,7 @@ class Vault {
   // Forgets what was known to be damaged and was stored anew or can be read again, each read whole before. Damaged
   // patches are made anew of what `newest` has in their place, a point that is about to be published; without it, of
   // what the newest point of each item has. Syncs segments and journal.
-  [[nodiscard]] virtual Result<HealedDamage> settle_healed(const Manifest* /*newest*/) { return HealedDamage{}; }
+  [[nodiscard]] virtual Result<HealedDamage> record_healed(const Manifest* /*newest*/) { return HealedDamage{}; }
   // What is known to be wrong with the item's newest recovery point; reads its map pages if anything is known at all.
   [[nodiscard]] virtual Result<std::vector<DamagedRange>> known_damage_of_item(const std::string& /*item*/) {
     return std::vector<DamagedRange>();

@@ -52,7 +52,7 @@ class KmipKeyVault final : public AdministeredKeyVault {
   [[nodiscard]] Result<KeyVersionInfo> make_version(const std::string& key, bool first, const KmipDeadline& deadline);
   [[nodiscard]] Result<KmipVersion> check_newest(const std::string& key, const std::string& id, bool first,
                                                  const KmipDeadline& deadline);
-  [[nodiscard]] Status settle_activation(const std::string& id, Error error);
+  [[nodiscard]] Status check_activated(const std::string& id, Error error);
   [[nodiscard]] Error undo(const std::string& id, Error error);
 
   [[nodiscard]] Error key_not_found(const std::string& key) const;
@@ -298,7 +298,7 @@ Result<KmipVersion> KmipKeyVault::check_newest(const std::string& key, const std
 
 // An Activate that failed may have been done: an answer that is lost is asked for again, and the second time a server
 // refuses. What is Active is in use from then on and must not be destroyed.
-Status KmipKeyVault::settle_activation(const std::string& id, Error error) {
+Status KmipKeyVault::check_activated(const std::string& id, Error error) {
   const auto now = client_.attributes(id, KmipDeadline(env_.clock(), kCleanupTime));
   if (now.ok() && now->state == KmipState::active) return ok_status();
   if (now.ok() && now->state == KmipState::pre_active) return undo(id, std::move(error));
@@ -319,7 +319,7 @@ Result<KeyVersionInfo> KmipKeyVault::make_version(const std::string& key, bool f
   auto version = check_newest(key, *made, first, deadline);
   if (!version.ok()) return undo(*made, version.error());
   const Status active = client_.activate(*made, deadline);
-  if (!active.ok()) VAULTFS_RETURN_IF_ERROR(settle_activation(*made, active.error()));
+  if (!active.ok()) VAULTFS_RETURN_IF_ERROR(check_activated(*made, active.error()));
   version->attributes.state = KmipState::active;
   return kmip_version_info(*version);
 }

@@ -10,47 +10,47 @@
 #include <fstream>
 
 #include "fs/backup/disk_import.h"
-#include "fs/points/point_tree.h"
-#include "tests/fs/engine/session_fixture.h"
+#include "fs/points/recovery_point_tree.h"
+#include "tests/fs/engine/engine_fixture.h"
 #include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
 
-class BackupRunTest : public SessionTest {
+class BackupRunTest : public VaultEngineTest {
  protected:
   void SetUp() override {
-    SessionTest::SetUp();
-    if (!HasFatalFailure()) session_ = open_session();
-    ASSERT_NE(session_, nullptr);
+    VaultEngineTest::SetUp();
+    if (!HasFatalFailure()) engine_ = open_session();
+    ASSERT_NE(engine_, nullptr);
   }
   void TearDown() override {
-    if (session_ == nullptr) return;
-    EXPECT_TRUE(session_->close().ok());
+    if (engine_ == nullptr) return;
+    EXPECT_TRUE(engine_->close().ok());
   }
 
   [[nodiscard]] std::filesystem::path image() const { return scratch_ / "disk.img"; }
   Result<BackupOutcome> backup(const std::string& name = "sda.raw", const std::filesystem::path& path = {}) {
-    return session_->backup({"vm", {{name, path.empty() ? image() : path}}}, nullptr);
+    return engine_->backup({"vm", {{name, path.empty() ? image() : path}}}, nullptr);
   }
   [[nodiscard]] Bytes working_bytes(const std::string& name) {
-    const auto item = session_->tree().lookup(kRootInode, "vm");
+    const auto item = engine_->tree().lookup(kRootInode, "vm");
     if (!item.ok()) return {};
-    const auto file = session_->tree().lookup(item->number, name);
-    return file.ok() ? tree_bytes(session_->tree(), file->number) : Bytes{};
+    const auto file = engine_->tree().lookup(item->number, name);
+    return file.ok() ? tree_bytes(engine_->tree(), file->number) : Bytes{};
   }
   [[nodiscard]] std::vector<std::string> working_names() {
     std::vector<std::string> names;
-    const auto item = session_->tree().lookup(kRootInode, "vm");
+    const auto item = engine_->tree().lookup(kRootInode, "vm");
     if (!item.ok()) return names;
-    const auto entries = session_->tree().list(item->number);
+    const auto entries = engine_->tree().list(item->number);
     EXPECT_TRUE(entries.ok());
     for (const DirectoryEntry& entry : *entries) names.push_back(entry.name);
     return names;
   }
   [[nodiscard]] Bytes point_bytes(const PointInfo& point, const std::string& name) {
     InodeNumber root;
-    auto tree = session_->open_point(point, root);
+    auto tree = engine_->open_point(point, root);
     EXPECT_TRUE(tree.ok());
     auto file = (*tree)->lookup(root, name);
     EXPECT_TRUE(file.ok());
@@ -58,13 +58,13 @@ class BackupRunTest : public SessionTest {
   }
   [[nodiscard]] JobInfo last_job() {
     JobInfo last;
-    for (const JobInfo& job : session_->vault().catalogue().jobs()) {
+    for (const JobInfo& job : engine_->vault().catalogue().jobs()) {
       if (job.kind == JobKind::backup) last = job;
     }
     return last;
   }
 
-  std::unique_ptr<Session> session_;
+  std::unique_ptr<VaultEngine> engine_;
 };
 
 TEST_F(BackupRunTest, ReadsADiskWithHolesAndAnOddTail) {
@@ -92,8 +92,8 @@ TEST_F(BackupRunTest, ReadsADiskWithHolesAndAnOddTail) {
 TEST_F(BackupRunTest, AnUnchangedDiskIsOnlyHashed) {
   write_file(image(), random_bytes(1, 20 * kMiB + 5));
   ASSERT_OK(backup());
-  const Lsn before = session_->vault().journal().last_appended();
-  const std::uint64_t stored = session_->vault().segments().stored_bytes();
+  const Lsn before = engine_->vault().journal().last_appended();
+  const std::uint64_t stored = engine_->vault().segments().stored_bytes();
   const auto again = backup();
   ASSERT_OK(again);
   EXPECT_FALSE(again->commit.point.has_value());
@@ -101,9 +101,9 @@ TEST_F(BackupRunTest, AnUnchangedDiskIsOnlyHashed) {
   EXPECT_EQ(again->new_chunks, 0U);
   EXPECT_EQ(again->known_chunks, 21U);
   EXPECT_EQ(again->stored_bytes, 0U);
-  EXPECT_EQ(session_->vault().segments().stored_bytes(), stored);
+  EXPECT_EQ(engine_->vault().segments().stored_bytes(), stored);
   // The job's begin and end, and nothing for the disk.
-  EXPECT_LE(session_->vault().journal().last_appended().value - before.value, 4U);
+  EXPECT_LE(engine_->vault().journal().last_appended().value - before.value, 4U);
 }
 
 TEST_F(BackupRunTest, TheNextPointStoresOnlyWhatChanged) {
@@ -136,10 +136,10 @@ TEST_F(BackupRunTest, OtherDisksStayAndAttributesAreThoseOfTheSource) {
   write_file(image(), random_bytes(1, kMiB));
   ASSERT_EQ(::chmod(image().c_str(), 0640), 0);
   write_file(scratch_ / "second.img", random_bytes(2, 2 * kMiB));
-  ASSERT_OK(session_->backup({"vm", {{"sda", image()}, {"sdb", scratch_ / "second.img"}}}, nullptr));
-  const auto item = session_->tree().lookup(kRootInode, "vm");
+  ASSERT_OK(engine_->backup({"vm", {{"sda", image()}, {"sdb", scratch_ / "second.img"}}}, nullptr));
+  const auto item = engine_->tree().lookup(kRootInode, "vm");
   ASSERT_OK(item);
-  const auto sda = session_->tree().lookup(item->number, "sda");
+  const auto sda = engine_->tree().lookup(item->number, "sda");
   ASSERT_OK(sda);
   EXPECT_EQ(sda->mode, 0640U);
   EXPECT_EQ(sda->uid, ::getuid());
@@ -149,7 +149,7 @@ TEST_F(BackupRunTest, OtherDisksStayAndAttributesAreThoseOfTheSource) {
   ASSERT_EQ(::utimensat(AT_FDCWD, image().c_str(), times.data(), 0), 0);
   const auto outcome = backup("sda");
   ASSERT_OK(outcome);
-  const auto after = session_->tree().lookup(item->number, "sda");
+  const auto after = engine_->tree().lookup(item->number, "sda");
   ASSERT_OK(after);
   EXPECT_EQ(after->mode, 0604U);
   EXPECT_EQ(after->uid, ::getuid());
@@ -185,7 +185,7 @@ TEST_F(BackupRunTest, SourcesThatAreNoDisksAreNamed) {
   ASSERT_FALSE(outcome.ok());
   EXPECT_EQ(outcome.code(), ErrorCode::OverlapsVault);
   EXPECT_TRUE(working_names().empty());
-  EXPECT_FALSE(session_->tree().lookup(kRootInode, "vm").ok()) << "no trace of the item";
+  EXPECT_FALSE(engine_->tree().lookup(kRootInode, "vm").ok()) << "no trace of the item";
 }
 
 TEST_F(BackupRunTest, NamesAreChecked) {
@@ -197,9 +197,9 @@ TEST_F(BackupRunTest, NamesAreChecked) {
     EXPECT_EQ(error_exit_code(outcome.code()), 2) << name;
   }
   ASSERT_OK(backup(std::string(255, 'x')));
-  EXPECT_FALSE(session_->backup({"a/b", {{"sda", image()}}}, nullptr).ok());
-  EXPECT_FALSE(session_->backup({"vm", {}}, nullptr).ok());
-  EXPECT_FALSE(session_->backup({"vm", {{"sda", image()}, {"sda", image()}}}, nullptr).ok());
+  EXPECT_FALSE(engine_->backup({"a/b", {{"sda", image()}}}, nullptr).ok());
+  EXPECT_FALSE(engine_->backup({"vm", {}}, nullptr).ok());
+  EXPECT_FALSE(engine_->backup({"vm", {{"sda", image()}, {"sda", image()}}}, nullptr).ok());
 }
 
 TEST_F(BackupRunTest, ASourceThatChangesItsSizeFailsTheJobAndLeavesTheDisk) {
@@ -209,7 +209,7 @@ TEST_F(BackupRunTest, ASourceThatChangesItsSizeFailsTheJobAndLeavesTheDisk) {
   for (const std::uint64_t new_size : {4 * kMiB, 40 * kMiB}) {
     write_file(image(), random_bytes(2, 16 * kMiB));
     bool done = false;
-    const auto outcome = session_->backup({"vm", {{"sda.raw", image()}}}, [&](const Progress&) {
+    const auto outcome = engine_->backup({"vm", {{"sda.raw", image()}}}, [&](const Progress&) {
       if (!std::exchange(done, true)) std::filesystem::resize_file(image(), new_size);
       return true;
     });
@@ -219,15 +219,15 @@ TEST_F(BackupRunTest, ASourceThatChangesItsSizeFailsTheJobAndLeavesTheDisk) {
     EXPECT_NE(last_job().detail.find("JobFailed"), std::string::npos);
     EXPECT_EQ(working_bytes("sda.raw"), old);
     EXPECT_EQ(working_names(), std::vector<std::string>{"sda.raw"});
-    EXPECT_EQ(session_->vault().catalogue().points_of("vm").size(), 1U);
-    EXPECT_FALSE(session_->vault().catalogue().item("vm")->interrupted) << "the item is as it was";
+    EXPECT_EQ(engine_->vault().catalogue().points_of("vm").size(), 1U);
+    EXPECT_FALSE(engine_->vault().catalogue().item("vm")->interrupted) << "the item is as it was";
   }
 }
 
 TEST_F(BackupRunTest, TheCallerCanStopIt) {
   write_file(image(), random_bytes(1, 64 * kMiB));
   std::uint64_t total = 0;
-  const auto outcome = session_->backup({"vm", {{"sda.raw", image()}}}, [&](const Progress& progress) {
+  const auto outcome = engine_->backup({"vm", {{"sda.raw", image()}}}, [&](const Progress& progress) {
     total = progress.total_bytes;
     return false;
   });
@@ -235,41 +235,41 @@ TEST_F(BackupRunTest, TheCallerCanStopIt) {
   EXPECT_EQ(outcome.code(), ErrorCode::Interrupted);
   EXPECT_EQ(total, 64 * kMiB);
   EXPECT_EQ(last_job().state, JobState::cancelled);
-  EXPECT_FALSE(session_->vault().catalogue().item("vm").has_value()) << "nothing came of it";
-  EXPECT_FALSE(session_->tree().lookup(kRootInode, "vm").ok());
+  EXPECT_FALSE(engine_->vault().catalogue().item("vm").has_value()) << "nothing came of it";
+  EXPECT_FALSE(engine_->tree().lookup(kRootInode, "vm").ok());
   ASSERT_OK(backup());
 }
 
 TEST_F(BackupRunTest, AWriterOfTheMountKeepsItsFile) {
   write_file(image(), random_bytes(1, kMiB));
   ASSERT_OK(backup());
-  const InodeNumber file = tree_file(session_->tree(), "vm", "sda.raw");
-  const auto handle = session_->tree().open(file, true);
+  const InodeNumber file = tree_file(engine_->tree(), "vm", "sda.raw");
+  const auto handle = engine_->tree().open(file, true);
   ASSERT_OK(handle);
   const auto refused = backup();
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.code(), ErrorCode::ItemBusy);
-  session_->tree().release(*handle);
+  engine_->tree().release(*handle);
 
   ErrorCode seen = ErrorCode::Internal;
   patch_file(image(), 0, random_bytes(9, 10));
-  ASSERT_OK(session_->backup({"vm", {{"sda.raw", image()}}}, [&](const Progress&) {
-    const auto opened = session_->tree().open(file, true);
+  ASSERT_OK(engine_->backup({"vm", {{"sda.raw", image()}}}, [&](const Progress&) {
+    const auto opened = engine_->tree().open(file, true);
     seen = opened.ok() ? ErrorCode::Internal : opened.code();
     return true;
   }));
   EXPECT_EQ(seen, ErrorCode::ItemBusy);
-  const auto free_again = session_->tree().open(tree_file(session_->tree(), "vm", "sda.raw"), true);
+  const auto free_again = engine_->tree().open(tree_file(engine_->tree(), "vm", "sda.raw"), true);
   ASSERT_OK(free_again);
-  session_->tree().release(*free_again);
+  engine_->tree().release(*free_again);
 }
 
 TEST_F(BackupRunTest, AFileMadeMeanwhileIsLeftAlone) {
   write_file(image(), random_bytes(1, 4 * kMiB));
   bool done = false;
-  const auto outcome = session_->backup({"vm", {{"sda.raw", image()}}}, [&](const Progress&) {
+  const auto outcome = engine_->backup({"vm", {{"sda.raw", image()}}}, [&](const Progress&) {
     if (!std::exchange(done, true))
-      tree_write(session_->tree(), tree_file(session_->tree(), "vm", "sda.raw"), 0, random_bytes(5, 10));
+      tree_write(engine_->tree(), tree_file(engine_->tree(), "vm", "sda.raw"), 0, random_bytes(5, 10));
     return true;
   });
   ASSERT_FALSE(outcome.ok());
@@ -280,17 +280,17 @@ TEST_F(BackupRunTest, AFileMadeMeanwhileIsLeftAlone) {
 
 TEST_F(BackupRunTest, WorkOfTheMountGoesIntoTheSamePoint) {
   write_file(image(), random_bytes(1, kMiB));
-  tree_write(session_->tree(), tree_file(session_->tree(), "vm", "notes"), 0, random_bytes(7, 300));
+  tree_write(engine_->tree(), tree_file(engine_->tree(), "vm", "notes"), 0, random_bytes(7, 300));
   const JobInfo mounts = last_job();
   const auto outcome = backup();
   ASSERT_OK(outcome);
   ASSERT_TRUE(outcome->commit.point.has_value());
   EXPECT_NE(outcome->commit.job.number, mounts.number);
   EXPECT_EQ(point_bytes(*outcome->commit.point, "notes"), random_bytes(7, 300));
-  const auto ended = session_->vault().catalogue().job(mounts.number);
+  const auto ended = engine_->vault().catalogue().job(mounts.number);
   ASSERT_TRUE(ended.has_value());
   EXPECT_EQ(ended->state, JobState::completed_no_change);
-  EXPECT_EQ(session_->vault().catalogue().points_of("vm").size(), 1U);
+  EXPECT_EQ(engine_->vault().catalogue().points_of("vm").size(), 1U);
 }
 
 TEST_F(BackupRunTest, ADescriptorServesAsASource) {
@@ -317,7 +317,7 @@ TEST_F(BackupRunTest, ADiskOfManyMapPages) {
   ASSERT_OK(second);
   EXPECT_EQ(second->new_chunks, 1U);
   InodeNumber root;
-  const auto tree = session_->open_point(*second->commit.point, root);
+  const auto tree = engine_->open_point(*second->commit.point, root);
   ASSERT_OK(tree);
   const auto disk = (*tree)->lookup(root, "sda.raw");
   ASSERT_OK(disk);
@@ -352,12 +352,12 @@ TEST_F(BackupRunTest, ADescriptorIsReadThoughItsFileMayNotBeOpened) {
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
 
-  const auto outcome = session_->backup({"vm", {{"sda", "the disk sda", fd}}}, nullptr);
+  const auto outcome = engine_->backup({"vm", {{"sda", "the disk sda", fd}}}, nullptr);
   ASSERT_OK(outcome);
   EXPECT_EQ(point_bytes(*outcome->commit.point, "sda"), random_bytes(1, 3000));
   EXPECT_GE(::fcntl(fd, F_GETFD), 0) << "the caller's descriptor was closed";
   ::close(fd);
-  EXPECT_EQ(session_->backup({"vm", {{"sda", "the disk sda", 1 << 20}}}, nullptr).code(), ErrorCode::IoError);
+  EXPECT_EQ(engine_->backup({"vm", {{"sda", "the disk sda", 1 << 20}}}, nullptr).code(), ErrorCode::IoError);
 }
 
 }  // namespace

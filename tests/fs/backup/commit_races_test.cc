@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "fs/backup/item_jobs.h"
-#include "fs/session/session.h"
+#include "fs/engine/vault_engine.h"
 #include "fs/upkeep/compactor.h"
 #include "tests/fs/tree/snapshot_bytes.h"
 #include "tests/support/step_stop.h"
@@ -21,25 +21,25 @@ class CommitRacesTest : public testing::Test {
   void SetUp() override {
     ASSERT_OK(world.create());
     ASSERT_OK(open());
-    const auto directory = session->tree().make_directory(kRootInode, "vm", 0755, {});
+    const auto directory = engine->tree().make_directory(kRootInode, "vm", 0755, {});
     ASSERT_OK(directory);
-    disk = session->tree().make_node(directory->number, "disk", InodeType::file, 0644, 0, {})->number;
-    other = session->tree().make_node(directory->number, "other", InodeType::file, 0644, 0, {})->number;
+    disk = engine->tree().make_node(directory->number, "disk", InodeType::file, 0644, 0, {})->number;
+    other = engine->tree().make_node(directory->number, "other", InodeType::file, 0644, 0, {})->number;
   }
   Status open() {
-    Session::Options options;
+    VaultEngine::Options options;
     options.vault.path = "/vault";
     options.background = false;
     options.manual_commit = true;
     options.tree.flush_seconds = 0;
-    options.tree.sealing_workers = 1;
-    VAULTFS_ASSIGN_OR_RETURN(session, Session::open(world.machine(), options));
+    options.tree.store_workers = 1;
+    VAULTFS_ASSIGN_OR_RETURN(engine, VaultEngine::open(world.machine(), options));
     return ok_status();
   }
-  [[nodiscard]] JobInfo newest_job() { return session->vault().catalogue().jobs().back(); }
+  [[nodiscard]] JobInfo newest_job() { return engine->vault().catalogue().jobs().back(); }
 
   VaultWorld world;
-  std::unique_ptr<Session> session;
+  std::unique_ptr<VaultEngine> engine;
   InodeNumber disk, other;
 };
 
@@ -51,56 +51,56 @@ Bytes mixed(std::uint64_t seed, std::size_t size) {
 }
 
 TEST_F(CommitRacesTest, WhatIsWrittenMeanwhileHasAJobAtTheEnd) {
-  ASSERT_OK(session->tree().write(disk, 0, 0, mixed(1, 5000)));
+  ASSERT_OK(engine->tree().write(disk, 0, 0, mixed(1, 5000)));
   std::atomic<bool> written{false};
   StepStop stop(world.env, [&](SimStep step, const Env::Path& path) {
     if (is_write_in("segments", step, path) && !written.exchange(true)) {
-      EXPECT_TRUE(session->tree().write(other, 0, 0, mixed(2, 100)).ok());
+      EXPECT_TRUE(engine->tree().write(other, 0, 0, mixed(2, 100)).ok());
     }
     return false;
   });
-  const auto outcome = session->commit("vm");
+  const auto outcome = engine->commit("vm");
   ASSERT_OK(outcome);
   ASSERT_TRUE(outcome->point.has_value());
   ASSERT_TRUE(written);
   EXPECT_EQ(newest_job().state, JobState::in_progress);
   EXPECT_GT(newest_job().number, outcome->job.number);
   // A crash now is an interruption of that.
-  ASSERT_OK(session->tree().sync_all());
-  session.reset();
+  ASSERT_OK(engine->tree().sync_all());
+  engine.reset();
   world.env.kill_process();
   world.start_machine("/home");
   ASSERT_OK(open());
   EXPECT_EQ(newest_job().state, JobState::interrupted);
-  EXPECT_TRUE(session->vault().catalogue().item("vm")->interrupted);
+  EXPECT_TRUE(engine->vault().catalogue().item("vm")->interrupted);
 }
 
 // What the point refers to is referred to by nothing else while its manifest is being written.
 TEST_F(CommitRacesTest, ACompactionLeavesThePointUnderWayAlone) {
-  ASSERT_OK(session->tree().write(disk, 0, 0, mixed(1, 5000)));
+  ASSERT_OK(engine->tree().write(disk, 0, 0, mixed(1, 5000)));
   std::atomic<bool> tried{false};
   StepStop stop(world.env, [&](SimStep step, const Env::Path& path) {
     if (step == SimStep::create && path.parent_path().filename() == "points" && !tried.exchange(true)) {
       // As somebody else would.
       std::thread([&] {
-        const auto compacted = Compactor(session->vault(), session->tree()).compact_now();
+        const auto compacted = Compactor(engine->vault(), engine->tree()).compact_now();
         EXPECT_TRUE(compacted.ok() && !*compacted);
       }).join();
     }
     return false;
   });
-  ASSERT_OK(session->commit("vm"));
+  ASSERT_OK(engine->commit("vm"));
   EXPECT_TRUE(tried);
 }
 
-// The jobs of a vault on a simulated disk, without a session's timers.
+// The jobs of a vault on a simulated disk, without a engine's timers.
 class JobsAfterFailuresTest : public testing::Test {
  protected:
   void SetUp() override {
     ASSERT_OK(world.create());
     WorkingTree::Options options;
     options.flush_seconds = 0;
-    options.sealing_workers = 1;
+    options.store_workers = 1;
     tree = WorkingTree::create(options);
     VaultOpenOptions open;
     open.path = "/vault";

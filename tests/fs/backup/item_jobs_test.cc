@@ -3,8 +3,8 @@
 #include <atomic>
 #include <thread>
 
-#include "fs/points/point_tree.h"
-#include "tests/fs/engine/session_fixture.h"
+#include "fs/points/recovery_point_tree.h"
+#include "tests/fs/engine/engine_fixture.h"
 
 namespace vaultfs {
 namespace {
@@ -22,11 +22,11 @@ class MutableObserver final : public ChangeObserver {
   ChangeObserver& jobs_;
 };
 
-// A vault, its working tree and its jobs, without a session's timers: commit_due() is called by the test.
-class ItemJobsTest : public SessionTest {
+// A vault, its working tree and its jobs, without a engine's timers: commit_due() is called by the test.
+class ItemJobsTest : public VaultEngineTest {
  protected:
   void SetUp() override {
-    SessionTest::SetUp();
+    VaultEngineTest::SetUp();
     if (!HasFatalFailure()) open();
   }
   void TearDown() override { end_process(); }

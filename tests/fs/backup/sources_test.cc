@@ -9,41 +9,41 @@
 #include "base/files/file_time.h"
 #include "fs/backup/source/image_format.h"
 #include "fs/restore/restore.h"
-#include "tests/fs/engine/session_fixture.h"
+#include "tests/fs/engine/engine_fixture.h"
 #include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
 
-class SourcesTest : public SessionTest {
+class SourcesTest : public VaultEngineTest {
  protected:
   void SetUp() override {
-    SessionTest::SetUp();
-    if (!HasFatalFailure()) session_ = open_session();
-    ASSERT_NE(session_, nullptr);
+    VaultEngineTest::SetUp();
+    if (!HasFatalFailure()) engine_ = open_session();
+    ASSERT_NE(engine_, nullptr);
   }
   void TearDown() override {
-    if (session_ == nullptr) return;
-    EXPECT_TRUE(session_->close().ok());
+    if (engine_ == nullptr) return;
+    EXPECT_TRUE(engine_->close().ok());
   }
   [[nodiscard]] std::filesystem::path image() const { return scratch_ / "disk.img"; }
   Result<BackupOutcome> backup(const ProgressCallback& progress = nullptr) {
-    return session_->backup({"vm", {{"sda", image()}}}, progress);
+    return engine_->backup({"vm", {{"sda", image()}}}, progress);
   }
   [[nodiscard]] std::vector<JobInfo> backups() {
-    std::vector<JobInfo> found = session_->vault().catalogue().jobs();
+    std::vector<JobInfo> found = engine_->vault().catalogue().jobs();
     std::erase_if(found, [](const JobInfo& job) { return job.kind != JobKind::backup; });
     return found;
   }
   [[nodiscard]] std::vector<std::string> operations() {
     std::vector<std::string> found;
-    const auto entries = session_->vault().activity().entries();
+    const auto entries = engine_->vault().activity().entries();
     EXPECT_TRUE(entries.ok());
     for (const ActivityEntry& entry : *entries) found.push_back(entry.operation);
     return found;
   }
 
-  std::unique_ptr<Session> session_;
+  std::unique_ptr<VaultEngine> engine_;
 };
 
 TEST_F(SourcesTest, AnEmptySourceIsRefusedAndTheItemStaysAsItIs) {
@@ -51,24 +51,24 @@ TEST_F(SourcesTest, AnEmptySourceIsRefusedAndTheItemStaysAsItIs) {
   const auto first = backup();
   ASSERT_FALSE(first.ok());
   EXPECT_EQ(first.code(), ErrorCode::InvalidArgument);
-  EXPECT_FALSE(session_->vault().catalogue().item("vm").has_value());
+  EXPECT_FALSE(engine_->vault().catalogue().item("vm").has_value());
   write_file(image(), random_bytes(1, kMiB));
   ASSERT_OK(backup());
   write_file(image(), {});
   EXPECT_FALSE(backup().ok());
-  EXPECT_EQ(session_->vault().catalogue().points_of("vm").size(), 1U);
+  EXPECT_EQ(engine_->vault().catalogue().points_of("vm").size(), 1U);
 }
 
 TEST_F(SourcesTest, WhatWasAskedForAndRefusedIsAFailedJob) {
   EXPECT_EQ(backup().code(), ErrorCode::NotFound);
-  EXPECT_EQ(session_->backup({"a/b", {{"sda", image()}}}, nullptr).code(), ErrorCode::InvalidName);
+  EXPECT_EQ(engine_->backup({"a/b", {{"sda", image()}}}, nullptr).code(), ErrorCode::InvalidName);
   ASSERT_EQ(backups().size(), 2U);
   EXPECT_EQ(backups()[0].state, JobState::failed);
   EXPECT_EQ(backups()[0].item, "vm");
   EXPECT_TRUE(backups()[0].detail.starts_with("NotFound: ")) << backups()[0].detail;
   EXPECT_EQ(backups()[1].item, "");
   EXPECT_EQ(operations(), (std::vector<std::string>{"vault.create", "backup.fail", "backup.fail"}));
-  EXPECT_TRUE(session_->vault().catalogue().items().empty());
+  EXPECT_TRUE(engine_->vault().catalogue().items().empty());
 }
 
 TEST_F(SourcesTest, OneThatIsOpenForWritingElsewhereIsCrashConsistent) {
@@ -96,7 +96,7 @@ TEST_F(SourcesTest, OneThatWasOpenForWritingAtTheStartIsCrashConsistent) {
   write_file(image(), random_bytes(1, 3 * kMiB));
   int writer = ::open(image().c_str(), O_RDWR | O_CLOEXEC);
   ASSERT_GE(writer, 0);
-  const auto live = session_->backup({"vm", {{"sda", image()}}}, [&](const Progress&) {
+  const auto live = engine_->backup({"vm", {{"sda", image()}}}, [&](const Progress&) {
     if (writer >= 0) ::close(std::exchange(writer, -1));
     return true;
   });
@@ -158,12 +158,12 @@ TEST_F(SourcesTest, ProgressComesToTheSumOfAllDisksAndARestoreTellsTheSameSize) 
     EXPECT_EQ(before, total);
     told.clear();
   };
-  ASSERT_OK(session_->backup({"vm", {{"a", image()}, {"b", scratch_ / "holes.img"}}}, note));
+  ASSERT_OK(engine_->backup({"vm", {{"a", image()}, {"b", scratch_ / "holes.img"}}}, note));
   check(45 * kMiB + 20);
-  ASSERT_OK(restore(*session_, {.item = "vm", .point = {}, .disk = "b", .to = scratch_ / "back"}, note));
+  ASSERT_OK(restore(engine_->vault(), {.item = "vm", .point = {}, .disk = "b", .to = scratch_ / "back"}, note));
   check(40 * kMiB + 3);
   std::filesystem::create_directory(scratch_ / "all");
-  ASSERT_OK(restore(*session_, {.item = "vm", .point = {}, .disk = {}, .to = scratch_ / "all"}, note));
+  ASSERT_OK(restore(engine_->vault(), {.item = "vm", .point = {}, .disk = {}, .to = scratch_ / "all"}, note));
   check(45 * kMiB + 20);
 }
 
@@ -173,7 +173,7 @@ TEST_F(SourcesTest, WhatIsCarriedOutOfATornPointIsNoBetterThere) {
   ASSERT_OK(backup());
   ::close(writer);
   write_file(scratch_ / "other.img", random_bytes(2, kMiB));
-  const auto other = session_->backup({"vm", {{"sdb", scratch_ / "other.img"}}}, nullptr);
+  const auto other = engine_->backup({"vm", {{"sdb", scratch_ / "other.img"}}}, nullptr);
   ASSERT_OK(other);
   EXPECT_EQ(other->carried, std::vector<std::string>{"sda"});
   EXPECT_TRUE(other->commit.point->crash_consistent);

@@ -30,7 +30,7 @@ class ContentEdgesTest : public testing::Test {
     env.crash(1, CrashMode::drop_all_unsynced);
     ASSERT_OK(tree.open());
   }
-  void wait_until_sealed() {
+  void wait_until_stored() {
     for (int i = 0; i < 500 && tree->statistics().dirty_bytes > 0; ++i) ::usleep(2000);
     ASSERT_EQ(tree->statistics().dirty_bytes, 0U);
   }
@@ -45,7 +45,7 @@ TEST_F(ContentEdgesTest, WhatALostGrowthWouldHaveShownWithinAChunkDoesNotShowLat
   ASSERT_OK(tree->write(file, 0, 0, noise(100, 1)));
   ASSERT_OK(tree->fsync(file, 0));
   ASSERT_OK(tree->write(file, 0, 0, noise(kMiB, 2)));
-  wait_until_sealed();
+  wait_until_stored();
   ASSERT_OK(tree.vault().journal().commit());
   crash();
   ASSERT_EQ(tree->attributes(file)->size, 100U);
@@ -143,12 +143,12 @@ TEST_F(ContentEdgesTest, ASealedTreeKeepsNoFrameThatWasReadInPart) {
     wipe(marker);
   }
   ASSERT_OK(tree->fsync(file, 0));
-  wait_until_sealed();
+  wait_until_stored();
   Bytes piece(100);
   ASSERT_OK(tree->read(file, 3000, piece));
   ASSERT_OK(tree->read(file, 5000, piece));
   EXPECT_GT(search.places(), 0);
-  tree->seal();
+  tree->vault_sealed();
   wipe_plaintext_memory();
   EXPECT_EQ(search.places(), 0);
 }

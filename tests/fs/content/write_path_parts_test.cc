@@ -14,6 +14,7 @@
 #include "fs/tree/format/entry.h"
 #include "fs/tree/format/section.h"
 #include "fs/tree/replay.h"
+#include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
@@ -112,21 +113,43 @@ TEST(ExtentMapTest, ChangedPagesStayLoaded) {
 }
 
 // A disk that was full for a moment is not full for ever.
-TEST(WriteBufferTest, AFailureOfSealingEndsWithTheNextSuccess) {
+TEST(WriteBufferTest, AFailureOfStoringEndsWithTheNextSuccess) {
   constexpr std::uint64_t kLimit = 100'000;
   WriteBuffer buffer(kLimit);
   const auto none = [](const WriteBuffer::Victim&) {};
   auto all = buffer.reserve(kLimit, none);
   ASSERT_TRUE(all.ok());
   std::optional<WriteBuffer::Reservation> taken(std::move(*all));
-  buffer.sealing_failed({ErrorCode::NoSpace, "full"});
+  buffer.storing_failed({ErrorCode::NoSpace, "full"});
   EXPECT_EQ(buffer.reserve(10, none).code(), ErrorCode::NoSpace);
-  buffer.sealing_succeeded();
+  buffer.storing_succeeded();
   std::jthread later([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
     taken.reset();
   });
   EXPECT_TRUE(buffer.reserve(10, none).ok());
+}
+
+TEST(WriteBufferTest, NothingGoesInBeyondItsBoundBeforeSomethingHasGoneOut) {
+  WriteBuffer buffer(kMiB);
+  SlotMemoryPool pool(1);
+  Slot slot(pool.take_untouched(), false, Lsn{}, 0);
+  unsigned evicted = 0;
+  std::optional<WriteBuffer::Reservation> first;
+  const auto evict = [&](const WriteBuffer::Victim& victim) {
+    EXPECT_EQ(victim.slot, &slot);
+    ++evicted;
+    first.reset();
+  };
+  auto fits = buffer.reserve(kMiB, evict);
+  ASSERT_TRUE(fits.ok());
+  first.emplace(std::move(*fits));
+  EXPECT_EQ(evicted, 0U);
+  buffer.add_slot(nullptr, 0, &slot);
+  EXPECT_TRUE(buffer.reserve(4096, evict).ok());
+  EXPECT_EQ(evicted, 1U);
+  buffer.release_slot(&slot, 0);
+  EXPECT_EQ(buffer.used_bytes(), 0U);
 }
 
 TEST(FileReplayTest, AnExtentDropsJustTheFragmentsItContains) {

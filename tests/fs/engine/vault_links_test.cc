@@ -4,7 +4,7 @@
 
 #include <filesystem>
 
-#include "tests/fs/engine/session_fixture.h"
+#include "tests/fs/engine/engine_fixture.h"
 #include "tests/support/assert_ok.h"
 
 namespace vaultfs {
@@ -12,20 +12,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class VaultLinksTest : public SessionTest {
+class VaultLinksTest : public VaultEngineTest {
  protected:
-  [[nodiscard]] Result<std::unique_ptr<Session>> try_open(bool read_only = false) {
-    Session::Options options = session_options();
+  [[nodiscard]] Result<std::unique_ptr<VaultEngine>> try_open(bool read_only = false) {
+    VaultEngine::Options options = session_options();
     options.vault.read_only = read_only;
-    return Session::open(machine(), options);
+    return VaultEngine::open(machine(), options);
   }
   [[nodiscard]] ErrorCode open_code(bool read_only = false) {
-    auto session = try_open(read_only);
-    if (session.ok()) {
-      static_cast<void>((*session)->close());
+    auto engine = try_open(read_only);
+    if (engine.ok()) {
+      static_cast<void>((*engine)->close());
       return ErrorCode::Internal;
     }
-    return session.code();
+    return engine.code();
   }
 };
 
@@ -64,10 +64,10 @@ TEST_F(VaultLinksTest, AFolderOrHeaderThatIsALinkIsRefused) {
 
 TEST_F(VaultLinksTest, AnUnfinishedSegmentWithAnotherNameIsNotFinished) {
   {
-    const auto session = open_session();
-    ASSERT_TRUE(session);
-    ASSERT_OK(session->vault().segments().put(RecordType::chunk, random_bytes(1, 100'000)));
-    ASSERT_OK(session->vault().segments().sync());
+    const auto engine = open_session();
+    ASSERT_TRUE(engine);
+    ASSERT_OK(engine->vault().segments().put(RecordType::chunk, random_bytes(1, 100'000)));
+    ASSERT_OK(engine->vault().segments().sync());
   }
   fs::path open_segment;
   for (const auto& entry : fs::directory_iterator(vault_path() / "segments")) {
@@ -80,10 +80,10 @@ TEST_F(VaultLinksTest, AnUnfinishedSegmentWithAnotherNameIsNotFinished) {
   EXPECT_EQ(fs::file_size(scratch_ / "elsewhere"), before) << "written through a file with more names";
 }
 
-// The whole of a session on the real disk while another directory has its path.
+// The whole of a engine on the real disk while another directory has its path.
 TEST_F(VaultLinksTest, AnOpenSessionGoesByItsDirectory) {
-  const auto session = open_session();
-  ASSERT_TRUE(session);
+  const auto engine = open_session();
+  ASSERT_TRUE(engine);
   fs::rename(vault_path(), scratch_ / "aside");
   fs::copy(scratch_ / "aside", vault_path(), fs::copy_options::recursive);
   const auto listing = [&] {
@@ -98,8 +98,8 @@ TEST_F(VaultLinksTest, AnOpenSessionGoesByItsDirectory) {
   BackupRequest request;
   request.item = "vm";
   request.disks = {{"disk", scratch_ / "disk"}};
-  ASSERT_OK(session->backup(request, [](const Progress&) { return true; }));
-  ASSERT_OK(session->close());
+  ASSERT_OK(engine->backup(request, [](const Progress&) { return true; }));
+  ASSERT_OK(engine->close());
   EXPECT_EQ(listing(), others);
 }
 

@@ -6,21 +6,21 @@
 #include "fs/restore/restore.h"
 #include "fs/upkeep/compactor.h"
 #include "store/index/segment_format.h"
-#include "tests/fs/engine/session_fixture.h"
+#include "tests/fs/engine/engine_fixture.h"
 #include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
 
-class DamagedPointTest : public SessionTest {
+class DamagedPointTest : public VaultEngineTest {
  protected:
   static constexpr std::uint64_t kDiskBytes = 6 * kMiB;
 
   // Closing makes no point of what the working tree has.
-  [[nodiscard]] std::unique_ptr<Session> open_session() {
-    Session::Options options = session_options();
+  [[nodiscard]] std::unique_ptr<VaultEngine> open_session() {
+    VaultEngine::Options options = session_options();
     options.manual_commit = true;
-    return SessionTest::open_session(options);
+    return VaultEngineTest::open_session(options);
   }
   void remove_index() {
     std::filesystem::remove_all(vault_path() / "index");
@@ -29,18 +29,18 @@ class DamagedPointTest : public SessionTest {
 
   // A point of vm/disk. The file of the segment that it needs.
   std::filesystem::path make_point() {
-    const auto session = open_session();
-    tree_write(session->tree(), tree_file(session->tree(), "vm", "disk"), 0, disk_);
-    EXPECT_TRUE(session->commit("vm").ok());
-    const auto manifest = session->vault().load_manifest(session->vault().catalogue().points().front());
+    const auto engine = open_session();
+    tree_write(engine->tree(), tree_file(engine->tree(), "vm", "disk"), 0, disk_);
+    EXPECT_TRUE(engine->commit("vm").ok());
+    const auto manifest = engine->vault().load_manifest(engine->vault().catalogue().points().front());
     EXPECT_TRUE(manifest.ok());
     EXPECT_EQ(manifest->inventory.size(), 1U);
-    EXPECT_TRUE(session->close().ok());
+    EXPECT_TRUE(engine->close().ok());
     return vault_path() / closed_segment_name(manifest->inventory.front().number);
   }
-  static std::size_t unreadable_chunks(Session& session) {
+  static std::size_t unreadable_chunks(VaultEngine& engine) {
     InodeNumber root;
-    const auto tree = session.open_point(session.vault().catalogue().points().front(), root);
+    const auto tree = engine.open_point(engine.vault().catalogue().points().front(), root);
     EXPECT_TRUE(tree.ok());
     const auto disk = (*tree)->lookup(root, "disk");
     EXPECT_TRUE(disk.ok());
@@ -51,28 +51,28 @@ class DamagedPointTest : public SessionTest {
     return count;
   }
   // The disk's content comes into a file of its own, with other things; then all goes.
-  void write_again_and_remove(Session& session) {
-    tree_write(session.tree(), tree_file(session.tree(), "vm", "again"), 0, disk_);
-    tree_write(session.tree(), tree_file(session.tree(), "vm", "other"), 0, random_bytes(2, 8 * kMiB));
-    ASSERT_OK(session.tree().sync_all());
-    ASSERT_EQ(unreadable_chunks(session), 0U);
-    const auto item = session.tree().lookup(kRootInode, "vm");
+  void write_again_and_remove(VaultEngine& engine) {
+    tree_write(engine.tree(), tree_file(engine.tree(), "vm", "again"), 0, disk_);
+    tree_write(engine.tree(), tree_file(engine.tree(), "vm", "other"), 0, random_bytes(2, 8 * kMiB));
+    ASSERT_OK(engine.tree().sync_all());
+    ASSERT_EQ(unreadable_chunks(engine), 0U);
+    const auto item = engine.tree().lookup(kRootInode, "vm");
     ASSERT_OK(item);
-    for (const char* name : {"disk", "again", "other"}) ASSERT_OK(session.tree().unlink(item->number, name));
-    ASSERT_OK(session.tree().sync_all());
+    for (const char* name : {"disk", "again", "other"}) ASSERT_OK(engine.tree().unlink(item->number, name));
+    ASSERT_OK(engine.tree().sync_all());
   }
   // Bytes that it removes.
-  static std::uint64_t compact(Session& session) {
-    const std::uint64_t before = session.vault().segments().stored_bytes();
-    Compactor compactor(session.vault(), session.tree());
+  static std::uint64_t compact(VaultEngine& engine) {
+    const std::uint64_t before = engine.vault().segments().stored_bytes();
+    Compactor compactor(engine.vault(), engine.tree());
     const auto compacted = compactor.compact_now();
     EXPECT_TRUE(compacted.ok());
     EXPECT_TRUE(*compacted);
-    return before - session.vault().segments().stored_bytes();
+    return before - engine.vault().segments().stored_bytes();
   }
-  void expect_restorable(Session& session) {
+  void expect_restorable(VaultEngine& engine) {
     const auto to = scratch_ / "restored";
-    ASSERT_OK(restore(session, {"vm", "", "disk", to, true}, nullptr));
+    ASSERT_OK(restore(engine.vault(), {"vm", "", "disk", to, true}, nullptr));
     EXPECT_TRUE(file_bytes(to) == disk_);
   }
 
@@ -83,21 +83,21 @@ TEST_F(DamagedPointTest, IsHealedByTheSameContentForAsLongAsItLives) {
   const auto segment = make_point();
   patch_file(segment, 5 * kMiB / 2, random_bytes(9, 16));
   {
-    const auto session = open_session();
-    ASSERT_EQ(unreadable_chunks(*session), 1U);
-    ASSERT_NO_FATAL_FAILURE(write_again_and_remove(*session));
-    EXPECT_GT(compact(*session), 8 * kMiB);
-    ASSERT_NO_FATAL_FAILURE(expect_restorable(*session));
-    ASSERT_OK(session->close());
+    const auto engine = open_session();
+    ASSERT_EQ(unreadable_chunks(*engine), 1U);
+    ASSERT_NO_FATAL_FAILURE(write_again_and_remove(*engine));
+    EXPECT_GT(compact(*engine), 8 * kMiB);
+    ASSERT_NO_FATAL_FAILURE(expect_restorable(*engine));
+    ASSERT_OK(engine->close());
   }
   for (const bool with_index : {true, false}) {
     if (!with_index) remove_index();
-    const auto session = open_session();
-    ASSERT_NE(session, nullptr);
-    compact(*session);
-    EXPECT_EQ(unreadable_chunks(*session), 0U) << "with index: " << with_index;
-    ASSERT_NO_FATAL_FAILURE(expect_restorable(*session));
-    ASSERT_OK(session->close());
+    const auto engine = open_session();
+    ASSERT_NE(engine, nullptr);
+    compact(*engine);
+    EXPECT_EQ(unreadable_chunks(*engine), 0U) << "with index: " << with_index;
+    ASSERT_NO_FATAL_FAILURE(expect_restorable(*engine));
+    ASSERT_OK(engine->close());
   }
 }
 
@@ -107,18 +107,18 @@ TEST_F(DamagedPointTest, IsHealedAlsoWhereTheWholeSegmentIsGone) {
   std::filesystem::remove(segment);
   remove_index();
   {
-    const auto session = open_session();
-    ASSERT_NE(session, nullptr);
-    ASSERT_EQ(unreadable_chunks(*session), kDiskBytes / kMiB);
-    ASSERT_NO_FATAL_FAILURE(write_again_and_remove(*session));
-    EXPECT_GT(compact(*session), 7 * kMiB);
-    ASSERT_OK(session->close());
+    const auto engine = open_session();
+    ASSERT_NE(engine, nullptr);
+    ASSERT_EQ(unreadable_chunks(*engine), kDiskBytes / kMiB);
+    ASSERT_NO_FATAL_FAILURE(write_again_and_remove(*engine));
+    EXPECT_GT(compact(*engine), 7 * kMiB);
+    ASSERT_OK(engine->close());
   }
-  const auto session = open_session();
-  ASSERT_NE(session, nullptr);
-  compact(*session);
-  ASSERT_NO_FATAL_FAILURE(expect_restorable(*session));
-  ASSERT_OK(session->close());
+  const auto engine = open_session();
+  ASSERT_NE(engine, nullptr);
+  compact(*engine);
+  ASSERT_NO_FATAL_FAILURE(expect_restorable(*engine));
+  ASSERT_OK(engine->close());
 }
 
 }  // namespace

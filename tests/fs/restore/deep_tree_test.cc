@@ -10,7 +10,7 @@
 #include "base/files/file_descriptor.h"
 #include "fs/restore/restore.h"
 #include "fs/restore/restore_staging.h"
-#include "tests/fs/engine/session_fixture.h"
+#include "tests/fs/engine/engine_fixture.h"
 
 namespace vaultfs {
 namespace {
@@ -34,24 +34,24 @@ class FewDescriptors {
   struct rlimit before_ {};
 };
 
-class DeepTreeTest : public SessionTest {
+class DeepTreeTest : public VaultEngineTest {
  protected:
   void SetUp() override {
-    SessionTest::SetUp();
-    session_ = open_session();
-    ASSERT_NE(session_, nullptr);
+    VaultEngineTest::SetUp();
+    engine_ = open_session();
+    ASSERT_NE(engine_, nullptr);
     std::filesystem::create_directory(scratch_ / "out");
     out_ = FileDescriptor(::open((scratch_ / "out").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     ASSERT_TRUE(out_.valid());
   }
   void TearDown() override {
     remove_tree(out_.get(), "d");
-    if (session_ == nullptr) return;
-    EXPECT_TRUE(session_->close().ok());
+    if (engine_ == nullptr) return;
+    EXPECT_TRUE(engine_->close().ok());
   }
   // "d/d/…/d" in the item, a file in the last of them that has names at the top and in the middle too.
   void make_deep_item() {
-    WorkingTree& tree = session_->tree();
+    WorkingTree& tree = engine_->tree();
     const InodeNumber file = tree_file(tree, "vm", "top");
     tree_write(tree, file, 0, random_bytes(1, 5000));
     InodeNumber at = tree.lookup(kRootInode, "vm")->number;
@@ -62,10 +62,11 @@ class DeepTreeTest : public SessionTest {
       if (i != kLevels / 2 && i != kLevels) continue;
       ASSERT_OK(tree.make_link(file, at, "linked"));
     }
-    ASSERT_OK(session_->commit("vm"));
+    ASSERT_OK(engine_->commit("vm"));
   }
   Result<RestoreOutcome> restore_all(bool force = false) {
-    return restore(*session_, {.item = "vm", .point = "", .disk = "", .to = scratch_ / "out", .force = force}, nullptr);
+    return restore(engine_->vault(), {.item = "vm", .point = "", .disk = "", .to = scratch_ / "out", .force = force},
+                   nullptr);
   }
   // The restored tree is all there.
   void check_restored() {
@@ -86,7 +87,7 @@ class DeepTreeTest : public SessionTest {
     EXPECT_EQ(last.st_mode & 07777U, 0711U);
   }
 
-  std::unique_ptr<Session> session_;
+  std::unique_ptr<VaultEngine> engine_;
   FileDescriptor out_;
 };
 
@@ -105,9 +106,11 @@ TEST_F(DeepTreeTest, ComesBackWithItsLinksAndGoesAgain) {
     names.push_back(entry.path().filename());
   EXPECT_EQ(names.size(), 2U);
   // By name, and by none: one file, with three names.
-  const auto one = restore(*session_, {.item = "vm", .point = "", .disk = "top", .to = scratch_ / "one"}, nullptr);
+  const auto one =
+      restore(engine_->vault(), {.item = "vm", .point = "", .disk = "top", .to = scratch_ / "one"}, nullptr);
   ASSERT_OK(one);
-  const auto which = restore(*session_, {.item = "vm", .point = "", .disk = "", .to = scratch_ / "two"}, nullptr);
+  const auto which =
+      restore(engine_->vault(), {.item = "vm", .point = "", .disk = "", .to = scratch_ / "two"}, nullptr);
   ASSERT_EQ(which.code(), ErrorCode::DiskNotFound);
   EXPECT_LT(which.error().message.size(), 8192U);
 }

@@ -11,7 +11,7 @@
 #include <functional>
 
 #include "fs/restore/restore.h"
-#include "tests/fs/engine/session_fixture.h"
+#include "tests/fs/engine/engine_fixture.h"
 #include "tests/support/units.h"
 
 namespace vaultfs {
@@ -49,22 +49,22 @@ extern "C" int syncfs(int descriptor) noexcept { return vaultfs::sync_in_kernel(
 namespace vaultfs {
 namespace {
 
-class RestoreDurableTest : public SessionTest {
+class RestoreDurableTest : public VaultEngineTest {
  protected:
   void SetUp() override {
-    SessionTest::SetUp();
-    if (!HasFatalFailure()) session_ = open_session();
-    ASSERT_NE(session_, nullptr);
+    VaultEngineTest::SetUp();
+    if (!HasFatalFailure()) engine_ = open_session();
+    ASSERT_NE(engine_, nullptr);
     std::filesystem::create_directory(out());
     // Data, a hole of many chunks, a little data.
     write_file(scratch_ / "disk.img", random_bytes(1, 3 * kMiB));
     patch_file(scratch_ / "disk.img", 24 * kMiB, random_bytes(2, 5'001));
-    ASSERT_OK(session_->backup({"vm", {{"sda", scratch_ / "disk.img"}}}, nullptr));
+    ASSERT_OK(engine_->backup({"vm", {{"sda", scratch_ / "disk.img"}}}, nullptr));
   }
   void TearDown() override {
     on_sync = nullptr;
-    if (session_ == nullptr) return;
-    EXPECT_TRUE(session_->close().ok());
+    if (engine_ == nullptr) return;
+    EXPECT_TRUE(engine_->close().ok());
   }
 
   [[nodiscard]] std::filesystem::path out(const std::string& name = "") const {
@@ -86,12 +86,12 @@ class RestoreDurableTest : public SessionTest {
       return step(descriptor, path == out().string() ? "directory" : "file");
     };
     on_sync = &look;
-    const auto restored = restore(*session_, {.item = "vm", .point = "", .disk = disk, .to = to}, nullptr);
+    const auto restored = restore(engine_->vault(), {.item = "vm", .point = "", .disk = disk, .to = to}, nullptr);
     on_sync = nullptr;
     return restored.ok() ? ok_status() : Status(restored.error());
   }
 
-  std::unique_ptr<Session> session_;
+  std::unique_ptr<VaultEngine> engine_;
 };
 
 using Steps = std::vector<std::string>;

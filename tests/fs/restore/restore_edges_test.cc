@@ -15,7 +15,7 @@
 #include "fs/restore/restore.h"
 #include "fs/restore/restore_attributes.h"
 #include "fs/restore/restore_target.h"
-#include "tests/fs/engine/session_fixture.h"
+#include "tests/fs/engine/engine_fixture.h"
 #include "tests/support/child_process.h"
 #include "tests/support/units.h"
 
@@ -24,19 +24,19 @@ namespace {
 
 constexpr uid_t kNobody = 65534;
 
-class RestoreEdgesTest : public SessionTest {
+class RestoreEdgesTest : public VaultEngineTest {
  protected:
   void SetUp() override {
-    SessionTest::SetUp();
-    if (!HasFatalFailure()) session_ = open_session();
-    ASSERT_NE(session_, nullptr);
+    VaultEngineTest::SetUp();
+    if (!HasFatalFailure()) engine_ = open_session();
+    ASSERT_NE(engine_, nullptr);
     std::filesystem::create_directory(scratch_ / "out");
     write_file(scratch_ / "disk.img", random_bytes(1, 2 * kMiB + 77));
-    ASSERT_OK(session_->backup({"vm", {{"sda", scratch_ / "disk.img"}}}, nullptr));
+    ASSERT_OK(engine_->backup({"vm", {{"sda", scratch_ / "disk.img"}}}, nullptr));
   }
   void TearDown() override {
-    if (session_ == nullptr) return;
-    EXPECT_TRUE(session_->close().ok());
+    if (engine_ == nullptr) return;
+    EXPECT_TRUE(engine_->close().ok());
   }
   [[nodiscard]] std::filesystem::path out(const std::string& name = "disk") const { return scratch_ / "out" / name; }
   Result<RestoreOutcome> restore_to(const std::filesystem::path& to, bool force = false, bool replace_open = false) {
@@ -45,23 +45,23 @@ class RestoreEdgesTest : public SessionTest {
     request.to = to;
     request.force = force;
     request.replace_open = replace_open;
-    return restore(*session_, request, nullptr);
+    return restore(engine_->vault(), request, nullptr);
   }
   Result<RestoreOutcome> restore_through(int pipe) {
     RestoreRequest request;
     request.item = "vm";
     request.pipe = pipe;
-    return restore(*session_, request, nullptr);
+    return restore(engine_->vault(), request, nullptr);
   }
   [[nodiscard]] JobInfo last_restore() {
     JobInfo last;
-    for (const JobInfo& job : session_->vault().catalogue().jobs()) {
+    for (const JobInfo& job : engine_->vault().catalogue().jobs()) {
       if (job.kind == JobKind::restore) last = job;
     }
     return last;
   }
 
-  std::unique_ptr<Session> session_;
+  std::unique_ptr<VaultEngine> engine_;
 };
 
 // renameat2 knows no flags from now on, in every thread: as on NTFS, NFS, some ZFS.
@@ -144,7 +144,7 @@ TEST_F(RestoreEdgesTest, ALinkThatHasComeSinceIsRefused) {
 
 TEST_F(RestoreEdgesTest, OwnersThatTheUserMayNotSetAreCountedAndTheRestGoesOn) {
   if (::geteuid() != 0) GTEST_SKIP() << "wants root";
-  WorkingTree& tree = session_->tree();
+  WorkingTree& tree = engine_->tree();
   const auto item = tree.lookup(kRootInode, "vm");
   ASSERT_OK(item);
   const auto sda = tree.lookup(item->number, "sda");
@@ -207,10 +207,10 @@ TEST_F(RestoreEdgesTest, WhoStopsItCancelsIt) {
   RestoreRequest request;
   request.item = "vm";
   request.to = out();
-  EXPECT_EQ(restore(*session_, request, [](const Progress&) { return false; }).code(), ErrorCode::Interrupted);
+  EXPECT_EQ(restore(engine_->vault(), request, [](const Progress&) { return false; }).code(), ErrorCode::Interrupted);
   EXPECT_EQ(last_restore().state, JobState::cancelled);
   request.item = "nobody";
-  EXPECT_EQ(restore(*session_, request, nullptr).code(), ErrorCode::ItemNotFound);
+  EXPECT_EQ(restore(engine_->vault(), request, nullptr).code(), ErrorCode::ItemNotFound);
   EXPECT_EQ(last_restore().item, "nobody");
   EXPECT_EQ(last_restore().state, JobState::failed);
 }

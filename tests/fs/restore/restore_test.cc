@@ -8,7 +8,7 @@
 #include <array>
 #include <cstdio>
 
-#include "tests/fs/engine/session_fixture.h"
+#include "tests/fs/engine/engine_fixture.h"
 #include "tests/support/units.h"
 
 namespace vaultfs {
@@ -45,24 +45,24 @@ class LoopDevice {
   std::string path_;
 };
 
-class RestoreTest : public SessionTest {
+class RestoreTest : public VaultEngineTest {
  protected:
   void SetUp() override {
-    SessionTest::SetUp();
-    if (!HasFatalFailure()) session_ = open_session();
-    ASSERT_NE(session_, nullptr);
+    VaultEngineTest::SetUp();
+    if (!HasFatalFailure()) engine_ = open_session();
+    ASSERT_NE(engine_, nullptr);
     std::filesystem::create_directory(scratch_ / "out");
   }
   void TearDown() override {
-    if (session_ == nullptr) return;
-    EXPECT_TRUE(session_->close().ok());
+    if (engine_ == nullptr) return;
+    EXPECT_TRUE(engine_->close().ok());
   }
 
   [[nodiscard]] std::filesystem::path image() const { return scratch_ / "disk.img"; }
   [[nodiscard]] std::filesystem::path out(const std::string& name = "restored.img") const {
     return scratch_ / "out" / name;
   }
-  void backup_image() { ASSERT_OK(session_->backup({"vm", {{"sda", image()}}}, nullptr)); }
+  void backup_image() { ASSERT_OK(engine_->backup({"vm", {{"sda", image()}}}, nullptr)); }
   // 3 MiB of data, a hole, a little data: 24 MiB and an odd number of bytes.
   void make_image(std::uint64_t seed = 1) {
     write_file(image(), random_bytes(seed, 3 * kMiB));
@@ -70,7 +70,7 @@ class RestoreTest : public SessionTest {
   }
   Result<RestoreOutcome> restore_to(const std::filesystem::path& to, bool force = false, const std::string& point = "",
                                     const std::string& disk = "") {
-    return restore(*session_, {.item = "vm", .point = point, .disk = disk, .to = to, .force = force}, nullptr);
+    return restore(engine_->vault(), {.item = "vm", .point = point, .disk = disk, .to = to, .force = force}, nullptr);
   }
   [[nodiscard]] std::vector<std::string> names_in_out() const {
     std::vector<std::string> names;
@@ -89,7 +89,7 @@ class RestoreTest : public SessionTest {
     }
   }
 
-  std::unique_ptr<Session> session_;
+  std::unique_ptr<VaultEngine> engine_;
 };
 
 TEST_F(RestoreTest, BothPointsComeBackByteForByte) {
@@ -100,7 +100,7 @@ TEST_F(RestoreTest, BothPointsComeBackByteForByte) {
   std::filesystem::resize_file(image(), 26 * kMiB);
   backup_image();
   const Bytes second = file_bytes(image());
-  const auto points = session_->vault().catalogue().points_of("vm");
+  const auto points = engine_->vault().catalogue().points_of("vm");
   ASSERT_EQ(points.size(), 2U);
 
   const auto newest = restore_to(out());
@@ -128,25 +128,25 @@ TEST_F(RestoreTest, BothPointsComeBackByteForByte) {
 TEST_F(RestoreTest, PatchedPointsComeBackAndTheSameDiskIsKnownAgain) {
   make_image();
   backup_image();
-  const auto item = session_->tree().lookup(kRootInode, "vm");
+  const auto item = engine_->tree().lookup(kRootInode, "vm");
   ASSERT_OK(item);
-  const auto disk = session_->tree().lookup(item->number, "sda");
+  const auto disk = engine_->tree().lookup(item->number, "sda");
   ASSERT_OK(disk);
   for (const std::uint64_t offset : {std::uint64_t{8192}, kMiB + 5'000, 10 * kMiB, 24 * kMiB + 4'900}) {
     const Bytes bytes = random_bytes(offset, 4'096);
-    const auto handle = session_->tree().open(disk->number, true);
+    const auto handle = engine_->tree().open(disk->number, true);
     ASSERT_OK(handle);
-    ASSERT_OK(session_->tree().write(disk->number, *handle, offset, bytes));
-    session_->tree().release(*handle);
+    ASSERT_OK(engine_->tree().write(disk->number, *handle, offset, bytes));
+    engine_->tree().release(*handle);
     patch_file(image(), offset, bytes);
   }
-  ASSERT_OK(session_->commit("vm"));
+  ASSERT_OK(engine_->commit("vm"));
   std::size_t patches = 0;
   for (const std::uint64_t index : {0U, 1U, 10U, 24U}) {
-    const auto id = session_->tree().chunk_at(disk->number, ChunkIndexInFile(index));
+    const auto id = engine_->tree().chunk_at(disk->number, ChunkIndexInFile(index));
     ASSERT_OK(id);
     ASSERT_TRUE(id->has_value());
-    const auto patch = session_->vault().segments().patch_of(**id);
+    const auto patch = engine_->vault().segments().patch_of(**id);
     ASSERT_OK(patch);
     patches += patch->has_value() ? 1 : 0;
   }
@@ -155,14 +155,14 @@ TEST_F(RestoreTest, PatchedPointsComeBackAndTheSameDiskIsKnownAgain) {
   EXPECT_EQ(file_bytes(out()), file_bytes(image()));
 
   // backup run puts whole chunks in the patches' place, once.
-  const auto before = session_->vault().catalogue().points_of("vm").size();
+  const auto before = engine_->vault().catalogue().points_of("vm").size();
   backup_image();
   ASSERT_OK(restore_to(out("again")));
   EXPECT_EQ(file_bytes(out("again")), file_bytes(image()));
-  EXPECT_EQ(session_->vault().catalogue().points_of("vm").size(), before + 1);
+  EXPECT_EQ(engine_->vault().catalogue().points_of("vm").size(), before + 1);
   backup_image();
-  EXPECT_EQ(session_->vault().catalogue().points_of("vm").size(), before + 1) << "nothing has changed";
-  EXPECT_TRUE(verify_vault(posix_env(), vault_path(), &session_->vault(), nullptr)->damage.empty());
+  EXPECT_EQ(engine_->vault().catalogue().points_of("vm").size(), before + 1) << "nothing has changed";
+  EXPECT_TRUE(verify_vault(posix_env(), vault_path(), &engine_->vault(), nullptr)->damage.empty());
 }
 
 TEST_F(RestoreTest, HolesSmallerThanAChunkStayHoles) {
@@ -193,7 +193,7 @@ TEST_F(RestoreTest, AnExistingFileIsRefusedWithoutForce) {
 TEST_F(RestoreTest, WhatIsNotThereIsNamed) {
   make_image();
   backup_image();
-  EXPECT_EQ(restore(*session_, {.item = "nobody", .point = "", .disk = "", .to = out()}, nullptr).code(),
+  EXPECT_EQ(restore(engine_->vault(), {.item = "nobody", .point = "", .disk = "", .to = out()}, nullptr).code(),
             ErrorCode::ItemNotFound);
   EXPECT_EQ(restore_to(out(), false, "99").code(), ErrorCode::RecoveryPointNotFound);
   const auto no_disk = restore_to(out(), false, "", "sdz");
@@ -206,7 +206,7 @@ TEST_F(RestoreTest, WhatIsNotThereIsNamed) {
   EXPECT_EQ(restore_to(is_own ? own_null : std::filesystem::path("/dev/null"), true).code(),
             ErrorCode::InvalidArgument);
   EXPECT_EQ(restore_to(vault_path() / "points" / "mine").code(), ErrorCode::OverlapsVault);
-  ASSERT_OK(session_->backup({"vm", {{"sdb", image()}}}, nullptr));
+  ASSERT_OK(engine_->backup({"vm", {{"sdb", image()}}}, nullptr));
   const auto ambiguous = restore_to(out());
   EXPECT_EQ(ambiguous.code(), ErrorCode::DiskNotFound);
   EXPECT_NE(ambiguous.error().message.find("sda, sdb"), std::string::npos);
@@ -216,11 +216,11 @@ TEST_F(RestoreTest, WhatIsNotThereIsNamed) {
 TEST_F(RestoreTest, DamageIsNamedAndLeavesNothing) {
   make_image();
   backup_image();
-  ASSERT_OK(session_->close());
-  session_.reset();
+  ASSERT_OK(engine_->close());
+  engine_.reset();
   damage_segments();
-  session_ = open_session();
-  ASSERT_NE(session_, nullptr);
+  engine_ = open_session();
+  ASSERT_NE(engine_, nullptr);
   for (const bool force : {false, true}) {
     if (force) write_file(out(), random_bytes(1, 10));
     const auto outcome = restore_to(out(), force);
@@ -230,7 +230,7 @@ TEST_F(RestoreTest, DamageIsNamedAndLeavesNothing) {
   }
   EXPECT_EQ(file_bytes(out()), random_bytes(1, 10)) << "the file that was there is as it was";
   JobInfo last;
-  for (const JobInfo& job : session_->vault().catalogue().jobs()) {
+  for (const JobInfo& job : engine_->vault().catalogue().jobs()) {
     if (job.kind == JobKind::restore) last = job;
   }
   EXPECT_EQ(last.state, JobState::failed);
@@ -240,7 +240,7 @@ TEST_F(RestoreTest, TheCallerCanStopIt) {
   make_image();
   backup_image();
   std::uint64_t calls = 0;
-  const auto outcome = restore(*session_, {.item = "vm", .point = "", .disk = "", .to = out()},
+  const auto outcome = restore(engine_->vault(), {.item = "vm", .point = "", .disk = "", .to = out()},
                                [&](const Progress&) { return ++calls < 1; });
   ASSERT_FALSE(outcome.ok());
   EXPECT_EQ(outcome.code(), ErrorCode::Interrupted);
@@ -250,12 +250,12 @@ TEST_F(RestoreTest, TheCallerCanStopIt) {
 TEST_F(RestoreTest, AReadOnlySessionRestores) {
   make_image();
   backup_image();
-  ASSERT_OK(session_->close());
-  session_.reset();
-  Session::Options options = session_options();
+  ASSERT_OK(engine_->close());
+  engine_.reset();
+  VaultEngine::Options options = session_options();
   options.vault.read_only = true;
-  session_ = open_session(options);
-  ASSERT_NE(session_, nullptr);
+  engine_ = open_session(options);
+  ASSERT_NE(engine_, nullptr);
   ASSERT_OK(restore_to(out()));
   EXPECT_EQ(file_bytes(out()), file_bytes(image()));
 }
@@ -263,7 +263,7 @@ TEST_F(RestoreTest, AReadOnlySessionRestores) {
 TEST_F(RestoreTest, AWholeItemIntoADirectory) {
   make_image();
   backup_image();
-  WorkingTree& tree = session_->tree();
+  WorkingTree& tree = engine_->tree();
   const auto item = tree.lookup(kRootInode, "vm");
   ASSERT_OK(item);
   const auto directory = tree.make_directory(item->number, "conf", 0751, {});
@@ -283,7 +283,7 @@ TEST_F(RestoreTest, AWholeItemIntoADirectory) {
   change = {};
   change.mtime = UnixNanos{999'999'999'000'000'001};
   ASSERT_OK(tree.set_attributes(directory->number, change));
-  ASSERT_OK(session_->commit("vm"));
+  ASSERT_OK(engine_->commit("vm"));
 
   const auto outcome = restore_to(scratch_ / "out");
   ASSERT_OK(outcome);
@@ -323,13 +323,13 @@ TEST_F(RestoreTest, AWholeItemIntoADirectory) {
 TEST_F(RestoreTest, AFailureOfAWholeItemLeavesTheDirectoryAsItWas) {
   make_image();
   backup_image();
-  tree_write(session_->tree(), tree_file(session_->tree(), "vm", "zzz"), 0, random_bytes(4, 1234));
-  ASSERT_OK(session_->commit("vm"));
-  ASSERT_OK(session_->close());
-  session_.reset();
+  tree_write(engine_->tree(), tree_file(engine_->tree(), "vm", "zzz"), 0, random_bytes(4, 1234));
+  ASSERT_OK(engine_->commit("vm"));
+  ASSERT_OK(engine_->close());
+  engine_.reset();
   damage_segments();
-  session_ = open_session();
-  ASSERT_NE(session_, nullptr);
+  engine_ = open_session();
+  ASSERT_NE(engine_, nullptr);
   write_file(out("sda"), random_bytes(1, 10));
   EXPECT_FALSE(restore_to(scratch_ / "out", true).ok());
   EXPECT_EQ(names_in_out(), std::vector<std::string>{"sda"});
@@ -372,7 +372,7 @@ TEST_F(RestoreTest, ABlockDeviceIsBackedUp) {
   write_file(scratch_ / "backing", random_bytes(3, 5 * kMiB + 512));
   const LoopDevice device(scratch_ / "backing");
   if (device.path().empty()) GTEST_SKIP() << "no loop device can be had here";
-  ASSERT_OK(session_->backup({"vm", {{"sda", device.path()}}}, nullptr));
+  ASSERT_OK(engine_->backup({"vm", {{"sda", device.path()}}}, nullptr));
   ASSERT_OK(restore_to(out()));
   EXPECT_EQ(file_bytes(out()), random_bytes(3, 5 * kMiB + 512));
 }

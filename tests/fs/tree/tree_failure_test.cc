@@ -28,7 +28,7 @@ class TreeFailureTest : public testing::Test {
     item = tree->make_directory(kRootInode, "vm", 0755, {})->number;
     file = tree->make_node(item, "disk.img", InodeType::file, 0644, 0, {})->number;
   }
-  void wait_until_sealed() {
+  void wait_until_stored() {
     for (int i = 0; i < 2000 && tree->statistics().dirty_bytes > 0 && tree.observer.failures().empty(); ++i)
       ::usleep(1000);
   }
@@ -51,7 +51,7 @@ TEST_F(TreeFailureTest, ALateErrorIsToldOncePerHandleAndTheDataIsKept) {
   env.fail_next_write(1);
   const Bytes data = noise(kMiB, 2);
   ASSERT_OK(tree->write(file, *one, kMiB, data));
-  wait_until_sealed();
+  wait_until_stored();
   ASSERT_EQ(tree.observer.failures().size(), 1U);
   EXPECT_EQ(tree.observer.failures()[0].first, "vm");
   EXPECT_EQ(tree->write(file, *one, 0, noise(1, 1)).code(), ErrorCode::IoError);
@@ -206,7 +206,7 @@ TEST(WorkerPoolTest, NobodyWaitsForATaskThatIsDropped) {
   std::condition_variable changed;
   bool begun = false;
   bool go_on = false;
-  EXPECT_TRUE(pool.submit(WorkerPool::Kind::sealing, [&] {
+  EXPECT_TRUE(pool.submit(WorkerPool::Kind::storing, [&] {
     std::unique_lock lock(mutex);
     begun = true;
     changed.notify_all();
@@ -218,7 +218,7 @@ TEST(WorkerPoolTest, NobodyWaitsForATaskThatIsDropped) {
   }
   std::atomic<int> ran = 0;
   std::atomic<int> dropped = 0;
-  for (const auto kind : {WorkerPool::Kind::sealing, WorkerPool::Kind::reading}) {
+  for (const auto kind : {WorkerPool::Kind::storing, WorkerPool::Kind::reading}) {
     EXPECT_TRUE(pool.submit(
         kind, [&] { ++ran; }, [&] { ++dropped; }));
   }
@@ -233,7 +233,7 @@ TEST(WorkerPoolTest, NobodyWaitsForATaskThatIsDropped) {
   EXPECT_EQ(ran, 0);
   EXPECT_EQ(dropped, 2);
   EXPECT_FALSE(pool.submit(
-      WorkerPool::Kind::sealing, [&] { ++ran; }, [&] { ++dropped; }));
+      WorkerPool::Kind::storing, [&] { ++ran; }, [&] { ++dropped; }));
   EXPECT_EQ(dropped, 2);
 }
 

@@ -157,7 +157,7 @@ TEST_F(TreeGuardsTest, ALateErrorThatNobodyHasHeardOfIsForTheNextOne) {
 }
 
 // What lies below in the map is older than what was copied.
-TEST_F(TreeGuardsTest, ACopyHasWhatCouldNotBeSealedForIt) {
+TEST_F(TreeGuardsTest, ACopyHasWhatCouldNotBeStoredForIt) {
   Bytes content = fill(1);
   const Bytes newer = noise(5000, 1);
   ASSERT_OK(tree->write(file, 0, 100, newer));
@@ -179,12 +179,12 @@ TEST_F(TreeGuardsTest, ASealedTreeForgetsWhatItCouldNotStoreAndShowsNothingOlder
   ASSERT_OK(tree->write(file, 0, 5000, noise(3000, 1)));
   EXPECT_GT(tree->statistics().dirty_bytes, 0U);
   env.fail_after(0);
-  tree->seal();
+  tree->vault_sealed();
   EXPECT_EQ(tree->statistics().dirty_bytes, 0U);
   Bytes out(8000);
   EXPECT_FALSE(tree->read(file, 0, out).ok());
   env.clear_faults();
-  tree->unseal();
+  tree->vault_unsealed();
   const auto read = tree->read(file, 0, out);
   ASSERT_FALSE(read.ok());
   EXPECT_EQ(read.code(), ErrorCode::KeyRevoked) << "the newest content is in the journal only";

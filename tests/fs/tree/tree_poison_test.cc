@@ -54,7 +54,7 @@ class TreePoisonTest : public testing::Test {
   InodeNumber item, other_item, file, other;
 };
 
-TEST_F(TreePoisonTest, WhatCouldNotBeSealedIsForgottenButNotLost) {
+TEST_F(TreePoisonTest, WhatCouldNotBeStoredIsForgottenButNotLost) {
   ASSERT_OK(tree->write(other, 0, 0, noise(kMiB, 2)));
   ASSERT_OK(tree->fsync(other, 0));
   ASSERT_OK(tree->write(file, 0, 0, noise(kMiB, 1)));
@@ -64,11 +64,11 @@ TEST_F(TreePoisonTest, WhatCouldNotBeSealedIsForgottenButNotLost) {
   ASSERT_OK(tree->write(file, 0, 300, newer));
   ASSERT_OK(tree->fsync(file, 0));
   env.fail_next_write(1);
-  tree->seal();
+  tree->vault_sealed();
   EXPECT_EQ(tree->statistics().dirty_bytes, 0U) << "no plaintext stays";
   EXPECT_EQ(read(file, 0, 100).code(), ErrorCode::KeyRevoked);
   EXPECT_EQ(read(other, 0, 100).code(), ErrorCode::KeyRevoked) << "sealed, as everything";
-  tree->unseal();
+  tree->vault_unsealed();
   expect_refused(ErrorCode::KeyRevoked);
 
   tree.drop();
@@ -86,19 +86,19 @@ TEST_F(TreePoisonTest, AnUnlinkEndsIt) {
   ASSERT_OK(tree->write(file, 0, 300, noise(5000, 4)));
   ASSERT_OK(tree->fsync(file, 0));
   env.fail_next_write(1);
-  tree->seal();
-  tree->unseal();
+  tree->vault_sealed();
+  tree->vault_unsealed();
   EXPECT_EQ(read(file, 0, 100).code(), ErrorCode::KeyRevoked);
   static_cast<void>(tree->snapshot("vm"));
   expect_gone_when_unlinked();
 }
 
-TEST_F(TreePoisonTest, SealingWithoutFaultsPoisonsNothing) {
+TEST_F(TreePoisonTest, StoringWithoutFaultsPoisonsNothing) {
   ASSERT_OK(tree->write(file, 0, 0, noise(kMiB, 1)));
   ASSERT_OK(tree->write(file, 0, 300, noise(5000, 4)));
-  tree->seal();
+  tree->vault_sealed();
   EXPECT_EQ(tree->statistics().dirty_bytes, 0U);
-  tree->unseal();
+  tree->vault_unsealed();
   EXPECT_EQ(*read(file, 300, 5000), noise(5000, 4));
   ASSERT_OK(tree->snapshot("vm"));
 }

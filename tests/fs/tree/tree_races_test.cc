@@ -27,7 +27,7 @@ class TreeRacesTest : public testing::Test {
   }
   static WorkingTree::Options options() {
     WorkingTree::Options options = TreeUnderTest::small_options();
-    options.sealing_workers = 1;
+    options.store_workers = 1;
     return options;
   }
   InodeNumber make(const std::string& name) {
@@ -138,7 +138,7 @@ TEST_F(TreeRacesTest, AMapPageThatChangesDuringACommitBelongsToTheNextOne) {
   ASSERT_NO_FATAL_FAILURE(expect_model());
 }
 
-TEST_F(TreeRacesTest, AnFsyncWaitsForWhatIsBeingSealed) {
+TEST_F(TreeRacesTest, AnFsyncWaitsForWhatIsBeingStored) {
   std::future<Status> sync;
   StepStop stop(env, writes_segment);
   ASSERT_OK(write(0, noise(kMiB, 1)));
@@ -207,7 +207,7 @@ TEST_F(TreeRacesTest, WhatGrewDuringAnFsyncIsInTheNextOne) {
   ASSERT_NO_FATAL_FAILURE(expect_model());
 }
 
-TEST_F(TreeRacesTest, WhoWaitsForASealThatFailsHearsOfIt) {
+TEST_F(TreeRacesTest, WhoWaitsForAStoreThatFailsHearsOfIt) {
   using Call = std::function<Status()>;
   const std::vector<std::pair<const char*, Call>> calls = {{"fsync", [&] { return tree->fsync(file, 0); }},
                                                            {"sync_all", [&] { return tree->sync_all(); }},
@@ -243,7 +243,7 @@ TEST_F(TreeRacesTest, WhoWaitsForASealThatFailsHearsOfIt) {
 }
 
 // What is written while a chunk is being sealed is not in that chunk, also where it is journalled before the chunk is.
-TEST_F(TreeRacesTest, ASealedChunkDoesNotCoverWhatCameMeanwhile) {
+TEST_F(TreeRacesTest, AStoredChunkDoesNotCoverWhatCameMeanwhile) {
   ASSERT_OK(fill(1));
   std::future<Status> sync;
   StepStop stop(env, writes_segment);
@@ -260,7 +260,7 @@ TEST_F(TreeRacesTest, ASealedChunkDoesNotCoverWhatCameMeanwhile) {
   ASSERT_NO_FATAL_FAILURE(expect_model());
 }
 
-TEST_F(TreeRacesTest, WhatASealCouldNotStoreIsStillOwed) {
+TEST_F(TreeRacesTest, WhatCouldNotBeStoredIsStillOwed) {
   StepStop stop(env, writes_segment);
   ASSERT_OK(write(0, noise(kMiB, 1)));
   stop.wait();
@@ -274,7 +274,7 @@ TEST_F(TreeRacesTest, WhatASealCouldNotStoreIsStillOwed) {
   ASSERT_NO_FATAL_FAILURE(expect_model());
 }
 
-TEST_F(TreeRacesTest, WhoTakesOverAFailedSealTakesItsBytesAndWhatLiesBelow) {
+TEST_F(TreeRacesTest, WhoTakesOverAFailedStoreTakesItsBytesAndWhatLiesBelow) {
   ASSERT_OK(write(0, noise(kMiB, 1)));
   ASSERT_OK(tree->fsync(file, 0));
   StepStop stop(env, writes_segment);
@@ -292,7 +292,7 @@ TEST_F(TreeRacesTest, WhoTakesOverAFailedSealTakesItsBytesAndWhatLiesBelow) {
 }
 
 // The seal that fails is one that could not read the map page which says what lies below.
-TEST_F(TreeRacesTest, WhoTakesOverAFailedSealLearnsWhatLiesBelow) {
+TEST_F(TreeRacesTest, WhoTakesOverAFailedStoreLearnsWhatLiesBelow) {
   ASSERT_OK(fill(10));
   const InodeNumber other = make("other");
   ASSERT_OK(tree->snapshot("vm"));
@@ -330,7 +330,7 @@ class ReferencesTest : public TreeRacesTest {
 };
 
 // Compaction must not take what a seal is about to read, whatever the map says by now.
-TEST_F(ReferencesTest, TheMapPageThatAWaitingSealWillReadIsOne) {
+TEST_F(ReferencesTest, TheMapPageThatAWaitingStoreWillReadIsOne) {
   ASSERT_OK(fill(10));
   const InodeNumber other = make("other");
   const auto snapshot = tree->snapshot("vm");

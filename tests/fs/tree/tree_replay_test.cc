@@ -55,7 +55,7 @@ class TreeReplayTest : public testing::Test {
   Bytes model;  // of `file`
 };
 
-TEST_F(TreeReplayTest, ZerosOverNothingDoNotOutliveWhatIsWrittenThereAndSealed) {
+TEST_F(TreeReplayTest, ZerosOverNothingDoNotOutliveWhatIsWrittenThereAndStored) {
   write(0, noise(5000, 1));
   ASSERT_OK(tree->fsync(file, 0));
   punch(1000, 2000);
@@ -64,7 +64,7 @@ TEST_F(TreeReplayTest, ZerosOverNothingDoNotOutliveWhatIsWrittenThereAndSealed) 
   expect_after_a_crash();
 }
 
-TEST_F(TreeReplayTest, ZerosOverAChunkDoNotOutliveWhatIsWrittenThereAndSealed) {
+TEST_F(TreeReplayTest, ZerosOverAChunkDoNotOutliveWhatIsWrittenThereAndStored) {
   fill(1);
   write(0, noise(100, 1));
   punch(1000, 2000);
@@ -73,7 +73,7 @@ TEST_F(TreeReplayTest, ZerosOverAChunkDoNotOutliveWhatIsWrittenThereAndSealed) {
   expect_after_a_crash();
 }
 
-TEST_F(TreeReplayTest, ACutAndAGrowthDoNotOutliveWhatIsWrittenThereAndSealed) {
+TEST_F(TreeReplayTest, ACutAndAGrowthDoNotOutliveWhatIsWrittenThereAndStored) {
   fill(1);
   write(0, noise(100, 1));
   truncate(5000);

@@ -76,7 +76,7 @@ class TreeUnderTest {
   static WorkingTree::Options small_options() {
     WorkingTree::Options options;
     options.flush_seconds = 0;
-    options.sealing_workers = 2;
+    options.store_workers = 2;
     options.frame_cache_bytes = 8U << 20;
     return options;
   }
@@ -116,12 +116,12 @@ class TreeUnderTest {
   struct Machine {
     FakeResolver resolver;  // nobody is asked
     std::unique_ptr<MachineState> state;
-    std::unique_ptr<MachineKeyStore> platform_keys;
+    std::unique_ptr<PlatformKeys> platform_keys;
 
     [[nodiscard]] Status start(Env& env, const std::filesystem::path& vault) {
       const std::filesystem::path home = vault.parent_path() / "home";
       VAULTFS_ASSIGN_OR_RETURN(state, MachineState::open(env, home));
-      platform_keys = std::make_unique<MachineKeyStore>(env, home);
+      platform_keys = std::make_unique<PlatformKeys>(env, home);
       return ok_status();
     }
     [[nodiscard]] Vault::Machine of(Env& env) { return {env, *state, *platform_keys, resolver}; }

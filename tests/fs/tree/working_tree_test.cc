@@ -54,7 +54,7 @@ TEST_F(WorkingTreeTest, WhatWasWrittenIsReadAtOnce) {
   EXPECT_EQ(tree->statistics().logical_bytes, expected.size());
 }
 
-TEST_F(WorkingTreeTest, FsyncedDataSurvivesACrashWithoutSealing) {
+TEST_F(WorkingTreeTest, FsyncedDataSurvivesACrashUnstored) {
   const Bytes data = noise(5000, 2);
   ASSERT_OK(tree->write(file, 0, 100, data));
   ASSERT_OK(tree->fsync(file, 0));
@@ -65,7 +65,7 @@ TEST_F(WorkingTreeTest, FsyncedDataSurvivesACrashWithoutSealing) {
   EXPECT_EQ(content(file), expected);
 }
 
-TEST_F(WorkingTreeTest, FsyncedDataSurvivesACrashAfterSealing) {
+TEST_F(WorkingTreeTest, FsyncedDataSurvivesACrashOnceStored) {
   const Bytes data = noise(4 * kMiB + 5, 4);
   ASSERT_OK(tree->write(file, 0, 0, data));
   ASSERT_OK(tree->fsync(file, 0));
@@ -326,12 +326,12 @@ TEST_F(WorkingTreeTest, SealedTreesRefuseUntilTheyAreOpenedAgain) {
   const Bytes data = noise(kMiB + 300, 80);
   ASSERT_OK(tree->write(file, 0, 0, data));
   ASSERT_OK(tree->sync_all());
-  tree->seal();
+  tree->vault_sealed();
   EXPECT_EQ(code(tree->write(file, 0, 0, data)), ErrorCode::KeyRevoked);
   Bytes out(10);
   EXPECT_EQ(tree->read(file, 0, out).code(), ErrorCode::KeyRevoked);
   EXPECT_EQ(tree->statistics().dirty_bytes, 0U);
-  tree->unseal();
+  tree->vault_unsealed();
   EXPECT_EQ(content(file), data);
   ASSERT_OK(tree->write(file, 0, 0, noise(5, 1)));
 }

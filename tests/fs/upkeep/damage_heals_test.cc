@@ -8,23 +8,23 @@
 #include "fs/tree/content.h"
 #include "fs/upkeep/compactor.h"
 #include "store/index/segment_format.h"
-#include "tests/fs/engine/session_fixture.h"
+#include "tests/fs/engine/engine_fixture.h"
 #include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
 
-class DamageHealsTest : public SessionTest {
+class DamageHealsTest : public VaultEngineTest {
  protected:
   static constexpr std::uint64_t kBytes = 12 * kMiB;    // with a map page
   static constexpr std::uint64_t kPatchHeaderAt = 120;  // in the record of a patch
 
   void SetUp() override {
-    SessionTest::SetUp();
+    VaultEngineTest::SetUp();
     if (HasFatalFailure()) return;
     write_file(image(), disk_);
-    session_ = open_session(options());
-    ASSERT_NE(session_, nullptr);
+    engine_ = open_session(options());
+    ASSERT_NE(engine_, nullptr);
     ASSERT_OK(backup("vm"));
     manifest_ = *vault().load_manifest(vault().catalogue().points().front());
     const auto file = std::ranges::find(manifest_.inodes, InodeType::file, &InodeRecord::type);
@@ -33,25 +33,25 @@ class DamageHealsTest : public SessionTest {
     chunks_ = MapPage::decode(*vault().segments().read_verified(RecordType::map_page, page_))->entries;
   }
   void TearDown() override {
-    if (session_ == nullptr) return;
-    EXPECT_TRUE(session_->close().ok());
+    if (engine_ == nullptr) return;
+    EXPECT_TRUE(engine_->close().ok());
   }
-  [[nodiscard]] Session::Options options() const {
-    Session::Options options = session_options();
+  [[nodiscard]] VaultEngine::Options options() const {
+    VaultEngine::Options options = session_options();
     options.manual_commit = true;
     return options;
   }
   void reopen() {
-    ASSERT_OK(session_->close());
-    session_.reset();
-    session_ = open_session(options());
-    ASSERT_NE(session_, nullptr);
+    ASSERT_OK(engine_->close());
+    engine_.reset();
+    engine_ = open_session(options());
+    ASSERT_NE(engine_, nullptr);
   }
-  Vault& vault() { return session_->vault(); }
-  WorkingTree& tree() { return session_->tree(); }
+  Vault& vault() { return engine_->vault(); }
+  WorkingTree& tree() { return engine_->tree(); }
   [[nodiscard]] std::filesystem::path image() const { return scratch_ / "disk.img"; }
   Result<BackupOutcome> backup(const std::string& item) {
-    return session_->backup({item, {{"disk", image()}}}, nullptr);
+    return engine_->backup({item, {{"disk", image()}}}, nullptr);
   }
   // Changes the record where it lies, and a look finds out.
   void damage(const ChunkId& id) {
@@ -81,7 +81,7 @@ class DamageHealsTest : public SessionTest {
       std::ranges::copy(bytes, expected.begin() + static_cast<std::ptrdiff_t>(index * kMiB + page * 4096));
       tree_write(tree(), tree_file(tree(), "vm", "disk"), index * kMiB + page * 4096, bytes);
     }
-    EXPECT_TRUE(session_->commit("vm").ok());
+    EXPECT_TRUE(engine_->commit("vm").ok());
     const Manifest manifest = *vault().load_manifest(vault().catalogue().points().back());
     const auto file = std::ranges::find(manifest.inodes, InodeType::file, &InodeRecord::type);
     const auto page = vault().segments().read_verified(RecordType::map_page, file->pages.at(0));
@@ -98,7 +98,7 @@ class DamageHealsTest : public SessionTest {
   [[nodiscard]] JobState last_job() { return vault().catalogue().jobs().back().state; }
 
   const Bytes disk_ = random_bytes(1, kBytes);
-  std::unique_ptr<Session> session_;
+  std::unique_ptr<VaultEngine> engine_;
   Manifest manifest_;
   ChunkId page_;
   std::vector<ChunkId> chunks_;
@@ -118,7 +118,7 @@ TEST_F(DamageHealsTest, AnUnchangedDiskHealsChunksAndMapPages) {
     ASSERT_OK(outcome);
     EXPECT_EQ(outcome->commit.healed.chunks, reopened ? 1U : 2U);
     EXPECT_GE(outcome->commit.healed.points, 1U);
-    // The checkpoint of a session that has the page in memory stores it anew by itself.
+    // The checkpoint of a engine that has the page in memory stores it anew by itself.
     EXPECT_TRUE(reopened || outcome->stored_bytes > kMiB);
     EXPECT_TRUE(verify_is_clean());
     EXPECT_EQ(vault().catalogue().damage_count(), 0U);
@@ -127,12 +127,12 @@ TEST_F(DamageHealsTest, AnUnchangedDiskHealsChunksAndMapPages) {
 
 TEST_F(DamageHealsTest, WithoutTheContentEveryJobOfTheItemWarns) {
   ASSERT_NO_FATAL_FAILURE(damage(chunks_[5]));
-  const auto unchanged = session_->commit("vm");
+  const auto unchanged = engine_->commit("vm");
   ASSERT_OK(unchanged);
   EXPECT_FALSE(unchanged->point.has_value());
   EXPECT_EQ(last_job(), JobState::completed_with_warnings);
   tree_write(tree(), tree_file(tree(), "vm", "beside"), 0, random_bytes(2, 100));
-  const auto changed = session_->commit("vm");
+  const auto changed = engine_->commit("vm");
   ASSERT_OK(changed);
   EXPECT_TRUE(changed->point.has_value());
   EXPECT_EQ(changed->job.state, JobState::completed_with_warnings);
@@ -140,7 +140,7 @@ TEST_F(DamageHealsTest, WithoutTheContentEveryJobOfTheItemWarns) {
             std::string::npos)
       << changed->job.detail;
   tree_write(tree(), tree_file(tree(), "other", "file"), 0, random_bytes(3, 100));
-  EXPECT_EQ(session_->commit("other")->job.state, JobState::completed) << "it has nothing of it";
+  EXPECT_EQ(engine_->commit("other")->job.state, JobState::completed) << "it has nothing of it";
 }
 
 TEST_F(DamageHealsTest, WhatAReadFindsIsRememberedBeforeTheJobEnds) {
@@ -151,7 +151,7 @@ TEST_F(DamageHealsTest, WhatAReadFindsIsRememberedBeforeTheJobEnds) {
   EXPECT_FALSE(tree().read(tree_file(tree(), "vm", "disk"), 2 * kMiB, out).ok());
   EXPECT_EQ(vault().catalogue().damage_count(), 0U) << "no read waits for the journal";
   tree_write(tree(), tree_file(tree(), "vm", "beside"), 0, random_bytes(2, 100));
-  EXPECT_EQ(session_->commit("vm")->job.state, JobState::completed_with_warnings);
+  EXPECT_EQ(engine_->commit("vm")->job.state, JobState::completed_with_warnings);
   EXPECT_EQ(vault().catalogue().damage_count(), 1U);
   ASSERT_NO_FATAL_FAILURE(reopen());
   EXPECT_EQ(vault().catalogue().damage_count(), 1U);
@@ -160,7 +160,7 @@ TEST_F(DamageHealsTest, WhatAReadFindsIsRememberedBeforeTheJobEnds) {
 TEST_F(DamageHealsTest, AWriterInTheMountHealsByWritingTheSame) {
   ASSERT_NO_FATAL_FAILURE(damage(chunks_[4]));
   tree_write(tree(), tree_file(tree(), "new", "copy"), 4 * kMiB, ByteView(disk_).subspan(4 * kMiB, kMiB));
-  const auto outcome = session_->commit("new");
+  const auto outcome = engine_->commit("new");
   ASSERT_OK(outcome);
   EXPECT_EQ(outcome->healed.chunks, 1U);
   EXPECT_EQ(outcome->healed.points, 1U);
@@ -177,7 +177,7 @@ TEST_F(DamageHealsTest, PagesOverALostChunkKeepTheItemFromNothing) {
     std::ranges::copy(bytes, expected.begin() + static_cast<std::ptrdiff_t>(6 * kMiB + page * 4096));
     tree_write(tree(), disk, 6 * kMiB + page * 4096, bytes);
   }
-  const auto outcome = session_->commit("vm");
+  const auto outcome = engine_->commit("vm");
   ASSERT_OK(outcome);
   EXPECT_EQ(outcome->job.state, JobState::completed_with_warnings);
   Bytes out(4096);
@@ -245,7 +245,7 @@ TEST_F(DamageHealsTest, PagesOverALostPatchKeepTheItemFromNothing) {
   for (int round = 0; round < 2; ++round) {
     const Bytes bytes = random_bytes(50 + static_cast<std::uint64_t>(round), 4096);
     tree_write(tree(), disk, 3 * kMiB + (200 + 2 * static_cast<std::uint64_t>(round)) * 4096, bytes);
-    const auto outcome = session_->commit("vm");
+    const auto outcome = engine_->commit("vm");
     ASSERT_OK(outcome);
     EXPECT_EQ(outcome->job.state, JobState::completed_with_warnings);
     for (int written = 0; written <= round; ++written) {

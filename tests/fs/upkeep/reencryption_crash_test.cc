@@ -3,7 +3,7 @@
 #include <random>
 #include <tuple>
 
-#include "fs/session/session.h"
+#include "fs/engine/vault_engine.h"
 #include "tests/support/units.h"
 #include "tests/vaultmeta/vault/vault_world.h"
 
@@ -17,28 +17,28 @@ Bytes seeded_bytes(std::uint64_t seed, std::size_t size) {
   return out;
 }
 
-// A session on a simulated disk.
+// A engine on a simulated disk.
 class Machine {
  public:
   Machine() { EXPECT_TRUE(world.create().ok()); }
 
   Status open() {
-    Session::Options options;
+    VaultEngine::Options options;
     options.vault.path = "/vault";
     options.background = false;
     options.manual_commit = true;  // closing makes no point
     options.tree.flush_seconds = 0;
     options.space_reserve = false;  // nothing to be copied at each step
-    options.tree.sealing_workers = 1;
+    options.tree.store_workers = 1;
     options.tree.write_buffer_bytes = 8U << 20;
-    VAULTFS_ASSIGN_OR_RETURN(session, Session::open(world.machine(), options));
+    VAULTFS_ASSIGN_OR_RETURN(engine, VaultEngine::open(world.machine(), options));
     return ok_status();
   }
   // As a process that ends without a word.
-  void die() { session.reset(); }
+  void die() { engine.reset(); }
 
   Status write(const std::string& name, std::uint64_t offset, const Bytes& bytes) {
-    WorkingTree& tree = session->tree();
+    WorkingTree& tree = engine->tree();
     auto directory = tree.lookup(kRootInode, "vm");
     if (!directory.ok()) directory = tree.make_directory(kRootInode, "vm", 0755, {});
     if (!directory.ok()) return directory.error();
@@ -53,12 +53,12 @@ class Machine {
     VAULTFS_RETURN_IF_ERROR(write("disk", 0, seeded_bytes(1, 300 * kKiB)));
     VAULTFS_RETURN_IF_ERROR(write("small", 0, seeded_bytes(2, 300)));
     VAULTFS_RETURN_IF_ERROR(write("large", 9 * 1024 * kKiB, seeded_bytes(3, 40 * kKiB)));  // has a map page
-    VAULTFS_RETURN_IF_ERROR(session->commit("vm"));
+    VAULTFS_RETURN_IF_ERROR(engine->commit("vm"));
     VAULTFS_RETURN_IF_ERROR(write("disk", 100 * kKiB, seeded_bytes(4, 4 * kKiB)));
-    VAULTFS_RETURN_IF_ERROR(session->commit("vm"));
+    VAULTFS_RETURN_IF_ERROR(engine->commit("vm"));
     VAULTFS_RETURN_IF_ERROR(write("small", 0, seeded_bytes(5, 400)));
-    VAULTFS_RETURN_IF_ERROR(session->tree().sync_all());
-    return session->vault().custody().new_epoch();
+    VAULTFS_RETURN_IF_ERROR(engine->tree().sync_all());
+    return engine->vault().custody().new_epoch();
   }
 
   static Result<Bytes> read(FileTree& tree, InodeNumber directory, const char* name) {
@@ -78,18 +78,18 @@ class Machine {
       }
       return ok_status();
     };
-    for (const PointInfo& point : session->vault().catalogue().points()) {
+    for (const PointInfo& point : engine->vault().catalogue().points()) {
       InodeNumber root;
-      VAULTFS_ASSIGN_OR_RETURN(const auto tree, session->open_point(point, root));
+      VAULTFS_ASSIGN_OR_RETURN(const auto tree, engine->open_point(point, root));
       VAULTFS_RETURN_IF_ERROR(take(*tree, root));
     }
-    VAULTFS_ASSIGN_OR_RETURN(const Attributes item, session->tree().lookup(kRootInode, "vm"));
-    VAULTFS_RETURN_IF_ERROR(take(session->tree(), item.number));
+    VAULTFS_ASSIGN_OR_RETURN(const Attributes item, engine->tree().lookup(kRootInode, "vm"));
+    VAULTFS_RETURN_IF_ERROR(take(engine->tree(), item.number));
     return all;
   }
 
   void expect_undamaged() {
-    for (Vault* vault : {&session->vault(), static_cast<Vault*>(nullptr)}) {
+    for (Vault* vault : {&engine->vault(), static_cast<Vault*>(nullptr)}) {
       const auto report = verify_vault(world.env, "/vault", vault, nullptr);
       ASSERT_OK(report);
       EXPECT_TRUE(report->damage.empty())
@@ -98,15 +98,15 @@ class Machine {
   }
 
   VaultWorld world;
-  std::unique_ptr<Session> session;
+  std::unique_ptr<VaultEngine> engine;
 };
 
 // What a run does that is not to be interrupted by the test itself.
-Status run(Session& session, bool without_grace) {
+Status run(VaultEngine& engine, bool without_grace) {
   ReencryptRequest request;
   request.without_grace = without_grace;
-  VAULTFS_RETURN_IF_ERROR(session.reencrypt(request, nullptr));
-  return session.close();
+  VAULTFS_RETURN_IF_ERROR(engine.reencrypt(request, nullptr));
+  return engine.close();
 }
 
 class ReencryptionCrashTest : public testing::TestWithParam<std::tuple<CrashMode, bool>> {};
@@ -120,7 +120,7 @@ TEST_P(ReencryptionCrashTest, LosesNothingAtAnyStep) {
   const auto before = machine.content();
   ASSERT_OK(before);
   ASSERT_EQ(before->size(), 9U);
-  ASSERT_OK(machine.session->close());
+  ASSERT_OK(machine.engine->close());
   machine.die();
   const SimEnv::Snapshot start = env.snapshot();
 
@@ -131,27 +131,27 @@ TEST_P(ReencryptionCrashTest, LosesNothingAtAnyStep) {
     machine.world.start_machine("/home");
     ASSERT_OK(machine.open());
     env.fail_after(step);
-    const Status done = run(*machine.session, without_grace);
+    const Status done = run(*machine.engine, without_grace);
     const bool reached = env.failure_reached();
     machine.die();
     env.crash(step, mode);
     machine.world.start_machine("/home");
     ASSERT_OK(machine.open());
-    const bool renewing = machine.session->vault().catalogue().renewing();
-    if (renewing) ++unfinished;
+    const bool reencrypting = machine.engine->vault().catalogue().reencrypting();
+    if (reencrypting) ++unfinished;
     const auto after = machine.content();
     ASSERT_OK(after);
     ASSERT_TRUE(*after == *before);
-    for (const JobInfo& job : machine.session->vault().catalogue().jobs()) ASSERT_NE(job.state, JobState::in_progress);
+    for (const JobInfo& job : machine.engine->vault().catalogue().jobs()) ASSERT_NE(job.state, JobState::in_progress);
     ASSERT_NO_FATAL_FAILURE(machine.expect_undamaged());
 
-    const auto rest = machine.session->reencrypt({0, true}, nullptr);
+    const auto rest = machine.engine->reencrypt({0, true}, nullptr);
     ASSERT_OK(rest);
     ASSERT_EQ(rest->damaged_records, 0U);
     ASSERT_EQ(rest->left_segments + rest->waiting_segments, 0U);
-    for (const EpochUse& use : machine.session->vault().segments().epochs()) ASSERT_EQ(use.epoch, rest->epoch);
+    for (const EpochUse& use : machine.engine->vault().segments().epochs()) ASSERT_EQ(use.epoch, rest->epoch);
     ASSERT_EQ(env.files("/vault/points").size(), 2U);
-    ASSERT_OK(machine.session->close());
+    ASSERT_OK(machine.engine->close());
     machine.die();
     ASSERT_OK(machine.open());
     const auto end = machine.content();
@@ -182,26 +182,26 @@ TEST(ReencryptionFailureTest, AFailedSyncLeavesEverythingWhereItWas) {
   ASSERT_OK(machine.fill());
   const auto before = machine.content();
   ASSERT_OK(before);
-  SegmentStore& segments = machine.session->vault().segments();
+  SegmentStore& segments = machine.engine->vault().segments();
   ASSERT_OK(segments.close_segment());
-  const EpochNumber target = *machine.session->vault().keys().current();
+  const EpochNumber target = *machine.engine->vault().keys().current();
   std::size_t moved = 0;
-  ASSERT_OK(machine.session->tree().visit_references(
+  ASSERT_OK(machine.engine->tree().visit_references(
       [&](const ChunkId& id) -> Status {
         const UseGate::Use use = segments.use();
-        VAULTFS_ASSIGN_OR_RETURN(const RenewOutcome outcome, segments.renew(id, target));
+        VAULTFS_ASSIGN_OR_RETURN(const ReencryptedRecords outcome, segments.reencrypt(id, target));
         moved += outcome.records;
         return ok_status();
       },
       [](const ChunkId&, const Error&) { ADD_FAILURE(); }));
   ASSERT_GT(moved, 3U);
   env.fail_next_sync(1);
-  EXPECT_FALSE(segments.settle_renewed().ok());
+  EXPECT_FALSE(segments.sync_reencrypted().ok());
   const auto after = machine.content();
   ASSERT_OK(after);
   EXPECT_TRUE(*after == *before);
   // And it works once the disk does.
-  const auto outcome = machine.session->reencrypt({0, true}, nullptr);
+  const auto outcome = machine.engine->reencrypt({0, true}, nullptr);
   ASSERT_OK(outcome);
   EXPECT_EQ(outcome->left_segments + outcome->waiting_segments, 0U);
   const auto end = machine.content();
@@ -214,13 +214,13 @@ TEST(ReencryptionFailureTest, AFullDiskStopsItBeforeWritersFeelIt) {
   ASSERT_OK(machine.open());
   ASSERT_OK(machine.fill());
   machine.world.env.set_free_bytes(150ULL << 20);
-  const auto full = machine.session->reencrypt({}, nullptr);
+  const auto full = machine.engine->reencrypt({}, nullptr);
   EXPECT_EQ(full.code(), ErrorCode::NoSpace);
-  EXPECT_EQ(machine.session->vault().catalogue().jobs().back().state, JobState::failed);
+  EXPECT_EQ(machine.engine->vault().catalogue().jobs().back().state, JobState::failed);
   ASSERT_OK(machine.write("disk", 0, seeded_bytes(7, 4096)));
-  ASSERT_OK(machine.session->commit("vm"));
+  ASSERT_OK(machine.engine->commit("vm"));
   machine.world.env.set_unlimited_space();
-  ASSERT_OK(machine.session->reencrypt({}, nullptr));
+  ASSERT_OK(machine.engine->reencrypt({}, nullptr));
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 
 #include "fs/upkeep/compactor.h"
 #include "store/index/segment_format.h"
-#include "tests/fs/engine/session_fixture.h"
+#include "tests/fs/engine/engine_fixture.h"
 #include "tests/support/units.h"
 
 namespace vaultfs {
@@ -15,69 +15,69 @@ namespace {
 
 constexpr std::int64_t kDaySeconds = 24 * 3600;
 
-class ReencryptionTest : public SessionTest {
+class ReencryptionTest : public VaultEngineTest {
  protected:
   // Closing makes no point of what the working tree has.
-  [[nodiscard]] std::unique_ptr<Session> open_session() {
-    Session::Options options = session_options();
+  [[nodiscard]] std::unique_ptr<VaultEngine> open_session() {
+    VaultEngine::Options options = session_options();
     options.manual_commit = true;
-    return SessionTest::open_session(options);
+    return VaultEngineTest::open_session(options);
   }
 
   // Two items, three points, with patches, map pages, small files, deduplicated and removed content.
-  void fill(Session& session) {
+  void fill(VaultEngine& engine) {
     write_file(scratch_ / "disk.img", random_bytes(1, 9 * kMiB));
-    ASSERT_OK(session.backup({"web", {{"sda", scratch_ / "disk.img"}}}, nullptr));
+    ASSERT_OK(engine.backup({"web", {{"sda", scratch_ / "disk.img"}}}, nullptr));
     patch_file(scratch_ / "disk.img", 2 * kMiB + 5, random_bytes(2, 5000));
-    ASSERT_OK(session.backup({"web", {{"sda", scratch_ / "disk.img"}}}, nullptr));
-    tree_write(session.tree(), tree_file(session.tree(), "mail", "disk"), 0, random_bytes(3, 3 * kMiB));
-    tree_write(session.tree(), tree_file(session.tree(), "mail", "note"), 0, random_bytes(4, 700));
-    ASSERT_OK(session.commit("mail"));
-    tree_write(session.tree(), tree_file(session.tree(), "mail", "disk"), kMiB + 4096, random_bytes(5, 4096));
-    tree_write(session.tree(), tree_file(session.tree(), "mail", "working"), 0, random_bytes(6, 2 * kMiB));
-    ASSERT_OK(session.tree().sync_all());
-    ASSERT_OK(session.tree().checkpoint());
+    ASSERT_OK(engine.backup({"web", {{"sda", scratch_ / "disk.img"}}}, nullptr));
+    tree_write(engine.tree(), tree_file(engine.tree(), "mail", "disk"), 0, random_bytes(3, 3 * kMiB));
+    tree_write(engine.tree(), tree_file(engine.tree(), "mail", "note"), 0, random_bytes(4, 700));
+    ASSERT_OK(engine.commit("mail"));
+    tree_write(engine.tree(), tree_file(engine.tree(), "mail", "disk"), kMiB + 4096, random_bytes(5, 4096));
+    tree_write(engine.tree(), tree_file(engine.tree(), "mail", "working"), 0, random_bytes(6, 2 * kMiB));
+    ASSERT_OK(engine.tree().sync_all());
+    ASSERT_OK(engine.tree().checkpoint());
   }
 
   // Every byte of every point and of the working tree.
-  static std::vector<Bytes> content(Session& session) {
+  static std::vector<Bytes> content(VaultEngine& engine) {
     std::vector<Bytes> all;
     const auto take = [&all](FileTree& tree, InodeNumber directory, const char* name) {
       const auto file = tree.lookup(directory, name);
       if (file.ok()) all.push_back(tree_bytes(tree, file->number));
     };
-    for (const PointInfo& point : session.vault().catalogue().points()) {
+    for (const PointInfo& point : engine.vault().catalogue().points()) {
       InodeNumber root;
-      const auto tree = session.open_point(point, root);
+      const auto tree = engine.open_point(point, root);
       EXPECT_TRUE(tree.ok()) << (tree.ok() ? "" : tree.error().message);
       if (!tree.ok()) continue;
       for (const char* name : {"sda", "disk", "note", "working"}) take(**tree, root, name);
     }
     for (const char* item : {"web", "mail"}) {
-      const auto directory = session.tree().lookup(kRootInode, item);
+      const auto directory = engine.tree().lookup(kRootInode, item);
       if (!directory.ok()) continue;
-      for (const char* name : {"sda", "disk", "note", "working"}) take(session.tree(), directory->number, name);
+      for (const char* name : {"sda", "disk", "note", "working"}) take(engine.tree(), directory->number, name);
     }
     return all;
   }
 
-  static std::set<std::uint64_t> epochs(Session& session) {
+  static std::set<std::uint64_t> epochs(VaultEngine& engine) {
     std::set<std::uint64_t> numbers;
-    for (const EpochUse& use : session.vault().segments().epochs()) numbers.insert(use.epoch.value);
+    for (const EpochUse& use : engine.vault().segments().epochs()) numbers.insert(use.epoch.value);
     return numbers;
   }
-  static Result<ReencryptOutcome> reencrypt(Session& session, bool without_grace = false) {
+  static Result<ReencryptOutcome> reencrypt(VaultEngine& engine, bool without_grace = false) {
     ReencryptRequest request;
     request.without_grace = without_grace;
-    return session.reencrypt(request, nullptr);
+    return engine.reencrypt(request, nullptr);
   }
   static std::size_t manifests(const std::filesystem::path& vault) {
     std::size_t count = 0;
     for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(vault / "points")) ++count;
     return count;
   }
-  void expect_undamaged(Session& session) {
-    for (Vault* vault : {&session.vault(), static_cast<Vault*>(nullptr)}) {
+  void expect_undamaged(VaultEngine& engine) {
+    for (Vault* vault : {&engine.vault(), static_cast<Vault*>(nullptr)}) {
       const auto report = verify_vault(env_, vault_path(), vault, nullptr);
       ASSERT_OK(report);
       EXPECT_TRUE(report->damage.empty())
@@ -90,161 +90,161 @@ TEST_F(ReencryptionTest, BringsEverythingToTheNewestEpoch) {
   std::vector<Bytes> before;
   EpochNumber newest;
   {
-    const auto session = open_session();
-    ASSERT_NE(session, nullptr);
-    fill(*session);
-    before = content(*session);
+    const auto engine = open_session();
+    ASSERT_NE(engine, nullptr);
+    fill(*engine);
+    before = content(*engine);
     ASSERT_EQ(before.size(), 8U);
-    ASSERT_OK(session->vault().custody().new_epoch());
-    const auto outcome = reencrypt(*session);
+    ASSERT_OK(engine->vault().custody().new_epoch());
+    const auto outcome = reencrypt(*engine);
     ASSERT_OK(outcome);
     newest = outcome->epoch;
-    EXPECT_EQ(newest, *session->vault().keys().current());
+    EXPECT_EQ(newest, *engine->vault().keys().current());
     EXPECT_EQ(outcome->job.state, JobState::completed);
     EXPECT_EQ(outcome->job.kind, JobKind::reencryption);
     EXPECT_GE(outcome->moved_bytes, 14 * kMiB);
-    EXPECT_EQ(outcome->renewed_points, 3U);
+    EXPECT_EQ(outcome->reencrypted_points, 3U);
     EXPECT_EQ(outcome->left_segments, 0U);
     EXPECT_EQ(outcome->damaged_records, 0U);
     // A copy that is being made of it may still want what the points needed.
     EXPECT_GT(outcome->waiting_bytes, 10 * kMiB);
     EXPECT_EQ(manifests(vault_path()), 6U);
-    EXPECT_FALSE(session->vault().catalogue().renewing());
-    for (const PointInfo& point : session->vault().catalogue().points()) {
-      const auto epoch = session->vault().manifest_epoch(point);
+    EXPECT_FALSE(engine->vault().catalogue().reencrypting());
+    for (const PointInfo& point : engine->vault().catalogue().points()) {
+      const auto epoch = engine->vault().manifest_epoch(point);
       ASSERT_OK(epoch);
       EXPECT_EQ(*epoch, newest);
     }
-    EXPECT_TRUE(content(*session) == before);
-    expect_undamaged(*session);
-    ASSERT_OK(session->close());
+    EXPECT_TRUE(content(*engine) == before);
+    expect_undamaged(*engine);
+    ASSERT_OK(engine->close());
   }
   env_.sim_clock().advance_seconds(kDaySeconds - 60);
   {
-    const auto session = open_session();
-    ASSERT_NE(session, nullptr);
-    EXPECT_TRUE(content(*session) == before);
-    ASSERT_OK(session->close());
+    const auto engine = open_session();
+    ASSERT_NE(engine, nullptr);
+    EXPECT_TRUE(content(*engine) == before);
+    ASSERT_OK(engine->close());
   }
   EXPECT_EQ(manifests(vault_path()), 6U);
   env_.sim_clock().advance_seconds(120);
   {
-    const auto session = open_session();  // its end removes what is over
-    ASSERT_NE(session, nullptr);
-    ASSERT_OK(session->close());
+    const auto engine = open_session();  // its end removes what is over
+    ASSERT_NE(engine, nullptr);
+    ASSERT_OK(engine->close());
   }
-  const auto session = open_session();
-  ASSERT_NE(session, nullptr);
-  EXPECT_EQ(epochs(*session), std::set<std::uint64_t>{newest.value});
+  const auto engine = open_session();
+  ASSERT_NE(engine, nullptr);
+  EXPECT_EQ(epochs(*engine), std::set<std::uint64_t>{newest.value});
   EXPECT_EQ(manifests(vault_path()), 3U);
-  EXPECT_TRUE(content(*session) == before);
-  expect_undamaged(*session);
-  ASSERT_OK(session->close());
+  EXPECT_TRUE(content(*engine) == before);
+  expect_undamaged(*engine);
+  ASSERT_OK(engine->close());
 }
 
 TEST_F(ReencryptionTest, WithoutGraceTheOldSegmentsGoAtOnceAndASecondRunFindsNothing) {
-  const auto session = open_session();
-  ASSERT_NE(session, nullptr);
-  fill(*session);
-  const std::vector<Bytes> before = content(*session);
-  ASSERT_OK(session->vault().custody().new_epoch());
-  ASSERT_OK(session->vault().custody().new_epoch());
-  const auto outcome = reencrypt(*session, true);
+  const auto engine = open_session();
+  ASSERT_NE(engine, nullptr);
+  fill(*engine);
+  const std::vector<Bytes> before = content(*engine);
+  ASSERT_OK(engine->vault().custody().new_epoch());
+  ASSERT_OK(engine->vault().custody().new_epoch());
+  const auto outcome = reencrypt(*engine, true);
   ASSERT_OK(outcome);
-  EXPECT_EQ(epochs(*session), std::set<std::uint64_t>{outcome->epoch.value});
+  EXPECT_EQ(epochs(*engine), std::set<std::uint64_t>{outcome->epoch.value});
   EXPECT_EQ(outcome->waiting_segments, 0U);
   EXPECT_GT(outcome->removed_bytes, 14 * kMiB);
-  EXPECT_TRUE(content(*session) == before);
-  expect_undamaged(*session);
+  EXPECT_TRUE(content(*engine) == before);
+  expect_undamaged(*engine);
 
-  const auto again = reencrypt(*session);
+  const auto again = reencrypt(*engine);
   ASSERT_OK(again);
   EXPECT_EQ(again->job.state, JobState::completed_no_change);
   EXPECT_EQ(again->moved_chunks, 0U);
-  EXPECT_EQ(again->renewed_points, 0U);
-  ASSERT_OK(session->close());
+  EXPECT_EQ(again->reencrypted_points, 0U);
+  ASSERT_OK(engine->close());
 }
 
 TEST_F(ReencryptionTest, StoppedItGoesOnWithWhatIsLeft) {
-  const auto session = open_session();
-  ASSERT_NE(session, nullptr);
-  fill(*session);
+  const auto engine = open_session();
+  ASSERT_NE(engine, nullptr);
+  fill(*engine);
   // From here on only the points have it: what compaction asks of the working tree does not help them.
-  const auto web = session->tree().lookup(kRootInode, "web");
+  const auto web = engine->tree().lookup(kRootInode, "web");
   ASSERT_OK(web);
-  ASSERT_OK(session->tree().unlink(web->number, "sda"));
-  const std::vector<Bytes> before = content(*session);
-  ASSERT_OK(session->vault().custody().new_epoch());
+  ASSERT_OK(engine->tree().unlink(web->number, "sda"));
+  const std::vector<Bytes> before = content(*engine);
+  ASSERT_OK(engine->vault().custody().new_epoch());
   ReencryptRequest slow;
   slow.bytes_per_second = 40 * kMiB;
   std::uint64_t moved = 0;
-  const auto stopped = session->reencrypt(slow, [&moved](const Progress& now) {
+  const auto stopped = engine->reencrypt(slow, [&moved](const Progress& now) {
     moved = now.done_bytes;
     return now.done_bytes < 5 * kMiB;
   });
   EXPECT_EQ(stopped.code(), ErrorCode::Interrupted);
   EXPECT_GE(moved, 5 * kMiB);
-  EXPECT_TRUE(session->vault().catalogue().renewing());
-  EXPECT_EQ(session->vault().catalogue().jobs().back().state, JobState::cancelled);
-  EXPECT_TRUE(content(*session) == before);
+  EXPECT_TRUE(engine->vault().catalogue().reencrypting());
+  EXPECT_EQ(engine->vault().catalogue().jobs().back().state, JobState::cancelled);
+  EXPECT_TRUE(content(*engine) == before);
 
   // What was moved lies in segments that no point lists yet, and that the working tree needs in part only.
-  Compactor compactor(session->vault(), session->tree());
+  Compactor compactor(engine->vault(), engine->tree());
   for (int i = 0; i < 2; ++i) {
     const auto compacted = compactor.compact_now();
     ASSERT_OK(compacted);
     EXPECT_TRUE(*compacted);
   }
-  EXPECT_TRUE(content(*session) == before);
-  expect_undamaged(*session);
+  EXPECT_TRUE(content(*engine) == before);
+  expect_undamaged(*engine);
 
-  const auto rest = reencrypt(*session);
+  const auto rest = reencrypt(*engine);
   ASSERT_OK(rest);
   EXPECT_EQ(rest->job.state, JobState::completed);
   EXPECT_GT(rest->moved_bytes, 0U);
   EXPECT_LT(rest->moved_bytes + moved, 17 * kMiB);  // nothing twice
   EXPECT_EQ(rest->left_segments, 0U);
-  EXPECT_FALSE(session->vault().catalogue().renewing());
-  EXPECT_TRUE(content(*session) == before);
-  ASSERT_OK(session->close());
+  EXPECT_FALSE(engine->vault().catalogue().reencrypting());
+  EXPECT_TRUE(content(*engine) == before);
+  ASSERT_OK(engine->close());
 }
 
 TEST_F(ReencryptionTest, ARateIsKept) {
-  const auto session = open_session();
-  ASSERT_NE(session, nullptr);
-  tree_write(session->tree(), tree_file(session->tree(), "vm", "disk"), 0, random_bytes(1, 4 * kMiB));
-  ASSERT_OK(session->commit("vm"));
-  ASSERT_OK(session->vault().custody().new_epoch());
+  const auto engine = open_session();
+  ASSERT_NE(engine, nullptr);
+  tree_write(engine->tree(), tree_file(engine->tree(), "vm", "disk"), 0, random_bytes(1, 4 * kMiB));
+  ASSERT_OK(engine->commit("vm"));
+  ASSERT_OK(engine->vault().custody().new_epoch());
   ReencryptRequest slow;
   slow.bytes_per_second = 8 * kMiB;
   const auto began = std::chrono::steady_clock::now();
-  ASSERT_OK(session->reencrypt(slow, nullptr));
+  ASSERT_OK(engine->reencrypt(slow, nullptr));
   EXPECT_GE(std::chrono::steady_clock::now() - began, std::chrono::milliseconds(450));
-  ASSERT_OK(session->close());
+  ASSERT_OK(engine->close());
 }
 
 TEST_F(ReencryptionTest, WhatIsDamagedStaysAndIsTold) {
   ContainerNumber segment;
   {
-    const auto session = open_session();
-    ASSERT_NE(session, nullptr);
+    const auto engine = open_session();
+    ASSERT_NE(engine, nullptr);
     write_file(scratch_ / "disk.img", random_bytes(1, 9 * kMiB));
-    ASSERT_OK(session->backup({"web", {{"sda", scratch_ / "disk.img"}}}, nullptr));
+    ASSERT_OK(engine->backup({"web", {{"sda", scratch_ / "disk.img"}}}, nullptr));
     write_file(scratch_ / "other.img", random_bytes(2, 3 * kMiB));
-    ASSERT_OK(session->backup({"mail", {{"sda", scratch_ / "other.img"}}}, nullptr));
-    ASSERT_OK(session->vault().custody().new_epoch());
-    const auto manifest = session->vault().load_manifest(session->vault().catalogue().points().front());
+    ASSERT_OK(engine->backup({"mail", {{"sda", scratch_ / "other.img"}}}, nullptr));
+    ASSERT_OK(engine->vault().custody().new_epoch());
+    const auto manifest = engine->vault().load_manifest(engine->vault().catalogue().points().front());
     ASSERT_OK(manifest);
     segment = manifest->inventory.front().number;
-    ASSERT_OK(session->close());
+    ASSERT_OK(engine->close());
   }
   const auto file = vault_path() / closed_segment_name(segment);
   patch_file(file, std::filesystem::file_size(file) / 2, random_bytes(9, 16));
 
-  const auto session = open_session();
-  ASSERT_NE(session, nullptr);
+  const auto engine = open_session();
+  ASSERT_NE(engine, nullptr);
   for (int round = 0; round < 2; ++round) {
-    const auto outcome = reencrypt(*session, true);
+    const auto outcome = reencrypt(*engine, true);
     ASSERT_OK(outcome);
     EXPECT_EQ(outcome->job.state, JobState::failed);
     // By a point and by the working tree.
@@ -261,11 +261,11 @@ TEST_F(ReencryptionTest, WhatIsDamagedStaysAndIsTold) {
   }
   // All but the one chunk.
   std::size_t unreadable = 0;
-  const std::vector<PointInfo> points = session->vault().catalogue().points();
+  const std::vector<PointInfo> points = engine->vault().catalogue().points();
   ASSERT_EQ(points.size(), 2U);
   for (const PointInfo& point : points) {
     InodeNumber root;
-    const auto tree = session->open_point(point, root);
+    const auto tree = engine->open_point(point, root);
     ASSERT_OK(tree);
     const auto disk = (*tree)->lookup(root, "sda");
     ASSERT_OK(disk);
@@ -280,82 +280,82 @@ TEST_F(ReencryptionTest, WhatIsDamagedStaysAndIsTold) {
     }
   }
   EXPECT_EQ(unreadable, 1U);
-  ASSERT_OK(session->close());
+  ASSERT_OK(engine->close());
 }
 
 TEST_F(ReencryptionTest, WritersCommitsBackupsAndReadersGoOn) {
-  Session::Options options = session_options();
+  VaultEngine::Options options = session_options();
   options.background = true;
   options.manual_commit = true;
-  const auto session = SessionTest::open_session(options);
-  ASSERT_NE(session, nullptr);
-  fill(*session);
-  const std::vector<Bytes> before = content(*session);
-  ASSERT_OK(session->vault().custody().new_epoch());
+  const auto engine = VaultEngineTest::open_session(options);
+  ASSERT_NE(engine, nullptr);
+  fill(*engine);
+  const std::vector<Bytes> before = content(*engine);
+  ASSERT_OK(engine->vault().custody().new_epoch());
   std::atomic<bool> done{false};
   Bytes model(4 * kMiB);
   std::thread writer([&] {
-    const InodeNumber file = tree_file(session->tree(), "busy", "disk");
+    const InodeNumber file = tree_file(engine->tree(), "busy", "disk");
     for (std::uint64_t round = 0; !done; ++round) {
       const Bytes bytes = random_bytes(round, 70'000);
       const std::uint64_t offset = (round * 333'333) % (model.size() - bytes.size());
-      tree_write(session->tree(), file, offset, bytes);
+      tree_write(engine->tree(), file, offset, bytes);
       std::copy(bytes.begin(), bytes.end(), model.begin() + static_cast<std::ptrdiff_t>(offset));
       // Content that lies under the old epoch: a hit.
-      tree_write(session->tree(), tree_file(session->tree(), "busy", "copy"), 0, random_bytes(1, 2 * kMiB));
+      tree_write(engine->tree(), tree_file(engine->tree(), "busy", "copy"), 0, random_bytes(1, 2 * kMiB));
       if (round % 5 == 4) {
-        EXPECT_TRUE(session->commit("busy").ok());
+        EXPECT_TRUE(engine->commit("busy").ok());
       }
     }
   });
   std::thread reader([&] {
-    while (!done) EXPECT_EQ(tree_bytes(session->tree(), tree_file(session->tree(), "web", "sda")).size(), 9 * kMiB);
+    while (!done) EXPECT_EQ(tree_bytes(engine->tree(), tree_file(engine->tree(), "web", "sda")).size(), 9 * kMiB);
   });
   ReencryptRequest request;
   request.without_grace = true;
   request.bytes_per_second = 30 * kMiB;
-  const auto outcome = session->reencrypt(request, nullptr);
+  const auto outcome = engine->reencrypt(request, nullptr);
   done = true;
   writer.join();
   reader.join();
   ASSERT_OK(outcome);
   EXPECT_EQ(outcome->damaged_records, 0U);
-  ASSERT_OK(session->commit("busy"));
+  ASSERT_OK(engine->commit("busy"));
   // What came meanwhile may have found, and kept, a chunk of an old segment that nothing else needed.
-  const auto second = reencrypt(*session, true);
+  const auto second = reencrypt(*engine, true);
   ASSERT_OK(second);
-  EXPECT_EQ(epochs(*session), std::set<std::uint64_t>{second->epoch.value});
-  const auto directory = session->tree().lookup(kRootInode, "busy");
+  EXPECT_EQ(epochs(*engine), std::set<std::uint64_t>{second->epoch.value});
+  const auto directory = engine->tree().lookup(kRootInode, "busy");
   ASSERT_OK(directory);
-  const auto disk = session->tree().lookup(directory->number, "disk");
+  const auto disk = engine->tree().lookup(directory->number, "disk");
   ASSERT_OK(disk);
-  const Bytes written = tree_bytes(session->tree(), disk->number);
+  const Bytes written = tree_bytes(engine->tree(), disk->number);
   EXPECT_TRUE(std::equal(written.begin(), written.end(), model.begin()));
-  EXPECT_EQ(tree_bytes(session->tree(), tree_file(session->tree(), "busy", "copy")), random_bytes(1, 2 * kMiB));
-  for (const PointInfo& point : session->vault().catalogue().points_of("web")) {
+  EXPECT_EQ(tree_bytes(engine->tree(), tree_file(engine->tree(), "busy", "copy")), random_bytes(1, 2 * kMiB));
+  for (const PointInfo& point : engine->vault().catalogue().points_of("web")) {
     InodeNumber root;
-    const auto tree = session->open_point(point, root);
+    const auto tree = engine->open_point(point, root);
     ASSERT_OK(tree);
     const auto file = (*tree)->lookup(root, "sda");
     ASSERT_OK(file);
     const Bytes got = tree_bytes(**tree, file->number);
     EXPECT_TRUE(std::find(before.begin(), before.end(), got) != before.end());
   }
-  expect_undamaged(*session);
-  ASSERT_OK(session->close());
+  expect_undamaged(*engine);
+  ASSERT_OK(engine->close());
 }
 
 TEST_F(ReencryptionTest, ARotationMeanwhileDoesNotMakeItEndless) {
-  const auto session = open_session();
-  ASSERT_NE(session, nullptr);
-  fill(*session);
-  const std::vector<Bytes> before = content(*session);
-  ASSERT_OK(session->vault().custody().new_epoch());
-  const EpochNumber target = *session->vault().keys().current();
+  const auto engine = open_session();
+  ASSERT_NE(engine, nullptr);
+  fill(*engine);
+  const std::vector<Bytes> before = content(*engine);
+  ASSERT_OK(engine->vault().custody().new_epoch());
+  const EpochNumber target = *engine->vault().keys().current();
   bool rotated = false;
-  const auto outcome = session->reencrypt({}, [&](const Progress& now) {
+  const auto outcome = engine->reencrypt({}, [&](const Progress& now) {
     if (now.done_bytes > 2 * kMiB && !std::exchange(rotated, true)) {
-      EXPECT_TRUE(session->vault().custody().new_epoch().ok());
+      EXPECT_TRUE(engine->vault().custody().new_epoch().ok());
     }
     return true;
   });
@@ -363,8 +363,8 @@ TEST_F(ReencryptionTest, ARotationMeanwhileDoesNotMakeItEndless) {
   EXPECT_TRUE(rotated);
   EXPECT_EQ(outcome->epoch, target);
   EXPECT_EQ(outcome->left_segments, 0U);
-  EXPECT_TRUE(content(*session) == before);
-  ASSERT_OK(session->close());
+  EXPECT_TRUE(content(*engine) == before);
+  ASSERT_OK(engine->close());
 }
 
 }  // namespace

@@ -116,8 +116,8 @@ TEST(StaleReadTest, DoesNotPutAnOldRecordBeforeANewerOne) {
   fill_keys(vault.keys, 2, ContainerNumber(9));
   {
     const UseGate::Use use = (*store)->use();
-    ASSERT_TRUE((*store)->renew(id, EpochNumber(2)).ok());
-    ASSERT_EQ(message((*store)->settle_renewed()), "");
+    ASSERT_TRUE((*store)->reencrypt(id, EpochNumber(2)).ok());
+    ASSERT_EQ(message((*store)->sync_reencrypted()), "");
   }
   ASSERT_EQ(message((*store)->close_segment()), "");
   const ContainerNumber second = *(*store)->segment_of(id);
@@ -169,11 +169,11 @@ TEST_P(StalePatchTest, IsHealedByItsOwnContentOnly) {
   EXPECT_EQ(*vault_.get(patch), content);
 }
 
-TEST_P(StalePatchTest, IsRenewedWithWhatItLiesOver) {
+TEST_P(StalePatchTest, IsReencryptedWithWhatItLiesOver) {
   ASSERT_NO_FATAL_FAILURE(store_patch());
   fill_keys(vault_.keys, 2, ContainerNumber(9));
   const UseGate::Use use = vault_.store->use();
-  const auto renewed = vault_.store->renew(patch, EpochNumber(2));
+  const auto renewed = vault_.store->reencrypt(patch, EpochNumber(2));
   ASSERT_TRUE(renewed.ok());
   EXPECT_EQ(renewed->records, 2U);
   for (const ChunkId& id : {patch, base_id}) {

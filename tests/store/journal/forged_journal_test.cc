@@ -21,11 +21,11 @@ struct ForgedRecord {
   Bytes content;
 };
 
-Bytes entries_of(const std::vector<std::pair<JournalRoom, Bytes>>& entries) {
+Bytes entries_of(const std::vector<std::pair<EntryOwner, Bytes>>& entries) {
   ByteWriter writer;
   writer.u32(static_cast<std::uint32_t>(entries.size()));
-  for (const auto& [room, content] : entries) {
-    writer.u8(static_cast<std::uint8_t>(room));
+  for (const auto& [owner, content] : entries) {
+    writer.u8(static_cast<std::uint8_t>(owner));
     writer.blob(content);
   }
   return to_bytes(writer.view());
@@ -44,11 +44,11 @@ class ForgedJournalTest : public ::testing::Test {
   static ForgedRecord beginning(Lsn replayed_to = {}) {
     const JournalContinues continues{replayed_to, {}, {}};
     return {RecordType::journal_entries, replayed_to.value + 1, 0, replayed_to.value,
-            entries_of({{JournalRoom::journal, continues.encode()}})};
+            entries_of({{EntryOwner::journal, continues.encode()}})};
   }
   // The one that follows: "one" with LSN 2.
   static ForgedRecord following() {
-    return {RecordType::journal_entries, 2, 1, 1, entries_of({{JournalRoom::tree, entry_of("one")}})};
+    return {RecordType::journal_entries, 2, 1, 1, entries_of({{EntryOwner::tree, entry_of("one")}})};
   }
   static ForgedRecord clean_end() { return {RecordType::journal_end, 2, 2, 2, end_at(2)}; }
 
@@ -95,10 +95,10 @@ TEST_F(ForgedJournalTest, ARecordStandsInItsPlaceOnly) {
   EXPECT_EQ(with_following([](ForgedRecord& record) { record.synced_lsn = 2; }), ErrorCode::JournalDamaged);
 }
 
-TEST_F(ForgedJournalTest, ARecordHoldsEntriesOfItsRooms) {
+TEST_F(ForgedJournalTest, ARecordHoldsEntriesOfItsOwners) {
   EXPECT_EQ(with_following([](ForgedRecord& record) { record.content = entries_of({}); }), ErrorCode::JournalDamaged);
   EXPECT_EQ(with_following([](ForgedRecord& record) {
-              record.content = entries_of({{JournalRoom::journal, JournalContinues{Lsn(1), {}, {}}.encode()}});
+              record.content = entries_of({{EntryOwner::journal, JournalContinues{Lsn(1), {}, {}}.encode()}});
             }),
             ErrorCode::JournalDamaged);
 }
@@ -110,10 +110,10 @@ TEST_F(ForgedJournalTest, ItBeginsWithOneEntryOfItsOwn) {
     record.content = content;
     return replay_of({record});
   };
-  EXPECT_EQ(begins_with(entries_of({{JournalRoom::journal, continues}})), ErrorCode::Internal);
-  EXPECT_EQ(begins_with(entries_of({{JournalRoom::tree, continues}})), ErrorCode::JournalDamaged);
+  EXPECT_EQ(begins_with(entries_of({{EntryOwner::journal, continues}})), ErrorCode::Internal);
+  EXPECT_EQ(begins_with(entries_of({{EntryOwner::tree, continues}})), ErrorCode::JournalDamaged);
   EXPECT_EQ(begins_with(entries_of({})), ErrorCode::JournalDamaged);
-  Bytes two = entries_of({{JournalRoom::journal, continues}});
+  Bytes two = entries_of({{EntryOwner::journal, continues}});
   two[0] = std::byte{2};  // as many as it says, but one
   EXPECT_EQ(begins_with(two), ErrorCode::JournalDamaged);
 }
@@ -182,7 +182,7 @@ TEST_F(ForgedJournalTest, NoJournalNamesACheckpointThatWasNotMade) {
   env_.set_free_bytes(0);
   EXPECT_EQ((*journal)->rotate(ContainerNumber(7)).code(), ErrorCode::NoSpace);
   env_.set_unlimited_space();
-  ASSERT_TRUE((*journal)->append(JournalRoom::tree, entry_of("one")).ok());
+  ASSERT_TRUE((*journal)->append(EntryOwner::tree, entry_of("one")).ok());
   ASSERT_TRUE((*journal)->commit().ok());
   EXPECT_EQ(continues_of((*journal)->number().value).checkpoint, ContainerNumber(1));
 }

@@ -114,7 +114,7 @@ TEST_P(JournalChainTest, RewrittenEntriesAreNoticed) {
     const Names texts = number == 1 ? Names{"ONE", "TWO"} : Names{"THREE"};
     writer.u32(static_cast<std::uint32_t>(texts.size()));
     for (const std::string& text : texts) {
-      writer.u8(static_cast<std::uint8_t>(JournalRoom::tree));
+      writer.u8(static_cast<std::uint8_t>(EntryOwner::tree));
       writer.text(text);
     }
     RecordDraft draft;
@@ -199,7 +199,7 @@ TEST_P(JournalChainTest, NothingIsAcknowledgedWhereAFileCantBeAnnounced) {
   append(*journal, "one");
   EXPECT_EQ(journal->rotate(ContainerNumber(0)).code(), ErrorCode::IoError);
   EXPECT_TRUE(journal->dead());
-  EXPECT_FALSE(journal->append(JournalRoom::tree, entry_of("two")).ok());
+  EXPECT_FALSE(journal->append(EntryOwner::tree, entry_of("two")).ok());
   EXPECT_EQ(replay_named(head).contents(), Names{"one"});
 }
 

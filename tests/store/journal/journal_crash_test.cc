@@ -27,7 +27,7 @@ void run(SimEnv& env, const EpochKeys& keys, const std::string& name, std::uint6
     Bytes noise(size);
     env.fill_random(noise);
     content += text_of(noise);
-    if (!(*journal)->append(JournalRoom::tree, entry_of(content)).ok()) return false;
+    if (!(*journal)->append(EntryOwner::tree, entry_of(content)).ok()) return false;
     history.appended.push_back(content);
     return true;
   };
@@ -131,7 +131,7 @@ TEST(JournalCrash, WhatAReplayBelievesIsDurable) {
   env.make_directories(kJournalDirectory);
   auto journal = start_journal(env, *keys);
   ASSERT_TRUE(journal.ok());
-  ASSERT_TRUE((*journal)->append(JournalRoom::tree, entry_of("one")).ok());
+  ASSERT_TRUE((*journal)->append(EntryOwner::tree, entry_of("one")).ok());
   // The process dies between write and sync.
   env.set_observer([&](SimStep kind, const Env::Path&) {
     if (kind == SimStep::sync) env.kill_process();
@@ -151,7 +151,7 @@ TEST(JournalCrash, WhatAReplayBelievesIsDurable) {
 std::unique_ptr<Journal> journal_with_one(SimEnv& env, const EpochKeys& keys) {
   env.make_directories(kJournalDirectory);
   auto journal = start_journal(env, keys).value();
-  EXPECT_TRUE(journal->append(JournalRoom::tree, entry_of("one")).ok());
+  EXPECT_TRUE(journal->append(EntryOwner::tree, entry_of("one")).ok());
   EXPECT_TRUE(journal->commit().ok());
   return journal;
 }
@@ -167,7 +167,7 @@ TEST(JournalCrash, ZerosAheadAreNoTail) {
   EXPECT_TRUE(is_all_zero(ByteView(bytes).subspan(file_bytes)));
   // The second finds its place written: no step but its own.
   const std::uint64_t steps = env.steps();
-  ASSERT_TRUE(journal->append(JournalRoom::tree, entry_of("two")).ok());
+  ASSERT_TRUE(journal->append(EntryOwner::tree, entry_of("two")).ok());
   ASSERT_TRUE(journal->commit().ok());
   EXPECT_EQ(env.steps(), steps + 2);
   EXPECT_EQ(env.read(journal_path(1)).size(), bytes.size());
@@ -179,7 +179,7 @@ TEST(JournalCrash, ZerosAheadAreNoTail) {
   // Left for a next one, and closed.
   ASSERT_TRUE(journal->rotate(ContainerNumber(1)).ok());
   EXPECT_LT(env.read(journal_path(1)).size(), bytes.size());
-  ASSERT_TRUE(journal->append(JournalRoom::tree, entry_of("three")).ok());
+  ASSERT_TRUE(journal->append(EntryOwner::tree, entry_of("three")).ok());
   ASSERT_TRUE(journal->commit().ok());
   const std::uint64_t before_end = journal->file_bytes();
   ASSERT_TRUE(journal->close_cleanly().ok());
@@ -195,7 +195,7 @@ TEST(JournalCrash, ARecordNeedsNoRoomForZeros) {
   auto journal = start_journal(env, *keys);
   ASSERT_TRUE(journal.ok());
   env.set_free_bytes(64 * 1024);
-  ASSERT_TRUE((*journal)->append(JournalRoom::tree, entry_of("one")).ok());
+  ASSERT_TRUE((*journal)->append(EntryOwner::tree, entry_of("one")).ok());
   ASSERT_TRUE((*journal)->commit().ok());
   EXPECT_EQ(env.read(journal_path(1)).size(), (*journal)->file_bytes());
   EXPECT_EQ(replay(env, *keys).contents(), std::vector<std::string>{"one"});
@@ -206,7 +206,7 @@ TEST(JournalCrash, ATornTailIsDroppedAndCounted) {
   SimEnv env;
   const auto journal = journal_with_one(env, *keys);
   const std::uint64_t good = journal->file_bytes();
-  ASSERT_TRUE(journal->append(JournalRoom::tree, Bytes(3000, std::byte{1})).ok());
+  ASSERT_TRUE(journal->append(EntryOwner::tree, Bytes(3000, std::byte{1})).ok());
   ASSERT_TRUE(journal->commit().ok());
   for (std::uint64_t size = journal->file_bytes() - 1; size >= good; --size) {
     env.cut(journal_path(1), size);

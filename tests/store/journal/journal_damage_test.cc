@@ -22,7 +22,7 @@ class JournalDamage : public ::testing::Test {
     EXPECT_TRUE(journal.ok());
     std::vector<std::uint64_t> ends{(*journal)->file_bytes()};
     for (const std::string& text : texts) {
-      EXPECT_TRUE((*journal)->append(JournalRoom::tree, entry_of(text)).ok());
+      EXPECT_TRUE((*journal)->append(EntryOwner::tree, entry_of(text)).ok());
       EXPECT_TRUE((*journal)->commit().ok());
       ends.push_back((*journal)->file_bytes());
     }
@@ -214,16 +214,16 @@ TEST_F(JournalDamage, AForgedClaimIsNotBelieved) {
 
 // An entry for a room that is not known was written by a newer program; that of a journal's beginning stands nowhere
 // else.
-TEST_F(JournalDamage, ARoomOfANewerProgramIsNoDamage) {
+TEST_F(JournalDamage, AnOwnerOfANewerProgramIsNoDamage) {
   write_journal(1, {}, {"one"});
   const Bytes before = env_.read(journal_path(1));
   const auto cipher =
       ContainerCipher::open(*keys_, ContainerHeader::decode(before).value(), ContainerKind::journal, ContainerNumber(1))
           .value();
-  for (const std::uint8_t room : {0, 3, 255}) {
+  for (const std::uint8_t owner : {0, 3, 255}) {
     ByteWriter entries;
     entries.u32(1);
-    entries.u8(room);
+    entries.u8(owner);
     entries.blob(bytes_of("of whoever"));
     RecordDraft draft;
     draft.type = RecordType::journal_entries;
@@ -233,7 +233,7 @@ TEST_F(JournalDamage, ARoomOfANewerProgramIsNoDamage) {
     Bytes file = before;
     ASSERT_TRUE(seal_record(*cipher, draft, entries.view(), file).ok());
     env_.write(journal_path(1), file);
-    EXPECT_EQ(replay_code(), room == 0 ? ErrorCode::JournalDamaged : ErrorCode::UnsupportedFormat) << int{room};
+    EXPECT_EQ(replay_code(), owner == 0 ? ErrorCode::JournalDamaged : ErrorCode::UnsupportedFormat) << int{owner};
   }
 }
 
@@ -246,7 +246,7 @@ TEST_F(JournalDamage, AnUnsyncedBatchMayLoseItsFirstRecordOnly) {
   for (int i = 0; i < 3; ++i) {
     Bytes noise(3U << 20U);
     env_.fill_random(noise);
-    ASSERT_TRUE((*journal)->append(JournalRoom::tree, std::move(noise)).ok());
+    ASSERT_TRUE((*journal)->append(EntryOwner::tree, std::move(noise)).ok());
   }
   ASSERT_TRUE((*journal)->commit().ok());
   env_.flip_bit(journal_path(1), (start + 1000) * 8);

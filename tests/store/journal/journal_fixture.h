@@ -33,8 +33,8 @@ class JournalTest : public ::testing::TestWithParam<Suite> {
     EXPECT_TRUE(journal.ok());
     return std::move(journal).value();
   }
-  Lsn append(Journal& journal, std::string_view text, JournalRoom room = JournalRoom::tree) {
-    const auto lsn = journal.append(room, entry_of(text));
+  Lsn append(Journal& journal, std::string_view text, EntryOwner owner = EntryOwner::tree) {
+    const auto lsn = journal.append(owner, entry_of(text));
     EXPECT_TRUE(lsn.ok());
     return lsn.ok() ? *lsn : Lsn();
   }

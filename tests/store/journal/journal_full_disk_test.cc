@@ -136,7 +136,7 @@ TEST_P(JournalFullDiskTest, AFullDiskDelaysARotationThatOthersAppendDuring) {
     const ReplayedLog log = replay(env, *keys_, 1, {}, synced);
     ASSERT_TRUE(log.outcome.ok()) << log.outcome.error().message;
     EXPECT_EQ(log.contents(), expected);
-    EXPECT_EQ(log.entries.at(1).room, JournalRoom::catalogue);
+    EXPECT_EQ(log.entries.at(1).owner, EntryOwner::catalogue);
     EXPECT_EQ(log.entries.at(2).lsn, during);
   }
 }

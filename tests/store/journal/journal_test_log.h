@@ -16,7 +16,7 @@ inline const Env::Path kJournalDirectory = "/journal";
 
 struct ReplayedEntry {
   Lsn lsn;
-  JournalRoom room = JournalRoom::tree;
+  EntryOwner owner = EntryOwner::tree;
   std::string content;
   bool operator==(const ReplayedEntry&) const = default;
 };
@@ -42,8 +42,8 @@ struct ReplayedLog {
 [[nodiscard]] inline ReplayedLog replay(Env& env, const EpochKeys& keys, JournalReplayRange range) {
   ReplayedLog log;
   range.take_over = true;
-  log.outcome = replay_journals(env, kJournalDirectory, keys, range, [&](Lsn lsn, JournalRoom room, ByteView entry) {
-    log.entries.push_back({lsn, room, std::string(text_of(entry))});
+  log.outcome = replay_journals(env, kJournalDirectory, keys, range, [&](Lsn lsn, EntryOwner owner, ByteView entry) {
+    log.entries.push_back({lsn, owner, std::string(text_of(entry))});
     return ok_status();
   });
   return log;

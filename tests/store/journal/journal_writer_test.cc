@@ -17,7 +17,7 @@ INSTANTIATE_TEST_SUITE_P(Suites, JournalTest, ::testing::Values(Suite::aes_gcm, 
 TEST_P(JournalTest, ReplaysWhatWasCommittedInOrder) {
   auto journal = start();
   EXPECT_EQ(journal->last_synced(), Lsn(1));  // the first entry of the journal itself
-  EXPECT_EQ(append(*journal, "one", JournalRoom::catalogue), Lsn(2));
+  EXPECT_EQ(append(*journal, "one", EntryOwner::catalogue), Lsn(2));
   EXPECT_EQ(append(*journal, "two"), Lsn(3));
   EXPECT_EQ(journal->buffered_bytes(), 6U);
   ASSERT_TRUE(journal->commit().ok());
@@ -30,9 +30,9 @@ TEST_P(JournalTest, ReplaysWhatWasCommittedInOrder) {
   env_.crash(1, CrashMode::keep_all);
   const ReplayedLog log = replay(env_, *keys_);
   ASSERT_TRUE(log.outcome.ok()) << log.outcome.error().message;
-  EXPECT_EQ(log.entries, (std::vector<ReplayedEntry>{{Lsn(2), JournalRoom::catalogue, "one"},
-                                                     {Lsn(3), JournalRoom::tree, "two"},
-                                                     {Lsn(4), JournalRoom::tree, ""}}));
+  EXPECT_EQ(log.entries, (std::vector<ReplayedEntry>{{Lsn(2), EntryOwner::catalogue, "one"},
+                                                     {Lsn(3), EntryOwner::tree, "two"},
+                                                     {Lsn(4), EntryOwner::tree, ""}}));
   EXPECT_EQ(log.outcome->last, Lsn(4));
   EXPECT_EQ(log.outcome->last_journal, ContainerNumber(1));
   EXPECT_FALSE(log.outcome->clean);
@@ -63,7 +63,7 @@ TEST_P(JournalTest, AnErrorOfApplyStopsTheReplay) {
   ASSERT_TRUE(journal->commit().ok());
   int calls = 0;
   const auto outcome =
-      replay_journals(env_, kJournalDirectory, *keys_, JournalReplayRange(), [&](Lsn, JournalRoom, ByteView) -> Status {
+      replay_journals(env_, kJournalDirectory, *keys_, JournalReplayRange(), [&](Lsn, EntryOwner, ByteView) -> Status {
         ++calls;
         return Error{ErrorCode::NoSpace, "x"};
       });
@@ -77,7 +77,7 @@ TEST_P(JournalTest, CleanEnd) {
   ASSERT_TRUE(journal->close_cleanly().ok());
   EXPECT_TRUE(journal->close_cleanly().ok());
   EXPECT_TRUE(journal->commit().ok());
-  EXPECT_FALSE(journal->append(JournalRoom::tree, entry_of("two")).ok());
+  EXPECT_FALSE(journal->append(EntryOwner::tree, entry_of("two")).ok());
   EXPECT_FALSE(journal->rotate(ContainerNumber(1)).ok());
   const std::uint64_t size = env_.read(journal_path(1)).size();
   const ReplayedLog log = replay(env_, *keys_);
@@ -108,11 +108,11 @@ TEST_P(JournalTest, OneSmallCommitCostsOneWriteAndOneSync) {
   });
   Bytes fragment(4096);
   env_.fill_random(fragment);
-  ASSERT_TRUE(journal->append(JournalRoom::tree, fragment).ok());
+  ASSERT_TRUE(journal->append(EntryOwner::tree, fragment).ok());
   ASSERT_TRUE(journal->commit().ok());  // writes zeros ahead
   const std::uint64_t steps = env_.steps();
   const std::uint64_t writes = env_.steps(SimStep::write);
-  ASSERT_TRUE(journal->append(JournalRoom::tree, fragment).ok());
+  ASSERT_TRUE(journal->append(EntryOwner::tree, fragment).ok());
   EXPECT_EQ(env_.steps(), steps);
   ASSERT_TRUE(journal->commit().ok());
   EXPECT_EQ(env_.steps(), steps + 2);
@@ -133,7 +133,7 @@ TEST_P(JournalTest, BeforeWritePrecedesTheWriteAndSeesTheEntriesTaken) {
   auto journal = start(1, {}, [&]() -> Status {
     events.emplace_back("before");
     // Appended while a batch is on its way: it belongs to the next one.
-    return self->append(JournalRoom::tree, entry_of("late")).ok() ? ok_status() : Error{ErrorCode::Internal, ""};
+    return self->append(EntryOwner::tree, entry_of("late")).ok() ? ok_status() : Error{ErrorCode::Internal, ""};
   });
   self = journal.get();
   append(*journal, "early");
@@ -152,10 +152,10 @@ TEST_P(JournalTest, GreatEntriesAndBatches) {
     Bytes content(size);
     env_.fill_random(content);
     expected.emplace_back(text_of(content));
-    ASSERT_TRUE(journal->append(JournalRoom::tree, std::move(content)).ok());
+    ASSERT_TRUE(journal->append(EntryOwner::tree, std::move(content)).ok());
   }
-  EXPECT_EQ(journal->append(JournalRoom::tree, Bytes(kMaxJournalEntryBytes + 1)).code(), ErrorCode::InvalidArgument);
-  EXPECT_EQ(journal->append(JournalRoom::journal, Bytes(1)).code(), ErrorCode::InvalidArgument);
+  EXPECT_EQ(journal->append(EntryOwner::tree, Bytes(kMaxJournalEntryBytes + 1)).code(), ErrorCode::InvalidArgument);
+  EXPECT_EQ(journal->append(EntryOwner::journal, Bytes(1)).code(), ErrorCode::InvalidArgument);
   EXPECT_EQ(journal->commit_up_to(Lsn(100)).code(), ErrorCode::InvalidArgument);
   const std::uint64_t syncs = env_.steps(SimStep::sync);
   const std::uint64_t writes = env_.steps(SimStep::write);
@@ -185,17 +185,17 @@ TEST_P(JournalTest, ReadsCompressedRecords) {
   Bytes file = header.encode();
   RecordDraft draft;
   draft.type = RecordType::journal_entries;
-  const auto add = [&](JournalRoom room, ByteView entry) {
+  const auto add = [&](EntryOwner owner, ByteView entry) {
     ByteWriter writer;
     writer.u32(1);
-    writer.u8(static_cast<std::uint8_t>(room));
+    writer.u8(static_cast<std::uint8_t>(owner));
     writer.blob(entry);
     draft.synced_lsn = draft.sequence++;
     ASSERT_TRUE(seal_record(*cipher, draft, writer.view(), file).ok());
     draft.nonce_base += frame_count_of(writer.view().size(), draft.frame_log2);
   };
-  add(JournalRoom::journal, JournalContinues{}.encode());
-  add(JournalRoom::tree, bytes_of(text));
+  add(EntryOwner::journal, JournalContinues{}.encode());
+  add(EntryOwner::tree, bytes_of(text));
   ASSERT_LT(file.size(), 20'000U);
   env_.write(journal_path(1), file);
   const ReplayedLog log = replay(env_, *keys_);
@@ -230,7 +230,7 @@ TEST_P(JournalTest, WhatIsAppendedDuringRotationGoesToTheNewFile) {
   Journal* self = nullptr;
   auto journal = start(1, {}, [&]() -> Status {
     if (self->number() == ContainerNumber(1)) {
-      EXPECT_EQ(self->append(JournalRoom::tree, entry_of("late")).value(), Lsn(4));
+      EXPECT_EQ(self->append(EntryOwner::tree, entry_of("late")).value(), Lsn(4));
     }
     return ok_status();
   });
@@ -278,7 +278,7 @@ TEST_P(JournalTest, FailedWriteOrSyncOrBeforeWriteIsSticky) {
     fail_before = false;
     EXPECT_EQ((*journal)->commit().code(), code);
     EXPECT_EQ((*journal)->commit_up_to(Lsn(2)).code(), code);
-    EXPECT_EQ((*journal)->append(JournalRoom::tree, entry_of("x")).code(), code);
+    EXPECT_EQ((*journal)->append(EntryOwner::tree, entry_of("x")).code(), code);
     EXPECT_EQ((*journal)->rotate(ContainerNumber(1)).code(), code);
     EXPECT_EQ((*journal)->close_cleanly().code(), code);
     EXPECT_EQ((*journal)->last_synced(), Lsn(2));
@@ -305,7 +305,7 @@ TEST_P(JournalTest, ThreadsShareTheirSyncs) {
   for (int t = 0; t < kThreads; ++t) {
     threads.emplace_back([&, t] {
       for (int i = 0; i < kCommits; ++i) {
-        const auto lsn = journal->append(JournalRoom::tree, entry_of(std::to_string(t) + ":" + std::to_string(i)));
+        const auto lsn = journal->append(EntryOwner::tree, entry_of(std::to_string(t) + ":" + std::to_string(i)));
         ASSERT_TRUE(lsn.ok());
         ASSERT_TRUE((i % 2 == 0 ? journal->commit() : journal->commit_up_to(*lsn)).ok());
         ASSERT_GE(journal->last_synced(), *lsn);
@@ -344,7 +344,7 @@ TEST_P(JournalTest, EveryWaiterLearnsOfAFailure) {
   std::vector<std::thread> threads;
   for (int t = 0; t < 8; ++t) {
     threads.emplace_back([&] {
-      const auto lsn = journal->append(JournalRoom::tree, entry_of("x"));
+      const auto lsn = journal->append(EntryOwner::tree, entry_of("x"));
       if (!lsn.ok() || !journal->commit().ok()) ++failures;
     });
   }

@@ -15,7 +15,7 @@ class SparseJournal : public ::testing::Test {
   void write(bool clean) {
     auto journal = start_journal(env_, *keys_);
     ASSERT_TRUE(journal.ok());
-    ASSERT_TRUE((*journal)->append(JournalRoom::tree, entry_of("one")).ok());
+    ASSERT_TRUE((*journal)->append(EntryOwner::tree, entry_of("one")).ok());
     ASSERT_TRUE((*journal)->commit().ok());
     if (clean) {
       ASSERT_TRUE((*journal)->close_cleanly().ok());

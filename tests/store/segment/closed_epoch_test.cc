@@ -239,9 +239,9 @@ TEST_P(ClosedEpochTest, NothingForgedIsMovedToTheNewEpoch) {
   const ChunkId good_id = vault_.must_put(good);
   close_epoch_and_reopen();
   forge(1, id, random_content(100'000, 3));
-  EXPECT_TRUE(refuses(vault_.store->renew(id, EpochNumber(2))));
-  EXPECT_EQ(vault_.store->renew(good_id, EpochNumber(2))->records, 1U);
-  ASSERT_TRUE(vault_.store->settle_renewed().ok());
+  EXPECT_TRUE(refuses(vault_.store->reencrypt(id, EpochNumber(2))));
+  EXPECT_EQ(vault_.store->reencrypt(good_id, EpochNumber(2))->records, 1U);
+  ASSERT_TRUE(vault_.store->sync_reencrypted().ok());
   vault_.store->begin_collection();
   ASSERT_TRUE(vault_.store->retain(id).ok());
   ASSERT_TRUE(vault_.store->retain(good_id).ok());

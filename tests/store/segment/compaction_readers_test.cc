@@ -105,8 +105,8 @@ TEST_F(CompactionReadersTest, NoReadSettlesInASegmentThatLeaves) {
   fill_keys(vault_.keys, 2, ContainerNumber(9));
   {
     const UseGate::Use use = vault_.store->use();
-    ASSERT_TRUE(vault_.store->renew(id, EpochNumber(2)).ok());
-    ASSERT_EQ(message(vault_.store->settle_renewed()), "");
+    ASSERT_TRUE(vault_.store->reencrypt(id, EpochNumber(2)).ok());
+    ASSERT_EQ(message(vault_.store->sync_reencrypted()), "");
   }
   close();
   const ContainerNumber now = *vault_.store->segment_of(id);

@@ -201,16 +201,16 @@ TEST_F(HealedRecordTest, AFailedSyncDoesNotForgetWhatItStoodInFor) {
   expect_readable();
 }
 
-TEST_F(HealedRecordTest, AFailedRenewalLeavesItWhereItWas) {
+TEST_F(HealedRecordTest, AFailedReencryptionLeavesItWhereItWas) {
   damage_record();
   store_anew();
   const ContainerNumber copy = *vault_.store->segment_of(id_);
   fill_keys(vault_.keys, 2, copy);
-  const auto renewed = vault_.store->renew(id_, EpochNumber(2));
+  const auto renewed = vault_.store->reencrypt(id_, EpochNumber(2));
   ASSERT_TRUE(renewed.ok()) << renewed.error().message;
   ASSERT_EQ(renewed->records, 1U);
   vault_.env.fail_next_sync(1);
-  ASSERT_FALSE(vault_.store->settle_renewed().ok());
+  ASSERT_FALSE(vault_.store->sync_reencrypted().ok());
   EXPECT_EQ(*vault_.store->segment_of(id_), copy);
   expect_readable();
   compact({old_});

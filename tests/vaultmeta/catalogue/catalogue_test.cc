@@ -176,7 +176,7 @@ TEST(Catalogue, StoredFormOfEachChange) {
                                    source.put(a_job(2, JobState::completed)),
                                    source.remove_point(PointNumber(3)),
                                    source.put(SupersededManifest{PointNumber(4), PointNumber(3), UnixNanos{5}}),
-                                   source.set_renewing(true),
+                                   source.set_reencrypting(true),
                                    source.put(a_job(5, JobState::completed_with_warnings)),
                                    source.put({some_damage(1), some_damage(2)}),
                                    source.remove_damage({some_damage(1).chunk.key})};
@@ -204,7 +204,7 @@ TEST(Catalogue, StoredFormOfEachChange) {
 TEST(Catalogue, AChangeOfAnUnknownKindIsNoDamage) {
   Catalogue source;
   Bytes entry = source.put(ItemInfo{"vm1", UnixNanos{5}, false});
-  append(entry, source.set_renewing(true));
+  append(entry, source.set_reencrypting(true));
   ByteWriter later;
   later.u8(0x80 | 0x7f);
   later.text("of a newer program");
@@ -229,7 +229,7 @@ TEST(Catalogue, ReadsChangesWithoutALength) {
   Catalogue catalogue;
   ASSERT_TRUE(catalogue.apply(entry.view()).ok());
   EXPECT_EQ(catalogue.items().size(), 1U);
-  EXPECT_TRUE(catalogue.renewing());
+  EXPECT_TRUE(catalogue.reencrypting());
 }
 
 TEST(Catalogue, TheDigestOfThePointsChangesWithEachOfThem) {
@@ -266,7 +266,7 @@ TEST(Catalogue, ManifestsThatWereWrittenAnewSurviveJournalAndCheckpoint) {
   EXPECT_EQ(renewed.manifest_file(), PointNumber(2));
   entries.push_back(
       joined(original.put(renewed), original.put(SupersededManifest{PointNumber(1), PointNumber(1), UnixNanos{77}})));
-  entries.push_back(original.set_renewing(true));
+  entries.push_back(original.set_reencrypting(true));
   Catalogue replayed;
   for (const Bytes& entry : entries) ASSERT_TRUE(replayed.apply(entry).ok());
   Catalogue loaded;
@@ -278,13 +278,13 @@ TEST(Catalogue, ManifestsThatWereWrittenAnewSurviveJournalAndCheckpoint) {
     ASSERT_EQ(catalogue->superseded().size(), 1U);
     EXPECT_EQ(catalogue->superseded()[0].file, PointNumber(1));
     EXPECT_EQ(catalogue->superseded()[0].since.value, 77);
-    EXPECT_TRUE(catalogue->renewing());
+    EXPECT_TRUE(catalogue->reencrypting());
   }
   // The number of a file is never a point's.
   EXPECT_EQ(replayed.take_point_number(), PointNumber(3));
-  ASSERT_TRUE(loaded.apply(joined(loaded.remove_superseded(PointNumber(1)), loaded.set_renewing(false))).ok());
+  ASSERT_TRUE(loaded.apply(joined(loaded.remove_superseded(PointNumber(1)), loaded.set_reencrypting(false))).ok());
   EXPECT_TRUE(loaded.superseded().empty());
-  EXPECT_FALSE(loaded.renewing());
+  EXPECT_FALSE(loaded.reencrypting());
   // A point that says nothing else is in its own file again.
   ASSERT_TRUE(loaded.apply(loaded.put(a_point(1, "vm1"))).ok());
   EXPECT_EQ(loaded.point(PointNumber(1))->manifest_file(), PointNumber(1));

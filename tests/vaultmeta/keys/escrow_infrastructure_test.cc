@@ -35,7 +35,7 @@ void create_with_escrow(CustodyWorld& world, const std::optional<std::string>& k
 
 // What opening by the escrow key ends with on a machine that has no key of the vault. It gets none by that.
 Result<Digest> open_elsewhere(CustodyWorld& world) {
-  MachineKeyStore keys(world.env, kElsewhere);
+  PlatformKeys keys(world.env, kElsewhere);
   const KeyCustody::Context context{world.env, *world.blobs, *world.machine, keys, world.resolver};
   const auto opened = KeyCustody::open(context, world.header, world.header_digest, true, &escrow_key());
   EXPECT_EQ(keys.load(second_layer_id(world)).code(), ErrorCode::PlatformKeyMissing);
@@ -70,7 +70,7 @@ void expect_opens_elsewhere(CustodyWorld& world) {
 void move_elsewhere(CustodyWorld& world) {
   world.close();
   world.machine = MachineState::open(world.env, kElsewhere).value();
-  world.platform_keys = std::make_unique<MachineKeyStore>(world.env, kElsewhere);
+  world.platform_keys = std::make_unique<PlatformKeys>(world.env, kElsewhere);
   world.resolver.forget("kv");
   world.kv = std::make_shared<FakeKeyVault>("spare", world.env.clock());
   world.resolver.add(world.kv);
@@ -400,7 +400,7 @@ TEST(EscrowInfrastructureTest, TheRefusalWithoutTheKeyNamesBothWaysBack) {
   CustodyWorld world;
   ASSERT_NO_FATAL_FAILURE(create_with_escrow(world));
   world.close();
-  world.platform_keys = std::make_unique<MachineKeyStore>(world.env, kElsewhere);
+  world.platform_keys = std::make_unique<PlatformKeys>(world.env, kElsewhere);
   const Status refused = world.open();
   ASSERT_EQ(refused.code(), ErrorCode::PlatformKeyMissing);
   EXPECT_THAT(refused.error().message, HasSubstr("--recovery-file"));

@@ -78,10 +78,10 @@ TEST(RotationRuleTest, ABackupAloneRetiresNothing) {
 }
 
 TEST(RotationRuleTest, NoJobCountsBeforeTheEffectIsSettled) {
-  RotationRule rule = rule_with({{"v1", 0}, {"v2", VersionRecord::kNotSettled.value}});
+  RotationRule rule = rule_with({{"v1", 0}, {"v2", VersionRecord::kNotInEffect.value}});
   EXPECT_FALSE(rule.job_completed(JobNumber(1), Lsn(1'000'000)));
-  EXPECT_TRUE(rule.settle_effect(Lsn(20)));
-  EXPECT_FALSE(rule.settle_effect(Lsn(20)));
+  EXPECT_TRUE(rule.record_effect(Lsn(20)));
+  EXPECT_FALSE(rule.record_effect(Lsn(20)));
   EXPECT_FALSE(rule.job_completed(JobNumber(2), Lsn(19)));
   EXPECT_TRUE(rule.job_completed(JobNumber(3), Lsn(20)));
 }
@@ -167,7 +167,7 @@ TEST(RotationRuleTest, ForgetsTheOldestRetiredBeyondTheLimit) {
 }
 
 TEST(RotationRuleTest, ComesBackFromItsStoredForm) {
-  RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}, {"v3", VersionRecord::kNotSettled.value}});
+  RotationRule rule = rule_with({{"v1", 0}, {"v2", 10}, {"v3", VersionRecord::kNotInEffect.value}});
   rule.set_waiting_for(named("v2"), std::string(500, 'x'));
   ASSERT_TRUE(rule.job_completed(JobNumber(7), Lsn(12)));
   ByteWriter writer;

@@ -53,17 +53,17 @@ TEST(VaultAttempts, WhatTheJournalRefusesDoesNotChangeTheCatalogue) {
   auto job = world.vault->begin_job(JobKind::backup, "vm1");
   ASSERT_OK(job);
   world.env.fail_after(0);
-  EXPECT_FALSE(world.vault->journal().append(JournalRoom::tree, to_bytes(bytes_of("x"))).ok() &&
+  EXPECT_FALSE(world.vault->journal().append(EntryOwner::tree, to_bytes(bytes_of("x"))).ok() &&
                world.vault->journal().commit().ok());
   ASSERT_TRUE(world.vault->journal().dead());
   EXPECT_FALSE(world.vault->begin_job(JobKind::backup, "vm9").ok());
   EXPECT_FALSE(world.vault->register_item("vm9").ok());
-  EXPECT_FALSE(world.vault->set_renewing(true).ok());
+  EXPECT_FALSE(world.vault->set_reencrypting(true).ok());
   job->state = JobState::completed_no_change;
   EXPECT_FALSE(world.vault->finish_job(*job, point->number).ok());
   const Catalogue& catalogue = world.vault->catalogue();
   EXPECT_FALSE(catalogue.item("vm9").has_value());
-  EXPECT_FALSE(catalogue.renewing());
+  EXPECT_FALSE(catalogue.reencrypting());
   EXPECT_TRUE(catalogue.point(point->number)->automatic) << "not turned: nothing would keep that";
   EXPECT_EQ(count_jobs(*world.vault, JobState::in_progress), 0U) << "the job is over all the same";
 }

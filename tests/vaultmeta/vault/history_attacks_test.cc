@@ -202,8 +202,8 @@ TEST_F(HistoryAttack, AJournalOfAClosedEpochIsNotTaken) {
       auto journal = Journal::create(world_.env, "/vault/journal", *old_keys_,
                                      {ContainerNumber(number), Lsn(replayed_to), {}, {}}, {}, {});
       ASSERT_OK(journal);
-      ASSERT_OK((*journal)->append(JournalRoom::tree, to_bytes(bytes_of("forged"))));
-      ASSERT_OK((*journal)->append(JournalRoom::catalogue, Catalogue().put(ItemInfo{"forged", UnixNanos{1}, false})));
+      ASSERT_OK((*journal)->append(EntryOwner::tree, to_bytes(bytes_of("forged"))));
+      ASSERT_OK((*journal)->append(EntryOwner::catalogue, Catalogue().put(ItemInfo{"forged", UnixNanos{1}, false})));
       ASSERT_OK((*journal)->commit());
       expect_error_or_no_difference("journal " + std::to_string(number) + " from " + std::to_string(replayed_to));
     }

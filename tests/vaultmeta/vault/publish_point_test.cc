@@ -8,7 +8,7 @@ namespace {
 
 // As a re-encryption does beside a commit: between the closing of the segments and the inventory a chunk of the point
 // comes to lie in an open one.
-TEST(PublishPoint, WhatIsRenewedMeanwhileIsClosedOnceMore) {
+TEST(PublishPoint, WhatIsReencryptedMeanwhileIsClosedOnceMore) {
   VaultWorld world;
   ASSERT_OK(world.create());
   ASSERT_OK(world.open());
@@ -26,7 +26,7 @@ TEST(PublishPoint, WhatIsRenewedMeanwhileIsClosedOnceMore) {
     if (renewed || step != SimStep::sync_directory || path.filename() != "segments") return;
     renewed = true;
     const UseGate::Use use = segments.use();
-    const auto outcome = segments.renew(id, newest);
+    const auto outcome = segments.reencrypt(id, newest);
     ASSERT_OK(outcome);
     EXPECT_EQ(outcome->records, 1U);
   });

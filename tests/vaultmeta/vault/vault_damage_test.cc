@@ -96,7 +96,7 @@ TEST_F(VaultDamageTest, TheSameContentHealsAllPointsAndVerifyIsClean) {
   // Under another item's name.
   ASSERT_OK(world_.back_up("vm3", "one"));
   EXPECT_EQ(last_job(), JobState::completed);
-  const auto healed = world_.vault->settle_healed(nullptr);
+  const auto healed = world_.vault->record_healed(nullptr);
   ASSERT_OK(healed);
   EXPECT_EQ(healed->chunks, 1U);
   EXPECT_EQ(healed->points, 2U);
@@ -118,7 +118,7 @@ TEST_F(VaultDamageTest, ACrashBeforeTheHealingIsDurableForgetsNothing) {
   world_.env.crash(1, CrashMode::drop_all_unsynced);
   ASSERT_OK(world_.open());
   EXPECT_EQ(catalogue().damage_count(), 1U);
-  EXPECT_EQ(world_.vault->settle_healed(nullptr)->chunks, 0U);
+  EXPECT_EQ(world_.vault->record_healed(nullptr)->chunks, 0U);
   const auto put = segments().put(RecordType::chunk, bytes_of("one"));
   ASSERT_OK(put);
   EXPECT_TRUE(put->stored);
@@ -160,7 +160,7 @@ TEST_F(VaultDamageTest, AMissingSegmentBlocksNoPointAndItsJobEndsWithWarnings) {
     // The content comes back.
     ASSERT_OK(world_.back_up("vm1", "one"));
     EXPECT_EQ(last_job(), JobState::completed);
-    const auto healed = world_.vault->settle_healed(nullptr);
+    const auto healed = world_.vault->record_healed(nullptr);
     ASSERT_OK(healed);
     EXPECT_EQ(healed->chunks, with_index ? 3U : 2U);
     EXPECT_EQ(healed->points, 3U);
@@ -182,7 +182,7 @@ TEST_F(VaultDamageTest, AHealedPointIsNotIncompleteForTheSegmentThatItLost) {
   EXPECT_EQ(world_.points(), (Texts{"vm1=SegmentMissing", "vm2=two"}));
   ASSERT_OK(world_.open());
   ASSERT_OK(world_.back_up("vm3", "one"));
-  ASSERT_OK(world_.vault->settle_healed(nullptr));
+  ASSERT_OK(world_.vault->record_healed(nullptr));
   ASSERT_OK(world_.close());
   ASSERT_OK(world_.open_read_only(true));
   EXPECT_EQ(world_.points(), (Texts{"vm1=one", "vm2=two", "vm3=one"}));
@@ -245,7 +245,7 @@ TEST_F(VaultDamageTest, AReaderRemembersNothing) {
       code_of(world_.vault->examine_damage({segment_}).ok() ? ok_status() : Status(Error{ErrorCode::ReadOnly, ""})),
       ErrorCode::ReadOnly);
   ASSERT_OK(world_.vault->remember_damage());
-  EXPECT_EQ(world_.vault->settle_healed(nullptr)->chunks, 0U);
+  EXPECT_EQ(world_.vault->record_healed(nullptr)->chunks, 0U);
 }
 
 }  // namespace

@@ -68,7 +68,7 @@ class VaultWorld {
     auto state = MachineState::open(env, home);
     if (!state.ok()) std::abort();
     machine_state = std::move(*state);
-    platform_keys = std::make_unique<MachineKeyStore>(env, home);
+    platform_keys = std::make_unique<PlatformKeys>(env, home);
   }
 
   [[nodiscard]] Vault::Machine machine() { return {env, *machine_state, *platform_keys, resolver}; }
@@ -121,7 +121,7 @@ class VaultWorld {
 
   // A change of the working tree, not yet durable.
   Status write(const std::string& text) {
-    VAULTFS_RETURN_IF_ERROR(vault->journal().append(JournalRoom::tree, to_bytes(bytes_of(text))));
+    VAULTFS_RETURN_IF_ERROR(vault->journal().append(EntryOwner::tree, to_bytes(bytes_of(text))));
     tree.texts.push_back(text);
     return ok_status();
   }
@@ -227,7 +227,7 @@ class VaultWorld {
   FakeResolver resolver;
   std::shared_ptr<FakeKeyVault> kv;
   std::unique_ptr<MachineState> machine_state;
-  std::unique_ptr<MachineKeyStore> platform_keys;
+  std::unique_ptr<PlatformKeys> platform_keys;
   ListTree tree;
   std::unique_ptr<Vault> vault;
 };

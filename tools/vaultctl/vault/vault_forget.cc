@@ -8,7 +8,7 @@
 
 #include "tools/vaultctl/command_context.h"
 #include "tools/vaultctl/text_output.h"
-#include "vaultmeta/keys/machine_resolver.h"
+#include "vaultmeta/keys/machine_key_vaults.h"
 #include "vaultmeta/vault/vault.h"
 
 namespace vaultfs {

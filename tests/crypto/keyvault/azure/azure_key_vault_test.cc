@@ -86,13 +86,13 @@ class SlowTransport final : public HttpTransport {
         real_(make_curl_transport(machine.env(), HttpTlsFiles{"/ca.pem", {}, {}})) {}
   Result<std::unique_ptr<HttpSession>> open_session() override {
     VAULTFS_ASSIGN_OR_RETURN(auto session, real_->open_session());
-    return std::unique_ptr<HttpSession>(std::make_unique<Session>(*this, std::move(session)));
+    return std::unique_ptr<HttpSession>(std::make_unique<VaultEngine>(*this, std::move(session)));
   }
 
  private:
-  class Session final : public HttpSession {
+  class VaultEngine final : public HttpSession {
    public:
-    Session(SlowTransport& transport, std::unique_ptr<HttpSession> real)
+    VaultEngine(SlowTransport& transport, std::unique_ptr<HttpSession> real)
         : transport_(transport), real_(std::move(real)) {}
     Result<HttpAnswer> exchange(const HttpRequest& request, std::chrono::milliseconds timeout) override {
       transport_.machine_.env().sim_clock().advance_seconds(transport_.seconds_);

@@ -174,9 +174,9 @@ TEST_F(AzureServerLogin, ATokenIsForTheAudienceThatItWasMadeFor) {
   class Tokens final : public HttpTransport {
    public:
     Result<std::unique_ptr<HttpSession>> open_session() override {
-      class Session final : public HttpSession {
+      class VaultEngine final : public HttpSession {
        public:
-        explicit Session(int& given) : given_(given) {}
+        explicit VaultEngine(int& given) : given_(given) {}
         Result<HttpAnswer> exchange(const HttpRequest&, std::chrono::milliseconds) override {
           HttpAnswer answer;
           answer.status = 200;
@@ -188,7 +188,7 @@ TEST_F(AzureServerLogin, ATokenIsForTheAudienceThatItWasMadeFor) {
        private:
         int& given_;
       };
-      return std::unique_ptr<HttpSession>(std::make_unique<Session>(given_));
+      return std::unique_ptr<HttpSession>(std::make_unique<VaultEngine>(given_));
     }
 
    private:

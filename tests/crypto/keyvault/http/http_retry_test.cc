@@ -72,15 +72,15 @@ class Script final : public HttpTransport {
  public:
   explicit Script(std::vector<Result<HttpAnswer>> answers) : answers_(std::move(answers)) {}
   Result<std::unique_ptr<HttpSession>> open_session() override {
-    return std::unique_ptr<HttpSession>(std::make_unique<Session>(*this));
+    return std::unique_ptr<HttpSession>(std::make_unique<VaultEngine>(*this));
   }
   std::size_t asked = 0;
   std::vector<milliseconds> timeouts;
 
  private:
-  class Session final : public HttpSession {
+  class VaultEngine final : public HttpSession {
    public:
-    explicit Session(Script& script) : script_(script) {}
+    explicit VaultEngine(Script& script) : script_(script) {}
     Result<HttpAnswer> exchange(const HttpRequest&, milliseconds timeout) override {
       script_.timeouts.push_back(timeout);
       return script_.answers_.at(script_.asked++);

@@ -1,4 +1,4 @@
-#include "vaultmeta/machine/machine_key_store.h"
+#include "vaultmeta/machine/platform_keys.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -20,15 +20,15 @@
 namespace vaultfs {
 namespace {
 
-class MachineKeyStoreTest : public ::testing::Test {
+class PlatformKeysTest : public ::testing::Test {
  protected:
   static Env::Path path_of(const PlatformKeyId& id) { return "/home/platform-keys/" + to_hex(id.view()) + ".key"; }
 
   SimEnv env_;
-  MachineKeyStore store_{env_, "/home"};
+  PlatformKeys store_{env_, "/home"};
 };
 
-TEST_F(MachineKeyStoreTest, LoadsWhatItCreated) {
+TEST_F(PlatformKeysTest, LoadsWhatItCreated) {
   const PlatformKeyId first = value_of(store_.create());
   const PlatformKeyId second = value_of(store_.create());
   EXPECT_NE(first, second);
@@ -36,10 +36,10 @@ TEST_F(MachineKeyStoreTest, LoadsWhatItCreated) {
   EXPECT_EQ(key.size(), 32U);
   EXPECT_FALSE(is_all_zero(key.view()));
   EXPECT_FALSE(bytes_equal(key.view(), value_of(store_.load(second)).view()));
-  EXPECT_TRUE(bytes_equal(key.view(), value_of(MachineKeyStore(env_, "/home").load(first)).view()));
+  EXPECT_TRUE(bytes_equal(key.view(), value_of(PlatformKeys(env_, "/home").load(first)).view()));
 }
 
-TEST_F(MachineKeyStoreTest, FileHasTheDocumentedBytes) {
+TEST_F(PlatformKeysTest, FileHasTheDocumentedBytes) {
   const PlatformKeyId id = value_of(store_.create());
   ByteWriter expected;
   expected.raw(bytes_of("VPLK"));
@@ -51,7 +51,7 @@ TEST_F(MachineKeyStoreTest, FileHasTheDocumentedBytes) {
   EXPECT_EQ(env_.read(path_of(id)), std::move(expected).take());
 }
 
-TEST_F(MachineKeyStoreTest, MissingKeySaysWhatToDo) {
+TEST_F(PlatformKeysTest, MissingKeySaysWhatToDo) {
   const PlatformKeyId id = random_id<PlatformKeyId>(env_);
   EXPECT_TRUE(fails(store_.load(id), ErrorCode::PlatformKeyMissing, "vaultctl vault recover"));
   EXPECT_TRUE(fails(store_.remove(id), ErrorCode::PlatformKeyMissing));
@@ -62,7 +62,7 @@ TEST_F(MachineKeyStoreTest, MissingKeySaysWhatToDo) {
   EXPECT_TRUE(fails(store_.load(made), ErrorCode::PlatformKeyMissing));
 }
 
-TEST_F(MachineKeyStoreTest, InstallsOnceAndNeverOverwrites) {
+TEST_F(PlatformKeysTest, InstallsOnceAndNeverOverwrites) {
   const PlatformKeyId id = random_id<PlatformKeyId>(env_);
   const SecretBuffer key = secret(std::string(32, 'k'));
   succeed(store_.install(id, key));
@@ -75,7 +75,7 @@ TEST_F(MachineKeyStoreTest, InstallsOnceAndNeverOverwrites) {
   EXPECT_EQ(env_.read(path_of(id)).size(), 10U);
 }
 
-TEST_F(MachineKeyStoreTest, EveryFlippedBitAndEveryTruncationIsNoticed) {
+TEST_F(PlatformKeysTest, EveryFlippedBitAndEveryTruncationIsNoticed) {
   const PlatformKeyId id = value_of(store_.create());
   const Bytes whole = env_.read(path_of(id));
   for (std::uint64_t bit = 0; bit < whole.size() * 8; ++bit) {
@@ -94,7 +94,7 @@ TEST_F(MachineKeyStoreTest, EveryFlippedBitAndEveryTruncationIsNoticed) {
   EXPECT_TRUE(fails(store_.load(other), ErrorCode::DamagedMachineState, "another key"));
 }
 
-TEST_F(MachineKeyStoreTest, NewerFormatIsNotCalledDamaged) {
+TEST_F(PlatformKeysTest, NewerFormatIsNotCalledDamaged) {
   const PlatformKeyId id = value_of(store_.create());
   Bytes file = env_.read(path_of(id));
   file[4] = std::byte{2};
@@ -105,10 +105,10 @@ TEST_F(MachineKeyStoreTest, NewerFormatIsNotCalledDamaged) {
 }
 
 // Whatever is created or installed is there after a power loss, and at every crash in between it is whole or absent.
-TEST_F(MachineKeyStoreTest, CrashAtEveryStepLeavesWholeKeysOnly) {
+TEST_F(PlatformKeysTest, CrashAtEveryStepLeavesWholeKeysOnly) {
   for (std::uint64_t step = 0;; ++step) {
     SimEnv env(step + 1);
-    MachineKeyStore store(env, "/home");
+    PlatformKeys store(env, "/home");
     const PlatformKeyId old = value_of(store.create());
     const Bytes old_key = to_bytes(value_of(store.load(old)).view());
     const PlatformKeyId id = random_id<PlatformKeyId>(env);
@@ -129,9 +129,9 @@ TEST_F(MachineKeyStoreTest, CrashAtEveryStepLeavesWholeKeysOnly) {
   }
 }
 
-TEST(MachineKeyStoreOnDisk, FilesArePrivateAndOpenOnesAreRefused) {
+TEST(PlatformKeysOnDisk, FilesArePrivateAndOpenOnesAreRefused) {
   const ScratchDirectory scratch;
-  MachineKeyStore store(posix_env(), scratch / "home");
+  PlatformKeys store(posix_env(), scratch / "home");
   const PlatformKeyId id = value_of(store.create());
   const auto directory = scratch / "home" / "platform-keys";
   const auto path = directory / (to_hex(id.view()) + ".key");
@@ -145,9 +145,9 @@ TEST(MachineKeyStoreOnDisk, FilesArePrivateAndOpenOnesAreRefused) {
   EXPECT_TRUE(store.load(id).ok());
 }
 
-TEST(MachineKeyStoreOnDisk, ProcessesThatInstallOneIdAgreeOnOneKey) {
+TEST(PlatformKeysOnDisk, ProcessesThatInstallOneIdAgreeOnOneKey) {
   if (const auto given = child_arguments(); !given.empty()) {
-    MachineKeyStore store(posix_env(), given[0]);
+    PlatformKeys store(posix_env(), given[0]);
     const char c = given[2][0];
     Bytes named;
     PlatformKeyId id;
@@ -157,7 +157,7 @@ TEST(MachineKeyStoreOnDisk, ProcessesThatInstallOneIdAgreeOnOneKey) {
     ::_exit(status.ok() ? c : status.code() == ErrorCode::RefusedOverwrite ? 0 : 1);
   }
   const ScratchDirectory scratch;
-  MachineKeyStore store(posix_env(), scratch / "home");
+  PlatformKeys store(posix_env(), scratch / "home");
   const PlatformKeyId id = random_id<PlatformKeyId>(posix_env());
   std::vector<pid_t> children;
   for (char c = 'a'; c < 'e'; ++c) {
@@ -173,10 +173,10 @@ TEST(MachineKeyStoreOnDisk, ProcessesThatInstallOneIdAgreeOnOneKey) {
   EXPECT_EQ(text_of(value_of(store.load(id))), std::string(32, winners[0]));
 }
 
-TEST(MachineKeyStoreOnDisk, FilesOfOthersAreRefused) {
+TEST(PlatformKeysOnDisk, FilesOfOthersAreRefused) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can give a file away";
   const ScratchDirectory scratch;
-  MachineKeyStore store(posix_env(), scratch / "home");
+  PlatformKeys store(posix_env(), scratch / "home");
   const PlatformKeyId id = value_of(store.create());
   const auto path = scratch / "home" / "platform-keys" / (to_hex(id.view()) + ".key");
   ASSERT_EQ(::chown(path.c_str(), 65534, 0), 0);

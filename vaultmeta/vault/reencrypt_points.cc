@@ -27,12 +27,12 @@ std::vector<Manifest::SegmentNeeded> united(const std::vector<Manifest::SegmentN
 
 }  // namespace
 
-Status OpenedVault::set_renewing(bool renewing) {
+Status OpenedVault::set_reencrypting(bool reencrypting) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
-  if (parts_.catalogue->renewing() == renewing) return ok_status();
+  if (parts_.catalogue->reencrypting() == reencrypting) return ok_status();
   {
     const MutexLock lock(change_mutex_);
-    VAULTFS_RETURN_IF_ERROR(append_catalogue(encode_renewing(renewing)));
+    VAULTFS_RETURN_IF_ERROR(append_catalogue(encode_reencrypting(reencrypting)));
   }
   return parts_.journal->commit();
 }
@@ -48,7 +48,7 @@ Result<EpochNumber> OpenedVault::manifest_epoch(const PointInfo& point) {
   return header.epoch;
 }
 
-Status OpenedVault::renew_point(PointNumber number, PointSegments& segments) {
+Status OpenedVault::rewrite_point(PointNumber number, PointSegments& segments) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
   Catalogue& catalogue = *parts_.catalogue;
   const std::optional<PointInfo> before = catalogue.point(number);
@@ -61,18 +61,18 @@ Status OpenedVault::renew_point(PointNumber number, PointSegments& segments) {
   VAULTFS_ASSIGN_OR_RETURN(manifest.inventory, segments.of(manifest.inodes, skipped));
   if (skipped) manifest.inventory = united(manifest.inventory, listed);
 
-  PointInfo renewed = *before;
-  renewed.file = catalogue.take_point_number();
-  VAULTFS_ASSIGN_OR_RETURN(const Bytes file, seal_manifest(manifest, renewed));
-  VAULTFS_RETURN_IF_ERROR(put_manifest(renewed.file, file));
+  PointInfo rewritten = *before;
+  rewritten.file = catalogue.take_point_number();
+  VAULTFS_ASSIGN_OR_RETURN(const Bytes file, seal_manifest(manifest, rewritten));
+  VAULTFS_RETURN_IF_ERROR(put_manifest(rewritten.file, file));
   Status logged = ok_status();
   {
     const MutexLock lock(change_mutex_);
     // Its marks may have changed meanwhile.
     PointInfo current = catalogue.point(number).value_or(*before);
-    current.file = renewed.file;
-    current.manifest = renewed.manifest;
-    current.manifest_bytes = renewed.manifest_bytes;
+    current.file = rewritten.file;
+    current.manifest = rewritten.manifest;
+    current.manifest_bytes = rewritten.manifest_bytes;
     Bytes entry = encode_change(current);
     append(entry, encode_change(SupersededManifest{before->manifest_file(), number, parts_.machine.env.clock().now()}));
     if (const auto lsn = append_catalogue(entry); !lsn.ok()) logged = lsn.error();

@@ -1,4 +1,4 @@
-#include "vaultmeta/keys/machine_resolver.h"
+#include "vaultmeta/keys/machine_key_vaults.h"
 
 #include <algorithm>
 #include <optional>
@@ -58,8 +58,8 @@ Status check_enabled(const Identity& identity) {
 
 }  // namespace
 
-Result<std::shared_ptr<AdministeredKeyVault>> MachineResolver::open_local_as(const std::string& name,
-                                                                             const VaultIdentity& as) {
+Result<std::shared_ptr<AdministeredKeyVault>> MachineKeyVaults::open_local_as(const std::string& name,
+                                                                              const VaultIdentity& as) {
   VAULTFS_ASSIGN_OR_RETURN(std::shared_ptr<LocalKeyVault> opened, registry_.open_local(name));
   VAULTFS_ASSIGN_OR_RETURN(const auto policies, opened->access());
   const auto identity = identities_.find(as);
@@ -72,22 +72,22 @@ Result<std::shared_ptr<AdministeredKeyVault>> MachineResolver::open_local_as(con
   return std::shared_ptr<AdministeredKeyVault>(std::move(opened));
 }
 
-Result<std::shared_ptr<AdministeredKeyVault>> MachineResolver::open_as(const KeyVaultRegistry::Entry& entry,
-                                                                       const VaultIdentity& as) {
+Result<std::shared_ptr<AdministeredKeyVault>> MachineKeyVaults::open_as(const KeyVaultRegistry::Entry& entry,
+                                                                        const VaultIdentity& as) {
   if (entry.provider == kLocalProvider) return open_local_as(entry.name, as);
   VAULTFS_ASSIGN_OR_RETURN(const Identity identity, identities_.find(as));
   VAULTFS_RETURN_IF_ERROR(check_enabled(identity));
   return registry_.open_external(entry.name, {identity.name, identity.options});
 }
 
-Result<std::shared_ptr<KeyVault>> MachineResolver::open(const std::string& key_vault, const VaultIdentity& as) {
+Result<std::shared_ptr<KeyVault>> MachineKeyVaults::open(const std::string& key_vault, const VaultIdentity& as) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyVaultRegistry::Entry entry, registry_.find(key_vault));
   VAULTFS_ASSIGN_OR_RETURN(std::shared_ptr<AdministeredKeyVault> opened, open_as(entry, as));
   return std::shared_ptr<KeyVault>(std::move(opened));
 }
 
-Result<KeyVaultResolver::Located> MachineResolver::locate(const std::string& version, const VaultIdentity& as,
-                                                          Reach reach) {
+Result<KeyVaultResolver::Located> MachineKeyVaults::locate(const std::string& version, const VaultIdentity& as,
+                                                           Reach reach) {
   Search search(version);
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<KeyRef> places, registry_.local().find_version(version));
   for (const KeyRef& place : places) {
@@ -116,7 +116,7 @@ Result<KeyVaultResolver::Located> MachineResolver::locate(const std::string& ver
   return std::move(search).result();
 }
 
-Result<KeyVaultResolver::TakeBack> MachineResolver::introduce(const VaultIdentity& as, const std::string& key_vault) {
+Result<KeyVaultResolver::TakeBack> MachineKeyVaults::introduce(const VaultIdentity& as, const std::string& key_vault) {
   TakeBack take_back = [] {};
   auto own = identities_.create_system(as.vault);
   if (own.ok()) {
@@ -148,14 +148,14 @@ Result<KeyVaultResolver::TakeBack> MachineResolver::introduce(const VaultIdentit
   return authorised.error();
 }
 
-Status MachineResolver::check_identity(const VaultIdentity& as) {
+Status MachineKeyVaults::check_identity(const VaultIdentity& as) {
   const auto identity = identities_.find(as);
   if (identity.ok()) return check_enabled(*identity);
   const bool may_miss = as.name == kSystemIdentity && identity.code() == ErrorCode::IdentityNotFound;
   return may_miss ? ok_status() : Status(identity.error());
 }
 
-Result<bool> MachineResolver::rotate_if_due(const std::string& key_vault, const std::string& key) {
+Result<bool> MachineKeyVaults::rotate_if_due(const std::string& key_vault, const std::string& key) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyVaultRegistry::Entry entry, registry_.find(key_vault));
   if (entry.provider != kLocalProvider) return false;  // others run their policies themselves
   VAULTFS_ASSIGN_OR_RETURN(const std::shared_ptr<LocalKeyVault> local, registry_.open_local(key_vault));

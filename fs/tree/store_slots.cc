@@ -21,21 +21,21 @@ static_assert(kSlotPageBytes == kPatchPageBytes && kChunkBytes == kMaxChunkBytes
 TreeEngine::JobPointer TreeEngine::freeze(const InodePointer& inode, std::uint64_t index) {
   DiskImage& image = *inode->content;
   DirtyChunk& chunk = image.dirty.at(index);
-  auto job = std::make_shared<SealJob>();
+  auto job = std::make_shared<StoreJob>();
   job->inode = inode;
   job->index = index;
   // Both may need memory, and without the job the slot would be lost.
-  chunk.sealing.reserve(chunk.sealing.size() + 1);
-  buffer_.begin_sealing(chunk.active.get(), chunk.active->resident_pages());
+  chunk.storing.reserve(chunk.storing.size() + 1);
+  buffer_.begin_storing(chunk.active.get(), chunk.active->resident_pages());
   job->slot = std::move(chunk.active);
   chunk.active = nullptr;
   const std::uint64_t start = index * kChunkBytes;
   const std::uint64_t behind = inode->size > start ? inode->size - start : 0;
   job->length = static_cast<std::uint32_t>(std::min<std::uint64_t>(behind, kChunkBytes));
-  if (!chunk.sealing.empty()) {
-    job->previous = chunk.sealing.back();
+  if (!chunk.storing.empty()) {
+    job->previous = chunk.storing.back();
     job->previous->next = job;
-    chunk.sealing.push_back(job);
+    chunk.storing.push_back(job);
     return job;
   }
   if (image.extents.page_to_load(index).has_value()) {
@@ -44,16 +44,16 @@ TreeEngine::JobPointer TreeEngine::freeze(const InodePointer& inode, std::uint64
   } else {
     job->base = image.extents.get(index);
   }
-  chunk.sealing.push_back(job);
+  chunk.storing.push_back(job);
   submit(job);
   return job;
 }
 
 void TreeEngine::submit(const JobPointer& job) {
-  // What is not sealed any more stays in its slot, and whoever waits for it goes on.
+  // What is not stored any more stays in its slot, and whoever waits for it goes on.
   const auto closed = [] { return Error{ErrorCode::IoError, "the vault was closed before this was stored"}; };
   const bool will_run = workers_->submit(
-      WorkerPool::Kind::sealing, [this, job] { run_seal(job); },
+      WorkerPool::Kind::storing, [this, job] { run_store(job); },
       [this, job, closed] {
         give_back(job);
         finish(job, closed());
@@ -61,11 +61,11 @@ void TreeEngine::submit(const JobPointer& job) {
   if (will_run) return;
   // The caller holds the inode's lock, and nothing is read or written any more.
   {
-    const MutexLock lock(seal_mutex_);
+    const MutexLock lock(store_mutex_);
     job->error = closed();
     job->done = true;
   }
-  seal_done_.notify_all();
+  store_done_.notify_all();
 }
 
 void TreeEngine::evict(const WriteBuffer::Victim& victim) {
@@ -79,7 +79,7 @@ void TreeEngine::evict(const WriteBuffer::Victim& victim) {
   }
 }
 
-void TreeEngine::run_seal(const JobPointer& job) {
+void TreeEngine::run_store(const JobPointer& job) {
   const UseGate::Use use = vault_->segments().use();
   bool skip = false;
   {
@@ -92,14 +92,14 @@ void TreeEngine::run_seal(const JobPointer& job) {
     }
   }
   if (skip) return finish(job, std::nullopt);
-  const Status status = or_no_memory([&] { return apply_seal(job); });
+  const Status status = or_no_memory([&] { return apply_stored(job); });
   if (status.ok()) {
-    buffer_.sealing_succeeded();
+    buffer_.storing_succeeded();
     return finish(job, std::nullopt);
   }
   const Error& error = status.error();
   give_back(job);
-  buffer_.sealing_failed(error);
+  buffer_.storing_failed(error);
   report_write_failure(*job->inode, job->inode->item, error);
   finish(job, error);
 }
@@ -190,7 +190,7 @@ Result<ChunkId> TreeEngine::store_content(const JobPointer& job) {
   return outcome.id;
 }
 
-Status TreeEngine::apply_seal(const JobPointer& job) {
+Status TreeEngine::apply_stored(const JobPointer& job) {
   VAULTFS_ASSIGN_OR_RETURN(const ChunkId id, store_content(job));
   Inode& inode = *job->inode;
   for (;;) {
@@ -210,8 +210,8 @@ Status TreeEngine::apply_seal(const JobPointer& job) {
     if (image.extents.get(job->index) != id) note_unused(image, job->index, job->index + 1);
     image.extents.set(job->index, id);
     const auto chunk = image.dirty.find(job->index);
-    chunk->second.sealing.erase(chunk->second.sealing.begin());
-    if (chunk->second.sealing.empty() && chunk->second.active == nullptr) image.dirty.erase(chunk);
+    chunk->second.storing.erase(chunk->second.storing.begin());
+    if (chunk->second.storing.empty() && chunk->second.active == nullptr) image.dirty.erase(chunk);
     return ok_status();
   }
 }
@@ -221,7 +221,7 @@ void TreeEngine::give_back(const JobPointer& job) {
   const WriterLock lock(inode.mutex);
   if (job->next != nullptr) {
     // The next one has not started: it takes over what this one holds, and what lies below it.
-    SealJob& next = *job->next;
+    StoreJob& next = *job->next;
     buffer_.add_bytes(std::uint64_t{next.slot->put_below(*job->slot)} * kSlotPageBytes);
     next.base = job->base;
     next.base_page = job->base_page;
@@ -230,7 +230,7 @@ void TreeEngine::give_back(const JobPointer& job) {
   }
   if (job->cancelled) return;
   DirtyChunk& chunk = inode.content->dirty.at(job->index);
-  chunk.sealing.erase(chunk.sealing.begin());
+  chunk.storing.erase(chunk.storing.begin());
   if (job->next != nullptr) return;
   if (chunk.active != nullptr) {
     buffer_.add_bytes(std::uint64_t{chunk.active->put_below(*job->slot)} * kSlotPageBytes);
@@ -253,21 +253,21 @@ void TreeEngine::finish(const JobPointer& job, std::optional<Error> error) {
   }
   slot = nullptr;
   {
-    const MutexLock lock(seal_mutex_);
+    const MutexLock lock(store_mutex_);
     job->error = std::move(error);
     job->done = true;
   }
-  seal_done_.notify_all();
+  store_done_.notify_all();
   if (next != nullptr) submit(next);
 }
 
 void TreeEngine::wait_for(const JobPointer& job) {
   if (job->done.load()) return;
-  MutexLock lock(seal_mutex_);
-  while (!job->done.load()) seal_done_.wait(seal_mutex_);
+  MutexLock lock(store_mutex_);
+  while (!job->done.load()) store_done_.wait(store_mutex_);
 }
 
-void TreeEngine::seal_everything() {
+void TreeEngine::store_everything() {
   std::vector<InodePointer> inodes;
   {
     const ReaderLock lock(tree_mutex_);
@@ -281,7 +281,7 @@ void TreeEngine::seal_everything() {
     if (inode->content == nullptr) continue;
     for (auto& [index, chunk] : inode->content->dirty) {
       if (chunk.active != nullptr) freeze(inode, index);
-      jobs.push_back(chunk.sealing.back());
+      jobs.push_back(chunk.storing.back());
     }
   }
   // Failures are sticky: they have been reported by then.

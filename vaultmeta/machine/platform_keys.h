@@ -18,9 +18,9 @@ using PlatformKeyId = ByteId<struct PlatformKeyIdTag, 16>;  // random; written i
 //   magic "VPLK" ‖ version u16 = 1 ‖ id 16 ‖ key 32 ‖ SHA-256 of the 54 bytes before
 // A file is written once and never overwritten: losing one loses the vaults that need it, unless a recovery file
 // exists. Thread-safe, and processes may share a store: changes are made under platform-keys/lock, reads take no lock.
-class MachineKeyStore {
+class PlatformKeys {
  public:
-  MachineKeyStore(Env& env, std::filesystem::path home);
+  PlatformKeys(Env& env, std::filesystem::path home);
 
   // Makes a random key and stores it durably.
   [[nodiscard]] Result<PlatformKeyId> create();

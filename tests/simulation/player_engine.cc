@@ -27,7 +27,7 @@ Result<Model::Seen> Player::read_tree(FileTree& tree) {
 }
 
 bool Player::ensure_open() {
-  if (world_.session != nullptr) return true;
+  if (world_.engine != nullptr) return true;
   for (int attempt = 0; attempt < 2; ++attempt) {
     const Status opened = world_.open();
     if (!world_.trusted.at(world_.current_machine)) {
@@ -59,16 +59,16 @@ void Player::check_opened() {
   const std::size_t state = model_.check_allowed("durability", *seen);
   model_.settle(state, *std::move(seen));
   attempt_all();  // a timer may have committed it by now
-  for (const JobInfo& job : session().vault().catalogue().jobs()) {
+  for (const JobInfo& job : engine().vault().catalogue().jobs()) {
     if (job.state == JobState::in_progress) {
       throw Finding("honesty", "job " + std::to_string(job.number.value) + " of before is in progress");
     }
   }
-  check_points(session(), false);
+  check_points(engine(), false);
   model_.forget_attempts();
   for (const std::string& item : owed_points_) {
     if (!model_.newest_point_has(item, model_.item_now(item))) {
-      throw Finding("points", "a session ended well, and the newest point lacks what was changed in " + item);
+      throw Finding("points", "a engine ended well, and the newest point lacks what was changed in " + item);
     }
   }
   owed_points_.clear();
@@ -82,12 +82,12 @@ void Player::after_session() {
 }
 
 void Player::close() {
-  if (world_.session == nullptr) return;
+  if (world_.engine == nullptr) return;
   static_cast<void>(resolve());
   attempt_all();
   owing_.clear();  // jobs that run are committed, where that succeeds
   const bool healthy = !disturbed_ && !breakage_;
-  if (judge("close", session().close()) && !model_.uncertain()) {
+  if (judge("close", engine().close()) && !model_.uncertain()) {
     model_.all_durable();
     if (healthy && !world_.env.failure_reached()) owed_points_ = changed_;
   }
@@ -134,8 +134,8 @@ void Player::reader(std::size_t machine) {
 }
 
 void Player::second_owner() {
-  if (world_.session == nullptr) return;
-  const auto second = Session::open(world_.machine(world_.current_machine), world_.options(false));
+  if (world_.engine == nullptr) return;
+  const auto second = VaultEngine::open(world_.machine(world_.current_machine), world_.options(false));
   if (second.ok()) throw Finding("one owner", "a second owner opened the vault");
   note("refused " + std::string(error_name(second.code())));
   if (second.code() != ErrorCode::VaultBusy) static_cast<void>(judge("second owner", second));
@@ -145,7 +145,7 @@ void Player::use_machine(std::size_t number) {
   if (number >= kMachines || number == world_.current_machine) return;
   if (!ensure_open()) return;
   close();
-  if (world_.session != nullptr || world_.env.failure_reached()) return;
+  if (world_.engine != nullptr || world_.env.failure_reached()) return;
   // Its people compare the fingerprint that the other one shows: of the vault as it is now.
   const auto shown = world_.open_reader(world_.current_machine);
   if (!judge("shown", shown)) return;

@@ -3,13 +3,20 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 
 #include "base/clock.h"
 #include "base/result.h"
 #include "base/thread/mutex.h"
-#include "fs/session/session.h"
 
 namespace vaultfs {
+
+// How far a long operation is. Called from worker threads, now and then. Return false to stop it (Interrupted).
+struct Progress {
+  std::uint64_t done_bytes = 0;
+  std::uint64_t total_bytes = 0;
+};
+using ProgressCallback = std::function<bool(const Progress&)>;
 
 // Counts the bytes of a long operation and tells the caller now and then; what is told never falls. Thread-safe.
 class ProgressMeter {

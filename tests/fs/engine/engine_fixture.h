@@ -10,12 +10,12 @@
 #include <string>
 #include <vector>
 
-#include "fs/session/session.h"
+#include "fs/engine/vault_engine.h"
 #include "tests/support/assert_ok.h"
 #include "tests/support/env_wrapper.h"
 #include "tests/support/scratch_directory.h"
 #include "tests/support/sim_env.h"
-#include "vaultmeta/keys/machine_resolver.h"
+#include "vaultmeta/keys/machine_key_vaults.h"
 #include "vaultmeta/machine/local_key_vaults.h"
 #include "vaultmeta/vault/vault.h"
 
@@ -47,13 +47,13 @@ class ClockedEnv final : public EnvWrapper {
 };
 
 // A machine with a local key vault "kv", its key "backup", and a vault under that key.
-class SessionTest : public testing::Test {
+class VaultEngineTest : public testing::Test {
  protected:
   void SetUp() override {
     auto state = MachineState::open(env_, scratch_ / "home");
     ASSERT_TRUE(state.ok()) << state.error().message;
     state_ = std::move(*state);
-    platform_keys_ = std::make_unique<MachineKeyStore>(env_, scratch_ / "home");
+    platform_keys_ = std::make_unique<PlatformKeys>(env_, scratch_ / "home");
     key_vaults_ = std::make_unique<LocalKeyVaults>(env_, scratch_ / "home", nullptr);
     ASSERT_TRUE(key_vaults_->create("kv", {}, nullptr).ok());
     auto opened = key_vaults_->open("kv");
@@ -64,7 +64,7 @@ class SessionTest : public testing::Test {
     first_version_ = key->id;
     registry_ = std::make_unique<KeyVaultRegistry>(env_, scratch_ / "home", *key_vaults_);
     identities_ = std::make_unique<IdentityStore>(env_, scratch_ / "home");
-    resolver_ = std::make_unique<MachineResolver>(*registry_, *identities_);
+    resolver_ = std::make_unique<MachineKeyVaults>(*registry_, *identities_);
     VaultCreateOptions options;
     options.path = vault_path();
     options.key = KeyRef{"kv", "backup", std::nullopt};
@@ -76,23 +76,23 @@ class SessionTest : public testing::Test {
   [[nodiscard]] std::filesystem::path vault_path() const { return scratch_ / "vault"; }
 
   // Without timers unless a test asks for them: what is due happens when the test says so.
-  [[nodiscard]] Session::Options session_options() const {
-    Session::Options options;
+  [[nodiscard]] VaultEngine::Options session_options() const {
+    VaultEngine::Options options;
     options.vault.path = vault_path();
     options.background = false;
     options.tree.flush_seconds = 0;
     options.tree.write_buffer_bytes = 16U << 20;
     return options;
   }
-  [[nodiscard]] std::unique_ptr<Session> open_session(const Session::Options& options) {
-    auto session = Session::open(machine(), options);
-    if (!session.ok()) {
-      ADD_FAILURE() << error_name(session.code()) << ": " << session.error().message;
+  [[nodiscard]] std::unique_ptr<VaultEngine> open_session(const VaultEngine::Options& options) {
+    auto engine = VaultEngine::open(machine(), options);
+    if (!engine.ok()) {
+      ADD_FAILURE() << error_name(engine.code()) << ": " << engine.error().message;
       return nullptr;
     }
-    return std::move(*session);
+    return std::move(*engine);
   }
-  [[nodiscard]] std::unique_ptr<Session> open_session() { return open_session(session_options()); }
+  [[nodiscard]] std::unique_ptr<VaultEngine> open_session() { return open_session(session_options()); }
 
   // A new version of the key; its id.
   std::string rotate_key() {
@@ -102,8 +102,8 @@ class SessionTest : public testing::Test {
     return version.ok() ? version->id : "";
   }
 
-  static VersionRole role_of(Session& session, const std::string& version) {
-    const EncryptionStatus status = session.vault().custody().status();
+  static VersionRole role_of(VaultEngine& engine, const std::string& version) {
+    const EncryptionStatus status = engine.vault().custody().status();
     for (auto at = status.versions.rbegin(); at != status.versions.rend(); ++at) {
       if (at->version == version) return at->role;
     }
@@ -114,12 +114,12 @@ class SessionTest : public testing::Test {
   ScratchDirectory scratch_;
   ClockedEnv env_;
   std::unique_ptr<MachineState> state_;
-  std::unique_ptr<MachineKeyStore> platform_keys_;
+  std::unique_ptr<PlatformKeys> platform_keys_;
   std::unique_ptr<LocalKeyVaults> key_vaults_;
   std::unique_ptr<LocalKeyVault> key_vault_;
   std::unique_ptr<KeyVaultRegistry> registry_;
   std::unique_ptr<IdentityStore> identities_;
-  std::unique_ptr<MachineResolver> resolver_;
+  std::unique_ptr<MachineKeyVaults> resolver_;
   std::string first_version_;
 };
 

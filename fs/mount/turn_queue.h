@@ -10,14 +10,14 @@ namespace vaultfs {
 
 // For requests that may have to wait for the vault's disk: only so many of them hold a thread at once, the others are
 // kept here, so that there are always threads for requests that need no disk. Thread-safe.
-class WaitingRoom {
+class TurnQueue {
  public:
   using Task = std::function<void()>;  // must not throw
 
-  explicit WaitingRoom(unsigned turns) : free_turns_(turns > 0 ? turns : 1) {}
-  WaitingRoom(const WaitingRoom&) = delete;
-  WaitingRoom& operator=(const WaitingRoom&) = delete;
-  ~WaitingRoom() = default;
+  explicit TurnQueue(unsigned turns) : free_turns_(turns > 0 ? turns : 1) {}
+  TurnQueue(const TurnQueue&) = delete;
+  TurnQueue& operator=(const TurnQueue&) = delete;
+  ~TurnQueue() = default;
 
   // Takes a turn if one is free.
   [[nodiscard]] bool enter();

@@ -1,4 +1,4 @@
-#include "fs/session/session.h"
+#include "fs/engine/vault_engine.h"
 
 #include <chrono>
 #include <utility>
@@ -7,8 +7,7 @@
 #include "base/thread/stop_request.h"
 #include "crypto/memory/plaintext_memory.h"
 #include "fs/backup/backup_run.h"
-#include "fs/engine/session_impl.h"
-#include "fs/points/point_tree.h"
+#include "fs/points/recovery_point_tree.h"
 #include "fs/upkeep/reencryption.h"
 
 namespace vaultfs {
@@ -22,33 +21,37 @@ constexpr std::chrono::milliseconds kCompactionLook{3000};
 
 }  // namespace
 
-Status ReadOnlyObserver::before_change(const std::string&) {
-  return Error{ErrorCode::ReadOnly, "the vault was opened read-only"};
-}
-void ReadOnlyObserver::write_failed(const std::string&, const Error&) {}
+class VaultEngine::ReadOnlyObserver final : public ChangeObserver {
+ public:
+  [[nodiscard]] Status before_change(const std::string&) override {
+    return Error{ErrorCode::ReadOnly, "the vault was opened read-only"};
+  }
+  void write_failed(const std::string&, const Error&) override {}
+};
 
-Result<std::unique_ptr<Session>> Session::open(const Vault::Machine& machine, const Options& options) {
+Result<std::unique_ptr<VaultEngine>> VaultEngine::open(const Vault::Machine& machine, const Options& options) {
   std::unique_ptr<WorkingTree> tree = WorkingTree::create(options.tree);
   VAULTFS_ASSIGN_OR_RETURN(std::unique_ptr<Vault> vault, Vault::open(machine, options.vault, *tree));
-  auto session = std::make_unique<OpenedSession>(options, std::move(tree), std::move(vault));
-  session->start();
-  return std::unique_ptr<Session>(std::move(session));
+  std::unique_ptr<VaultEngine> engine(new VaultEngine(options, std::move(tree), std::move(vault)));
+  engine->start();
+  return engine;
 }
 
-OpenedSession::OpenedSession(Options options, std::unique_ptr<WorkingTree> tree, std::unique_ptr<Vault> vault)
+VaultEngine::VaultEngine(Options options, std::unique_ptr<WorkingTree> tree, std::unique_ptr<Vault> vault)
     : options_(std::move(options)), vault_(std::move(vault)), tree_(std::move(tree)) {}
 
-OpenedSession::~OpenedSession() {
+VaultEngine::~VaultEngine() {
   timers_.clear();
-  // Without close() the session ends as if the process had: what is not synced by now may be lost.
+  // Without close() the engine ends as if the process had: what is not synced by now may be lost.
   static_cast<void>(tree_->stop());
 }
 
-void OpenedSession::start() {
+void VaultEngine::start() {
   if (options_.background)
     timers_.push_back(std::make_unique<PeriodicTask>(kMemoryLook, [this] { heap_trim_.look(); }));
   if (vault_->read_only()) {
-    tree_->start(*vault_, read_only_observer_);
+    read_only_observer_ = std::make_unique<ReadOnlyObserver>();
+    tree_->start(*vault_, *read_only_observer_);
     // A revocation takes effect on readers too.
     if (options_.background) {
       refresher_ = std::make_unique<KeyRefresher>(vault_->custody(), vault_->env().clock(), true);
@@ -76,23 +79,23 @@ void OpenedSession::start() {
   }
 }
 
-void OpenedSession::start_timers() {
+void VaultEngine::start_timers() {
   timers_.push_back(std::make_unique<PeriodicTask>(kDeadlinesLook, [this] { enforce_deadlines(); }));
   timers_.push_back(std::make_unique<PeriodicTask>(kJobsLook, [this] {
-    if (!sealed_.load()) jobs_->commit_due();
+    if (!vault_sealed_.load()) jobs_->commit_due();
   }));
   timers_.push_back(std::make_unique<PeriodicTask>(kCheckpointLook, [this] {
-    if (sealed_.load()) return;
+    if (vault_sealed_.load()) return;
     remember_damage();
     checkpoint_if_long();
   }));
   timers_.push_back(std::make_unique<PeriodicTask>(kCompactionLook, [this] {
-    if (!sealed_.load()) compact(Compactor::Occasion::idle);
+    if (!vault_sealed_.load()) compact(Compactor::Occasion::idle);
     fill_reserve();
   }));
 }
 
-void OpenedSession::tell_access() {
+void VaultEngine::tell_access() {
   const EncryptionStatus status = vault_->custody().status();
   if (status.access == told_access_) return;
   const KeyAccess before = std::exchange(told_access_, status.access);
@@ -116,26 +119,26 @@ void OpenedSession::tell_access() {
   }
 }
 
-void OpenedSession::enforce_deadlines() {
+void VaultEngine::enforce_deadlines() {
   tell_access();
   const bool sealed = vault_->custody().enforce_deadlines([this] {
-    sealed_.store(true);
+    vault_sealed_.store(true);
     // What could not be synced is a sticky error of its writers, and of who unmounts; the keys go in any case.
-    if (!vault_->read_only()) sealing_ = tree_->sync_all();
-    tree_->seal();
+    if (!vault_->read_only()) last_sync_ = tree_->sync_all();
+    tree_->vault_sealed();
   });
   if (sealed) {
     drop_ciphers();
     wipe_plaintext_memory();
-    sealed_.store(true);
+    vault_sealed_.store(true);
     // Not once only: a read that was under way may have left its answer with the kernel.
     constexpr unsigned kTimesTold = 3;
-    if (sealed_looks_ < kTimesTold) tell_observer([](SessionObserver& observer) { observer.sealed(); });
+    if (sealed_looks_ < kTimesTold) tell_observer([](EngineObserver& observer) { observer.sealed(); });
     ++sealed_looks_;
-  } else if (sealed_.exchange(false)) {
+  } else if (vault_sealed_.exchange(false)) {
     // The journal goes on in a new file. A failure is the journal's to tell whoever needs it.
     if (!vault_->read_only()) static_cast<void>(vault_->journal().commit());
-    tree_->unseal();
+    tree_->vault_unsealed();
     sealed_looks_ = 0;
   }
   tell_access();
@@ -143,13 +146,13 @@ void OpenedSession::enforce_deadlines() {
 
 // What was derived from keys that are gone now. Called again and again while the vault is sealed: work that was under
 // way when the keys went may have left a cipher behind.
-void OpenedSession::drop_ciphers() {
+void VaultEngine::drop_ciphers() {
   if (!vault_->read_only()) vault_->journal().drop_cipher();
   vault_->activity().roll();
   vault_->segments().drop_ciphers();
 }
 
-void OpenedSession::checkpoint_if_long() {
+void VaultEngine::checkpoint_if_long() {
   const Journal& journal = vault_->journal();
   if (journal.file_bytes() + journal.buffered_bytes() < options_.checkpoint_journal_bytes) return;
   const ReaderLock references(vault_->segments().long_uses());
@@ -157,12 +160,12 @@ void OpenedSession::checkpoint_if_long() {
   static_cast<void>(tree_->checkpoint());
 }
 
-void OpenedSession::remember_damage() {
+void VaultEngine::remember_damage() {
   // What could not be stored is a failure of the journal, which tells those who need it.
   static_cast<void>(vault_->remember_damage());
 }
 
-void OpenedSession::compact(Compactor::Occasion occasion) {
+void VaultEngine::compact(Compactor::Occasion occasion) {
   // A failure loses nothing; the next look tries again.
   const Status status = compactor_->compact_if_due(occasion);
   // Said once, not at each look: what stands in the way (damage, a full disk) tends to stay.
@@ -170,21 +173,21 @@ void OpenedSession::compact(Compactor::Occasion occasion) {
   if (!status.ok() && !told) vault_->warn("removing what nobody needs", status.error());
 }
 
-void OpenedSession::fill_reserve() {
+void VaultEngine::fill_reserve() {
   if (options_.space_reserve) vault_->fill_reserve();
 }
 
-Status OpenedSession::require_owner() const {
+Status VaultEngine::require_owner() const {
   if (!vault_->read_only()) return ok_status();
   return Error{ErrorCode::ReadOnly, "the vault was opened read-only"};
 }
 
-Result<CommitOutcome> OpenedSession::commit(const std::string& item) {
+Result<CommitOutcome> VaultEngine::commit(const std::string& item) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
   return jobs_->commit(item);
 }
 
-Result<BackupOutcome> OpenedSession::backup(const BackupRequest& request, const ProgressCallback& progress) {
+Result<BackupOutcome> VaultEngine::backup(const BackupRequest& request, const ProgressCallback& progress) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
   // What an earlier owner left on a disk that is nearly full makes room, too.
   compact(Compactor::Occasion::before_backup);
@@ -194,7 +197,7 @@ Result<BackupOutcome> OpenedSession::backup(const BackupRequest& request, const 
   return outcome;
 }
 
-Error OpenedSession::give_back(Error error) {
+Error VaultEngine::give_back(Error error) {
   const auto done = compactor_->give_back();
   fill_reserve();
   if (!done.ok()) {
@@ -207,7 +210,7 @@ Error OpenedSession::give_back(Error error) {
   return error;
 }
 
-Result<ReencryptOutcome> OpenedSession::reencrypt(const ReencryptRequest& request, const ProgressCallback& progress) {
+Result<ReencryptOutcome> VaultEngine::reencrypt(const ReencryptRequest& request, const ProgressCallback& progress) {
   VAULTFS_RETURN_IF_ERROR(require_owner());
   if (!reencrypting_.try_lock()) {
     return Error{ErrorCode::VaultBusy, "a re-encryption of this vault is under way; see: vaultctl job list"};
@@ -219,29 +222,29 @@ Result<ReencryptOutcome> OpenedSession::reencrypt(const ReencryptRequest& reques
   return Reencryption(*vault_, *tree_, *compactor_, request, go_on, stopping_).run();
 }
 
-void OpenedSession::observe(SessionObserver* observer) {
+void VaultEngine::observe(EngineObserver* observer) {
   const MutexLock lock(observer_mutex_);
   observer_ = observer;
 }
 
-void OpenedSession::tell_observer(const std::function<void(SessionObserver&)>& what) {
+void VaultEngine::tell_observer(const std::function<void(EngineObserver&)>& what) {
   const MutexLock lock(observer_mutex_);
   if (observer_ != nullptr) what(*observer_);
 }
 
-void OpenedSession::tell_names_changed(const BackupRequest& request) {
+void VaultEngine::tell_names_changed(const BackupRequest& request) {
   const auto directory = tree_->lookup(kRootInode, request.item);
   if (!directory.ok()) return;
   std::vector<std::string> disks;
   disks.reserve(request.disks.size());
   for (const DiskSource& disk : request.disks) disks.push_back(disk.name);
-  tell_observer([&](SessionObserver& observer) {
+  tell_observer([&](EngineObserver& observer) {
     observer.names_changed(kRootInode, {request.item});
     observer.names_changed(directory->number, disks);
   });
 }
 
-Result<RefreshOutcome> OpenedSession::refresh() {
+Result<RefreshOutcome> VaultEngine::refresh() {
   VAULTFS_RETURN_IF_ERROR(require_owner());
   VAULTFS_ASSIGN_OR_RETURN(RefreshOutcome outcome, refresher_->refresh());
   RefreshOutcome before = std::exchange(opening_refresh_, {});
@@ -250,22 +253,22 @@ Result<RefreshOutcome> OpenedSession::refresh() {
   return outcome;
 }
 
-Result<std::shared_ptr<FileTree>> OpenedSession::open_point(const PointInfo& point, InodeNumber& root) {
+Result<std::shared_ptr<FileTree>> VaultEngine::open_point(const PointInfo& point, InodeNumber& root) {
   VAULTFS_ASSIGN_OR_RETURN(std::unique_ptr<FileTree> tree, open_point_tree(*vault_, point, root));
   return std::shared_ptr<FileTree>(std::move(tree));
 }
 
-Status OpenedSession::close() {
+Status VaultEngine::close() {
   timers_.clear();
   if (std::exchange(closed_, true)) return ok_status();
   if (vault_->read_only()) return tree_->stop();
   // Sealed: what was acknowledged has been synced before the keys went, and without them nothing more can be written,
   // nor a point made. Jobs in progress are called Interrupted at the next opening.
-  if (sealed_.load()) {
+  if (vault_sealed_.load()) {
     static_cast<void>(tree_->stop());
-    return sealing_.ok()
+    return last_sync_.ok()
                ? jobs_->close_sealed()
-               : Status(with_context(sealing_.error(), "not all could be synced before the vault was sealed"));
+               : Status(with_context(last_sync_.error(), "not all could be synced before the vault was sealed"));
   }
   const SpaceReserve::ContentUse use(vault_->space_reserve());
   Status result = jobs_->close();
@@ -276,7 +279,7 @@ Status OpenedSession::close() {
   };
   keep_first(tree_->sync_all());
   remember_damage();
-  static_cast<void>(vault_->settle_healed(nullptr));  // what is not settled now is at the next opening's first job
+  static_cast<void>(vault_->record_healed(nullptr));  // what is not recorded now is at the next opening's first job
   keep_first(tree_->checkpoint());
   keep_first(tree_->stop());
   keep_first(vault_->close());

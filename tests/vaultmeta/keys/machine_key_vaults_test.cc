@@ -1,4 +1,4 @@
-#include "vaultmeta/keys/machine_resolver.h"
+#include "vaultmeta/keys/machine_key_vaults.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@ namespace vaultfs {
 namespace {
 
 // A passphrase on a descriptor can be read once, and a vault asks its key vault many times.
-TEST(MachineResolver, AsksForAPassphraseOnceForAllOpenings) {
+TEST(MachineKeyVaults, AsksForAPassphraseOnceForAllOpenings) {
   SimEnv env;
   int asked = 0;
   bool there = false;
@@ -24,7 +24,7 @@ TEST(MachineResolver, AsksForAPassphraseOnceForAllOpenings) {
   ASSERT_TRUE(vaults.create("kv", options, &passphrase).ok());
   KeyVaultRegistry registry(env, "/home", vaults);
   IdentityStore identities(env, "/home");
-  MachineResolver resolver(registry, identities);
+  MachineKeyVaults resolver(registry, identities);
   const VaultIdentity as;
   const Identity own = value_of(identities.create_system(as.vault));
   succeed(value_of(registry.open_local("kv"))->allow({own.id, "own", KeyPermissions::backup()}, false));
@@ -55,9 +55,9 @@ TEST(MachineResolver, AsksForAPassphraseOnceForAllOpenings) {
 }
 
 // A machine with a local key vault "kv" that enforces policies, and its key.
-class MachineResolverTest : public testing::Test {
+class MachineKeyVaultsTest : public testing::Test {
  protected:
-  MachineResolverTest() {
+  MachineKeyVaultsTest() {
     succeed(vaults_.create("kv", {}, nullptr));
     key_vault_ = value_of(registry_.open_local("kv"));
     version_ = value_of(key_vault_->create_key("kek", {2048, {}, {}})).id;
@@ -79,13 +79,13 @@ class MachineResolverTest : public testing::Test {
   LocalKeyVaults vaults_{env_, "/home", nullptr};
   KeyVaultRegistry registry_{env_, "/home", vaults_};
   IdentityStore identities_{env_, "/home"};
-  MachineResolver resolver_{registry_, identities_};
+  MachineKeyVaults resolver_{registry_, identities_};
   std::shared_ptr<LocalKeyVault> key_vault_;
   std::string version_;
   VaultIdentity as_;
 };
 
-TEST_F(MachineResolverTest, AVaultIsIntroducedAndDismissed) {
+TEST_F(MachineKeyVaultsTest, AVaultIsIntroducedAndDismissed) {
   EXPECT_TRUE(fails(list(), ErrorCode::IdentityNotFound, "vaultctl identity create --vault VAULT"));
   const auto take_back = value_of(resolver_.introduce(as_, "kv"));
   EXPECT_TRUE(list().ok());
@@ -107,7 +107,7 @@ TEST_F(MachineResolverTest, AVaultIsIntroducedAndDismissed) {
   succeed(dismiss_vault(registry_, identities_, as_.vault));
 }
 
-TEST_F(MachineResolverTest, AnIntroductionThatFailsLeavesNothing) {
+TEST_F(MachineKeyVaultsTest, AnIntroductionThatFailsLeavesNothing) {
   EXPECT_TRUE(fails(resolver_.introduce(as_, "nosuch"), ErrorCode::KeyVaultUnavailable));
   as_.name = "nosuch";
   EXPECT_TRUE(fails(resolver_.introduce(as_, "kv"), ErrorCode::IdentityNotFound, "nosuch"));
@@ -116,7 +116,7 @@ TEST_F(MachineResolverTest, AnIntroductionThatFailsLeavesNothing) {
 }
 
 // A vault that is recovered has an identity, and perhaps access: what was there before is not taken back.
-TEST_F(MachineResolverTest, AnIdentityThatIsThereIsIntroducedAsItIs) {
+TEST_F(MachineKeyVaultsTest, AnIdentityThatIsThereIsIntroducedAsItIs) {
   const Identity own = value_of(identities_.create_system(as_.vault));
   value_of(resolver_.introduce(as_, "kv"))();
   EXPECT_EQ(value_of(identities_.find(as_)).id, own.id);
@@ -134,7 +134,7 @@ TEST_F(MachineResolverTest, AnIdentityThatIsThereIsIntroducedAsItIs) {
   EXPECT_EQ(value_of(key_vault_->access())->at(0).permissions, less) << "its owner's decision";
 }
 
-TEST_F(MachineResolverTest, DisabledDeniedAndMadeAgain) {
+TEST_F(MachineKeyVaultsTest, DisabledDeniedAndMadeAgain) {
   value_of(resolver_.introduce(as_, "kv"));
   const Identity own = value_of(identities_.find(as_));
   succeed(identities_.set_enabled(own, false));
@@ -151,7 +151,7 @@ TEST_F(MachineResolverTest, DisabledDeniedAndMadeAgain) {
   EXPECT_TRUE(fails(identities_.create_system(as_.vault), ErrorCode::AlreadyExists));
 }
 
-TEST_F(MachineResolverTest, AKeyVaultOlderThanPoliciesAsksForNoIdentityButRefusesADisabledOne) {
+TEST_F(MachineKeyVaultsTest, AKeyVaultOlderThanPoliciesAsksForNoIdentityButRefusesADisabledOne) {
   remove_member_access();
   EXPECT_TRUE(list().ok());
   value_of(resolver_.introduce(as_, "kv"));
@@ -162,7 +162,7 @@ TEST_F(MachineResolverTest, AKeyVaultOlderThanPoliciesAsksForNoIdentityButRefuse
 }
 
 // The version stands in a key vault of another name, which does not let the vault in: that is what there is to do.
-TEST_F(MachineResolverTest, ALocatedPlaceIsBoundByItsPoliciesToo) {
+TEST_F(MachineKeyVaultsTest, ALocatedPlaceIsBoundByItsPoliciesToo) {
   EXPECT_TRUE(fails(resolver_.locate(version_, as_, KeyVaultResolver::Reach::everywhere), ErrorCode::IdentityNotFound));
   value_of(resolver_.introduce(as_, ""));
   EXPECT_TRUE(fails(resolver_.locate(version_, as_, KeyVaultResolver::Reach::everywhere), ErrorCode::KeyVaultDenied));
@@ -173,7 +173,7 @@ TEST_F(MachineResolverTest, ALocatedPlaceIsBoundByItsPoliciesToo) {
                     ErrorCode::KeyVersionNotFound));
 }
 
-TEST_F(MachineResolverTest, RotationPoliciesRunAsTheAdministrator) {
+TEST_F(MachineKeyVaultsTest, RotationPoliciesRunAsTheAdministrator) {
   EXPECT_FALSE(value_of(resolver_.rotate_if_due("kv", "kek")));
   succeed(key_vault_->set_rotation_policy("kek", RotationPolicy{.after_create_days = 7}));
   env_.sim_clock().advance_seconds(7 * 24 * 3600);

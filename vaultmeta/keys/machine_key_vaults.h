@@ -17,11 +17,11 @@ namespace vaultfs {
 //
 // A local key vault that has access policies is bound by them; one that is older than policies asks for no identity,
 // but one that is disabled is refused there too. Every other key vault wants the identity to exist.
-class MachineResolver final : public KeyVaultResolver {
+class MachineKeyVaults final : public KeyVaultResolver {
  public:
   // `announce` writes down, before it is done, what this does to a key by itself; its error leaves it undone.
   using Announce = std::function<Status(const std::string& what, const std::string& detail)>;
-  MachineResolver(KeyVaultRegistry& registry, IdentityStore& identities, Announce announce = {})
+  MachineKeyVaults(KeyVaultRegistry& registry, IdentityStore& identities, Announce announce = {})
       : registry_(registry), identities_(identities), announce_(std::move(announce)) {}
 
   [[nodiscard]] Result<std::shared_ptr<KeyVault>> open(const std::string& key_vault, const VaultIdentity& as) override;

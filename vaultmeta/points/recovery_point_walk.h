@@ -13,14 +13,14 @@ namespace vaultfs {
 // Goes through everything that recovery points refer to: map pages, then the chunks and patches that they list (not the
 // bases of patches). A page that was gone through to its end is not looked at again, in whatever point it is met, so
 // that many points of one image cost little more than one. One thread.
-class PointWalk {
+class RecoveryPointWalk {
  public:
   // An error ends the walk.
   using Visit = std::function<Status(const ChunkId&)>;
   // A map page can't be read: what it lists is not visited.
   using Damaged = std::function<void(const ChunkId& page, const Error& error)>;
 
-  PointWalk(SegmentStore& segments, Visit visit, Damaged damaged)
+  RecoveryPointWalk(SegmentStore& segments, Visit visit, Damaged damaged)
       : segments_(segments), visit_(std::move(visit)), damaged_(std::move(damaged)) {}
 
   // The errors of `visit`; those of reading pages that are not of integrity or I/O.

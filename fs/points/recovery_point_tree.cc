@@ -1,4 +1,4 @@
-#include "fs/points/point_tree.h"
+#include "fs/points/recovery_point_tree.h"
 
 #include <algorithm>
 #include <map>
@@ -12,9 +12,9 @@ namespace {
 
 Error not_found() { return Error{ErrorCode::NotFound, "there is no such file in the recovery point"}; }
 
-class PointTree final : public FileTree {
+class RecoveryPointTree final : public FileTree {
  public:
-  PointTree(Vault& vault, Manifest manifest)
+  RecoveryPointTree(Vault& vault, Manifest manifest)
       : segments_(vault.segments()), pages_(vault.segments()), manifest_(std::move(manifest)) {}
 
   Result<Attributes> lookup(InodeNumber parent, const std::string& name) override {
@@ -226,7 +226,7 @@ class PointTree final : public FileTree {
 Result<std::unique_ptr<FileTree>> open_point_tree(Vault& vault, const PointInfo& point, InodeNumber& root) {
   VAULTFS_ASSIGN_OR_RETURN(Manifest manifest, vault.load_manifest(point));
   root = manifest.root;
-  return std::unique_ptr<FileTree>(std::make_unique<PointTree>(vault, std::move(manifest)));
+  return std::unique_ptr<FileTree>(std::make_unique<RecoveryPointTree>(vault, std::move(manifest)));
 }
 
 }  // namespace vaultfs

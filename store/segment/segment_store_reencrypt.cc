@@ -55,8 +55,8 @@ std::vector<EpochUse> SegmentStoreImpl::epochs() {
   return uses;
 }
 
-Result<RenewOutcome> SegmentStoreImpl::renew(const ChunkId& id, EpochNumber oldest) {
-  RenewOutcome outcome;
+Result<ReencryptedRecords> SegmentStoreImpl::reencrypt(const ChunkId& id, EpochNumber oldest) {
+  ReencryptedRecords outcome;
   if (options_.read_only) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};
   if (id.is_zero()) return outcome;
   const auto place = locate(ChunkIndex::key_of(id));
@@ -71,12 +71,13 @@ Result<RenewOutcome> SegmentStoreImpl::renew(const ChunkId& id, EpochNumber olde
       VAULTFS_ASSIGN_OR_RETURN(base, base_place(base_id));
     }
   }
-  VAULTFS_RETURN_IF_ERROR(renew_record(id, *place, oldest, outcome));
-  if (base) VAULTFS_RETURN_IF_ERROR(renew_record(base_id, *base, oldest, outcome));
+  VAULTFS_RETURN_IF_ERROR(reencrypt_record(id, *place, oldest, outcome));
+  if (base) VAULTFS_RETURN_IF_ERROR(reencrypt_record(base_id, *base, oldest, outcome));
   return outcome;
 }
 
-Status SegmentStoreImpl::renew_record(const ChunkId& id, ChunkPlace place, EpochNumber oldest, RenewOutcome& outcome) {
+Status SegmentStoreImpl::reencrypt_record(const ChunkId& id, ChunkPlace place, EpochNumber oldest,
+                                          ReencryptedRecords& outcome) {
   VAULTFS_ASSIGN_OR_RETURN(const EpochNumber epoch, epoch_of(place.segment));
   if (epoch >= oldest) return ok_status();
   // What is moved is what was verified, in the same memory. Where that is another record than the index had, the index
@@ -95,21 +96,21 @@ Status SegmentStoreImpl::renew_record(const ChunkId& id, ChunkPlace place, Epoch
     const MutexLock lock(unused_mutex_);
     unused_[place.segment] += place.stored_bytes;
   }
-  const MutexLock lock(renewed_mutex_);
-  renewed_.push_back({id, place});
+  const MutexLock lock(reencrypted_mutex_);
+  reencrypted_.push_back({id, place});
   return ok_status();
 }
 
-Status SegmentStoreImpl::settle_renewed() {
-  std::vector<Renewed> renewed;
+Status SegmentStoreImpl::sync_reencrypted() {
+  std::vector<Reencrypted> reencrypted;
   {
-    const MutexLock lock(renewed_mutex_);
-    renewed = std::exchange(renewed_, {});
+    const MutexLock lock(reencrypted_mutex_);
+    reencrypted = std::exchange(reencrypted_, {});
   }
   Status synced = sync();
   // What a failed sync took out of the index, whoever's sync that was, still stands where it stood. This is after the
   // sync: what that found written is either durable or out of the index by now.
-  for (const Renewed& record : renewed) {
+  for (const Reencrypted& record : reencrypted) {
     const auto now = index_.find(record.id);
     if (!now || (now->damaged && now->healed)) index_.insert_if_better(record.id, record.before);
   }

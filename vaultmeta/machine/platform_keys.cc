@@ -1,4 +1,4 @@
-#include "vaultmeta/machine/machine_key_store.h"
+#include "vaultmeta/machine/platform_keys.h"
 
 #include <memory>
 #include <utility>
@@ -21,14 +21,14 @@ Error missing(const PlatformKeyId& id) {
 
 }  // namespace
 
-MachineKeyStore::MachineKeyStore(Env& env, std::filesystem::path home)
+PlatformKeys::PlatformKeys(Env& env, std::filesystem::path home)
     : env_(env), directory_(std::move(home) / "platform-keys") {}
 
-std::filesystem::path MachineKeyStore::path_of(const PlatformKeyId& id) const {
+std::filesystem::path PlatformKeys::path_of(const PlatformKeyId& id) const {
   return directory_ / (to_hex(id.view()) + ".key");
 }
 
-Result<std::unique_ptr<FileLock>> MachineKeyStore::begin_change() {
+Result<std::unique_ptr<FileLock>> PlatformKeys::begin_change() {
   VAULTFS_RETURN_IF_ERROR(ensure_private_directory(env_, directory_));
   VAULTFS_ASSIGN_OR_RETURN(auto lock, wait_for_lock(env_, directory_ / "lock"));
   VAULTFS_ASSIGN_OR_RETURN(const auto names, env_.list(directory_));
@@ -39,12 +39,12 @@ Result<std::unique_ptr<FileLock>> MachineKeyStore::begin_change() {
   return lock;
 }
 
-Status MachineKeyStore::write_new(const PlatformKeyId& id, const SecretBuffer& key) {
+Status PlatformKeys::write_new(const PlatformKeyId& id, const SecretBuffer& key) {
   VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer content, encode_key_file(kMagic, id.view(), key));
   return write_file_durably(env_, path_of(id), content.view());
 }
 
-Result<PlatformKeyId> MachineKeyStore::create() {
+Result<PlatformKeyId> PlatformKeys::create() {
   VAULTFS_ASSIGN_OR_RETURN(const auto lock, begin_change());
   VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key, SecretBuffer::allocate(kKeyFileKeyBytes));
   env_.fill_random(key.mutable_view());
@@ -59,13 +59,13 @@ Result<PlatformKeyId> MachineKeyStore::create() {
   return id;
 }
 
-Result<SecretBuffer> MachineKeyStore::load(const PlatformKeyId& id) {
+Result<SecretBuffer> PlatformKeys::load(const PlatformKeyId& id) {
   auto key = read_key_file(env_, path_of(id), kMagic, id.view());
   if (!key.ok() && key.code() == ErrorCode::NotFound) return missing(id);
   return key;
 }
 
-Status MachineKeyStore::install(const PlatformKeyId& id, const SecretBuffer& key) {
+Status PlatformKeys::install(const PlatformKeyId& id, const SecretBuffer& key) {
   if (key.size() != kKeyFileKeyBytes) {
     return Error{ErrorCode::InvalidArgument, "a platform key has 32 bytes, not " + std::to_string(key.size())};
   }
@@ -81,7 +81,7 @@ Status MachineKeyStore::install(const PlatformKeyId& id, const SecretBuffer& key
                    "; if it is not needed, move it away and try again"};
 }
 
-Status MachineKeyStore::remove(const PlatformKeyId& id) {
+Status PlatformKeys::remove(const PlatformKeyId& id) {
   VAULTFS_ASSIGN_OR_RETURN(const FileInfo there, env_.info(path_of(id)));
   if (there.kind == FileKind::missing) return missing(id);
   VAULTFS_ASSIGN_OR_RETURN(const auto lock, begin_change());

@@ -1,4 +1,4 @@
-#include "fs/mount/waiting_room.h"
+#include "fs/mount/turn_queue.h"
 
 #include <utility>
 
@@ -13,14 +13,14 @@ constexpr std::size_t kMostKeptTasks = 4096;
 
 }  // namespace
 
-bool WaitingRoom::enter() {
+bool TurnQueue::enter() {
   const MutexLock lock(mutex_);
   if (free_turns_ == 0) return false;
   --free_turns_;
   return true;
 }
 
-bool WaitingRoom::keep(Task task, std::size_t bytes) {
+bool TurnQueue::keep(Task task, std::size_t bytes) {
   const MutexLock lock(mutex_);
   if (free_turns_ == 0 && kept_.size() < kMostKeptTasks && kept_bytes_ + bytes <= kMostKeptBytes) {
     kept_bytes_ += bytes;
@@ -34,7 +34,7 @@ bool WaitingRoom::keep(Task task, std::size_t bytes) {
   return false;
 }
 
-void WaitingRoom::leave() {
+void TurnQueue::leave() {
   MutexLock lock(mutex_);
   // A thread that waits goes before what was kept: it is one of those that others need.
   while (!kept_.empty() && waiting_threads_ == 0) {

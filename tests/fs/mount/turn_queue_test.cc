@@ -1,4 +1,4 @@
-#include "fs/mount/waiting_room.h"
+#include "fs/mount/turn_queue.h"
 
 #include <gtest/gtest.h>
 
@@ -19,7 +19,7 @@ constexpr std::size_t kRoomTasks = 4096;
 // A thread that asks for room when there is none: it waits for a turn of its own and gives it back when told to.
 class Waiter {
  public:
-  Waiter(WaitingRoom& room, std::size_t bytes)
+  Waiter(TurnQueue& room, std::size_t bytes)
       : thread_([this, &room, bytes] {
           asked_ = true;
           kept_ = room.keep([this] { done_by_another_ = true; }, bytes);
@@ -58,8 +58,8 @@ class Waiter {
   std::thread thread_;  // last: it uses all of the above
 };
 
-TEST(WaitingRoomTest, GivesAsManyTurnsAsItHas) {
-  WaitingRoom room(2);
+TEST(TurnQueueTest, GivesAsManyTurnsAsItHas) {
+  TurnQueue room(2);
   EXPECT_TRUE(room.enter());
   EXPECT_TRUE(room.enter());
   EXPECT_FALSE(room.enter());
@@ -67,13 +67,13 @@ TEST(WaitingRoomTest, GivesAsManyTurnsAsItHas) {
   EXPECT_TRUE(room.enter());
   EXPECT_FALSE(room.enter());
 
-  WaitingRoom least(0);  // a machine with one processor has a turn too
+  TurnQueue least(0);  // a machine with one processor has a turn too
   EXPECT_TRUE(least.enter());
   EXPECT_FALSE(least.enter());
 }
 
-TEST(WaitingRoomTest, WhatIsKeptIsDoneInOrderByWhoLeaves) {
-  WaitingRoom room(1);
+TEST(TurnQueueTest, WhatIsKeptIsDoneInOrderByWhoLeaves) {
+  TurnQueue room(1);
   ASSERT_TRUE(room.enter());
   std::vector<int> done;
   std::vector<std::thread::id> by;
@@ -99,8 +99,8 @@ TEST(WaitingRoomTest, WhatIsKeptIsDoneInOrderByWhoLeaves) {
   EXPECT_EQ(done.size(), 101U);
 }
 
-TEST(WaitingRoomTest, WithATurnFreeTheCallerDoesTheTaskItself) {
-  WaitingRoom room(2);
+TEST(TurnQueueTest, WithATurnFreeTheCallerDoesTheTaskItself) {
+  TurnQueue room(2);
   ASSERT_TRUE(room.enter());
   bool done = false;
   EXPECT_FALSE(room.keep([&] { done = true; }, 1));
@@ -109,9 +109,9 @@ TEST(WaitingRoomTest, WithATurnFreeTheCallerDoesTheTaskItself) {
   EXPECT_FALSE(done) << "nobody else does it";
 }
 
-TEST(WaitingRoomTest, KeepsAtMost64MiB) {
+TEST(TurnQueueTest, KeepsAtMost64MiB) {
   constexpr std::size_t kRequest = std::size_t{1} << 20;
-  WaitingRoom room(1);
+  TurnQueue room(1);
   ASSERT_TRUE(room.enter());
   int done = 0;
   for (std::size_t i = 0; i < kRoomBytes / kRequest; ++i) ASSERT_TRUE(room.keep([&] { ++done; }, kRequest));
@@ -136,8 +136,8 @@ TEST(WaitingRoomTest, KeepsAtMost64MiB) {
   EXPECT_EQ(done, 66);
 }
 
-TEST(WaitingRoomTest, WhatIsDoneMakesRoomAgain) {
-  WaitingRoom room(1);
+TEST(TurnQueueTest, WhatIsDoneMakesRoomAgain) {
+  TurnQueue room(1);
   ASSERT_TRUE(room.enter());
   std::vector<int> done;
   // The first fills the room; it is not kept any more when it is done, so that as much fits again.
@@ -151,8 +151,8 @@ TEST(WaitingRoomTest, WhatIsDoneMakesRoomAgain) {
   EXPECT_EQ(done, (std::vector<int>{1, 2}));
 }
 
-TEST(WaitingRoomTest, KeepsAtMost4096Requests) {
-  WaitingRoom room(1);
+TEST(TurnQueueTest, KeepsAtMost4096Requests) {
+  TurnQueue room(1);
   ASSERT_TRUE(room.enter());
   std::size_t done = 0;
   for (std::size_t i = 0; i < kRoomTasks; ++i) ASSERT_TRUE(room.keep([&] { ++done; }, 0));
@@ -164,8 +164,8 @@ TEST(WaitingRoomTest, KeepsAtMost4096Requests) {
   EXPECT_EQ(done, kRoomTasks);
 }
 
-TEST(WaitingRoomTest, ARequestLargerThanTheRoomIsDoneByItsCaller) {
-  WaitingRoom room(1);
+TEST(TurnQueueTest, ARequestLargerThanTheRoomIsDoneByItsCaller) {
+  TurnQueue room(1);
   ASSERT_TRUE(room.enter());
   Waiter large(room, kRoomBytes + 1);
   EXPECT_TRUE(large.waits());
@@ -175,8 +175,8 @@ TEST(WaitingRoomTest, ARequestLargerThanTheRoomIsDoneByItsCaller) {
   EXPECT_TRUE(room.enter());
 }
 
-TEST(WaitingRoomTest, WhatATaskHoldsGoesWithIt) {
-  WaitingRoom room(1);
+TEST(TurnQueueTest, WhatATaskHoldsGoesWithIt) {
+  TurnQueue room(1);
   ASSERT_TRUE(room.enter());
   auto held = std::make_shared<int>(7);
   const std::weak_ptr<int> seen = held;
@@ -187,11 +187,11 @@ TEST(WaitingRoomTest, WhatATaskHoldsGoesWithIt) {
   EXPECT_TRUE(gone) << "a request's buffer outlives its turn";
 }
 
-TEST(WaitingRoomTest, ManyThreadsLoseNoTask) {
+TEST(TurnQueueTest, ManyThreadsLoseNoTask) {
   constexpr unsigned kTurns = 2;
   constexpr int kThreads = 6;
   constexpr int kEach = 2000;
-  WaitingRoom room(kTurns);
+  TurnQueue room(kTurns);
   std::atomic<int> done{0};
   std::atomic<unsigned> at_once{0};
   std::atomic<unsigned> most{0};

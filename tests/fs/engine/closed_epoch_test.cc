@@ -5,45 +5,45 @@
 
 #include "fs/restore/restore.h"
 #include "store/index/segment_format.h"
-#include "tests/fs/engine/session_fixture.h"
+#include "tests/fs/engine/engine_fixture.h"
 #include "tests/support/forger.h"
 #include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
 
-class ClosedEpochSessionTest : public SessionTest {
+class ClosedEpochTest : public VaultEngineTest {
  protected:
   static constexpr std::size_t kDiskBytes = 12 * kMiB;  // of so many chunks that there is a map page
 
-  [[nodiscard]] std::unique_ptr<Session> open_session() {
-    Session::Options options = session_options();
+  [[nodiscard]] std::unique_ptr<VaultEngine> open_session() {
+    VaultEngine::Options options = session_options();
     options.manual_commit = true;
-    return SessionTest::open_session(options);
+    return VaultEngineTest::open_session(options);
   }
   // A point and a working tree of before a rotation, then a backup that retires the first version.
   void make_history() {
-    const auto session = open_session();
-    ASSERT_NE(session, nullptr);
+    const auto engine = open_session();
+    ASSERT_NE(engine, nullptr);
     write_file(scratch_ / "disk.img", disk_);
-    ASSERT_OK(session->backup({"vm", {{"sda", scratch_ / "disk.img"}}}, nullptr));
-    for (const SegmentInfo& segment : session->vault().segments().segments()) old_.insert(segment.number);
+    ASSERT_OK(engine->backup({"vm", {{"sda", scratch_ / "disk.img"}}}, nullptr));
+    for (const SegmentInfo& segment : engine->vault().segments().segments()) old_.insert(segment.number);
     rotate_key();
     write_file(scratch_ / "other.img", random_bytes(2, kMiB));
-    const auto outcome = session->backup({"other", {{"sda", scratch_ / "other.img"}}}, nullptr);
+    const auto outcome = engine->backup({"other", {{"sda", scratch_ / "other.img"}}}, nullptr);
     ASSERT_OK(outcome);
     ASSERT_EQ(outcome->commit.retired, std::vector<std::string>{first_version_});
-    ASSERT_OK(session->close());
+    ASSERT_OK(engine->close());
   }
   [[nodiscard]] std::filesystem::path segment_file(ContainerNumber number) const {
     return vault_path() / closed_segment_name(number);
   }
   // Other bytes in every record of that type, by the key that the retired version gave.
-  void forge(Session& session, RecordType type) {
+  void forge(VaultEngine& engine, RecordType type) {
     std::size_t forged = 0;
     for (const ContainerNumber number : old_) {
       if (!std::filesystem::exists(segment_file(number))) continue;
-      Forger forger(file_bytes(segment_file(number)), session.vault().keys(), number);
+      Forger forger(file_bytes(segment_file(number)), engine.vault().keys(), number);
       for (std::size_t at = ContainerHeader::kEncodedBytes; at + RecordHeader::kEncodedBytes < forger.file().size();
            at += 8) {
         const auto header = RecordHeader::decode(ByteView(forger.file()).subspan(at, RecordHeader::kEncodedBytes));
@@ -93,9 +93,9 @@ class ClosedEpochSessionTest : public SessionTest {
     std::shared_ptr<FileTree> tree;
     InodeNumber disk;
   };
-  Opened point(Session& session) {
+  Opened point(VaultEngine& engine) {
     InodeNumber root;
-    const auto tree = session.open_point(session.vault().catalogue().points_of("vm").front(), root);
+    const auto tree = engine.open_point(engine.vault().catalogue().points_of("vm").front(), root);
     EXPECT_TRUE(tree.ok());
     return {*tree, (*tree)->lookup(root, "sda")->number};
   }
@@ -104,39 +104,39 @@ class ClosedEpochSessionTest : public SessionTest {
   std::set<ContainerNumber> old_;
 };
 
-TEST_F(ClosedEpochSessionTest, ForgedChunksReadAsErrorsEverywhere) {
+TEST_F(ClosedEpochTest, ForgedChunksReadAsErrorsEverywhere) {
   ASSERT_NO_FATAL_FAILURE(make_history());
   const auto files = intact();
   for (const std::size_t size : {std::size_t{4096}, std::size_t{128 * 1024}, std::size_t{kMiB}}) {
     SCOPED_TRACE(size);
     put_back(files);
-    const auto session = open_session();
-    ASSERT_NE(session, nullptr);
-    const InodeNumber file = tree_file(session->tree(), "vm", "sda");
-    const Opened old = point(*session);
+    const auto engine = open_session();
+    ASSERT_NE(engine, nullptr);
+    const InodeNumber file = tree_file(engine->tree(), "vm", "sda");
+    const Opened old = point(*engine);
     // All is right at first, and partly known from then on.
-    EXPECT_EQ(refused(session->tree(), file, 4096, 3 * kMiB), 0U);
+    EXPECT_EQ(refused(engine->tree(), file, 4096, 3 * kMiB), 0U);
     EXPECT_EQ(refused(*old.tree, old.disk, 4096, 3 * kMiB), 0U);
-    ASSERT_NO_FATAL_FAILURE(forge(*session, RecordType::chunk));
-    EXPECT_GT(refused(session->tree(), file, size, std::max<std::size_t>(size, kMiB / 2)), 10U);
+    ASSERT_NO_FATAL_FAILURE(forge(*engine, RecordType::chunk));
+    EXPECT_GT(refused(engine->tree(), file, size, std::max<std::size_t>(size, kMiB / 2)), 10U);
     EXPECT_GT(refused(*old.tree, old.disk, size, std::max<std::size_t>(size, kMiB / 2)), 10U);
-    const auto restored = restore(*session, {"vm", "", "sda", scratch_ / "restored", true}, nullptr);
+    const auto restored = restore(engine->vault(), {"vm", "", "sda", scratch_ / "restored", true}, nullptr);
     EXPECT_FALSE(restored.ok());
     put_back(files);
-    EXPECT_EQ(refused(session->tree(), file, size, std::max<std::size_t>(size, kMiB / 2)), 0U);
-    EXPECT_TRUE(session->close().ok());
+    EXPECT_EQ(refused(engine->tree(), file, size, std::max<std::size_t>(size, kMiB / 2)), 0U);
+    EXPECT_TRUE(engine->close().ok());
   }
 }
 
-TEST_F(ClosedEpochSessionTest, ForgedMapPagesReadAsErrorsEverywhere) {
+TEST_F(ClosedEpochTest, ForgedMapPagesReadAsErrorsEverywhere) {
   ASSERT_NO_FATAL_FAILURE(make_history());
-  const auto session = open_session();
-  ASSERT_NE(session, nullptr);
-  ASSERT_NO_FATAL_FAILURE(forge(*session, RecordType::map_page));
+  const auto engine = open_session();
+  ASSERT_NE(engine, nullptr);
+  ASSERT_NO_FATAL_FAILURE(forge(*engine, RecordType::map_page));
   InodeNumber root;
-  const auto old = session->open_point(session->vault().catalogue().points_of("vm").front(), root);
+  const auto old = engine->open_point(engine->vault().catalogue().points_of("vm").front(), root);
   ASSERT_OK(old);
-  const auto item = session->tree().lookup(kRootInode, "vm");
+  const auto item = engine->tree().lookup(kRootInode, "vm");
   ASSERT_OK(item);
   // What a file occupies stands in its map, so that it may not even be found.
   const auto expect_refused = [&](FileTree& tree, InodeNumber directory) {
@@ -147,9 +147,9 @@ TEST_F(ClosedEpochSessionTest, ForgedMapPagesReadAsErrorsEverywhere) {
       EXPECT_EQ(error_exit_code(disk.code()), 10) << error_name(disk.code());
     }
   };
-  expect_refused(session->tree(), item->number);
+  expect_refused(engine->tree(), item->number);
   expect_refused(**old, root);
-  static_cast<void>(session->close());
+  static_cast<void>(engine->close());
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
-#include "vaultmeta/points/point_walk.h"
+#include "vaultmeta/points/recovery_point_walk.h"
 
 namespace vaultfs {
 
-Status PointWalk::walk_page(const ChunkId& page) {
+Status RecoveryPointWalk::walk_page(const ChunkId& page) {
   if (page.is_zero() || pages_.contains(page)) return ok_status();
   VAULTFS_RETURN_IF_ERROR(visit_(page));
   const auto decoded = [&]() -> Result<MapPage> {
@@ -23,7 +23,7 @@ Status PointWalk::walk_page(const ChunkId& page) {
   return ok_status();
 }
 
-Status PointWalk::walk(const Manifest& manifest) {
+Status RecoveryPointWalk::walk(const Manifest& manifest) {
   for (const InodeRecord& inode : manifest.inodes) {
     for (const ChunkId& chunk : inode.chunks) {
       if (!chunk.is_zero()) VAULTFS_RETURN_IF_ERROR(visit_(chunk));

@@ -6,7 +6,7 @@
 #include "tests/crypto/keyvault/rest_double.h"
 #include "tests/support/sim_env.h"
 #include "vaultmeta/keys/kek_access.h"
-#include "vaultmeta/keys/machine_resolver.h"
+#include "vaultmeta/keys/machine_key_vaults.h"
 
 namespace vaultfs {
 namespace {
@@ -37,7 +37,7 @@ class TwoExternalKeyVaults : public testing::Test {
   LocalKeyVaults vaults_{env_, "/home", nullptr};
   KeyVaultRegistry registry_{env_, "/home", vaults_};
   IdentityStore identities_{env_, "/home"};
-  MachineResolver resolver_{registry_, identities_};
+  MachineKeyVaults resolver_{registry_, identities_};
   RestDouble first_{"transit"};
   RestDouble second_{"transit"};
   VaultIdentity as_;

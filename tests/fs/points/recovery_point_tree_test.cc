@@ -1,27 +1,27 @@
-#include "fs/points/point_tree.h"
+#include "fs/points/recovery_point_tree.h"
 
-#include "tests/fs/engine/session_fixture.h"
+#include "tests/fs/engine/engine_fixture.h"
 #include "tests/support/units.h"
 
 namespace vaultfs {
 namespace {
 
-class PointTreeTest : public SessionTest {
+class RecoveryPointTreeTest : public VaultEngineTest {
  protected:
   void SetUp() override {
-    SessionTest::SetUp();
-    if (!HasFatalFailure()) session_ = open_session();
-    ASSERT_NE(session_, nullptr);
+    VaultEngineTest::SetUp();
+    if (!HasFatalFailure()) engine_ = open_session();
+    ASSERT_NE(engine_, nullptr);
   }
   void TearDown() override {
-    if (session_ == nullptr) return;
-    EXPECT_TRUE(session_->close().ok());
+    if (engine_ == nullptr) return;
+    EXPECT_TRUE(engine_->close().ok());
   }
   void commit_and_open() {
-    const auto outcome = session_->commit("vm");
+    const auto outcome = engine_->commit("vm");
     ASSERT_OK(outcome);
     ASSERT_TRUE(outcome->point.has_value());
-    auto opened = open_point_tree(session_->vault(), *outcome->point, root_);
+    auto opened = open_point_tree(engine_->vault(), *outcome->point, root_);
     ASSERT_OK(opened);
     point_ = std::move(*opened);
   }
@@ -31,13 +31,13 @@ class PointTreeTest : public SessionTest {
     return found.ok() ? found->number : InodeNumber{};
   }
 
-  std::unique_ptr<Session> session_;
+  std::unique_ptr<VaultEngine> engine_;
   std::unique_ptr<FileTree> point_;
   InodeNumber root_;
 };
 
-TEST_F(PointTreeTest, ShowsTheTreeAsItWas) {
-  WorkingTree& tree = session_->tree();
+TEST_F(RecoveryPointTreeTest, ShowsTheTreeAsItWas) {
+  WorkingTree& tree = engine_->tree();
   const InodeNumber disk = tree_file(tree, "vm", "disk");
   tree_write(tree, disk, 0, random_bytes(1, 10'000));
   const auto item = tree.lookup(kRootInode, "vm");
@@ -88,14 +88,14 @@ TEST_F(PointTreeTest, ShowsTheTreeAsItWas) {
   EXPECT_EQ(point_->read_link(found->number).code(), ErrorCode::InvalidArgument);
 }
 
-TEST_F(PointTreeTest, ReadsAnyRangeAcrossChunksHolesAndPages) {
+TEST_F(RecoveryPointTreeTest, ReadsAnyRangeAcrossChunksHolesAndPages) {
   const std::uint64_t size = 300 * kMiB + 123;
-  const InodeNumber disk = tree_file(session_->tree(), "vm", "disk");
-  ASSERT_OK(session_->tree().truncate(disk, size));
+  const InodeNumber disk = tree_file(engine_->tree(), "vm", "disk");
+  ASSERT_OK(engine_->tree().truncate(disk, size));
   const Bytes low = random_bytes(1, 2 * kMiB + 500);
   const Bytes high = random_bytes(2, kMiB);
-  tree_write(session_->tree(), disk, kMiB - 100, low);
-  tree_write(session_->tree(), disk, 299 * kMiB + 123, high);
+  tree_write(engine_->tree(), disk, kMiB - 100, low);
+  tree_write(engine_->tree(), disk, 299 * kMiB + 123, high);
   commit_and_open();
   const InodeNumber file = inode("disk");
   const auto expected = [&](std::uint64_t at) -> std::byte {
@@ -127,12 +127,12 @@ TEST_F(PointTreeTest, ReadsAnyRangeAcrossChunksHolesAndPages) {
 }
 
 // The last chunk of the file that it was is shorter than its place in the file that it has become.
-TEST_F(PointTreeTest, AShortChunkInAFileThatHasGrownEndsInZeros) {
-  const InodeNumber disk = tree_file(session_->tree(), "vm", "disk");
+TEST_F(RecoveryPointTreeTest, AShortChunkInAFileThatHasGrownEndsInZeros) {
+  const InodeNumber disk = tree_file(engine_->tree(), "vm", "disk");
   Bytes content = random_bytes(1, 70'000);
-  tree_write(session_->tree(), disk, 0, content);
+  tree_write(engine_->tree(), disk, 0, content);
   commit_and_open();
-  ASSERT_OK(session_->tree().truncate(disk, 2 * kMiB));
+  ASSERT_OK(engine_->tree().truncate(disk, 2 * kMiB));
   commit_and_open();
   content.resize(2 * kMiB);
   const InodeNumber file = inode("disk");
@@ -150,9 +150,9 @@ TEST_F(PointTreeTest, AShortChunkInAFileThatHasGrownEndsInZeros) {
   }
 }
 
-TEST_F(PointTreeTest, AFileOfHolesOnlyHasNoData) {
-  const InodeNumber disk = tree_file(session_->tree(), "vm", "disk");
-  ASSERT_OK(session_->tree().truncate(disk, 2000 * kMiB));
+TEST_F(RecoveryPointTreeTest, AFileOfHolesOnlyHasNoData) {
+  const InodeNumber disk = tree_file(engine_->tree(), "vm", "disk");
+  ASSERT_OK(engine_->tree().truncate(disk, 2000 * kMiB));
   commit_and_open();
   const InodeNumber file = inode("disk");
   EXPECT_EQ(point_->seek_data(file, 0).code(), ErrorCode::OutOfRange);
