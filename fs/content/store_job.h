@@ -32,10 +32,12 @@ struct StoreJob {
   ChunkId base_page;
   std::uint32_t base_entry = 0;
 
-  // --- Written once before `done` becomes true, read after.
+  // --- Written once before `done` becomes true (StoreQueue::finish), read after.
   ChunkId result;
   std::optional<Error> error;
   std::atomic<bool> done{false};
 };
+
+using JobPointer = std::shared_ptr<StoreJob>;
 
 }  // namespace vaultfs

@@ -78,7 +78,7 @@ void TreeEngine::store_range(const InodePointer& inode, std::uint64_t first, std
     }
   }
   // A failure is sticky, and the chunk stays dirty: it is copied then, or the copy fails as any write does.
-  for (const JobPointer& job : jobs) wait_for(job);
+  for (const JobPointer& job : jobs) queue_.wait_for(job);
 }
 
 Result<std::uint64_t> TreeEngine::share_chunks(const InodePointer& from, std::uint64_t first_from,

@@ -109,7 +109,7 @@ Status TreeEngine::flush_inode(const InodePointer& inode) {
   VAULTFS_RETURN_IF_ERROR(journal_fragments(inode, plan));
   std::optional<Error> failure;
   for (const JobPointer& job : plan.jobs) {
-    wait_for(job);
+    queue_.wait_for(job);
     if (job->error.has_value()) failure = job->error;
   }
   if (failure.has_value()) return *failure;

@@ -93,7 +93,7 @@ Result<std::size_t> TreeEngine::read(InodeNumber number, std::uint64_t offset, M
 
 void TreeEngine::read_ahead(const InodePointer& inode, std::uint64_t offset, std::uint64_t length) {
   const auto depth = std::min<std::uint64_t>(
-      {2 * workers_->threads() + 2, kMaxAheadChunks, cache_.limit_bytes() / (std::uint64_t{4} * kChunkBytes)});
+      {2 * queue_.workers().threads() + 2, kMaxAheadChunks, cache_.limit_bytes() / (std::uint64_t{4} * kChunkBytes)});
   if (depth == 0 || length == 0) return;
   ReadStreams* streams = nullptr;
   {

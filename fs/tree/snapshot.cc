@@ -130,7 +130,7 @@ Status TreeEngine::finish_cut(Cut& cut) {
   SegmentStore& store = vault_->segments();
   for (FileCut& file : cut.files) {
     for (const JobPointer& job : file.jobs) {
-      wait_for(job);
+      queue_.wait_for(job);
       if (job->error.has_value()) return *job->error;
       if (const auto page = file.extents.page_to_load(job->index)) {
         const ChunkId stored = file.extents.stored_page(*page);

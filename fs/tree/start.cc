@@ -15,8 +15,8 @@ void TreeEngine::start(Vault& vault, ChangeObserver& observer) {
   observer_ = &observer;
   journal_ = vault.read_only() ? nullptr : &vault.journal();
   space_ = std::make_unique<SpaceGuard>(vault.env(), vault.path(), vault.space_reserve());
-  workers_ = std::make_unique<WorkerPool>(options_.store_workers);
-  reader_ = std::make_unique<ChunkReader>(vault.segments(), cache_, memory_, frames_, *workers_);
+  queue_.start(options_.store_workers);
+  reader_ = std::make_unique<ChunkReader>(vault.segments(), cache_, memory_, frames_, queue_.workers());
   {
     const WriterLock lock(tree_mutex_);
     if (!inodes_.contains(kRootInode)) static_cast<void>(load_section({}).ok());

@@ -18,7 +18,7 @@ static_assert(kSlotPageBytes == kPatchPageBytes && kChunkBytes == kMaxChunkBytes
 
 }  // namespace
 
-TreeEngine::JobPointer TreeEngine::freeze(const InodePointer& inode, std::uint64_t index) {
+JobPointer TreeEngine::freeze(const InodePointer& inode, std::uint64_t index) {
   DiskImage& image = *inode->content;
   DirtyChunk& chunk = image.dirty.at(index);
   auto job = std::make_shared<StoreJob>();
@@ -50,22 +50,12 @@ TreeEngine::JobPointer TreeEngine::freeze(const InodePointer& inode, std::uint64
 }
 
 void TreeEngine::submit(const JobPointer& job) {
-  // What is not stored any more stays in its slot, and whoever waits for it goes on.
-  const auto closed = [] { return Error{ErrorCode::IoError, "the vault was closed before this was stored"}; };
-  const bool will_run = workers_->submit(
-      WorkerPool::Kind::storing, [this, job] { run_store(job); },
-      [this, job, closed] {
-        give_back(job);
-        finish(job, closed());
+  queue_.submit(
+      job, [this](const JobPointer& started) { run_store(started); },
+      [this](const JobPointer& dropped, Error error) {
+        give_back(dropped);
+        finish(dropped, std::move(error));
       });
-  if (will_run) return;
-  // The caller holds the inode's lock, and nothing is read or written any more.
-  {
-    const MutexLock lock(store_mutex_);
-    job->error = closed();
-    job->done = true;
-  }
-  store_done_.notify_all();
 }
 
 void TreeEngine::evict(const WriteBuffer::Victim& victim) {
@@ -252,19 +242,8 @@ void TreeEngine::finish(const JobPointer& job, std::optional<Error> error) {
     job->previous = nullptr;
   }
   slot = nullptr;
-  {
-    const MutexLock lock(store_mutex_);
-    job->error = std::move(error);
-    job->done = true;
-  }
-  store_done_.notify_all();
+  queue_.finish(job, std::move(error));
   if (next != nullptr) submit(next);
-}
-
-void TreeEngine::wait_for(const JobPointer& job) {
-  if (job->done.load()) return;
-  MutexLock lock(store_mutex_);
-  while (!job->done.load()) store_done_.wait(store_mutex_);
 }
 
 void TreeEngine::store_everything() {
@@ -285,7 +264,7 @@ void TreeEngine::store_everything() {
     }
   }
   // Failures are sticky: they have been reported by then.
-  for (const JobPointer& job : jobs) wait_for(job);
+  for (const JobPointer& job : jobs) queue_.wait_for(job);
 }
 
 }  // namespace vaultfs

@@ -40,7 +40,7 @@ TreeEngine::~TreeEngine() {
   }
   flush_wake_.notify_all();
   if (flusher_.joinable()) flusher_.join();
-  if (workers_ != nullptr) workers_->stop();
+  queue_.stop();
   // Unfinished jobs and their inodes hold each other.
   for (auto& [number, inode] : inodes_) {
     if (inode->content == nullptr) continue;
@@ -168,7 +168,7 @@ Status TreeEngine::stop() {
   if (flusher_.joinable()) flusher_.join();
   Status status = ok_status();
   if (journal_ != nullptr && !vault_sealed_.load()) status = sync_all();
-  if (workers_ != nullptr) workers_->stop();
+  queue_.stop();
   return status;
 }
 

@@ -10,12 +10,12 @@
 
 #include "base/thread/mutex.h"
 #include "base/thread/thread.h"
-#include "base/thread/worker_pool.h"
 #include "fs/content/chunk_reader.h"
 #include "fs/content/frame_cache.h"
 #include "fs/content/slot_memory.h"
 #include "fs/content/space_guard.h"
 #include "fs/content/store_job.h"
+#include "fs/content/store_queue.h"
 #include "fs/content/write_buffer.h"
 #include "fs/tree/cut_lock.h"
 #include "fs/tree/format/entry.h"
@@ -125,7 +125,6 @@ class TreeEngine final : public WorkingTree {
 
  private:
   using InodeTable = std::unordered_map<InodeNumber, InodePointer>;
-  using JobPointer = std::shared_ptr<StoreJob>;
 
   // --- tree_engine.cc
   // Refuses a change the tree can't keep: read-only, sealed, journal dead.
@@ -340,7 +339,6 @@ class TreeEngine final : public WorkingTree {
   // A job failed: its bytes stay in memory, to be tried again.
   void give_back(const JobPointer& job);
   void finish(const JobPointer& job, std::optional<Error> error);
-  void wait_for(const JobPointer& job);
 
   // --- flush.cc
   // What is dirty of this inode is in the journal's buffer or in chunks afterwards.
@@ -428,8 +426,8 @@ class TreeEngine final : public WorkingTree {
   FrameMemoryPool frames_;  // likewise
   WriteBuffer buffer_;
   FrameCache cache_;
-  std::unique_ptr<SpaceGuard> space_;  // set by start(), as are the next two
-  std::unique_ptr<WorkerPool> workers_;
+  std::unique_ptr<SpaceGuard> space_;  // set by start(), as is the reader
+  StoreQueue queue_;                   // started by it
   std::unique_ptr<ChunkReader> reader_;
 
   Mutex snapshot_mutex_;  // one snapshot or checkpoint at a time
@@ -462,9 +460,6 @@ class TreeEngine final : public WorkingTree {
   std::vector<Dirty> flush_list_ GUARDED_BY(flush_mutex_);
   bool stopping_ GUARDED_BY(flush_mutex_) = false;
   Thread flusher_;
-
-  Mutex store_mutex_;  // for waiting on StoreJob::done; a leaf
-  CondVar store_done_;
 
   std::atomic<std::uint64_t> files_{0};
   std::atomic<std::uint64_t> logical_bytes_{0};
