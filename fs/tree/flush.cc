@@ -1,6 +1,5 @@
 // Making acknowledged changes durable.
 #include <algorithm>
-#include <chrono>
 
 #include "base/no_memory.h"
 #include "base/thread/mutex.h"
@@ -15,7 +14,6 @@ constexpr std::uint32_t kStoreInsteadBytes = kChunkBytes / 2;
 // Fragments in one journal entry, and bytes that the journal may buffer before it is written.
 constexpr std::size_t kEntryBytes = kChunkBytes;
 constexpr std::uint64_t kJournalBufferBytes = 8ULL << 20;
-constexpr auto kFlusherPeriod = std::chrono::milliseconds(500);
 
 // Of a chunk's slot, if it has one.
 std::size_t unjournalled_bytes(const InodePointer& inode, std::uint64_t index) REQUIRES_SHARED(inode->mutex) {
@@ -129,17 +127,8 @@ Status TreeEngine::fsync(InodeNumber number, std::uint64_t handle) {
 }
 
 Status TreeEngine::flush_older_than(std::int64_t monotonic_nanos) {
-  std::vector<InodePointer> due;
-  {
-    const MutexLock lock(flush_mutex_);
-    std::erase_if(flush_list_, [&](const Dirty& dirty) {
-      if (dirty.since_nanos > monotonic_nanos) return false;
-      if (InodePointer inode = dirty.inode.lock()) due.push_back(std::move(inode));
-      return true;
-    });
-  }
   Status status = ok_status();
-  for (const InodePointer& inode : due) {
+  for (const InodePointer& inode : flusher_.take_older_than(monotonic_nanos)) {
     {
       const WriterLock lock(inode->mutex);
       inode->on_flush_list = false;
@@ -163,30 +152,19 @@ Status TreeEngine::sync_all() {
   return flushed;
 }
 
-void TreeEngine::run_flusher() {
-  const Clock& clock = vault_->env().clock();
+void TreeEngine::flush_in_time(std::int64_t& committed_at) {
+  if (vault_sealed_.load() || journal_dead_.load()) return;
   const std::int64_t period = std::int64_t{options_.flush_seconds} * 1'000'000'000;
   // Journalling and syncing take their time too.
   const std::int64_t age = period * 3 / 4;
-  std::int64_t committed_at = clock.monotonic_nanos();
-  MutexLock lock(flush_mutex_);
-  while (!stopping_) {
-    flush_wake_.wait_for(flush_mutex_, kFlusherPeriod);
-    if (stopping_) return;
-    lock.unlock();
-    if (!vault_sealed_.load() && !journal_dead_.load()) {
-      const std::int64_t at = clock.monotonic_nanos();
-      // Failures are sticky: who wrote hears of them.
-      const bool flushed = options_.flush_seconds == 0 || or_no_memory([&] { return flush_older_than(at - age); }).ok();
-      const bool due = options_.flush_seconds != 0 && at - committed_at >= age;
-      if (due || !flushed || journal_->buffered_bytes() > kJournalBufferBytes) {
-        if (journal_->last_appended() > journal_->last_synced())
-          static_cast<void>(or_no_memory([&] { return commit_journal(); }).ok());
-        committed_at = at;
-      }
-    }
-    lock.lock();
-  }
+  const std::int64_t at = vault_->env().clock().monotonic_nanos();
+  // Failures are sticky: who wrote hears of them.
+  const bool flushed = options_.flush_seconds == 0 || or_no_memory([&] { return flush_older_than(at - age); }).ok();
+  const bool due = options_.flush_seconds != 0 && at - committed_at >= age;
+  if (!due && flushed && journal_->buffered_bytes() <= kJournalBufferBytes) return;
+  if (journal_->last_appended() > journal_->last_synced())
+    static_cast<void>(or_no_memory([&] { return commit_journal(); }).ok());
+  committed_at = at;
 }
 
 }  // namespace vaultfs

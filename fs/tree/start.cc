@@ -5,7 +5,6 @@
 #include <limits>
 
 #include "base/thread/mutex.h"
-#include "base/thread/thread.h"
 #include "fs/tree/tree_engine.h"
 
 namespace vaultfs {
@@ -25,7 +24,8 @@ void TreeEngine::start(Vault& vault, ChangeObserver& observer) {
   if (journal_ == nullptr) return;
   // A replay may have found more than the buffer holds.
   static_cast<void>(buffer_.reserve(0, [this](const WriteBuffer::Victim& victim) { evict(victim); }).ok());
-  flusher_ = Thread("flusher", [this] { run_flusher(); });
+  flusher_.start(
+      [this, committed_at = vault.env().clock().monotonic_nanos()]() mutable { flush_in_time(committed_at); });
 }
 
 void TreeEngine::attach_items() {

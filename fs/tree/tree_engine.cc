@@ -34,12 +34,7 @@ TreeEngine::TreeEngine(const Options& options)
       cache_(options.frame_cache_bytes) {}
 
 TreeEngine::~TreeEngine() {
-  {
-    const MutexLock lock(flush_mutex_);
-    stopping_ = true;
-  }
-  flush_wake_.notify_all();
-  if (flusher_.joinable()) flusher_.join();
+  flusher_.stop();
   queue_.stop();
   // Unfinished jobs and their inodes hold each other.
   for (auto& [number, inode] : inodes_) {
@@ -159,13 +154,8 @@ void TreeEngine::resize(Inode& inode, std::uint64_t size) {
 }
 
 Status TreeEngine::stop() {
-  {
-    const MutexLock lock(flush_mutex_);
-    // Once: without the workers nothing could be stored any more.
-    if (std::exchange(stopping_, true)) return ok_status();
-  }
-  flush_wake_.notify_all();
-  if (flusher_.joinable()) flusher_.join();
+  // Once: without the workers nothing could be stored any more.
+  if (!flusher_.stop()) return ok_status();
   Status status = ok_status();
   if (journal_ != nullptr && !vault_sealed_.load()) status = sync_all();
   queue_.stop();

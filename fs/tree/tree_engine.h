@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "base/thread/mutex.h"
-#include "base/thread/thread.h"
 #include "fs/content/chunk_reader.h"
+#include "fs/content/flusher.h"
 #include "fs/content/frame_cache.h"
 #include "fs/content/slot_memory.h"
 #include "fs/content/space_guard.h"
@@ -355,7 +355,8 @@ class TreeEngine final : public WorkingTree {
   [[nodiscard]] Status journal_attributes(const InodePointer& inode, std::uint64_t size,
                                           std::optional<Lsn> unchanged_since = std::nullopt);
   [[nodiscard]] Status flush_older_than(std::int64_t monotonic_nanos);
-  void run_flusher();
+  // One turn of the flusher: journals what has been dirty for long, and commits when it is time.
+  void flush_in_time(std::int64_t& committed_at);
 
   // --- snapshot.cc
   struct FileCut {
@@ -451,15 +452,7 @@ class TreeEngine final : public WorkingTree {
   std::optional<Error> tree_error_ GUARDED_BY(handle_mutex_);  // the journal died
   std::uint64_t tree_errors_ GUARDED_BY(handle_mutex_) = 0;
 
-  Mutex flush_mutex_;  // a leaf
-  CondVar flush_wake_;
-  struct Dirty {
-    std::weak_ptr<Inode> inode;
-    std::int64_t since_nanos;
-  };
-  std::vector<Dirty> flush_list_ GUARDED_BY(flush_mutex_);
-  bool stopping_ GUARDED_BY(flush_mutex_) = false;
-  Thread flusher_;
+  Flusher flusher_;
 
   std::atomic<std::uint64_t> files_{0};
   std::atomic<std::uint64_t> logical_bytes_{0};

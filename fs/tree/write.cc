@@ -81,9 +81,7 @@ void TreeEngine::write_piece(const InodePointer& inode, std::uint64_t index, std
 void TreeEngine::list_for_flush(const InodePointer& inode) {
   if (inode->on_flush_list) return;
   inode->on_flush_list = true;
-  const std::int64_t since = vault_->env().clock().monotonic_nanos();
-  const MutexLock lock(flush_mutex_);
-  flush_list_.push_back({inode, since});
+  flusher_.add(inode, vault_->env().clock().monotonic_nanos());
 }
 
 Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t handle,
