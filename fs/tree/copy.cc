@@ -157,8 +157,8 @@ Result<std::uint64_t> TreeEngine::copy_range(FileTree& source, CopyEnd from, Cop
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer target, find_file(to.inode));
   VAULTFS_ASSIGN_OR_RETURN(const Attributes original, source.attributes(from.inode));
   if (original.type != InodeType::file) return Error{ErrorCode::InvalidArgument, "only a regular file has content"};
-  VAULTFS_RETURN_IF_ERROR(take_error(handle));
-  VAULTFS_RETURN_IF_ERROR(check_write_access(*target, handle));
+  VAULTFS_RETURN_IF_ERROR(open_files_.take_error(handle));
+  VAULTFS_RETURN_IF_ERROR(open_files_.check_write_access(*target, handle));
   if (from.offset >= original.size) return std::uint64_t{0};
   length = std::min({length, original.size - from.offset, kMaxSharedBytes});
   if (length > kMaxFileBytes || to.offset > kMaxFileBytes - length)

@@ -116,13 +116,13 @@ Status TreeEngine::flush_inode(const InodePointer& inode) {
 
 Status TreeEngine::fsync(InodeNumber number, std::uint64_t handle) {
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
-  VAULTFS_RETURN_IF_ERROR(take_error(handle));
+  VAULTFS_RETURN_IF_ERROR(open_files_.take_error(handle));
   if (journal_ == nullptr) return ok_status();
   Status status = ok_status();
   if (inode->type == InodeType::file) status = flush_inode(inode);
   if (status.ok()) status = commit_journal();
   // What this call tells is told.
-  if (!status.ok()) static_cast<void>(take_error(handle).ok());
+  if (!status.ok()) static_cast<void>(open_files_.take_error(handle).ok());
   return status;
 }
 

@@ -69,6 +69,15 @@ struct StickyError {
   bool reported = false;
 };
 
+// What OpenFiles, who alone uses it, knows of an inode under its lock.
+class OpenState {
+  friend class OpenFiles;
+  std::uint32_t handles = 0;
+  std::uint32_t writers = 0;
+  bool reserved = false;  // by a backup run
+  std::unique_ptr<StickyError> sticky;
+};
+
 struct Inode {
   Inode(InodeNumber n, InodeType t) : number(n), type(t) {}
 
@@ -91,11 +100,7 @@ struct Inode {
   };
   std::unique_ptr<std::map<std::string, Entry, std::less<>>> entries;  // of a directory
 
-  // --- Guarded by the handle mutex.
-  std::uint32_t handles = 0;
-  std::uint32_t writers = 0;
-  bool reserved = false;
-  std::unique_ptr<StickyError> sticky;
+  OpenState open;  // its handles
 
   // --- Guarded by `mutex`: attributes and content. Lock order: docs/locks.md. Memory is copied under it, never a
   // segment read, and the disk is asked for nothing.

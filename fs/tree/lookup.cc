@@ -47,10 +47,7 @@ Attributes TreeEngine::attributes_locked(const Inode& inode) {
   a.atime = inode.atime;
   a.mtime = inode.mtime;
   a.ctime = inode.ctime;
-  {
-    const MutexLock handle_lock(handle_mutex_);
-    a.open_for_writing = inode.writers > 0;
-  }
+  a.open_for_writing = open_files_.is_open_for_writing(inode);
   if (inode.content == nullptr) return a;
   const DiskImage& image = *inode.content;
   a.stored = image.dirty.empty();

@@ -232,10 +232,7 @@ Status TreeEngine::remove(InodeNumber parent, const std::string& name, bool dire
 void TreeEngine::drop_name(const InodePointer& inode) {
   inode->links = inode->type == InodeType::directory ? 0 : inode->links - 1;
   if (inode->links > 0 || inode->known.load() > 0) return;
-  {
-    const MutexLock lock(handle_mutex_);
-    if (inode->handles > 0) return;
-  }
+  if (open_files_.is_open(*inode)) return;
   destroy(inode);
 }
 

@@ -37,14 +37,7 @@ ChangeHold TreeEngine::lock_for_change(const Inode& inode) {
 }
 
 void TreeEngine::cut_open_files(const Item* item, Cut& cut, bool keep_small_slots) {
-  std::vector<InodePointer> written;
-  {
-    const MutexLock lock(handle_mutex_);
-    for (const auto& [number, handle] : handles_) {
-      if (handle.writing && (item == nullptr || handle.inode->item == item)) written.push_back(handle.inode);
-    }
-  }
-  for (const InodePointer& inode : written) {
+  for (const InodePointer& inode : open_files_.open_for_writing(item)) {
     if (inode->cut_number.load() == cut.number) continue;
     // One that has no name any more is in no cut.
     if (inode->links > 0) {

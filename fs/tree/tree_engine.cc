@@ -101,15 +101,8 @@ Status TreeEngine::commit_journal() {
 }
 
 void TreeEngine::journal_failed(const Error& error) {
-  if (journal_dead_.exchange(true)) {
-    const MutexLock lock(handle_mutex_);
-    if (tree_error_.has_value()) return;
-  }
-  {
-    const MutexLock lock(handle_mutex_);
-    tree_error_ = error;
-    ++tree_errors_;
-  }
+  if (journal_dead_.exchange(true) && open_files_.has_tree_error()) return;
+  open_files_.add_tree_error(error);
   buffer_.storing_failed(error);
   const std::uint64_t durable = journal_->last_synced().value;
   std::vector<Item*> failed;
@@ -129,13 +122,7 @@ void TreeEngine::journal_failed(const Error& error) {
 }
 
 void TreeEngine::report_write_failure(Inode& inode, Item* item, const Error& error) {
-  {
-    const MutexLock lock(handle_mutex_);
-    if (inode.sticky == nullptr) inode.sticky = std::make_unique<StickyError>();
-    inode.sticky->error = error;
-    ++inode.sticky->count;
-    inode.sticky->reported = false;
-  }
+  open_files_.add_error(inode, error);
   if (item == nullptr) return;
   {
     const MutexLock lock(item->mutex);

@@ -21,6 +21,7 @@
 #include "fs/tree/format/entry.h"
 #include "fs/tree/format/section.h"
 #include "fs/tree/inode.h"
+#include "fs/tree/open_files.h"
 #include "fs/tree/replay.h"
 #include "fs/tree/working_tree.h"
 
@@ -95,7 +96,7 @@ class TreeEngine final : public WorkingTree {
   // handles.cc
   Result<std::uint64_t> open(InodeNumber number, bool writing) override;
   void release(std::uint64_t handle_number) override;
-  Status take_error(std::uint64_t handle_number) override;
+  Status take_error(std::uint64_t handle_number) override { return open_files_.take_error(handle_number); }
   void forget(InodeNumber number, std::uint64_t count) override;
   Status reserve(InodeNumber number) override;
   void unreserve(InodeNumber number) override;
@@ -243,15 +244,6 @@ class TreeEngine final : public WorkingTree {
   [[nodiscard]] bool is_below(const Inode& directory, const Inode& ancestor) const REQUIRES_SHARED(tree_mutex_);
   [[nodiscard]] Status execute(const RenamePlan& plan) REQUIRES(tree_mutex_);
   static void move_names(const RenamePlan& plan);
-
-  // --- handles.cc
-  struct Handle {
-    InodePointer inode;
-    bool writing = false;
-    std::uint64_t seen_errors = 0;       // of the inode
-    std::uint64_t seen_tree_errors = 0;  // of the journal
-  };
-  [[nodiscard]] Status check_write_access(const Inode& inode, std::uint64_t handle_number);
 
   // --- read.cc
   struct Piece {
@@ -446,12 +438,7 @@ class TreeEngine final : public WorkingTree {
   InodeNumber next_inode_ GUARDED_BY(tree_mutex_){2};
   ReplayState replay_ GUARDED_BY(tree_mutex_);  // between load() and start() only
 
-  Mutex handle_mutex_;  // guards also what Inode says; a leaf
-  std::unordered_map<std::uint64_t, Handle> handles_ GUARDED_BY(handle_mutex_);
-  std::uint64_t next_handle_ GUARDED_BY(handle_mutex_) = 1;
-  std::optional<Error> tree_error_ GUARDED_BY(handle_mutex_);  // the journal died
-  std::uint64_t tree_errors_ GUARDED_BY(handle_mutex_) = 0;
-
+  OpenFiles open_files_;
   Flusher flusher_;
 
   std::atomic<std::uint64_t> files_{0};
