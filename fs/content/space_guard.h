@@ -6,6 +6,7 @@
 #include "base/result.h"
 #include "base/thread/mutex.h"
 #include "vaultmeta/layout/space_reserve.h"
+#include "vaultmeta/points/inode_record.h"
 
 namespace vaultfs {
 
@@ -13,6 +14,9 @@ namespace vaultfs {
 inline constexpr std::uint64_t kSpaceReserveBytes = 64ULL << 20;
 // Inodes likewise, beside those that SpaceReserve holds: content is refused before its segment finds none.
 inline constexpr std::uint64_t kFilesKept = 8;
+
+// The worst case of a chunk on disk.
+inline constexpr std::uint64_t kStoredChunkBytes = kChunkBytes + 4096;
 
 // What new content may take: `reserve` is left alone. Nothing where inodes have run out, or where SpaceReserve had to
 // be given up. `kept` may be null.

@@ -51,7 +51,7 @@ Status TreeEngine::put_references(const ChunkShare& share, const std::vector<Chu
   }
   VAULTFS_RETURN_IF_ERROR(log(std::move(entry)));
   DiskImage& image = inode.image();
-  use_set_aside(image, share.first, share.first + ids.size());
+  space_.use(image.set_aside, share.first, share.first + ids.size());
   note_unused(image, share.first, share.first + ids.size());
   for (std::size_t i = 0; i < ids.size(); ++i) {
     const std::uint64_t index = share.first + i;

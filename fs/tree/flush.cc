@@ -49,7 +49,7 @@ Status TreeEngine::journal_fragments(const InodePointer& inode, FlushPlan& plan)
   for (std::size_t next = 0; next < plan.fragments.size();) {
     // What the journal has taken it must write before anything else: content that finds no room waits in memory, and
     // keeps no commit, removal or key change from being written.
-    VAULTFS_RETURN_IF_ERROR(space_->check_accepted(journal_->buffered_bytes() + kEntryBytes));
+    VAULTFS_RETURN_IF_ERROR(space_.check_accepted(journal_->buffered_bytes() + kEntryBytes));
     {
       const ReaderLock cut(cut_);
       const WriterLock lock(inode->mutex);

@@ -14,6 +14,7 @@
 #include "base/thread/mutex.h"
 #include "fs/content/byte_ranges.h"
 #include "fs/content/extent_map.h"
+#include "fs/content/set_aside.h"
 #include "fs/content/slot.h"
 #include "fs/content/store_job.h"
 #include "fs/tree/attributes.h"
@@ -54,12 +55,8 @@ struct DiskImage {
   ExtentMap extents;
   std::map<std::uint64_t, DirtyChunk> dirty;  // by chunk index; never both members empty
   std::unique_ptr<ReadStreams> streams;       // made at the first read of a large file, then never replaced
-  // Chunks for which fallocate has set space aside: first index → behind the last. One is counted until all that was
-  // asked for in it has been written, since an eviction before that makes it take space once more. Gone at the next
-  // mount.
-  std::map<std::uint64_t, std::uint64_t> set_aside;
-  std::map<std::uint64_t, ByteRanges> set_aside_rest;  // what is still to be written, of chunks where that is not all
-  std::unique_ptr<Error> poison;                       // the content can't be known: reads, writes and cuts give this
+  SetAside set_aside;                         // by fallocate
+  std::unique_ptr<Error> poison;              // the content can't be known: reads, writes and cuts give this
 };
 
 // Errors that came after an acknowledged write: like Linux's errseq_t, each open file sees each once.

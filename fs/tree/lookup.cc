@@ -67,7 +67,7 @@ Attributes TreeEngine::attributes_locked(const Inode& inode) {
     allocated += std::uint64_t{pages} * kSlotPageBytes;
   }
   // What fallocate has set aside shows as on other file systems, beyond the end of the file too.
-  a.allocated_bytes = std::min(allocated, whole) + bytes_set_aside(image);
+  a.allocated_bytes = std::min(allocated, whole) + image.set_aside.bytes(image.extents);
   return a;
 }
 

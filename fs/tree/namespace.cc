@@ -246,7 +246,7 @@ void TreeEngine::destroy(const InodePointer& inode) {
   if (inode->content == nullptr) return;
   DiskImage& image = *inode->content;
   while (!image.dirty.empty()) drop_chunk(image, image.dirty.begin());
-  use_set_aside(image, 0, ~std::uint64_t{0});
+  space_.use(image.set_aside, 0, ~std::uint64_t{0});
   note_unused(image, 0, ~std::uint64_t{0});
   image.extents = {};
 }

@@ -13,7 +13,7 @@ void TreeEngine::start(Vault& vault, ChangeObserver& observer) {
   vault_ = &vault;
   observer_ = &observer;
   journal_ = vault.read_only() ? nullptr : &vault.journal();
-  space_ = std::make_unique<SpaceGuard>(vault.env(), vault.path(), vault.space_reserve());
+  space_.start(vault.env(), vault.path(), vault.space_reserve());
   queue_.start(options_.store_workers);
   reader_ = std::make_unique<ChunkReader>(vault.segments(), cache_, memory_, frames_, queue_.workers());
   {

@@ -31,7 +31,8 @@ TreeEngine::TreeEngine(const Options& options)
     : options_(options),
       memory_(kWarmBuffers),
       buffer_(options.write_buffer_bytes),
-      cache_(options.frame_cache_bytes) {}
+      cache_(options.frame_cache_bytes),
+      space_(buffer_) {}
 
 TreeEngine::~TreeEngine() {
   flusher_.stop();
@@ -189,7 +190,7 @@ WorkingTree::Statistics TreeEngine::statistics() {
           .inodes = inodes,
           .logical_bytes = logical_bytes_.load(),
           .dirty_bytes = buffer_.used_bytes(),
-          .set_aside_bytes = set_aside_bytes(),
+          .set_aside_bytes = space_.set_aside_bytes(),
           .written_bytes = written_bytes_.load()};
 }
 

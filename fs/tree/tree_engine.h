@@ -13,7 +13,7 @@
 #include "fs/content/flusher.h"
 #include "fs/content/frame_cache.h"
 #include "fs/content/slot_memory.h"
-#include "fs/content/space_guard.h"
+#include "fs/content/space_promises.h"
 #include "fs/content/store_job.h"
 #include "fs/content/store_queue.h"
 #include "fs/content/write_buffer.h"
@@ -58,7 +58,7 @@ class TreeEngine final : public WorkingTree {
   Result<Attributes> lookup_known(InodeNumber parent, const std::string& name) override;
   bool remember(InodeNumber number) override;
   Result<InodeNumber> parent(InodeNumber directory) override;
-  Status check_room(std::uint64_t bytes) override { return space_->check(promised_bytes(), bytes); }
+  Status check_room(std::uint64_t bytes) override { return space_.check(bytes); }
   Result<Attributes> attributes(InodeNumber number) override;
   Result<std::vector<DirectoryEntry>> list(InodeNumber directory) override;
   std::vector<InodeNumber> inode_numbers() override;
@@ -261,25 +261,12 @@ class TreeEngine final : public WorkingTree {
   // --- write.cc
   [[nodiscard]] Result<std::uint64_t> write_at(InodeNumber number, std::uint64_t handle,
                                                std::optional<std::uint64_t> offset, ByteView bytes);
-  // How much of a write fallocate has set space aside for: the chunks, and whether that is all of them.
-  struct Promise {
-    std::uint64_t chunks = 0;
-    bool whole = false;
-  };
-  // REQUIRES: inode's mutex.
-  [[nodiscard]] static Promise promise_for(const Inode& inode, std::uint64_t offset, std::uint64_t length)
-      REQUIRES_SHARED(inode.mutex);
-  [[nodiscard]] Status check_space(std::uint64_t bytes, const Promise& promise);
-  [[nodiscard]] Result<WriteBuffer::Reservation> admit_bytes(std::uint64_t bytes, const Promise& promise);
+  [[nodiscard]] Result<WriteBuffer::Reservation> admit_bytes(std::uint64_t bytes, const SpacePromises::Share& share);
   // REQUIRES: inode's mutex (all below).
   // The slot to write to. Where one is made: streaming writes take recycled memory, which saves page faults but counts
   // as a whole chunk; others take memory page by page.
   Slot& active_slot(const InodePointer& inode, std::uint64_t index, bool streaming = false) REQUIRES(inode->mutex);
   [[nodiscard]] Lsn last_appended() const { return journal_ == nullptr ? Lsn{} : journal_->last_appended(); }
-  // The worst case of what is in memory, and that with what fallocate has set aside.
-  [[nodiscard]] std::uint64_t accepted_bytes() const;
-  [[nodiscard]] std::uint64_t set_aside_bytes() const;
-  [[nodiscard]] std::uint64_t promised_bytes() const { return accepted_bytes() + set_aside_bytes(); }
   void write_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, ByteView piece,
                    WriteBuffer::Reservation& room, Lsn changed) REQUIRES(inode->mutex);
   void list_for_flush(const InodePointer& inode) REQUIRES(inode->mutex);
@@ -291,19 +278,7 @@ class TreeEngine final : public WorkingTree {
       REQUIRES(inode->mutex);
   static void drop_chunk(DiskImage& image, std::map<std::uint64_t, DirtyChunk>::iterator chunk);
   [[nodiscard]] Status zero_range(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend);
-  // --- allocate.cc. REQUIRES: inode's mutex, but for allocate and allocate_within, which take it themselves.
-  void set_aside(DiskImage& image, std::uint64_t begin, std::uint64_t end);  // chunk indexes
-  void use_set_aside(DiskImage& image, std::uint64_t begin, std::uint64_t end);
-  // These bytes of a chunk have been written, or are wanted no more.
-  void use_set_aside_part(DiskImage& image, std::uint64_t index, std::uint32_t begin, std::uint32_t end);
-  // Bytes [offset, end) of the file are a hole again, behind its end too.
-  void give_back_set_aside(DiskImage& image, std::uint64_t offset, std::uint64_t end);
-  // What is still to be written of a chunk, if bytes [offset, end) of the file are wanted too.
-  [[nodiscard]] static ByteRanges set_aside_rest(const DiskImage& image, std::uint64_t index, std::uint64_t offset,
-                                                 std::uint64_t end);
-  // What of it is still to be written, in whole pages.
-  [[nodiscard]] static std::uint64_t bytes_set_aside(const DiskImage& image);
-  [[nodiscard]] static std::uint64_t count_set_aside(const DiskImage& image, std::uint64_t begin, std::uint64_t end);
+  // --- allocate.cc. Without locks.
   [[nodiscard]] Status allocate(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend);
   // Does it if it takes no more than `room` chunks, and says so by nothing; else for how many room must be found first.
   [[nodiscard]] Result<std::optional<std::uint64_t>> allocate_within(const InodePointer& inode, std::uint64_t offset,
@@ -419,9 +394,9 @@ class TreeEngine final : public WorkingTree {
   FrameMemoryPool frames_;  // likewise
   WriteBuffer buffer_;
   FrameCache cache_;
-  std::unique_ptr<SpaceGuard> space_;  // set by start(), as is the reader
-  StoreQueue queue_;                   // started by it
-  std::unique_ptr<ChunkReader> reader_;
+  SpacePromises space_;
+  StoreQueue queue_;
+  std::unique_ptr<ChunkReader> reader_;  // set by start()
 
   Mutex snapshot_mutex_;  // one snapshot or checkpoint at a time
   CutLock change_cut_;
@@ -444,7 +419,6 @@ class TreeEngine final : public WorkingTree {
   std::atomic<std::uint64_t> files_{0};
   std::atomic<std::uint64_t> logical_bytes_{0};
   std::atomic<std::uint64_t> written_bytes_{0};
-  std::atomic<std::uint64_t> set_aside_chunks_{0};  // of all DiskImage::set_aside
 };
 
 }  // namespace vaultfs

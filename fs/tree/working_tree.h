@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "fs/content/space_guard.h"
 #include "fs/tree/file_tree.h"
 #include "fs/tree/snapshot.h"
 #include "vaultmeta/vault/vault.h"
@@ -175,7 +176,7 @@ class WorkingTree : public FileTree, public TreeReplay {
   [[nodiscard]] virtual Status visit_references(const ReferenceVisitor& visit, const DamageListener& damaged) = 0;
 
   // The worst case of a chunk on disk.
-  static constexpr std::uint64_t kStoredChunkBytes = kChunkBytes + 4096;
+  static constexpr std::uint64_t kStoredChunkBytes = vaultfs::kStoredChunkBytes;
   struct Statistics {
     std::uint64_t files = 0;   // regular ones
     std::uint64_t inodes = 0;  // of all kinds

@@ -18,29 +18,12 @@ constexpr std::size_t kStreamingBytes = std::size_t{64} * 1024;
 
 }  // namespace
 
-std::uint64_t TreeEngine::accepted_bytes() const {
-  // Each slot may become a whole new chunk, and its bytes may go through the journal before.
-  return buffer_.slots() * kStoredChunkBytes + buffer_.used_bytes();
-}
-
-std::uint64_t TreeEngine::set_aside_bytes() const { return set_aside_chunks_.load() * kStoredChunkBytes; }
-
-Status TreeEngine::check_space(std::uint64_t bytes, const Promise& promise) {
-  if (promise.whole) {
-    // Others have been refused for the sake of this write, down to the last byte above the reserve: what it takes
-    // besides its chunks (small synced writes go through the journal first) comes out of one half of the reserve.
-    return space_->check(accepted_bytes(), promise.chunks * kStoredChunkBytes + bytes, kSpaceReserveBytes / 2);
-  }
-  const std::uint64_t most = (bytes / kChunkBytes + 2) * kStoredChunkBytes + bytes;
-  return space_->check(promised_bytes(), most - std::min(most, promise.chunks * kStoredChunkBytes));
-}
-
-Result<WriteBuffer::Reservation> TreeEngine::admit_bytes(std::uint64_t bytes, const Promise& promise) {
-  Status space = check_space(bytes, promise);
+Result<WriteBuffer::Reservation> TreeEngine::admit_bytes(std::uint64_t bytes, const SpacePromises::Share& share) {
+  Status space = space_.check_write(bytes, share);
   if (!space.ok() && space.code() == ErrorCode::NoSpace && buffer_.slots() > 0) {
     // The worst case of what is in memory is far from what it takes in the end: store it, then look again.
     store_everything();
-    space = check_space(bytes, promise);
+    space = space_.check_write(bytes, share);
   }
   VAULTFS_RETURN_IF_ERROR(space);
   const std::uint64_t pages = bytes / kSlotPageBytes + 2;
@@ -73,7 +56,7 @@ void TreeEngine::write_piece(const InodePointer& inode, std::uint64_t index, std
                              WriteBuffer::Reservation& room, Lsn changed) {
   Slot& slot = active_slot(inode, index, piece.size() >= kStreamingBytes);
   room.use(std::uint64_t{slot.write(begin, piece)} * kSlotPageBytes);
-  use_set_aside_part(inode->image(), index, begin, begin + static_cast<std::uint32_t>(piece.size()));
+  space_.use_part(inode->image().set_aside, index, begin, begin + static_cast<std::uint32_t>(piece.size()));
   slot.set_changed(changed);
   if (slot.full() || slot.dirty().ranges().size() > kMaxRanges) freeze(inode, index);
 }
@@ -91,12 +74,13 @@ Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t han
   VAULTFS_RETURN_IF_ERROR(open_files_.check_write_access(*inode, handle));
   if (bytes.size() > kMaxFileBytes || offset.value_or(0) > kMaxFileBytes - bytes.size()) return file_too_large();
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
-  Promise promise;
-  if (set_aside_chunks_.load() > 0 && !bytes.empty()) {
+  SpacePromises::Share share;
+  if (space_.any_set_aside() && !bytes.empty()) {
     const ReaderLock lock(inode->mutex);
-    promise = promise_for(*inode, offset.value_or(inode->size), bytes.size());
+    if (inode->content != nullptr)
+      share = SpacePromises::share(inode->content->set_aside, offset.value_or(inode->size), bytes.size());
   }
-  VAULTFS_ASSIGN_OR_RETURN(WriteBuffer::Reservation room, admit_bytes(bytes.size(), promise));
+  VAULTFS_ASSIGN_OR_RETURN(WriteBuffer::Reservation room, admit_bytes(bytes.size(), share));
 
   const ChangeHold cut = lock_for_change(*inode);
   const WriterLock lock(inode->mutex);
@@ -150,7 +134,7 @@ Status TreeEngine::set_chunk(InodeNumber number, ChunkIndexInFile index, const C
     TreeEntryWriter entry;
     entry.add(SetExtent{number, changed, index.value, id, last_appended()});
     VAULTFS_RETURN_IF_ERROR(log(std::move(entry)));
-    use_set_aside(image, index.value, index.value + 1);
+    space_.use(image.set_aside, index.value, index.value + 1);
     if (const auto chunk = image.dirty.find(index.value); chunk != image.dirty.end()) drop_chunk(image, chunk);
     if (image.extents.get(index.value) != id) note_unused(image, index.value, index.value + 1);
     image.extents.set(index.value, id);

@@ -101,7 +101,7 @@ Status TreeEngine::set_extended(InodeNumber number, const std::string& name, Byt
     return Error{ErrorCode::InvalidArgument, "an attribute's value has at most 64 KiB"};
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
-  VAULTFS_RETURN_IF_ERROR(space_->check(promised_bytes(), name.size() + value.size()));
+  VAULTFS_RETURN_IF_ERROR(space_.check(name.size() + value.size()));
   const ReaderLock cut(change_cut_);
   const WriterLock lock(inode->mutex);
   if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};

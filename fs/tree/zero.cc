@@ -80,7 +80,8 @@ void TreeEngine::zero_content(const InodePointer& inode, std::uint64_t begin, st
     inode->mutex.assert_held();
     const std::uint64_t index = from / kChunkBytes;
     const std::uint64_t start = index * kChunkBytes;
-    use_set_aside_part(image, index, static_cast<std::uint32_t>(from - start), static_cast<std::uint32_t>(to - start));
+    space_.use_part(image.set_aside, index, static_cast<std::uint32_t>(from - start),
+                    static_cast<std::uint32_t>(to - start));
     const std::uint64_t stop = std::max(from, std::min(to, live_end));
     zero_piece(inode, index, static_cast<std::uint32_t>(from - start), static_cast<std::uint32_t>(stop - start), lsn);
   };
@@ -90,7 +91,7 @@ void TreeEngine::zero_content(const InodePointer& inode, std::uint64_t begin, st
     while (chunk != image.dirty.end() && chunk->first < last_whole) drop_chunk(image, chunk++);
     note_unused(image, first_whole, last_whole);
     image.extents.clear(first_whole, last_whole);
-    use_set_aside(image, first_whole, last_whole);
+    space_.use(image.set_aside, first_whole, last_whole);
   }
   if (end % kChunkBytes != 0 && last_whole >= first_whole) piece(last_whole * kChunkBytes, end);
 }
@@ -156,7 +157,7 @@ Status TreeEngine::zero_range(const InodePointer& inode, std::uint64_t offset, s
       apply_record(*inode, record, changed);
       zero_content(inode, offset, end, inode->size, lsn);
     }
-    give_back_set_aside(inode->image(), offset, offset + length);
+    space_.give_back(inode->image().set_aside, offset, offset + length);
     if (extend && offset + length > inode->size) resize(*inode, offset + length);
     touch_content(*inode);
     inode->changed = changed;
