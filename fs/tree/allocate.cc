@@ -21,7 +21,7 @@ Result<std::optional<std::uint64_t>> TreeEngine::allocate_within(const InodePoin
                                                                  std::optional<std::uint64_t> room) {
   const std::uint64_t begin = offset / kChunkBytes;
   const std::uint64_t end = (offset + length + kChunkBytes - 1) / kChunkBytes;
-  const ChangeHold cut = lock_for_change(*inode);
+  const ChangeHold cut = gate_.lock_for_change(*inode);
   const WriterLock lock(inode->mutex);
   if (inode->dead) return file_removed();
   VAULTFS_RETURN_IF_ERROR(readable(*inode));

@@ -87,7 +87,7 @@ Result<std::uint64_t> TreeEngine::share_chunks(const InodePointer& from, std::ui
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(from, {first_from, first_from + count - 1}));
     VAULTFS_RETURN_IF_ERROR(load_pages(share.to, {share.first, share.first + count - 1}));
-    const ReaderLock cut(change_cut_);
+    const ReaderLock cut(gate_.changes());
     const InodeLocks locks{from.get(), share.to.get()};
     from->mutex.assert_held();
     share.to->mutex.assert_held();
@@ -122,7 +122,7 @@ Result<std::uint64_t> TreeEngine::share_point_chunks(FileTree& point, InodeNumbe
   if (ids.empty()) return std::uint64_t{0};
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(share.to, {share.first, share.first + count - 1}));
-    const ReaderLock cut(change_cut_);
+    const ReaderLock cut(gate_.changes());
     const WriterLock lock(share.to->mutex);
     if (share.to->dead) return file_removed();
     VAULTFS_RETURN_IF_ERROR(readable(*share.to));

@@ -51,7 +51,7 @@ Status TreeEngine::journal_fragments(const InodePointer& inode, FlushPlan& plan)
     // keeps no commit, removal or key change from being written.
     VAULTFS_RETURN_IF_ERROR(space_.check_accepted(journal_->buffered_bytes() + kEntryBytes));
     {
-      const ReaderLock cut(cut_);
+      const ReaderLock cut(gate_.journalling());
       const WriterLock lock(inode->mutex);
       std::size_t bytes = 0;
       for (std::size_t i = next; i < plan.fragments.size() && bytes < kEntryBytes; ++i) {
@@ -87,7 +87,7 @@ Status TreeEngine::journal_fragments(const InodePointer& inode, FlushPlan& plan)
 
 Status TreeEngine::journal_attributes(const InodePointer& inode, std::uint64_t size,
                                       std::optional<Lsn> unchanged_since) {
-  const ReaderLock cut(cut_);
+  const ReaderLock cut(gate_.journalling());
   const WriterLock lock(inode->mutex);
   if (!inode->attributes_dirty || inode->dead) return ok_status();
   if (unchanged_since.has_value() && inode->changed >= *unchanged_since) return ok_status();

@@ -37,7 +37,7 @@ void TreeEngine::destroy_if_unused(const InodePointer& inode) {
     const ReaderLock lock(tree_mutex_);
     if (inode->links > 0) return;
   }
-  const ReaderLock cut(change_cut_);
+  const ReaderLock cut(gate_.changes());
   const WriterLock lock(tree_mutex_);
   if (open_files_.is_open(*inode)) return;
   if (inode->links == 0 && inode->known.load() == 0 && inodes_.contains(inode->number)) destroy(inode);

@@ -42,7 +42,7 @@ Result<Attributes> TreeEngine::make(InodeNumber parent, const std::string& name,
   }
   VAULTFS_RETURN_IF_ERROR(before_change(item));
   if (parent == kRootInode) VAULTFS_RETURN_IF_ERROR(observer_->before_change(name));
-  const ReaderLock cut(change_cut_);
+  const ReaderLock cut(gate_.changes());
   const WriterLock lock(tree_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(parent));
   if (directory->entries->contains(name)) return name_taken();
@@ -124,7 +124,7 @@ Result<WorkingTree::UnnamedFile> TreeEngine::make_unnamed(InodeNumber parent, st
   VAULTFS_RETURN_IF_ERROR(before_change(item));
   UnnamedFile file;
   {
-    const ReaderLock cut(change_cut_);
+    const ReaderLock cut(gate_.changes());
     const WriterLock lock(tree_mutex_);
     VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(parent));
     if (directory->links == 0) return gone();
@@ -132,7 +132,7 @@ Result<WorkingTree::UnnamedFile> TreeEngine::make_unnamed(InodeNumber parent, st
   }
   Result<std::uint64_t> handle = open(file.attributes.number, true);
   if (!handle.ok()) {
-    const ReaderLock cut(change_cut_);
+    const ReaderLock cut(gate_.changes());
     const WriterLock lock(tree_mutex_);
     VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_locked(file.attributes.number));
     destroy(inode);
@@ -156,7 +156,7 @@ Result<Attributes> TreeEngine::make_link(InodeNumber number, InodeNumber new_par
   if (inode->type == InodeType::directory) return Error{ErrorCode::NotPermitted, "a directory has one name"};
   count_pages(inode);
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
-  const ReaderLock cut(change_cut_);
+  const ReaderLock cut(gate_.changes());
   const WriterLock lock(tree_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(new_parent));
   if (directory->item != inode->item) return Error{ErrorCode::CrossItem, "a file belongs to one item"};
@@ -196,7 +196,7 @@ Status TreeEngine::remove(InodeNumber parent, const std::string& name, bool dire
     item = directory->item;
   }
   VAULTFS_RETURN_IF_ERROR(before_change(item));
-  const ReaderLock cut(change_cut_);
+  const ReaderLock cut(gate_.changes());
   const WriterLock lock(tree_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(parent));
   const auto place = directory->entries->find(name);
@@ -255,7 +255,7 @@ Result<Attributes> TreeEngine::set_attributes(InodeNumber number, const Attribut
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
   count_pages(inode);
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
-  const ReaderLock cut(change_cut_);
+  const ReaderLock cut(gate_.changes());
   const ReaderLock lock(tree_mutex_);
   const WriterLock inode_lock(inode->mutex);
   SetAttributes record = attributes_record(*inode);

@@ -139,7 +139,7 @@ Status TreeEngine::rename(InodeNumber parent, const std::string& name, InodeNumb
   // A program that writes a new version and renames it over the old one without fsync must never find an empty file
   // after a crash: the data goes to the journal before the name does.
   if (replaces && source->type == InodeType::file) VAULTFS_RETURN_IF_ERROR(flush_inode(source));
-  const ReaderLock cut(change_cut_);
+  const ReaderLock cut(gate_.changes());
   const WriterLock lock(tree_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(const RenamePlan plan, plan_rename(parent, name, new_parent, new_name, mode));
   if (plan.nothing) return ok_status();

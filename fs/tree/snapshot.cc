@@ -14,28 +14,6 @@ constexpr std::uint64_t kSmallSlotsBytes = 16ULL << 20;
 
 }  // namespace
 
-// The end of a cut's second part, while change_cut_ is still held.
-class TreeEngine::EndOfCut {
- public:
-  explicit EndOfCut(TreeEngine& tree) : tree_(tree) {}
-  EndOfCut(const EndOfCut&) = delete;
-  EndOfCut& operator=(const EndOfCut&) = delete;
-  ~EndOfCut() { tree_.cutting_ = false; }
-
- private:
-  TreeEngine& tree_;
-};
-
-ChangeHold TreeEngine::lock_for_change(const Inode& inode) {
-  {
-    ChangeHold content(cut_);
-    cut_.assert_reader_held();
-    const bool other_item = cut_item_ != nullptr && inode.item != cut_item_;
-    if (!cutting_.load() || other_item || inode.cut_number.load() == cut_number_) return content;
-  }
-  return ChangeHold(change_cut_);
-}
-
 void TreeEngine::cut_open_files(const Item* item, Cut& cut, bool keep_small_slots) {
   for (const InodePointer& inode : open_files_.open_for_writing(item)) {
     if (inode->cut_number.load() == cut.number) continue;
@@ -155,11 +133,9 @@ Result<TreeSnapshot> TreeEngine::snapshot(const std::string& item_name) {
   TreeSnapshot snapshot;
   Cut cut;
   {
-    const WriterLock changes(change_cut_);
-    WriterLock rest(cut_);
+    CutGate::Closed closed(gate_);
     const ReaderLock names(tree_mutex_);
-    const EndOfCut at_end(*this);
-    cut.number = ++cut_number_;
+    cut.number = closed.number();
     const Inode& root = *inodes_.at(kRootInode);
     const auto entry = root.entries->find(item_name);
     if (entry == root.entries->end()) return no_such_item(item_name);
@@ -178,9 +154,7 @@ Result<TreeSnapshot> TreeEngine::snapshot(const std::string& item_name) {
     snapshot.cut = lsn.next();
     snapshot.open_for_writing = directory->item->open_writers.load() > 0;
     cut_open_files(directory->item, cut, false);
-    cut_item_ = directory->item;
-    cutting_ = true;
-    rest.unlock();  // the second part begins
+    closed.let_content_pass(directory->item);
     cut_tree(directory, cut, false);
   }
   VAULTFS_RETURN_IF_ERROR(finish_cut(cut));
@@ -198,20 +172,16 @@ Result<Bytes> TreeEngine::encode_section(const std::function<void()>& cut_made) 
   TreeSection section;
   Cut cut;
   {
-    const WriterLock changes(change_cut_);
-    WriterLock rest(cut_);
+    CutGate::Closed closed(gate_);
     const ReaderLock names(tree_mutex_);
-    const EndOfCut at_end(*this);
-    cut.number = ++cut_number_;
+    cut.number = closed.number();
     cut_made();
     // A name given later stands in the journal only.
     for (const InodeNumber number : unnamed_) cut_inode(inodes_.at(number), cut, true);
     cut_open_files(nullptr, cut, true);
     section.next_inode = next_inode_;
     for (const auto& item : items_) section.items.push_back({item->name, Lsn(item->last_change.load())});
-    cut_item_ = nullptr;
-    cutting_ = true;
-    rest.unlock();  // the second part begins
+    closed.let_content_pass(nullptr);
     cut_tree(inodes_.at(kRootInode), cut, true);
   }
   VAULTFS_RETURN_IF_ERROR(finish_cut(cut));

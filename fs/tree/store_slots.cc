@@ -185,7 +185,7 @@ Status TreeEngine::apply_stored(const JobPointer& job) {
   Inode& inode = *job->inode;
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(job->inode, {job->index}));
-    const ChangeHold cut = lock_for_change(inode);
+    const ChangeHold cut = gate_.lock_for_change(inode);
     const WriterLock lock(inode.mutex);
     if (job->cancelled) {
       job->result = id;

@@ -17,7 +17,7 @@
 #include "fs/content/store_job.h"
 #include "fs/content/store_queue.h"
 #include "fs/content/write_buffer.h"
-#include "fs/tree/cut_lock.h"
+#include "fs/tree/cut_gate.h"
 #include "fs/tree/format/entry.h"
 #include "fs/tree/format/section.h"
 #include "fs/tree/inode.h"
@@ -29,9 +29,8 @@ namespace vaultfs {
 
 // The working tree. How data travels, and why no interleaving loses a byte: docs/decisions/0002-write-path.md.
 //
-// Lock order: docs/locks.md. Every change holds change_cut_ shared while it happens in memory and is appended to the
-// journal, and lets go of it before it waits for anything. What changes nothing that a cut sees (journalling) holds
-// cut_ instead, and so does a change of a file's content where lock_for_change() says so.
+// Lock order: docs/locks.md. Every change passes the CutGate while it happens in memory and is appended to the journal,
+// and is through before it waits for anything.
 class TreeEngine final : public WorkingTree {
  public:
   explicit TreeEngine(const Options& options);
@@ -141,7 +140,7 @@ class TreeEngine final : public WorkingTree {
   // The journal's record of that.
   [[nodiscard]] SetAttributes content_record(const Inode& inode) const REQUIRES_SHARED(inode.mutex);
   [[nodiscard]] UnixNanos now() const { return vault_->env().clock().now(); }
-  // See Inode::changed; also moves the item's. REQUIRES: change_cut_ or cut_ shared (so all below that say cut_).
+  // See Inode::changed; also moves the item's. REQUIRES: one of the gate's locks shared (so all below that say gate).
   Lsn stamp(const Inode& inode);
   static void stamp(Item* item, Lsn lsn);
   // Appends an entry. An error means that the journal is dead: nothing was changed, and nothing can be any more.
@@ -173,7 +172,7 @@ class TreeEngine final : public WorkingTree {
     Creator who;
   };
   [[nodiscard]] Result<Attributes> make(InodeNumber parent, const std::string& name, const NewInode& what);
-  // An empty name: a file that has none. REQUIRES: cut_ shared.
+  // An empty name: a file that has none. REQUIRES: gate.
   [[nodiscard]] Result<Attributes> add_inode(Inode& directory, const std::string& name, const NewInode& what)
       REQUIRES(tree_mutex_);
   [[nodiscard]] Status remove(InodeNumber parent, const std::string& name, bool directory_wanted);
@@ -184,7 +183,7 @@ class TreeEngine final : public WorkingTree {
   void destroy_if_unused(const InodePointer& inode);
   // --- xattr.cc
   using ExtendedChanges = std::vector<std::pair<std::string, std::optional<Bytes>>>;  // no value: removed
-  // Logs and applies one change, with the mode that goes with it. REQUIRES: cut_ shared, the inode's mutex (all below).
+  // Logs and applies one change, with the mode that goes with it. REQUIRES: gate, the inode's mutex (all below).
   [[nodiscard]] Status change_extended(Inode& inode, const std::string& name, std::optional<ByteView> value,
                                        std::optional<std::uint32_t> mode) REQUIRES(inode.mutex);
   [[nodiscard]] Status set_acl(Inode& inode, const std::string& name, ByteView value, bool drops_set_gid)
@@ -214,7 +213,7 @@ class TreeEngine final : public WorkingTree {
   // REQUIRES: the mutex of the inode to share into.
   [[nodiscard]] bool may_share(const ChunkShare& share, std::uint64_t i, const ChunkId& id) const
       REQUIRES_SHARED(share.to->mutex);
-  // Puts references into a file; zero ids are holes. REQUIRES: cut_ shared, the inode's mutex, its pages loaded.
+  // Puts references into a file; zero ids are holes. REQUIRES: gate, the inode's mutex, its pages loaded.
   [[nodiscard]] Status put_references(const ChunkShare& share, const std::vector<ChunkId>& ids)
       REQUIRES(share.to->mutex);
   [[nodiscard]] static bool pages_loaded(const InodePointer& inode, std::uint64_t first, std::uint64_t count)
@@ -343,13 +342,6 @@ class TreeEngine final : public WorkingTree {
     std::optional<Error> failure;
   };
   [[nodiscard]] static InodeRecord record_of(const Inode& inode) REQUIRES_SHARED(inode.mutex);
-  // A cut has two parts. In the first nothing else happens; it takes the files that are open for writing, so that it is
-  // short. In the second, content of what the cut has already may change, and the rest of the tree is taken: that takes
-  // as long as there are files.
-  // change_cut_ is held all the time, cut_ in the first part only, and tree_mutex_ shared.
-  class EndOfCut;
-  // For a change of this file's content: cut_ if no cut is under way or it has the file, else change_cut_.
-  [[nodiscard]] ChangeHold lock_for_change(const Inode& inode);
   void cut_open_files(const Item* item, Cut& cut, bool keep_small_slots) REQUIRES_SHARED(tree_mutex_);
   void cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_slots) REQUIRES_SHARED(tree_mutex_);
   void cut_tree(const InodePointer& top, Cut& cut, bool keep_small_slots) REQUIRES_SHARED(tree_mutex_);
@@ -399,13 +391,8 @@ class TreeEngine final : public WorkingTree {
   std::unique_ptr<ChunkReader> reader_;  // set by start()
 
   Mutex snapshot_mutex_;  // one snapshot or checkpoint at a time
-  CutLock change_cut_;
-  CutLock cut_;
-  // The number of the last cut, and the item it is about (null: all of them).
-  std::uint32_t cut_number_ GUARDED_BY(cut_) = 0;
-  const Item* cut_item_ GUARDED_BY(cut_) = nullptr;
-  std::atomic<bool> cutting_{false};  // in its second part; set under cut_
-  mutable SharedMutex tree_mutex_;    // guards also what Inode says
+  CutGate gate_;
+  mutable SharedMutex tree_mutex_;  // guards also what Inode says
   InodeTable inodes_ GUARDED_BY(tree_mutex_);
   std::set<InodeNumber> unnamed_
       GUARDED_BY(tree_mutex_);  // of inodes_, those that never had a name: make_link may give them one

@@ -82,7 +82,7 @@ Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t han
   }
   VAULTFS_ASSIGN_OR_RETURN(WriteBuffer::Reservation room, admit_bytes(bytes.size(), share));
 
-  const ChangeHold cut = lock_for_change(*inode);
+  const ChangeHold cut = gate_.lock_for_change(*inode);
   const WriterLock lock(inode->mutex);
   if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
   VAULTFS_RETURN_IF_ERROR(readable(*inode));
@@ -124,7 +124,7 @@ Status TreeEngine::set_chunk(InodeNumber number, ChunkIndexInFile index, const C
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(inode, {index.value}));
-    const ChangeHold cut = lock_for_change(*inode);
+    const ChangeHold cut = gate_.lock_for_change(*inode);
     const WriterLock lock(inode->mutex);
     if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
     VAULTFS_RETURN_IF_ERROR(readable(*inode));

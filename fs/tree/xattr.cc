@@ -102,7 +102,7 @@ Status TreeEngine::set_extended(InodeNumber number, const std::string& name, Byt
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
   VAULTFS_RETURN_IF_ERROR(space_.check(name.size() + value.size()));
-  const ReaderLock cut(change_cut_);
+  const ReaderLock cut(gate_.changes());
   const WriterLock lock(inode->mutex);
   if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
   const bool there = inode->extended != nullptr && inode->extended->contains(name);
@@ -118,7 +118,7 @@ Status TreeEngine::remove_extended(InodeNumber number, const std::string& name) 
   VAULTFS_RETURN_IF_ERROR(check_attribute_name(name));
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
-  const ReaderLock cut(change_cut_);
+  const ReaderLock cut(gate_.changes());
   const WriterLock lock(inode->mutex);
   if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
   const bool there = inode->extended != nullptr && inode->extended->contains(name);
@@ -203,7 +203,7 @@ Result<bool> TreeEngine::drop_set_id(InodeNumber number, const InGroup& in_group
   if ((taken & S_ISGID) != 0 && (mode & S_IXGRP) == 0 && in_group(gid)) taken &= ~static_cast<std::uint32_t>(S_ISGID);
   if (taken == 0) return false;
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
-  const ReaderLock cut(change_cut_);
+  const ReaderLock cut(gate_.changes());
   const WriterLock lock(inode->mutex);
   if (inode->dead) return false;
   SetAttributes record = attributes_record(*inode);

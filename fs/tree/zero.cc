@@ -102,7 +102,7 @@ Status TreeEngine::truncate(InodeNumber number, std::uint64_t size) {
   VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(inode, {size / kChunkBytes}));
-    const ChangeHold cut = lock_for_change(*inode);
+    const ChangeHold cut = gate_.lock_for_change(*inode);
     const WriterLock lock(inode->mutex);
     if (inode->dead) return file_removed();
     VAULTFS_RETURN_IF_ERROR(readable(*inode));
@@ -134,7 +134,7 @@ Status TreeEngine::truncate(InodeNumber number, std::uint64_t size) {
 Status TreeEngine::zero_range(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend) {
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(inode, {offset / kChunkBytes, (offset + length - 1) / kChunkBytes}));
-    const ChangeHold cut = lock_for_change(*inode);
+    const ChangeHold cut = gate_.lock_for_change(*inode);
     const WriterLock lock(inode->mutex);
     if (inode->dead) return file_removed();
     VAULTFS_RETURN_IF_ERROR(readable(*inode));
