@@ -63,7 +63,7 @@ Result<std::optional<std::uint64_t>> TreeEngine::allocate_within(const InodePoin
     for (const JobPointer& job : chunk->second.storing) accepted(*job->slot);
     if (chunk->second.active != nullptr) accepted(*chunk->second.active);
   }
-  inode->changed = stamp(*inode);
+  inode->changed = log_.stamp(*inode);
   if (extend && offset + length > inode->size) resize(*inode, offset + length);
   // As on other file systems, also where the size stays.
   touch_content(*inode);
@@ -75,7 +75,7 @@ Status TreeEngine::fallocate(InodeNumber number, FallocateMode mode, std::uint64
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
   if (length == 0) return Error{ErrorCode::InvalidArgument, "an empty range"};
   if (length > kMaxFileBytes || offset > kMaxFileBytes - length) return file_too_large();
-  VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
+  VAULTFS_RETURN_IF_ERROR(log_.before_change(inode->item));
   switch (mode) {
     case FallocateMode::punch_hole:
     case FallocateMode::zero_range_keep_size:

@@ -41,15 +41,15 @@ Status TreeEngine::put_references(const ChunkShare& share, const std::vector<Chu
   Inode& inode = *share.to;
   inode.mutex.assert_held();
   VAULTFS_RETURN_IF_ERROR(drop_capability(inode));
-  const Lsn changed = stamp(inode);
-  const Lsn covers = last_appended();
+  const Lsn changed = log_.stamp(inode);
+  const Lsn covers = log_.last_appended();
   // A compaction that has looked at this file already must hear of them.
   for (const ChunkId& id : ids) VAULTFS_RETURN_IF_ERROR(vault_->segments().retain(id));
   TreeEntryWriter entry;
   for (std::size_t i = 0; i < ids.size(); ++i) {
     entry.add(SetExtent{inode.number, changed, share.first + i, ids[i], covers});
   }
-  VAULTFS_RETURN_IF_ERROR(log(std::move(entry)));
+  VAULTFS_RETURN_IF_ERROR(log_.append(std::move(entry)));
   DiskImage& image = inode.image();
   space_.use(image.set_aside, share.first, share.first + ids.size());
   note_unused(image, share.first, share.first + ids.size());
@@ -166,7 +166,7 @@ Result<std::uint64_t> TreeEngine::copy_range(FileTree& source, CopyEnd from, Cop
   const bool own = &source == this;
   if (own && from.inode == to.inode && from.offset < to.offset + length && to.offset < from.offset + length)
     return Error{ErrorCode::InvalidArgument, "the ranges overlap"};
-  VAULTFS_RETURN_IF_ERROR(before_change(target->item));
+  VAULTFS_RETURN_IF_ERROR(log_.before_change(target->item));
   const std::uint64_t within = from.offset % kChunkBytes;
   if (within != to.offset % kChunkBytes) return copy_bytes(source, from, to, handle, std::min(length, kMaxCopiedBytes));
   if (within != 0) return copy_bytes(source, from, to, handle, std::min(length, kChunkBytes - within));

@@ -49,7 +49,7 @@ Status TreeEngine::journal_fragments(const InodePointer& inode, FlushPlan& plan)
   for (std::size_t next = 0; next < plan.fragments.size();) {
     // What the journal has taken it must write before anything else: content that finds no room waits in memory, and
     // keeps no commit, removal or key change from being written.
-    VAULTFS_RETURN_IF_ERROR(space_.check_accepted(journal_->buffered_bytes() + kEntryBytes));
+    VAULTFS_RETURN_IF_ERROR(space_.check_accepted(log_.buffered_bytes() + kEntryBytes));
     {
       const ReaderLock cut(gate_.journalling());
       const WriterLock lock(inode->mutex);
@@ -76,11 +76,11 @@ Status TreeEngine::journal_fragments(const InodePointer& inode, FlushPlan& plan)
       }
       if (inode->content == nullptr) return ok_status();
       if (!entry.empty()) {
-        VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
+        VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log_.append(std::move(entry)));
         for (Slot* slot : slots) slot->journalled(lsn);
       }
     }
-    if (journal_->buffered_bytes() > kJournalBufferBytes) VAULTFS_RETURN_IF_ERROR(commit_journal());
+    if (log_.buffered_bytes() > kJournalBufferBytes) VAULTFS_RETURN_IF_ERROR(commit_journal());
   }
   return ok_status();
 }
@@ -96,7 +96,7 @@ Status TreeEngine::journal_attributes(const InodePointer& inode, std::uint64_t s
   TreeEntryWriter entry;
   if (size > inode->journalled_size) entry.add(GrowFile{inode->number, inode->changed, size});
   entry.add(attributes_record(*inode));
-  VAULTFS_RETURN_IF_ERROR(log(std::move(entry)));
+  VAULTFS_RETURN_IF_ERROR(log_.append(std::move(entry)));
   inode->journalled_size = std::max(inode->journalled_size, size);
   if (inode->journalled_size == inode->size) inode->attributes_dirty = false;
   return ok_status();
@@ -117,7 +117,7 @@ Status TreeEngine::flush_inode(const InodePointer& inode) {
 Status TreeEngine::fsync(InodeNumber number, std::uint64_t handle) {
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
   VAULTFS_RETURN_IF_ERROR(open_files_.take_error(handle));
-  if (journal_ == nullptr) return ok_status();
+  if (log_.read_only()) return ok_status();
   Status status = ok_status();
   if (inode->type == InodeType::file) status = flush_inode(inode);
   if (status.ok()) status = commit_journal();
@@ -146,14 +146,14 @@ Status TreeEngine::flush_older_than(std::int64_t monotonic_nanos) {
 }
 
 Status TreeEngine::sync_all() {
-  if (journal_ == nullptr) return ok_status();
+  if (log_.read_only()) return ok_status();
   Status flushed = flush_older_than(vault_->env().clock().monotonic_nanos());
   VAULTFS_RETURN_IF_ERROR(commit_journal());
   return flushed;
 }
 
 void TreeEngine::flush_in_time(std::int64_t& committed_at) {
-  if (vault_sealed_.load() || journal_dead_.load()) return;
+  if (log_.sealed() || log_.dead()) return;
   const std::int64_t period = std::int64_t{options_.flush_seconds} * 1'000'000'000;
   // Journalling and syncing take their time too.
   const std::int64_t age = period * 3 / 4;
@@ -161,9 +161,8 @@ void TreeEngine::flush_in_time(std::int64_t& committed_at) {
   // Failures are sticky: who wrote hears of them.
   const bool flushed = options_.flush_seconds == 0 || or_no_memory([&] { return flush_older_than(at - age); }).ok();
   const bool due = options_.flush_seconds != 0 && at - committed_at >= age;
-  if (!due && flushed && journal_->buffered_bytes() <= kJournalBufferBytes) return;
-  if (journal_->last_appended() > journal_->last_synced())
-    static_cast<void>(or_no_memory([&] { return commit_journal(); }).ok());
+  if (!due && flushed && log_.buffered_bytes() <= kJournalBufferBytes) return;
+  if (log_.last_appended() > log_.last_synced()) static_cast<void>(or_no_memory([&] { return commit_journal(); }).ok());
   committed_at = at;
 }
 

@@ -10,7 +10,7 @@ Result<std::uint64_t> TreeEngine::open(InodeNumber number, bool writing) {
   // Shared: the inode must not be destroyed between being found and being counted.
   const ReaderLock lock(tree_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_locked(number));
-  if (writing) VAULTFS_RETURN_IF_ERROR(writable());
+  if (writing) VAULTFS_RETURN_IF_ERROR(log_.writable());
   return open_files_.open(inode, writing);
 }
 

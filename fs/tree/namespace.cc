@@ -40,8 +40,8 @@ Result<Attributes> TreeEngine::make(InodeNumber parent, const std::string& name,
       if (const auto problem = item_name_problem(name)) return Error{ErrorCode::InvalidName, *problem};
     }
   }
-  VAULTFS_RETURN_IF_ERROR(before_change(item));
-  if (parent == kRootInode) VAULTFS_RETURN_IF_ERROR(observer_->before_change(name));
+  VAULTFS_RETURN_IF_ERROR(log_.before_change(item));
+  if (parent == kRootInode) VAULTFS_RETURN_IF_ERROR(log_.before_making(name));
   const ReaderLock cut(gate_.changes());
   const WriterLock lock(tree_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(parent));
@@ -80,13 +80,13 @@ Result<Attributes> TreeEngine::add_inode(Inode& directory, const std::string& na
     entry.add(LinkName{directory.number, name, inode->number});
     entry.add(touched);
   }
-  VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
+  VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log_.append(std::move(entry)));
 
   apply_changes(*inode, std::move(lists));
   next_inode_ = next_inode_.next();
   inode->item = directory.number == kRootInode ? &item_named(name) : directory.item;
   inode->changed = lsn;
-  stamp(inode->item, lsn);
+  ChangeLog::stamp(inode->item, lsn);
   if (name.empty()) {
     unnamed_.insert(inode->number);
   } else {
@@ -121,7 +121,7 @@ Result<WorkingTree::UnnamedFile> TreeEngine::make_unnamed(InodeNumber parent, st
     item = directory->item;
   }
   if (item == nullptr) return Error{ErrorCode::NotPermitted, "the top of the mount holds item directories only"};
-  VAULTFS_RETURN_IF_ERROR(before_change(item));
+  VAULTFS_RETURN_IF_ERROR(log_.before_change(item));
   UnnamedFile file;
   {
     const ReaderLock cut(gate_.changes());
@@ -155,7 +155,7 @@ Result<Attributes> TreeEngine::make_link(InodeNumber number, InodeNumber new_par
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
   if (inode->type == InodeType::directory) return Error{ErrorCode::NotPermitted, "a directory has one name"};
   count_pages(inode);
-  VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
+  VAULTFS_RETURN_IF_ERROR(log_.before_change(inode->item));
   const ReaderLock cut(gate_.changes());
   const WriterLock lock(tree_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(new_parent));
@@ -172,13 +172,13 @@ Result<Attributes> TreeEngine::make_link(InodeNumber number, InodeNumber new_par
   entry.add(LinkName{new_parent, name, number});
   entry.add(directory_record);
   entry.add(inode_record);
-  VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
+  VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log_.append(std::move(entry)));
   directory->entries->emplace(name, Inode::Entry{number, inode->type});
   unnamed_.erase(number);
   ++inode->links;
   apply_record(*directory, directory_record, lsn);
   apply_record(*inode, inode_record, lsn);
-  stamp(inode->item, lsn);
+  ChangeLog::stamp(inode->item, lsn);
   return attributes_locked(*inode);
 }
 
@@ -195,7 +195,7 @@ Status TreeEngine::remove(InodeNumber parent, const std::string& name, bool dire
     // Removing an item's directory is no change of the item: it ends with its points kept, and no job is begun for it.
     item = directory->item;
   }
-  VAULTFS_RETURN_IF_ERROR(before_change(item));
+  VAULTFS_RETURN_IF_ERROR(log_.before_change(item));
   const ReaderLock cut(gate_.changes());
   const WriterLock lock(tree_mutex_);
   VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(parent));
@@ -218,10 +218,10 @@ Status TreeEngine::remove(InodeNumber parent, const std::string& name, bool dire
     entry.add(UnlinkName{parent, name});
     entry.add(directory_record);
     if (inode->links > 1 && !is_directory) entry.add(inode_record);
-    VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
+    VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log_.append(std::move(entry)));
     apply_record(*directory, directory_record, lsn);
     apply_record(*inode, inode_record, lsn);
-    stamp(inode->item, lsn);
+    ChangeLog::stamp(inode->item, lsn);
   }
   directory->entries->erase(place);
   if (is_directory) --directory->links;
@@ -254,7 +254,7 @@ void TreeEngine::destroy(const InodePointer& inode) {
 Result<Attributes> TreeEngine::set_attributes(InodeNumber number, const AttributeChange& change) {
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
   count_pages(inode);
-  VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
+  VAULTFS_RETURN_IF_ERROR(log_.before_change(inode->item));
   const ReaderLock cut(gate_.changes());
   const ReaderLock lock(tree_mutex_);
   const WriterLock inode_lock(inode->mutex);
@@ -277,10 +277,10 @@ Result<Attributes> TreeEngine::set_attributes(InodeNumber number, const Attribut
   TreeEntryWriter entry;
   entry.add(record);
   add_changes(number, extended, entry);
-  VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
+  VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log_.append(std::move(entry)));
   apply_record(*inode, record, lsn);
   apply_changes(*inode, std::move(extended));
-  stamp(inode->item, lsn);
+  ChangeLog::stamp(inode->item, lsn);
   return attributes_locked(*inode);
 }
 

@@ -72,8 +72,7 @@ Result<TreeEngine::Piece> TreeEngine::read_slots(const InodePointer& inode, std:
 
 Result<std::size_t> TreeEngine::read(InodeNumber number, std::uint64_t offset, MutableByteView out) {
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
-  if (vault_sealed_.load())
-    return Error{ErrorCode::KeyRevoked, "the vault is sealed: its key is revoked or out of reach"};
+  VAULTFS_RETURN_IF_ERROR(log_.check_unsealed());
   const UseGate::Use use = vault_->segments().use();
   read_ahead(inode, offset, out.size());
   std::size_t done = 0;

@@ -106,12 +106,12 @@ Status TreeEngine::execute(const RenamePlan& plan) {
     }
     entry.add(LinkName{plan.to->number, plan.new_name, plan.source->number});
     for (const auto& [inode, record] : touched) entry.add(record);
-    VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
+    VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log_.append(std::move(entry)));
     for (const auto& [inode, record] : touched) {
       inode->mutex.assert_held();
       apply_record(*inode, record, lsn);
     }
-    stamp(plan.source->item, lsn);
+    ChangeLog::stamp(plan.source->item, lsn);
   }
   move_names(plan);
   if (!plan.exchange && plan.target != nullptr) drop_name(plan.target);
@@ -135,7 +135,7 @@ Status TreeEngine::rename(InodeNumber parent, const std::string& name, InodeNumb
     source = plan.source;
     replaces = plan.target != nullptr;
   }
-  VAULTFS_RETURN_IF_ERROR(before_change(source->item));
+  VAULTFS_RETURN_IF_ERROR(log_.before_change(source->item));
   // A program that writes a new version and renames it over the old one without fsync must never find an empty file
   // after a crash: the data goes to the journal before the name does.
   if (replaces && source->type == InodeType::file) VAULTFS_RETURN_IF_ERROR(flush_inode(source));

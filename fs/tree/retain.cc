@@ -30,7 +30,7 @@ Status TreeEngine::for_each_reference(const ReferenceVisitor& visit, const Damag
 }
 
 void TreeEngine::note_unused(const DiskImage& image, std::uint64_t begin, std::uint64_t end) const {
-  if (journal_ == nullptr) return;
+  if (log_.read_only()) return;
   SegmentStore& store = vault_->segments();
   image.extents.for_each_loaded(begin, end, [&](const ChunkId& id) { store.note_unused(id); });
 }

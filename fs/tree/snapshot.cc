@@ -126,7 +126,7 @@ Status TreeEngine::finish_cut(Cut& cut) {
 }
 
 Result<TreeSnapshot> TreeEngine::snapshot(const std::string& item_name) {
-  VAULTFS_RETURN_IF_ERROR(writable());
+  VAULTFS_RETURN_IF_ERROR(log_.writable());
   const MutexLock one_at_a_time(snapshot_mutex_);
   // The last of what was accepted is stored for it, too.
   const SpaceReserve::ContentUse use(vault_->space_reserve());
@@ -149,7 +149,7 @@ Result<TreeSnapshot> TreeEngine::snapshot(const std::string& item_name) {
     }
     TreeEntryWriter mark;
     mark.add(SnapshotMark{});
-    VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(mark)));
+    VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log_.append(std::move(mark)));
     snapshot.root = directory->number;
     snapshot.cut = lsn.next();
     snapshot.open_for_writing = directory->item->open_writers.load() > 0;
@@ -194,7 +194,7 @@ Result<Bytes> TreeEngine::encode_section(const std::function<void()>& cut_made) 
 }
 
 Status TreeEngine::checkpoint() {
-  VAULTFS_RETURN_IF_ERROR(writable());
+  VAULTFS_RETURN_IF_ERROR(log_.writable());
   const MutexLock one_at_a_time(snapshot_mutex_);
   return vault_->checkpoint([this](const std::function<void()>& cut_made) { return encode_section(cut_made); });
 }

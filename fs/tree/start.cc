@@ -11,8 +11,7 @@ namespace vaultfs {
 
 void TreeEngine::start(Vault& vault, ChangeObserver& observer) {
   vault_ = &vault;
-  observer_ = &observer;
-  journal_ = vault.read_only() ? nullptr : &vault.journal();
+  log_.start(vault.read_only() ? nullptr : &vault.journal(), observer);
   space_.start(vault.env(), vault.path(), vault.space_reserve());
   queue_.start(options_.store_workers);
   reader_ = std::make_unique<ChunkReader>(vault.segments(), cache_, memory_, frames_, queue_.workers());
@@ -21,7 +20,7 @@ void TreeEngine::start(Vault& vault, ChangeObserver& observer) {
     if (!inodes_.contains(kRootInode)) static_cast<void>(load_section({}).ok());
   }
   finish_replay();
-  if (journal_ == nullptr) return;
+  if (log_.read_only()) return;
   // A replay may have found more than the buffer holds.
   static_cast<void>(buffer_.reserve(0, [this](const WriteBuffer::Victim& victim) { evict(victim); }).ok());
   flusher_.start(
@@ -76,7 +75,7 @@ void TreeEngine::attach_items() {
 void TreeEngine::finish_replay() {
   const WriterLock lock(tree_mutex_);
   attach_items();
-  for (const auto& [name, changed] : replay_.item_changed) stamp(&item_named(name), changed);
+  for (const auto& [name, changed] : replay_.item_changed) ChangeLog::stamp(&item_named(name), changed);
   for (const auto& [number, inode] : inodes_) {
     const WriterLock inode_lock(inode->mutex);
     inode->journalled_size = inode->size;
@@ -90,7 +89,7 @@ void TreeEngine::finish_replay() {
     const InodePointer& inode = found->second;
     const WriterLock inode_lock(inode->mutex);
     inode->changed = changed;
-    stamp(inode->item, changed);
+    ChangeLog::stamp(inode->item, changed);
   }
   for (auto& [number, file] : replay_.files) {
     const auto found = inodes_.find(number);
@@ -155,11 +154,11 @@ Status TreeEngine::lay_fragments(const InodePointer& inode, const FileReplay& re
       pages += slot.write_zeros(fragment.begin, std::min(fragment.end, base_length));
     }
     buffer_.add_bytes(std::uint64_t{pages} * kSlotPageBytes);
-    slot.journalled(last_appended());
+    slot.journalled(log_.last_appended());
     slot.set_changed(inode->changed);
     if (slot.dirty().empty()) {
       image.dirty.erase(index);
-    } else if (slot.full() && journal_ != nullptr) {
+    } else if (slot.full() && !log_.read_only()) {
       freeze(inode, index);
     }
   }
@@ -198,10 +197,10 @@ Status TreeEngine::cut_beyond_end(const InodePointer& inode) {
   const WriterLock lock(inode->mutex);
   if (!has_content_beyond_end(*inode)) return ok_status();
   Lsn lsn;
-  if (journal_ != nullptr) {
+  if (!log_.read_only()) {
     TreeEntryWriter entry;
     entry.add(CutContent{inode->number, inode->size});
-    VAULTFS_ASSIGN_OR_RETURN(lsn, log(std::move(entry)));
+    VAULTFS_ASSIGN_OR_RETURN(lsn, log_.append(std::move(entry)));
   }
   constexpr std::uint64_t kEnd = std::numeric_limits<std::uint64_t>::max() / kChunkBytes * kChunkBytes;
   zero_content(inode, inode->size, kEnd, (inode->size / kChunkBytes + 1) * kChunkBytes, lsn);

@@ -195,7 +195,7 @@ Status TreeEngine::apply_stored(const JobPointer& job) {
     if (image.extents.page_to_load(job->index).has_value()) continue;
     TreeEntryWriter entry;
     entry.add(SetExtent{inode.number, job->slot->changed(), job->index, id, job->slot->covers()});
-    VAULTFS_RETURN_IF_ERROR(log(std::move(entry)));
+    VAULTFS_RETURN_IF_ERROR(log_.append(std::move(entry)));
     job->result = id;
     if (image.extents.get(job->index) != id) note_unused(image, job->index, job->index + 1);
     image.extents.set(job->index, id);

@@ -12,15 +12,6 @@ namespace {
 // Free chunk buffers that stay warm: enough for the workers, the readers ahead and a burst of writes.
 constexpr std::size_t kWarmBuffers = 32;
 
-// What may wait in memory while the disk has no room for the journal, before changes are refused.
-constexpr std::uint64_t kMaxWaitingJournalBytes = 64ULL << 20;
-
-void raise(std::atomic<std::uint64_t>& value, std::uint64_t to) {
-  std::uint64_t seen = value.load();
-  while (seen < to && !value.compare_exchange_weak(seen, to)) {
-  }
-}
-
 }  // namespace
 
 std::unique_ptr<WorkingTree> WorkingTree::create(const Options& options) {
@@ -52,23 +43,6 @@ TreeEngine::~TreeEngine() {
   cache_.close();
 }
 
-Status TreeEngine::writable() const {
-  if (journal_ == nullptr) return Error{ErrorCode::ReadOnly, "the vault is open for reading only"};
-  if (vault_sealed_.load())
-    return Error{ErrorCode::KeyRevoked, "the vault is sealed: its key is revoked or out of reach"};
-  if (journal_dead_.load()) return Error{ErrorCode::IoError, "the vault's journal failed; remount to go on"};
-  if (journal_->buffered_bytes() > kMaxWaitingJournalBytes) {
-    return Error{ErrorCode::NoSpace, "the vault's disk is full and has no room for the journal"};
-  }
-  return ok_status();
-}
-
-Status TreeEngine::before_change(const Item* item) {
-  VAULTFS_RETURN_IF_ERROR(writable());
-  if (item == nullptr) return ok_status();
-  return observer_->before_change(item->name);
-}
-
 Item& TreeEngine::item_named(const std::string& name) {
   for (const auto& item : items_) {
     if (item->name == name) return *item;
@@ -78,34 +52,18 @@ Item& TreeEngine::item_named(const std::string& name) {
   return *items_.back();
 }
 
-Lsn TreeEngine::stamp(const Inode& inode) {
-  const Lsn lsn = journal_->last_appended().next();
-  stamp(inode.item, lsn);
-  return lsn;
-}
-
-void TreeEngine::stamp(Item* item, Lsn lsn) {
-  if (item != nullptr) raise(item->last_change, lsn.value);
-}
-
-Result<Lsn> TreeEngine::log(TreeEntryWriter entry) {
-  auto lsn = journal_->append(EntryOwner::tree, std::move(entry).take());
-  if (!lsn.ok()) journal_dead_ = true;
-  return lsn;
-}
-
 Status TreeEngine::commit_journal() {
-  Status status = journal_->commit();
+  Status status = log_.commit();
   // A full disk, or keys that are away, pass: what waits in the journal's buffer is written by a later commit.
-  if (!status.ok() && journal_->dead()) journal_failed(status.error());
+  if (!status.ok() && log_.journal_lost()) journal_failed(status.error());
   return status;
 }
 
 void TreeEngine::journal_failed(const Error& error) {
-  if (journal_dead_.exchange(true) && open_files_.has_tree_error()) return;
+  if (!log_.mark_dead() && open_files_.has_tree_error()) return;
   open_files_.add_tree_error(error);
   buffer_.storing_failed(error);
-  const std::uint64_t durable = journal_->last_synced().value;
+  const std::uint64_t durable = log_.last_synced().value;
   std::vector<Item*> failed;
   {
     const ReaderLock lock(tree_mutex_);
@@ -113,23 +71,12 @@ void TreeEngine::journal_failed(const Error& error) {
       if (item->last_change.load() > durable) failed.push_back(item.get());
     }
   }
-  for (Item* item : failed) {
-    {
-      const MutexLock lock(item->mutex);
-      item->failure = error;
-    }
-    observer_->write_failed(item->name, error);
-  }
+  for (Item* item : failed) log_.write_lost(*item, error);
 }
 
 void TreeEngine::report_write_failure(Inode& inode, Item* item, const Error& error) {
   open_files_.add_error(inode, error);
-  if (item == nullptr) return;
-  {
-    const MutexLock lock(item->mutex);
-    item->failure = error;
-  }
-  observer_->write_failed(item->name, error);
+  if (item != nullptr) log_.write_lost(*item, error);
 }
 
 SetAttributes TreeEngine::content_record(const Inode& inode) const {
@@ -145,7 +92,7 @@ Status TreeEngine::stop() {
   // Once: without the workers nothing could be stored any more.
   if (!flusher_.stop()) return ok_status();
   Status status = ok_status();
-  if (journal_ != nullptr && !vault_sealed_.load()) status = sync_all();
+  if (!log_.read_only() && !log_.sealed()) status = sync_all();
   queue_.stop();
   return status;
 }
@@ -195,8 +142,8 @@ WorkingTree::Statistics TreeEngine::statistics() {
 }
 
 void TreeEngine::vault_sealed() {
-  if (vault_sealed_.exchange(true)) return;
-  if (journal_ != nullptr) {
+  if (!log_.seal()) return;
+  if (!log_.read_only()) {
     store_everything();
     static_cast<void>(commit_journal().ok());
     forget_slots();
@@ -227,7 +174,7 @@ void TreeEngine::vault_unsealed() {
   memory_.open();
   frames_.open();
   cache_.open();
-  vault_sealed_ = false;
+  log_.unseal();
 }
 
 }  // namespace vaultfs

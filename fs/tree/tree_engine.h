@@ -17,6 +17,7 @@
 #include "fs/content/store_job.h"
 #include "fs/content/store_queue.h"
 #include "fs/content/write_buffer.h"
+#include "fs/tree/change_log.h"
 #include "fs/tree/cut_gate.h"
 #include "fs/tree/format/entry.h"
 #include "fs/tree/format/section.h"
@@ -127,10 +128,6 @@ class TreeEngine final : public WorkingTree {
   using InodeTable = std::unordered_map<InodeNumber, InodePointer>;
 
   // --- tree_engine.cc
-  // Refuses a change the tree can't keep: read-only, sealed, journal dead.
-  [[nodiscard]] Status writable() const;
-  // writable(), then tells the observer. Without locks.
-  [[nodiscard]] Status before_change(const Item* item);
   [[nodiscard]] Item& item_named(const std::string& name) REQUIRES(tree_mutex_);
   // A content changed.
   void touch_content(Inode& inode) const REQUIRES(inode.mutex) {
@@ -140,11 +137,6 @@ class TreeEngine final : public WorkingTree {
   // The journal's record of that.
   [[nodiscard]] SetAttributes content_record(const Inode& inode) const REQUIRES_SHARED(inode.mutex);
   [[nodiscard]] UnixNanos now() const { return vault_->env().clock().now(); }
-  // See Inode::changed; also moves the item's. REQUIRES: one of the gate's locks shared (so all below that say gate).
-  Lsn stamp(const Inode& inode);
-  static void stamp(Item* item, Lsn lsn);
-  // Appends an entry. An error means that the journal is dead: nothing was changed, and nothing can be any more.
-  [[nodiscard]] Result<Lsn> log(TreeEntryWriter entry);
   // Commits; a failure is one of every acknowledged change that was not durable.
   [[nodiscard]] Status commit_journal();
   void journal_failed(const Error& error);
@@ -163,7 +155,7 @@ class TreeEngine final : public WorkingTree {
   // Loads what attributes_locked needs to count a file's chunks. Without locks.
   void count_pages(const InodePointer& inode);
 
-  // --- namespace.cc
+  // --- namespace.cc. “REQUIRES: gate” is one of the CutGate's locks, shared.
   struct NewInode {
     InodeType type;
     std::uint32_t mode;
@@ -265,7 +257,6 @@ class TreeEngine final : public WorkingTree {
   // The slot to write to. Where one is made: streaming writes take recycled memory, which saves page faults but counts
   // as a whole chunk; others take memory page by page.
   Slot& active_slot(const InodePointer& inode, std::uint64_t index, bool streaming = false) REQUIRES(inode->mutex);
-  [[nodiscard]] Lsn last_appended() const { return journal_ == nullptr ? Lsn{} : journal_->last_appended(); }
   void write_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, ByteView piece,
                    WriteBuffer::Reservation& room, Lsn changed) REQUIRES(inode->mutex);
   void list_for_flush(const InodePointer& inode) REQUIRES(inode->mutex);
@@ -376,11 +367,8 @@ class TreeEngine final : public WorkingTree {
   [[nodiscard]] bool has_content_beyond_end(const Inode& inode) const REQUIRES_SHARED(inode.mutex);
 
   const Options options_;
-  Vault* vault_ = nullptr;              // set by start()
-  ChangeObserver* observer_ = nullptr;  // set by start()
-  Journal* journal_ = nullptr;          // set by start(); null for a read-only vault
-  std::atomic<bool> vault_sealed_{false};
-  std::atomic<bool> journal_dead_{false};
+  Vault* vault_ = nullptr;  // set by start()
+  ChangeLog log_;
 
   SlotMemoryPool memory_;   // outlives everything that holds slots or blocks
   FrameMemoryPool frames_;  // likewise

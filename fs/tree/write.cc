@@ -38,7 +38,7 @@ Slot& TreeEngine::active_slot(const InodePointer& inode, std::uint64_t index, bo
   try {
     // Fragments of this chunk in the journal so far belong to older slots, over which this one lies.
     auto slot = std::make_unique<Slot>(streaming ? memory_.take() : memory_.take_untouched(), streaming,
-                                       last_appended(), vault_->env().clock().monotonic_nanos());
+                                       log_.last_appended(), vault_->env().clock().monotonic_nanos());
     buffer_.add_slot(inode, index, slot.get());
     buffer_.add_bytes(std::uint64_t{slot->resident_pages()} * kSlotPageBytes);
     chunk.active = std::shared_ptr<Slot>(slot.release(), [this](Slot* gone) {
@@ -73,7 +73,7 @@ Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t han
   VAULTFS_RETURN_IF_ERROR(open_files_.take_error(handle));
   VAULTFS_RETURN_IF_ERROR(open_files_.check_write_access(*inode, handle));
   if (bytes.size() > kMaxFileBytes || offset.value_or(0) > kMaxFileBytes - bytes.size()) return file_too_large();
-  VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
+  VAULTFS_RETURN_IF_ERROR(log_.before_change(inode->item));
   SpacePromises::Share share;
   if (space_.any_set_aside() && !bytes.empty()) {
     const ReaderLock lock(inode->mutex);
@@ -90,7 +90,7 @@ Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t han
   if (begin > kMaxFileBytes - bytes.size()) return file_too_large();
   if (bytes.empty()) return begin;
   VAULTFS_RETURN_IF_ERROR(drop_capability(*inode));
-  const Lsn changed = stamp(*inode);
+  const Lsn changed = log_.stamp(*inode);
   const std::uint64_t end = begin + bytes.size();
   // Before the slots are filled: a full one is stored up to the end of the file.
   if (end > inode->size) resize(*inode, end);
@@ -121,7 +121,7 @@ Status TreeEngine::set_chunk(InodeNumber number, ChunkIndexInFile index, const C
   if (index.value >= kMaxFileBytes / kChunkBytes) return file_too_large();
   if (!open_files_.is_reserved(*inode))
     return Error{ErrorCode::InvalidArgument, "chunks are set in a reserved file only"};
-  VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
+  VAULTFS_RETURN_IF_ERROR(log_.before_change(inode->item));
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(inode, {index.value}));
     const ChangeHold cut = gate_.lock_for_change(*inode);
@@ -130,10 +130,10 @@ Status TreeEngine::set_chunk(InodeNumber number, ChunkIndexInFile index, const C
     VAULTFS_RETURN_IF_ERROR(readable(*inode));
     DiskImage& image = inode->image();
     if (image.extents.page_to_load(index.value).has_value()) continue;
-    const Lsn changed = stamp(*inode);
+    const Lsn changed = log_.stamp(*inode);
     TreeEntryWriter entry;
-    entry.add(SetExtent{number, changed, index.value, id, last_appended()});
-    VAULTFS_RETURN_IF_ERROR(log(std::move(entry)));
+    entry.add(SetExtent{number, changed, index.value, id, log_.last_appended()});
+    VAULTFS_RETURN_IF_ERROR(log_.append(std::move(entry)));
     space_.use(image.set_aside, index.value, index.value + 1);
     if (const auto chunk = image.dirty.find(index.value); chunk != image.dirty.end()) drop_chunk(image, chunk);
     if (image.extents.get(index.value) != id) note_unused(image, index.value, index.value + 1);

@@ -75,10 +75,10 @@ Status TreeEngine::change_extended(Inode& inode, const std::string& name, std::o
     entry.add(RemoveExtended{inode.number, name});
   }
   entry.add(record);
-  VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
+  VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log_.append(std::move(entry)));
   inode.set_extended(name, value.has_value() ? std::optional<Bytes>(to_bytes(*value)) : std::nullopt);
   apply_record(inode, record, lsn);
-  stamp(inode.item, lsn);
+  ChangeLog::stamp(inode.item, lsn);
   return ok_status();
 }
 
@@ -100,7 +100,7 @@ Status TreeEngine::set_extended(InodeNumber number, const std::string& name, Byt
   if (value.size() > kMaxAttributeValueBytes)
     return Error{ErrorCode::InvalidArgument, "an attribute's value has at most 64 KiB"};
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
-  VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
+  VAULTFS_RETURN_IF_ERROR(log_.before_change(inode->item));
   VAULTFS_RETURN_IF_ERROR(space_.check(name.size() + value.size()));
   const ReaderLock cut(gate_.changes());
   const WriterLock lock(inode->mutex);
@@ -117,7 +117,7 @@ Status TreeEngine::set_extended(InodeNumber number, const std::string& name, Byt
 Status TreeEngine::remove_extended(InodeNumber number, const std::string& name) {
   VAULTFS_RETURN_IF_ERROR(check_attribute_name(name));
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
-  VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
+  VAULTFS_RETURN_IF_ERROR(log_.before_change(inode->item));
   const ReaderLock cut(gate_.changes());
   const WriterLock lock(inode->mutex);
   if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
@@ -202,7 +202,7 @@ Result<bool> TreeEngine::drop_set_id(InodeNumber number, const InGroup& in_group
   // Without the group's right to execute, its bit means mandatory locking.
   if ((taken & S_ISGID) != 0 && (mode & S_IXGRP) == 0 && in_group(gid)) taken &= ~static_cast<std::uint32_t>(S_ISGID);
   if (taken == 0) return false;
-  VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
+  VAULTFS_RETURN_IF_ERROR(log_.before_change(inode->item));
   const ReaderLock cut(gate_.changes());
   const WriterLock lock(inode->mutex);
   if (inode->dead) return false;
@@ -211,9 +211,9 @@ Result<bool> TreeEngine::drop_set_id(InodeNumber number, const InGroup& in_group
   record.mode &= ~taken;
   TreeEntryWriter entry;
   entry.add(record);
-  VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
+  VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log_.append(std::move(entry)));
   apply_record(*inode, record, lsn);
-  stamp(inode->item, lsn);
+  ChangeLog::stamp(inode->item, lsn);
   return true;
 }
 

@@ -99,7 +99,7 @@ void TreeEngine::zero_content(const InodePointer& inode, std::uint64_t begin, st
 Status TreeEngine::truncate(InodeNumber number, std::uint64_t size) {
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
   if (size > kMaxFileBytes) return file_too_large();
-  VAULTFS_RETURN_IF_ERROR(before_change(inode->item));
+  VAULTFS_RETURN_IF_ERROR(log_.before_change(inode->item));
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(inode, {size / kChunkBytes}));
     const ChangeHold cut = gate_.lock_for_change(*inode);
@@ -108,14 +108,14 @@ Status TreeEngine::truncate(InodeNumber number, std::uint64_t size) {
     VAULTFS_RETURN_IF_ERROR(readable(*inode));
     if (inode->content != nullptr && inode->content->extents.page_to_load(size / kChunkBytes).has_value()) continue;
     VAULTFS_RETURN_IF_ERROR(drop_capability(*inode));
-    const Lsn changed = stamp(*inode);
+    const Lsn changed = log_.stamp(*inode);
     const std::uint64_t old_size = inode->size;
     if (size < old_size) {
       const SetAttributes record = content_record(*inode);
       TreeEntryWriter entry;
       entry.add(CutContent{number, size});
       entry.add(record);
-      VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
+      VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log_.append(std::move(entry)));
       apply_record(*inode, record, changed);
       zero_content(inode, size, std::numeric_limits<std::uint64_t>::max() / kChunkBytes * kChunkBytes, old_size, lsn);
       resize(*inode, size);
@@ -147,13 +147,13 @@ Status TreeEngine::zero_range(const InodePointer& inode, std::uint64_t offset, s
       continue;
     }
     VAULTFS_RETURN_IF_ERROR(drop_capability(*inode));
-    const Lsn changed = stamp(*inode);
+    const Lsn changed = log_.stamp(*inode);
     if (offset < inode->size) {
       const SetAttributes record = content_record(*inode);
       TreeEntryWriter entry;
       entry.add(ZeroRange{inode->number, offset, end});
       entry.add(record);
-      VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log(std::move(entry)));
+      VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log_.append(std::move(entry)));
       apply_record(*inode, record, changed);
       zero_content(inode, offset, end, inode->size, lsn);
     }
