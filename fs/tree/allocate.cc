@@ -72,7 +72,7 @@ Result<std::optional<std::uint64_t>> TreeEngine::allocate_within(const InodePoin
 }
 
 Status TreeEngine::fallocate(InodeNumber number, FallocateMode mode, std::uint64_t offset, std::uint64_t length) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find_file(number));
   if (length == 0) return Error{ErrorCode::InvalidArgument, "an empty range"};
   if (length > kMaxFileBytes || offset > kMaxFileBytes - length) return file_too_large();
   VAULTFS_RETURN_IF_ERROR(log_.before_change(inode->item));

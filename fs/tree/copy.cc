@@ -154,7 +154,7 @@ Result<std::uint64_t> TreeEngine::copy_bytes(FileTree& source, CopyEnd from, Cop
 
 Result<std::uint64_t> TreeEngine::copy_range(FileTree& source, CopyEnd from, CopyEnd to, std::uint64_t handle,
                                              std::uint64_t length) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer target, find_file(to.inode));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer target, table_.find_file(to.inode));
   VAULTFS_ASSIGN_OR_RETURN(const Attributes original, source.attributes(from.inode));
   if (original.type != InodeType::file) return Error{ErrorCode::InvalidArgument, "only a regular file has content"};
   VAULTFS_RETURN_IF_ERROR(open_files_.take_error(handle));
@@ -173,7 +173,7 @@ Result<std::uint64_t> TreeEngine::copy_range(FileTree& source, CopyEnd from, Cop
 
   InodePointer origin;
   if (own) {
-    VAULTFS_ASSIGN_OR_RETURN(origin, find_file(from.inode));
+    VAULTFS_ASSIGN_OR_RETURN(origin, table_.find_file(from.inode));
   }
   std::uint64_t done = 0;
   while (done < length) {

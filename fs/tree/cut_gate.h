@@ -35,8 +35,8 @@ class ChangeHold {
 };
 
 // What changes pass through, and a snapshot or checkpoint closes, so that it sees each change wholly or not at all.
-// docs/decisions/0002-write-path.md, rule 1, has why it is made of two locks. Thread-safe. They come before tree_mutex_
-// and the inodes' mutexes; see docs/locks.md.
+// docs/decisions/0002-write-path.md, rule 1, has why it is made of two locks. Thread-safe. They come before
+// InodeTable::mutex() and the inodes' mutexes; see docs/locks.md.
 //
 // A cut has two parts. In the first nothing else happens; it takes the files that are open for writing, so that it is
 // short. In the second, content of what the cut has already may change, and the rest of the tree is taken: that takes

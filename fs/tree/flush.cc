@@ -115,7 +115,7 @@ Status TreeEngine::flush_inode(const InodePointer& inode) {
 }
 
 Status TreeEngine::fsync(InodeNumber number, std::uint64_t handle) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find(number));
   VAULTFS_RETURN_IF_ERROR(open_files_.take_error(handle));
   if (log_.read_only()) return ok_status();
   Status status = ok_status();

@@ -8,8 +8,8 @@ namespace vaultfs {
 
 Result<std::uint64_t> TreeEngine::open(InodeNumber number, bool writing) {
   // Shared: the inode must not be destroyed between being found and being counted.
-  const ReaderLock lock(tree_mutex_);
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_locked(number));
+  const ReaderLock lock(table_.mutex());
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find_locked(number));
   if (writing) VAULTFS_RETURN_IF_ERROR(log_.writable());
   return open_files_.open(inode, writing);
 }
@@ -19,13 +19,9 @@ void TreeEngine::release(std::uint64_t handle_number) {
 }
 
 void TreeEngine::forget(InodeNumber number, std::uint64_t count) {
-  InodePointer inode;
-  {
-    const ReaderLock lock(tree_mutex_);
-    const auto found = inodes_.find(number);
-    if (found == inodes_.end()) return;
-    inode = found->second;
-  }
+  const Result<InodePointer> found = table_.find(number);
+  if (!found.ok()) return;
+  const InodePointer& inode = *found;
   std::uint64_t known = inode->known.load();
   while (!inode->known.compare_exchange_weak(known, known - std::min(known, count))) {
   }
@@ -34,22 +30,22 @@ void TreeEngine::forget(InodeNumber number, std::uint64_t count) {
 
 void TreeEngine::destroy_if_unused(const InodePointer& inode) {
   {
-    const ReaderLock lock(tree_mutex_);
+    const ReaderLock lock(table_.mutex());
     if (inode->links > 0) return;
   }
   const ReaderLock cut(gate_.changes());
-  const WriterLock lock(tree_mutex_);
+  const WriterLock lock(table_.mutex());
   if (open_files_.is_open(*inode)) return;
-  if (inode->links == 0 && inode->known.load() == 0 && inodes_.contains(inode->number)) destroy(inode);
+  if (inode->links == 0 && inode->known.load() == 0 && table_.contains(inode->number)) destroy(inode);
 }
 
 Status TreeEngine::reserve(InodeNumber number) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find_file(number));
   return open_files_.reserve(*inode);
 }
 
 void TreeEngine::unreserve(InodeNumber number) {
-  const Result<InodePointer> inode = find(number);
+  const Result<InodePointer> inode = table_.find(number);
   if (inode.ok()) open_files_.unreserve(**inode);
 }
 

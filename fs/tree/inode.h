@@ -81,13 +81,13 @@ struct Inode {
   const InodeNumber number;
   const InodeType type;
 
-  // The kernel's references. Counted up under the tree mutex, shared or not, so that who holds it alone can rely on
+  // The kernel's references. Counted up under InodeTable's, shared or not, so that who holds it alone can rely on
   // zero.
   std::atomic<std::uint64_t> known{0};
   // The last cut that has it: what changes from then on is not in that cut.
   std::atomic<std::uint32_t> cut_number{0};
 
-  // --- Guarded by the tree mutex.
+  // --- Guarded by InodeTable::mutex().
   std::uint32_t links = 0;  // names; a directory: 2 + subdirectories
   InodeNumber parent;       // of a directory
   Item* item = nullptr;     // null for the root

@@ -2,37 +2,9 @@
 
 #include "base/thread/mutex.h"
 #include "fs/tree/tree_engine.h"
+#include "fs/tree/tree_errors.h"
 
 namespace vaultfs {
-namespace {
-
-Error no_such_file() { return {ErrorCode::NotFound, "there is no such file"}; }
-
-}  // namespace
-
-Result<InodePointer> TreeEngine::find_locked(InodeNumber number) const {
-  const auto found = inodes_.find(number);
-  if (found == inodes_.end()) return no_such_file();
-  return found->second;
-}
-
-Result<InodePointer> TreeEngine::find(InodeNumber number) const {
-  const ReaderLock lock(tree_mutex_);
-  return find_locked(number);
-}
-
-Result<InodePointer> TreeEngine::find_file(InodeNumber number) const {
-  VAULTFS_ASSIGN_OR_RETURN(InodePointer inode, find(number));
-  if (inode->type == InodeType::directory) return Error{ErrorCode::IsADirectory, "a directory has no content"};
-  if (inode->type != InodeType::file) return Error{ErrorCode::InvalidArgument, "only a regular file has content"};
-  return inode;
-}
-
-Result<Inode*> TreeEngine::directory_locked(InodeNumber number) const {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_locked(number));
-  if (inode->type != InodeType::directory) return Error{ErrorCode::NotADirectory, "that is no directory"};
-  return inode.get();
-}
 
 Attributes TreeEngine::attributes_locked(const Inode& inode) {
   Attributes a;
@@ -85,23 +57,23 @@ void TreeEngine::count_pages(const InodePointer& inode) {
 
 Attributes TreeEngine::attributes_of(const InodePointer& inode) {
   if (inode->type == InodeType::file) count_pages(inode);
-  const ReaderLock lock(tree_mutex_);
+  const ReaderLock lock(table_.mutex());
   const ReaderLock inode_lock(inode->mutex);
   return attributes_locked(*inode);
 }
 
 Result<Attributes> TreeEngine::attributes(InodeNumber number) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find(number));
   return attributes_of(inode);
 }
 
 Result<InodePointer> TreeEngine::find_child(InodeNumber parent, const std::string& name, bool known) {
   if (name.size() > kMaxNameBytes) return Error{ErrorCode::NameTooLong, "a name has at most 255 bytes"};
-  const ReaderLock lock(tree_mutex_);
-  VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, directory_locked(parent));
+  const ReaderLock lock(table_.mutex());
+  VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, table_.directory(parent));
   const auto entry = directory->entries->find(name);
   if (entry == directory->entries->end()) return no_such_file();
-  VAULTFS_ASSIGN_OR_RETURN(InodePointer inode, find_locked(entry->second.number));
+  VAULTFS_ASSIGN_OR_RETURN(InodePointer inode, table_.find_locked(entry->second.number));
   if (known) ++inode->known;
   return inode;
 }
@@ -118,22 +90,22 @@ Result<Attributes> TreeEngine::lookup_known(InodeNumber parent, const std::strin
 }
 
 Result<InodeNumber> TreeEngine::parent(InodeNumber directory) {
-  const ReaderLock lock(tree_mutex_);
-  VAULTFS_ASSIGN_OR_RETURN(const Inode* inode, directory_locked(directory));
+  const ReaderLock lock(table_.mutex());
+  VAULTFS_ASSIGN_OR_RETURN(const Inode* inode, table_.directory(directory));
   if (directory == kRootInode) return no_such_file();
   return inode->parent;
 }
 
 bool TreeEngine::remember(InodeNumber number) {
-  const ReaderLock lock(tree_mutex_);
-  const Result<InodePointer> inode = find_locked(number);
+  const ReaderLock lock(table_.mutex());
+  const Result<InodePointer> inode = table_.find_locked(number);
   if (inode.ok()) ++(*inode)->known;
   return inode.ok();
 }
 
 Result<std::vector<DirectoryEntry>> TreeEngine::list(InodeNumber directory) {
-  const ReaderLock lock(tree_mutex_);
-  VAULTFS_ASSIGN_OR_RETURN(const Inode* inode, directory_locked(directory));
+  const ReaderLock lock(table_.mutex());
+  VAULTFS_ASSIGN_OR_RETURN(const Inode* inode, table_.directory(directory));
   std::vector<DirectoryEntry> entries;
   entries.reserve(inode->entries->size());
   for (const auto& [name, entry] : *inode->entries) entries.push_back({name, entry.number, entry.type});
@@ -141,7 +113,7 @@ Result<std::vector<DirectoryEntry>> TreeEngine::list(InodeNumber directory) {
 }
 
 Result<std::string> TreeEngine::read_link(InodeNumber number) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find(number));
   const ReaderLock lock(inode->mutex);
   if (inode->target == nullptr) return Error{ErrorCode::InvalidArgument, "that is no symbolic link"};
   return *inode->target;

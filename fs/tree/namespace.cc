@@ -4,6 +4,7 @@
 #include "base/thread/mutex.h"
 #include "fs/tree/inode_locks.h"
 #include "fs/tree/tree_engine.h"
+#include "fs/tree/tree_errors.h"
 
 namespace vaultfs {
 namespace {
@@ -21,7 +22,6 @@ Status check_name(const std::string& name) {
 }
 
 Error name_taken() { return {ErrorCode::AlreadyExists, "the name is taken"}; }
-Error gone() { return {ErrorCode::NotFound, "there is no such file"}; }
 
 }  // namespace
 
@@ -29,8 +29,8 @@ Result<Attributes> TreeEngine::make(InodeNumber parent, const std::string& name,
   VAULTFS_RETURN_IF_ERROR(check_name(name));
   const Item* item = nullptr;
   {
-    const ReaderLock lock(tree_mutex_);
-    VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, directory_locked(parent));
+    const ReaderLock lock(table_.mutex());
+    VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, table_.directory(parent));
     if (directory->entries->contains(name)) return name_taken();
     item = directory->item;
     if (parent == kRootInode) {
@@ -43,18 +43,18 @@ Result<Attributes> TreeEngine::make(InodeNumber parent, const std::string& name,
   VAULTFS_RETURN_IF_ERROR(log_.before_change(item));
   if (parent == kRootInode) VAULTFS_RETURN_IF_ERROR(log_.before_making(name));
   const ReaderLock cut(gate_.changes());
-  const WriterLock lock(tree_mutex_);
-  VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(parent));
+  const WriterLock lock(table_.mutex());
+  VAULTFS_ASSIGN_OR_RETURN(Inode * directory, table_.directory(parent));
   if (directory->entries->contains(name)) return name_taken();
   // A directory that was removed while it is open takes no new names.
-  if (directory->links == 0) return gone();
+  if (directory->links == 0) return no_such_file();
   return add_inode(*directory, name, what);
 }
 
 Result<Attributes> TreeEngine::add_inode(Inode& directory, const std::string& name, const NewInode& what) {
   const WriterLock directory_lock(directory.mutex);
   const UnixNanos time = now();
-  auto inode = std::make_shared<Inode>(next_inode_, what.type);
+  auto inode = std::make_shared<Inode>(table_.next_number(), what.type);
   const WriterLock inode_lock(inode->mutex);
   const bool inherits = (directory.mode & S_ISGID) != 0;
   ExtendedChanges lists;
@@ -83,18 +83,18 @@ Result<Attributes> TreeEngine::add_inode(Inode& directory, const std::string& na
   VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log_.append(std::move(entry)));
 
   apply_changes(*inode, std::move(lists));
-  next_inode_ = next_inode_.next();
-  inode->item = directory.number == kRootInode ? &item_named(name) : directory.item;
+  table_.raise_next(inode->number.next());
+  inode->item = directory.number == kRootInode ? &table_.item_named(name) : directory.item;
   inode->changed = lsn;
   ChangeLog::stamp(inode->item, lsn);
   if (name.empty()) {
-    unnamed_.insert(inode->number);
+    table_.add_unnamed(inode->number);
   } else {
     apply_record(directory, touched, lsn);
     directory.entries->emplace(name, Inode::Entry{inode->number, what.type});
   }
   if (what.type == InodeType::directory) ++directory.links;
-  inodes_.emplace(inode->number, inode);
+  table_.add(inode);
   if (what.type == InodeType::file) ++files_;
   return attributes_locked(*inode);
 }
@@ -116,8 +116,8 @@ Result<Attributes> TreeEngine::make_node(InodeNumber parent, const std::string& 
 Result<WorkingTree::UnnamedFile> TreeEngine::make_unnamed(InodeNumber parent, std::uint32_t mode, Creator who) {
   const Item* item = nullptr;
   {
-    const ReaderLock lock(tree_mutex_);
-    VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, directory_locked(parent));
+    const ReaderLock lock(table_.mutex());
+    VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, table_.directory(parent));
     item = directory->item;
   }
   if (item == nullptr) return Error{ErrorCode::NotPermitted, "the top of the mount holds item directories only"};
@@ -125,16 +125,16 @@ Result<WorkingTree::UnnamedFile> TreeEngine::make_unnamed(InodeNumber parent, st
   UnnamedFile file;
   {
     const ReaderLock cut(gate_.changes());
-    const WriterLock lock(tree_mutex_);
-    VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(parent));
-    if (directory->links == 0) return gone();
+    const WriterLock lock(table_.mutex());
+    VAULTFS_ASSIGN_OR_RETURN(Inode * directory, table_.directory(parent));
+    if (directory->links == 0) return no_such_file();
     VAULTFS_ASSIGN_OR_RETURN(file.attributes, add_inode(*directory, {}, {InodeType::file, mode, 0, {}, who}));
   }
   Result<std::uint64_t> handle = open(file.attributes.number, true);
   if (!handle.ok()) {
     const ReaderLock cut(gate_.changes());
-    const WriterLock lock(tree_mutex_);
-    VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_locked(file.attributes.number));
+    const WriterLock lock(table_.mutex());
+    VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find_locked(file.attributes.number));
     destroy(inode);
     return std::move(handle).error();
   }
@@ -144,7 +144,7 @@ Result<WorkingTree::UnnamedFile> TreeEngine::make_unnamed(InodeNumber parent, st
 
 Result<Attributes> TreeEngine::make_symlink(InodeNumber parent, const std::string& name, const std::string& target,
                                             Creator who) {
-  if (target.empty()) return gone();
+  if (target.empty()) return no_such_file();
   if (target.size() > kMaxNewLinkTargetBytes)
     return Error{ErrorCode::NameTooLong, "a link's target has at most 4095 bytes"};
   return make(parent, name, {InodeType::symlink, 0777, 0, target, who});
@@ -152,16 +152,16 @@ Result<Attributes> TreeEngine::make_symlink(InodeNumber parent, const std::strin
 
 Result<Attributes> TreeEngine::make_link(InodeNumber number, InodeNumber new_parent, const std::string& name) {
   VAULTFS_RETURN_IF_ERROR(check_name(name));
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find(number));
   if (inode->type == InodeType::directory) return Error{ErrorCode::NotPermitted, "a directory has one name"};
   count_pages(inode);
   VAULTFS_RETURN_IF_ERROR(log_.before_change(inode->item));
   const ReaderLock cut(gate_.changes());
-  const WriterLock lock(tree_mutex_);
-  VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(new_parent));
+  const WriterLock lock(table_.mutex());
+  VAULTFS_ASSIGN_OR_RETURN(Inode * directory, table_.directory(new_parent));
   if (directory->item != inode->item) return Error{ErrorCode::CrossItem, "a file belongs to one item"};
   if (directory->entries->contains(name)) return name_taken();
-  if ((inode->links == 0 && !unnamed_.contains(number)) || directory->links == 0) return gone();
+  if ((inode->links == 0 && !table_.unnamed().contains(number)) || directory->links == 0) return no_such_file();
   const InodeLocks locks{directory, inode.get()};
   directory->mutex.assert_held();
   inode->mutex.assert_held();
@@ -174,7 +174,7 @@ Result<Attributes> TreeEngine::make_link(InodeNumber number, InodeNumber new_par
   entry.add(inode_record);
   VAULTFS_ASSIGN_OR_RETURN(const Lsn lsn, log_.append(std::move(entry)));
   directory->entries->emplace(name, Inode::Entry{number, inode->type});
-  unnamed_.erase(number);
+  table_.give_name(number);
   ++inode->links;
   apply_record(*directory, directory_record, lsn);
   apply_record(*inode, inode_record, lsn);
@@ -189,19 +189,19 @@ Status TreeEngine::remove(InodeNumber parent, const std::string& name, bool dire
   if (name.size() > kMaxNameBytes) return Error{ErrorCode::NameTooLong, "a name has at most 255 bytes"};
   const Item* item = nullptr;
   {
-    const ReaderLock lock(tree_mutex_);
-    VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, directory_locked(parent));
-    if (!directory->entries->contains(name)) return gone();
+    const ReaderLock lock(table_.mutex());
+    VAULTFS_ASSIGN_OR_RETURN(const Inode* directory, table_.directory(parent));
+    if (!directory->entries->contains(name)) return no_such_file();
     // Removing an item's directory is no change of the item: it ends with its points kept, and no job is begun for it.
     item = directory->item;
   }
   VAULTFS_RETURN_IF_ERROR(log_.before_change(item));
   const ReaderLock cut(gate_.changes());
-  const WriterLock lock(tree_mutex_);
-  VAULTFS_ASSIGN_OR_RETURN(Inode * directory, directory_locked(parent));
+  const WriterLock lock(table_.mutex());
+  VAULTFS_ASSIGN_OR_RETURN(Inode * directory, table_.directory(parent));
   const auto place = directory->entries->find(name);
-  if (place == directory->entries->end()) return gone();
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_locked(place->second.number));
+  if (place == directory->entries->end()) return no_such_file();
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find_locked(place->second.number));
   const bool is_directory = inode->type == InodeType::directory;
   if (directory_wanted && !is_directory) return Error{ErrorCode::NotADirectory, "that is no directory"};
   if (!directory_wanted && is_directory) return Error{ErrorCode::IsADirectory, "that is a directory"};
@@ -237,8 +237,7 @@ void TreeEngine::drop_name(const InodePointer& inode) {
 }
 
 void TreeEngine::destroy(const InodePointer& inode) {
-  inodes_.erase(inode->number);
-  unnamed_.erase(inode->number);
+  table_.erase(inode->number);
   const WriterLock lock(inode->mutex);
   inode->dead = true;
   if (inode->type == InodeType::file) --files_;
@@ -252,11 +251,11 @@ void TreeEngine::destroy(const InodePointer& inode) {
 }
 
 Result<Attributes> TreeEngine::set_attributes(InodeNumber number, const AttributeChange& change) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find(number));
   count_pages(inode);
   VAULTFS_RETURN_IF_ERROR(log_.before_change(inode->item));
   const ReaderLock cut(gate_.changes());
-  const ReaderLock lock(tree_mutex_);
+  const ReaderLock lock(table_.mutex());
   const WriterLock inode_lock(inode->mutex);
   SetAttributes record = attributes_record(*inode);
   record.ctime = change.ctime.value_or(now());

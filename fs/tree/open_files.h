@@ -13,7 +13,7 @@ namespace vaultfs {
 
 // The open handles: they keep unlinked inodes alive, count writers, and each hears of a late error once. Also which
 // files a backup run has reserved. Owns what Inode::open says. Thread-safe; its lock is a leaf, so it may be called
-// under any other. Counting a handle and then destroying its inode is prevented by the caller: tree_mutex_.
+// under any other. Counting a handle and then destroying its inode is prevented by the caller, by InodeTable::mutex().
 class OpenFiles {
  public:
   // A handle number, never 0. ItemBusy where a backup run writes the file. The caller holds what keeps the inode from

@@ -71,7 +71,7 @@ Result<TreeEngine::Piece> TreeEngine::read_slots(const InodePointer& inode, std:
 }
 
 Result<std::size_t> TreeEngine::read(InodeNumber number, std::uint64_t offset, MutableByteView out) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find_file(number));
   VAULTFS_RETURN_IF_ERROR(log_.check_unsealed());
   const UseGate::Use use = vault_->segments().use();
   read_ahead(inode, offset, out.size());
@@ -148,7 +148,7 @@ std::vector<ChunkId> TreeEngine::stored_chunks(const InodePointer& inode, std::u
 }
 
 Result<std::uint64_t> TreeEngine::seek_data(InodeNumber number, std::uint64_t offset) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find_file(number));
   for (;;) {
     std::uint64_t page = 0;
     {
@@ -183,7 +183,7 @@ Result<std::uint64_t> TreeEngine::seek_data(InodeNumber number, std::uint64_t of
 }
 
 Result<std::uint64_t> TreeEngine::seek_hole(InodeNumber number, std::uint64_t offset) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find_file(number));
   bool inside_file = false;
   for (;;) {
     std::uint64_t page = 0;
@@ -216,7 +216,7 @@ Result<std::uint64_t> TreeEngine::seek_hole(InodeNumber number, std::uint64_t of
 }
 
 Result<std::optional<ChunkId>> TreeEngine::chunk_at(InodeNumber number, ChunkIndexInFile index) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find_file(number));
   for (;;) {
     VAULTFS_RETURN_IF_ERROR(load_pages(inode, {index.value}));
     const ReaderLock lock(inode->mutex);

@@ -10,9 +10,9 @@ bool TreeEngine::is_below(const Inode& directory, const Inode& ancestor) const {
   const Inode* at = &directory;
   while (at->number != kRootInode) {
     if (at == &ancestor) return true;
-    const auto parent = inodes_.find(at->parent);
-    if (parent == inodes_.end()) return false;
-    at = parent->second.get();
+    const InodePointer parent = table_.get(at->parent);
+    if (parent == nullptr) return false;
+    at = parent.get();
   }
   return false;
 }
@@ -24,18 +24,18 @@ Result<TreeEngine::RenamePlan> TreeEngine::plan_rename(InodeNumber parent, const
   plan.name = name;
   plan.new_name = new_name;
   plan.exchange = mode == RenameMode::exchange;
-  VAULTFS_ASSIGN_OR_RETURN(plan.from, directory_locked(parent));
-  VAULTFS_ASSIGN_OR_RETURN(plan.to, directory_locked(new_parent));
+  VAULTFS_ASSIGN_OR_RETURN(plan.from, table_.directory(parent));
+  VAULTFS_ASSIGN_OR_RETURN(plan.to, table_.directory(new_parent));
   const auto source = plan.from->entries->find(name);
   if (source == plan.from->entries->end()) return Error{ErrorCode::NotFound, "there is no such file"};
   if (parent == kRootInode)
     return Error{ErrorCode::NotPermitted, "an item is its name: its directory can't be renamed"};
   if (plan.from->item != plan.to->item) return Error{ErrorCode::CrossItem, "a file belongs to one item"};
   if (plan.to->links == 0) return Error{ErrorCode::NotFound, "the directory was removed"};
-  VAULTFS_ASSIGN_OR_RETURN(plan.source, find_locked(source->second.number));
+  VAULTFS_ASSIGN_OR_RETURN(plan.source, table_.find_locked(source->second.number));
   const auto target = plan.to->entries->find(new_name);
   if (target != plan.to->entries->end()) {
-    VAULTFS_ASSIGN_OR_RETURN(plan.target, find_locked(target->second.number));
+    VAULTFS_ASSIGN_OR_RETURN(plan.target, table_.find_locked(target->second.number));
   }
   if (plan.target == nullptr && plan.exchange) return Error{ErrorCode::NotFound, "there is no such file"};
   if (plan.target != nullptr && mode == RenameMode::no_replace)
@@ -129,7 +129,7 @@ Status TreeEngine::rename(InodeNumber parent, const std::string& name, InodeNumb
   InodePointer source;
   bool replaces = false;
   {
-    const ReaderLock lock(tree_mutex_);
+    const ReaderLock lock(table_.mutex());
     VAULTFS_ASSIGN_OR_RETURN(const RenamePlan plan, plan_rename(parent, name, new_parent, new_name, mode));
     if (plan.nothing) return ok_status();
     source = plan.source;
@@ -140,7 +140,7 @@ Status TreeEngine::rename(InodeNumber parent, const std::string& name, InodeNumb
   // after a crash: the data goes to the journal before the name does.
   if (replaces && source->type == InodeType::file) VAULTFS_RETURN_IF_ERROR(flush_inode(source));
   const ReaderLock cut(gate_.changes());
-  const WriterLock lock(tree_mutex_);
+  const WriterLock lock(table_.mutex());
   VAULTFS_ASSIGN_OR_RETURN(const RenamePlan plan, plan_rename(parent, name, new_parent, new_name, mode));
   if (plan.nothing) return ok_status();
   return execute(plan);

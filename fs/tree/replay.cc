@@ -47,15 +47,15 @@ void FileReplay::zero(Lsn lsn, std::uint64_t begin, std::uint64_t end) {
 
 Status TreeEngine::load(ByteView checkpoint_section) {
   if (vault_ != nullptr) return Error{ErrorCode::Internal, "a started tree can't be loaded"};
-  const WriterLock lock(tree_mutex_);
+  const WriterLock lock(table_.mutex());
   return load_section(checkpoint_section);
 }
 
 Status TreeEngine::load_section(ByteView checkpoint_section) {
-  inodes_.clear();
+  table_.replace_all({});
   replay_ = {};
   const auto add = [this](const InodeRecord& record) {
-    tree_mutex_.assert_held();
+    table_.mutex().assert_held();
     const auto inode = std::make_shared<Inode>(record.number, record.type);
     const WriterLock lock(inode->mutex);
     inode->mode = record.mode;
@@ -78,39 +78,39 @@ Status TreeEngine::load_section(ByteView checkpoint_section) {
         inode->entries->emplace(name, Inode::Entry{number, InodeType::file});
       }
     }
-    inodes_.insert_or_assign(record.number, inode);
+    table_.put(inode);
   };
   if (!checkpoint_section.empty()) {
     VAULTFS_ASSIGN_OR_RETURN(TreeSection section, TreeSection::decode(checkpoint_section));
     for (const InodeRecord& record : section.inodes) {
       add(record);
-      next_inode_ = std::max(next_inode_, record.number.next());
+      table_.raise_next(record.number.next());
     }
-    next_inode_ = std::max(next_inode_, section.next_inode);
+    table_.raise_next(section.next_inode);
     for (const TreeSection::ItemChange& item : section.items) replay_.item_changed[item.name] = item.last_change;
     for (const SectionFragment& fragment : section.fragments) {
       replay_.files[fragment.inode].write(Lsn{}, fragment.offset, fragment.bytes);
     }
   }
-  const auto root = inodes_.find(kRootInode);
-  if (root == inodes_.end()) {
+  const InodePointer root = table_.get(kRootInode);
+  if (root == nullptr) {
     InodeRecord record;
     record.number = kRootInode;
     record.type = InodeType::directory;
     record.mode = 0755;
     add(record);
-  } else if (root->second->type != InodeType::directory) {
+  } else if (root->type != InodeType::directory) {
     return Error{ErrorCode::DamagedCheckpoint, "the root of the working tree is no directory"};
   }
   return ok_status();
 }
 
 Inode* TreeEngine::replayed(InodeNumber number, Lsn changed) {
-  const auto found = inodes_.find(number);
-  if (found == inodes_.end()) return nullptr;
+  const InodePointer found = table_.get(number);
+  if (found == nullptr) return nullptr;
   Lsn& known = replay_.changed[number];
   known = std::max(known, changed);
-  return found->second.get();
+  return found.get();
 }
 
 void TreeEngine::replay_name(Lsn lsn, const TreeChange& change) {
@@ -126,8 +126,8 @@ void TreeEngine::replay_name(Lsn lsn, const TreeChange& change) {
     if (create->type == InodeType::directory) {
       inode->entries = std::make_unique<std::map<std::string, Inode::Entry, std::less<>>>();
     }
-    next_inode_ = std::max(next_inode_, create->number.next());
-    inodes_.emplace(create->number, inode);
+    table_.raise_next(create->number.next());
+    table_.add(inode);
     static_cast<void>(replayed(create->number, lsn));
   } else if (const auto* attributes = std::get_if<SetAttributes>(&change)) {
     Inode* inode = replayed(attributes->number, Lsn{});
@@ -141,9 +141,9 @@ void TreeEngine::replay_name(Lsn lsn, const TreeChange& change) {
     inode->ctime = attributes->ctime;
   } else if (const auto* link = std::get_if<LinkName>(&change)) {
     Inode* directory = replayed(link->directory, lsn);
-    const auto inode = inodes_.find(link->inode);
-    if (directory == nullptr || directory->entries == nullptr || inode == inodes_.end()) return;
-    directory->entries->insert_or_assign(link->name, Inode::Entry{link->inode, inode->second->type});
+    const InodePointer inode = table_.get(link->inode);
+    if (directory == nullptr || directory->entries == nullptr || inode == nullptr) return;
+    directory->entries->insert_or_assign(link->name, Inode::Entry{link->inode, inode->type});
   } else if (const auto* unlink = std::get_if<UnlinkName>(&change)) {
     Inode* directory = replayed(unlink->directory, lsn);
     if (directory != nullptr && directory->entries != nullptr) directory->entries->erase(unlink->name);
@@ -162,7 +162,7 @@ void TreeEngine::replay_name(Lsn lsn, const TreeChange& change) {
 
 void TreeEngine::replay_content(Lsn lsn, const TreeChange& change) {
   const auto file = [&](InodeNumber number, Lsn changed) {
-    tree_mutex_.assert_held();
+    table_.mutex().assert_held();
     Inode* inode = replayed(number, changed);
     return inode != nullptr && inode->type == InodeType::file ? inode : nullptr;
   };
@@ -197,7 +197,7 @@ void TreeEngine::replay_change(Lsn lsn, const TreeChange& change) {
 
 Status TreeEngine::apply(Lsn lsn, ByteView entry) {
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<TreeChange> changes, decode_tree_entry(entry));
-  const WriterLock lock(tree_mutex_);
+  const WriterLock lock(table_.mutex());
   for (const TreeChange& change : changes) replay_change(lsn, change);
   replay_.last = std::max(replay_.last, lsn);
   return ok_status();

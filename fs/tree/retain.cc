@@ -17,15 +17,8 @@ Status TreeEngine::visit_references(const ReferenceVisitor& visit, const DamageL
 }
 
 Status TreeEngine::for_each_reference(const ReferenceVisitor& visit, const DamageListener* damaged) {
-  std::vector<InodePointer> files;
-  {
-    const ReaderLock lock(tree_mutex_);
-    // Also those that only an open file keeps alive: they are in no checkpoint, but are being read.
-    for (const auto& [number, inode] : inodes_) {
-      if (inode->type == InodeType::file) files.push_back(inode);
-    }
-  }
-  for (const InodePointer& inode : files) VAULTFS_RETURN_IF_ERROR(visit_references_of(inode, visit, damaged));
+  // Also those that only an open file keeps alive: they are in no checkpoint, but are being read.
+  for (const InodePointer& inode : table_.files()) VAULTFS_RETURN_IF_ERROR(visit_references_of(inode, visit, damaged));
   return ok_status();
 }
 

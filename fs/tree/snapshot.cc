@@ -86,7 +86,7 @@ void TreeEngine::cut_tree(const InodePointer& top, Cut& cut, bool keep_small_slo
     directories.pop_back();
     cut_inode(directory, cut, keep_small_slots);
     for (const auto& [name, entry] : *directory->entries) {
-      const InodePointer& child = inodes_.at(entry.number);
+      const InodePointer& child = table_.at(entry.number);
       if (entry.type == InodeType::directory) {
         directories.push_back(child);
       } else if (child->cut_number.load() != cut.number) {
@@ -134,12 +134,12 @@ Result<TreeSnapshot> TreeEngine::snapshot(const std::string& item_name) {
   Cut cut;
   {
     CutGate::Closed closed(gate_);
-    const ReaderLock names(tree_mutex_);
+    const ReaderLock names(table_.mutex());
     cut.number = closed.number();
-    const Inode& root = *inodes_.at(kRootInode);
+    const Inode& root = *table_.at(kRootInode);
     const auto entry = root.entries->find(item_name);
     if (entry == root.entries->end()) return no_such_item(item_name);
-    const InodePointer directory = inodes_.at(entry->second.number);
+    const InodePointer directory = table_.at(entry->second.number);
     {
       const MutexLock item_lock(directory->item->mutex);
       if (directory->item->failure.has_value()) {
@@ -173,16 +173,16 @@ Result<Bytes> TreeEngine::encode_section(const std::function<void()>& cut_made) 
   Cut cut;
   {
     CutGate::Closed closed(gate_);
-    const ReaderLock names(tree_mutex_);
+    const ReaderLock names(table_.mutex());
     cut.number = closed.number();
     cut_made();
     // A name given later stands in the journal only.
-    for (const InodeNumber number : unnamed_) cut_inode(inodes_.at(number), cut, true);
+    for (const InodeNumber number : table_.unnamed()) cut_inode(table_.at(number), cut, true);
     cut_open_files(nullptr, cut, true);
-    section.next_inode = next_inode_;
-    for (const auto& item : items_) section.items.push_back({item->name, Lsn(item->last_change.load())});
+    section.next_inode = table_.next_number();
+    for (const auto& item : table_.items()) section.items.push_back({item->name, Lsn(item->last_change.load())});
     closed.let_content_pass(nullptr);
-    cut_tree(inodes_.at(kRootInode), cut, true);
+    cut_tree(table_.at(kRootInode), cut, true);
   }
   VAULTFS_RETURN_IF_ERROR(finish_cut(cut));
   // Of a chunk with several slots on their way, the section has the last result. A replay over it must not find only

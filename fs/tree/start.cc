@@ -16,8 +16,8 @@ void TreeEngine::start(Vault& vault, ChangeObserver& observer) {
   queue_.start(options_.store_workers);
   reader_ = std::make_unique<ChunkReader>(vault.segments(), cache_, memory_, frames_, queue_.workers());
   {
-    const WriterLock lock(tree_mutex_);
-    if (!inodes_.contains(kRootInode)) static_cast<void>(load_section({}).ok());
+    const WriterLock lock(table_.mutex());
+    if (!table_.contains(kRootInode)) static_cast<void>(load_section({}).ok());
   }
   finish_replay();
   if (log_.read_only()) return;
@@ -28,8 +28,8 @@ void TreeEngine::start(Vault& vault, ChangeObserver& observer) {
 }
 
 void TreeEngine::attach_items() {
-  const InodePointer root = inodes_.at(kRootInode);
-  InodeTable reached;
+  const InodePointer root = table_.at(kRootInode);
+  InodeTable::Inodes reached;
   reached.emplace(kRootInode, root);
   root->links = 2;
   root->parent = kRootInode;
@@ -48,15 +48,14 @@ void TreeEngine::attach_items() {
     const InodePointer directory = std::move(directories.back());
     directories.pop_back();
     for (auto entry = directory->entries->begin(); entry != directory->entries->end();) {
-      const auto found = inodes_.find(entry->second.number);
-      const bool is_directory = found != inodes_.end() && found->second->type == InodeType::directory;
-      if (found == inodes_.end() || (is_directory && reached.contains(entry->second.number))) {
+      const InodePointer child = table_.get(entry->second.number);
+      const bool is_directory = child != nullptr && child->type == InodeType::directory;
+      if (child == nullptr || (is_directory && reached.contains(entry->second.number))) {
         entry = directory->entries->erase(entry);
         continue;
       }
-      const InodePointer& child = found->second;
       entry->second.type = child->type;
-      child->item = directory == root ? &item_named(entry->first) : directory->item;
+      child->item = directory == root ? &table_.item_named(entry->first) : directory->item;
       if (reached.emplace(child->number, child).second) child->links = is_directory ? 2 : 0;
       if (is_directory) {
         child->parent = directory->number;
@@ -69,14 +68,14 @@ void TreeEngine::attach_items() {
     }
   }
   // What has no name any more was open when the last owner ended.
-  inodes_ = std::move(reached);
+  table_.replace_all(std::move(reached));
 }
 
 void TreeEngine::finish_replay() {
-  const WriterLock lock(tree_mutex_);
+  const WriterLock lock(table_.mutex());
   attach_items();
-  for (const auto& [name, changed] : replay_.item_changed) ChangeLog::stamp(&item_named(name), changed);
-  for (const auto& [number, inode] : inodes_) {
+  for (const auto& [name, changed] : replay_.item_changed) ChangeLog::stamp(&table_.item_named(name), changed);
+  for (const auto& [number, inode] : table_.all()) {
     const WriterLock inode_lock(inode->mutex);
     inode->journalled_size = inode->size;
     if (inode->type != InodeType::file) continue;
@@ -84,16 +83,15 @@ void TreeEngine::finish_replay() {
     logical_bytes_ += inode->size;
   }
   for (const auto& [number, changed] : replay_.changed) {
-    const auto found = inodes_.find(number);
-    if (found == inodes_.end()) continue;
-    const InodePointer& inode = found->second;
+    const InodePointer inode = table_.get(number);
+    if (inode == nullptr) continue;
     const WriterLock inode_lock(inode->mutex);
     inode->changed = changed;
     ChangeLog::stamp(inode->item, changed);
   }
   for (auto& [number, file] : replay_.files) {
-    const auto found = inodes_.find(number);
-    if (found != inodes_.end() && found->second->type == InodeType::file) finish_replayed_file(found->second, file);
+    const InodePointer inode = table_.get(number);
+    if (inode != nullptr && inode->type == InodeType::file) finish_replayed_file(inode, file);
   }
   replay_ = {};
 }

@@ -247,15 +247,8 @@ void TreeEngine::finish(const JobPointer& job, std::optional<Error> error) {
 }
 
 void TreeEngine::store_everything() {
-  std::vector<InodePointer> inodes;
-  {
-    const ReaderLock lock(tree_mutex_);
-    for (const auto& [number, inode] : inodes_) {
-      if (inode->type == InodeType::file) inodes.push_back(inode);
-    }
-  }
   std::vector<JobPointer> jobs;
-  for (const InodePointer& inode : inodes) {
+  for (const InodePointer& inode : table_.files()) {
     const WriterLock lock(inode->mutex);
     if (inode->content == nullptr) continue;
     for (auto& [index, chunk] : inode->content->dirty) {

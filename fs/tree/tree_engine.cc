@@ -29,7 +29,7 @@ TreeEngine::~TreeEngine() {
   flusher_.stop();
   queue_.stop();
   // Unfinished jobs and their inodes hold each other.
-  for (auto& [number, inode] : inodes_) {
+  for (const auto& [number, inode] : table_.all()) {
     if (inode->content == nullptr) continue;
     for (auto& [index, chunk] : inode->content->dirty) {
       for (const JobPointer& job : chunk.storing) {
@@ -43,15 +43,6 @@ TreeEngine::~TreeEngine() {
   cache_.close();
 }
 
-Item& TreeEngine::item_named(const std::string& name) {
-  for (const auto& item : items_) {
-    if (item->name == name) return *item;
-  }
-  // NOLINTNEXTLINE(modernize-make-unique): Item is an aggregate, which make_unique can't build
-  items_.push_back(std::unique_ptr<Item>(new Item{name, {0}, {0}, {}, {}}));
-  return *items_.back();
-}
-
 Status TreeEngine::commit_journal() {
   Status status = log_.commit();
   // A full disk, or keys that are away, pass: what waits in the journal's buffer is written by a later commit.
@@ -63,15 +54,7 @@ void TreeEngine::journal_failed(const Error& error) {
   if (!log_.mark_dead() && open_files_.has_tree_error()) return;
   open_files_.add_tree_error(error);
   buffer_.storing_failed(error);
-  const std::uint64_t durable = log_.last_synced().value;
-  std::vector<Item*> failed;
-  {
-    const ReaderLock lock(tree_mutex_);
-    for (const auto& item : items_) {
-      if (item->last_change.load() > durable) failed.push_back(item.get());
-    }
-  }
-  for (Item* item : failed) log_.write_lost(*item, error);
+  for (Item* item : table_.changed_behind(log_.last_synced())) log_.write_lost(*item, error);
 }
 
 void TreeEngine::report_write_failure(Inode& inode, Item* item, const Error& error) {
@@ -97,44 +80,15 @@ Status TreeEngine::stop() {
   return status;
 }
 
-std::vector<std::string> TreeEngine::item_names() {
-  const ReaderLock lock(tree_mutex_);
-  std::vector<std::string> names;
-  const auto root = inodes_.find(kRootInode);
-  if (root == inodes_.end()) return names;
-  for (const auto& [name, entry] : *root->second->entries) names.push_back(name);
-  return names;
-}
-
-bool TreeEngine::open_for_writing(const std::string& item) {
-  const ReaderLock lock(tree_mutex_);
-  return std::any_of(items_.begin(), items_.end(),
-                     [&](const auto& known) { return known->name == item && known->open_writers.load() > 0; });
-}
-
-bool TreeEngine::changed_since(const std::string& item, Lsn since) {
-  const ReaderLock lock(tree_mutex_);
-  return std::any_of(items_.begin(), items_.end(), [&](const auto& known) {
-    return known->name == item && known->last_change.load() >= std::max<std::uint64_t>(since.value, 1);
-  });
-}
-
 std::vector<InodeNumber> TreeEngine::inode_numbers() {
-  const ReaderLock lock(tree_mutex_);
   std::vector<InodeNumber> numbers;
-  numbers.reserve(inodes_.size());
-  for (const auto& [number, inode] : inodes_) numbers.push_back(number);
+  for (const InodePointer& inode : table_.inodes()) numbers.push_back(inode->number);
   return numbers;
 }
 
 WorkingTree::Statistics TreeEngine::statistics() {
-  std::uint64_t inodes = 0;
-  {
-    const ReaderLock lock(tree_mutex_);
-    inodes = inodes_.size();
-  }
   return {.files = files_.load(),
-          .inodes = inodes,
+          .inodes = table_.size(),
           .logical_bytes = logical_bytes_.load(),
           .dirty_bytes = buffer_.used_bytes(),
           .set_aside_bytes = space_.set_aside_bytes(),
@@ -154,12 +108,7 @@ void TreeEngine::vault_sealed() {
 }
 
 void TreeEngine::forget_slots() {
-  std::vector<InodePointer> inodes;
-  {
-    const ReaderLock lock(tree_mutex_);
-    for (const auto& [number, inode] : inodes_) inodes.push_back(inode);
-  }
-  for (const InodePointer& inode : inodes) {
+  for (const InodePointer& inode : table_.inodes()) {
     const WriterLock lock(inode->mutex);
     if (inode->content == nullptr || inode->content->dirty.empty()) continue;
     // What could not be stored is in the journal (sync_all came before), but must not stay in memory in the clear.

@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
-#include <set>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "base/thread/mutex.h"
@@ -22,6 +20,7 @@
 #include "fs/tree/format/entry.h"
 #include "fs/tree/format/section.h"
 #include "fs/tree/inode.h"
+#include "fs/tree/inode_table.h"
 #include "fs/tree/open_files.h"
 #include "fs/tree/replay.h"
 #include "fs/tree/working_tree.h"
@@ -46,9 +45,9 @@ class TreeEngine final : public WorkingTree {
   // tree_engine.cc
   void start(Vault& vault, ChangeObserver& observer) override;
   Status stop() override;
-  std::vector<std::string> item_names() override;
-  bool open_for_writing(const std::string& item) override;
-  bool changed_since(const std::string& item, Lsn since) override;
+  std::vector<std::string> item_names() override { return table_.item_names(); }
+  bool open_for_writing(const std::string& item) override { return table_.open_for_writing(item); }
+  bool changed_since(const std::string& item, Lsn since) override { return table_.changed_since(item, since); }
   Statistics statistics() override;
   void vault_sealed() override;
   void vault_unsealed() override;
@@ -125,10 +124,7 @@ class TreeEngine final : public WorkingTree {
   Status visit_references(const ReferenceVisitor& visit, const DamageListener& damaged) override;
 
  private:
-  using InodeTable = std::unordered_map<InodeNumber, InodePointer>;
-
   // --- tree_engine.cc
-  [[nodiscard]] Item& item_named(const std::string& name) REQUIRES(tree_mutex_);
   // A content changed.
   void touch_content(Inode& inode) const REQUIRES(inode.mutex) {
     if (!options_.caller_keeps_times) inode.mtime = inode.ctime = now();
@@ -144,11 +140,7 @@ class TreeEngine final : public WorkingTree {
   void resize(Inode& inode, std::uint64_t size) REQUIRES(inode.mutex);
 
   // --- lookup.cc
-  [[nodiscard]] Result<InodePointer> find(InodeNumber number) const EXCLUDES(tree_mutex_);
-  [[nodiscard]] Result<InodePointer> find_locked(InodeNumber number) const REQUIRES_SHARED(tree_mutex_);
-  [[nodiscard]] Result<InodePointer> find_file(InodeNumber number) const;  // IsADirectory, InvalidArgument
-  [[nodiscard]] Attributes attributes_locked(const Inode& inode) REQUIRES_SHARED(tree_mutex_, inode.mutex);
-  [[nodiscard]] Result<Inode*> directory_locked(InodeNumber number) const REQUIRES_SHARED(tree_mutex_);
+  [[nodiscard]] Attributes attributes_locked(const Inode& inode) REQUIRES_SHARED(table_.mutex(), inode.mutex);
   // Counts a reference of the kernel if `known`.
   [[nodiscard]] Result<InodePointer> find_child(InodeNumber parent, const std::string& name, bool known);
   [[nodiscard]] Attributes attributes_of(const InodePointer& inode);  // without locks
@@ -166,11 +158,11 @@ class TreeEngine final : public WorkingTree {
   [[nodiscard]] Result<Attributes> make(InodeNumber parent, const std::string& name, const NewInode& what);
   // An empty name: a file that has none. REQUIRES: gate.
   [[nodiscard]] Result<Attributes> add_inode(Inode& directory, const std::string& name, const NewInode& what)
-      REQUIRES(tree_mutex_);
+      REQUIRES(table_.mutex());
   [[nodiscard]] Status remove(InodeNumber parent, const std::string& name, bool directory_wanted);
   // One name less; gone with the last handle and reference. REQUIRES: the inode's mutex not held.
-  void drop_name(const InodePointer& inode) REQUIRES(tree_mutex_);
-  void destroy(const InodePointer& inode) REQUIRES(tree_mutex_);
+  void drop_name(const InodePointer& inode) REQUIRES(table_.mutex());
+  void destroy(const InodePointer& inode) REQUIRES(table_.mutex());
   // No name, handle or reference left. Without locks.
   void destroy_if_unused(const InodePointer& inode);
   // --- xattr.cc
@@ -231,9 +223,9 @@ class TreeEngine final : public WorkingTree {
   };
   [[nodiscard]] Result<RenamePlan> plan_rename(InodeNumber parent, const std::string& name, InodeNumber new_parent,
                                                const std::string& new_name, RenameMode mode) const
-      REQUIRES_SHARED(tree_mutex_);
-  [[nodiscard]] bool is_below(const Inode& directory, const Inode& ancestor) const REQUIRES_SHARED(tree_mutex_);
-  [[nodiscard]] Status execute(const RenamePlan& plan) REQUIRES(tree_mutex_);
+      REQUIRES_SHARED(table_.mutex());
+  [[nodiscard]] bool is_below(const Inode& directory, const Inode& ancestor) const REQUIRES_SHARED(table_.mutex());
+  [[nodiscard]] Status execute(const RenamePlan& plan) REQUIRES(table_.mutex());
   static void move_names(const RenamePlan& plan);
 
   // --- read.cc
@@ -333,9 +325,9 @@ class TreeEngine final : public WorkingTree {
     std::optional<Error> failure;
   };
   [[nodiscard]] static InodeRecord record_of(const Inode& inode) REQUIRES_SHARED(inode.mutex);
-  void cut_open_files(const Item* item, Cut& cut, bool keep_small_slots) REQUIRES_SHARED(tree_mutex_);
-  void cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_slots) REQUIRES_SHARED(tree_mutex_);
-  void cut_tree(const InodePointer& top, Cut& cut, bool keep_small_slots) REQUIRES_SHARED(tree_mutex_);
+  void cut_open_files(const Item* item, Cut& cut, bool keep_small_slots) REQUIRES_SHARED(table_.mutex());
+  void cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_slots) REQUIRES_SHARED(table_.mutex());
+  void cut_tree(const InodePointer& top, Cut& cut, bool keep_small_slots) REQUIRES_SHARED(table_.mutex());
   // Waits until the cut is stored, stores its map pages, fills its records. Without locks.
   [[nodiscard]] Status finish_cut(Cut& cut);
   [[nodiscard]] Result<Bytes> encode_section(const std::function<void()>& cut_made);
@@ -352,14 +344,14 @@ class TreeEngine final : public WorkingTree {
                                            const DamageListener* damaged);
   // --- replay.cc
   // As load(), which see.
-  [[nodiscard]] Status load_section(ByteView checkpoint_section) REQUIRES(tree_mutex_);
-  void replay_change(Lsn lsn, const TreeChange& change) REQUIRES(tree_mutex_);
-  void replay_name(Lsn lsn, const TreeChange& change) REQUIRES(tree_mutex_);
-  void replay_content(Lsn lsn, const TreeChange& change) REQUIRES(tree_mutex_);
-  [[nodiscard]] Inode* replayed(InodeNumber number, Lsn changed) REQUIRES(tree_mutex_);
+  [[nodiscard]] Status load_section(ByteView checkpoint_section) REQUIRES(table_.mutex());
+  void replay_change(Lsn lsn, const TreeChange& change) REQUIRES(table_.mutex());
+  void replay_name(Lsn lsn, const TreeChange& change) REQUIRES(table_.mutex());
+  void replay_content(Lsn lsn, const TreeChange& change) REQUIRES(table_.mutex());
+  [[nodiscard]] Inode* replayed(InodeNumber number, Lsn changed) REQUIRES(table_.mutex());
   // --- start.cc
   void finish_replay();
-  void attach_items() REQUIRES(tree_mutex_);
+  void attach_items() REQUIRES(table_.mutex());
   void finish_replayed_file(const InodePointer& inode, FileReplay& replay);
   [[nodiscard]] Status lay_extents(const InodePointer& inode, const FileReplay& replay);
   [[nodiscard]] Status lay_fragments(const InodePointer& inode, const FileReplay& replay);
@@ -380,13 +372,8 @@ class TreeEngine final : public WorkingTree {
 
   Mutex snapshot_mutex_;  // one snapshot or checkpoint at a time
   CutGate gate_;
-  mutable SharedMutex tree_mutex_;  // guards also what Inode says
-  InodeTable inodes_ GUARDED_BY(tree_mutex_);
-  std::set<InodeNumber> unnamed_
-      GUARDED_BY(tree_mutex_);  // of inodes_, those that never had a name: make_link may give them one
-  std::vector<std::unique_ptr<Item>> items_ GUARDED_BY(tree_mutex_);  // never removed: inodes point to them
-  InodeNumber next_inode_ GUARDED_BY(tree_mutex_){2};
-  ReplayState replay_ GUARDED_BY(tree_mutex_);  // between load() and start() only
+  InodeTable table_;
+  ReplayState replay_ GUARDED_BY(table_.mutex());  // between load() and start() only
 
   OpenFiles open_files_;
   Flusher flusher_;

@@ -69,7 +69,7 @@ void TreeEngine::list_for_flush(const InodePointer& inode) {
 
 Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t handle,
                                            std::optional<std::uint64_t> offset, ByteView bytes) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find_file(number));
   VAULTFS_RETURN_IF_ERROR(open_files_.take_error(handle));
   VAULTFS_RETURN_IF_ERROR(open_files_.check_write_access(*inode, handle));
   if (bytes.size() > kMaxFileBytes || offset.value_or(0) > kMaxFileBytes - bytes.size()) return file_too_large();
@@ -117,7 +117,7 @@ Result<std::uint64_t> TreeEngine::append(InodeNumber inode, std::uint64_t handle
 }
 
 Status TreeEngine::set_chunk(InodeNumber number, ChunkIndexInFile index, const ChunkId& id) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find_file(number));
   if (index.value >= kMaxFileBytes / kChunkBytes) return file_too_large();
   if (!open_files_.is_reserved(*inode))
     return Error{ErrorCode::InvalidArgument, "chunks are set in a reserved file only"};

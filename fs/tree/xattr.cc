@@ -43,7 +43,7 @@ std::uint64_t bytes_of_others(const Inode& inode, const std::string& name) REQUI
 }  // namespace
 
 Result<Bytes> TreeEngine::extended_attribute(InodeNumber number, const std::string& name) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find(number));
   {
     const ReaderLock lock(inode->mutex);
     if (inode->extended != nullptr) {
@@ -55,7 +55,7 @@ Result<Bytes> TreeEngine::extended_attribute(InodeNumber number, const std::stri
 }
 
 Result<std::vector<std::string>> TreeEngine::extended_names(InodeNumber number) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find(number));
   const ReaderLock lock(inode->mutex);
   std::vector<std::string> names;
   if (inode->extended == nullptr) return names;
@@ -99,7 +99,7 @@ Status TreeEngine::set_extended(InodeNumber number, const std::string& name, Byt
   VAULTFS_RETURN_IF_ERROR(check_attribute_name(name));
   if (value.size() > kMaxAttributeValueBytes)
     return Error{ErrorCode::InvalidArgument, "an attribute's value has at most 64 KiB"};
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find(number));
   VAULTFS_RETURN_IF_ERROR(log_.before_change(inode->item));
   VAULTFS_RETURN_IF_ERROR(space_.check(name.size() + value.size()));
   const ReaderLock cut(gate_.changes());
@@ -116,7 +116,7 @@ Status TreeEngine::set_extended(InodeNumber number, const std::string& name, Byt
 
 Status TreeEngine::remove_extended(InodeNumber number, const std::string& name) {
   VAULTFS_RETURN_IF_ERROR(check_attribute_name(name));
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find(number));
   VAULTFS_RETURN_IF_ERROR(log_.before_change(inode->item));
   const ReaderLock cut(gate_.changes());
   const WriterLock lock(inode->mutex);
@@ -189,7 +189,7 @@ std::uint32_t TreeEngine::without_set_id(std::uint32_t mode) {
 }
 
 Result<bool> TreeEngine::drop_set_id(InodeNumber number, const InGroup& in_group) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find(number));
   if (inode->type != InodeType::file) return false;
   std::uint32_t mode = 0;
   std::uint32_t gid = 0;

@@ -97,7 +97,7 @@ void TreeEngine::zero_content(const InodePointer& inode, std::uint64_t begin, st
 }
 
 Status TreeEngine::truncate(InodeNumber number, std::uint64_t size) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, find_file(number));
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find_file(number));
   if (size > kMaxFileBytes) return file_too_large();
   VAULTFS_RETURN_IF_ERROR(log_.before_change(inode->item));
   for (;;) {
