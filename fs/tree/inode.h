@@ -81,8 +81,8 @@ struct Inode {
   const InodeNumber number;
   const InodeType type;
 
-  // The kernel's references. Counted up under InodeTable's, shared or not, so that who holds it alone can rely on
-  // zero.
+  // The kernel's references. Counted up under InodeTable::mutex(), shared or not, so that who holds it alone can rely
+  // on zero.
   std::atomic<std::uint64_t> known{0};
   // The last cut that has it: what changes from then on is not in that cut.
   std::atomic<std::uint32_t> cut_number{0};

@@ -15,6 +15,7 @@ void TreeEngine::start(Vault& vault, ChangeObserver& observer) {
   space_.start(vault.env(), vault.path(), vault.space_reserve());
   queue_.start(options_.store_workers);
   reader_ = std::make_unique<ChunkReader>(vault.segments(), cache_, memory_, frames_, queue_.workers());
+  maker_ = std::make_unique<ChunkMaker>(vault.segments(), memory_);
   {
     const WriterLock lock(table_.mutex());
     if (!table_.contains(kRootInode)) static_cast<void>(load_section({}).ok());

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/thread/mutex.h"
+#include "fs/content/chunk_maker.h"
 #include "fs/content/chunk_reader.h"
 #include "fs/content/flusher.h"
 #include "fs/content/frame_cache.h"
@@ -276,14 +277,6 @@ class TreeEngine final : public WorkingTree {
   void submit(const JobPointer& job);
   void evict(const WriteBuffer::Victim& victim);
   void run_store(const JobPointer& job);
-  [[nodiscard]] Result<ChunkId> store_content(const JobPointer& job);
-  // Nothing if too much of the chunk is new for a patch.
-  [[nodiscard]] Result<std::optional<ChunkId>> store_patch(const JobPointer& job, std::uint32_t max_pages,
-                                                           bool over_lost);
-  // Loads the map page that says what lies below, if that is not known yet.
-  [[nodiscard]] Status find_base(const JobPointer& job);
-  // Fills gaps between the job's dirty ranges from what lies below.
-  [[nodiscard]] Status fill_gaps(const JobPointer& job, const std::vector<ByteRanges::Range>& gaps);
   [[nodiscard]] Status apply_stored(const JobPointer& job);
   // A job failed: its bytes stay in memory, to be tried again.
   void give_back(const JobPointer& job);
@@ -368,7 +361,8 @@ class TreeEngine final : public WorkingTree {
   FrameCache cache_;
   SpacePromises space_;
   StoreQueue queue_;
-  std::unique_ptr<ChunkReader> reader_;  // set by start()
+  std::unique_ptr<ChunkReader> reader_;  // set by start(), as is the next
+  std::unique_ptr<ChunkMaker> maker_;
 
   Mutex snapshot_mutex_;  // one snapshot or checkpoint at a time
   CutGate gate_;
