@@ -314,4 +314,13 @@ void ChunkIndex::for_each_with_life(const std::function<void(const Key&, const C
   }
 }
 
+std::vector<ChunkIndex::Key> ChunkIndex::keys_in(const std::set<ContainerNumber>& segments) const {
+  std::vector<Key> keys;
+  if (segments.empty()) return keys;
+  for_each([&](const Key& key, const ChunkPlace& place) {
+    if (segments.contains(place.segment)) keys.push_back(key);
+  });
+  return keys;
+}
+
 }  // namespace vaultfs

@@ -6,6 +6,8 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/ids.h"
@@ -79,6 +81,8 @@ class ChunkIndex {
   [[nodiscard]] std::uint64_t memory_bytes() const;
   // Calls `visit` for each chunk, in no order; a table is locked meanwhile, so `visit` must not call the index.
   void for_each(const std::function<void(const Key&, const ChunkPlace&)>& visit) const;
+  // What it has in these segments.
+  [[nodiscard]] std::vector<Key> keys_in(const std::set<ContainerNumber>& segments) const;
 
  private:
   static constexpr std::size_t kShards = 256;

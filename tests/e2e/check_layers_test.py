@@ -33,8 +33,8 @@ CASES = [
     ("vaultmeta/keys/a.cc", '"fs/engine/vault_engine.h"', True),
     # What a room does not show to others, it may use itself.
     ("vaultmeta/keys/a.cc", '"store/segment/segment_store.h"', False),
-    ("vaultmeta/keys/a.cc", '"store/segment/segment_store_impl.h"', True),
-    ("store/segment/a.cc", '"store/segment/segment_store_impl.h"', False),
+    ("vaultmeta/keys/a.cc", '"store/segment/file/segment_table.h"', True),
+    ("store/segment/a.cc", '"store/segment/file/segment_table.h"', False),
     ("fs/tree/a.cc", '"vaultmeta/vault/vault.h"', False),
     ("fs/tree/a.cc", '"vaultmeta/vault/opened_vault.h"', True),
     ("fs/content/a.cc", '"fs/tree/tree_engine.h"', True),
@@ -51,7 +51,7 @@ CASES = [
     ("tools/a.cc", "<curl/curl.h>", True),
     ("tools/a.cc", '"../base/bytes.h"', True),
     ("tests/base/a.cc", '"tools/machine.h"', False),
-    ("tests/base/a.cc", '"store/segment/segment_store_impl.h"', False),
+    ("tests/base/a.cc", '"store/segment/file/segment_table.h"', False),
     ("tests/base/a.cc", "<openssl/rsa.h>", False),
     # Every folder has a place.
     ("store/a.cc", "<vector>", True),

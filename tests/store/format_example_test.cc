@@ -7,7 +7,7 @@
 #include "crypto/hash.h"
 #include "store/index/segment_format.h"
 #include "store/record/record.h"
-#include "store/segment/segment_writer.h"
+#include "store/segment/file/segment_writer.h"
 #include "tests/store/store_fixture.h"
 #include "tests/support/env_wrapper.h"
 

@@ -14,7 +14,7 @@
 #include "store/record/file_origin.h"
 #include "store/record/record.h"
 #include "store/record/record_scanner.h"
-#include "store/segment/segment_recovery.h"
+#include "store/segment/file/segment_recovery.h"
 #include "vaultmeta/activity/activity_verify.h"
 #include "vaultmeta/layout/vault_layout.h"
 

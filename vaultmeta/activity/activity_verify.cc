@@ -11,7 +11,7 @@
 #include "crypto/hash.h"
 #include "store/record/container.h"
 #include "store/record/record_scanner.h"
-#include "store/segment/segment_recovery.h"
+#include "store/segment/file/segment_recovery.h"
 #include "vaultmeta/heads/head.h"
 #include "vaultmeta/heads/head_files.h"
 #include "vaultmeta/layout/vault_layout.h"

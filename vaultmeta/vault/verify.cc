@@ -8,7 +8,7 @@
 #include "crypto/hash.h"
 #include "store/blobs/stored_file.h"
 #include "store/record/file_origin.h"
-#include "store/segment/segment_recovery.h"
+#include "store/segment/file/segment_recovery.h"
 #include "vaultmeta/heads/head_files.h"
 #include "vaultmeta/heads/head_pack.h"
 #include "vaultmeta/keys/keyring.h"

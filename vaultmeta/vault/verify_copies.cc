@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "store/blobs/blob_store.h"
-#include "store/segment/record_copies.h"
+#include "store/segment/file/record_copies.h"
 #include "vaultmeta/layout/vault_layout.h"
 
 namespace vaultfs {

@@ -7,7 +7,7 @@
 #include "crypto/hash.h"
 #include "store/index/chunk_index_file.h"
 #include "store/record/stream.h"
-#include "store/segment/segment_recovery.h"
+#include "store/segment/file/segment_recovery.h"
 
 namespace vaultfs {
 namespace {

@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "store/segment/segment_writer.h"
+#include "store/segment/file/segment_writer.h"
 #include "tests/store/index/patch_fixture.h"
 
 namespace vaultfs {

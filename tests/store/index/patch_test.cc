@@ -1,7 +1,7 @@
 #include "store/index/patch.h"
 
 #include "store/index/patch_bases.h"
-#include "store/segment/patch_cache.h"
+#include "store/segment/read/patch_cache.h"
 #include "tests/store/index/patch_fixture.h"
 
 namespace vaultfs {

@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "store/index/segment_format.h"
-#include "store/segment/segment_reader.h"
+#include "store/segment/file/segment_reader.h"
 #include "tests/store/index/patch_fixture.h"
 #include "tests/support/env_wrapper.h"
 

@@ -5,7 +5,7 @@
 #include "store/journal/journal_reader.h"
 #include "store/record/record_scanner.h"
 #include "store/record/stream.h"
-#include "store/segment/segment_recovery.h"
+#include "store/segment/file/segment_recovery.h"
 #include "store/segment/segment_verifier.h"
 #include "tests/store/store_fixture.h"
 #include "tests/support/scratch_directory.h"

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "store/segment/segment_writer.h"
+#include "store/segment/file/segment_writer.h"
 #include "tests/store/index/patch_fixture.h"
 #include "tests/support/forger.h"
 

@@ -8,8 +8,8 @@
 #include "store/index/segment_format.h"
 #include "store/record/checksum.h"
 #include "store/record/record.h"
+#include "store/segment/file/segment_writer.h"
 #include "store/segment/segment_verifier.h"
-#include "store/segment/segment_writer.h"
 #include "tests/store/store_fixture.h"
 #include "tests/support/units.h"
 

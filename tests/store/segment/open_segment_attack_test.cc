@@ -7,7 +7,7 @@
 #include "store/record/checksum.h"
 #include "store/record/record.h"
 #include "store/record/record_scanner.h"
-#include "store/segment/segment_writer.h"
+#include "store/segment/file/segment_writer.h"
 #include "tests/store/store_fixture.h"
 
 namespace vaultfs {

@@ -2,8 +2,8 @@
 
 #include "store/index/segment_format.h"
 #include "store/record/stream.h"
-#include "store/segment/segment_recovery.h"
-#include "store/segment/segment_writer.h"
+#include "store/segment/file/segment_recovery.h"
+#include "store/segment/file/segment_writer.h"
 #include "tests/store/store_fixture.h"
 
 namespace vaultfs {

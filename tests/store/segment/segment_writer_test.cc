@@ -1,5 +1,5 @@
 // What a sync of an open segment covers: every put before it, and none that is still on its way to the file.
-#include "store/segment/segment_writer.h"
+#include "store/segment/file/segment_writer.h"
 
 #include <atomic>
 #include <chrono>

@@ -1,4 +1,4 @@
-#include "store/segment/segment_reader.h"
+#include "store/segment/file/segment_reader.h"
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-#include "store/segment/segment_recovery.h"
+#include "store/segment/file/segment_recovery.h"
 
 #include <algorithm>
 #include <array>
@@ -8,7 +8,7 @@
 #include "store/blobs/stored_file.h"
 #include "store/record/container.h"
 #include "store/record/record_scanner.h"
-#include "store/segment/segment_writer.h"
+#include "store/segment/file/segment_writer.h"
 
 namespace vaultfs {
 namespace {
@@ -247,6 +247,13 @@ Result<OpenSegmentEnd> recover_open_segment(Env& env, const Env::Path& root, Blo
   Status closed = close_walked(env, path, blobs, **file, **cipher, number, *walk, contents);
   if (!closed.ok()) return fail(std::move(closed).error());
   return OpenSegmentEnd::closed;
+}
+
+void add_entries(ChunkIndex& index, ContainerNumber number, const std::vector<SegmentEntry>& entries) {
+  for (const SegmentEntry& entry : entries) {
+    index.insert_if_better(entry.id,
+                           {number, entry.offset, entry.stored_bytes, entry.plaintext_bytes, entry.type, false});
+  }
 }
 
 }  // namespace vaultfs

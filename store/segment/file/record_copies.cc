@@ -1,4 +1,4 @@
-#include "store/segment/record_copies.h"
+#include "store/segment/file/record_copies.h"
 
 #include <array>
 

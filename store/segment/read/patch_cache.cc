@@ -1,4 +1,4 @@
-#include "store/segment/patch_cache.h"
+#include "store/segment/read/patch_cache.h"
 
 #include <utility>
 

@@ -1,4 +1,4 @@
-#include "store/segment/segment_writer.h"
+#include "store/segment/file/segment_writer.h"
 
 #include <algorithm>
 #include <utility>

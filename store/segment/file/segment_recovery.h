@@ -8,6 +8,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "store/blobs/blob_store.h"
+#include "store/index/chunk_index.h"
 #include "store/index/segment_format.h"
 #include "store/record/epoch_keys.h"
 
@@ -39,6 +40,9 @@ struct SegmentContents {
 // EpochClosed if the open segment's DEK epoch is closed: nothing is left open when an epoch ends, so that only who had
 // its key then can have made the file. Whatever else is wrong with it is for others to tell.
 [[nodiscard]] Status check_may_be_open(File& file, const EpochKeys& keys, ContainerNumber number);
+
+// Puts what a segment lists into the index, where that has nothing better.
+void add_entries(ChunkIndex& index, ContainerNumber number, const std::vector<SegmentEntry>& entries);
 
 // Whether a file is what a crash leaves right after a segment's creation: no header that can be read, and no record.
 // Errors are of reading.

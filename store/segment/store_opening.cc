@@ -1,12 +1,12 @@
+#include "store/segment/store_opening.h"
+
 #include <algorithm>
 #include <iterator>
 #include <utility>
 
-#include "base/thread/mutex.h"
 #include "store/record/file_origin.h"
 #include "store/record/stream.h"
-#include "store/segment/segment_recovery.h"
-#include "store/segment/segment_store_impl.h"
+#include "store/segment/file/segment_recovery.h"
 
 namespace vaultfs {
 namespace {
@@ -39,21 +39,13 @@ bool is_left_by_a_crash(Env& env, const Env::Path& path) {
 
 }  // namespace
 
-struct SegmentStoreImpl::Found {
+struct StoreOpening::Found {
   std::set<ContainerNumber> closed;
   std::set<ContainerNumber> open;
   std::vector<std::uint64_t> indexes;  // newest last
 };
 
-Result<std::unique_ptr<SegmentStore>> SegmentStore::open(Env& env, Env::Path root, BlobStore& blobs,
-                                                         const EpochKeys& keys, const Options& options,
-                                                         SegmentRecovery& recovery) {
-  auto store = std::make_unique<SegmentStoreImpl>(env, std::move(root), blobs, keys, options);
-  VAULTFS_RETURN_IF_ERROR(store->load(recovery));
-  return std::unique_ptr<SegmentStore>(std::move(store));
-}
-
-Result<SegmentStoreImpl::Found> SegmentStoreImpl::list_files(SegmentRecovery& recovery) {
+Result<StoreOpening::Found> StoreOpening::list_files(SegmentRecovery& recovery) {
   Found found;
   VAULTFS_ASSIGN_OR_RETURN(const auto names, env_.list(root_ / kSegments));
   for (const std::string& name : names) {
@@ -82,19 +74,18 @@ Result<SegmentStoreImpl::Found> SegmentStoreImpl::list_files(SegmentRecovery& re
 
 // A file above what the head tells drives the numbers only if it is this vault's. Of open ones a crash may leave some
 // without a header, one after the other: those are for the recovery.
-Status SegmentStoreImpl::sort_out_strangers(Found& found, SegmentRecovery& recovery) {
-  const auto examine = [&](ContainerNumber number, const std::string& name, bool may_be_ours)
-                           NO_THREAD_SAFETY_ANALYSIS -> Result<bool> {
+Status StoreOpening::sort_out_strangers(Found& found, SegmentRecovery& recovery) {
+  const auto examine = [&](ContainerNumber number, const std::string& name, bool may_be_ours) -> Result<bool> {
     VAULTFS_ASSIGN_OR_RETURN(const FileOrigin origin,
                              origin_of(env_, root_ / name, keys_, ContainerKind::segment, number));
     if (origin.own) {
-      next_segment_ = std::max(next_segment_, number.next());
+      table_.raise_next(number.next());
     } else if (origin.reason.code == ErrorCode::IoError) {
       // A disk that does not give it says nothing of whose it is: its number is not used, and it is told as unreadable.
-      strangers_.insert(number.value);
+      table_.add_stranger(number);
       return true;
     } else if (!may_be_ours) {
-      strangers_.insert(number.value);
+      table_.add_stranger(number);
       tell(recovery, name, passed_over(origin.reason));
     }
     return origin.own || may_be_ours;
@@ -107,9 +98,9 @@ Status SegmentStoreImpl::sort_out_strangers(Found& found, SegmentRecovery& recov
     VAULTFS_ASSIGN_OR_RETURN(const bool ours, examine(*at, closed_segment_name(*at), false));
     at = ours ? std::next(at) : found.closed.erase(at);
   }
-  ContainerNumber unfinished = next_segment_;
+  ContainerNumber unfinished = table_.next();
   for (auto at = found.open.begin(); at != found.open.end();) {
-    unfinished = std::max(unfinished, next_segment_);
+    unfinished = std::max(unfinished, table_.next());
     const std::string name = open_segment_name(*at);
     const bool may_be_ours = *at <= unfinished && is_left_by_a_crash(env_, root_ / name);
     VAULTFS_ASSIGN_OR_RETURN(const bool ours, examine(*at, name, may_be_ours));
@@ -119,10 +110,9 @@ Status SegmentStoreImpl::sort_out_strangers(Found& found, SegmentRecovery& recov
   return ok_status();
 }
 
-Status SegmentStoreImpl::load(SegmentRecovery& recovery) {
+Status StoreOpening::load(SegmentRecovery& recovery) {
   VAULTFS_ASSIGN_OR_RETURN(Found found, list_files(recovery));
-  const MutexLock closing(closing_mutex_);
-  next_segment_ = std::max(options_.minimum_next_segment, ContainerNumber(1));
+  table_.raise_next(options_.minimum_next_segment);
   VAULTFS_RETURN_IF_ERROR(sort_out_strangers(found, recovery));
   std::set<ContainerNumber> loaded;
   VAULTFS_RETURN_IF_ERROR(load_index(found, recovery, loaded));
@@ -137,12 +127,12 @@ Status SegmentStoreImpl::load(SegmentRecovery& recovery) {
     }
     VAULTFS_RETURN_IF_ERROR(load_open(number, recovery));
   }
-  tell_what_is_marked();
+  damage_.tell_what_is_marked();
   return ok_status();
 }
 
 // Takes the newest index that is one of this history; what it does not tell is read from the segments themselves.
-Status SegmentStoreImpl::load_index(const Found& found, SegmentRecovery& recovery, std::set<ContainerNumber>& loaded) {
+Status StoreOpening::load_index(const Found& found, SegmentRecovery& recovery, std::set<ContainerNumber>& loaded) {
   recovery.index_rebuilt = !found.closed.empty();
   for (auto number = found.indexes.rbegin(); number != found.indexes.rend(); ++number) {
     // The older ones are looked at for their numbers only.
@@ -156,8 +146,8 @@ Status SegmentStoreImpl::load_index(const Found& found, SegmentRecovery& recover
 }
 
 // Nothing if there is no index in the file that could count.
-Result<std::optional<SegmentStoreImpl::ReadIndex>> SegmentStoreImpl::read_index(std::uint64_t number,
-                                                                                SegmentRecovery& recovery) {
+Result<std::optional<StoreOpening::ReadIndex>> StoreOpening::read_index(std::uint64_t number,
+                                                                        SegmentRecovery& recovery) {
   const std::optional<ReadIndex> none;
   const std::string name = std::string(kIndexes) + "/" + numbered_name(number, kIndexExtension);
   VAULTFS_ASSIGN_OR_RETURN(const FileOrigin origin,
@@ -166,10 +156,9 @@ Result<std::optional<SegmentStoreImpl::ReadIndex>> SegmentStoreImpl::read_index(
     tell(recovery, name, passed_over(origin.reason));
     return none;
   }
-  own_indexes_.insert(number);
+  closed_.found_index(number, origin.current_epoch);
   // Whoever has no more than an old key could have written it, with any number.
   if (!origin.current_epoch) return none;
-  last_index_ = std::max(last_index_, number);
   EpochNumber sealed_under;
   const auto decode = [&]() -> Result<ChunkIndexFile> {
     VAULTFS_ASSIGN_OR_RETURN(const auto stored, blobs_.open(name));
@@ -188,22 +177,22 @@ Result<std::optional<SegmentStoreImpl::ReadIndex>> SegmentStoreImpl::read_index(
   return std::optional<ReadIndex>({std::move(file).value(), sealed_under});
 }
 
-Status SegmentStoreImpl::take_index(const ReadIndex& index, ContainerNumber highest, const Found& found,
-                                    SegmentRecovery& recovery, std::set<ContainerNumber>& loaded) {
+Status StoreOpening::take_index(const ReadIndex& index, ContainerNumber highest, const Found& found,
+                                SegmentRecovery& recovery, std::set<ContainerNumber>& loaded) {
   const ChunkIndexFile& file = index.file;
   for (const auto& [number, file_bytes] : file.segments) {
     // What is newer than the head may be another branch's segment of that number.
     if (number > highest) continue;
-    next_segment_ = std::max(next_segment_, number.next());
+    table_.raise_next(number.next());
     const std::string name = closed_segment_name(number);
     if (!found.closed.contains(number)) {
       tell(recovery, name, Error{ErrorCode::SegmentMissing, "the segment's file is gone"});
-      segments_[number] = {file_bytes, true, true, nullptr};
+      table_.set(number, {file_bytes, true, true, nullptr});
       continue;
     }
     VAULTFS_ASSIGN_OR_RETURN(const FileInfo info, env_.info(root_ / name));
     if (info.kind != FileKind::file || info.size != file_bytes) continue;  // read below, with whatever is wrong
-    segments_[number] = {file_bytes, true, false, nullptr};
+    table_.set(number, {file_bytes, true, false, nullptr});
     loaded.insert(number);
   }
   for (const ChunkIndexFile::Entry& entry : file.entries) {
@@ -223,32 +212,32 @@ Status SegmentStoreImpl::take_index(const ReadIndex& index, ContainerNumber high
   return ok_status();
 }
 
-Status SegmentStoreImpl::load_closed(ContainerNumber number, SegmentRecovery& recovery) {
+Status StoreOpening::load_closed(ContainerNumber number, SegmentRecovery& recovery) {
   const std::string name = closed_segment_name(number);
-  segments_[number] = {0, true, false, nullptr};
+  table_.set(number, {0, true, false, nullptr});
   const auto file = blobs_.open(name);
   if (!file.ok()) {
-    note_unread(number, file.error());
+    unread_.note_unread(number, file.error());
     tell(recovery, name, file.error());
     return ok_status();
   }
   VAULTFS_ASSIGN_OR_RETURN(const SegmentContents contents, load_closed_segment(**file, keys_, number));
-  segments_[number].file_bytes = contents.file_bytes;
+  table_.set_file_bytes(number, contents.file_bytes);
   if (contents.damage) {
-    note_unread(number, *contents.damage);
+    unread_.note_unread(number, *contents.damage);
     tell(recovery, name, *contents.damage);
   }
-  add_entries(number, contents.entries);
+  add_entries(index_, number, contents.entries);
   return ok_status();
 }
 
-Status SegmentStoreImpl::check_may_be_open(ContainerNumber number) const {
+Status StoreOpening::check_may_be_open(ContainerNumber number) const {
   if (!options_.closed_epochs_are_whole) return ok_status();
   const auto file = env_.open(root_ / open_segment_name(number), OpenMode::read_only);
   return file.ok() ? vaultfs::check_may_be_open(**file, keys_, number) : ok_status();
 }
 
-Status SegmentStoreImpl::load_open(ContainerNumber number, SegmentRecovery& recovery) {
+Status StoreOpening::load_open(ContainerNumber number, SegmentRecovery& recovery) {
   const std::string name = open_segment_name(number);
   SegmentContents contents;
   auto end = OpenSegmentEnd::left_open;
@@ -259,8 +248,8 @@ Status SegmentStoreImpl::load_open(ContainerNumber number, SegmentRecovery& reco
   if (options_.read_only) {
     const auto file = env_.open(root_ / name, OpenMode::read_only);
     if (!file.ok()) {
-      segments_[number] = {0, false, false, nullptr};
-      note_unread(number, file.error());
+      table_.set(number, {0, false, false, nullptr});
+      unread_.note_unread(number, file.error());
       tell(recovery, name, file.error());
       return ok_status();
     }
@@ -269,22 +258,15 @@ Status SegmentStoreImpl::load_open(ContainerNumber number, SegmentRecovery& reco
     VAULTFS_ASSIGN_OR_RETURN(end, recover_open_segment(env_, root_, blobs_, keys_, number, contents));
   }
   if (contents.damage) {
-    note_unread(number, *contents.damage);
+    unread_.note_unread(number, *contents.damage);
     tell(recovery, name, *contents.damage);
   }
   if (end == OpenSegmentEnd::removed) return ok_status();
   const bool closed = end == OpenSegmentEnd::closed;
   if (closed) recovery.recovered_open.push_back(number);
-  segments_[number] = {contents.file_bytes, closed, false, nullptr};
-  add_entries(number, contents.entries);
+  table_.set(number, {contents.file_bytes, closed, false, nullptr});
+  add_entries(index_, number, contents.entries);
   return ok_status();
-}
-
-void SegmentStoreImpl::add_entries(ContainerNumber number, const std::vector<SegmentEntry>& entries) {
-  for (const SegmentEntry& entry : entries) {
-    index_.insert_if_better(entry.id,
-                            {number, entry.offset, entry.stored_bytes, entry.plaintext_bytes, entry.type, false});
-  }
 }
 
 }  // namespace vaultfs
