@@ -65,6 +65,8 @@ class CustodyWorld {
   [[nodiscard]] std::vector<Env::Path> keyring_files() const;
   [[nodiscard]] VersionRole role(const std::string& version) const;
   [[nodiscard]] std::vector<std::string> versions_with(VersionRole role) const;
+  // What the machine's list names. REQUIRES: one vault is registered.
+  [[nodiscard]] std::vector<RegisteredKey> needed() const { return machine->registrations()->front().needed.value(); }
 
   SimEnv env;
   FakeResolver resolver;

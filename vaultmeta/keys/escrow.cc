@@ -90,4 +90,24 @@ Result<SecretBuffer> unwrap_infrastructure_key(const VaultId& vault, const Escro
   return key;
 }
 
+Result<SecretBuffer> escrowed_infrastructure_key(PlatformKeys& platform_keys, const VaultId& vault,
+                                                 const EscrowSlot& slot, const PlatformKeyId& id,
+                                                 const RsaKey& escrow_key) {
+  auto here = platform_keys.load(id);
+  if (slot.wrapped_infrastructure_key.empty()) {
+    if (here.ok() || here.code() != ErrorCode::PlatformKeyMissing) return here;
+    return Error{ErrorCode::PlatformKeyMissing,
+                 here.error().message +
+                     ". It is the infrastructure key, which the vault's keyring does not hold for the escrow key yet: "
+                     "do that first, then recover by the escrow key. Where the vault still opens, 'vaultctl key "
+                     "rewrap VAULT' gives it to the escrow key"};
+  }
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer key, unwrap_infrastructure_key(vault, slot, id, escrow_key));
+  if (!here.ok()) return here.code() == ErrorCode::PlatformKeyMissing ? Result(std::move(key)) : std::move(here);
+  if (constant_time_equal(here->view(), key.view())) return key;
+  return Error{ErrorCode::WrongKey, "the platform key " + to_hex(id.view()) +
+                                        " of this machine is not the infrastructure key that the vault's escrow slot "
+                                        "holds; the vault's data opens by the latter"};
+}
+
 }  // namespace vaultfs

@@ -64,4 +64,10 @@ struct InfrastructureKey {
 [[nodiscard]] Result<SecretBuffer> unwrap_infrastructure_key(const VaultId& vault, const EscrowSlot& slot,
                                                              const PlatformKeyId& id, const RsaKey& private_key);
 
+// The infrastructure key of that id as the escrow key gives it, compared with the machine's if that has it (WrongKey).
+// PlatformKeyMissing: neither has it. REQUIRES: the keyring of `slot` is open and of this vault.
+[[nodiscard]] Result<SecretBuffer> escrowed_infrastructure_key(PlatformKeys& platform_keys, const VaultId& vault,
+                                                               const EscrowSlot& slot, const PlatformKeyId& id,
+                                                               const RsaKey& escrow_key);
+
 }  // namespace vaultfs

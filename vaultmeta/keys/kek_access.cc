@@ -6,6 +6,7 @@
 
 #include "crypto/committed_key.h"
 #include "crypto/envelope.h"
+#include "crypto/keyvault/region.h"
 
 namespace vaultfs {
 namespace {
@@ -273,6 +274,56 @@ const KeyVersionInfo* newer_version(const std::vector<KeyVersionInfo>& versions,
     if (unfit == nullptr) unfit = &*at;
   }
   return unfit;
+}
+
+std::vector<Error> unmet_preconditions(const KeyVaultProperties& properties, const std::string& key_vault,
+                                       const std::string& region) {
+  std::vector<Error> unmet;
+  const bool local = properties.provider == "local";
+  const auto how = [&](const char* option) {
+    return local ? "turn it on with: vaultctl keyvault update " + key_vault + " " + option
+                 : std::string("turn it on there");
+  };
+  if (properties.soft_delete == false) {
+    unmet.push_back({ErrorCode::SoftDeleteRequired, "the key vault " + key_vault +
+                                                        " has no soft delete, without which a key deleted by mistake "
+                                                        "takes the vault with it; " +
+                                                        how("--enable-soft-delete")});
+  }
+  if (properties.purge_protection == false) {
+    unmet.push_back({ErrorCode::PurgeProtectionRequired, "the key vault " + key_vault +
+                                                             " has no purge protection, without which a deleted key "
+                                                             "can be destroyed at once; " +
+                                                             how("--enable-purge-protection")});
+  }
+  const std::string its_region = properties.region.value_or("");
+  if (!region.empty() && its_region.empty()) {
+    unmet.push_back({ErrorCode::RegionMismatch, "the vault is in the region " + region + ", the key vault " +
+                                                    key_vault +
+                                                    " in none; use a key vault of the vault's region, or say where "
+                                                    "this one is: vaultctl keyvault update " +
+                                                    key_vault + " --region REGION"});
+  } else if (!region.empty() && normal_region(its_region) != normal_region(region)) {
+    unmet.push_back({ErrorCode::RegionMismatch, "the key vault " + key_vault + " is in the region " + its_region +
+                                                    ", the vault in " + region +
+                                                    "; use a key vault of the vault's region"});
+  }
+  return unmet;
+}
+
+Result<ExaminedKey> examine_key(KeyVaultResolver& resolver, const Clock& clock, const KeyRef& key,
+                                const std::string& region, const VaultIdentity& as) {
+  ExaminedKey examined;
+  VAULTFS_ASSIGN_OR_RETURN(examined.reached.key_vault, resolver.open(key.key_vault, as));
+  examined.reached.key = key.key;
+  VAULTFS_ASSIGN_OR_RETURN(const KeyVaultProperties properties, examined.reached.key_vault->properties());
+  std::vector<Error> unmet = unmet_preconditions(properties, key.key_vault, region);
+  if (!unmet.empty()) return std::move(unmet.front());
+  VAULTFS_ASSIGN_OR_RETURN(examined.reached.versions, examined.reached.key_vault->list_versions(key.key));
+  auto version = version_of_reference(examined.reached.versions, key.version, clock.now().seconds());
+  if (!version.ok()) return with_context(std::move(version).error(), key.to_string());
+  examined.version = std::move(version).value();
+  return examined;
 }
 
 }  // namespace vaultfs

@@ -6,8 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "crypto/keyvault/key_ref.h"
 #include "crypto/keyvault/key_vault.h"
 #include "crypto/memory/secret_buffer.h"
 #include "vaultmeta/keys/keyring.h"
@@ -82,5 +84,18 @@ struct WrappedKey {
 // The newest version after `active` that may wrap; else the newest that only its type or size stops, to tell; or null.
 [[nodiscard]] const KeyVersionInfo* newer_version(const std::vector<KeyVersionInfo>& versions,
                                                   const std::string& active, std::int64_t now_unix_seconds) noexcept;
+
+// What a key vault with these properties lacks for a customer-managed key of a vault in that region; what a provider
+// has no notion of is not asked for.
+[[nodiscard]] std::vector<Error> unmet_preconditions(const KeyVaultProperties& properties, const std::string& key_vault,
+                                                     const std::string& region);
+
+// The checks of a key that is to be used from now on: it exists, may wrap, its key vault meets the preconditions.
+struct ExaminedKey {
+  ReachedKey reached;
+  KeyVersionInfo version;
+};
+[[nodiscard]] Result<ExaminedKey> examine_key(KeyVaultResolver& resolver, const Clock& clock, const KeyRef& key,
+                                              const std::string& region, const VaultIdentity& as);
 
 }  // namespace vaultfs

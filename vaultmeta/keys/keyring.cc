@@ -183,4 +183,58 @@ Result<Keyring> open_keyring(ByteView file, const SecretBuffer& keyring_key) {
                  std::move(secrets)};
 }
 
+Result<PlatformKeyId> platform_key_of(const KeyringSlot& slot) {
+  Bytes bytes;
+  PlatformKeyId id;
+  if (slot.kind != SlotKind::platform || !from_hex(slot.version, bytes) || bytes.size() != PlatformKeyId::kSize) {
+    return Error{ErrorCode::DamagedKeyring, "a keyring's slot names no platform key"};
+  }
+  std::copy(bytes.begin(), bytes.end(), id.mutable_view().begin());
+  return id;
+}
+
+VersionRecord record_of(const KeyringSlot& slot, const Keyring& keyring) {
+  VersionRecord record;
+  record.key_vault = slot.key_vault;
+  record.key = slot.key;
+  record.version = slot.version;
+  record.took_effect_lsn = VersionRecord::kNotInEffect;
+  record.first_epoch = keyring.secrets.epochs.begin()->first;
+  return record;
+}
+
+Status check_key_may_be_set(const EncryptionSettings& settings) {
+  if (settings.customer_managed || !settings.item_ever_attempted) return ok_status();
+  return Error{ErrorCode::EncryptionNotChangeable,
+               "the vault is platform-managed and an item was registered or attempted already: customer-managed keys "
+               "are for new vaults only; create another vault with --key"};
+}
+
+void replace_active_slot(Keyring& next, const KeyringSlot& fresh) {
+  const VersionName now = fresh.name();
+  // The same version may wait under those names already: it is needed once.
+  std::erase_if(next.slots,
+                [&](const KeyringSlot& slot) { return slot.role == VersionRole::retiring && slot.name() == now; });
+  next.secrets.retiring_keys.erase(now);
+  for (KeyringSlot& slot : next.slots) {
+    if (slot.role != VersionRole::active) continue;
+    next.secrets.rule.rename(slot.name(), now);
+    slot = fresh;
+  }
+}
+
+// The Active slot becomes Retiring: it keeps its wrap, the sealed part remembers the key that is in it.
+Status supersede_active_slot(Keyring& next, const SecretBuffer& current_key, KeyringSlot fresh) {
+  const auto active = std::find_if(next.slots.begin(), next.slots.end(),
+                                   [](const KeyringSlot& slot) { return slot.role == VersionRole::active; });
+  VAULTFS_ASSIGN_OR_RETURN(SecretBuffer older, current_key.clone());
+  active->role = VersionRole::retiring;
+  next.secrets.retiring_keys.insert_or_assign(active->name(), std::move(older));
+  // A version that comes back as the Active one needs its Retiring slot no more.
+  std::erase_if(next.slots, [&](const KeyringSlot& slot) { return slot.name() == fresh.name(); });
+  next.secrets.retiring_keys.erase(fresh.name());
+  next.slots.insert(next.slots.begin(), std::move(fresh));
+  return ok_status();
+}
+
 }  // namespace vaultfs

@@ -156,4 +156,20 @@ struct ClosedKeyring {
 // one is the caller's check.
 [[nodiscard]] Result<Keyring> open_keyring(ByteView file, const SecretBuffer& keyring_key);
 
+// The platform key of such a slot; DamagedKeyring if it names none.
+[[nodiscard]] Result<PlatformKeyId> platform_key_of(const KeyringSlot& slot);
+
+// A version that takes effect now, as the rule keeps it.
+[[nodiscard]] VersionRecord record_of(const KeyringSlot& slot, const Keyring& keyring);
+
+// Success unless the vault is platform-managed and an item was ever attempted: EncryptionNotChangeable.
+[[nodiscard]] Status check_key_may_be_set(const EncryptionSettings& settings);
+
+// The Active slot wrapped anew; its version is known under the fresh slot's names from now on.
+void replace_active_slot(Keyring& next, const KeyringSlot& fresh);
+
+// `fresh` becomes the Active slot and the one before it Retiring: that keeps its wrap, and the sealed part remembers
+// the key that is in it.
+[[nodiscard]] Status supersede_active_slot(Keyring& next, const SecretBuffer& current_key, KeyringSlot fresh);
+
 }  // namespace vaultfs

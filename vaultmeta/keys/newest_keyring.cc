@@ -9,6 +9,7 @@
 #include "store/record/file_origin.h"
 #include "vaultmeta/heads/head_files.h"
 #include "vaultmeta/layout/vault_layout.h"
+#include "vaultmeta/machine/vault_place.h"
 
 namespace vaultfs {
 namespace {
@@ -127,6 +128,72 @@ class KeyringSearch {
   KeyringCandidates candidates_;
 };
 
+// K through a Retiring slot: its older keyring key opens the link.
+Result<SecretBuffer> unwrap_by_retiring(const KeyCustody::Context& context, const ClosedKeyring& closed,
+                                        const KeyringSlot& slot) {
+  ReachedKey reached;
+  VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer older,
+                           unwrap_slot(context.resolver, context.platform_keys, closed.vault, slot, reached));
+  return open_link(closed.vault, closed.generation, slot, older);
+}
+
+Result<SecretBuffer> unwrap_keyring_key(const KeyCustody::Context& context, const ClosedKeyring& closed,
+                                        ReachedKey& active, std::optional<Error>& active_trouble) {
+  auto key = unwrap_slot(context.resolver, context.platform_keys, closed.vault, closed.active_slot(), active);
+  if (key.ok()) return key;
+  if (!is_outage(key.code())) return describe_trouble(key.error(), closed.active_slot());
+  for (const KeyringSlot& slot : closed.slots) {
+    if (slot.role != VersionRole::retiring) continue;
+    auto by_retiring = unwrap_by_retiring(context, closed, slot);
+    if (!by_retiring.ok()) continue;
+    active_trouble = describe_trouble(key.error(), closed.active_slot());
+    return by_retiring;
+  }
+  return describe_trouble(key.error(), closed.active_slot());
+}
+
+bool has_epoch(const Keyring& keyring, const std::optional<VaultFingerprint>& wanted) {
+  if (!wanted || wanted->epoch.value == 0) return true;
+  const auto found = keyring.secrets.epochs.find(wanted->epoch);
+  if (found == keyring.secrets.epochs.end()) return false;
+  const auto digest = epoch_fingerprint(keyring.secrets.root_key, found->second.dek, keyring.vault, wanted->epoch);
+  return digest.ok() && *digest == wanted->digest;
+}
+
+Result<OpenedKeyring> open_stored(const KeyCustody::Context& context, const VaultHeader& header,
+                                  const StoredKeyring& file, const RsaKey* escrow_key) {
+  OpenedKeyring opened;
+  if (escrow_key != nullptr) {
+    VAULTFS_ASSIGN_OR_RETURN(opened.key, unwrap_by_escrow(header.id, file.closed.escrow, *escrow_key));
+  } else {
+    VAULTFS_ASSIGN_OR_RETURN(opened.key,
+                             unwrap_keyring_key(context, file.closed, opened.active, opened.active_trouble));
+  }
+  auto keyring = open_keyring(file.bytes, opened.key);
+  if (!keyring.ok()) return with_context(std::move(keyring).error(), file.name);
+  opened.keyring = std::move(keyring).value();
+  // Whoever has the public key can mint a keyring that the KEK unwraps: only the root key proves its origin.
+  VAULTFS_ASSIGN_OR_RETURN(const Digest fingerprint, root_fingerprint(opened.keyring.secrets.root_key, header.id));
+  if (!constant_time_equal(fingerprint.view(), header.root_fingerprint.view())) {
+    return Error{ErrorCode::ForeignRootKey, file.name +
+                                                " holds another root key than the vault was created with: it was "
+                                                "not written by this vault"};
+  }
+  const std::optional<EscrowSlot>& escrow = opened.keyring.escrow;
+  const bool two_layers = header.suite == Suite::aes_gcm_in_xchacha;
+  if (escrow && !escrow->wrapped_infrastructure_key.empty() && !two_layers) {
+    return Error{ErrorCode::DamagedKeyring, file.name + " holds an infrastructure key, of which the vault has none"};
+  }
+  if (escrow_key != nullptr && two_layers) {
+    VAULTFS_ASSIGN_OR_RETURN(opened.infrastructure_key,
+                             escrowed_infrastructure_key(context.platform_keys, header.id, *escrow,
+                                                         PlatformKeyId(header.infrastructure_key_id), *escrow_key));
+  }
+  opened.digest = sha256(file.bytes);
+  opened.older_form = file.closed.of_older_form();
+  return opened;
+}
+
 }  // namespace
 
 Result<KeyringCandidates> find_keyrings(BlobStore& blobs, const VaultId& vault, const Digest& header_digest,
@@ -158,6 +225,55 @@ Result<StoredKeyring> read_keyring(BlobStore& blobs, const VaultId& vault, const
     return Error{ErrorCode::DamagedHeader, "vault.header is not the one that " + file.name + " was made with"};
   }
   return file;
+}
+
+Result<OpenedKeyring> open_newest_keyring(const KeyCustody::Context& context, const VaultHeader& header,
+                                          const Digest& header_digest, const RsaKey* escrow_key) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::optional<Pin> pin, pin_at(context.machine, header.id, context.place));
+  VAULTFS_ASSIGN_OR_RETURN(KeyringCandidates found,
+                           find_keyrings(context.blobs, header.id, header_digest, pin ? &*pin : nullptr));
+  struct Refused {
+    StoredKeyring file;
+    Error error;
+  };
+  std::optional<Error> first;
+  std::optional<Refused> above;          // the candidate before
+  std::optional<OpenedKeyring> another;  // whose epochs are not those that are known
+  for (const Generation generation : found.newest_first) {
+    auto file = read_keyring(context.blobs, header.id, header_digest, generation);
+    if (!file.ok()) return std::move(file).error();
+    auto opened = open_stored(context, header, *file, escrow_key);
+    if (opened.ok()) {
+      // It can't be opened, but it is the vault's own: a revocation of its key is never an older keyring's turn.
+      const bool superseded = above && above->file.closed.generation == generation.next() &&
+                              above->file.closed.predecessor == opened->digest &&
+                              check_keyring_mac(above->file.bytes, opened->keyring.secrets.root_key).ok();
+      if (superseded) return above->error;
+      if (generation != found.vouched_for && !has_epoch(opened->keyring, context.preferred)) {
+        found.passed_over.emplace_back(
+            file->name,
+            Error{ErrorCode::RollbackDetected, "it lacks the data key of an epoch that the vault has come to"});
+        if (!another) another = std::move(opened).value();
+        continue;
+      }
+      opened->passed_over = std::move(found.passed_over);
+      return opened;
+    }
+    if (generation == found.vouched_for || opened.code() == ErrorCode::MemoryLockFailed) return opened;
+    if (!first) first = opened.error();
+    found.passed_over.emplace_back(file->name, opened.error());
+    above = Refused{std::move(*file), std::move(opened).error()};
+  }
+  if (another) return std::move(*another);
+  // This vault would not ask for that key now.
+  if (found.is_another_history && first->code == ErrorCode::KeyRevoked) {
+    return Error{
+        ErrorCode::RollbackDetected,
+        "an older copy of the vault, or one that was continued elsewhere, lies in its place, and its key can't be "
+        "had either: " +
+            first->message};
+  }
+  return *first;
 }
 
 }  // namespace vaultfs

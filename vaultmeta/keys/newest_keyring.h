@@ -9,6 +9,8 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "store/blobs/blob_store.h"
+#include "vaultmeta/keys/kek_access.h"
+#include "vaultmeta/keys/key_custody.h"
 #include "vaultmeta/keys/keyring.h"
 #include "vaultmeta/machine/machine_state.h"
 
@@ -43,5 +45,22 @@ struct KeyringCandidates {
 // header, whose digest is `header_digest`, is not the one that it was made with.
 [[nodiscard]] Result<StoredKeyring> read_keyring(BlobStore& blobs, const VaultId& vault, const Digest& header_digest,
                                                  Generation generation);
+
+// The newest keyring in storage, opened.
+struct OpenedKeyring {
+  Keyring keyring;
+  SecretBuffer key;
+  Digest digest;
+  bool older_form = false;              // of its file
+  ReachedKey active;                    // empty if `active_trouble`
+  std::optional<Error> active_trouble;  // an outage of the Active version: a Retiring one opened it
+  SecretBuffer infrastructure_key;      // as far as the escrow key has given it; else empty
+  KeyCustody::PassedOver passed_over;
+};
+
+// As KeyCustody::open() says: through the providers, or by the escrow key if one is given.
+[[nodiscard]] Result<OpenedKeyring> open_newest_keyring(const KeyCustody::Context& context, const VaultHeader& header,
+                                                        const Digest& header_digest,
+                                                        const RsaKey* escrow_key = nullptr);
 
 }  // namespace vaultfs

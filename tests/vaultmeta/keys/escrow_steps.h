@@ -57,6 +57,24 @@ inline Status recover_under_a_new_key(CustodyWorld& world) {
   return world.custody->recover({KeyRef::parse("spare/new").value(), std::nullopt});
 }
 
+// A vault on the machine's list, opened by its escrow key, and a key vault to recover it to.
+class RecoveryWorld : public CustodyWorld {
+ public:
+  RecoveryWorld() {
+    create();
+    EXPECT_TRUE(machine->register_vault({header.id, "/vault", "kv", "kek", first()}).ok());
+    EXPECT_TRUE(custody->set_escrow(public_of(escrow_key())).ok());
+    spare = std::make_shared<FakeKeyVault>("spare", env.clock());
+    recovered = {"spare", "new", spare->add_version("new")};
+    resolver.add(spare);
+    EXPECT_TRUE(open_to_recover(*this).ok());
+  }
+  [[nodiscard]] std::vector<RegisteredKey> first() const { return {{"kv", "kek", v1}}; }
+
+  std::shared_ptr<FakeKeyVault> spare;
+  RegisteredKey recovered;  // the version of spare/new
+};
+
 // The newest keyring of /vault once more, changed by somebody who has its key: as the direct successor, which counts as
 // an interrupted change. REQUIRES: escrow_key() is its recipient, and no version is Retiring.
 inline void rewrite_newest(SimEnv& env, const std::function<void(Keyring&)>& edit) {

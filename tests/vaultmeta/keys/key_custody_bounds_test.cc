@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -111,20 +112,11 @@ TEST(KeyCustodyBounds, AnOutageMakesNoRefusalUndone) {
 
 // Between the proof and the list somebody could disable it, whom the list told that nobody needs it.
 TEST(KeyCustodyBounds, ARecoveredVaultsVersionIsListedBeforeItIsProven) {
-  CustodyWorld world;
-  world.create();
-  const std::vector<RegisteredKey> first{{"kv", "kek", world.v1}};
-  ASSERT_OK(world.machine->register_vault({world.header.id, "/vault", "kv", "kek", first}));
-  ASSERT_OK(world.custody->set_escrow(public_of(escrow_key())));
-  auto spare = std::make_shared<FakeKeyVault>("spare", world.env.clock());
-  const std::string version = spare->add_version("new");
-  world.resolver.add(spare);
-  ASSERT_OK(open_to_recover(world));
+  RecoveryWorld world;
   bool proven = false;
-  spare->on_call = [&] {
-    if (spare->wraps == 0 || std::exchange(proven, true)) return;
-    EXPECT_THAT(world.machine->registrations()->front().needed.value(),
-                Contains(RegisteredKey{"spare", "new", version}));
+  world.spare->on_call = [&] {
+    if (world.spare->wraps == 0 || std::exchange(proven, true)) return;
+    EXPECT_THAT(world.needed(), Contains(world.recovered));
   };
   ASSERT_OK(recover_under_a_new_key(world));
   EXPECT_TRUE(proven);
@@ -132,34 +124,82 @@ TEST(KeyCustodyBounds, ARecoveredVaultsVersionIsListedBeforeItIsProven) {
 
 // Else nobody could let go of the key vault that refused: the vault has no other key by which it would learn better.
 TEST(KeyCustodyBounds, WhatARecoveryCouldNotProveIsNotNeeded) {
+  RecoveryWorld world;
+  for (const bool listed : {false, true}) {
+    SCOPED_TRACE(listed);
+    std::vector<RegisteredKey> before = world.first();
+    if (listed) before.push_back(world.recovered);  // by an attempt whose keyring may be there
+    ASSERT_OK(
+        world.machine->change_registration(world.header.id, "/vault", [&](Registration& own) { own.needed = before; }));
+    bool listed_then = false;
+    world.spare->on_call = [&] {
+      if (world.spare->wraps == 0) return;
+      listed_then = std::ranges::count(world.needed(), world.recovered) != 0;
+      world.spare->deny = true;
+    };
+    EXPECT_FALSE(recover_under_a_new_key(world).ok());
+    EXPECT_TRUE(listed_then);
+    EXPECT_EQ(world.needed(), before);
+    world.spare->deny = false;
+    world.spare->wraps = 0;
+  }
+}
+
+TEST(KeyCustodyBounds, AVersionThatCouldNotTakeEffectIsNotNeeded) {
   CustodyWorld world;
   world.create();
   const std::vector<RegisteredKey> first{{"kv", "kek", world.v1}};
   ASSERT_OK(world.machine->register_vault({world.header.id, "/vault", "kv", "kek", first}));
-  ASSERT_OK(world.custody->set_escrow(public_of(escrow_key())));
-  auto spare = std::make_shared<FakeKeyVault>("spare", world.env.clock());
-  const std::string version = spare->add_version("new");
-  world.resolver.add(spare);
-  ASSERT_OK(open_to_recover(world));
-  for (const bool listed : {false, true}) {
-    SCOPED_TRACE(listed);
-    std::vector<RegisteredKey> before = first;
-    if (listed) before.push_back({"spare", "new", version});  // by an attempt whose keyring may be there
-    ASSERT_OK(
-        world.machine->change_registration(world.header.id, "/vault", [&](Registration& own) { own.needed = before; }));
-    bool listed_then = false;
-    spare->on_call = [&] {
-      if (spare->wraps == 0) return;
-      const auto needed = world.machine->registrations()->front().needed.value();
-      listed_then = std::ranges::find(needed, RegisteredKey{"spare", "new", version}) != needed.end();
-      spare->deny = true;
-    };
-    EXPECT_FALSE(recover_under_a_new_key(world).ok());
-    EXPECT_TRUE(listed_then);
-    EXPECT_EQ(world.machine->registrations()->front().needed.value(), before);
-    spare->deny = false;
-    spare->wraps = 0;
-  }
+  const RegisteredKey next{"kv", "kek", world.kv->add_version("kek")};
+  world.kv->wraps = 0;
+  bool listed_then = false;
+  world.kv->on_call = [&] {
+    if (world.kv->wraps != 0) listed_then = std::ranges::count(world.needed(), next) != 0;
+  };
+  world.kv->wrap_garbage = true;
+  EXPECT_FALSE(world.custody->refresh().ok());
+  EXPECT_TRUE(listed_then);
+  EXPECT_EQ(world.needed(), first);
+}
+
+TEST(KeyCustodyBounds, APlaceWhereARewrapCouldNotBeProvenIsNotNeeded) {
+  CustodyWorld world;
+  world.create();
+  const std::vector<RegisteredKey> first{{"kv", "kek", world.v1}};
+  ASSERT_OK(world.machine->register_vault({world.header.id, "/vault", "kv", "kek", first}));
+  auto here = std::make_shared<FakeKeyVault>("here", world.env.clock());
+  here->import_version("other", *world.kv, "kek", world.v1);
+  world.resolver.add(here);
+  world.resolver.places[world.v1] = {"here", "other"};
+  world.kv->remove_key("kek");
+  here->wrap_garbage = true;
+  EXPECT_FALSE(world.custody->rewrap(false).ok());
+  EXPECT_GT(here->wraps, 0);
+  EXPECT_EQ(world.needed(), first);
+  here->wrap_garbage = false;
+  EXPECT_TRUE(world.custody->rewrap(false).ok());
+  EXPECT_EQ(world.needed(), (std::vector<RegisteredKey>{{"here", "other", world.v1}}));
+}
+
+// A crash now opens by the keyring that could not be removed.
+TEST(KeyCustodyBounds, WhatAKeyringOfUnknownFateWantsStaysNeeded) {
+  CustodyWorld world;
+  world.create();
+  const std::vector<RegisteredKey> first{{"kv", "kek", world.v1}};
+  ASSERT_OK(world.machine->register_vault({world.header.id, "/vault", "kv", "kek", first}));
+  const RegisteredKey other{"kv", "other", world.kv->add_version("other")};
+  auto stubborn = std::make_unique<StubbornBlobs>(std::move(world.blobs));
+  StubbornBlobs& storage = *stubborn;
+  world.close();
+  world.blobs = std::move(stubborn);
+  ASSERT_OK(world.open());
+  storage.broken = true;
+  EXPECT_FALSE(world.custody->set_key(KeyRef::parse("kv/other").value()).ok());
+  EXPECT_THAT(world.needed(), Contains(other));
+  storage.broken = false;
+  world.close();
+  ASSERT_OK(world.open());
+  EXPECT_EQ(world.custody->status().settings.key, "other");
 }
 
 }  // namespace
