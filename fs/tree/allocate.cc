@@ -2,11 +2,12 @@
 #include <algorithm>
 
 #include "base/thread/mutex.h"
-#include "fs/tree/inode_locks.h"
+#include "fs/tree/state/inode_locks.h"
+#include "fs/tree/state/tree_errors.h"
 #include "fs/tree/tree_engine.h"
-#include "fs/tree/tree_errors.h"
 
 namespace vaultfs {
+
 Status TreeEngine::allocate(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend) {
   // Whether there is room is asked without a lock: a disk that stands still answers late.
   for (std::optional<std::uint64_t> room;;) {
@@ -24,7 +25,7 @@ Result<std::optional<std::uint64_t>> TreeEngine::allocate_within(const InodePoin
   const ChangeHold cut = gate_.lock_for_change(*inode);
   const WriterLock lock(inode->mutex);
   if (inode->dead) return file_removed();
-  VAULTFS_RETURN_IF_ERROR(readable(*inode));
+  VAULTFS_RETURN_IF_ERROR(FileContents::readable(*inode));
   DiskImage& image = inode->image();
   std::vector<std::pair<std::uint64_t, std::uint64_t>> holes;
   std::uint64_t chunks = 0;
@@ -67,7 +68,7 @@ Result<std::optional<std::uint64_t>> TreeEngine::allocate_within(const InodePoin
   if (extend && offset + length > inode->size) resize(*inode, offset + length);
   // As on other file systems, also where the size stays.
   touch_content(*inode);
-  list_for_flush(inode);
+  flush_.list(inode);
   return std::optional<std::uint64_t>();
 }
 
@@ -88,7 +89,7 @@ Status TreeEngine::fallocate(InodeNumber number, FallocateMode mode, std::uint64
       const Status allocated = allocate(inode, offset, length, extend);
       if (allocated.ok() || allocated.code() != ErrorCode::NoSpace || buffer_.slots() == 0) return allocated;
       // As for a write: what is in memory may take far less than its worst case.
-      store_everything();
+      contents_.store_all(table_.files());
       return allocate(inode, offset, length, extend);
     }
   }

@@ -6,11 +6,10 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "fs/tree/format/root_inode.h"
 #include "vaultmeta/points/inode_record.h"
 
 namespace vaultfs {
-
-inline constexpr InodeNumber kRootInode{1};  // the mount's root: holds item directories only
 
 // What stat shows of an inode.
 struct Attributes {

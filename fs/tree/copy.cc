@@ -2,9 +2,9 @@
 #include <algorithm>
 
 #include "base/thread/mutex.h"
-#include "fs/tree/inode_locks.h"
+#include "fs/tree/state/inode_locks.h"
+#include "fs/tree/state/tree_errors.h"
 #include "fs/tree/tree_engine.h"
-#include "fs/tree/tree_errors.h"
 #include "vaultmeta/points/damage_walk.h"
 
 namespace vaultfs {
@@ -52,48 +52,33 @@ Status TreeEngine::put_references(const ChunkShare& share, const std::vector<Chu
   VAULTFS_RETURN_IF_ERROR(log_.append(std::move(entry)));
   DiskImage& image = inode.image();
   space_.use(image.set_aside, share.first, share.first + ids.size());
-  note_unused(image, share.first, share.first + ids.size());
+  contents_.note_unused(image, share.first, share.first + ids.size());
   for (std::size_t i = 0; i < ids.size(); ++i) {
     const std::uint64_t index = share.first + i;
-    if (const auto chunk = image.dirty.find(index); chunk != image.dirty.end()) drop_chunk(image, chunk);
+    if (const auto chunk = image.dirty.find(index); chunk != image.dirty.end()) FileContents::drop_chunk(image, chunk);
     image.extents.set(index, ids[i]);
   }
   const std::uint64_t end = std::min(share.end, (share.first + ids.size()) * kChunkBytes);
   if (end > inode.size) resize(inode, end);
   touch_content(inode);
   inode.changed = changed;
-  list_for_flush(share.to);
+  flush_.list(share.to);
   return ok_status();
-}
-
-void TreeEngine::store_range(const InodePointer& inode, std::uint64_t first, std::uint64_t count) {
-  std::vector<JobPointer> jobs;
-  {
-    const WriterLock lock(inode->mutex);
-    if (inode->content == nullptr) return;
-    auto chunk = inode->content->dirty.lower_bound(first);
-    for (; chunk != inode->content->dirty.end() && chunk->first < first + count; ++chunk) {
-      if (chunk->second.active != nullptr) freeze(inode, chunk->first);
-      jobs.push_back(chunk->second.storing.back());
-    }
-  }
-  // A failure is sticky, and the chunk stays dirty: it is copied then, or the copy fails as any write does.
-  for (const JobPointer& job : jobs) queue_.wait_for(job);
 }
 
 Result<std::uint64_t> TreeEngine::share_chunks(const InodePointer& from, std::uint64_t first_from,
                                                const ChunkShare& share, std::uint64_t count) {
-  store_range(from, first_from, count);
+  contents_.store_range(from, first_from, count);
   for (;;) {
-    VAULTFS_RETURN_IF_ERROR(load_pages(from, {first_from, first_from + count - 1}));
-    VAULTFS_RETURN_IF_ERROR(load_pages(share.to, {share.first, share.first + count - 1}));
+    VAULTFS_RETURN_IF_ERROR(contents_.load_pages(from, {first_from, first_from + count - 1}));
+    VAULTFS_RETURN_IF_ERROR(contents_.load_pages(share.to, {share.first, share.first + count - 1}));
     const ReaderLock cut(gate_.changes());
     const InodeLocks locks{from.get(), share.to.get()};
     from->mutex.assert_held();
     share.to->mutex.assert_held();
     if (from->dead || share.to->dead) return file_removed();
-    VAULTFS_RETURN_IF_ERROR(readable(*from));
-    VAULTFS_RETURN_IF_ERROR(readable(*share.to));
+    VAULTFS_RETURN_IF_ERROR(FileContents::readable(*from));
+    VAULTFS_RETURN_IF_ERROR(FileContents::readable(*share.to));
     if (!pages_loaded(from, first_from, count) || !pages_loaded(share.to, share.first, count)) continue;
     std::vector<ChunkId> ids;
     for (std::uint64_t i = 0; i < count; ++i) {
@@ -121,11 +106,11 @@ Result<std::uint64_t> TreeEngine::share_point_chunks(FileTree& point, InodeNumbe
   }
   if (ids.empty()) return std::uint64_t{0};
   for (;;) {
-    VAULTFS_RETURN_IF_ERROR(load_pages(share.to, {share.first, share.first + count - 1}));
+    VAULTFS_RETURN_IF_ERROR(contents_.load_pages(share.to, {share.first, share.first + count - 1}));
     const ReaderLock cut(gate_.changes());
     const WriterLock lock(share.to->mutex);
     if (share.to->dead) return file_removed();
-    VAULTFS_RETURN_IF_ERROR(readable(*share.to));
+    VAULTFS_RETURN_IF_ERROR(FileContents::readable(*share.to));
     if (!pages_loaded(share.to, share.first, count)) continue;
     while (!ids.empty() && !may_share(share, ids.size() - 1, ids.back())) ids.pop_back();
     if (ids.empty()) return std::uint64_t{0};

@@ -1,8 +1,8 @@
 // Finding inodes and telling what they are.
 
 #include "base/thread/mutex.h"
+#include "fs/tree/state/tree_errors.h"
 #include "fs/tree/tree_engine.h"
-#include "fs/tree/tree_errors.h"
 
 namespace vaultfs {
 
@@ -51,7 +51,7 @@ void TreeEngine::count_pages(const InodePointer& inode) {
       if (inode->content != nullptr) page = inode->content->extents.uncounted_page();
     }
     // A page that can't be read is not counted: stat works on a damaged file too.
-    if (!page.has_value() || !load_page(inode, *page).ok()) return;
+    if (!page.has_value() || !contents_.load_page(inode, *page).ok()) return;
   }
 }
 

@@ -2,9 +2,9 @@
 #include <sys/stat.h>
 
 #include "base/thread/mutex.h"
-#include "fs/tree/inode_locks.h"
+#include "fs/tree/state/inode_locks.h"
+#include "fs/tree/state/tree_errors.h"
 #include "fs/tree/tree_engine.h"
-#include "fs/tree/tree_errors.h"
 
 namespace vaultfs {
 namespace {
@@ -244,9 +244,9 @@ void TreeEngine::destroy(const InodePointer& inode) {
   resize(*inode, 0);
   if (inode->content == nullptr) return;
   DiskImage& image = *inode->content;
-  while (!image.dirty.empty()) drop_chunk(image, image.dirty.begin());
+  while (!image.dirty.empty()) FileContents::drop_chunk(image, image.dirty.begin());
   space_.use(image.set_aside, 0, ~std::uint64_t{0});
-  note_unused(image, 0, ~std::uint64_t{0});
+  contents_.note_unused(image, 0, ~std::uint64_t{0});
   image.extents = {};
 }
 

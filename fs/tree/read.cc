@@ -33,18 +33,13 @@ ByteRanges slots_of(const DiskImage& image, std::uint64_t index) {
 
 }  // namespace
 
-Status TreeEngine::readable(const Inode& inode) const {
-  if (inode.content != nullptr && inode.content->poison != nullptr) return *inode.content->poison;
-  return ok_status();
-}
-
 Result<TreeEngine::Piece> TreeEngine::read_slots(const InodePointer& inode, std::uint64_t offset, MutableByteView out) {
   const std::uint64_t index = offset / kChunkBytes;
   const auto begin = static_cast<std::uint32_t>(offset % kChunkBytes);
   for (;;) {
     {
       const ReaderLock lock(inode->mutex);
-      VAULTFS_RETURN_IF_ERROR(readable(*inode));
+      VAULTFS_RETURN_IF_ERROR(FileContents::readable(*inode));
       Piece piece;
       if (offset >= inode->size) return piece;
       piece.length =
@@ -66,7 +61,7 @@ Result<TreeEngine::Piece> TreeEngine::read_slots(const InodePointer& inode, std:
         return piece;
       }
     }
-    VAULTFS_RETURN_IF_ERROR(load_page(inode, index / kEntriesPerMapPage));
+    VAULTFS_RETURN_IF_ERROR(contents_.load_page(inode, index / kEntriesPerMapPage));
   }
 }
 
@@ -153,7 +148,7 @@ Result<std::uint64_t> TreeEngine::seek_data(InodeNumber number, std::uint64_t of
     std::uint64_t page = 0;
     {
       const ReaderLock lock(inode->mutex);
-      VAULTFS_RETURN_IF_ERROR(readable(*inode));
+      VAULTFS_RETURN_IF_ERROR(FileContents::readable(*inode));
       if (offset >= inode->size || inode->content == nullptr) return behind_end();
       const DiskImage& image = *inode->content;
       const auto mapped = image.extents.next_candidate(offset / kChunkBytes);
@@ -178,7 +173,7 @@ Result<std::uint64_t> TreeEngine::seek_data(InodeNumber number, std::uint64_t of
       }
       page = *unloaded;
     }
-    VAULTFS_RETURN_IF_ERROR(load_page(inode, page));
+    VAULTFS_RETURN_IF_ERROR(contents_.load_page(inode, page));
   }
 }
 
@@ -189,7 +184,7 @@ Result<std::uint64_t> TreeEngine::seek_hole(InodeNumber number, std::uint64_t of
     std::uint64_t page = 0;
     {
       const ReaderLock lock(inode->mutex);
-      VAULTFS_RETURN_IF_ERROR(readable(*inode));
+      VAULTFS_RETURN_IF_ERROR(FileContents::readable(*inode));
       // The end of the file counts as a hole, but not for who starts there.
       if (offset >= inode->size) {
         if (inside_file) return inode->size;
@@ -211,16 +206,16 @@ Result<std::uint64_t> TreeEngine::seek_hole(InodeNumber number, std::uint64_t of
       }
       page = *unloaded;
     }
-    VAULTFS_RETURN_IF_ERROR(load_page(inode, page));
+    VAULTFS_RETURN_IF_ERROR(contents_.load_page(inode, page));
   }
 }
 
 Result<std::optional<ChunkId>> TreeEngine::chunk_at(InodeNumber number, ChunkIndexInFile index) {
   VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find_file(number));
   for (;;) {
-    VAULTFS_RETURN_IF_ERROR(load_pages(inode, {index.value}));
+    VAULTFS_RETURN_IF_ERROR(contents_.load_pages(inode, {index.value}));
     const ReaderLock lock(inode->mutex);
-    VAULTFS_RETURN_IF_ERROR(readable(*inode));
+    VAULTFS_RETURN_IF_ERROR(FileContents::readable(*inode));
     if (inode->content == nullptr) return std::optional<ChunkId>(ChunkId{});
     const DiskImage& image = *inode->content;
     if (image.extents.page_to_load(index.value).has_value()) continue;

@@ -1,7 +1,7 @@
 // Renaming within an item.
 
 #include "base/thread/mutex.h"
-#include "fs/tree/inode_locks.h"
+#include "fs/tree/state/inode_locks.h"
 #include "fs/tree/tree_engine.h"
 
 namespace vaultfs {
@@ -138,7 +138,7 @@ Status TreeEngine::rename(InodeNumber parent, const std::string& name, InodeNumb
   VAULTFS_RETURN_IF_ERROR(log_.before_change(source->item));
   // A program that writes a new version and renames it over the old one without fsync must never find an empty file
   // after a crash: the data goes to the journal before the name does.
-  if (replaces && source->type == InodeType::file) VAULTFS_RETURN_IF_ERROR(flush_inode(source));
+  if (replaces && source->type == InodeType::file) VAULTFS_RETURN_IF_ERROR(flush_.flush_inode(source));
   const ReaderLock cut(gate_.changes());
   const WriterLock lock(table_.mutex());
   VAULTFS_ASSIGN_OR_RETURN(const RenamePlan plan, plan_rename(parent, name, new_parent, new_name, mode));

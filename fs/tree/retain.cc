@@ -22,12 +22,6 @@ Status TreeEngine::for_each_reference(const ReferenceVisitor& visit, const Damag
   return ok_status();
 }
 
-void TreeEngine::note_unused(const DiskImage& image, std::uint64_t begin, std::uint64_t end) const {
-  if (log_.read_only()) return;
-  SegmentStore& store = vault_->segments();
-  image.extents.for_each_loaded(begin, end, [&](const ChunkId& id) { store.note_unused(id); });
-}
-
 Status TreeEngine::visit_references_of(const InodePointer& inode, const ReferenceVisitor& visit,
                                        const DamageListener* damaged) {
   SegmentStore& store = vault_->segments();

@@ -52,7 +52,7 @@ void TreeEngine::cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_
   const WriterLock lock(inode->mutex);
   inode->cut_number = cut.number;
   // A file whose content is not known here would lose in the cut what the journal may still have of it.
-  if (const Status known = readable(*inode); !known.ok()) cut.failure = known.error();
+  if (const Status known = FileContents::readable(*inode); !known.ok()) cut.failure = known.error();
   cut.records.push_back(record_of(*inode));
   cut.logical_bytes += inode->size;
   if (inode->type != InodeType::file) return;
@@ -70,7 +70,7 @@ void TreeEngine::cut_inode(const InodePointer& inode, Cut& cut, bool keep_small_
         }
         continue;
       }
-      if (chunk.active != nullptr) freeze(inode, index);
+      if (chunk.active != nullptr) contents_.freeze(inode, index);
       // A truncation from now on must not keep the cut from getting what it has seen.
       for (const JobPointer& job : chunk.storing) job->wanted = true;
       file.jobs.push_back(chunk.storing.back());
@@ -161,7 +161,7 @@ Result<TreeSnapshot> TreeEngine::snapshot(const std::string& item_name) {
   // What the point will have is in the working tree, too, whenever the point is: the chunks are in the journal by now,
   // the sizes are not yet.
   for (const FileCut& file : cut.files) {
-    VAULTFS_RETURN_IF_ERROR(journal_attributes(file.inode, file.size, snapshot.cut));
+    VAULTFS_RETURN_IF_ERROR(flush_.journal_attributes(file.inode, file.size, snapshot.cut));
   }
   snapshot.inodes = std::move(cut.records);
   snapshot.logical_bytes = cut.logical_bytes;
@@ -187,7 +187,7 @@ Result<Bytes> TreeEngine::encode_section(const std::function<void()>& cut_made) 
   VAULTFS_RETURN_IF_ERROR(finish_cut(cut));
   // Of a chunk with several slots on their way, the section has the last result. A replay over it must not find only
   // the extent of an earlier one in the journal.
-  VAULTFS_RETURN_IF_ERROR(commit_journal());
+  VAULTFS_RETURN_IF_ERROR(flush_.commit());
   section.inodes = std::move(cut.records);
   section.fragments = std::move(cut.fragments);
   return section.encode();

@@ -15,7 +15,8 @@ void TreeEngine::start(Vault& vault, ChangeObserver& observer) {
   space_.start(vault.env(), vault.path(), vault.space_reserve());
   queue_.start(options_.store_workers);
   reader_ = std::make_unique<ChunkReader>(vault.segments(), cache_, memory_, frames_, queue_.workers());
-  maker_ = std::make_unique<ChunkMaker>(vault.segments(), memory_);
+  contents_.start(vault.segments(), vault.env().clock());
+  flush_.start(vault.env().clock());
   {
     const WriterLock lock(table_.mutex());
     if (!table_.contains(kRootInode)) static_cast<void>(load_section({}).ok());
@@ -23,9 +24,8 @@ void TreeEngine::start(Vault& vault, ChangeObserver& observer) {
   finish_replay();
   if (log_.read_only()) return;
   // A replay may have found more than the buffer holds.
-  static_cast<void>(buffer_.reserve(0, [this](const WriteBuffer::Victim& victim) { evict(victim); }).ok());
-  flusher_.start(
-      [this, committed_at = vault.env().clock().monotonic_nanos()]() mutable { flush_in_time(committed_at); });
+  static_cast<void>(buffer_.reserve(0, [this](const WriteBuffer::Victim& victim) { contents_.evict(victim); }).ok());
+  flush_.start_flusher();
 }
 
 void TreeEngine::attach_items() {
@@ -105,7 +105,7 @@ void TreeEngine::finish_replayed_file(const InodePointer& inode, FileReplay& rep
   // Damage: this file can't be read or changed, all others can.
   const WriterLock lock(inode->mutex);
   DiskImage& image = inode->image();
-  while (!image.dirty.empty()) drop_chunk(image, image.dirty.begin());
+  while (!image.dirty.empty()) FileContents::drop_chunk(image, image.dirty.begin());
   image.poison = std::make_unique<Error>(status.error());
 }
 
@@ -115,12 +115,12 @@ Status TreeEngine::lay_extents(const InodePointer& inode, const FileReplay& repl
     static_cast<void>(inode->image());
   }
   for (const auto& [begin, end] : replay.cleared) {
-    VAULTFS_RETURN_IF_ERROR(load_pages(inode, {begin, end - 1}));
+    VAULTFS_RETURN_IF_ERROR(contents_.load_pages(inode, {begin, end - 1}));
     const WriterLock lock(inode->mutex);
     inode->content->extents.clear(begin, end);
   }
   for (const auto& [index, chunk] : replay.chunks) {
-    VAULTFS_RETURN_IF_ERROR(load_pages(inode, {index}));
+    VAULTFS_RETURN_IF_ERROR(contents_.load_pages(inode, {index}));
     if (!chunk.extent.has_value()) continue;
     const WriterLock lock(inode->mutex);
     inode->content->extents.set(index, *chunk.extent);
@@ -131,7 +131,7 @@ Status TreeEngine::lay_extents(const InodePointer& inode, const FileReplay& repl
 Status TreeEngine::lay_fragments(const InodePointer& inode, const FileReplay& replay) {
   for (const auto& [index, chunk] : replay.chunks) {
     if (chunk.fragments.empty()) continue;
-    VAULTFS_RETURN_IF_ERROR(load_pages(inode, {index}));
+    VAULTFS_RETURN_IF_ERROR(contents_.load_pages(inode, {index}));
     const WriterLock lock(inode->mutex);
     DiskImage& image = *inode->content;
     const ChunkId base = image.extents.get(index);
@@ -141,7 +141,7 @@ Status TreeEngine::lay_fragments(const InodePointer& inode, const FileReplay& re
     if (has_zeros && !base.is_zero()) {
       VAULTFS_ASSIGN_OR_RETURN(base_length, vault_->segments().length(base));
     }
-    Slot& slot = active_slot(inode, index);
+    Slot& slot = contents_.active_slot(inode, index);
     std::uint32_t pages = 0;
     for (const FileReplay::Fragment& fragment : chunk.fragments) {
       if (!fragment.bytes.empty()) {
@@ -158,7 +158,7 @@ Status TreeEngine::lay_fragments(const InodePointer& inode, const FileReplay& re
     if (slot.dirty().empty()) {
       image.dirty.erase(index);
     } else if (slot.full() && !log_.read_only()) {
-      freeze(inode, index);
+      contents_.freeze(inode, index);
     }
   }
   return ok_status();
@@ -192,7 +192,7 @@ Status TreeEngine::cut_beyond_end(const InodePointer& inode) {
     const ReaderLock lock(inode->mutex);
     size = inode->size;
   }
-  VAULTFS_RETURN_IF_ERROR(load_pages(inode, {size / kChunkBytes, (size + kChunkBytes - 1) / kChunkBytes}));
+  VAULTFS_RETURN_IF_ERROR(contents_.load_pages(inode, {size / kChunkBytes, (size + kChunkBytes - 1) / kChunkBytes}));
   const WriterLock lock(inode->mutex);
   if (!has_content_beyond_end(*inode)) return ok_status();
   Lsn lsn;
@@ -202,7 +202,7 @@ Status TreeEngine::cut_beyond_end(const InodePointer& inode) {
     VAULTFS_ASSIGN_OR_RETURN(lsn, log_.append(std::move(entry)));
   }
   constexpr std::uint64_t kEnd = std::numeric_limits<std::uint64_t>::max() / kChunkBytes * kChunkBytes;
-  zero_content(inode, inode->size, kEnd, (inode->size / kChunkBytes + 1) * kChunkBytes, lsn);
+  contents_.zero_content(inode, inode->size, kEnd, (inode->size / kChunkBytes + 1) * kChunkBytes, lsn);
   return ok_status();
 }
 

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "base/thread/mutex.h"
-#include "fs/tree/inode_locks.h"
+#include "fs/tree/state/inode_locks.h"
 
 namespace vaultfs {
 namespace {
@@ -23,10 +23,12 @@ TreeEngine::TreeEngine(const Options& options)
       memory_(kWarmBuffers),
       buffer_(options.write_buffer_bytes),
       cache_(options.frame_cache_bytes),
-      space_(buffer_) {}
+      space_(buffer_),
+      contents_({log_, gate_, open_files_, memory_, buffer_, space_, queue_}),
+      flush_({log_, gate_, contents_, buffer_, space_, queue_, table_, open_files_}, options.flush_seconds) {}
 
 TreeEngine::~TreeEngine() {
-  flusher_.stop();
+  flush_.stop();
   queue_.stop();
   // Unfinished jobs and their inodes hold each other.
   for (const auto& [number, inode] : table_.all()) {
@@ -43,25 +45,6 @@ TreeEngine::~TreeEngine() {
   cache_.close();
 }
 
-Status TreeEngine::commit_journal() {
-  Status status = log_.commit();
-  // A full disk, or keys that are away, pass: what waits in the journal's buffer is written by a later commit.
-  if (!status.ok() && log_.journal_lost()) journal_failed(status.error());
-  return status;
-}
-
-void TreeEngine::journal_failed(const Error& error) {
-  if (!log_.mark_dead() && open_files_.has_tree_error()) return;
-  open_files_.add_tree_error(error);
-  buffer_.storing_failed(error);
-  for (Item* item : table_.changed_behind(log_.last_synced())) log_.write_lost(*item, error);
-}
-
-void TreeEngine::report_write_failure(Inode& inode, Item* item, const Error& error) {
-  open_files_.add_error(inode, error);
-  if (item != nullptr) log_.write_lost(*item, error);
-}
-
 SetAttributes TreeEngine::content_record(const Inode& inode) const {
   return options_.caller_keeps_times ? attributes_record(inode) : touched_record(inode, now(), true);
 }
@@ -71,9 +54,26 @@ void TreeEngine::resize(Inode& inode, std::uint64_t size) {
   inode.size = size;
 }
 
+Status TreeEngine::fsync(InodeNumber number, std::uint64_t handle) {
+  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find(number));
+  VAULTFS_RETURN_IF_ERROR(open_files_.take_error(handle));
+  if (log_.read_only()) return ok_status();
+  Status status = ok_status();
+  if (inode->type == InodeType::file) status = flush_.flush_inode(inode);
+  if (status.ok()) status = flush_.commit();
+  // What this call tells is told.
+  if (!status.ok()) static_cast<void>(open_files_.take_error(handle).ok());
+  return status;
+}
+
+Status TreeEngine::sync_all() {
+  if (log_.read_only()) return ok_status();
+  return flush_.flush_all();
+}
+
 Status TreeEngine::stop() {
   // Once: without the workers nothing could be stored any more.
-  if (!flusher_.stop()) return ok_status();
+  if (!flush_.stop()) return ok_status();
   Status status = ok_status();
   if (!log_.read_only() && !log_.sealed()) status = sync_all();
   queue_.stop();
@@ -98,8 +98,8 @@ WorkingTree::Statistics TreeEngine::statistics() {
 void TreeEngine::vault_sealed() {
   if (!log_.seal()) return;
   if (!log_.read_only()) {
-    store_everything();
-    static_cast<void>(commit_journal().ok());
+    contents_.store_all(table_.files());
+    static_cast<void>(flush_.commit().ok());
     forget_slots();
   }
   cache_.close();
@@ -113,7 +113,7 @@ void TreeEngine::forget_slots() {
     if (inode->content == nullptr || inode->content->dirty.empty()) continue;
     // What could not be stored is in the journal (sync_all came before), but must not stay in memory in the clear.
     DiskImage& image = *inode->content;
-    while (!image.dirty.empty()) drop_chunk(image, image.dirty.begin());
+    while (!image.dirty.empty()) FileContents::drop_chunk(image, image.dirty.begin());
     image.poison = std::make_unique<Error>(
         Error{ErrorCode::KeyRevoked, "the newest content is in the journal only since the vault was sealed; remount"});
   }

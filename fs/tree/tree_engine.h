@@ -7,23 +7,23 @@
 #include <vector>
 
 #include "base/thread/mutex.h"
-#include "fs/content/chunk_maker.h"
 #include "fs/content/chunk_reader.h"
-#include "fs/content/flusher.h"
 #include "fs/content/frame_cache.h"
 #include "fs/content/slot_memory.h"
 #include "fs/content/space_promises.h"
 #include "fs/content/store_job.h"
 #include "fs/content/store_queue.h"
 #include "fs/content/write_buffer.h"
-#include "fs/tree/change_log.h"
-#include "fs/tree/cut_gate.h"
 #include "fs/tree/format/entry.h"
 #include "fs/tree/format/section.h"
-#include "fs/tree/inode.h"
-#include "fs/tree/inode_table.h"
-#include "fs/tree/open_files.h"
 #include "fs/tree/replay.h"
+#include "fs/tree/state/change_log.h"
+#include "fs/tree/state/cut_gate.h"
+#include "fs/tree/state/file_contents.h"
+#include "fs/tree/state/inode.h"
+#include "fs/tree/state/inode_table.h"
+#include "fs/tree/state/open_files.h"
+#include "fs/tree/tree_flush.h"
 #include "fs/tree/working_tree.h"
 
 namespace vaultfs {
@@ -112,7 +112,6 @@ class TreeEngine final : public WorkingTree {
   Result<std::uint64_t> copy_range(FileTree& source, CopyEnd from, CopyEnd to, std::uint64_t handle,
                                    std::uint64_t length) override;
 
-  // flush.cc
   Status fsync(InodeNumber number, std::uint64_t handle) override;
   Status sync_all() override;
 
@@ -134,10 +133,6 @@ class TreeEngine final : public WorkingTree {
   // The journal's record of that.
   [[nodiscard]] SetAttributes content_record(const Inode& inode) const REQUIRES_SHARED(inode.mutex);
   [[nodiscard]] UnixNanos now() const { return vault_->env().clock().now(); }
-  // Commits; a failure is one of every acknowledged change that was not durable.
-  [[nodiscard]] Status commit_journal();
-  void journal_failed(const Error& error);
-  void report_write_failure(Inode& inode, Item* item, const Error& error);  // without locks
   void resize(Inode& inode, std::uint64_t size) REQUIRES(inode.mutex);
 
   // --- lookup.cc
@@ -210,7 +205,6 @@ class TreeEngine final : public WorkingTree {
                                                          const ChunkShare& share, std::uint64_t count);
   [[nodiscard]] Result<std::uint64_t> copy_bytes(FileTree& source, CopyEnd from, CopyEnd to, std::uint64_t handle,
                                                  std::uint64_t length);
-  void store_range(const InodePointer& inode, std::uint64_t first, std::uint64_t count);
   // --- rename.cc
   struct RenamePlan {
     Inode* from = nullptr;  // the directories
@@ -240,26 +234,13 @@ class TreeEngine final : public WorkingTree {
   void read_ahead(const InodePointer& inode, std::uint64_t offset, std::uint64_t length);
   [[nodiscard]] static std::vector<ChunkId> stored_chunks(const InodePointer& inode, std::uint64_t begin,
                                                           std::uint64_t end);
-  [[nodiscard]] Status readable(const Inode& inode) const REQUIRES_SHARED(inode.mutex);
 
   // --- write.cc
   [[nodiscard]] Result<std::uint64_t> write_at(InodeNumber number, std::uint64_t handle,
                                                std::optional<std::uint64_t> offset, ByteView bytes);
   [[nodiscard]] Result<WriteBuffer::Reservation> admit_bytes(std::uint64_t bytes, const SpacePromises::Share& share);
   // REQUIRES: inode's mutex (all below).
-  // The slot to write to. Where one is made: streaming writes take recycled memory, which saves page faults but counts
-  // as a whole chunk; others take memory page by page.
-  Slot& active_slot(const InodePointer& inode, std::uint64_t index, bool streaming = false) REQUIRES(inode->mutex);
-  void write_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, ByteView piece,
-                   WriteBuffer::Reservation& room, Lsn changed) REQUIRES(inode->mutex);
-  void list_for_flush(const InodePointer& inode) REQUIRES(inode->mutex);
   // --- zero.cc
-  // Makes [begin, end) zero; `live_end` is where content ended before. REQUIRES: edge pages loaded.
-  void zero_content(const InodePointer& inode, std::uint64_t begin, std::uint64_t end, std::uint64_t live_end, Lsn lsn)
-      REQUIRES(inode->mutex);
-  void zero_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, std::uint32_t end, Lsn lsn)
-      REQUIRES(inode->mutex);
-  static void drop_chunk(DiskImage& image, std::map<std::uint64_t, DirtyChunk>::iterator chunk);
   [[nodiscard]] Status zero_range(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend);
   // --- allocate.cc. Without locks.
   [[nodiscard]] Status allocate(const InodePointer& inode, std::uint64_t offset, std::uint64_t length, bool extend);
@@ -267,39 +248,6 @@ class TreeEngine final : public WorkingTree {
   [[nodiscard]] Result<std::optional<std::uint64_t>> allocate_within(const InodePointer& inode, std::uint64_t offset,
                                                                      std::uint64_t length, bool extend,
                                                                      std::optional<std::uint64_t> room);
-  // Loads the map pages of these chunk indexes. Without locks.
-  [[nodiscard]] Status load_pages(const InodePointer& inode, std::initializer_list<std::uint64_t> indexes);
-  [[nodiscard]] Status load_page(const InodePointer& inode, std::uint64_t page);
-
-  // --- store_slots.cc
-  // Active slot → store queue. REQUIRES: inode's mutex, an active slot there.
-  JobPointer freeze(const InodePointer& inode, std::uint64_t index) REQUIRES(inode->mutex);
-  void submit(const JobPointer& job);
-  void evict(const WriteBuffer::Victim& victim);
-  void run_store(const JobPointer& job);
-  [[nodiscard]] Status apply_stored(const JobPointer& job);
-  // A job failed: its bytes stay in memory, to be tried again.
-  void give_back(const JobPointer& job);
-  void finish(const JobPointer& job, std::optional<Error> error);
-
-  // --- flush.cc
-  // What is dirty of this inode is in the journal's buffer or in chunks afterwards.
-  [[nodiscard]] Status flush_inode(const InodePointer& inode);
-  struct FlushPlan {
-    std::uint64_t size = 0;
-    std::vector<std::uint64_t> fragments;  // chunk indexes with unjournalled ranges
-    std::vector<JobPointer> jobs;
-  };
-  [[nodiscard]] FlushPlan plan_flush(const InodePointer& inode);
-  [[nodiscard]] Status journal_fragments(const InodePointer& inode, FlushPlan& plan);
-  // With `unchanged_since` only if nothing of the inode has changed since: it may have become shorter, and longer again
-  // by what is not in the journal.
-  [[nodiscard]] Status journal_attributes(const InodePointer& inode, std::uint64_t size,
-                                          std::optional<Lsn> unchanged_since = std::nullopt);
-  [[nodiscard]] Status flush_older_than(std::int64_t monotonic_nanos);
-  // One turn of the flusher: journals what has been dirty for long, and commits when it is time.
-  void flush_in_time(std::int64_t& committed_at);
-
   // --- snapshot.cc
   struct FileCut {
     std::size_t record;  // index into the records
@@ -324,13 +272,10 @@ class TreeEngine final : public WorkingTree {
   // Waits until the cut is stored, stores its map pages, fills its records. Without locks.
   [[nodiscard]] Status finish_cut(Cut& cut);
   [[nodiscard]] Result<Bytes> encode_section(const std::function<void()>& cut_made);
-  void store_everything();
   // Drops what could not be stored: those files can't be read or written until the vault is opened again.
   void forget_slots();
 
   // --- retain.cc
-  // The chunks at [begin, end) are about to go. REQUIRES: the inode's mutex.
-  void note_unused(const DiskImage& image, std::uint64_t begin, std::uint64_t end) const;
   // `damaged` null: a map page that can't be read is an error.
   [[nodiscard]] Status for_each_reference(const ReferenceVisitor& visit, const DamageListener* damaged);
   [[nodiscard]] Status visit_references_of(const InodePointer& inode, const ReferenceVisitor& visit,
@@ -354,6 +299,7 @@ class TreeEngine final : public WorkingTree {
   const Options options_;
   Vault* vault_ = nullptr;  // set by start()
   ChangeLog log_;
+  CutGate gate_;
 
   SlotMemoryPool memory_;   // outlives everything that holds slots or blocks
   FrameMemoryPool frames_;  // likewise
@@ -361,16 +307,15 @@ class TreeEngine final : public WorkingTree {
   FrameCache cache_;
   SpacePromises space_;
   StoreQueue queue_;
-  std::unique_ptr<ChunkReader> reader_;  // set by start(), as is the next
-  std::unique_ptr<ChunkMaker> maker_;
+  FileContents contents_;                // slots that still exist tell it of their end
+  std::unique_ptr<ChunkReader> reader_;  // set by start()
 
   Mutex snapshot_mutex_;  // one snapshot or checkpoint at a time
-  CutGate gate_;
   InodeTable table_;
   ReplayState replay_ GUARDED_BY(table_.mutex());  // between load() and start() only
-
   OpenFiles open_files_;
-  Flusher flusher_;
+
+  TreeFlush flush_;
 
   std::atomic<std::uint64_t> files_{0};
   std::atomic<std::uint64_t> logical_bytes_{0};

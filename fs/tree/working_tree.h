@@ -9,6 +9,7 @@
 #include "fs/content/space_guard.h"
 #include "fs/tree/file_tree.h"
 #include "fs/tree/snapshot.h"
+#include "fs/tree/state/change_observer.h"
 #include "vaultmeta/vault/vault.h"
 
 namespace vaultfs {
@@ -18,16 +19,6 @@ struct Creator {
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   std::uint32_t umask = 0;
-};
-
-// Told, before a change is made, that an item is about to change: starts a job if none runs. Errors refuse the change.
-// Called without locks of the tree held. `Lsn` of the job is the journal's business.
-class ChangeObserver {
- public:
-  virtual ~ChangeObserver() = default;
-  [[nodiscard]] virtual Status before_change(const std::string& item) = 0;
-  // An acknowledged write could not be kept: the item's job has failed.
-  virtual void write_failed(const std::string& item, const Error& error) = 0;
 };
 
 // The files of all items as writers see them: namespace in memory, file content by extent maps whose pages load on

@@ -1,70 +1,24 @@
 // Accepting bytes.
 #include <algorithm>
-#include <new>
 
 #include "base/thread/mutex.h"
-#include "fs/tree/inode_locks.h"
+#include "fs/tree/state/inode_locks.h"
+#include "fs/tree/state/tree_errors.h"
 #include "fs/tree/tree_engine.h"
-#include "fs/tree/tree_errors.h"
 
 namespace vaultfs {
-namespace {
-
-// A slot with more scattered ranges than this is merged with its chunk: lists stay short.
-constexpr std::size_t kMaxRanges = 2048;
-
-// A write from this size on belongs to a stream, as a rule, that fills its chunk.
-constexpr std::size_t kStreamingBytes = std::size_t{64} * 1024;
-
-}  // namespace
 
 Result<WriteBuffer::Reservation> TreeEngine::admit_bytes(std::uint64_t bytes, const SpacePromises::Share& share) {
   Status space = space_.check_write(bytes, share);
   if (!space.ok() && space.code() == ErrorCode::NoSpace && buffer_.slots() > 0) {
     // The worst case of what is in memory is far from what it takes in the end: store it, then look again.
-    store_everything();
+    contents_.store_all(table_.files());
     space = space_.check_write(bytes, share);
   }
   VAULTFS_RETURN_IF_ERROR(space);
   const std::uint64_t pages = bytes / kSlotPageBytes + 2;
-  return buffer_.reserve(pages * kSlotPageBytes, [this](const WriteBuffer::Victim& victim) { evict(victim); });
-}
-
-Slot& TreeEngine::active_slot(const InodePointer& inode, std::uint64_t index, bool streaming) {
-  auto& dirty = inode->image().dirty;
-  const auto place = dirty.try_emplace(index).first;
-  DirtyChunk& chunk = place->second;
-  if (chunk.active != nullptr) return *chunk.active;
-  try {
-    // Fragments of this chunk in the journal so far belong to older slots, over which this one lies.
-    auto slot = std::make_unique<Slot>(streaming ? memory_.take() : memory_.take_untouched(), streaming,
-                                       log_.last_appended(), vault_->env().clock().monotonic_nanos());
-    buffer_.add_slot(inode, index, slot.get());
-    buffer_.add_bytes(std::uint64_t{slot->resident_pages()} * kSlotPageBytes);
-    chunk.active = std::shared_ptr<Slot>(slot.release(), [this](Slot* gone) {
-      buffer_.release_slot(gone, gone->resident_pages());
-      delete gone;
-    });
-  } catch (const std::bad_alloc&) {
-    if (chunk.storing.empty()) dirty.erase(place);
-    throw;
-  }
-  return *chunk.active;
-}
-
-void TreeEngine::write_piece(const InodePointer& inode, std::uint64_t index, std::uint32_t begin, ByteView piece,
-                             WriteBuffer::Reservation& room, Lsn changed) {
-  Slot& slot = active_slot(inode, index, piece.size() >= kStreamingBytes);
-  room.use(std::uint64_t{slot.write(begin, piece)} * kSlotPageBytes);
-  space_.use_part(inode->image().set_aside, index, begin, begin + static_cast<std::uint32_t>(piece.size()));
-  slot.set_changed(changed);
-  if (slot.full() || slot.dirty().ranges().size() > kMaxRanges) freeze(inode, index);
-}
-
-void TreeEngine::list_for_flush(const InodePointer& inode) {
-  if (inode->on_flush_list) return;
-  inode->on_flush_list = true;
-  flusher_.add(inode, vault_->env().clock().monotonic_nanos());
+  return buffer_.reserve(pages * kSlotPageBytes,
+                         [this](const WriteBuffer::Victim& victim) { contents_.evict(victim); });
 }
 
 Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t handle,
@@ -85,7 +39,7 @@ Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t han
   const ChangeHold cut = gate_.lock_for_change(*inode);
   const WriterLock lock(inode->mutex);
   if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
-  VAULTFS_RETURN_IF_ERROR(readable(*inode));
+  VAULTFS_RETURN_IF_ERROR(FileContents::readable(*inode));
   const std::uint64_t begin = offset.value_or(inode->size);
   if (begin > kMaxFileBytes - bytes.size()) return file_too_large();
   if (bytes.empty()) return begin;
@@ -97,12 +51,12 @@ Result<std::uint64_t> TreeEngine::write_at(InodeNumber number, std::uint64_t han
   for (std::uint64_t at = begin; at < end;) {
     const auto within = static_cast<std::uint32_t>(at % kChunkBytes);
     const std::uint64_t part = std::min<std::uint64_t>(kChunkBytes - within, end - at);
-    write_piece(inode, at / kChunkBytes, within, bytes.subspan(at - begin, part), room, changed);
+    contents_.write_piece(inode, at / kChunkBytes, within, bytes.subspan(at - begin, part), room, changed);
     at += part;
   }
   touch_content(*inode);
   inode->changed = changed;
-  list_for_flush(inode);
+  flush_.list(inode);
   written_bytes_ += bytes.size();
   return begin;
 }
@@ -123,11 +77,11 @@ Status TreeEngine::set_chunk(InodeNumber number, ChunkIndexInFile index, const C
     return Error{ErrorCode::InvalidArgument, "chunks are set in a reserved file only"};
   VAULTFS_RETURN_IF_ERROR(log_.before_change(inode->item));
   for (;;) {
-    VAULTFS_RETURN_IF_ERROR(load_pages(inode, {index.value}));
+    VAULTFS_RETURN_IF_ERROR(contents_.load_pages(inode, {index.value}));
     const ChangeHold cut = gate_.lock_for_change(*inode);
     const WriterLock lock(inode->mutex);
     if (inode->dead) return Error{ErrorCode::NotFound, "the file was removed"};
-    VAULTFS_RETURN_IF_ERROR(readable(*inode));
+    VAULTFS_RETURN_IF_ERROR(FileContents::readable(*inode));
     DiskImage& image = inode->image();
     if (image.extents.page_to_load(index.value).has_value()) continue;
     const Lsn changed = log_.stamp(*inode);
@@ -135,13 +89,14 @@ Status TreeEngine::set_chunk(InodeNumber number, ChunkIndexInFile index, const C
     entry.add(SetExtent{number, changed, index.value, id, log_.last_appended()});
     VAULTFS_RETURN_IF_ERROR(log_.append(std::move(entry)));
     space_.use(image.set_aside, index.value, index.value + 1);
-    if (const auto chunk = image.dirty.find(index.value); chunk != image.dirty.end()) drop_chunk(image, chunk);
-    if (image.extents.get(index.value) != id) note_unused(image, index.value, index.value + 1);
+    if (const auto chunk = image.dirty.find(index.value); chunk != image.dirty.end())
+      FileContents::drop_chunk(image, chunk);
+    if (image.extents.get(index.value) != id) contents_.note_unused(image, index.value, index.value + 1);
     image.extents.set(index.value, id);
     inode->mtime = inode->ctime = now();
     inode->changed = changed;
     inode->attributes_dirty = true;
-    list_for_flush(inode);
+    flush_.list(inode);
     return ok_status();
   }
 }

@@ -4,8 +4,8 @@
 #include <array>
 
 #include "base/thread/mutex.h"
-#include "fs/tree/inode_locks.h"
 #include "fs/tree/posix_acl.h"
+#include "fs/tree/state/inode_locks.h"
 #include "fs/tree/tree_engine.h"
 
 namespace vaultfs {

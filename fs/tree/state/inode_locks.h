@@ -6,7 +6,7 @@
 
 #include "base/thread/mutex.h"
 #include "fs/tree/format/entry.h"
-#include "fs/tree/inode.h"
+#include "fs/tree/state/inode.h"
 
 namespace vaultfs {
 

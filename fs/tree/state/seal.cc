@@ -3,11 +3,11 @@
 
 #include "base/no_memory.h"
 #include "base/thread/mutex.h"
-#include "fs/tree/tree_engine.h"
+#include "fs/tree/state/file_contents.h"
 
 namespace vaultfs {
 
-JobPointer TreeEngine::freeze(const InodePointer& inode, std::uint64_t index) {
+JobPointer FileContents::freeze(const InodePointer& inode, std::uint64_t index) {
   DiskImage& image = *inode->content;
   DirtyChunk& chunk = image.dirty.at(index);
   auto job = std::make_shared<StoreJob>();
@@ -38,7 +38,7 @@ JobPointer TreeEngine::freeze(const InodePointer& inode, std::uint64_t index) {
   return job;
 }
 
-void TreeEngine::submit(const JobPointer& job) {
+void FileContents::submit(const JobPointer& job) {
   queue_.submit(
       job, [this](const JobPointer& started) { run_store(started); },
       [this](const JobPointer& dropped, Error error) {
@@ -47,7 +47,7 @@ void TreeEngine::submit(const JobPointer& job) {
       });
 }
 
-void TreeEngine::evict(const WriteBuffer::Victim& victim) {
+void FileContents::evict(const WriteBuffer::Victim& victim) {
   const InodePointer inode = victim.inode.lock();
   if (inode == nullptr) return;
   const WriterLock lock(inode->mutex);
@@ -58,8 +58,8 @@ void TreeEngine::evict(const WriteBuffer::Victim& victim) {
   }
 }
 
-void TreeEngine::run_store(const JobPointer& job) {
-  const UseGate::Use use = vault_->segments().use();
+void FileContents::run_store(const JobPointer& job) {
+  const UseGate::Use use = store_->use();
   bool skip = false;
   {
     const WriterLock lock(job->inode->mutex);
@@ -79,11 +79,12 @@ void TreeEngine::run_store(const JobPointer& job) {
   const Error& error = status.error();
   give_back(job);
   buffer_.storing_failed(error);
-  report_write_failure(*job->inode, job->inode->item, error);
+  open_files_.add_error(*job->inode, error);
+  if (job->inode->item != nullptr) log_.write_lost(*job->inode->item, error);
   finish(job, error);
 }
 
-Status TreeEngine::apply_stored(const JobPointer& job) {
+Status FileContents::apply_stored(const JobPointer& job) {
   VAULTFS_ASSIGN_OR_RETURN(const ChunkId id, maker_->store(*job));
   Inode& inode = *job->inode;
   for (;;) {
@@ -109,7 +110,7 @@ Status TreeEngine::apply_stored(const JobPointer& job) {
   }
 }
 
-void TreeEngine::give_back(const JobPointer& job) {
+void FileContents::give_back(const JobPointer& job) {
   Inode& inode = *job->inode;
   const WriterLock lock(inode.mutex);
   if (job->next != nullptr) {
@@ -133,7 +134,7 @@ void TreeEngine::give_back(const JobPointer& job) {
   buffer_.reinstate(job->inode, job->index, chunk.active.get());
 }
 
-void TreeEngine::finish(const JobPointer& job, std::optional<Error> error) {
+void FileContents::finish(const JobPointer& job, std::optional<Error> error) {
   JobPointer next;
   std::shared_ptr<Slot> slot;  // freed without the lock
   {
@@ -149,17 +150,27 @@ void TreeEngine::finish(const JobPointer& job, std::optional<Error> error) {
   if (next != nullptr) submit(next);
 }
 
-void TreeEngine::store_everything() {
-  std::vector<JobPointer> jobs;
-  for (const InodePointer& inode : table_.files()) {
-    const WriterLock lock(inode->mutex);
-    if (inode->content == nullptr) continue;
-    for (auto& [index, chunk] : inode->content->dirty) {
-      if (chunk.active != nullptr) freeze(inode, index);
-      jobs.push_back(chunk.storing.back());
-    }
+void FileContents::freeze_range(const InodePointer& inode, std::uint64_t begin, std::uint64_t end,
+                                std::vector<JobPointer>& jobs) {
+  const WriterLock lock(inode->mutex);
+  if (inode->content == nullptr) return;
+  auto chunk = inode->content->dirty.lower_bound(begin);
+  for (; chunk != inode->content->dirty.end() && chunk->first < end; ++chunk) {
+    if (chunk->second.active != nullptr) freeze(inode, chunk->first);
+    jobs.push_back(chunk->second.storing.back());
   }
-  // Failures are sticky: they have been reported by then.
+}
+
+void FileContents::store_range(const InodePointer& inode, std::uint64_t first, std::uint64_t count) {
+  std::vector<JobPointer> jobs;
+  freeze_range(inode, first, first + count, jobs);
+  // A failure is sticky, and the chunk stays dirty: it is copied then, or the copy fails as any write does.
+  for (const JobPointer& job : jobs) queue_.wait_for(job);
+}
+
+void FileContents::store_all(const std::vector<InodePointer>& files) {
+  std::vector<JobPointer> jobs;
+  for (const InodePointer& inode : files) freeze_range(inode, 0, ~std::uint64_t{0}, jobs);
   for (const JobPointer& job : jobs) queue_.wait_for(job);
 }
 

@@ -1,15 +1,15 @@
-// Making acknowledged changes durable.
+#include "fs/tree/tree_flush.h"
+
 #include <algorithm>
 
 #include "base/no_memory.h"
 #include "base/thread/mutex.h"
-#include "fs/tree/inode_locks.h"
-#include "fs/tree/tree_engine.h"
+#include "fs/tree/state/inode_locks.h"
 
 namespace vaultfs {
 namespace {
 
-// A slot that needs nothing read back and owes the journal at least this much is stored instead of journalled.
+// A slot that needs nothing read back and owes the journal at least this much is sealed instead of journalled.
 constexpr std::uint32_t kStoreInsteadBytes = kChunkBytes / 2;
 // Fragments in one journal entry, and bytes that the journal may buffer before it is written.
 constexpr std::size_t kEntryBytes = kChunkBytes;
@@ -25,7 +25,42 @@ std::size_t unjournalled_bytes(const InodePointer& inode, std::uint64_t index) R
 
 }  // namespace
 
-TreeEngine::FlushPlan TreeEngine::plan_flush(const InodePointer& inode) {
+TreeFlush::TreeFlush(const Parts& parts, unsigned seconds)
+    : log_(parts.log),
+      gate_(parts.gate),
+      contents_(parts.contents),
+      buffer_(parts.buffer),
+      space_(parts.space),
+      queue_(parts.queue),
+      table_(parts.table),
+      open_files_(parts.open_files),
+      seconds_(seconds) {}
+
+void TreeFlush::start_flusher() {
+  flusher_.start([this, committed_at = clock_->monotonic_nanos()]() mutable { flush_in_time(committed_at); });
+}
+
+void TreeFlush::list(const InodePointer& inode) {
+  if (inode->on_flush_list) return;
+  inode->on_flush_list = true;
+  flusher_.add(inode, clock_->monotonic_nanos());
+}
+
+Status TreeFlush::commit() {
+  Status status = log_.commit();
+  // A full disk, or keys that are away, pass: what waits in the journal's buffer is written by a later commit.
+  if (!status.ok() && log_.journal_lost()) journal_failed(status.error());
+  return status;
+}
+
+void TreeFlush::journal_failed(const Error& error) {
+  if (!log_.mark_dead() && open_files_.has_tree_error()) return;
+  open_files_.add_tree_error(error);
+  buffer_.storing_failed(error);
+  for (Item* item : table_.changed_behind(log_.last_synced())) log_.write_lost(*item, error);
+}
+
+TreeFlush::FlushPlan TreeFlush::plan_flush(const InodePointer& inode) {
   FlushPlan plan;
   const WriterLock lock(inode->mutex);
   plan.size = inode->size;
@@ -35,7 +70,7 @@ TreeEngine::FlushPlan TreeEngine::plan_flush(const InodePointer& inode) {
       const std::uint64_t behind = inode->size - std::min(inode->size, index * kChunkBytes);
       const auto length = static_cast<std::uint32_t>(std::min<std::uint64_t>(behind, kChunkBytes));
       if (chunk.active->dirty().covers(0, length) && chunk.active->unjournalled().total_bytes() >= kStoreInsteadBytes) {
-        freeze(inode, index);
+        contents_.freeze(inode, index);
       } else {
         plan.fragments.push_back(index);
       }
@@ -45,7 +80,7 @@ TreeEngine::FlushPlan TreeEngine::plan_flush(const InodePointer& inode) {
   return plan;
 }
 
-Status TreeEngine::journal_fragments(const InodePointer& inode, FlushPlan& plan) {
+Status TreeFlush::journal_fragments(const InodePointer& inode, FlushPlan& plan) {
   for (std::size_t next = 0; next < plan.fragments.size();) {
     // What the journal has taken it must write before anything else: content that finds no room waits in memory, and
     // keeps no commit, removal or key change from being written.
@@ -64,7 +99,7 @@ Status TreeEngine::journal_fragments(const InodePointer& inode, FlushPlan& plan)
         if (inode->content == nullptr) break;
         const auto chunk = inode->content->dirty.find(index);
         if (chunk == inode->content->dirty.end()) continue;
-        // Taken by the store workers meanwhile: the chunk will hold it.
+        // Taken by the sealing workers meanwhile: the chunk will hold it.
         if (!chunk->second.storing.empty()) plan.jobs.push_back(chunk->second.storing.back());
         Slot* slot = chunk->second.active.get();
         if (slot == nullptr || slot->unjournalled().empty()) continue;
@@ -80,13 +115,13 @@ Status TreeEngine::journal_fragments(const InodePointer& inode, FlushPlan& plan)
         for (Slot* slot : slots) slot->journalled(lsn);
       }
     }
-    if (log_.buffered_bytes() > kJournalBufferBytes) VAULTFS_RETURN_IF_ERROR(commit_journal());
+    if (log_.buffered_bytes() > kJournalBufferBytes) VAULTFS_RETURN_IF_ERROR(commit());
   }
   return ok_status();
 }
 
-Status TreeEngine::journal_attributes(const InodePointer& inode, std::uint64_t size,
-                                      std::optional<Lsn> unchanged_since) {
+Status TreeFlush::journal_attributes(const InodePointer& inode, std::uint64_t size,
+                                     std::optional<Lsn> unchanged_since) {
   const ReaderLock cut(gate_.journalling());
   const WriterLock lock(inode->mutex);
   if (!inode->attributes_dirty || inode->dead) return ok_status();
@@ -102,7 +137,7 @@ Status TreeEngine::journal_attributes(const InodePointer& inode, std::uint64_t s
   return ok_status();
 }
 
-Status TreeEngine::flush_inode(const InodePointer& inode) {
+Status TreeFlush::flush_inode(const InodePointer& inode) {
   FlushPlan plan = plan_flush(inode);
   VAULTFS_RETURN_IF_ERROR(journal_fragments(inode, plan));
   std::optional<Error> failure;
@@ -114,19 +149,7 @@ Status TreeEngine::flush_inode(const InodePointer& inode) {
   return journal_attributes(inode, plan.size);
 }
 
-Status TreeEngine::fsync(InodeNumber number, std::uint64_t handle) {
-  VAULTFS_ASSIGN_OR_RETURN(const InodePointer inode, table_.find(number));
-  VAULTFS_RETURN_IF_ERROR(open_files_.take_error(handle));
-  if (log_.read_only()) return ok_status();
-  Status status = ok_status();
-  if (inode->type == InodeType::file) status = flush_inode(inode);
-  if (status.ok()) status = commit_journal();
-  // What this call tells is told.
-  if (!status.ok()) static_cast<void>(open_files_.take_error(handle).ok());
-  return status;
-}
-
-Status TreeEngine::flush_older_than(std::int64_t monotonic_nanos) {
+Status TreeFlush::flush_older_than(std::int64_t monotonic_nanos) {
   Status status = ok_status();
   for (const InodePointer& inode : flusher_.take_older_than(monotonic_nanos)) {
     {
@@ -138,31 +161,30 @@ Status TreeEngine::flush_older_than(std::int64_t monotonic_nanos) {
     if (flushed.ok()) continue;
     {
       const WriterLock lock(inode->mutex);
-      list_for_flush(inode);
+      list(inode);
     }
     if (status.ok()) status = std::move(flushed);
   }
   return status;
 }
 
-Status TreeEngine::sync_all() {
-  if (log_.read_only()) return ok_status();
-  Status flushed = flush_older_than(vault_->env().clock().monotonic_nanos());
-  VAULTFS_RETURN_IF_ERROR(commit_journal());
+Status TreeFlush::flush_all() {
+  Status flushed = flush_older_than(clock_->monotonic_nanos());
+  VAULTFS_RETURN_IF_ERROR(commit());
   return flushed;
 }
 
-void TreeEngine::flush_in_time(std::int64_t& committed_at) {
+void TreeFlush::flush_in_time(std::int64_t& committed_at) {
   if (log_.sealed() || log_.dead()) return;
-  const std::int64_t period = std::int64_t{options_.flush_seconds} * 1'000'000'000;
+  const std::int64_t period = std::int64_t{seconds_} * 1'000'000'000;
   // Journalling and syncing take their time too.
   const std::int64_t age = period * 3 / 4;
-  const std::int64_t at = vault_->env().clock().monotonic_nanos();
+  const std::int64_t at = clock_->monotonic_nanos();
   // Failures are sticky: who wrote hears of them.
-  const bool flushed = options_.flush_seconds == 0 || or_no_memory([&] { return flush_older_than(at - age); }).ok();
-  const bool due = options_.flush_seconds != 0 && at - committed_at >= age;
+  const bool flushed = seconds_ == 0 || or_no_memory([&] { return flush_older_than(at - age); }).ok();
+  const bool due = seconds_ != 0 && at - committed_at >= age;
   if (!due && flushed && log_.buffered_bytes() <= kJournalBufferBytes) return;
-  if (log_.last_appended() > log_.last_synced()) static_cast<void>(or_no_memory([&] { return commit_journal(); }).ok());
+  if (log_.last_appended() > log_.last_synced()) static_cast<void>(or_no_memory([&] { return commit(); }).ok());
   committed_at = at;
 }
 

@@ -1,4 +1,4 @@
-#include "fs/tree/cut_gate.h"
+#include "fs/tree/state/cut_gate.h"
 
 namespace vaultfs {
 

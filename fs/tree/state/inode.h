@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/clock.h"
 #include "base/ids.h"
 #include "base/thread/mutex.h"
 #include "fs/content/byte_ranges.h"
@@ -17,7 +18,7 @@
 #include "fs/content/set_aside.h"
 #include "fs/content/slot.h"
 #include "fs/content/store_job.h"
-#include "fs/tree/attributes.h"
+#include "vaultmeta/points/inode_record.h"
 
 namespace vaultfs {
 
@@ -43,10 +44,10 @@ struct ReadStreams {
   std::uint64_t clock GUARDED_BY(mutex) = 0;
 };
 
-// What of one chunk is newer than the extent map, newest last: jobs in the store queue, then the active slot.
+// What of one chunk is newer than the extent map, newest last: jobs in the sealing queue, then the active slot.
 // Only the front job may be at work.
 struct DirtyChunk {
-  std::vector<std::shared_ptr<StoreJob>> storing;
+  std::vector<std::shared_ptr<StoreJob>> sealing;
   std::shared_ptr<Slot> active;
 };
 

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "base/thread/mutex.h"
-#include "fs/tree/inode.h"
+#include "fs/tree/state/inode.h"
 
 namespace vaultfs {
 

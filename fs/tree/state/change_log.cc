@@ -1,4 +1,4 @@
-#include "fs/tree/change_log.h"
+#include "fs/tree/state/change_log.h"
 
 #include <utility>
 

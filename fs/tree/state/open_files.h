@@ -7,7 +7,7 @@
 
 #include "base/result.h"
 #include "base/thread/mutex.h"
-#include "fs/tree/inode.h"
+#include "fs/tree/state/inode.h"
 
 namespace vaultfs {
 

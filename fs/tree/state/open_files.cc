@@ -1,4 +1,4 @@
-#include "fs/tree/open_files.h"
+#include "fs/tree/state/open_files.h"
 
 #include <utility>
 

@@ -6,8 +6,8 @@
 
 #include "base/result.h"
 #include "fs/tree/format/entry.h"
-#include "fs/tree/inode.h"
-#include "fs/tree/working_tree.h"
+#include "fs/tree/state/change_observer.h"
+#include "fs/tree/state/inode.h"
 #include "store/journal/journal.h"
 
 namespace vaultfs {

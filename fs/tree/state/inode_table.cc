@@ -1,6 +1,7 @@
-#include "fs/tree/inode_table.h"
+#include "fs/tree/state/inode_table.h"
 
-#include "fs/tree/tree_errors.h"
+#include "fs/tree/format/root_inode.h"
+#include "fs/tree/state/tree_errors.h"
 
 namespace vaultfs {
 
