@@ -10,6 +10,7 @@
 #include "crypto/keyvault/azure/assertion.h"
 #include "crypto/keyvault/http/options.h"
 #include "crypto/keyvault/http/status.h"
+#include "crypto/keyvault/http/url.h"
 
 namespace vaultfs {
 namespace {
@@ -32,21 +33,8 @@ constexpr std::array<std::string_view, 5> kRefusals{"invalid_client", "unauthori
                                                     "access_denied", "invalid_resource"};
 
 void append_form(LockedText& form, std::string_view name, std::string_view value) {
-  static constexpr char kDigits[] = "0123456789ABCDEF";
   if (!form.empty()) form += '&';
-  form.append(name) += '=';
-  for (const char c : value) {
-    const bool unreserved = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-                            c == '.' || c == '_' || c == '~';
-    if (unreserved) {
-      form += c;
-      continue;
-    }
-    const auto byte = static_cast<unsigned char>(c);
-    form += '%';
-    form += kDigits[byte >> 4U];
-    form += kDigits[byte & 15U];
-  }
+  form.append(name).append("=").append(percent_encoded(value));
 }
 
 template <std::size_t N>

@@ -14,6 +14,7 @@
 #include "base/thread/stop_request.h"
 #include "crypto/files/private_file.h"
 #include "crypto/files/trusted_file.h"
+#include "crypto/keyvault/http/curl_library.h"
 #include "crypto/memory/secret_buffer.h"
 
 namespace vaultfs {
@@ -22,30 +23,6 @@ namespace {
 constexpr std::size_t kPemLimitBytes = std::size_t{256} * 1024;
 constexpr std::size_t kHeadersLimitBytes = std::size_t{64} * 1024;
 constexpr std::string_view kWhitespace = " \t\r\n";
-
-// libcurl's memory: request headers, bodies and answers pass through it.
-void* curl_malloc(std::size_t size) { return LockedPool::instance().allocate(std::max<std::size_t>(size, 1)); }
-void curl_release(void* block) { LockedPool::instance().release(block); }
-void* curl_realloc(void* block, std::size_t size) {
-  return LockedPool::instance().reallocate(block, std::max<std::size_t>(size, 1));
-}
-char* curl_strdup(const char* text) {
-  const std::size_t bytes = std::strlen(text) + 1;
-  void* const copy = curl_malloc(bytes);
-  if (copy != nullptr) std::memcpy(copy, text, bytes);
-  return static_cast<char*>(copy);
-}
-void* curl_calloc(std::size_t count, std::size_t size) {
-  if (size != 0 && count > static_cast<std::size_t>(-1) / size) return nullptr;
-  return curl_malloc(count * size);  // the pool's memory is zeroed
-}
-
-// Once a process, at the first call to a key vault: libcurl's start-up is not to be undone while threads run.
-bool curl_ready() {
-  static const bool ready = curl_global_init_mem(CURL_GLOBAL_ALL, curl_malloc, curl_release, curl_realloc, curl_strdup,
-                                                 curl_calloc) == CURLE_OK;
-  return ready;
-}
 
 struct EasyFree {
   void operator()(CURL* easy) const noexcept { curl_easy_cleanup(easy); }
@@ -142,11 +119,6 @@ bool append(HeaderList& list, const LockedText& line) {
   return true;
 }
 
-Error no_memory() {
-  return {ErrorCode::MemoryLockFailed,
-          "no more locked memory for a request to a key vault; raise the limit (ulimit -l, LimitMEMLOCK=)"};
-}
-
 class CurlSession final : public HttpSession {
  public:
   CurlSession(Easy easy, TlsMaterial tls) : easy_(std::move(easy)), tls_(std::move(tls)) {}
@@ -155,7 +127,7 @@ class CurlSession final : public HttpSession {
     try {
       return try_exchange(request, timeout);
     } catch (const std::bad_alloc&) {
-      return no_memory();
+      return no_memory_for_curl();
     }
   }
 
@@ -165,12 +137,12 @@ class CurlSession final : public HttpSession {
     HeaderList headers;
     for (const auto& [name, value] : request.headers) {
       LockedText line(name.begin(), name.end());
-      if (!append(headers, line.append(": ").append(value))) return no_memory();
+      if (!append(headers, line.append(": ").append(value))) return no_memory_for_curl();
     }
     // "Name:" alone keeps libcurl from sending a header of its own.
     LockedText type("Content-Type:");
     if (!request.content_type.empty()) type.append(" ").append(request.content_type);
-    if (!append(headers, type) || !append(headers, "Expect:")) return no_memory();
+    if (!append(headers, type) || !append(headers, "Expect:")) return no_memory_for_curl();
 
     Incoming incoming;
     std::array<char, CURL_ERROR_SIZE> reason{};
@@ -179,7 +151,7 @@ class CurlSession final : public HttpSession {
                      option(CURLOPT_HTTPHEADER, headers.get()) && option(CURLOPT_ERRORBUFFER, reason.data()) &&
                      option(CURLOPT_HEADERFUNCTION, take_header) && option(CURLOPT_HEADERDATA, &incoming) &&
                      option(CURLOPT_WRITEFUNCTION, take_body) && option(CURLOPT_WRITEDATA, &incoming);
-    if (!set) return no_memory();
+    if (!set) return no_memory_for_curl();
     const CURLcode code = curl_easy_perform(easy_.get());
     if (code != CURLE_OK) return failure(code, incoming, request, reason.data());
     long status = 0;
@@ -237,7 +209,7 @@ class CurlSession final : public HttpSession {
   static Error failure(CURLcode code, const Incoming& incoming, const HttpRequest& request, const char* reason) {
     const std::string server = request.url.origin();
     const std::string why = printable(*reason != '\0' ? reason : curl_easy_strerror(code));
-    if (incoming.fault == Incoming::Fault::no_memory || code == CURLE_OUT_OF_MEMORY) return no_memory();
+    if (incoming.fault == Incoming::Fault::no_memory || code == CURLE_OUT_OF_MEMORY) return no_memory_for_curl();
     if (incoming.fault != Incoming::Fault::none || code == CURLE_FILESIZE_EXCEEDED) {
       return {ErrorCode::KeyVaultUnavailable,
               server + " answered with more than a key vault's answers have; check the address"};
@@ -277,7 +249,7 @@ class CurlTransport final : public HttpTransport {
     if (!curl_ready()) return Error{ErrorCode::Internal, "libcurl cannot start"};
     VAULTFS_ASSIGN_OR_RETURN(TlsMaterial tls, read_tls());
     Easy easy(curl_easy_init());
-    if (!easy) return no_memory();
+    if (!easy) return no_memory_for_curl();
     return std::unique_ptr<HttpSession>(std::make_unique<CurlSession>(std::move(easy), std::move(tls)));
   }
 

@@ -1,11 +1,18 @@
 #include "crypto/keyvault/http/url.h"
 
+#include <arpa/inet.h>
+#include <curl/curl.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <memory>
+#include <new>
 #include <optional>
+#include <utility>
 
 #include "base/ascii.h"
+#include "crypto/keyvault/http/curl_library.h"
 
 namespace vaultfs {
 namespace {
@@ -20,48 +27,33 @@ constexpr std::string_view kMetadataHost = "169.254.169.254";
 bool is_digit(char c) noexcept { return c >= '0' && c <= '9'; }
 bool is_letter(char c) noexcept { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool is_hex(char c) noexcept { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
-// The four numbers of a dotted IPv4 address without leading zeros, which some resolvers take for octal.
-std::optional<std::array<unsigned, 4>> ipv4(std::string_view host) noexcept {
-  std::array<unsigned, 4> numbers{};
-  const char* at = host.data();
-  const char* const end = host.data() + host.size();
-  for (std::size_t i = 0; i < numbers.size(); ++i) {
-    if (i > 0) {
-      if (at == end || *at != '.') return std::nullopt;
-      ++at;
-    }
-    const auto [rest, error] = std::from_chars(at, end, numbers[i]);
-    if (error != std::errc() || numbers[i] > 255 || (*at == '0' && rest != at + 1)) return std::nullopt;
-    at = rest;
-  }
-  if (at != end) return std::nullopt;
-  return numbers;
+
+// The four bytes of a dotted IPv4 address. Leading zeros, which some resolvers take for octal, it has none.
+std::optional<std::array<unsigned char, 4>> ipv4(const std::string& host) noexcept {
+  std::array<unsigned char, 4> bytes{};
+  if (::inet_pton(AF_INET, host.c_str(), bytes.data()) != 1) return std::nullopt;
+  return bytes;
 }
 
 // A name of labels, or an IPv4 address. What only looks like an address (a last label of digits) is neither: resolvers
 // disagree about it (WHATWG URL, "ends in a number").
-bool is_host_name(std::string_view host) noexcept {
+bool is_host_name(const std::string& host) noexcept {
   if (host.empty() || host.size() > kHostLimit) return false;
   if (ipv4(host)) return true;
   std::size_t label = 0;
-  std::string_view last = host;
+  std::size_t last = 0;
   for (std::size_t i = 0; i < host.size(); ++i) {
     const char c = host[i];
     if (c == '.') {
       if (label == 0 || host[i - 1] == '-') return false;
       label = 0;
-      last = host.substr(i + 1);
+      last = i + 1;
       continue;
     }
     if (!is_letter(c) && !is_digit(c) && (c != '-' || label == 0)) return false;
     if (++label > 63) return false;
   }
-  return label != 0 && host.back() != '-' && !is_digit(last.front());
-}
-
-bool is_ipv6(std::string_view host) noexcept {
-  return host.size() >= 2 && host.size() <= 45 && host.find(':') != std::string_view::npos &&
-         std::ranges::all_of(host, [](char c) { return is_hex(c) || c == ':' || c == '.'; });
+  return label != 0 && host.back() != '-' && !is_digit(host[last]);
 }
 
 // Characters that may stand in a path (and, with '?', in a query), and a '%' with two digits.
@@ -90,29 +82,66 @@ bool has_dot_segment(std::string_view path) noexcept {
   return false;
 }
 
-// Splits "HOST[:PORT]" or "[V6][:PORT]"; false if it is neither.
-bool parse_authority(std::string_view text, HttpUrl& url) {
-  std::string_view port;
-  if (text.starts_with('[')) {
-    const std::size_t close = text.find(']');
-    if (close == std::string_view::npos) return false;
-    url.host = ascii_lower(text.substr(1, close - 1));
-    if (!is_ipv6(url.host)) return false;
-    port = text.substr(close + 1);
-  } else {
-    const std::size_t colon = std::min(text.find(':'), text.size());
-    url.host = ascii_lower(text.substr(0, colon));
-    if (!is_host_name(url.host)) return false;
-    port = text.substr(colon);
+struct UrlFree {
+  void operator()(CURLU* url) const noexcept { curl_url_cleanup(url); }
+};
+struct CurlTextFree {
+  void operator()(char* text) const noexcept { curl_free(text); }
+};
+using CurlText = std::unique_ptr<char, CurlTextFree>;
+
+// What libcurl makes of a URL. Parts that the URL does not have are empty; the path then is "/".
+struct UrlParts {
+  std::string scheme, host, zone, port, path, query;
+};
+
+// Nothing: it is no URL, or has a user.
+Result<std::optional<UrlParts>> split(const std::string& text) {
+  if (!curl_ready()) return Error{ErrorCode::Internal, "libcurl cannot start"};
+  const std::unique_ptr<CURLU, UrlFree> url(curl_url());
+  if (!url) return no_memory_for_curl();
+  CURLUcode code = curl_url_set(url.get(), CURLUPART_URL, text.c_str(), CURLU_DISALLOW_USER | CURLU_PATH_AS_IS);
+  if (code == CURLUE_OUT_OF_MEMORY) return no_memory_for_curl();
+  if (code != CURLUE_OK) return std::optional<UrlParts>();
+  UrlParts parts;
+  for (const auto& [part, into] : {std::pair{CURLUPART_SCHEME, &parts.scheme},
+                                   {CURLUPART_HOST, &parts.host},
+                                   {CURLUPART_ZONEID, &parts.zone},
+                                   {CURLUPART_PORT, &parts.port},
+                                   {CURLUPART_PATH, &parts.path},
+                                   {CURLUPART_QUERY, &parts.query}}) {
+    char* value = nullptr;
+    code = curl_url_get(url.get(), part, &value, 0);
+    const CurlText owned(value);
+    if (code == CURLUE_OUT_OF_MEMORY) return no_memory_for_curl();
+    if (code == CURLUE_OK) *into = owned.get();
   }
-  url.port = url.secure ? kHttpsPort : kHttpPort;
-  if (port.empty()) return true;
-  unsigned number = 0;
-  const auto [end, error] = std::from_chars(port.data() + 1, port.data() + port.size(), number);
-  if (port.front() != ':' || error != std::errc() || end != port.data() + port.size()) return false;
-  if (number == 0 || number > 65535) return false;
+  return std::optional<UrlParts>(std::move(parts));
+}
+
+// libcurl forgives much: one slash or three, any notation of an IPv4 address, escapes in a name, a ':' without a port.
+// So the server that it found has to be the one that the text says.
+bool is_said(std::string_view text, const UrlParts& parts) {
+  const bool ipv6 = parts.host.starts_with('[');  // libcurl's shortest form; it takes no other notation than RFC 4291's
+  const std::string start = ascii_lower(parts.scheme + "://" + (ipv6 ? "[" : parts.host));
+  if (!ascii_lower(text).starts_with(start)) return false;
+  text.remove_prefix(ipv6 ? text.find(']') + 1 : start.size());
+  if (text.starts_with(':')) return !parts.port.empty();
+  return text.empty() || text.front() == '/' || text.front() == '?';
+}
+
+// Sets the host and the port; false if they can't be used.
+bool set_server(const UrlParts& parts, HttpUrl& url) {
+  url.host = ascii_lower(parts.host);
+  if (url.host.starts_with('[')) {
+    url.host = url.host.substr(1, url.host.size() - 2);
+  } else if (!is_host_name(url.host)) {
+    return false;
+  }
+  unsigned number = url.secure ? kHttpsPort : kHttpPort;
+  static_cast<void>(std::from_chars(parts.port.data(), parts.port.data() + parts.port.size(), number));
   url.port = static_cast<std::uint16_t>(number);
-  return true;
+  return number > 0 && number <= 65535 && parts.zone.empty();
 }
 
 // Why plain http may not go there; nothing if it may.
@@ -128,25 +157,26 @@ std::optional<std::string> forbidden(const HttpUrl& url, PlainHttp plain) {
 Result<HttpUrl> HttpUrl::parse(std::string_view text, const std::string& what, PlainHttp plain, bool with_query) {
   const auto invalid = [&](const std::string& why) { return Error{ErrorCode::InvalidArgument, what + ": " + why}; };
   if (text.size() > kUrlLimit) return invalid("the URL is too long");
-  HttpUrl url;
-  const std::size_t scheme_end = text.find("://");
-  const std::string scheme = scheme_end == std::string_view::npos ? "" : ascii_lower(text.substr(0, scheme_end));
+  const std::string scheme = ascii_lower(text.substr(0, std::min(text.find("://"), text.size())));
   if (scheme != "https" && scheme != "http") {
     return invalid("\"" + printable(text) + "\" is no https URL; write https://HOST[:PORT]");
   }
-  url.secure = scheme == "https";
-  std::string_view rest = text.substr(scheme_end + 3);
-  const std::size_t query = rest.find('?');
-  if (query != std::string_view::npos) {
-    url.query = rest.substr(query + 1);
-    rest = rest.substr(0, query);
-    if (!with_query || !is_path(url.query, true)) return invalid("the URL has a query that can't be used");
+  // libcurl ends a text at a zero, and would encode what is not ASCII as a name of another alphabet.
+  const bool plain_text = std::ranges::all_of(text, [](char c) { return c > 0x20 && c < 0x7f && c != '#'; });
+  std::optional<UrlParts> parts;
+  if (plain_text) {
+    VAULTFS_ASSIGN_OR_RETURN(parts, split(std::string(text)));
   }
-  const std::size_t path = std::min(rest.find('/'), rest.size());
-  if (!parse_authority(rest.substr(0, path), url)) {
+  HttpUrl url;
+  url.secure = scheme == "https";
+  if (!parts || !is_said(text, *parts) || !set_server(*parts, url)) {
     return invalid("\"" + printable(text) + "\" names no host (and port) that can be used");
   }
-  url.path = rest.substr(path);
+  url.query = parts->query;
+  if (text.find('?') != std::string_view::npos && (!with_query || !is_path(url.query, true))) {
+    return invalid("the URL has a query that can't be used");
+  }
+  url.path = parts->path;
   if (!is_path(url.path, false) || has_dot_segment(url.path)) return invalid("the path of the URL can't be used");
   while (url.path.ends_with('/')) url.path.pop_back();
   if (const auto why = forbidden(url, plain)) return invalid(*why);
@@ -171,31 +201,23 @@ bool HttpUrl::is_loopback() const noexcept {
 
 HttpUrl HttpUrl::at(std::string_view segment) const {
   HttpUrl url = *this;
-  url.path += "/" + percent_encoded(segment);
+  url.path.append("/").append(percent_encoded(segment));
   return url;
 }
 
 HttpUrl HttpUrl::with(std::string_view name, std::string_view value) const {
   HttpUrl url = *this;
   if (!url.query.empty()) url.query += "&";
-  url.query += percent_encoded(name) + "=" + percent_encoded(value);
+  url.query.append(percent_encoded(name)).append("=").append(percent_encoded(value));
   return url;
 }
 
-std::string percent_encoded(std::string_view text) {
-  static constexpr char kDigits[] = "0123456789ABCDEF";
-  std::string out;
-  for (const char c : text) {
-    if (is_letter(c) || is_digit(c) || c == '-' || c == '.' || c == '_' || c == '~') {
-      out += c;
-      continue;
-    }
-    const auto byte = static_cast<unsigned char>(c);
-    out += '%';
-    out += kDigits[byte >> 4U];
-    out += kDigits[byte & 15U];
-  }
-  return out;
+LockedText percent_encoded(std::string_view text) {
+  if (text.empty()) return {};  // for libcurl that is a length to be found out
+  const CurlText encoded(curl_ready() ? curl_easy_escape(nullptr, text.data(), static_cast<int>(text.size()))
+                                      : nullptr);
+  if (!encoded) throw std::bad_alloc();
+  return encoded.get();
 }
 
 std::string printable(std::string_view text) {

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "crypto/memory/locked_text.h"
 
 namespace vaultfs {
 
@@ -19,13 +20,14 @@ enum class PlainHttp : std::uint8_t {
 // or one that a key vault names.
 struct HttpUrl {
   bool secure = true;
-  std::string host;  // lower case; an IPv6 address without brackets
+  std::string host;  // lower case; an IPv6 address in its shortest form, without brackets
   std::uint16_t port = 443;
   std::string path;   // empty or begins with '/', never ends with one
   std::string query;  // without '?'
 
   // InvalidArgument, with `what` in front of the message, for anything else, and for plain http where `plain` forbids
-  // it. Only printable ASCII; at most 2048 characters. A query is refused unless `with_query`.
+  // it; MemoryLockFailed. Only printable ASCII; at most 2048 characters. A query is refused unless `with_query`.
+  // libcurl splits the text; what it would only guess or put right is refused.
   [[nodiscard]] static Result<HttpUrl> parse(std::string_view text, const std::string& what, PlainHttp plain,
                                              bool with_query = false);
 
@@ -44,8 +46,8 @@ struct HttpUrl {
   [[nodiscard]] HttpUrl with(std::string_view name, std::string_view value) const;
 };
 
-// RFC 3986 percent-encoding of all but unreserved characters.
-[[nodiscard]] std::string percent_encoded(std::string_view text);
+// RFC 3986 percent-encoding of all but unreserved characters. The text may be a secret.
+[[nodiscard]] LockedText percent_encoded(std::string_view text);
 
 // Foreign text as it may stand in a message: one line, at most 200 characters, no control characters for a terminal to
 // obey.
