@@ -1,6 +1,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "base/rfc3339.h"
 #include "crypto/keyvault/azure/answers.h"
 #include "crypto/keyvault/azure/rotation_policy.h"
 #include "crypto/keyvault/http/retry.h"

@@ -1,6 +1,6 @@
 #include "tools/api/json_forms.h"
 
-#include <ctime>
+#include "base/rfc3339.h"
 
 namespace vaultfs {
 
@@ -12,16 +12,8 @@ json time_to_json(UnixNanos time) {
 }
 
 json seconds_to_json(std::int64_t unix_seconds) {
-  const auto seconds = static_cast<std::time_t>(unix_seconds);
-  std::tm parts{};
-  constexpr int kTmYearOfZero = -1900;
-  constexpr int kTmYearOf9999 = 9999 - 1900;
-  if (::gmtime_r(&seconds, &parts) == nullptr || parts.tm_year < kTmYearOfZero || parts.tm_year > kTmYearOf9999) {
-    return nullptr;
-  }
-  char text[32];
-  if (std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts) == 0) return nullptr;
-  return std::string(text);
+  const auto text = to_rfc3339(unix_seconds);
+  return text ? json(*text) : json();
 }
 
 namespace {

@@ -4,11 +4,11 @@
 #include <array>
 #include <charconv>
 #include <cstdio>
-#include <ctime>
 #include <optional>
 #include <utility>
 
 #include "base/byte_codec.h"
+#include "base/rfc3339.h"
 #include "base/thread/mutex.h"
 #include "crypto/hash.h"
 #include "vaultmeta/catalogue/catalogue_change.h"
@@ -35,14 +35,12 @@ bool is_key_update(const JobInfo& job) {
 }  // namespace
 
 std::string PointInfo::id() const {
-  const std::time_t seconds = created.seconds();
-  std::tm parts{};
-  ::gmtime_r(&seconds, &parts);
-  std::array<char, 32> time{};
-  static_cast<void>(std::strftime(time.data(), time.size(), "%Y%m%dT%H%M%SZ", &parts));
+  // Without '-' and ':' (ISO 8601's basic form). The years of nanoseconds are all of four digits.
+  std::string time = to_rfc3339(created.seconds()).value_or("");
+  std::erase_if(time, [](char c) { return c == '-' || c == ':'; });
   std::array<char, 64> text{};
-  static_cast<void>(
-      std::snprintf(text.data(), text.size(), "%06llu-%s", static_cast<unsigned long long>(number.value), time.data()));
+  static_cast<void>(std::snprintf(text.data(), text.size(), "%06llu-%s", static_cast<unsigned long long>(number.value),
+                                  time.c_str()));
   return text.data();
 }
 

@@ -1,8 +1,12 @@
 #include "crypto/keyvault/http/retry.h"
 
+#include <curl/curl.h>
+
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <ctime>
+#include <string>
 
 #include "base/clock.h"
 
@@ -15,8 +19,6 @@ constexpr std::array<milliseconds, 3> kServicePauses{milliseconds(800), millisec
 constexpr std::array<milliseconds, 5> kMetadataPauses{milliseconds(0), milliseconds(2000), milliseconds(6000),
                                                       milliseconds(14000), milliseconds(30000)};
 constexpr milliseconds kLongestPause{60000};
-constexpr std::array<std::string_view, 12> kMonths{"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                                   "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
 
 // A whole text of decimal digits.
 std::optional<std::int64_t> number(std::string_view text) noexcept {
@@ -27,21 +29,6 @@ std::optional<std::int64_t> number(std::string_view text) noexcept {
   }
   return value;
 }
-
-struct CivilTime {
-  std::optional<std::int64_t> year, month, day, hour, minute, second;
-
-  [[nodiscard]] std::optional<std::int64_t> unix_seconds() const {
-    if (!year || !month || !day || !hour || !minute || !second) return std::nullopt;
-    const std::chrono::year_month_day date{std::chrono::year(static_cast<int>(*year)),
-                                           std::chrono::month(static_cast<unsigned>(*month)),
-                                           std::chrono::day(static_cast<unsigned>(*day))};
-    // 60 is a leap second.
-    if (*year < 1970 || *year > 9999 || !date.ok() || *hour > 23 || *minute > 59 || *second > 60) return std::nullopt;
-    return std::chrono::sys_days{date}.time_since_epoch().count() * kSecondsPerDay + *hour * 3600 + *minute * 60 +
-           *second;
-  }
-};
 
 }  // namespace
 
@@ -90,38 +77,14 @@ milliseconds pause_before(const HttpRetryPlan& plan, std::size_t retry, std::uin
 }
 
 std::optional<std::int64_t> parse_http_date(std::string_view text) {
-  constexpr std::string_view kForm = "Sun, 06 Nov 1994 08:49:37 GMT";
-  if (text.size() != kForm.size() || text.substr(25) != " GMT" || text.substr(3, 2) != ", ") return std::nullopt;
-  if (text[7] != ' ' || text[11] != ' ' || text[16] != ' ' || text[19] != ':' || text[22] != ':') return std::nullopt;
-  const auto* const month = std::ranges::find(kMonths, text.substr(8, 3));
-  if (month == kMonths.end()) return std::nullopt;
-  return CivilTime{number(text.substr(12, 4)), month - kMonths.begin() + 1, number(text.substr(5, 2)),
-                   number(text.substr(17, 2)), number(text.substr(20, 2)),  number(text.substr(23, 2))}
-      .unix_seconds();
-}
-
-std::optional<std::int64_t> parse_rfc3339(std::string_view text) {
-  if (text.size() < 20 || text.size() > 64 || text[4] != '-' || text[7] != '-' || (text[10] | 0x20) != 't' ||
-      text[13] != ':' || text[16] != ':') {
-    return std::nullopt;
-  }
-  const auto local = CivilTime{number(text.substr(0, 4)),  number(text.substr(5, 2)),  number(text.substr(8, 2)),
-                               number(text.substr(11, 2)), number(text.substr(14, 2)), number(text.substr(17, 2))}
-                         .unix_seconds();
-  if (!local) return std::nullopt;
-  std::string_view rest = text.substr(19);
-  if (rest.front() == '.') {
-    const std::size_t end = rest.find_first_not_of("0123456789", 1);
-    if (end == std::string_view::npos || end == 1) return std::nullopt;
-    rest = rest.substr(end);
-  }
-  if (rest == "Z" || rest == "z") return local;
-  if (rest.size() != 6 || (rest[0] != '+' && rest[0] != '-') || rest[3] != ':') return std::nullopt;
-  const auto hours = number(rest.substr(1, 2));
-  const auto minutes = number(rest.substr(4, 2));
-  if (!hours || !minutes || *hours > 23 || *minutes > 59) return std::nullopt;
-  const std::int64_t offset = *hours * 3600 + *minutes * 60;
-  return rest[0] == '+' ? *local - offset : *local + offset;
+  const std::time_t seconds = ::curl_getdate(std::string(text).c_str(), nullptr);
+  std::tm parts{};
+  if (seconds < 0 || ::gmtime_r(&seconds, &parts) == nullptr) return std::nullopt;
+  // libcurl takes many forms, and days that the month does not have. Written back it has to be what was given.
+  std::array<char, 40> back{};
+  const std::size_t length = std::strftime(back.data(), back.size(), "%a, %d %b %Y %H:%M:%S GMT", &parts);
+  if (text != std::string_view(back.data(), length)) return std::nullopt;
+  return seconds;
 }
 
 }  // namespace vaultfs

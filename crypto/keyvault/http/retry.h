@@ -39,9 +39,7 @@ extern const HttpRetryPlan kUnrepeatable;
 [[nodiscard]] std::chrono::milliseconds pause_before(const HttpRetryPlan& plan, std::size_t retry,
                                                      std::uint32_t random) noexcept;
 
-// Unix seconds of "Sun, 06 Nov 1994 08:49:37 GMT"; nothing for another form.
+// Unix seconds of "Sun, 06 Nov 1994 08:49:37 GMT"; nothing for another form or before 1970.
 [[nodiscard]] std::optional<std::int64_t> parse_http_date(std::string_view text);
-// Unix seconds of an RFC 3339 time such as 2021-10-01T12:00:00.123Z or …+02:00; fractions are cut off.
-[[nodiscard]] std::optional<std::int64_t> parse_rfc3339(std::string_view text);
 
 }  // namespace vaultfs

@@ -4,8 +4,8 @@
 #include <charconv>
 #include <utility>
 
+#include "base/rfc3339.h"
 #include "crypto/keyvault/http/json_answer.h"
-#include "crypto/keyvault/http/retry.h"
 #include "crypto/keyvault/http/url.h"
 #include "crypto/memory/locked_base64.h"
 

@@ -1,11 +1,10 @@
 // vaultctl key: its commands, and those that need no file of their own (create, rotate, list, show, enable, rewrap)
 
 #include <algorithm>
-#include <array>
-#include <ctime>
 #include <memory>
 #include <string_view>
 
+#include "base/rfc3339.h"
 #include "tools/api/json_forms.h"
 #include "tools/api/key_exports.h"
 #include "tools/vaultctl/audited.h"
@@ -28,17 +27,9 @@ Error no_key_vault(const std::string& name) {
 // "2027-01-31" or "2027-01-31T12:00:00Z" as Unix seconds.
 Result<std::optional<std::int64_t>> parse_time(const std::string& text) {
   if (text.empty()) return std::optional<std::int64_t>();
-  for (const char* form : {"%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"}) {
-    std::tm parts{};
-    const char* end = ::strptime(text.c_str(), form, &parts);
-    if (end == nullptr || *end != '\0') continue;
-    // Written back it has to be what was given: strptime takes spaces, and days that the month does not have.
-    const std::time_t seconds = ::timegm(&parts);
-    std::array<char, 32> back{};
-    if (::gmtime_r(&seconds, &parts) == nullptr) continue;
-    const std::size_t length = std::strftime(back.data(), back.size(), form, &parts);
-    if (text == std::string_view(back.data(), length)) return std::optional<std::int64_t>(seconds);
-  }
+  const auto seconds = parse_rfc3339(text.find('T') == std::string::npos ? text + "T00:00:00Z" : text);
+  // In UTC and without fractions: written back it has to be what was given.
+  if (seconds && (to_rfc3339_day(*seconds) == text || to_rfc3339(*seconds) == text)) return seconds;
   return Error{ErrorCode::Usage, "\"" + text + "\" is no time; write 2027-01-31 or 2027-01-31T12:00:00Z"};
 }
 

@@ -40,17 +40,11 @@ TEST(HttpRetry, ReadsDates) {
   EXPECT_EQ(parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT"), 784111777);
   for (const char* const text :
        {"", "Sun, 06 Nov 1994 08:49:37 CET", "Sun, 31 Feb 1994 08:49:37 GMT", "Sun, 06 Nov 1994 24:49:37 GMT",
-        "Sun, 06 nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:-9:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT"}) {
+        "Sun, 06 nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 08:-9:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT",
+        "Sun Nov  6 08:49:37 1994", "06 Nov 1994 08:49:37 GMT", " Sun, 06 Nov 1994 08:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:37", "Mon, 06 Nov 1994 08:49:37 GMT", "Sun, 6 Nov 1994 08:49:37 GMT",
+        "19941106 08:49:37", "Wed, 31 Dec 1969 23:59:59 GMT", "Sun, 06 Nov 1994 08:49:37 GMT "}) {
     EXPECT_EQ(parse_http_date(text), std::nullopt) << text;
-  }
-  EXPECT_EQ(parse_rfc3339("1994-11-06T08:49:37Z"), 784111777);
-  EXPECT_EQ(parse_rfc3339("1994-11-06T08:49:37.123456789Z"), 784111777);
-  EXPECT_EQ(parse_rfc3339("1994-11-06T10:49:37+02:00"), 784111777);
-  EXPECT_EQ(parse_rfc3339("1994-11-06T05:19:37.5-03:30"), 784111777);
-  for (const char* const text :
-       {"", "1994-11-06", "1994-11-06T08:49:37", "1994-11-06T08:49:37.Z", "1994-13-06T08:49:37Z",
-        "1994-11-06T08:49:37+2:00", "1994-11-06T08:49:37.5", "1994-11-06T08:49:37+02:00x"}) {
-    EXPECT_EQ(parse_rfc3339(text), std::nullopt) << text;
   }
 }
 
