@@ -39,12 +39,6 @@ using MutableByteView = std::span<std::byte>;
 // The bytes of a hexadecimal text of either case; false (and out is empty) on any other character or an odd length.
 [[nodiscard]] bool from_hex(std::string_view text, Bytes& out);
 
-// Standard base64 with padding (RFC 4648 section 4).
-[[nodiscard]] std::string to_base64(ByteView bytes);
-
-// Strict decoding of to_base64's form: false on any other character, missing padding or non-zero spare bits.
-[[nodiscard]] bool from_base64(std::string_view text, Bytes& out);
-
 // Adds `more` at the end.
 inline void append(Bytes& bytes, ByteView more) { bytes.insert(bytes.end(), more.begin(), more.end()); }
 

@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "crypto/memory/base64.h"
 
 namespace vaultfs {
 

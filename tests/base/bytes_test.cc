@@ -38,44 +38,5 @@ TEST(Hex, BothWays) {
   }
 }
 
-TEST(Base64, Rfc4648Vectors) {
-  const std::pair<std::string_view, std::string_view> vectors[] = {
-      {"", ""},
-      {"f", "Zg=="},
-      {"fo", "Zm8="},
-      {"foo", "Zm9v"},
-      {"foob", "Zm9vYg=="},
-      {"fooba", "Zm9vYmE="},
-      {"foobar", "Zm9vYmFy"},
-  };
-  for (const auto& [plain, encoded] : vectors) {
-    EXPECT_EQ(to_base64(bytes_of(plain)), encoded);
-    Bytes decoded;
-    ASSERT_TRUE(from_base64(encoded, decoded)) << encoded;
-    EXPECT_EQ(text_of(decoded), plain);
-  }
-  const Bytes high = {std::byte{0xfb}, std::byte{0xff}, std::byte{0xfe}};
-  EXPECT_EQ(to_base64(high), "+//+");
-}
-
-TEST(Base64, DecodingIsStrict) {
-  for (const std::string_view bad : {"Z", "Zg", "Zg=", "Zg==Zg==", "Zm9=v", "====", "Zg=a",
-                                     "Z===", "Zh==", "Zm9=", "Zm8", "Zm9v\n", "Zm 9", "Zm9-", "Zm9_", "=Zg="}) {
-    Bytes decoded = to_bytes(bytes_of("left"));
-    EXPECT_FALSE(from_base64(bad, decoded)) << bad;
-    EXPECT_TRUE(decoded.empty()) << bad;
-  }
-}
-
-TEST(Base64, EverySizeRoundTrips) {
-  Bytes bytes;
-  for (unsigned size = 0; size < 300; ++size) {
-    Bytes decoded;
-    ASSERT_TRUE(from_base64(to_base64(bytes), decoded));
-    ASSERT_EQ(decoded, bytes);
-    bytes.push_back(static_cast<std::byte>(size * 37));
-  }
-}
-
 }  // namespace
 }  // namespace vaultfs

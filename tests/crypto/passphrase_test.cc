@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "crypto/memory/base64.h"
 #include "tests/crypto/test_bytes.h"
 
 namespace vaultfs {

@@ -7,7 +7,7 @@
 #include "crypto/keyvault/http/retry.h"
 #include "crypto/keyvault/http/url.h"
 #include "crypto/keyvault/transit/answers.h"
-#include "crypto/memory/locked_base64.h"
+#include "crypto/memory/base64.h"
 #include "tests/fuzz/fuzz_keys.h"
 
 namespace {

@@ -7,7 +7,7 @@
 #include "base/ascii.h"
 #include "crypto/keyvault/http/json_answer.h"
 #include "crypto/keyvault/key_ref.h"
-#include "crypto/memory/locked_base64.h"
+#include "crypto/memory/base64.h"
 
 namespace vaultfs {
 namespace {

@@ -11,7 +11,7 @@
 
 #include "crypto/hash.h"
 #include "crypto/keyvault/http/json_answer.h"
-#include "crypto/memory/locked_base64.h"
+#include "crypto/memory/base64.h"
 #include "crypto/openssl_handle.h"
 
 namespace vaultfs {

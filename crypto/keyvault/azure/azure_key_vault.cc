@@ -10,7 +10,7 @@
 #include "crypto/keyvault/azure/rotation_policy.h"
 #include "crypto/keyvault/http/curl.h"
 #include "crypto/keyvault/key_ref.h"
-#include "crypto/memory/locked_base64.h"
+#include "crypto/memory/base64.h"
 
 namespace vaultfs {
 namespace {

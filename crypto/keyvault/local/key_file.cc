@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "crypto/files/json_members.h"
 #include "crypto/hash.h"
+#include "crypto/memory/base64.h"
 
 namespace vaultfs {
 namespace {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "crypto/files/json_members.h"
+#include "crypto/memory/base64.h"
 
 namespace vaultfs {
 namespace {

@@ -4,6 +4,7 @@
 
 #include "crypto/files/json_members.h"
 #include "crypto/files/private_file.h"
+#include "crypto/memory/base64.h"
 #include "crypto/passphrase.h"
 
 namespace vaultfs {

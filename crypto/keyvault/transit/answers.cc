@@ -7,7 +7,7 @@
 #include "base/rfc3339.h"
 #include "crypto/keyvault/http/json_answer.h"
 #include "crypto/keyvault/http/url.h"
-#include "crypto/memory/locked_base64.h"
+#include "crypto/memory/base64.h"
 
 namespace vaultfs {
 namespace {
@@ -183,7 +183,7 @@ std::optional<std::int64_t> transit_version(std::string_view id) noexcept {
   return version;
 }
 
-std::optional<std::int64_t> transit_ciphertext_version(std::string_view ciphertext) noexcept {
+std::optional<std::int64_t> transit_ciphertext_version(std::string_view ciphertext) {
   if (!ciphertext.starts_with(kCiphertextPrefix)) return std::nullopt;
   ciphertext.remove_prefix(kCiphertextPrefix.size());
   const std::size_t colon = ciphertext.find(':');

@@ -64,6 +64,6 @@ struct TransitLogin {
 
 // The version that a stored ciphertext names; nothing unless it is canonical (vault:vN:, strict base64), since the
 // engine itself takes several texts for the same bytes.
-[[nodiscard]] std::optional<std::int64_t> transit_ciphertext_version(std::string_view ciphertext) noexcept;
+[[nodiscard]] std::optional<std::int64_t> transit_ciphertext_version(std::string_view ciphertext);
 
 }  // namespace vaultfs

@@ -10,7 +10,7 @@
 #include "crypto/keyvault/transit/answers.h"
 #include "crypto/keyvault/transit/connection.h"
 #include "crypto/keyvault/transit/options.h"
-#include "crypto/memory/locked_base64.h"
+#include "crypto/memory/base64.h"
 
 namespace vaultfs {
 namespace {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <utility>
 
+#include "crypto/memory/base64.h"
 #include "tests/crypto/keyvault/azure/azure_fixture.h"
 #include "tests/crypto/keyvault/freed_heap.h"
 

@@ -7,6 +7,7 @@
 
 #include "crypto/keyvault/azure/answers.h"
 #include "crypto/keyvault/transit/answers.h"
+#include "crypto/memory/base64.h"
 #include "tests/crypto/keyvault/freed_heap.h"
 #include "tests/crypto/keyvault/outcome.h"
 

@@ -7,6 +7,7 @@
 
 #include "crypto/keyvault/local/key_file.h"
 #include "crypto/keyvault/local/vault_file.h"
+#include "crypto/memory/base64.h"
 #include "crypto/rsa_key.h"
 #include "tests/crypto/keyvault/local/local_fixture.h"
 

@@ -10,6 +10,7 @@
 #include <set>
 #include <thread>
 
+#include "crypto/memory/base64.h"
 #include "tests/crypto/keyvault/local/local_fixture.h"
 #include "tests/support/child_process.h"
 #include "tests/support/scratch_directory.h"

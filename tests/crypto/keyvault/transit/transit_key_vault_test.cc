@@ -4,6 +4,7 @@
 
 #include <thread>
 
+#include "crypto/memory/base64.h"
 #include "tests/crypto/keyvault/freed_heap.h"
 #include "tests/crypto/keyvault/transit/transit_fixture.h"
 
