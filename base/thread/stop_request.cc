@@ -12,6 +12,5 @@ static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it"
 
 void request_stop() noexcept { stop_wanted.store(true); }
 bool stop_requested() noexcept { return stop_wanted.load(std::memory_order_relaxed); }
-void forget_stop_request() noexcept { stop_wanted.store(false); }
 
 }  // namespace vaultfs

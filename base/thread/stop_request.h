@@ -7,7 +7,5 @@ namespace vaultfs {
 // may be called by a signal handler.
 void request_stop() noexcept;
 [[nodiscard]] bool stop_requested() noexcept;
-// For tests.
-void forget_stop_request() noexcept;
 
 }  // namespace vaultfs

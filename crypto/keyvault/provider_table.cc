@@ -21,8 +21,6 @@ constexpr std::array<Provider, 4> kProviders{{
 
 }  // namespace
 
-std::span<const Provider> external_providers() noexcept { return kProviders; }
-
 Result<const Provider*> find_provider(std::string_view name) {
   std::string known;
   for (const Provider& provider : kProviders) {

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -21,9 +20,6 @@ struct Provider {
 };
 
 inline constexpr std::string_view kLocalProvider = "local";
-
-// All of them, in the order in which they are shown.
-[[nodiscard]] std::span<const Provider> external_providers() noexcept;
 
 // InvalidArgument naming the known ones.
 [[nodiscard]] Result<const Provider*> find_provider(std::string_view name);

@@ -264,8 +264,6 @@ Bytes Catalogue::put(const SupersededManifest& manifest) {
   return encode_change(manifest);
 }
 
-Bytes Catalogue::remove_superseded(PointNumber file) { return put(SupersededManifest{file, file, UnixNanos{0}}); }
-
 Bytes Catalogue::set_reencrypting(bool reencrypting) {
   const MutexLock lock(mutex_);
   state_.reencrypting = reencrypting;

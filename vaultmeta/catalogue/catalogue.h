@@ -130,7 +130,6 @@ class Catalogue {
   [[nodiscard]] Bytes put(const JobInfo& job);
   [[nodiscard]] Bytes remove_point(PointNumber number);
   [[nodiscard]] Bytes put(const SupersededManifest& manifest);
-  [[nodiscard]] Bytes remove_superseded(PointNumber file);
   [[nodiscard]] Bytes set_reencrypting(bool reencrypting);
   // A whole entry where that has at most kMaxJournalEntryBytes: REQUIRES at most 65,536 of them; not empty.
   [[nodiscard]] Bytes put(const std::vector<KnownDamage>& damage);

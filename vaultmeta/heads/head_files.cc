@@ -84,7 +84,6 @@ Result<StoredHeads> read_heads(BlobStore& blobs, KeyCustody& custody) {
   HeadMacs macs(custody);
   heads.newest_first.reserve(std::min(numbers.size(), kMostHeads));
   std::reverse(numbers.begin(), numbers.end());
-  if (!numbers.empty()) heads.highest_file = Generation(numbers.front());
   for (const std::uint64_t number : numbers) {
     if (heads.newest_first.size() == kMostHeads) break;
     auto head = read_head(blobs, custody.keys().vault(), macs, Generation(number));

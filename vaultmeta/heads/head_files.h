@@ -43,7 +43,6 @@ class HeadMacs {
 // The heads of a vault that are genuine, all of them or, where there are more, the 65,536 newest.
 struct StoredHeads {
   std::vector<Head::Signed> newest_first;  // without their bodies
-  Generation highest_file;                 // highest number of a head file, damaged ones included
   Generation damaged_file;                 // the highest damaged one; 0 = none
   std::optional<Error> damage;             // of that file
   Generation oldest;                       // of the genuine ones

@@ -282,7 +282,10 @@ TEST(Catalogue, ManifestsThatWereWrittenAnewSurviveJournalAndCheckpoint) {
   }
   // The number of a file is never a point's.
   EXPECT_EQ(replayed.take_point_number(), PointNumber(3));
-  ASSERT_TRUE(loaded.apply(joined(loaded.remove_superseded(PointNumber(1)), loaded.set_reencrypting(false))).ok());
+  ASSERT_TRUE(loaded
+                  .apply(joined(loaded.put(SupersededManifest{PointNumber(1), PointNumber(1), UnixNanos{0}}),
+                                loaded.set_reencrypting(false)))
+                  .ok());
   EXPECT_TRUE(loaded.superseded().empty());
   EXPECT_FALSE(loaded.reencrypting());
   // A point that says nothing else is in its own file again.

@@ -50,9 +50,9 @@ TEST_F(KeyVaultRegistryTest, NamesAreShared) {
 
 // Each provider refuses options that it does not know before anything is written.
 TEST_F(KeyVaultRegistryTest, OptionsAreCheckedFirst) {
-  for (const Provider& provider : external_providers()) {
-    const Status added = registry_.add("kv", std::string(provider.name), {{"no-such-option", "x"}});
-    EXPECT_TRUE(fails(added, ErrorCode::InvalidArgument, "no-such-option")) << provider.name;
+  for (const char* const provider : {"pkcs11", "azure", "transit", "kmip"}) {
+    const Status added = registry_.add("kv", provider, {{"no-such-option", "x"}});
+    EXPECT_TRUE(fails(added, ErrorCode::InvalidArgument, "no-such-option")) << provider;
   }
   EXPECT_TRUE(value_of(registry_.list()).empty());
 }
