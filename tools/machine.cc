@@ -11,12 +11,13 @@
 #include <cstring>
 #include <set>
 
+#include "base/files/file_descriptor.h"
 #include "base/thread/mutex.h"
 #include "base/thread/stop_request.h"
 #include "base/visible_text.h"
 #include "crypto/files/trusted_file.h"
 #include "crypto/passphrase.h"
-#include "tools/unique_fd.h"
+#include "tools/open_or_duplicate.h"
 #include "vaultmeta/keys/machine_key_vaults.h"
 
 namespace vaultfs {
@@ -63,7 +64,7 @@ class GivenDescriptors {
     auto passphrase = read_passphrase(descriptor);
     if (descriptor > STDERR_FILENO) {
       ::close(descriptor);
-    } else if (const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC)); null.valid()) {
+    } else if (const FileDescriptor null(::open("/dev/null", O_RDWR | O_CLOEXEC)); null.valid()) {
       ::dup2(null.get(), descriptor);
     }
     return passphrase;
@@ -114,7 +115,7 @@ Result<SecretBuffer> read_line_silently(const std::string& prompt) {
 Result<SecretBuffer> obtain_passphrase(const std::filesystem::path& file, int descriptor, bool prompt, bool confirm,
                                        const std::string& what, const std::string& option) {
   if (!file.empty()) {
-    const UniqueFd opened = open_or_duplicate(file.string());
+    const FileDescriptor opened = open_or_duplicate(file.string());
     if (!opened.valid()) {
       return Error{error_from_errno(errno),
                    "cannot open the passphrase file " + file.string() + ": " + std::strerror(errno)};

@@ -10,35 +10,35 @@
 
 namespace vaultfs {
 
-// An open descriptor of a file outside the vault (source of a backup, target of a restore), closed at the end of its
-// life. Those need what Env does not offer: block devices, holes, O_DIRECT, unnamed files. What belongs to a vault goes
-// through Env.
+// An open file descriptor, closed at the end of its life. Files of a vault go through Env instead; this is for what Env
+// does not offer: the source of a backup and the target of a restore (block devices, holes, O_DIRECT, unnamed files),
+// sockets, pipes and the kernel's own files.
 class FileDescriptor {
  public:
   FileDescriptor() = default;
-  explicit FileDescriptor(int fd) : fd_(fd) {}
+  explicit FileDescriptor(int fd) noexcept : fd_(fd) {}
   FileDescriptor(FileDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
   FileDescriptor& operator=(FileDescriptor&& other) noexcept {
     if (this != &other) {
-      close();
+      reset();
       fd_ = std::exchange(other.fd_, -1);
     }
     return *this;
   }
   FileDescriptor(const FileDescriptor&) = delete;
   FileDescriptor& operator=(const FileDescriptor&) = delete;
-  ~FileDescriptor() { close(); }
+  ~FileDescriptor() { reset(); }
 
   [[nodiscard]] bool valid() const noexcept { return fd_ >= 0; }
   [[nodiscard]] int get() const noexcept { return fd_; }
   // Where the kernel shows this descriptor: opening it opens the same file anew, also one without a name.
   [[nodiscard]] std::string proc_path() const { return "/proc/self/fd/" + std::to_string(fd_); }
+  // Closes it now.
+  void reset() noexcept {
+    if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+  }
 
  private:
-  void close() noexcept {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = -1;
-  }
   int fd_ = -1;
 };
 

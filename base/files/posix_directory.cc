@@ -22,8 +22,8 @@ constexpr int kDirectoryFlags = O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW;
 
 class HeldDirectory final : public Env {
  public:
-  HeldDirectory(OpenDescriptor fd, Path root, std::uint32_t owner)
-      : root_fd_(std::make_shared<OpenDescriptor>(std::move(fd))),
+  HeldDirectory(FileDescriptor fd, Path root, std::uint32_t owner)
+      : root_fd_(std::make_shared<FileDescriptor>(std::move(fd))),
         root_(std::move(root)),
         prefix_(root_ == "/" ? "/" : root_.native() + '/'),
         owner_(owner) {}
@@ -32,7 +32,7 @@ class HeldDirectory final : public Env {
     const PendingCallMark mark("opening", path);
     VAULTFS_ASSIGN_OR_RETURN(const Place place, find(path));
     const bool written = mode != OpenMode::read_only;
-    VAULTFS_ASSIGN_OR_RETURN(OpenDescriptor fd, open_file(place, open_flags(mode), path, written));
+    VAULTFS_ASSIGN_OR_RETURN(FileDescriptor fd, open_file(place, open_flags(mode), path, written));
     return make_file(std::move(fd), path);
   }
 
@@ -94,7 +94,7 @@ class HeldDirectory final : public Env {
   Result<std::vector<std::string>> list(const Path& directory) override {
     VAULTFS_ASSIGN_OR_RETURN(const Held held, hold_open(directory));
     // A description of its own: a duplicate would share the position with every other listing.
-    OpenDescriptor fd(::openat(held->get(), ".", kDirectoryFlags));
+    FileDescriptor fd(::openat(held->get(), ".", kDirectoryFlags));
     if (!fd.valid()) return system_error(errno, "cannot list", directory);
     return list_descriptor(std::move(fd), directory);
   }
@@ -125,12 +125,12 @@ class HeldDirectory final : public Env {
 
   Result<std::unique_ptr<Env>> hold_directory(const Path& path) override {
     if (path == root_) {
-      OpenDescriptor again(::openat(root_fd_->get(), ".", kDirectoryFlags));
+      FileDescriptor again(::openat(root_fd_->get(), ".", kDirectoryFlags));
       if (!again.valid()) return system_error(errno, "cannot open", path);
       return hold(std::move(again), path);
     }
     VAULTFS_ASSIGN_OR_RETURN(const Place place, find(path));
-    OpenDescriptor fd(::openat(place.at(), place.name.c_str(), kDirectoryFlags));
+    FileDescriptor fd(::openat(place.at(), place.name.c_str(), kDirectoryFlags));
     if (!fd.valid()) return no_directory(place, errno, path);
     return hold(std::move(fd), path);
   }
@@ -139,7 +139,7 @@ class HeldDirectory final : public Env {
   [[nodiscard]] const Clock& clock() const override { return posix_env().clock(); }
 
  private:
-  using Held = std::shared_ptr<const OpenDescriptor>;
+  using Held = std::shared_ptr<const FileDescriptor>;
 
   // A name in an open directory.
   struct Place {
@@ -191,11 +191,11 @@ class HeldDirectory final : public Env {
       if (const auto found = held_.find(path.native()); found != held_.end()) return found->second;
     }
     VAULTFS_ASSIGN_OR_RETURN(const Place place, find(path));
-    OpenDescriptor fd(::openat(place.at(), place.name.c_str(), kDirectoryFlags));
+    FileDescriptor fd(::openat(place.at(), place.name.c_str(), kDirectoryFlags));
     if (!fd.valid()) return no_directory(place, errno, path);
     const MutexLock lock(mutex_);
     // Of two that came at once the first stays: all go by the same directory.
-    return held_.try_emplace(path.native(), std::make_shared<OpenDescriptor>(std::move(fd))).first->second;
+    return held_.try_emplace(path.native(), std::make_shared<FileDescriptor>(std::move(fd))).first->second;
   }
 
   // This process has made, moved or removed what has the name.
@@ -212,8 +212,8 @@ class HeldDirectory final : public Env {
     return ok_status();
   }
 
-  Result<OpenDescriptor> open_file(const Place& place, int flags, const Path& path, bool written) const {
-    OpenDescriptor fd(::openat(place.at(), place.name.c_str(), flags, 0600));
+  Result<FileDescriptor> open_file(const Place& place, int flags, const Path& path, bool written) const {
+    FileDescriptor fd(::openat(place.at(), place.name.c_str(), flags, 0600));
     if (!fd.valid()) {
       // A link, a socket, a FIFO that nobody reads, a directory in the place of a file.
       const int failed = errno;
@@ -234,7 +234,7 @@ class HeldDirectory final : public Env {
     constexpr int kAttempts = 100;
     VAULTFS_ASSIGN_OR_RETURN(const Place place, find(path));
     for (int attempt = 0; attempt < kAttempts; ++attempt) {
-      VAULTFS_ASSIGN_OR_RETURN(OpenDescriptor fd,
+      VAULTFS_ASSIGN_OR_RETURN(FileDescriptor fd,
                                open_file(place, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, path, true));
       struct stat locked {};
       if (::fstat(fd.get(), &locked) != 0) return system_error(errno, "cannot stat", path);
@@ -247,7 +247,7 @@ class HeldDirectory final : public Env {
     return Error{ErrorCode::VaultBusy, path.string() + " is being replaced all the time"};
   }
 
-  const std::shared_ptr<const OpenDescriptor> root_fd_;
+  const std::shared_ptr<const FileDescriptor> root_fd_;
   const Path root_;
   const std::string prefix_;
   const std::uint32_t owner_;
@@ -257,7 +257,7 @@ class HeldDirectory final : public Env {
 
 }  // namespace
 
-Result<std::unique_ptr<Env>> hold(OpenDescriptor fd, std::filesystem::path root) {
+Result<std::unique_ptr<Env>> hold(FileDescriptor fd, std::filesystem::path root) {
   struct stat st {};
   if (::fstat(fd.get(), &st) != 0) return system_error(errno, "cannot stat", root);
   return std::unique_ptr<Env>(std::make_unique<HeldDirectory>(std::move(fd), std::move(root), st.st_uid));

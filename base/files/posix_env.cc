@@ -15,7 +15,6 @@
 namespace vaultfs {
 namespace {
 
-using posix::OpenDescriptor;
 using posix::system_error;
 
 class SystemClock final : public Clock {
@@ -37,7 +36,7 @@ class PosixEnv final : public Env {
     // What people name for reading may be a link, or a chain of them (Kubernetes, NixOS): what is open is what is
     // looked at. Nothing is written through one.
     const int follow = mode == OpenMode::read_only ? O_NOFOLLOW : 0;
-    OpenDescriptor fd(::open(path.c_str(), posix::open_flags(mode) & ~follow, 0600));
+    FileDescriptor fd(::open(path.c_str(), posix::open_flags(mode) & ~follow, 0600));
     if (!fd.valid()) return system_error(errno, "cannot open", path);
     struct stat st {};
     if (::fstat(fd.get(), &st) != 0) return system_error(errno, "cannot stat", path);
@@ -75,13 +74,13 @@ class PosixEnv final : public Env {
   }
 
   Result<std::vector<std::string>> list(const Path& directory) override {
-    OpenDescriptor fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK));
+    FileDescriptor fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK));
     if (!fd.valid()) return system_error(errno, "cannot list", directory);
     return posix::list_descriptor(std::move(fd), directory);
   }
 
   Status sync_directory(const Path& directory) override {
-    const OpenDescriptor fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const FileDescriptor fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!fd.valid()) return system_error(errno, "cannot open", directory);
     if (::fsync(fd.get()) != 0) return system_error(errno, "cannot sync", directory);
     return ok_status();
@@ -93,19 +92,19 @@ class PosixEnv final : public Env {
   }
 
   Result<FreeSpace> free_space(const Path& path) override {
-    const OpenDescriptor fd(::open(path.c_str(), O_PATH | O_CLOEXEC));
+    const FileDescriptor fd(::open(path.c_str(), O_PATH | O_CLOEXEC));
     if (!fd.valid()) return system_error(errno, "cannot ask for the free space of", path);
     return posix::free_space_of(fd.get(), path);
   }
 
   Result<std::unique_ptr<FileLock>> lock(const Path& path) override {
-    OpenDescriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
+    FileDescriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600));
     if (!fd.valid()) return system_error(errno, "cannot open", path);
     return posix::lock_descriptor(std::move(fd), false, path);
   }
 
   Result<std::unique_ptr<FileLock>> lock_shared(const Path& path) override {
-    OpenDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+    FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
     if (!fd.valid()) return system_error(errno, "cannot open", path);
     return posix::lock_descriptor(std::move(fd), true, path);
   }
@@ -123,7 +122,7 @@ class PosixEnv final : public Env {
   }
 
   Result<std::unique_ptr<Env>> hold_directory(const Path& path) override {
-    OpenDescriptor fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+    FileDescriptor fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
     if (!fd.valid()) return system_error(errno, "cannot open", path);
     return posix::hold(std::move(fd), path);
   }

@@ -37,7 +37,7 @@ namespace {
 
 class PosixFile final : public File {
  public:
-  PosixFile(OpenDescriptor fd, std::filesystem::path path) : fd_(std::move(fd)), path_(std::move(path)) {}
+  PosixFile(FileDescriptor fd, std::filesystem::path path) : fd_(std::move(fd)), path_(std::move(path)) {}
 
   Result<std::size_t> read_at(std::uint64_t offset, MutableByteView out) override {
     const PendingCallMark mark("reading", path_);
@@ -103,16 +103,16 @@ class PosixFile final : public File {
   }
 
  private:
-  OpenDescriptor fd_;
+  FileDescriptor fd_;
   std::filesystem::path path_;
 };
 
 class PosixLock final : public FileLock {
  public:
-  explicit PosixLock(OpenDescriptor fd) : fd_(std::move(fd)) {}
+  explicit PosixLock(FileDescriptor fd) : fd_(std::move(fd)) {}
 
  private:
-  OpenDescriptor fd_;
+  FileDescriptor fd_;
 };
 
 }  // namespace
@@ -131,11 +131,11 @@ int open_flags(OpenMode mode) {
   return common;
 }
 
-std::unique_ptr<File> make_file(OpenDescriptor fd, std::filesystem::path path) {
+std::unique_ptr<File> make_file(FileDescriptor fd, std::filesystem::path path) {
   return std::make_unique<PosixFile>(std::move(fd), std::move(path));
 }
 
-Result<std::unique_ptr<FileLock>> lock_descriptor(OpenDescriptor fd, bool shared, const std::filesystem::path& path) {
+Result<std::unique_ptr<FileLock>> lock_descriptor(FileDescriptor fd, bool shared, const std::filesystem::path& path) {
   // flock belongs to the open file description, so it survives a daemon's fork and ends with its last holder.
   if (::flock(fd.get(), (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0) {
     if (errno == EWOULDBLOCK) return Error{ErrorCode::VaultBusy, path.string() + " is held by another process"};
@@ -144,7 +144,7 @@ Result<std::unique_ptr<FileLock>> lock_descriptor(OpenDescriptor fd, bool shared
   return std::unique_ptr<FileLock>(std::make_unique<PosixLock>(std::move(fd)));
 }
 
-Result<std::vector<std::string>> list_descriptor(OpenDescriptor fd, const std::filesystem::path& path) {
+Result<std::vector<std::string>> list_descriptor(FileDescriptor fd, const std::filesystem::path& path) {
   // fdopendir takes the descriptor over, so it gets one of its own.
   const int own = ::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0);
   DIR* dir = own < 0 ? nullptr : ::fdopendir(own);

@@ -27,10 +27,10 @@ struct SocketPair {
   SocketPair() {
     std::array<int, 2> ends{};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) std::abort();
-    near = UniqueFd(ends[0]);
-    far = UniqueFd(ends[1]);
+    near = FileDescriptor(ends[0]);
+    far = FileDescriptor(ends[1]);
   }
-  UniqueFd near, far;
+  FileDescriptor near, far;
 };
 
 // The bytes, with that many descriptors beside the first of them.
@@ -66,7 +66,7 @@ void put(int socket, ByteView bytes, std::size_t descriptors) {
 void send_on(const Message& message) {
   const SocketPair pair;
   std::vector<int> descriptors;
-  for (const UniqueFd& fd : message.descriptors) descriptors.push_back(fd.get());
+  for (const FileDescriptor& fd : message.descriptors) descriptors.push_back(fd.get());
   if (!send_message(pair.near.get(), message.body, descriptors).ok()) std::abort();
   const auto again = receive_message(pair.far.get());
   if (!again.ok() || again->descriptors.size() != descriptors.size() || again->body != message.body) std::abort();

@@ -23,7 +23,7 @@ Status refuse_own_mount(const RequestContext& context, const std::string& disk, 
           " is a file in the mount of this very vault; what is written there is backed up by `vaultctl backup commit`"};
 }
 
-Result<DiskSource> disk_of(const RequestContext& context, const json& form, const std::vector<UniqueFd>& files) {
+Result<DiskSource> disk_of(const RequestContext& context, const json& form, const std::vector<FileDescriptor>& files) {
   if (!form.is_object()) return Error{ErrorCode::Usage, "a disk must be an object"};
   DiskSource disk;
   VAULTFS_ASSIGN_OR_RETURN(disk.name, text_argument(form, "name"));
@@ -63,7 +63,7 @@ Error record_refused(const RequestContext& context, JobKind kind, const std::str
   return error;
 }
 
-Result<json> backup_run(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& files) {
+Result<json> backup_run(const RequestContext& context, const json& arguments, std::vector<FileDescriptor>& files) {
   BackupRequest request;
   VAULTFS_ASSIGN_OR_RETURN(request.item, text_argument(arguments, "item"));
   const auto disks = arguments.find("disks");
@@ -78,7 +78,8 @@ Result<json> backup_run(const RequestContext& context, const json& arguments, st
   return with_expiry(to_json(outcome), context.engine.vault());
 }
 
-Result<json> backup_commit(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
+Result<json> backup_commit(const RequestContext& context, const json& arguments,
+                           std::vector<FileDescriptor>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const std::string item, text_argument(arguments, "item"));
   VAULTFS_ASSIGN_OR_RETURN(const CommitOutcome outcome, context.engine.commit(item));
   return with_expiry(to_json(outcome), context.engine.vault());

@@ -14,13 +14,13 @@ namespace vaultfs {
 
 // "item", "disks" [{"name", "descriptor" or "error"}].
 [[nodiscard]] Result<nlohmann::json> backup_run(const RequestContext& context, const nlohmann::json& arguments,
-                                                std::vector<UniqueFd>& files);
+                                                std::vector<FileDescriptor>& files);
 [[nodiscard]] Result<nlohmann::json> backup_commit(const RequestContext& context, const nlohmann::json& arguments,
-                                                   std::vector<UniqueFd>& files);
+                                                   std::vector<FileDescriptor>& files);
 // "item", "point", "disk", "to" (for people), "name" and "descriptor", or "error"; "force", "replace_open". With "pipe"
 // the descriptor is the writing end of a pipe that does not block, and the one disk goes there.
 [[nodiscard]] Result<nlohmann::json> restore_point(const RequestContext& context, const nlohmann::json& arguments,
-                                                   std::vector<UniqueFd>& files);
+                                                   std::vector<FileDescriptor>& files);
 
 // Records that something was asked for and refused, and gives the error back.
 [[nodiscard]] Error record_refused(const RequestContext& context, JobKind kind, const std::string& item, Error error);

@@ -22,24 +22,26 @@ Result<std::optional<std::uint32_t>> number_argument(const json& arguments, cons
 
 }  // namespace
 
-Result<json> key_rewrap(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
+Result<json> key_rewrap(const RequestContext& context, const json& arguments, std::vector<FileDescriptor>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const bool drop_retiring, flag_argument(arguments, "drop_retiring"));
   VAULTFS_RETURN_IF_ERROR(context.engine.vault().custody().rewrap(drop_retiring));
   return to_json(encryption_status(context.engine.vault()));
 }
 
-Result<json> key_new_epoch(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
+Result<json> key_new_epoch(const RequestContext& context, const json& /*arguments*/,
+                           std::vector<FileDescriptor>& /*files*/) {
   VAULTFS_RETURN_IF_ERROR(context.engine.vault().custody().new_epoch());
   return to_json(encryption_status(context.engine.vault()));
 }
 
-Result<json> key_drill(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
+Result<json> key_drill(const RequestContext& context, const json& /*arguments*/,
+                       std::vector<FileDescriptor>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<KeyDrill> drills, context.engine.vault().custody().drill());
   return to_json(drills);
 }
 
 Result<json> encryption_set_limits(const RequestContext& context, const json& arguments,
-                                   std::vector<UniqueFd>& /*files*/) {
+                                   std::vector<FileDescriptor>& /*files*/) {
   AccessLimits limits;
   VAULTFS_ASSIGN_OR_RETURN(limits.refresh_minutes, number_argument(arguments, "refresh_minutes"));
   VAULTFS_ASSIGN_OR_RETURN(limits.revocation_grace_seconds, number_argument(arguments, "revocation_grace_seconds"));
@@ -49,7 +51,7 @@ Result<json> encryption_set_limits(const RequestContext& context, const json& ar
 }
 
 Result<json> encryption_set_escrow(const RequestContext& context, const json& arguments,
-                                   std::vector<UniqueFd>& /*files*/) {
+                                   std::vector<FileDescriptor>& /*files*/) {
   const auto found = arguments.find("public_key");
   if (found == arguments.end()) return Error{ErrorCode::Usage, "give \"public_key\", or null for no escrow key"};
   std::optional<Bytes> public_key;

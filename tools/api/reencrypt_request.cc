@@ -34,7 +34,7 @@ json to_json(const ReencryptOutcome& outcome) {
 
 }  // namespace
 
-Result<json> reencrypt(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
+Result<json> reencrypt(const RequestContext& context, const json& arguments, std::vector<FileDescriptor>& /*files*/) {
   ReencryptRequest request;
   VAULTFS_ASSIGN_OR_RETURN(request.bytes_per_second, rate_argument(arguments));
   VAULTFS_ASSIGN_OR_RETURN(request.without_grace, flag_argument(arguments, "without_grace"));
@@ -45,7 +45,7 @@ Result<json> reencrypt(const RequestContext& context, const json& arguments, std
 }
 
 Result<json> encryption_show(const RequestContext& context, const json& /*arguments*/,
-                             std::vector<UniqueFd>& /*files*/) {
+                             std::vector<FileDescriptor>& /*files*/) {
   Vault& vault = context.engine.vault();
   const EncryptionStatus status = encryption_status(vault);
   json form = to_json(status);

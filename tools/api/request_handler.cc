@@ -18,7 +18,7 @@ namespace vaultfs {
 namespace {
 
 using nlohmann::json;
-using Handler = Result<json> (*)(const RequestContext&, const json&, std::vector<UniqueFd>&);
+using Handler = Result<json> (*)(const RequestContext&, const json&, std::vector<FileDescriptor>&);
 
 json reserve_to_json(Vault& vault) {
   SpaceReserve* reserve = vault.space_reserve();
@@ -29,7 +29,8 @@ json reserve_to_json(Vault& vault) {
 
 json own_path(const std::filesystem::path& path) { return path.empty() ? json(nullptr) : json(path.string()); }
 
-Result<json> vault_show(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
+Result<json> vault_show(const RequestContext& context, const json& /*arguments*/,
+                        std::vector<FileDescriptor>& /*files*/) {
   Vault& vault = context.engine.vault();
   const VaultHeader& header = vault.header();
   json items = json::array();
@@ -72,7 +73,7 @@ Result<json> vault_show(const RequestContext& context, const json& /*arguments*/
 }
 
 Result<json> encryption_refresh(const RequestContext& context, const json& /*arguments*/,
-                                std::vector<UniqueFd>& /*files*/) {
+                                std::vector<FileDescriptor>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const RefreshOutcome outcome, context.engine.refresh());
   json form = to_json(encryption_status(context.engine.vault()));
   form["version_changed"] = outcome.version_changed;
@@ -80,7 +81,8 @@ Result<json> encryption_refresh(const RequestContext& context, const json& /*arg
   return form;
 }
 
-Result<json> encryption_set(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
+Result<json> encryption_set(const RequestContext& context, const json& arguments,
+                            std::vector<FileDescriptor>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const std::string text, optional_text_argument(arguments, "key"));
   VAULTFS_ASSIGN_OR_RETURN(const std::string identity, optional_text_argument(arguments, "identity"));
   if (!text.empty() && !identity.empty()) {
@@ -101,7 +103,8 @@ Result<json> encryption_set(const RequestContext& context, const json& arguments
   return to_json(encryption_status(vault));
 }
 
-Result<json> key_usage(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
+Result<json> key_usage(const RequestContext& context, const json& /*arguments*/,
+                       std::vector<FileDescriptor>& /*files*/) {
   Vault& vault = context.engine.vault();
   const EncryptionStatus status = vault.custody().status();
   json versions = json::array();
@@ -116,7 +119,7 @@ Result<json> key_usage(const RequestContext& context, const json& /*arguments*/,
 }
 
 Result<json> recovery_point_list(const RequestContext& context, const json& arguments,
-                                 std::vector<UniqueFd>& /*files*/) {
+                                 std::vector<FileDescriptor>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const std::string item, optional_text_argument(arguments, "item"));
   Catalogue& catalogue = context.engine.vault().catalogue();
   if (!item.empty() && !catalogue.item(item)) {
@@ -128,7 +131,7 @@ Result<json> recovery_point_list(const RequestContext& context, const json& argu
   return json{{"recovery_points", points}};
 }
 
-Result<json> verify(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
+Result<json> verify(const RequestContext& context, const json& arguments, std::vector<FileDescriptor>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const bool keyless, flag_argument(arguments, "keyless"));
   Vault& vault = context.engine.vault();
   // A segment that is compacted away between the look and the read would pass for damage.
@@ -158,7 +161,8 @@ Result<json> verify(const RequestContext& context, const json& arguments, std::v
 }
 
 // The owner looks for itself at what somebody else found damaged.
-Result<json> damage_examine(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
+Result<json> damage_examine(const RequestContext& context, const json& arguments,
+                            std::vector<FileDescriptor>& /*files*/) {
   const auto list = arguments.find("segments");
   if (list == arguments.end() || !list->is_array()) return Error{ErrorCode::Usage, "name the segments in a list"};
   std::set<ContainerNumber> segments;
@@ -180,13 +184,14 @@ std::vector<JobInfo> jobs_of(Vault& vault) {
   return jobs;
 }
 
-Result<json> job_list(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
+Result<json> job_list(const RequestContext& context, const json& /*arguments*/,
+                      std::vector<FileDescriptor>& /*files*/) {
   json jobs = json::array();
   for (const JobInfo& job : jobs_of(context.engine.vault())) jobs.push_back(to_json(job));
   return json{{"jobs", jobs}};
 }
 
-Result<json> job_show(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
+Result<json> job_show(const RequestContext& context, const json& arguments, std::vector<FileDescriptor>& /*files*/) {
   const auto number = arguments.find("job");
   if (number == arguments.end() || !number->is_number_unsigned())
     return Error{ErrorCode::Usage, "name a job by its number"};
@@ -214,7 +219,8 @@ void add_kept(Vault& vault, const std::vector<ActivityEntry>& entries, json& lis
   }
 }
 
-Result<json> activity(const RequestContext& context, const json& /*arguments*/, std::vector<UniqueFd>& /*files*/) {
+Result<json> activity(const RequestContext& context, const json& /*arguments*/,
+                      std::vector<FileDescriptor>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<ActivityEntry> entries, context.engine.vault().activity().entries());
   json list = json::array();
   for (const ActivityEntry& entry : entries) list.push_back(to_json(entry));
@@ -223,13 +229,14 @@ Result<json> activity(const RequestContext& context, const json& /*arguments*/, 
 }
 
 Result<json> activity_verify(const RequestContext& context, const json& /*arguments*/,
-                             std::vector<UniqueFd>& /*files*/) {
+                             std::vector<FileDescriptor>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const ActivityReport report, context.engine.vault().activity().verify());
   return to_json(report);
 }
 
 // Records what somebody asked for with the outcome: refusals of key operations above all.
-Result<json> activity_record(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& /*files*/) {
+Result<json> activity_record(const RequestContext& context, const json& arguments,
+                             std::vector<FileDescriptor>& /*files*/) {
   ActivityEntry entry;
   VAULTFS_ASSIGN_OR_RETURN(entry.operation, text_argument(arguments, "operation"));
   VAULTFS_ASSIGN_OR_RETURN(entry.outcome, text_argument(arguments, "outcome"));
@@ -282,7 +289,7 @@ Result<VerbAccess> verb_access(const std::string& verb) {
 }
 
 Result<json> handle_request(const RequestContext& context, const std::string& verb, const json& arguments,
-                            std::vector<UniqueFd>& descriptors) {
+                            std::vector<FileDescriptor>& descriptors) {
   const auto found = verb_table().find(verb);
   if (found == verb_table().end()) return Error{ErrorCode::Usage, "unknown verb \"" + verb + "\""};
   if (found->second.access == VerbAccess::changes && context.engine.vault().read_only()) {

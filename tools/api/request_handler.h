@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "base/files/file_descriptor.h"
 #include "base/result.h"
 #include "fs/engine/vault_engine.h"
 #include "tools/machine.h"
-#include "tools/unique_fd.h"
 
 namespace vaultfs {
 
@@ -36,6 +36,6 @@ enum class VerbAccess : std::uint8_t { reads, changes };
 // in the arguments by their position ("descriptor": 0). Bad arguments: Usage or InvalidArgument. Thread-safe.
 [[nodiscard]] Result<nlohmann::json> handle_request(const RequestContext& context, const std::string& verb,
                                                     const nlohmann::json& arguments,
-                                                    std::vector<UniqueFd>& descriptors);
+                                                    std::vector<FileDescriptor>& descriptors);
 
 }  // namespace vaultfs

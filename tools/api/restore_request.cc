@@ -27,7 +27,7 @@ struct ReceivedTarget {
   }
 };
 
-Result<ReceivedTarget> target_of_restore(const json& arguments, const std::vector<UniqueFd>& files) {
+Result<ReceivedTarget> target_of_restore(const json& arguments, const std::vector<FileDescriptor>& files) {
   VAULTFS_ASSIGN_OR_RETURN(const std::string to, text_argument(arguments, "to"));
   VAULTFS_ASSIGN_OR_RETURN(const std::string name, optional_text_argument(arguments, "name"));
   if (arguments.contains("error")) return error_from_json(arguments);
@@ -48,7 +48,7 @@ Result<ReceivedTarget> target_of_restore(const json& arguments, const std::vecto
 }
 
 // The end of a pipe that the client reads: it must be one, and must not block this process.
-Result<int> pipe_of_restore(const json& arguments, const std::vector<UniqueFd>& files) {
+Result<int> pipe_of_restore(const json& arguments, const std::vector<FileDescriptor>& files) {
   const auto position = arguments.find("descriptor");
   if (position == arguments.end() || !position->is_number_unsigned() ||
       position->get<std::uint64_t>() >= files.size()) {
@@ -66,7 +66,7 @@ Result<int> pipe_of_restore(const json& arguments, const std::vector<UniqueFd>& 
 // Whether a restore would write into the vault itself, whatever its directory is called where the client looks at it.
 Status refuse_target_in_vault(const RequestContext& context, const ReceivedTarget& target) {
   VAULTFS_ASSIGN_OR_RETURN(const FileInfo vault, context.engine.vault().directory().identity());
-  UniqueFd at(::open(target.opened.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  FileDescriptor at(::open(target.opened.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!at.valid()) return ok_status();  // a device
   struct stat here {};
   struct stat before {};
@@ -76,7 +76,7 @@ Status refuse_target_in_vault(const RequestContext& context, const ReceivedTarge
     }
     if (!first && here.st_dev == before.st_dev && here.st_ino == before.st_ino) break;  // the root is its own parent
     before = here;
-    UniqueFd parent(::openat(at.get(), "..", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    FileDescriptor parent(::openat(at.get(), "..", O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!parent.valid()) break;
     at = std::move(parent);
   }
@@ -95,7 +95,7 @@ Status refuse_target_on_own_mount(const RequestContext& context, const std::file
 
 }  // namespace
 
-Result<json> restore_point(const RequestContext& context, const json& arguments, std::vector<UniqueFd>& files) {
+Result<json> restore_point(const RequestContext& context, const json& arguments, std::vector<FileDescriptor>& files) {
   RestoreRequest request;
   VAULTFS_ASSIGN_OR_RETURN(request.item, text_argument(arguments, "item"));
   VAULTFS_ASSIGN_OR_RETURN(request.point, optional_text_argument(arguments, "point"));

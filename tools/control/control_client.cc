@@ -17,17 +17,17 @@ namespace vaultfs {
 namespace {
 
 // Nothing: nobody listens there.
-Result<std::optional<UniqueFd>> connect_to(const std::filesystem::path& path, uid_t user) {
+Result<std::optional<FileDescriptor>> connect_to(const std::filesystem::path& path, uid_t user) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   const std::string text = path.string();
   if (text.size() >= sizeof address.sun_path)
     return Error{ErrorCode::NameTooLong, "the control socket's path is too long: " + text};
   std::memcpy(address.sun_path, text.c_str(), text.size() + 1);
-  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  FileDescriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!socket.valid()) return Error{ErrorCode::IoError, std::string("no socket: ") + std::strerror(errno)};
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    if (errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR) return std::optional<UniqueFd>();
+    if (errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR) return std::optional<FileDescriptor>();
     return Error{error_from_errno(errno), "cannot reach the vault's owner at " + text + ": " + std::strerror(errno)};
   }
   ucred peer{};
@@ -35,7 +35,7 @@ Result<std::optional<UniqueFd>> connect_to(const std::filesystem::path& path, ui
   if (::getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || (peer.uid != user && peer.uid != 0)) {
     return Error{ErrorCode::PermissionDenied, "who listens at " + text + " is another user; nothing was asked of it"};
   }
-  return std::optional<UniqueFd>(std::move(socket));
+  return std::optional<FileDescriptor>(std::move(socket));
 }
 
 // The owner sees that this end sends no more, stops what it does at its next report, and answers.
@@ -54,7 +54,7 @@ Status wait_for_message(int socket, bool& asked_to_stop) {
 }
 
 // Looks in all places of that user. An error only if nobody answers anywhere.
-Result<std::optional<UniqueFd>> look_for(const std::string& name, uid_t user) {
+Result<std::optional<FileDescriptor>> look_for(const std::string& name, uid_t user) {
   Status first;
   for (const std::filesystem::path& directory : runtime_directories(user)) {
     if (!is_private_to(directory, user)) continue;
@@ -63,12 +63,12 @@ Result<std::optional<UniqueFd>> look_for(const std::string& name, uid_t user) {
     if (!found.ok() && first.ok()) first = std::move(found).error();
   }
   if (!first.ok()) return std::move(first).error();
-  return std::optional<UniqueFd>();
+  return std::optional<FileDescriptor>();
 }
 
 }  // namespace
 
-Result<std::optional<UniqueFd>> connect_to_owner(const std::filesystem::path& vault) {
+Result<std::optional<FileDescriptor>> connect_to_owner(const std::filesystem::path& vault) {
   VAULTFS_ASSIGN_OR_RETURN(const SocketName socket, control_socket_name(vault));
   const uid_t user = ::geteuid();
   auto own = look_for(socket.name, user);
@@ -76,12 +76,12 @@ Result<std::optional<UniqueFd>> connect_to_owner(const std::filesystem::path& va
   return look_for(socket.name, socket.vault_owner);
 }
 
-Result<std::optional<UniqueFd>> connect_to_mount(const std::string& device, uid_t user) {
+Result<std::optional<FileDescriptor>> connect_to_mount(const std::string& device, uid_t user) {
   return look_for(mount_socket_name(device), user);
 }
 
-Result<nlohmann::json> ask_owner(const UniqueFd& connection, const std::string& verb, const nlohmann::json& arguments,
-                                 const std::vector<int>& descriptors,
+Result<nlohmann::json> ask_owner(const FileDescriptor& connection, const std::string& verb,
+                                 const nlohmann::json& arguments, const std::vector<int>& descriptors,
                                  const std::function<void(const nlohmann::json&)>& progress,
                                  const nlohmann::json& target) {
   VAULTFS_RETURN_IF_ERROR(

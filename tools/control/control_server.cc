@@ -38,13 +38,13 @@ Result<sockaddr_un> address_of(const std::filesystem::path& path) {
 }
 
 struct Listener {
-  UniqueFd socket;
+  FileDescriptor socket;
   std::filesystem::path path;
 };
 
 class Server final : public ControlServer {
  public:
-  Server(std::vector<Listener> listeners, UniqueFd wake, Handler handler, EndWatch::WaitsFor waits_for)
+  Server(std::vector<Listener> listeners, FileDescriptor wake, Handler handler, EndWatch::WaitsFor waits_for)
       : listeners_(std::move(listeners)),
         wake_(std::move(wake)),
         handler_(std::move(handler)),
@@ -99,7 +99,7 @@ class Server final : public ControlServer {
   static constexpr std::chrono::duration<int, std::milli> kShortage{200};
 
   struct Connection {
-    UniqueFd socket;
+    FileDescriptor socket;
     Thread thread;
     bool finished = false;                           // its thread is about to end
     bool watches = false;                            // waits for the end of the mount
@@ -145,7 +145,7 @@ class Server final : public ControlServer {
   }
 
   void accept_from(int listener) {
-    UniqueFd socket(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+    FileDescriptor socket(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
     if (socket.valid() ? begin(std::move(socket)) : !out_of_means(errno)) return;
     // The client waits in the listener's queue, which stays readable: without a pause this loop would spin.
     pollfd wake{wake_.get(), POLLIN, 0};
@@ -157,7 +157,7 @@ class Server final : public ControlServer {
   }
 
   // False: there is no thread to be had, and the client sees its connection close.
-  bool begin(UniqueFd socket) {
+  bool begin(FileDescriptor socket) {
     const MutexLock lock(mutex_);
     Connection& connection = connections_.emplace_back();
     connection.socket = std::move(socket);
@@ -245,7 +245,7 @@ class Server final : public ControlServer {
   }
 
   const std::vector<Listener> listeners_;
-  UniqueFd wake_;
+  FileDescriptor wake_;
   Handler handler_;
   EndWatch watch_;
   std::vector<std::filesystem::path> links_;
@@ -259,7 +259,7 @@ class Server final : public ControlServer {
 
 Result<Listener> listen_on(const std::filesystem::path& path) {
   VAULTFS_ASSIGN_OR_RETURN(const sockaddr_un address, address_of(path));
-  Listener listener{UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)), path};
+  Listener listener{FileDescriptor(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)), path};
   if (!listener.socket.valid()) return Error{ErrorCode::IoError, std::string("no socket: ") + std::strerror(errno)};
   // We hold the vault's lock, so a socket that is there is a dead owner's.
   ::unlink(path.c_str());
@@ -277,7 +277,7 @@ Result<Listener> listen_on(const std::filesystem::path& path) {
 
 Result<std::unique_ptr<ControlServer>> ControlServer::start(const std::vector<std::filesystem::path>& sockets,
                                                             Handler handler, EndWatch::WaitsFor waits_for) {
-  UniqueFd wake(::eventfd(0, EFD_CLOEXEC));
+  FileDescriptor wake(::eventfd(0, EFD_CLOEXEC));
   if (!wake.valid()) return Error{ErrorCode::IoError, std::string("no control socket: ") + std::strerror(errno)};
   std::vector<Listener> listeners;
   Status first;

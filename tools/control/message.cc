@@ -120,7 +120,7 @@ Result<std::size_t> send_some(int socket, const char* data, std::size_t size, co
   return static_cast<std::size_t>(sent);
 }
 
-void collect_descriptors(msghdr& header, std::vector<UniqueFd>& out) {
+void collect_descriptors(msghdr& header, std::vector<FileDescriptor>& out) {
   for (cmsghdr* control = CMSG_FIRSTHDR(&header); control != nullptr; control = CMSG_NXTHDR(&header, control)) {
     if (control->cmsg_level != SOL_SOCKET || control->cmsg_type != SCM_RIGHTS) continue;
     const std::size_t count = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -133,7 +133,7 @@ void collect_descriptors(msghdr& header, std::vector<UniqueFd>& out) {
 }
 
 // At most `size` bytes, and what descriptors come with them. 0 at the end of the stream.
-Result<std::size_t> receive_some(int socket, char* data, std::size_t size, std::vector<UniqueFd>& descriptors) {
+Result<std::size_t> receive_some(int socket, char* data, std::size_t size, std::vector<FileDescriptor>& descriptors) {
   iovec part{data, size};
   ControlBuffer control{};
   msghdr header{};
@@ -153,7 +153,7 @@ Result<std::size_t> receive_some(int socket, char* data, std::size_t size, std::
   return static_cast<std::size_t>(got);
 }
 
-Status receive_all(int socket, char* data, std::size_t size, std::vector<UniqueFd>& descriptors) {
+Status receive_all(int socket, char* data, std::size_t size, std::vector<FileDescriptor>& descriptors) {
   for (std::size_t done = 0; done < size;) {
     VAULTFS_ASSIGN_OR_RETURN(const std::size_t got, receive_some(socket, data + done, size - done, descriptors));
     if (got == 0) return Error{ErrorCode::IoError, "the control socket's peer ended in the middle of a message"};

@@ -3,8 +3,8 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "base/files/file_descriptor.h"
 #include "base/result.h"
-#include "tools/unique_fd.h"
 
 namespace vaultfs {
 
@@ -16,7 +16,7 @@ inline constexpr std::size_t kMaxDescriptors = 256;  // a disk of a backup is on
 // is none, or begins with U+0001, goes as U+0001 and then a character for each of its bytes, U+0000 to U+00FF.
 struct Message {
   nlohmann::json body;
-  std::vector<UniqueFd> descriptors;
+  std::vector<FileDescriptor> descriptors;
 };
 
 // Blocks until all is sent. IoError when the peer is gone.

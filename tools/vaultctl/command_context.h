@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "base/files/file_descriptor.h"
 #include "base/result.h"
 #include "tools/machine.h"
-#include "tools/unique_fd.h"
 
 namespace vaultfs {
 
@@ -35,7 +35,7 @@ struct VaultRequest {
   std::string vault;  // as given on the command line
   std::string verb;
   nlohmann::json arguments = nlohmann::json::object();
-  std::vector<UniqueFd> descriptors = {};
+  std::vector<FileDescriptor> descriptors = {};
   bool allow_unverified = false;
   std::string fingerprint = {};  // for a reading verb: what somebody kept of the vault; empty: nothing
   // For a verb that stores. A mounted vault compresses as its mount was told: then there is a note if somebody wants

@@ -157,7 +157,7 @@ Result<nlohmann::json> request_of(CommandContext& context, const std::filesystem
     tell("vaultctl: note: the vault is mounted, so the mount's option compression= counts\n");
   }
   std::vector<int> descriptors;
-  for (const UniqueFd& descriptor : request.descriptors) descriptors.push_back(descriptor.get());
+  for (const FileDescriptor& descriptor : request.descriptors) descriptors.push_back(descriptor.get());
   const auto draw = [&line](const nlohmann::json& progress) {
     line.update(progress.value("done_bytes", std::uint64_t{0}), progress.value("total_bytes", std::uint64_t{0}));
   };

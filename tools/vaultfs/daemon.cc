@@ -14,7 +14,7 @@ namespace vaultfs {
 namespace {
 
 // Waits for the child's one byte, or for its end.
-[[noreturn]] void wait_for_child(const UniqueFd& pipe, pid_t child) {
+[[noreturn]] void wait_for_child(const FileDescriptor& pipe, pid_t child) {
   char word = 0;
   ssize_t n = 0;
   do n = ::read(pipe.get(), &word, 1);
@@ -33,8 +33,8 @@ Result<Daemon> Daemon::detach() {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0)
     return Error{ErrorCode::IoError, std::string("no pipe: ") + std::strerror(errno)};
-  UniqueFd reader(ends[0]);
-  UniqueFd writer(ends[1]);
+  FileDescriptor reader(ends[0]);
+  FileDescriptor writer(ends[1]);
   const pid_t child = ::fork();
   if (child < 0) return Error{ErrorCode::IoError, std::string("cannot fork: ") + std::strerror(errno)};
   if (child > 0) {
@@ -48,7 +48,7 @@ Result<Daemon> Daemon::detach() {
 void Daemon::ready() {
   if (!parent_.valid()) return;
   if (::chdir("/") != 0) return;  // can't fail; the parent then reports the end of this process
-  const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  const FileDescriptor null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   if (null.valid()) {
     for (const int standard : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(null.get(), standard);
   }

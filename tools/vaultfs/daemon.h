@@ -1,7 +1,7 @@
 #pragma once
 
+#include "base/files/file_descriptor.h"
 #include "base/result.h"
-#include "tools/unique_fd.h"
 
 namespace vaultfs {
 
@@ -13,14 +13,14 @@ class Daemon {
   // own.
   [[nodiscard]] static Result<Daemon> detach();
   // For the foreground: nothing to tell anybody.
-  [[nodiscard]] static Daemon attached() { return Daemon(UniqueFd()); }
+  [[nodiscard]] static Daemon attached() { return Daemon(FileDescriptor()); }
 
   // Tells the parent that all is well and leaves its terminal: stdin, stdout and stderr become /dev/null. Once.
   void ready();
 
  private:
-  explicit Daemon(UniqueFd parent) : parent_(std::move(parent)) {}
-  UniqueFd parent_;
+  explicit Daemon(FileDescriptor parent) : parent_(std::move(parent)) {}
+  FileDescriptor parent_;
 };
 
 }  // namespace vaultfs

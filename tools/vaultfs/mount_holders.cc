@@ -19,8 +19,8 @@
 #include <system_error>
 #include <vector>
 
+#include "base/files/file_descriptor.h"
 #include "base/files/mount_table.h"
-#include "tools/unique_fd.h"
 
 namespace vaultfs {
 namespace {
@@ -93,15 +93,15 @@ std::string use_by(const stdfs::path& process, dev_t device) {
 // A process lists what its own root leads to; the namespace may have more. A child goes into it to look, which takes
 // root.
 bool namespace_has(const stdfs::path& process, const std::string& device) {
-  const UniqueFd there(::open((process / "ns/mnt").c_str(), O_RDONLY | O_CLOEXEC));
-  const UniqueFd proc(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  const FileDescriptor there(::open((process / "ns/mnt").c_str(), O_RDONLY | O_CLOEXEC));
+  const FileDescriptor proc(::open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!there.valid() || !proc.valid()) return false;
   constexpr int kYes = 3;
   const pid_t child = ::fork();
   if (child < 0) return false;
   if (child == 0) {
     if (::setns(there.get(), CLONE_NEWNS) != 0) ::_exit(0);
-    const UniqueFd table(::openat(proc.get(), "self/mountinfo", O_RDONLY | O_CLOEXEC));
+    const FileDescriptor table(::openat(proc.get(), "self/mountinfo", O_RDONLY | O_CLOEXEC));
     std::string text;
     char buffer[4096];
     for (ssize_t read = 0; table.valid() && (read = ::read(table.get(), buffer, sizeof buffer)) > 0;) {
@@ -143,7 +143,7 @@ std::string loop_device_in(dev_t device) {
   for (const auto& entry : stdfs::directory_iterator("/sys/block", problem)) {
     const std::string name = entry.path().filename().string();
     if (!name.starts_with("loop") || !stdfs::exists(entry.path() / "loop", problem)) continue;
-    const UniqueFd loop(::open(("/dev/" + name).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+    const FileDescriptor loop(::open(("/dev/" + name).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     loop_info64 info{};
     if (loop.valid() && ::ioctl(loop.get(), LOOP_GET_STATUS64, &info) == 0 && info.lo_device == device) {
       return "/dev/" + name;

@@ -147,7 +147,7 @@ class Watch {
   }
 
   const MountEntry mount_;
-  UniqueFd connection_;
+  FileDescriptor connection_;
   std::string told_;
 };
 

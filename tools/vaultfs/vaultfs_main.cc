@@ -73,7 +73,7 @@ bool has_syslog() {
   address.sun_family = AF_UNIX;
   std::strncpy(address.sun_path, "/dev/log", sizeof address.sun_path - 1);
   for (const int type : {SOCK_DGRAM, SOCK_STREAM}) {
-    const UniqueFd socket(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+    const FileDescriptor socket(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
     if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) return true;
   }
   return false;

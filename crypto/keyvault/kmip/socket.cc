@@ -4,7 +4,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
@@ -98,20 +97,9 @@ Result<KmipSocket> connect_to(const addrinfo& address, const KmipDeadline& deadl
 
 }  // namespace
 
-KmipSocket::KmipSocket(KmipSocket&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
-
-KmipSocket& KmipSocket::operator=(KmipSocket&& other) noexcept {
-  std::swap(descriptor_, other.descriptor_);
-  return *this;
-}
-
-KmipSocket::~KmipSocket() {
-  if (descriptor_ >= 0) (void)::close(descriptor_);
-}
-
 Status KmipSocket::wait(short events, const KmipDeadline& deadline) const {
   while (true) {
-    pollfd entry{descriptor_, events, 0};
+    pollfd entry{descriptor_.get(), events, 0};
     const milliseconds left = deadline.remaining();
     const int ready = left.count() == 0 ? 0 : ::poll(&entry, 1, static_cast<int>(left.count()));
     if (ready > 0) return ok_status();

@@ -5,22 +5,18 @@
 #include <cstdint>
 #include <string>
 
+#include "base/files/file_descriptor.h"
 #include "base/result.h"
 #include "crypto/keyvault/kmip/deadline.h"
 
 namespace vaultfs {
 
-// A file descriptor that is closed with it.
+// A connection to a KMIP server, closed with it.
 class KmipSocket {
  public:
   KmipSocket() = default;
-  explicit KmipSocket(int descriptor) : descriptor_(descriptor) {}
-  KmipSocket(const KmipSocket&) = delete;
-  KmipSocket& operator=(const KmipSocket&) = delete;
-  KmipSocket(KmipSocket&& other) noexcept;
-  KmipSocket& operator=(KmipSocket&& other) noexcept;
-  ~KmipSocket();
-  [[nodiscard]] int get() const noexcept { return descriptor_; }
+  explicit KmipSocket(int descriptor) noexcept : descriptor_(descriptor) {}
+  [[nodiscard]] int get() const noexcept { return descriptor_.get(); }
 
   // A non-blocking TCP connection to the first address of the host that takes one. The name is resolved within the
   // deadline too: a resolver that hangs is left behind. TryAgain if there is none; KeyVaultUnavailable when time is
@@ -32,7 +28,7 @@ class KmipSocket {
   [[nodiscard]] Status wait(short events, const KmipDeadline& deadline) const;
 
  private:
-  int descriptor_ = -1;
+  FileDescriptor descriptor_;
 };
 
 }  // namespace vaultfs

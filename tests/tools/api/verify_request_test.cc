@@ -40,7 +40,7 @@ TEST(VerifyRequest, TheOwnerCompactsNothingMeanwhile) {
       return true;
     };
     const RequestContext context{**engine, **machine, 0, {}, 0, progress};
-    std::vector<UniqueFd> no_files;
+    std::vector<FileDescriptor> no_files;
     const auto report = handle_request(context, "verify", {{"keyless", keyless}}, no_files);
     ASSERT_TRUE(report.ok()) << report.error().message;
     EXPECT_GT(looks, 0U);

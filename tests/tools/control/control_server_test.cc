@@ -31,11 +31,11 @@ namespace {
 
 using nlohmann::json;
 
-UniqueFd connect_to(const std::filesystem::path& path) {
+FileDescriptor connect_to(const std::filesystem::path& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
-  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  FileDescriptor socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) socket.reset();
   return socket;
 }
@@ -67,14 +67,14 @@ class WatchTest : public ControlTest {
     server_ = start(echo);
     server_->name_mount("0:77");
   }
-  [[nodiscard]] static UniqueFd watch(const std::string& device) {
+  [[nodiscard]] static FileDescriptor watch(const std::string& device) {
     auto found = connect_to_mount("0:77", ::geteuid());
     EXPECT_TRUE(found.ok() && found->has_value());
-    if (!found.ok() || !found->has_value()) return UniqueFd();
+    if (!found.ok() || !found->has_value()) return FileDescriptor();
     EXPECT_TRUE(send_message((*found)->get(), {{"verb", "mount.end"}, {"arguments", {{"device", device}}}}).ok());
     return std::move(**found);
   }
-  [[nodiscard]] static json next(const UniqueFd& socket) {
+  [[nodiscard]] static json next(const FileDescriptor& socket) {
     const auto message = receive_message(socket.get());
     return message.ok() ? message->body : json(nullptr);
   }
@@ -82,9 +82,9 @@ class WatchTest : public ControlTest {
 };
 
 TEST_F(WatchTest, IsToldWhatCameOfIt) {
-  const UniqueFd good = watch("0:77");
+  const FileDescriptor good = watch("0:77");
   EXPECT_EQ(next(good)["progress"]["state"], "serving");
-  const UniqueFd stranger = watch("0:78");
+  const FileDescriptor stranger = watch("0:78");
   EXPECT_EQ(next(stranger)["error"]["name"], "AnotherVault") << "a number that was another mount's before";
   server_->stop();
   EXPECT_FALSE(std::filesystem::exists(std::filesystem::symlink_status(scratch_ / "run/mount-0.77.sock")));
@@ -99,7 +99,7 @@ TEST_F(WatchTest, IsToldWhatCameOfIt) {
 }
 
 TEST_F(WatchTest, SuccessIsSaidAndNothingElsePassesForIt) {
-  const UniqueFd first = watch("0:77");
+  const FileDescriptor first = watch("0:77");
   EXPECT_TRUE(next(first).contains("progress"));
   server_->stop();
   server_->tell_end(ok_status());
@@ -110,7 +110,7 @@ TEST_F(WatchTest, SuccessIsSaidAndNothingElsePassesForIt) {
 
   server_ = start(echo);
   server_->name_mount("0:77");
-  const UniqueFd second = watch("0:77");
+  const FileDescriptor second = watch("0:77");
   EXPECT_TRUE(next(second).contains("progress"));
   server_.reset();  // ends without a word
   do word = next(second);
@@ -119,7 +119,7 @@ TEST_F(WatchTest, SuccessIsSaidAndNothingElsePassesForIt) {
 }
 
 TEST_F(WatchTest, OneWhoLeavesHoldsNothingUp) {
-  { const UniqueFd left = watch("0:77"); }
+  { const FileDescriptor left = watch("0:77"); }
   server_->stop();
   server_->tell_end(ok_status());
 }
@@ -195,7 +195,7 @@ TEST_F(ControlTest, AClientThatGoesAwayStopsItsRequestOnly) {
         return json::object();
       });
   {
-    const UniqueFd client = connect_to(socket_);
+    const FileDescriptor client = connect_to(socket_);
     ASSERT_TRUE(client.valid());
     ASSERT_TRUE(send_message(client.get(), {{"verb", "long"}, {"arguments", json::object()}}).ok());
   }
@@ -210,7 +210,7 @@ TEST_F(ControlTest, GarbageEndsOneConnectionOnly) {
   const auto server = start(echo);
   for (const std::string& garbage : {std::string("GET / HTTP/1.0\r\n\r\n"), std::string(1, '\0'), framed("[]"),
                                      length_prefix(0xffffffffU), std::string()}) {
-    const UniqueFd client = connect_to(socket_);
+    const FileDescriptor client = connect_to(socket_);
     ASSERT_TRUE(client.valid());
     send_raw(client.get(), garbage);
     ::shutdown(client.get(), SHUT_WR);
@@ -226,7 +226,7 @@ TEST_F(ControlTest, ReplacesAStaleSocketAndRemovesItsOwn) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::strncpy(address.sun_path, socket_.c_str(), sizeof address.sun_path - 1);
-    const UniqueFd dead(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const FileDescriptor dead(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     ASSERT_EQ(::bind(dead.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
   }
   ASSERT_TRUE(std::filesystem::exists(socket_));
@@ -243,7 +243,7 @@ TEST_F(ControlTest, ReplacesAStaleSocketAndRemovesItsOwn) {
 
 TEST_F(ControlTest, StopsThoughAClientSaysNothing) {
   auto server = start(echo);
-  const UniqueFd silent = connect_to(socket_);
+  const FileDescriptor silent = connect_to(socket_);
   ASSERT_TRUE(silent.valid());
   EXPECT_TRUE(ask("echo").ok());  // so the silent one, who came before, has been accepted
   Event stopped;
@@ -288,11 +288,11 @@ TEST_F(ControlTest, AnOwnerThatEndsBeforeItAnswersIsAnError) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::strncpy(address.sun_path, socket_.c_str(), sizeof address.sun_path - 1);
-  const UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const FileDescriptor listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   ASSERT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
   ASSERT_EQ(::listen(listener.get(), 1), 0);
   std::thread owner([&] {
-    const UniqueFd connection(::accept(listener.get(), nullptr, nullptr));
+    const FileDescriptor connection(::accept(listener.get(), nullptr, nullptr));
     EXPECT_TRUE(receive_message(connection.get()).ok());
   });
   const auto answer = ask("x");
@@ -307,7 +307,7 @@ TEST_F(ControlTest, StopsThoughAClientDoesNotTakeItsAnswer) {
     answering.set();
     return json{{"much", std::string(8U << 20, 'x')}};
   });
-  const UniqueFd deaf = connect_to(socket_);
+  const FileDescriptor deaf = connect_to(socket_);
   ASSERT_TRUE(deaf.valid());
   ASSERT_TRUE(send_message(deaf.get(), {{"verb", "x"}, {"arguments", json::object()}}).ok());
   ASSERT_TRUE(answering.wait());
@@ -331,7 +331,7 @@ TEST_F(ControlTest, AClientThatDoesNotTakeItsProgressHoldsUpNoEnd) {
     told = true;
     return json::object();
   });
-  const UniqueFd deaf = connect_to(socket_);
+  const FileDescriptor deaf = connect_to(socket_);
   ASSERT_TRUE(send_message(deaf.get(), {{"verb", "x"}, {"arguments", json::object()}}).ok());
   ASSERT_TRUE(begun.wait());
   Event stopped;
@@ -354,8 +354,8 @@ TEST_F(ControlTest, OutOfDescriptorsItWaitsWithoutSpinning) {
   ASSERT_NE(server, nullptr);
   rlimit before{};
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
-  const UniqueFd client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const UniqueFd next(::dup(client.get()));  // the lowest free number is above it
+  const FileDescriptor client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const FileDescriptor next(::dup(client.get()));  // the lowest free number is above it
   const rlimit full{static_cast<rlim_t>(next.get()) + 1, before.rlim_max};
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &full), 0);
   sockaddr_un address{};

@@ -24,8 +24,8 @@ class MessageTest : public testing::Test {
   void SetUp() override {
     std::array<int, 2> ends{};
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
-    here_ = UniqueFd(ends[0]);
-    there_ = UniqueFd(ends[1]);
+    here_ = FileDescriptor(ends[0]);
+    there_ = FileDescriptor(ends[1]);
   }
   // What the other side makes of these bytes and the end of the stream.
   [[nodiscard]] ErrorCode code_for(std::string_view bytes) {
@@ -35,7 +35,7 @@ class MessageTest : public testing::Test {
     EXPECT_FALSE(received.ok());
     return received.ok() ? ErrorCode::Internal : received.code();
   }
-  UniqueFd here_, there_;
+  FileDescriptor here_, there_;
 };
 
 TEST_F(MessageTest, ArrivesAsItWasSent) {
@@ -107,12 +107,12 @@ TEST_F(MessageTest, ATooLargeMessageIsNotBegun) {
 TEST_F(MessageTest, DescriptorsTravelInOrderAndCloseOnExec) {
   std::array<int, 2> pipe_ends{};
   ASSERT_EQ(::pipe2(pipe_ends.data(), O_CLOEXEC), 0);
-  UniqueFd reading(pipe_ends[0]), writing(pipe_ends[1]);
+  FileDescriptor reading(pipe_ends[0]), writing(pipe_ends[1]);
   ASSERT_TRUE(send_message(here_.get(), {{"verb", "x"}}, {reading.get(), writing.get()}).ok());
   auto received = receive_message(there_.get());
   ASSERT_TRUE(received.ok());
   ASSERT_EQ(received->descriptors.size(), 2U);
-  for (const UniqueFd& descriptor : received->descriptors) {
+  for (const FileDescriptor& descriptor : received->descriptors) {
     EXPECT_NE(::fcntl(descriptor.get(), F_GETFD) & FD_CLOEXEC, 0);
   }
   reading.reset();
@@ -128,7 +128,7 @@ TEST_F(MessageTest, DescriptorsTravelInOrderAndCloseOnExec) {
 TEST_F(MessageTest, DescriptorsOfAMalformedMessageAreClosed) {
   std::array<int, 2> pipe_ends{};
   ASSERT_EQ(::pipe2(pipe_ends.data(), O_CLOEXEC), 0);
-  UniqueFd reading(pipe_ends[0]), writing(pipe_ends[1]);
+  FileDescriptor reading(pipe_ends[0]), writing(pipe_ends[1]);
   send_raw(here_.get(), framed("no JSON"), {writing.get()});
   writing.reset();
   EXPECT_EQ(receive_message(there_.get()).code(), ErrorCode::InvalidArgument);

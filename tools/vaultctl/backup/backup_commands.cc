@@ -10,10 +10,11 @@
 #include <cstring>
 #include <memory>
 
+#include "base/files/file_descriptor.h"
 #include "base/thread/thread.h"
 #include "tools/api/json_forms.h"
 #include "tools/inheritance.h"
-#include "tools/unique_fd.h"
+#include "tools/open_or_duplicate.h"
 #include "tools/vaultctl/command_context.h"
 #include "tools/vaultctl/text_output.h"
 #include "vaultmeta/machine/vault_place.h"
@@ -29,13 +30,13 @@ struct BackupArguments {
   bool force = false, unverified = false, replace_open = false;
 };
 
-Result<UniqueFd> open_source(const std::string& path) {
+Result<FileDescriptor> open_source(const std::string& path) {
   if (path == "-") {
     return Error{ErrorCode::InvalidArgument,
                  "a disk is not read from standard input, it is no file; a file of that name is ./-"};
   }
   // A pipe, which is refused later, is opened without waiting for its writer. It means nothing for files and devices.
-  UniqueFd file = open_or_duplicate(path, O_NONBLOCK);
+  FileDescriptor file = open_or_duplicate(path, O_NONBLOCK);
   if (!file.valid())
     return Error{error_from_errno(errno), "cannot open the disk " + path + ": " + std::strerror(errno)};
   struct stat st {};
@@ -184,10 +185,10 @@ Status open_target(std::filesystem::path to, VaultRequest& wanted) {
   const bool itself = is_there && (S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode));
   const std::filesystem::path opened = itself ? to : to.parent_path();
   const int access = itself && S_ISBLK(st.st_mode) ? O_RDWR : O_RDONLY | O_DIRECTORY;
-  UniqueFd descriptor(::open(opened.c_str(), access | O_CLOEXEC | O_NONBLOCK));
+  FileDescriptor descriptor(::open(opened.c_str(), access | O_CLOEXEC | O_NONBLOCK));
   // A directory that may be searched but not listed does for a file.
   if (!descriptor.valid() && errno == EACCES && !itself) {
-    descriptor = UniqueFd(::open(opened.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    descriptor = FileDescriptor(::open(opened.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   }
   if (!descriptor.valid()) {
     return Error{error_from_errno(errno), "cannot open " + opened.string() + ": " + std::strerror(errno)};
@@ -202,7 +203,7 @@ Status open_target(std::filesystem::path to, VaultRequest& wanted) {
 // Carries what comes out of a pipe to standard output. In a thread of its own: the vault's owner writes meanwhile.
 class StdoutCopy {
  public:
-  explicit StdoutCopy(UniqueFd from) : from_(std::move(from)), thread_("stdout copy", [this] { run(); }) {}
+  explicit StdoutCopy(FileDescriptor from) : from_(std::move(from)), thread_("stdout copy", [this] { run(); }) {}
   StdoutCopy(const StdoutCopy&) = delete;
   StdoutCopy& operator=(const StdoutCopy&) = delete;
   StdoutCopy(StdoutCopy&&) = delete;
@@ -236,7 +237,7 @@ class StdoutCopy {
     }
   }
 
-  UniqueFd from_;
+  FileDescriptor from_;
   int error_ = 0;  // of the thread, until it is joined
   Thread thread_;
 };
@@ -251,8 +252,8 @@ Result<int> restore_to_stdout(CommandContext& context, VaultRequest wanted) {
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
     return Error{error_from_errno(errno), std::string("no pipe: ") + std::strerror(errno)};
   }
-  UniqueFd reader(ends[0]);
-  UniqueFd writer(ends[1]);
+  FileDescriptor reader(ends[0]);
+  FileDescriptor writer(ends[1]);
   ::fcntl(writer.get(), F_SETFL, O_NONBLOCK);
   wanted.arguments.update({{"to", "-"}, {"pipe", true}, {"descriptor", wanted.descriptors.size()}});
   wanted.descriptors.push_back(std::move(writer));

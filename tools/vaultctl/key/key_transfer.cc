@@ -26,7 +26,7 @@ using nlohmann::json;
 
 constexpr const char* kPassphraseOption = "--file-passphrase";
 
-Status write_all(const UniqueFd& file, const std::string& path, const std::string& text) {
+Status write_all(const FileDescriptor& file, const std::string& path, const std::string& text) {
   std::size_t done = 0;
   while (done < text.size()) {
     const ssize_t n = ::write(file.get(), text.data() + done, text.size() - done);
@@ -41,7 +41,7 @@ Status write_all(const UniqueFd& file, const std::string& path, const std::strin
 
 Status write_private_file(const std::string& path, const std::string& text) {
   VAULTFS_RETURN_IF_ERROR(check_outside_vaults(posix_env(), path));
-  const UniqueFd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  const FileDescriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!file.valid()) return Error{error_from_errno(errno), "cannot make " + path + ": " + std::strerror(errno)};
   Status written = write_all(file, path, text);
   // Half a key is none, and would stand in the way of the next try.

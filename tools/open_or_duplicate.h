@@ -7,42 +7,16 @@
 #include <string>
 #include <string_view>
 #include <system_error>
-#include <utility>
+
+#include "base/files/file_descriptor.h"
 
 namespace vaultfs {
-
-// Owns a file descriptor.
-class UniqueFd {
- public:
-  UniqueFd() = default;
-  explicit UniqueFd(int fd) noexcept : fd_(fd) {}
-  UniqueFd(UniqueFd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  UniqueFd& operator=(UniqueFd&& other) noexcept {
-    if (this != &other) {
-      reset();
-      fd_ = std::exchange(other.fd_, -1);
-    }
-    return *this;
-  }
-  UniqueFd(const UniqueFd&) = delete;
-  UniqueFd& operator=(const UniqueFd&) = delete;
-  ~UniqueFd() { reset(); }
-
-  [[nodiscard]] int get() const noexcept { return fd_; }
-  [[nodiscard]] bool valid() const noexcept { return fd_ >= 0; }
-  void reset() noexcept {
-    if (fd_ >= 0) ::close(std::exchange(fd_, -1));
-  }
-
- private:
-  int fd_ = -1;
-};
 
 // Opens a file for reading as a command line names it. "/dev/fd/N", "/proc/self/fd/N" and "/dev/stdin" mean a
 // descriptor that was inherited: that one is duplicated, because opening such a name asks for permission anew, which
 // the giver may have and this process not; it is for this process alone from then on (FD_CLOEXEC). `flags` are more of
 // open(2)'s, for what is opened. Invalid with errno on failure.
-[[nodiscard]] inline UniqueFd open_or_duplicate(const std::string& path, int flags = 0) {
+[[nodiscard]] inline FileDescriptor open_or_duplicate(const std::string& path, int flags = 0) {
   int number = path == "/dev/stdin" ? STDIN_FILENO : -1;
   for (const std::string_view prefix : {"/dev/fd/", "/proc/self/fd/"}) {
     if (!path.starts_with(prefix)) continue;
@@ -52,9 +26,9 @@ class UniqueFd {
   }
   if (number >= 0) {
     if (number > STDERR_FILENO) ::fcntl(number, F_SETFD, FD_CLOEXEC);
-    return UniqueFd(::fcntl(number, F_DUPFD_CLOEXEC, 0));
+    return FileDescriptor(::fcntl(number, F_DUPFD_CLOEXEC, 0));
   }
-  return UniqueFd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags));
+  return FileDescriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | flags));
 }
 
 }  // namespace vaultfs
