@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "store/blobs/blob_store.h"
-#include "store/blobs/stored_file.h"
+#include "store/blobs/write_again.h"
 #include "store/journal/journal.h"
 #include "store/journal/journal_reader.h"
 

@@ -9,7 +9,7 @@
 #include "base/thread/mutex.h"
 #include "crypto/hash.h"
 #include "store/blobs/blob_store.h"
-#include "store/blobs/stored_file.h"
+#include "store/blobs/write_again.h"
 #include "store/record/container.h"
 #include "store/record/file_origin.h"
 #include "store/record/record.h"

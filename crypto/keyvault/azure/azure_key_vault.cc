@@ -10,6 +10,7 @@
 #include "crypto/keyvault/azure/rotation_policy.h"
 #include "crypto/keyvault/http/curl.h"
 #include "crypto/keyvault/key_ref.h"
+#include "crypto/keyvault/wrap_times.h"
 #include "crypto/memory/base64.h"
 
 namespace vaultfs {
@@ -48,7 +49,6 @@ class AzureKeyVault final : public AdministeredKeyVault {
 
  private:
   [[nodiscard]] Result<AzureKey> find_usable(HttpCall& call, const std::string& key, const std::string& version);
-  [[nodiscard]] Status check_may_wrap(const std::string& key, const KeyVersionInfo& version) const;
   // wrapkey or unwrapkey of one version.
   [[nodiscard]] Result<SecretBuffer> transform(HttpCall& call, const std::string& verb, const std::string& key,
                                                const std::string& version, ByteView value);
@@ -138,19 +138,6 @@ Result<std::string> AzureKeyVault::wrap_algorithm(const std::string& key, const 
 
 // --- wrapping ---
 
-Status AzureKeyVault::check_may_wrap(const std::string& key, const KeyVersionInfo& version) const {
-  const std::int64_t now = env_.clock().now().seconds();
-  if (version.may_wrap(now)) return ok_status();
-  const std::string what = "the key version " + reference(key, version.id);
-  if (version.expires && *version.expires <= now) {
-    return Error{ErrorCode::KeyVersionExpired,
-                 what + " has expired: it unwraps, but wraps no more; make a new one with: vaultctl key rotate " +
-                     name_ + "/" + key};
-  }
-  return Error{ErrorCode::KeyVersionNotYetValid,
-               what + " is not yet valid: it wraps nothing before its nbf; wait, check the clock, or use another"};
-}
-
 Result<SecretBuffer> AzureKeyVault::transform(HttpCall& call, const std::string& verb, const std::string& key,
                                               const std::string& version, ByteView value) {
   HttpRequest request = connection_.request("POST", "keys", key, version, verb);
@@ -171,7 +158,8 @@ Result<Bytes> AzureKeyVault::wrap(const std::string& key, const std::string& ver
   return without_bad_alloc([&]() -> Result<Bytes> {
     HttpCall call = connection_.begin();
     VAULTFS_ASSIGN_OR_RETURN(const AzureKey found, find_usable(call, key, version));
-    VAULTFS_RETURN_IF_ERROR(check_may_wrap(key, AzureKeys::info_of(found)));
+    VAULTFS_RETURN_IF_ERROR(
+        check_wrap_times(name_ + "/" + key, AzureKeys::info_of(found), env_.clock().now().seconds()));
     VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer wrapped, transform(call, "wrapkey", key, version, plaintext));
     if (wrapped.size() == (std::size_t{found.bits} + 7) / 8) return to_bytes(wrapped.view());
     return Error{ErrorCode::KeyVaultUnavailable, "the key vault " + name_ + " gave a wrap of a wrong length"};

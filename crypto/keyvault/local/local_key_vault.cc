@@ -4,6 +4,7 @@
 #include "crypto/committed_key.h"
 #include "crypto/keyvault/key_ref.h"
 #include "crypto/keyvault/local/key_vault_impl.h"
+#include "crypto/keyvault/wrap_times.h"
 
 namespace vaultfs {
 namespace {
@@ -57,17 +58,7 @@ Status DirectoryKeyVault::check_not_disabled(const std::string& key, const KeyVe
 
 Status DirectoryKeyVault::check_may_wrap(const std::string& key, const KeyVersionInfo& version) const {
   VAULTFS_RETURN_IF_ERROR(check_not_disabled(key, version));
-  const std::int64_t now = env_.clock().now().seconds();
-  if (version.may_wrap(now)) return ok_status();
-  const std::string what = "key version " + version.id + " of " + name_ + "/" + key;
-  if (version.expires && *version.expires <= now) {
-    return Error{ErrorCode::KeyVersionExpired,
-                 what + " has expired: it unwraps, but wraps no more; make a new one with: vaultctl key rotate " +
-                     name_ + "/" + key};
-  }
-  return Error{
-      ErrorCode::KeyVersionNotYetValid,
-      what + " is not yet valid: it wraps nothing before its nbf; wait, check the clock, or use another version"};
+  return check_wrap_times(name_ + "/" + key, version, env_.clock().now().seconds());
 }
 
 Result<KeyVaultProperties> DirectoryKeyVault::properties() {

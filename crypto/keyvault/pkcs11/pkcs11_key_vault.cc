@@ -16,6 +16,7 @@
 #include "crypto/keyvault/pkcs11/pin.h"
 #include "crypto/keyvault/pkcs11/token.h"
 #include "crypto/keyvault/pkcs11/version.h"
+#include "crypto/keyvault/wrap_times.h"
 
 namespace vaultfs {
 namespace {
@@ -251,7 +252,7 @@ Result<Bytes> Pkcs11KeyVault::wrap(const std::string& key, const std::string& ve
     VAULTFS_ASSIGN_OR_RETURN(Pkcs11KeyObject found, find_version(session, key, where, version));
     VAULTFS_RETURN_IF_ERROR(pkcs11_check_enabled(found, where));
     VAULTFS_ASSIGN_OR_RETURN(const Pkcs11DatedKey dated, pkcs11_add_dates(session, std::move(found)));
-    VAULTFS_RETURN_IF_ERROR(pkcs11_check_may_wrap(pkcs11_version_info(dated), where, now));
+    VAULTFS_RETURN_IF_ERROR(check_wrap_times(where, pkcs11_version_info(dated), now));
     return token.wrapping().wrap(session, dated.key, content->view(), random);
   });
 }

@@ -60,18 +60,4 @@ Status pkcs11_check_enabled(const Pkcs11KeyObject& version, const std::string& s
                                                   shown + "/" + version.id};
 }
 
-Status pkcs11_check_may_wrap(const KeyVersionInfo& version, const std::string& shown, std::int64_t now) {
-  if (version.may_wrap(now)) return ok_status();
-  const std::string what = "key version " + version.id + " of " + shown;
-  if (version.expires && *version.expires <= now) {
-    return Error{
-        ErrorCode::KeyVersionExpired,
-        what + " has expired: it unwraps, but wraps no more; make a new one with: vaultctl key rotate " + shown};
-  }
-  return Error{
-      ErrorCode::KeyVersionNotYetValid,
-      what +
-          " is not yet valid: it wraps nothing before its start date; wait, check the clock, or use another version"};
-}
-
 }  // namespace vaultfs

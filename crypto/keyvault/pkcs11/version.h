@@ -19,7 +19,4 @@ namespace vaultfs {
 // KeyVersionDisabled, naming the version of the key `shown` and what enables it.
 [[nodiscard]] Status pkcs11_check_enabled(const Pkcs11KeyObject& version, const std::string& shown);
 
-// KeyVersionExpired or KeyVersionNotYetValid at the time `now` (Unix seconds), saying what to do.
-[[nodiscard]] Status pkcs11_check_may_wrap(const KeyVersionInfo& version, const std::string& shown, std::int64_t now);
-
 }  // namespace vaultfs

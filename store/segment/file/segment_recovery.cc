@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "base/byte_codec.h"
-#include "store/blobs/stored_file.h"
+#include "store/blobs/write_again.h"
 #include "store/record/container.h"
 #include "store/record/record_scanner.h"
 #include "store/segment/file/segment_writer.h"
