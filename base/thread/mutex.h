@@ -122,14 +122,15 @@ class CAPABILITY("mutex") SharedMutex {
 struct AdoptLock {};
 inline constexpr AdoptLock kAdoptLock{};
 
-// Holds a Mutex until the end of the block. May be given up and taken again before; one thread's.
-class SCOPED_CAPABILITY MutexLock {
+// Holds a lock as its only holder until the end of the block. May be given up and taken again before; one thread's.
+template <class Lock>
+class SCOPED_CAPABILITY ExclusiveLock {
  public:
-  explicit MutexLock(Mutex& mutex) ACQUIRE(mutex) : mutex_(mutex) { mutex.lock(); }
-  MutexLock(Mutex& mutex, AdoptLock) REQUIRES(mutex) : mutex_(mutex) {}
-  MutexLock(const MutexLock&) = delete;
-  MutexLock& operator=(const MutexLock&) = delete;
-  ~MutexLock() RELEASE() {
+  explicit ExclusiveLock(Lock& mutex) ACQUIRE(mutex) : mutex_(mutex) { mutex.lock(); }
+  ExclusiveLock(Lock& mutex, AdoptLock) REQUIRES(mutex) : mutex_(mutex) {}
+  ExclusiveLock(const ExclusiveLock&) = delete;
+  ExclusiveLock& operator=(const ExclusiveLock&) = delete;
+  ~ExclusiveLock() RELEASE() {
     if (held_) mutex_.unlock();
   }
 
@@ -143,34 +144,12 @@ class SCOPED_CAPABILITY MutexLock {
   }
 
  private:
-  Mutex& mutex_;
+  Lock& mutex_;
   bool held_ = true;
 };
 
-// Holds a SharedMutex as its only holder until the end of the block.
-class SCOPED_CAPABILITY WriterLock {
- public:
-  explicit WriterLock(SharedMutex& mutex) ACQUIRE(mutex) : mutex_(mutex) { mutex.lock(); }
-  WriterLock(SharedMutex& mutex, AdoptLock) REQUIRES(mutex) : mutex_(mutex) {}
-  WriterLock(const WriterLock&) = delete;
-  WriterLock& operator=(const WriterLock&) = delete;
-  ~WriterLock() RELEASE() {
-    if (held_) mutex_.unlock();
-  }
-
-  void unlock() RELEASE() {
-    held_ = false;
-    mutex_.unlock();
-  }
-  void lock() ACQUIRE() {
-    mutex_.lock();
-    held_ = true;
-  }
-
- private:
-  SharedMutex& mutex_;
-  bool held_ = true;
-};
+using MutexLock = ExclusiveLock<Mutex>;
+using WriterLock = ExclusiveLock<SharedMutex>;
 
 // Holds a SharedMutex as one of its readers until the end of the block.
 class SCOPED_CAPABILITY ReaderLock {
