@@ -96,7 +96,7 @@ WorkingTree::Statistics TreeEngine::statistics() {
 }
 
 void TreeEngine::vault_sealed() {
-  if (!log_.seal()) return;
+  if (!log_.begin_sealed()) return;
   if (!log_.read_only()) {
     contents_.store_all(table_.files());
     static_cast<void>(flush_.commit().ok());
@@ -123,7 +123,7 @@ void TreeEngine::vault_unsealed() {
   memory_.open();
   frames_.open();
   cache_.open();
-  log_.unseal();
+  log_.end_sealed();
 }
 
 }  // namespace vaultfs

@@ -9,7 +9,7 @@
 namespace vaultfs {
 namespace {
 
-// A slot that needs nothing read back and owes the journal at least this much is sealed instead of journalled.
+// A slot that needs nothing read back and owes the journal at least this much is stored instead of journalled.
 constexpr std::uint32_t kStoreInsteadBytes = kChunkBytes / 2;
 // Fragments in one journal entry, and bytes that the journal may buffer before it is written.
 constexpr std::size_t kEntryBytes = kChunkBytes;
@@ -99,7 +99,7 @@ Status TreeFlush::journal_fragments(const InodePointer& inode, FlushPlan& plan) 
         if (inode->content == nullptr) break;
         const auto chunk = inode->content->dirty.find(index);
         if (chunk == inode->content->dirty.end()) continue;
-        // Taken by the sealing workers meanwhile: the chunk will hold it.
+        // Taken by the store workers meanwhile: the chunk will hold it.
         if (!chunk->second.storing.empty()) plan.jobs.push_back(chunk->second.storing.back());
         Slot* slot = chunk->second.active.get();
         if (slot == nullptr || slot->unjournalled().empty()) continue;

@@ -59,8 +59,8 @@ class ChangeLog {
   bool mark_dead() { return !dead_.exchange(true); }
   [[nodiscard]] bool dead() const { return dead_.load(); }
   // The vault's keys are gone: no change and no read until they are back. False if that was so before.
-  bool seal() { return !vault_sealed_.exchange(true); }
-  void unseal() { vault_sealed_ = false; }
+  bool begin_sealed() { return !vault_sealed_.exchange(true); }
+  void end_sealed() { vault_sealed_ = false; }
   [[nodiscard]] bool sealed() const { return vault_sealed_.load(); }
   [[nodiscard]] Status check_unsealed() const;
 

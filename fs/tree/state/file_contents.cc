@@ -106,8 +106,8 @@ void FileContents::zero_piece(const InodePointer& inode, std::uint64_t index, st
                               Lsn lsn) {
   DiskImage& image = *inode->content;
   const auto chunk = image.dirty.find(index);
-  const bool sealing = chunk != image.dirty.end() && !chunk->second.storing.empty();
-  if (!sealing && image.extents.get(index).is_zero()) {
+  const bool storing = chunk != image.dirty.end() && !chunk->second.storing.empty();
+  if (!storing && image.extents.get(index).is_zero()) {
     // Nothing lies below: what the slot forgets is zero.
     if (chunk == image.dirty.end()) return;
     Slot& slot = *chunk->second.active;

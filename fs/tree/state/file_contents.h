@@ -67,7 +67,7 @@ class FileContents {
   void note_unused(const DiskImage& image, std::uint64_t begin, std::uint64_t end) const;
 
   // --- From slots to chunks (store_slots.cc).
-  // Active slot → sealing queue. REQUIRES: an active slot there.
+  // Active slot → store queue. REQUIRES: an active slot there.
   JobPointer freeze(const InodePointer& inode, std::uint64_t index) REQUIRES(inode->mutex);
   // Freezes the write buffer's victim, if it is still there.
   void evict(const WriteBuffer::Victim& victim);

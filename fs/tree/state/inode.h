@@ -44,10 +44,10 @@ struct ReadStreams {
   std::uint64_t clock GUARDED_BY(mutex) = 0;
 };
 
-// What of one chunk is newer than the extent map, newest last: jobs in the sealing queue, then the active slot.
+// What of one chunk is newer than the extent map, newest last: jobs in the store queue, then the active slot.
 // Only the front job may be at work.
 struct DirtyChunk {
-  std::vector<std::shared_ptr<StoreJob>> sealing;
+  std::vector<std::shared_ptr<StoreJob>> storing;
   std::shared_ptr<Slot> active;
 };
 
