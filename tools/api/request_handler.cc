@@ -10,6 +10,7 @@
 #include "tools/api/json_forms.h"
 #include "tools/api/key_exports.h"
 #include "tools/api/key_requests.h"
+#include "tools/api/key_usage_json.h"
 #include "vaultmeta/layout/space_reserve.h"
 #include "vaultmeta/vault/encryption_status.h"
 #include "vaultmeta/vault/registration.h"
@@ -103,19 +104,8 @@ Result<json> encryption_set(const RequestContext& context, const json& arguments
   return to_json(encryption_status(vault));
 }
 
-Result<json> key_usage(const RequestContext& context, const json& /*arguments*/,
-                       std::vector<FileDescriptor>& /*files*/) {
-  Vault& vault = context.engine.vault();
-  const EncryptionStatus status = vault.custody().status();
-  json versions = json::array();
-  for (const VersionRecord& version : status.versions) versions.push_back(to_json(version));
-  return json{{"vault", to_hex(vault.header().id.view())},
-              {"path", vault.path().string()},
-              {"recovery_points", vault.catalogue().points().size()},
-              {"keyring_generation", vault.custody().generation().value},
-              {"identity", status.settings.identity},
-              {"follows_new_versions", status.settings.customer_managed && !status.settings.pinned_version.has_value()},
-              {"versions", versions}};
+Result<json> key_usage(const RequestContext& context, const json& /*arguments*/, std::vector<FileDescriptor>& /*files*/) {
+  return to_json(key_usage_of(context.engine.vault()));
 }
 
 Result<json> recovery_point_list(const RequestContext& context, const json& arguments,

@@ -9,6 +9,7 @@
 
 #include "base/files/file_descriptor.h"
 #include "base/result.h"
+#include "tools/api/keys/machine_context.h"
 #include "tools/machine.h"
 
 namespace vaultfs {
@@ -23,9 +24,13 @@ struct CommandContext {
 
   // Opened at first use.
   [[nodiscard]] Result<Machine*> machine();
+  // The same for requests about keys, key vaults and identities: vaults are asked as the commands ask them, notices are
+  // printed. It lives as long as this.
+  [[nodiscard]] Result<MachineContext> machine_context();
 
  private:
   std::unique_ptr<Machine> machine_;
+  std::unique_ptr<VaultContact> vaults_;
 };
 
 // Runs a verb on a vault: by its owner if it is mounted, else in this process, which owns the vault for the length of
@@ -56,9 +61,6 @@ void print(const CommandContext& context, const nlohmann::json& form, const std:
 
 // A command whose body is `body`; its value is the exit code.
 void on_run(CLI::App& command, CommandContext& context, std::function<Result<int>()> body);
-
-// Appends to the machine's audit log what has been done already; that this fails undoes nothing and is a warning.
-void note_audit(Machine& machine, const std::string& what, const std::string& detail);
 
 void add_hold_command(CLI::App& group, CommandContext& context);     // of the group `vault`
 void add_recover_command(CLI::App& group, CommandContext& context);  // of the group `vault`

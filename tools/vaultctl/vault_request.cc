@@ -9,7 +9,6 @@
 #include "tools/control/control_client.h"
 #include "tools/control/request_target.h"
 #include "tools/vaultctl/attempts.h"
-#include "tools/vaultctl/audited.h"
 #include "tools/vaultctl/command_context.h"
 #include "tools/vaultctl/progress_line.h"
 #include "tools/vaultctl/text_output.h"
@@ -204,20 +203,6 @@ void print(const CommandContext& context, const nlohmann::json& form, const std:
   } else {
     text();
   }
-}
-
-void note_audit(Machine& machine, const std::string& what, const std::string& detail) {
-  const Status audited = machine.state().audit(what, detail);
-  if (audited.ok()) return;
-  tell("vaultctl: warning: done, but not in the machine's audit log (%s %s): %s: %s\n", what.c_str(), detail.c_str(),
-       std::string(error_name(audited.code())).c_str(), audited.error().message.c_str());
-}
-
-void note_refusal(Machine& machine, const std::string& what, const std::string& detail) {
-  const Status noted = machine.state().audit(what + ".refused", detail);
-  if (noted.ok()) return;
-  tell("vaultctl: warning: the refusal is not in the machine's audit log: %s: %s\n",
-       std::string(error_name(noted.code())).c_str(), noted.error().message.c_str());
 }
 
 void on_run(CLI::App& command, CommandContext& context, std::function<Result<int>()> body) {

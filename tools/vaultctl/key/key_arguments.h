@@ -26,10 +26,9 @@ struct KeyArguments {
 // KEYVAULT/KEY/VERSION: InvalidKeyRef without a version.
 [[nodiscard]] Result<KeyRef> pinned_key(const KeyArguments& arguments);
 
-// The key vault of that name as its administrator sees it. KeyVaultNotFound if this machine has none.
-[[nodiscard]] Result<std::shared_ptr<AdministeredKeyVault>> open_key_vault(CommandContext& context, const KeyRef& key);
-// NotSupportedByProvider if it is no local one.
-[[nodiscard]] Result<std::shared_ptr<LocalKeyVault>> open_local_key_vault(CommandContext& context, const KeyRef& key);
+// The key's key vault, opened: open_key_vault() and open_local_key_vault() of the API.
+[[nodiscard]] Result<std::shared_ptr<AdministeredKeyVault>> key_vault_of(CommandContext& context, const KeyRef& key);
+[[nodiscard]] Result<std::shared_ptr<LocalKeyVault>> local_key_vault_of(CommandContext& context, const KeyRef& key);
 
 [[nodiscard]] nlohmann::json version_to_json(const KeyVersionInfo& version);
 
@@ -38,13 +37,13 @@ void warn_of_stale_export(const KeyRef& key, const nlohmann::json& exported);
 
 using KeyCommand = Result<int> (*)(CommandContext&, const KeyArguments&);
 
-// key disable, key impact: what vaults need.
-[[nodiscard]] Result<int> key_disable(CommandContext& context, const KeyArguments& arguments);
+// key impact, disable, delete, purge: what vaults need.
 [[nodiscard]] Result<int> key_impact(CommandContext& context, const KeyArguments& arguments);
-// key delete, recover, purge and list --deleted.
+[[nodiscard]] Result<int> key_disable(CommandContext& context, const KeyArguments& arguments);
 [[nodiscard]] Result<int> key_delete(CommandContext& context, const KeyArguments& arguments);
-[[nodiscard]] Result<int> key_recover(CommandContext& context, const KeyArguments& arguments);
 [[nodiscard]] Result<int> key_purge(CommandContext& context, const KeyArguments& arguments);
+// key recover and list --deleted.
+[[nodiscard]] Result<int> key_recover(CommandContext& context, const KeyArguments& arguments);
 [[nodiscard]] Result<int> key_list_deleted(CommandContext& context, const KeyArguments& arguments);
 // key rotation-policy set, show, and rotate --due.
 [[nodiscard]] Result<int> key_policy_set(CommandContext& context, const KeyArguments& arguments);

@@ -7,7 +7,7 @@
 #include "base/rfc3339.h"
 #include "tools/api/json_forms.h"
 #include "tools/api/key_exports.h"
-#include "tools/vaultctl/audited.h"
+#include "tools/api/keys/opened_key_vault.h"
 #include "tools/vaultctl/command_context.h"
 #include "tools/vaultctl/key/key_arguments.h"
 #include "tools/vaultctl/text_output.h"
@@ -17,12 +17,6 @@ namespace vaultfs {
 namespace {
 
 using nlohmann::json;
-
-Error no_key_vault(const std::string& name) {
-  return {ErrorCode::KeyVaultNotFound, "this machine has no key vault " + name +
-                                           "; make one with: vaultctl keyvault create " + name +
-                                           ", or register one with: vaultctl keyvault add " + name};
-}
 
 // "2027-01-31" or "2027-01-31T12:00:00Z" as Unix seconds.
 Result<std::optional<std::int64_t>> parse_time(const std::string& text) {
@@ -47,10 +41,10 @@ Result<KeyOptions> key_options(const KeyArguments& arguments) {
 Result<int> create(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
   VAULTFS_ASSIGN_OR_RETURN(const auto options, key_options(arguments));
-  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, key_vault_of(context, key));
+  VAULTFS_ASSIGN_OR_RETURN(const MachineContext machine, context.machine_context());
   VAULTFS_ASSIGN_OR_RETURN(const KeyVersionInfo version,
-                           audited<Result<KeyVersionInfo>>(*machine, "key.create", key.to_string(),
+                           audited<Result<KeyVersionInfo>>(machine, "key.create", key.to_string(),
                                                            [&] { return key_vault->create_key(key.key, options); }));
   print(context, version_to_json(version), [&] {
     say("Created the key %s (%s %u), version %s.\n", arguments.key.c_str(), version.key_type.c_str(), version.bits,
@@ -68,14 +62,14 @@ Result<int> rotate(CommandContext& context, const KeyArguments& arguments) {
   }
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
   VAULTFS_ASSIGN_OR_RETURN(const auto options, key_options(arguments));
-  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, key_vault_of(context, key));
+  VAULTFS_ASSIGN_OR_RETURN(const MachineContext machine, context.machine_context());
   VAULTFS_ASSIGN_OR_RETURN(const KeyVersionInfo version,
-                           audited<Result<KeyVersionInfo>>(*machine, "key.rotate", key.to_string(), [&] {
+                           audited<Result<KeyVersionInfo>>(machine, "key.rotate", key.to_string(), [&] {
                              return key_vault->rotate_key(key.key, options, arguments.bits == 0);
                            }));
   json form = version_to_json(version);
-  form["export"] = key_export_to_json(*machine, key);
+  form["export"] = key_export_to_json(machine.machine, key);
   warn_of_stale_export(key, form["export"]);
   print(context, form, [&] {
     say("New version of %s: %s.\n", arguments.key.c_str(), version.id.c_str());
@@ -91,7 +85,7 @@ Result<int> rotate(CommandContext& context, const KeyArguments& arguments) {
 Result<int> list(CommandContext& context, const KeyArguments& arguments) {
   if (arguments.deleted) return key_list_deleted(context, arguments);
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, KeyRef::parse(arguments.key));
-  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, key_vault_of(context, key));
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<KeyVersionInfo> versions, key_vault->list_versions(key.key));
   json forms = json::array();
   for (const KeyVersionInfo& version : versions) {
@@ -119,7 +113,7 @@ Result<int> list(CommandContext& context, const KeyArguments& arguments) {
 // The key as a whole; `list` shows its versions one by one.
 Result<int> show(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
-  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, key_vault_of(context, key));
   VAULTFS_ASSIGN_OR_RETURN(const KeyVaultProperties properties, key_vault->properties());
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<KeyVersionInfo> versions, key_vault->list_versions(key.key));
   if (versions.empty()) return Error{ErrorCode::KeyNotFound, "the key " + key.to_string() + " has no versions"};
@@ -156,9 +150,9 @@ Result<int> show(CommandContext& context, const KeyArguments& arguments) {
 
 Result<int> enable(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, pinned_key(arguments));
-  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_RETURN_IF_ERROR(audited<Status>(*machine, "key.enable", key.to_string(),
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, key_vault_of(context, key));
+  VAULTFS_ASSIGN_OR_RETURN(const MachineContext machine, context.machine_context());
+  VAULTFS_RETURN_IF_ERROR(audited<Status>(machine, "key.enable", key.to_string(),
                                           [&] { return key_vault->set_enabled(key.key, *key.version, true); }));
   print(context, {{"version", *key.version}, {"enabled", true}}, [&] { say("Enabled %s.\n", arguments.key.c_str()); });
   return 0;
@@ -213,18 +207,14 @@ Result<KeyRef> pinned_key(const KeyArguments& arguments) {
                "name the version: " + key.key_vault + "/" + key.key + "/VERSION (see: vaultctl key list)"};
 }
 
-Result<std::shared_ptr<AdministeredKeyVault>> open_key_vault(CommandContext& context, const KeyRef& key) {
+Result<std::shared_ptr<AdministeredKeyVault>> key_vault_of(CommandContext& context, const KeyRef& key) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  const auto entry = machine->registry().find(key.key_vault);
-  if (!entry.ok() && entry.code() == ErrorCode::KeyVaultUnavailable) return no_key_vault(key.key_vault);
-  VAULTFS_RETURN_IF_ERROR(entry);
-  return machine->registry().open(key.key_vault);
+  return open_key_vault(*machine, key.key_vault);
 }
 
-Result<std::shared_ptr<LocalKeyVault>> open_local_key_vault(CommandContext& context, const KeyRef& key) {
-  VAULTFS_RETURN_IF_ERROR(open_key_vault(context, key));
+Result<std::shared_ptr<LocalKeyVault>> local_key_vault_of(CommandContext& context, const KeyRef& key) {
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  return machine->registry().open_local(key.key_vault);
+  return open_local_key_vault(*machine, key.key_vault);
 }
 
 json version_to_json(const KeyVersionInfo& version) {

@@ -1,10 +1,8 @@
-// vaultctl key recover|purge, key list --deleted: deleted keys.
+// vaultctl key recover, key list --deleted: deleted keys.
 
 #include "crypto/keyvault/key_ref.h"
 #include "tools/api/json_forms.h"
-#include "tools/vaultctl/audited.h"
 #include "tools/vaultctl/key/key_arguments.h"
-#include "tools/vaultctl/key/key_withdrawal.h"
 #include "tools/vaultctl/text_output.h"
 
 namespace vaultfs {
@@ -12,28 +10,19 @@ using nlohmann::json;
 
 Result<int> key_recover(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
-  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, key_vault_of(context, key));
+  VAULTFS_ASSIGN_OR_RETURN(const MachineContext machine, context.machine_context());
   VAULTFS_RETURN_IF_ERROR(
-      audited<Status>(*machine, "key.recover", key.to_string(), [&] { return key_vault->recover_key(key.key); }));
+      audited<Status>(machine, "key.recover", key.to_string(), [&] { return key_vault->recover_key(key.key); }));
   print(context, {{"key", key.to_string()}, {"deleted", false}}, [&] {
     say("Recovered %s with all its versions. Vaults that use it come back by themselves.\n", arguments.key.c_str());
   });
   return 0;
 }
 
-Result<int> key_purge(CommandContext& context, const KeyArguments& arguments) {
-  VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
-  const auto purge = [&key](AdministeredKeyVault& key_vault) { return key_vault.purge_key(key.key); };
-  VAULTFS_ASSIGN_OR_RETURN(const bool overridden, withdraw(context, arguments, {key, "key.purge", purge, {}}));
-  print(context, {{"key", key.to_string()}, {"purged", true}, {"overridden", overridden}},
-        [&] { say("Destroyed %s for good.\n", arguments.key.c_str()); });
-  return 0;
-}
-
 Result<int> key_list_deleted(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_RETURN_IF_ERROR(check_key_name("key vault", arguments.key));
-  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_local_key_vault(context, {arguments.key, "", std::nullopt}));
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, local_key_vault_of(context, {arguments.key, "", std::nullopt}));
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<DeletedKey> deleted, key_vault->list_deleted());
   json keys = json::array();
   for (const DeletedKey& key : deleted) {

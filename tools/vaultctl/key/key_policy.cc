@@ -2,7 +2,6 @@
 
 #include "crypto/keyvault/key_ref.h"
 #include "tools/api/key_exports.h"
-#include "tools/vaultctl/audited.h"
 #include "tools/vaultctl/key/key_arguments.h"
 #include "tools/vaultctl/text_output.h"
 
@@ -46,7 +45,7 @@ Result<std::vector<std::string>> key_vaults_of(CommandContext& context, const st
   VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   if (name.empty()) return machine->key_vaults().list();
   VAULTFS_RETURN_IF_ERROR(check_key_name("key vault", name));
-  VAULTFS_RETURN_IF_ERROR(open_local_key_vault(context, {name, "", std::nullopt}));
+  VAULTFS_RETURN_IF_ERROR(local_key_vault_of(context, {name, "", std::nullopt}));
   return std::vector<std::string>{name};
 }
 
@@ -70,9 +69,9 @@ Result<int> key_policy_set(CommandContext& context, const KeyArguments& argument
     return Error{ErrorCode::Usage, "--none takes the policy away and goes with no other option"};
   }
   const std::optional<RotationPolicy> wanted = arguments.none ? std::nullopt : std::optional(policy);
-  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_RETURN_IF_ERROR(audited<Status>(*machine, "key.rotation-policy", key.to_string() + policy_words(wanted),
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, key_vault_of(context, key));
+  VAULTFS_ASSIGN_OR_RETURN(const MachineContext machine, context.machine_context());
+  VAULTFS_RETURN_IF_ERROR(audited<Status>(machine, "key.rotation-policy", key.to_string() + policy_words(wanted),
                                           [&] { return key_vault->set_rotation_policy(key.key, wanted); }));
   const auto set = wanted ? std::optional(rotation_policy_text(*wanted)) : std::nullopt;
   print(context, {{"key", key.to_string()}, {"rotation_policy", rotation_policy_to_json(set)}},
@@ -82,7 +81,7 @@ Result<int> key_policy_set(CommandContext& context, const KeyArguments& argument
 
 Result<int> key_policy_show(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
-  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_key_vault(context, key));
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, key_vault_of(context, key));
   VAULTFS_ASSIGN_OR_RETURN(const auto policy, key_vault->describe_rotation_policy(key.key));
   print(context, {{"key", key.to_string()}, {"rotation_policy", rotation_policy_to_json(policy)}},
         [&] { print_policy(key.to_string(), policy); });

@@ -9,12 +9,10 @@
 #include <optional>
 #include <vector>
 
-#include "crypto/rsa_key.h"
 #include "tools/api/key_exports.h"
-#include "tools/vaultctl/audited.h"
+#include "tools/api/keys/key_import.h"
+#include "tools/api/keys/who_needs_key.h"
 #include "tools/vaultctl/key/key_arguments.h"
-#include "tools/vaultctl/key/key_impact.h"
-#include "tools/vaultctl/key/key_import.h"
 #include "tools/vaultctl/pem_file.h"
 #include "tools/vaultctl/text_output.h"
 #include "vaultmeta/machine/vault_place.h"
@@ -49,22 +47,6 @@ Status write_private_file(const std::string& path, const std::string& text) {
   return written;
 }
 
-// The versions that an export without a version is of, oldest first: all that a vault of this machine still needs, the
-// newest in any case; all there are, where a vault that may need the key can't be asked.
-Result<std::vector<std::string>> versions_to_export(CommandContext& context, const KeyRef& key,
-                                                    AdministeredKeyVault& key_vault) {
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<KeyVersionInfo> infos, key_vault.list_versions(key.key));
-  std::vector<std::string> all;
-  for (const KeyVersionInfo& info : infos) all.push_back(info.id);
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<VaultImpact> impacts, find_impact(context, key, all));
-  std::vector<std::string> chosen;
-  for (const std::string& version : all) {
-    const auto needs = [&version](const VaultImpact& impact) { return impact.needs(version); };
-    if (version == all.back() || std::ranges::any_of(impacts, needs)) chosen.push_back(version);
-  }
-  return chosen;
-}
-
 // The keys in a PEM file, in their order, each with the passphrase it wants.
 struct KeysToImport {
   SecretBuffer file;
@@ -90,17 +72,17 @@ Result<KeysToImport> read_keys(const KeyArguments& arguments) {
 
 Result<int> key_export(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, KeyRef::parse(arguments.key));
-  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_local_key_vault(context, key));
+  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, local_key_vault_of(context, key));
+  VAULTFS_ASSIGN_OR_RETURN(const MachineContext machine, context.machine_context());
   std::vector<std::string> versions;
   if (key.version) {
     versions.push_back(*key.version);
   } else {
-    VAULTFS_ASSIGN_OR_RETURN(versions, versions_to_export(context, key, *key_vault));
+    VAULTFS_ASSIGN_OR_RETURN(versions, versions_to_export(machine, key, *key_vault));
   }
   VAULTFS_ASSIGN_OR_RETURN(const SecretBuffer passphrase,
                            obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true, true,
                                              "the exported key", kPassphraseOption));
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
   std::string what = key.key_vault + "/" + key.key;
   for (const std::string& version : versions) what += " " + version;
   const auto write = [&]() -> Status {
@@ -112,9 +94,9 @@ Result<int> key_export(CommandContext& context, const KeyArguments& arguments) {
     VAULTFS_RETURN_IF_ERROR(write_private_file(arguments.file, bundle));
     return key_vault->note_export(key.key, versions);
   };
-  VAULTFS_RETURN_IF_ERROR(audited<Status>(*machine, "key.export", what + " to " + arguments.file, write));
+  VAULTFS_RETURN_IF_ERROR(audited<Status>(machine, "key.export", what + " to " + arguments.file, write));
   json form{{"file", arguments.file}, {"versions", versions}};
-  form["export"] = key_export_to_json(*machine, key);
+  form["export"] = key_export_to_json(machine.machine, key);
   print(context, form, [&] {
     say("Wrote %s (%zu of the key's versions), encrypted under the passphrase. Keep both apart from the vault.\n",
         arguments.file.c_str(), versions.size());
@@ -125,40 +107,20 @@ Result<int> key_export(CommandContext& context, const KeyArguments& arguments) {
 
 Result<int> key_import(CommandContext& context, const KeyArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const KeyRef key, unpinned_key(arguments));
-  VAULTFS_ASSIGN_OR_RETURN(const auto key_vault, open_local_key_vault(context, key));
+  VAULTFS_RETURN_IF_ERROR(local_key_vault_of(context, key));  // before anybody is asked for a passphrase
   VAULTFS_ASSIGN_OR_RETURN(const KeysToImport keys, read_keys(arguments));
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  // All are looked at before the first is added.
-  for (const ByteView block : keys.blocks) {
-    VAULTFS_RETURN_IF_ERROR(RsaKey::from_pem(block, keys.passphrase_of(block)));
-    if (!arguments.enable) {
-      VAULTFS_RETURN_IF_ERROR(refuse_disabled_copy(*machine, key, block, keys.passphrase_of(block)));
-    }
-  }
-  std::vector<KeyVersionInfo> imported;
-  std::optional<Error> there_already;
-  const std::string what = key.to_string() + " from " + arguments.file;
-  VAULTFS_RETURN_IF_ERROR(audited<Status>(*machine, "key.import", what, [&]() -> Status {
-    for (const ByteView block : keys.blocks) {
-      auto version = key_vault->import_version(key.key, block, keys.passphrase_of(block), std::nullopt);
-      if (version.ok()) {
-        imported.push_back(std::move(version).value());
-      } else if (keys.blocks.size() > 1 && version.code() == ErrorCode::AlreadyExists) {
-        there_already = std::move(version).error();  // of an earlier import: the others are what it lacks
-      } else {
-        return std::move(version).error();
-      }
-    }
-    return imported.empty() ? Status(*there_already) : ok_status();
-  }));
-  json form = version_to_json(imported.back());
+  VAULTFS_ASSIGN_OR_RETURN(const MachineContext machine, context.machine_context());
+  KeyImportRequest wanted{key, arguments.file, {}, arguments.enable};
+  for (const ByteView block : keys.blocks) wanted.versions.push_back({block, keys.passphrase_of(block)});
+  VAULTFS_ASSIGN_OR_RETURN(const KeyImportAnswer answer, import_key(machine, wanted));
+  json form = version_to_json(answer.imported.back());
   form["versions"] = json::array();
-  for (const KeyVersionInfo& version : imported) form["versions"].push_back(version_to_json(version));
-  if (there_already) {
-    tell("vaultctl: note: %s\n", there_already->message.c_str());
+  for (const KeyVersionInfo& version : answer.imported) form["versions"].push_back(version_to_json(version));
+  if (answer.there_already) {
+    tell("vaultctl: note: %s\n", answer.there_already->message.c_str());
   }
   print(context, form, [&] {
-    for (const KeyVersionInfo& version : imported) {
+    for (const KeyVersionInfo& version : answer.imported) {
       say("Imported version %s of %s.\n", version.id.c_str(), arguments.key.c_str());
     }
   });

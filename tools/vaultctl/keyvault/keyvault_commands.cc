@@ -5,10 +5,9 @@
 #include "crypto/keyvault/key_ref.h"
 #include "crypto/keyvault/provider_table.h"
 #include "tools/api/json_forms.h"
-#include "tools/vaultctl/audited.h"
+#include "tools/api/keys/key_vault_removal.h"
 #include "tools/vaultctl/command_context.h"
-#include "tools/vaultctl/key/key_impact.h"
-#include "tools/vaultctl/keyvault/identity_impact.h"
+#include "tools/vaultctl/key/refusal_text.h"
 #include "tools/vaultctl/keyvault/keyvault_access.h"
 #include "tools/vaultctl/keyvault/provider_options.h"
 #include "tools/vaultctl/text_output.h"
@@ -40,15 +39,15 @@ Result<int> create_key_vault(CommandContext& context, const CreateArguments& arg
                              obtain_passphrase(arguments.passphrase_file, arguments.passphrase_fd, true, true,
                                                "the key vault " + arguments.name, "--new-passphrase"));
   }
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_ASSIGN_OR_RETURN(const MachineContext machine, context.machine_context());
   VAULTFS_RETURN_IF_ERROR(check_key_name("key vault", arguments.name));
-  VAULTFS_RETURN_IF_ERROR(audited<Status>(*machine, "keyvault.create", arguments.name, [&] {
-    return machine->key_vaults().create(arguments.name, options, protect ? &passphrase : nullptr);
+  VAULTFS_RETURN_IF_ERROR(audited<Status>(machine, "keyvault.create", arguments.name, [&] {
+    return machine.machine.key_vaults().create(arguments.name, options, protect ? &passphrase : nullptr);
   }));
-  const json form = {{"name", arguments.name}, {"path", machine->key_vaults().path_of(arguments.name).string()}};
+  const json form = {{"name", arguments.name}, {"path", machine.machine.key_vaults().path_of(arguments.name).string()}};
   print(context, form, [&] {
     say("Created the key vault %s in %s.\n", arguments.name.c_str(),
-        machine->key_vaults().path_of(arguments.name).c_str());
+        machine.machine.key_vaults().path_of(arguments.name).c_str());
     say("Make a key with: vaultctl key create %s/KEY\n", arguments.name.c_str());
   });
   return 0;
@@ -177,10 +176,10 @@ struct AddArguments {
 
 Result<int> add(CommandContext& context, const AddArguments& arguments) {
   VAULTFS_ASSIGN_OR_RETURN(const ProviderOptions options, parse_provider_options(arguments.options));
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_ASSIGN_OR_RETURN(const MachineContext machine, context.machine_context());
   VAULTFS_RETURN_IF_ERROR(check_key_name("key vault", arguments.name));
-  VAULTFS_RETURN_IF_ERROR(audited<Status>(*machine, "keyvault.add", arguments.name + " " + arguments.provider, [&] {
-    return machine->registry().add(arguments.name, arguments.provider, options);
+  VAULTFS_RETURN_IF_ERROR(audited<Status>(machine, "keyvault.add", arguments.name + " " + arguments.provider, [&] {
+    return machine.machine.registry().add(arguments.name, arguments.provider, options);
   }));
   print(context, {{"name", arguments.name}, {"provider", arguments.provider}}, [&] {
     say("Registered the key vault %s (%s). Try it with: vaultctl keyvault show %s\n", arguments.name.c_str(),
@@ -189,40 +188,22 @@ Result<int> add(CommandContext& context, const AddArguments& arguments) {
   return 0;
 }
 
-std::string needing_text(const std::string& name, const std::vector<VaultImpact>& needing) {
-  return "keys of the key vault " + name + " are still needed:" + needing_lines(needing) +
-         "\nThis machine could not open them any more. To do it all the same: --override " + name;
-}
-
-Result<int> remove_key_vault(CommandContext& context, const AddArguments& arguments) {
-  if (!arguments.override_name.empty() && arguments.override_name != arguments.name) {
-    return Error{ErrorCode::Usage,
-                 "--override wants the key vault's name, " + arguments.name + ", so that it is not given by mistake"};
+Result<int> remove(CommandContext& context, const AddArguments& arguments) {
+  VAULTFS_RETURN_IF_ERROR(check_override(arguments.override_name, arguments.name, "the key vault's name, "));
+  VAULTFS_ASSIGN_OR_RETURN(const MachineContext machine, context.machine_context());
+  VAULTFS_ASSIGN_OR_RETURN(const KeyVaultRemovalAnswer answer,
+                           remove_key_vault(machine, {arguments.name, !arguments.override_name.empty()}));
+  if (answer.outcome == Withdrawn::refused) {
+    return Error{ErrorCode::KeyVaultInUse,
+                 "keys of the key vault " + arguments.name + " are still needed:" + needing_lines(answer.needing) +
+                     "\nThis machine could not open them any more. To do it all the same: --override " +
+                     arguments.name};
   }
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_RETURN_IF_ERROR(check_key_name("key vault", arguments.name));
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> registrations, machine->state().registrations());
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<VaultImpact> needing, find_key_vault_impact(context, arguments.name));
-  const bool overridden = !arguments.override_name.empty() && !needing.empty();
-  if (!needing.empty() && !overridden) {
-    note_refusal(*machine, "keyvault.remove", arguments.name + " still needed");
-    return Error{ErrorCode::KeyVaultInUse, needing_text(arguments.name, needing)};
-  }
-  VAULTFS_ASSIGN_OR_RETURN(const KeyVaultRegistry::Entry entry, machine->registry().find(arguments.name));
-  // A vault that takes a key up puts it on the list before it proves that it can use it.
-  const auto still_right = [&]() -> Status {
-    if (overridden) return ok_status();
-    VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> now, machine->state().registrations());
-    if (now == registrations) return ok_status();
-    return Error{ErrorCode::TryAgain, "the machine's list of vaults changed meanwhile; nothing was removed, try again"};
-  };
-  VAULTFS_RETURN_IF_ERROR(audited<Status>(*machine, overridden ? "keyvault.remove.override" : "keyvault.remove",
-                                          arguments.name,
-                                          [&] { return machine->registry().remove(arguments.name, still_right); }));
+  const bool overridden = answer.outcome == Withdrawn::done_although_needed;
   print(context, {{"name", arguments.name}, {"overridden", overridden}}, [&] {
-    say(entry.provider == kLocalProvider ? "Deleted the empty local key vault %s.\n"
-                                         : "Removed %s from this machine. The key vault itself was not "
-                                           "touched.\n",
+    say(answer.local ? "Deleted the empty local key vault %s.\n"
+                     : "Removed %s from this machine. The key vault itself was not "
+                       "touched.\n",
         arguments.name.c_str());
   });
   return 0;
@@ -281,7 +262,7 @@ void add_keyvault_commands(CLI::App& app, CommandContext& context) {
   CLI::App* removed = group->add_subcommand("remove", "Drop a registration, unless a vault needs a key in there");
   removed->add_option("NAME", added->name)->required();
   removed->add_option("--override", added->override_name, "the key vault's name: although a vault needs it");
-  on_run(*removed, context, [&context, added] { return remove_key_vault(context, *added); });
+  on_run(*removed, context, [&context, added] { return remove(context, *added); });
 }
 
 }  // namespace vaultfs

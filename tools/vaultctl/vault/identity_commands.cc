@@ -5,10 +5,9 @@
 
 #include "crypto/keyvault/provider_table.h"
 #include "tools/api/json_forms.h"
-#include "tools/vaultctl/audited.h"
+#include "tools/api/keys/identity_withdrawal.h"
 #include "tools/vaultctl/command_context.h"
-#include "tools/vaultctl/key/guarded_change.h"
-#include "tools/vaultctl/keyvault/identity_impact.h"
+#include "tools/vaultctl/key/refusal_text.h"
 #include "tools/vaultctl/keyvault/provider_options.h"
 #include "tools/vaultctl/text_output.h"
 #include "vaultmeta/vault/registration.h"
@@ -41,19 +40,19 @@ Result<int> create_identity(CommandContext& context, const IdentityArguments& ar
   }
   VAULTFS_ASSIGN_OR_RETURN(const ProviderOptions options, parse_provider_options(arguments.options));
   VAULTFS_RETURN_IF_ERROR(check_identity_options(options));
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+  VAULTFS_ASSIGN_OR_RETURN(const MachineContext machine, context.machine_context());
   Identity identity;
   if (arguments.vault.empty()) {
-    VAULTFS_ASSIGN_OR_RETURN(identity, machine->identities().create(arguments.name, options));
+    VAULTFS_ASSIGN_OR_RETURN(identity, machine.machine.identities().create(arguments.name, options));
   } else {
     if (!options.empty()) return Error{ErrorCode::Usage, "a vault's own identity has no options"};
     const auto path = std::filesystem::absolute(arguments.vault).lexically_normal();
-    VAULTFS_ASSIGN_OR_RETURN(const VaultGlance glance, glance_at_vault(machine->env(), path));
+    VAULTFS_ASSIGN_OR_RETURN(const VaultGlance glance, glance_at_vault(machine.machine.env(), path));
     // First, so that no identity is there of a vault that `key disable` would not ask.
-    VAULTFS_RETURN_IF_ERROR(register_from_slots(machine->state(), glance.header.id, path, glance.slots));
-    VAULTFS_ASSIGN_OR_RETURN(identity, machine->identities().create_system(glance.header.id));
+    VAULTFS_RETURN_IF_ERROR(register_from_slots(machine.machine.state(), glance.header.id, path, glance.slots));
+    VAULTFS_ASSIGN_OR_RETURN(identity, machine.machine.identities().create_system(glance.header.id));
   }
-  note_audit(*machine, "identity.create", identity.id + " " + identity.name);
+  note_audit(machine, "identity.create", identity.id + " " + identity.name);
   print(context, identity_to_json(identity), [&] {
     say("Created %s: %s\n", identity.description().c_str(), identity.id.c_str());
     say("Let it in at a local key vault with: vaultctl keyvault allow KEYVAULT --identity %s\n", identity.id.c_str());
@@ -84,73 +83,47 @@ Result<int> list_identities(CommandContext& context) {
   return 0;
 }
 
-Status check_identity_override(const IdentityArguments& arguments) {
-  if (arguments.override_name.empty() || arguments.override_name == arguments.name) return ok_status();
-  return Error{ErrorCode::Usage, "--override wants " + arguments.name + ", so that it is not given by mistake"};
-}
-
-// What takes an identity away from the vaults that speak as it. True if some did.
-Result<bool> take_away(CommandContext& context, const IdentityArguments& arguments, const Identity& identity,
-                       const std::string& operation, const std::string& what_else, std::function<Status()> change,
-                       std::function<Status()> undo) {
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  AskedVaults asked;
-  VAULTFS_ASSIGN_OR_RETURN(asked.registrations, machine->state().registrations());
-  VAULTFS_ASSIGN_OR_RETURN(asked.impacts, find_identity_impact(context, identity));
-  asked.needing = asked.impacts;
-  GuardedChange guarded;
-  guarded.operation = operation;
-  guarded.subject = identity.id;
-  guarded.activity_subject = identity.id;
-  guarded.overridden = !arguments.override_name.empty();
-  guarded.refusal = {ErrorCode::IdentityInUse, identity.description() + " is used by:" + needing_lines(asked.needing) +
-                                                   "\nThat would be a revocation for them" + what_else +
-                                                   ". To do it all the same: --override " + arguments.name};
-  guarded.change = std::move(change);
-  guarded.undo = std::move(undo);
-  return change_unless_needed(context, asked, guarded);
+// What takes an identity away from the vaults that speak as it.
+Result<IdentityWithdrawalAnswer> take_away(CommandContext& context, const IdentityArguments& arguments,
+                                           IdentityWithdrawal what, const std::string& what_else) {
+  VAULTFS_RETURN_IF_ERROR(check_override(arguments.override_name, arguments.name, ""));
+  VAULTFS_ASSIGN_OR_RETURN(const MachineContext machine, context.machine_context());
+  VAULTFS_ASSIGN_OR_RETURN(IdentityWithdrawalAnswer answer,
+                           withdraw_identity(machine, {arguments.name, what, !arguments.override_name.empty()}));
+  if (answer.outcome != Withdrawn::refused) return answer;
+  return Error{ErrorCode::IdentityInUse, answer.identity.description() + " is used by:" + needing_lines(answer.users) +
+                                             "\nThat would be a revocation for them" + what_else +
+                                             ". To do it all the same: --override " + arguments.name};
 }
 
 Result<int> enable_identity(CommandContext& context, const IdentityArguments& arguments) {
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_ASSIGN_OR_RETURN(Identity identity, machine->identities().find(arguments.name));
-  VAULTFS_RETURN_IF_ERROR(audited<Status>(*machine, "identity.enable", identity.id,
-                                          [&] { return machine->identities().set_enabled(identity, true); }));
+  VAULTFS_ASSIGN_OR_RETURN(const MachineContext machine, context.machine_context());
+  IdentityStore& identities = machine.machine.identities();
+  VAULTFS_ASSIGN_OR_RETURN(Identity identity, identities.find(arguments.name));
+  VAULTFS_RETURN_IF_ERROR(
+      audited<Status>(machine, "identity.enable", identity.id, [&] { return identities.set_enabled(identity, true); }));
   identity.enabled = true;
   print(context, identity_to_json(identity), [&] { say("Enabled %s.\n", identity.description().c_str()); });
   return 0;
 }
 
 Result<int> disable_identity(CommandContext& context, const IdentityArguments& arguments) {
-  VAULTFS_RETURN_IF_ERROR(check_identity_override(arguments));
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_ASSIGN_OR_RETURN(Identity identity, machine->identities().find(arguments.name));
-  bool overridden = false;
-  if (identity.enabled) {
-    VAULTFS_ASSIGN_OR_RETURN(overridden, take_away(
-                                             context, arguments, identity, "identity.disable", "",
-                                             [&] { return machine->identities().set_enabled(identity, false); },
-                                             [&] { return machine->identities().set_enabled(identity, true); }));
-  }
-  identity.enabled = false;
-  json form = identity_to_json(identity);
-  form["overridden"] = overridden;
-  print(context, form,
-        [&] { say("Disabled %s: a revocation for every vault that uses it.\n", identity.description().c_str()); });
+  VAULTFS_ASSIGN_OR_RETURN(const IdentityWithdrawalAnswer answer,
+                           take_away(context, arguments, IdentityWithdrawal::disable, ""));
+  json form = identity_to_json(answer.identity);
+  form["overridden"] = answer.outcome == Withdrawn::done_although_needed;
+  print(context, form, [&] {
+    say("Disabled %s: a revocation for every vault that uses it.\n", answer.identity.description().c_str());
+  });
   return 0;
 }
 
 Result<int> remove_identity(CommandContext& context, const IdentityArguments& arguments) {
-  VAULTFS_RETURN_IF_ERROR(check_identity_override(arguments));
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_ASSIGN_OR_RETURN(const Identity identity, machine->identities().find(arguments.name));
-  // One that is made again is another: nothing takes this back.
   VAULTFS_ASSIGN_OR_RETURN(
-      const bool overridden,
-      take_away(context, arguments, identity, "identity.delete", ", and one made again under the same name is another",
-                [&] { return machine->identities().remove(identity); }, {}));
-  print(context, {{"id", identity.id}, {"overridden", overridden}},
-        [&] { say("Deleted %s.\n", identity.description().c_str()); });
+      const IdentityWithdrawalAnswer answer,
+      take_away(context, arguments, IdentityWithdrawal::remove, ", and one made again under the same name is another"));
+  print(context, {{"id", answer.identity.id}, {"overridden", answer.outcome == Withdrawn::done_although_needed}},
+        [&] { say("Deleted %s.\n", answer.identity.description().c_str()); });
   return 0;
 }
 

@@ -1,15 +1,11 @@
-#include "tools/vaultctl/keyvault/identity_impact.h"
+#include "tools/api/keys/who_uses_identity.h"
 
 #include <algorithm>
 
-#include "base/visible_text.h"
-#include "tools/vaultctl/text_output.h"
 #include "vaultmeta/vault/vault.h"
 
 namespace vaultfs {
 namespace {
-
-using nlohmann::json;
 
 // One vault and one identity.
 class Speaker {
@@ -54,58 +50,44 @@ class Speaker {
 };
 
 // Of one that was asked only the slots of the versions that it gets from the key vault in question.
-auto slot_of(const VaultImpact& impact) {
-  return [&impact](const KeyringSlot& slot) {
-    return !impact.reachable || std::ranges::any_of(impact.versions, [&slot](const json& record) {
-      return record.value("version", "") == slot.version && record.value("key", "") == slot.key_vault + "/" + slot.key;
+auto slot_of(const VaultNeed& need) {
+  return [&need](const KeyringSlot& slot) {
+    return !need.reachable || std::ranges::any_of(need.versions, [&slot](const UsedVersion& used) {
+      return used.record.name() == VersionName{slot.version, slot.key_vault, slot.key};
     });
   };
 }
 
 }  // namespace
 
-Result<std::vector<VaultImpact>> find_identity_impact(CommandContext& context, const Identity& identity) {
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> vaults, machine->state().registrations());
-  std::vector<VaultImpact> users;
+Result<std::vector<VaultNeed>> who_uses_identity(const MachineContext& context, const Identity& identity) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> vaults, context.machine.state().registrations());
+  std::vector<VaultNeed> users;
   for (const Registration& vault : vaults) {
-    VaultImpact impact;
-    const auto usage = ask_usage(context, impact, vault);
-    const Speaker speaker(*machine, vault, identity);
-    if (!speaker.as_it(impact.reachable, [](const KeyringSlot&) { return true; })) continue;
+    VaultNeed need;
+    const auto usage = ask_usage(context, need, vault);
+    const Speaker speaker(context.machine, vault, identity);
+    if (!speaker.as_it(need.reachable, [](const KeyringSlot&) { return true; })) continue;
     if (usage.ok()) {
-      for (const json& record : (*usage)["versions"]) {
-        const std::string role = record.value("role", "");
-        if (role == "Active" || role == "Retiring") impact.versions.push_back(record);
+      for (const VersionRecord& record : usage->versions) {
+        if (record.role != VersionRole::retired) need.versions.push_back({record});
       }
     }
-    users.push_back(std::move(impact));
+    users.push_back(std::move(need));
   }
   return users;
 }
 
 VaultFilter speaking_as(Machine& machine, const Identity& identity) {
-  return [&machine, &identity](const Registration& vault, const VaultImpact& impact) {
-    return Speaker(machine, vault, identity).as_it(impact.reachable, slot_of(impact));
+  return [&machine, &identity](const Registration& vault, const VaultNeed& need) {
+    return Speaker(machine, vault, identity).as_it(need.reachable, slot_of(need));
   };
 }
 
 VaultFilter speaking_as_others(Machine& machine, const Identity& identity) {
-  return [&machine, &identity](const Registration& vault, const VaultImpact& impact) {
-    return Speaker(machine, vault, identity).as_another(impact.reachable, slot_of(impact));
+  return [&machine, &identity](const Registration& vault, const VaultNeed& need) {
+    return Speaker(machine, vault, identity).as_another(need.reachable, slot_of(need));
   };
-}
-
-std::string needing_lines(const std::vector<VaultImpact>& needing) {
-  std::string text;
-  for (const VaultImpact& impact : needing) {
-    text += "\n  " + visible_text(impact.path) + ": ";
-    text += impact.reachable
-                ? std::to_string(impact.versions.size()) + " key versions, " + std::to_string(impact.recovery_points) +
-                      " recovery points"
-                : unreachable_text(impact) + ", so it counts as needing them; " + unreachable_advice(impact);
-  }
-  return text;
 }
 
 }  // namespace vaultfs

@@ -1,4 +1,4 @@
-#include "tools/vaultctl/key/guarded_change.h"
+#include "tools/api/keys/guarded_change.h"
 
 #include <gtest/gtest.h>
 
@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "tests/support/scratch_directory.h"
+#include "tools/vaultctl/command_context.h"
 #include "vaultmeta/vault/vault.h"
 
 namespace vaultfs {
@@ -33,14 +34,13 @@ class GuardedChangeTest : public testing::Test {
     ASSERT_TRUE(created.ok()) << created.error().message;
     id_ = created->id;
     asked_.registrations = *machine_->state().registrations();
-    auto impacts = find_impact(context_, *options.key);
-    ASSERT_TRUE(impacts.ok() && impacts->size() == 1);
-    asked_.impacts = std::move(*impacts);
+    auto needs = who_needs_key(*context_.machine_context(), *options.key);
+    ASSERT_TRUE(needs.ok() && needs->size() == 1);
+    asked_.asked = std::move(*needs);
 
     change_.operation = "key.disable";
     change_.subject = "office/backup/1";
     change_.activity_subject = "1";
-    change_.refusal = {ErrorCode::KeyVersionInUse, "it is needed"};
     change_.key_vault = key_vault_.get();
     change_.change = [this] {
       ++done_;
@@ -54,7 +54,7 @@ class GuardedChangeTest : public testing::Test {
   void TearDown() override { ::unsetenv("VAULTFS_RUNTIME_DIR"); }
 
   [[nodiscard]] std::filesystem::path home() const { return scratch_ / "home"; }
-  [[nodiscard]] Result<bool> run() { return change_unless_needed(context_, asked_, change_); }
+  [[nodiscard]] Result<Withdrawn> run() { return change_unless_needed(*context_.machine_context(), asked_, change_); }
   // As a vault does that takes a version up.
   Status put_on_the_list() {
     return machine_->state().change_registration(id_, scratch_ / "vault", [](Registration& registration) {
@@ -77,7 +77,7 @@ class GuardedChangeTest : public testing::Test {
 TEST_F(GuardedChangeTest, WhatNobodyNeedsIsDone) {
   const auto outcome = run();
   ASSERT_TRUE(outcome.ok()) << outcome.error().message;
-  EXPECT_FALSE(*outcome);
+  EXPECT_EQ(*outcome, Withdrawn::done);
   EXPECT_EQ(done_, 1);
   EXPECT_EQ(undone_, 0);
 }
@@ -104,23 +104,25 @@ TEST_F(GuardedChangeTest, AListThatChangedSinceTheVaultsWereAskedStopsIt) {
 }
 
 TEST_F(GuardedChangeTest, AKeyringThatChangedSinceItsVaultWasAskedStopsIt) {
-  --asked_.impacts.front().keyring_generation;
+  --asked_.asked.front().keyring_generation;
   EXPECT_EQ(run().code(), ErrorCode::TryAgain);
   EXPECT_EQ(done_, 0);
-  asked_.impacts.front().reachable = false;  // then there is nothing to compare with
+  asked_.asked.front().reachable = false;  // then there is nothing to compare with
   EXPECT_TRUE(run().ok());
   EXPECT_EQ(done_, 1);
 }
 
 TEST_F(GuardedChangeTest, WhatIsNeededIsRefusedAndOverriddenByNameOnly) {
-  asked_.needing = asked_.impacts;
-  EXPECT_EQ(run().code(), ErrorCode::KeyVersionInUse);
+  asked_.needing = asked_.asked;
+  const auto refused = run();
+  ASSERT_TRUE(refused.ok()) << refused.error().message;
+  EXPECT_EQ(*refused, Withdrawn::refused);
   EXPECT_EQ(done_, 0);
   EXPECT_EQ(machine_->state().audit_entries()->back().what, "key.disable.refused");
-  change_.overridden = true;
+  change_.although_needed = true;
   const auto outcome = run();
   ASSERT_TRUE(outcome.ok()) << outcome.error().message;
-  EXPECT_TRUE(*outcome);
+  EXPECT_EQ(*outcome, Withdrawn::done_although_needed);
   EXPECT_EQ(done_, 1);
 }
 
@@ -129,8 +131,8 @@ TEST_F(GuardedChangeTest, WithoutItsRecordNothingIsDone) {
   std::filesystem::remove(home() / "audit.log");
   std::filesystem::create_directory(home() / "audit.log");
   EXPECT_FALSE(run().ok());
-  asked_.needing = asked_.impacts;
-  change_.overridden = true;
+  asked_.needing = asked_.asked;
+  change_.although_needed = true;
   EXPECT_FALSE(run().ok());
   EXPECT_EQ(done_, 0);
 }

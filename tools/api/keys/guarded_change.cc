@@ -1,9 +1,5 @@
-#include "tools/vaultctl/key/guarded_change.h"
+#include "tools/api/keys/guarded_change.h"
 
-#include <cstdio>
-
-#include "tools/vaultctl/audited.h"
-#include "tools/vaultctl/text_output.h"
 #include "vaultmeta/vault/vault.h"
 
 namespace vaultfs {
@@ -11,19 +7,18 @@ namespace {
 
 // Writes an override into the activity log of each vault it concerns. A vault that can't be asked is left out: the
 // machine's audit log has the record too.
-void record_override(CommandContext& context, const std::vector<VaultImpact>& needing, const GuardedChange& what,
+void record_override(const MachineContext& context, const std::vector<VaultNeed>& needing, const GuardedChange& what,
                      const std::string& outcome, const std::string& detail, bool quiet) {
-  for (const VaultImpact& impact : needing) {
-    if (!impact.reachable) continue;
-    VaultRequest record{impact.path, "activity.record"};
-    record.arguments = {{"operation", what.operation + ".override"},
-                        {"outcome", outcome},
-                        {"subject", what.activity_subject},
-                        {"detail", detail}};
-    const auto recorded = request(context, std::move(record));
+  for (const VaultNeed& need : needing) {
+    if (!need.reachable) continue;
+    ActivityEntry entry;
+    entry.operation = what.operation + ".override";
+    entry.outcome = outcome;
+    entry.subject = what.activity_subject;
+    entry.detail = detail;
+    const Status recorded = context.vaults.record(need.path, entry);
     if (!recorded.ok() && !quiet) {
-      tell("vaultctl: note: not in the activity log of %s: %s\n", impact.path.c_str(),
-           recorded.error().message.c_str());
+      context.tell({Notice::Kind::not_in_activity_log, need.path, recorded.error()});
     }
   }
 }
@@ -37,11 +32,11 @@ Error changed_meanwhile(const std::string& what) {
 Status check_unchanged(Machine& machine, const AskedVaults& asked) {
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> now, machine.state().registrations());
   if (now != asked.registrations) return changed_meanwhile("the machine's list of vaults");
-  for (const VaultImpact& impact : asked.impacts) {
-    const auto glance = glance_at_vault(machine.env(), impact.path);
-    if (glance.ok() && glance->keyring_generation.value == impact.keyring_generation) continue;
-    if (!impact.reachable) continue;  // what can't be asked has no generation to compare
-    return changed_meanwhile("the keys of " + impact.path);
+  for (const VaultNeed& need : asked.asked) {
+    const auto glance = glance_at_vault(machine.env(), need.path);
+    if (glance.ok() && glance->keyring_generation.value == need.keyring_generation) continue;
+    if (!need.reachable) continue;  // what can't be asked has no generation to compare
+    return changed_meanwhile("the keys of " + need.path);
   }
   return ok_status();
 }
@@ -65,28 +60,29 @@ Status locked(LocalKeyVault* key_vault, const std::function<Status()>& change) {
 
 }  // namespace
 
-Result<bool> change_unless_needed(CommandContext& context, const AskedVaults& asked, const GuardedChange& what) {
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
+Result<Withdrawn> change_unless_needed(const MachineContext& context, const AskedVaults& asked,
+                                       const GuardedChange& what) {
+  Machine& machine = context.machine;
   if (asked.needing.empty()) {
-    VAULTFS_RETURN_IF_ERROR(audited<Status>(*machine, what.operation, what.subject, [&] {
-      return locked(what.key_vault, [&] { return change_if_unchanged(*machine, asked, what); });
+    VAULTFS_RETURN_IF_ERROR(audited<Status>(context, what.operation, what.subject, [&] {
+      return locked(what.key_vault, [&] { return change_if_unchanged(machine, asked, what); });
     }));
-    return false;
+    return Withdrawn::done;
   }
-  if (!what.overridden) {
-    note_refusal(*machine, what.operation, what.subject + " still needed");
-    return what.refusal;
+  if (!what.although_needed) {
+    note_refusal(context, what.operation, what.subject + " still needed");
+    return Withdrawn::refused;
   }
   const std::string operation = what.operation + ".override";
   // Before, because afterwards the vaults may not be able to write it down any more.
-  VAULTFS_RETURN_IF_ERROR(machine->state().audit(operation, what.subject));
+  VAULTFS_RETURN_IF_ERROR(machine.state().audit(operation, what.subject));
   record_override(context, asked.needing, what, "Requested", "to be done although it is needed", false);
   const Status changed = locked(what.key_vault, what.change);
   const std::string outcome = changed.ok() ? "Succeeded" : std::string(error_name(changed.code()));
-  note_audit(*machine, what.operation, what.subject + " " + outcome);
+  note_audit(context, what.operation, what.subject + " " + outcome);
   record_override(context, asked.needing, what, outcome, "done although it was needed", true);
   VAULTFS_RETURN_IF_ERROR(changed);
-  return true;
+  return Withdrawn::done_although_needed;
 }
 
 }  // namespace vaultfs

@@ -1,13 +1,8 @@
-// vaultctl vault forget: a vault that is gone leaves this machine's list.
-
-#include "tools/vaultctl/vault/vault_forget.h"
+#include "tools/api/keys/vault_forget.h"
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
 
-#include "tools/vaultctl/command_context.h"
-#include "tools/vaultctl/text_output.h"
 #include "vaultmeta/keys/machine_key_vaults.h"
 #include "vaultmeta/vault/vault.h"
 
@@ -33,9 +28,7 @@ Error still_there(const Registration& registration) {
   const std::string id = to_hex(registration.vault.view());
   return Error{ErrorCode::VaultExists, registration.path.string() + " is there (vault " + id +
                                            "): without it on the list its own identity goes, so that it can't be "
-                                           "opened any more, and its keys may be disabled without asking it. To do it "
-                                           "all the same: --override " +
-                                           id};
+                                           "opened any more, and its keys may be disabled without asking it"};
 }
 
 Result<ForgetChoice> choose_by_id(MachineState& state, Env& env, const VaultId& id) {
@@ -109,49 +102,26 @@ Result<bool> is_elsewhere(MachineState& state, const ForgetChoice& choice) {
   });
 }
 
-Result<int> forget(CommandContext& context, const std::string& vault, const std::string& override_id) {
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_ASSIGN_OR_RETURN(const ForgetChoice choice, choose_vault_to_forget(machine->state(), machine->env(), vault));
-  const std::string id = to_hex(choice.vault.view());
-  if (!override_id.empty() && override_id != id) {
-    return Error{ErrorCode::Usage, "--override wants the vault's id, " + id + ", so that it is not given by mistake"};
-  }
-  if (choice.refusal && override_id.empty()) return *choice.refusal;
-  const bool overridden = choice.refusal.has_value();
-  if (overridden) VAULTFS_RETURN_IF_ERROR(machine->state().audit("vault.forget.override", id));
-  VAULTFS_ASSIGN_OR_RETURN(const bool stays, is_elsewhere(machine->state(), choice));
-  // The list goes last: what fails before can be tried again.
-  if (!stays) VAULTFS_RETURN_IF_ERROR(dismiss_vault(machine->registry(), machine->identities(), choice.vault));
-  if (choice.places.empty()) VAULTFS_RETURN_IF_ERROR(machine->state().forget_vault(choice.vault));
-  for (const std::filesystem::path& place : choice.places) {
-    VAULTFS_RETURN_IF_ERROR(machine->state().forget_vault(choice.vault, place));
-  }
-  if (!overridden) note_audit(*machine, "vault.forget", id);
-  print(context, {{"id", id}}, [&choice, stays] {
-    if (stays) {
-      say("Forgot %s. The vault is known at another place: its keys are needed there, its identity stays.\n",
-          choice.description.c_str());
-      return;
-    }
-    say("Forgot %s: its keys may be disabled now without asking it, and its own identity is gone. The vault itself was "
-        "not touched.\n",
-        choice.description.c_str());
-  });
-  return 0;
-}
-
 }  // namespace
 
-void add_forget_command(CLI::App& group, CommandContext& context) {
-  struct Arguments {
-    std::string vault, override_id;
-  };
-  const auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = group.add_subcommand("forget", "Drop a vault that is gone from this machine's list");
-  command->add_option("VAULT", arguments->vault, "its path or id")->required();
-  command->add_option("--override", arguments->override_id, "the vault's id: forget it although it is there");
-  on_run(*command, context,
-         [&context, arguments] { return forget(context, arguments->vault, arguments->override_id); });
+Result<ForgetAnswer> forget_vault(const MachineContext& context, const ForgetChoice& choice, bool although_refused) {
+  Machine& machine = context.machine;
+  if (choice.refusal && !although_refused) return *choice.refusal;
+  const std::string id = to_hex(choice.vault.view());
+  const bool overridden = choice.refusal.has_value();
+  if (overridden) VAULTFS_RETURN_IF_ERROR(machine.state().audit("vault.forget.override", id));
+  ForgetAnswer answer;
+  VAULTFS_ASSIGN_OR_RETURN(answer.known_elsewhere, is_elsewhere(machine.state(), choice));
+  // The list goes last: what fails before can be tried again.
+  if (!answer.known_elsewhere) {
+    VAULTFS_RETURN_IF_ERROR(dismiss_vault(machine.registry(), machine.identities(), choice.vault));
+  }
+  if (choice.places.empty()) VAULTFS_RETURN_IF_ERROR(machine.state().forget_vault(choice.vault));
+  for (const std::filesystem::path& place : choice.places) {
+    VAULTFS_RETURN_IF_ERROR(machine.state().forget_vault(choice.vault, place));
+  }
+  if (!overridden) note_audit(context, "vault.forget", id);
+  return answer;
 }
 
 }  // namespace vaultfs

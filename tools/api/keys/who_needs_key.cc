@@ -1,4 +1,4 @@
-#include "tools/vaultctl/key/key_impact.h"
+#include "tools/api/keys/who_needs_key.h"
 
 #include <algorithm>
 #include <optional>
@@ -9,61 +9,75 @@
 
 namespace vaultfs {
 
-using nlohmann::json;
+std::string_view use_name(VersionUse use) noexcept {
+  switch (use) {
+    case VersionUse::active:
+      return "Active";
+    case VersionUse::retiring:
+      return "Retiring";
+    case VersionUse::retired:
+      return "Retired";
+    case VersionUse::not_used:
+      return "not used";
+    case VersionUse::unknown:
+      break;
+  }
+  return "unknown";
+}
 
-const json* VaultImpact::record_of(const std::string& version) const {
-  const json* newest = nullptr;
+const UsedVersion* VaultNeed::record_of(const std::string& version) const {
+  const UsedVersion* newest = nullptr;
   // A version that came back has several records; the newest counts. Where versions are numbered, several keys of one
   // vault can have one of that number: what is needed counts before what is not.
-  for (const json& record : versions) {
-    if (record.value("version", "") != version) continue;
-    const bool same_key = newest != nullptr && newest->value("key", "") == record.value("key", "");
-    if (newest == nullptr || same_key || newest->value("role", "") == "Retired") newest = &record;
+  for (const UsedVersion& used : versions) {
+    const VersionRecord& record = used.record;
+    if (record.version != version) continue;
+    const bool same_key = newest != nullptr && newest->record.name() == record.name();
+    if (newest == nullptr || same_key || newest->record.role == VersionRole::retired) newest = &used;
   }
   return newest;
 }
 
-std::string VaultImpact::role_of(const std::string& version) const {
-  if (!reachable) return "unknown";
-  const json* record = record_of(version);
-  return record == nullptr ? "not used" : record->value("role", "unknown");
+VersionUse VaultNeed::use_of(const std::string& version) const {
+  if (!reachable) return VersionUse::unknown;
+  const UsedVersion* used = record_of(version);
+  if (used == nullptr) return VersionUse::not_used;
+  switch (used->record.role) {
+    case VersionRole::active:
+      return VersionUse::active;
+    case VersionRole::retiring:
+      return VersionUse::retiring;
+    case VersionRole::retired:
+      return VersionUse::retired;
+  }
+  return VersionUse::unknown;
 }
 
-bool VaultImpact::needs(const std::string& version) const {
-  const std::string role = role_of(version);
-  return role == "Active" || role == "Retiring" || role == "unknown";
+bool VaultNeed::needs(const std::string& version) const {
+  const VersionUse use = use_of(version);
+  return use == VersionUse::active || use == VersionUse::retiring || use == VersionUse::unknown;
 }
 
-bool VaultImpact::needs_any() const {
-  return !reachable || std::any_of(versions.begin(), versions.end(),
-                                   [this](const json& record) { return needs(record.value("version", "")); });
+bool VaultNeed::needs_any() const {
+  return !reachable ||
+         std::ranges::any_of(versions, [this](const UsedVersion& used) { return needs(used.record.version); });
 }
 
-std::string unreachable_text(const VaultImpact& impact) {
-  return "can't be asked (" + std::string(error_name(impact.problem.code)) + "; vault " + impact.vault + ")";
-}
-
-std::string unreachable_advice(const VaultImpact& impact) {
-  return "if it was moved, `vaultctl encryption refresh` where it is now tells this machine; if it is gone for good, "
-         "`vaultctl vault forget " +
-         impact.vault + "` drops it";
-}
-
-Result<json> ask_usage(CommandContext& context, VaultImpact& impact, const Registration& registration) {
-  impact.vault = to_hex(registration.vault.view());
-  impact.path = registration.path.string();
-  auto usage = request(context, {impact.path, "key.usage"});
-  if (usage.ok() && usage->value("vault", "") != impact.vault) {
-    usage = Error{ErrorCode::VaultNotFound, impact.path + " is another vault now"};
+Result<KeyUsage> ask_usage(const MachineContext& context, VaultNeed& need, const Registration& registration) {
+  need.vault = to_hex(registration.vault.view());
+  need.path = registration.path.string();
+  auto usage = context.vaults.key_usage(registration.path);
+  if (usage.ok() && usage->vault != need.vault) {
+    usage = Error{ErrorCode::VaultNotFound, need.path + " is another vault now"};
   }
   if (!usage.ok()) {
-    impact.reachable = false;
-    impact.problem = usage.error();
+    need.reachable = false;
+    need.problem = usage.error();
     return usage;
   }
-  impact.recovery_points = usage->value("recovery_points", std::uint64_t{0});
-  impact.keyring_generation = usage->value("keyring_generation", std::uint64_t{0});
-  impact.follows_new_versions = usage->value("follows_new_versions", false);
+  need.recovery_points = usage->recovery_points;
+  need.keyring_generation = usage->keyring_generation;
+  need.follows_new_versions = usage->follows_new_versions;
   return usage;
 }
 
@@ -110,39 +124,28 @@ bool may_need(Env& env, const Registration& registration, AskedKey& key) {
       glance->slots, [&needs](const KeyringSlot& slot) { return slot.kind == SlotKind::key_vault && needs(slot); });
 }
 
-// KEYVAULT and KEY of a record, as usage tells them; both empty for a platform key.
-std::pair<std::string, std::string> names_of(const json& record) {
-  const std::string key = record.value("key", "");
-  const std::size_t slash = key.find('/');
-  if (slash == std::string::npos) return {};
-  return {key.substr(0, slash), key.substr(slash + 1)};
-}
-
 }  // namespace
 
-Result<std::vector<VaultImpact>> find_impact(CommandContext& context, const KeyRef& key,
+Result<std::vector<VaultNeed>> who_needs_key(const MachineContext& context, const KeyRef& key,
                                              const std::vector<std::string>& versions) {
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> registrations, machine->state().registrations());
-  AskedKey asked(*machine, key, versions);
-  std::vector<VaultImpact> impacts;
+  Machine& machine = context.machine;
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> registrations, machine.state().registrations());
+  AskedKey asked(machine, key, versions);
+  std::vector<VaultNeed> needs;
   for (const Registration& registration : registrations) {
-    VaultImpact impact;
-    const auto usage = ask_usage(context, impact, registration);
+    VaultNeed need;
+    const auto usage = ask_usage(context, need, registration);
     if (!usage.ok()) {
-      if (may_need(machine->env(), registration, asked)) impacts.push_back(std::move(impact));
+      if (may_need(machine.env(), registration, asked)) needs.push_back(std::move(need));
       continue;
     }
-    for (const json& record : (*usage)["versions"]) {
-      const auto [key_vault, name] = names_of(record);
-      const Sameness sameness = asked.is(key_vault, name, record.value("version", ""));
-      if (sameness == Sameness::different) continue;
-      impact.versions.push_back(record);
-      impact.versions.back()["in_doubt"] = sameness == Sameness::unknown;
+    for (const VersionRecord& record : usage->versions) {
+      const Sameness sameness = asked.is(record.key_vault, record.key, record.version);
+      if (sameness != Sameness::different) need.versions.push_back({record, sameness == Sameness::unknown});
     }
-    if (!impact.versions.empty()) impacts.push_back(std::move(impact));
+    if (!need.versions.empty()) needs.push_back(std::move(need));
   }
-  return impacts;
+  return needs;
 }
 
 namespace {
@@ -209,27 +212,38 @@ bool may_need_key_vault(const Registration& registration, const std::string& nam
 
 }  // namespace
 
-Result<std::vector<VaultImpact>> find_key_vault_impact(CommandContext& context, const std::string& name,
-                                                       const VaultFilter& counts) {
-  VAULTFS_ASSIGN_OR_RETURN(Machine * machine, context.machine());
-  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> registrations, machine->state().registrations());
-  GoingKeyVault going(*machine, name);
-  std::vector<VaultImpact> impacts;
+Result<std::vector<VaultNeed>> who_needs_key_vault(const MachineContext& context, const std::string& name,
+                                                   const VaultFilter& counts) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<Registration> registrations, context.machine.state().registrations());
+  GoingKeyVault going(context.machine, name);
+  std::vector<VaultNeed> needs;
   for (const Registration& registration : registrations) {
-    VaultImpact impact;
-    const auto usage = ask_usage(context, impact, registration);
+    VaultNeed need;
+    const auto usage = ask_usage(context, need, registration);
     if (usage.ok()) {
-      for (const json& record : (*usage)["versions"]) {
-        const std::string role = record.value("role", "");
-        const auto [key_vault, key] = names_of(record);
-        const bool needed = role == "Active" || role == "Retiring";
-        if (needed && going.holds(key_vault, key, record.value("version", ""))) impact.versions.push_back(record);
+      for (const VersionRecord& record : usage->versions) {
+        const bool needed = record.role == VersionRole::active || record.role == VersionRole::retiring;
+        if (needed && going.holds(record.key_vault, record.key, record.version)) need.versions.push_back({record});
       }
     }
-    const bool needs = usage.ok() ? !impact.versions.empty() : may_need_key_vault(registration, name, going);
-    if (needs && (!counts || counts(registration, impact))) impacts.push_back(std::move(impact));
+    const bool counted = usage.ok() ? !need.versions.empty() : may_need_key_vault(registration, name, going);
+    if (counted && (!counts || counts(registration, need))) needs.push_back(std::move(need));
   }
-  return impacts;
+  return needs;
+}
+
+Result<std::vector<std::string>> versions_to_export(const MachineContext& context, const KeyRef& key,
+                                                    AdministeredKeyVault& key_vault) {
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<KeyVersionInfo> infos, key_vault.list_versions(key.key));
+  std::vector<std::string> all;
+  for (const KeyVersionInfo& info : infos) all.push_back(info.id);
+  VAULTFS_ASSIGN_OR_RETURN(const std::vector<VaultNeed> asked, who_needs_key(context, key, all));
+  std::vector<std::string> chosen;
+  for (const std::string& version : all) {
+    const auto needs = [&version](const VaultNeed& need) { return need.needs(version); };
+    if (version == all.back() || std::ranges::any_of(asked, needs)) chosen.push_back(version);
+  }
+  return chosen;
 }
 
 }  // namespace vaultfs

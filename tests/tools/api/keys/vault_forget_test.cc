@@ -1,4 +1,4 @@
-#include "tools/vaultctl/vault/vault_forget.h"
+#include "tools/api/keys/vault_forget.h"
 
 #include <gtest/gtest.h>
 
