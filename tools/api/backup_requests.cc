@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include "tools/api/answer_json.h"
 #include "tools/api/json_forms.h"
 #include "tools/control/message.h"
 
@@ -41,14 +42,13 @@ Result<DiskSource> disk_of(const RequestContext& context, const json& form, cons
 
 constexpr std::string_view kTakeEffect = "key.take-effect ";
 
-// What a backup has to say of the key that it was made under.
-json with_expiry(json form, Vault& vault) {
-  form["key_expiry"] = expiry_to_json(vault.custody().status().expiry);
-  // A newer version that the vault should have taken up and could not: whoever backs up is the one to hear of it.
+KeyOfBackup key_of_backup(Vault& vault) {
+  KeyOfBackup key;
+  key.expiry = vault.custody().status().expiry;
   const std::optional<JobInfo> update = vault.catalogue().last_key_update();
   const bool refused = update && update->state == JobState::failed && update->detail.starts_with(kTakeEffect);
-  form["key_update_problem"] = refused ? json(update->detail.substr(kTakeEffect.size())) : json(nullptr);
-  return form;
+  if (refused) key.update_problem = update->detail.substr(kTakeEffect.size());
+  return key;
 }
 
 }  // namespace
@@ -75,14 +75,14 @@ Result<json> backup_run(const RequestContext& context, const json& arguments, st
     request.disks.push_back(*std::move(disk));
   }
   VAULTFS_ASSIGN_OR_RETURN(const BackupOutcome outcome, context.engine.backup(request, context.progress));
-  return with_expiry(to_json(outcome), context.engine.vault());
+  return to_json(BackupAnswer{outcome, key_of_backup(context.engine.vault())});
 }
 
 Result<json> backup_commit(const RequestContext& context, const json& arguments,
                            std::vector<FileDescriptor>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const std::string item, text_argument(arguments, "item"));
   VAULTFS_ASSIGN_OR_RETURN(const CommitOutcome outcome, context.engine.commit(item));
-  return with_expiry(to_json(outcome), context.engine.vault());
+  return to_json(CommitAnswer{outcome, key_of_backup(context.engine.vault())});
 }
 
 }  // namespace vaultfs

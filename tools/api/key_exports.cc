@@ -9,10 +9,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kNeverExported = "None";
-constexpr const char* kAllExported = "Current";
-constexpr const char* kSomeMissing = "Stale";
-
 Result<std::vector<LocalKeyExport>> exports_of(Machine& machine, const std::string& key_vault, const std::string& key) {
   VAULTFS_ASSIGN_OR_RETURN(const auto local, machine.registry().open_local(key_vault));
   return local->exports(key);
@@ -20,46 +16,79 @@ Result<std::vector<LocalKeyExport>> exports_of(Machine& machine, const std::stri
 
 bool was_exported(const LocalKeyExport& version) { return version.exported.has_value(); }
 
-}  // namespace
+void set_state(KeyExports& exports, bool any_exported) {
+  exports.state = !any_exported             ? ExportState::none
+                  : exports.missing.empty() ? ExportState::current
+                                            : ExportState::stale;
+}
 
-json key_export_to_json(Machine& machine, const KeyRef& key) {
-  const auto versions = exports_of(machine, key.key_vault, key.key);
-  if (!versions.ok()) return nullptr;
-  json form{{"missing", json::array()}, {"versions", json::array()}};
-  bool any = false;
-  for (const LocalKeyExport& version : *versions) {
-    const bool exported = was_exported(version);
-    form["versions"].push_back(
-        {{"version", version.version}, {"exported", exported ? seconds_to_json(*version.exported) : json(nullptr)}});
-    // What is older than all that lies outside was left out on purpose.
-    if (any && !exported) form["missing"].push_back(version.version);
-    any = any || exported;
+const char* state_name(ExportState state) {
+  switch (state) {
+    case ExportState::none:
+      return "None";
+    case ExportState::current:
+      return "Current";
+    case ExportState::stale:
+      break;
   }
-  form["state"] = !any ? kNeverExported : (form["missing"].empty() ? kAllExported : kSomeMissing);
+  return "Stale";
+}
+
+json form_of(const KeyExports& exports, bool with_keys) {
+  json versions = json::array();
+  for (const ExportedVersion& one : exports.versions) {
+    json form = {{"version", one.version}, {"exported", one.exported ? seconds_to_json(*one.exported) : json(nullptr)}};
+    if (with_keys) form["key"] = one.key;
+    versions.push_back(std::move(form));
+  }
+  json form = {{"state", state_name(exports.state)}, {"missing", exports.missing}, {"versions", std::move(versions)}};
+  if (with_keys) form["key"] = exports.key;
   return form;
 }
 
-json key_export_to_json(Machine& machine, const EncryptionStatus& status) {
-  json form{{"missing", json::array()}, {"versions", json::array()}};
+}  // namespace
+
+std::optional<KeyExports> key_exports(Machine& machine, const KeyRef& key) {
+  const auto versions = exports_of(machine, key.key_vault, key.key);
+  if (!versions.ok()) return std::nullopt;
+  KeyExports exports;
+  exports.key = key.key_vault + "/" + key.key;
   bool any = false;
-  bool local = false;
+  for (const LocalKeyExport& version : *versions) {
+    exports.versions.push_back({exports.key, version.version, version.exported});
+    // What is older than all that lies outside was left out on purpose.
+    if (any && !was_exported(version)) exports.missing.push_back(version.version);
+    any = any || was_exported(version);
+  }
+  set_state(exports, any);
+  return exports;
+}
+
+std::optional<KeyExports> key_exports(Machine& machine, const EncryptionStatus& status) {
+  KeyExports exports;
+  exports.key = status.settings.key_vault + "/" + status.settings.key;
+  bool any = false;
   for (const VersionRecord& record : status.versions) {
     const auto versions = exports_of(machine, record.key_vault, record.key);
     if (record.role == VersionRole::retired || record.key_vault.empty() || !versions.ok()) continue;
     const auto found = std::ranges::find(*versions, record.version, &LocalKeyExport::version);
     if (found == versions->end()) continue;
-    local = true;
     any = any || std::ranges::any_of(*versions, was_exported);
-    const bool exported = was_exported(*found);
-    form["versions"].push_back({{"key", record.key_vault + "/" + record.key},
-                                {"version", record.version},
-                                {"exported", exported ? seconds_to_json(*found->exported) : json(nullptr)}});
-    if (!exported) form["missing"].push_back(record.version);
+    exports.versions.push_back({record.key_vault + "/" + record.key, record.version, found->exported});
+    if (!was_exported(*found)) exports.missing.push_back(record.version);
   }
-  if (!local) return nullptr;
-  form["key"] = status.settings.key_vault + "/" + status.settings.key;
-  form["state"] = !any ? kNeverExported : (form["missing"].empty() ? kAllExported : kSomeMissing);
-  return form;
+  if (exports.versions.empty()) return std::nullopt;
+  set_state(exports, any);
+  return exports;
+}
+
+json key_export_to_json(Machine& machine, const KeyRef& key) {
+  const std::optional<KeyExports> exports = key_exports(machine, key);
+  return exports ? form_of(*exports, false) : json(nullptr);
+}
+
+json vault_export_to_json(const std::optional<KeyExports>& exports) {
+  return exports ? form_of(*exports, true) : json(nullptr);
 }
 
 void add_export_times(json& versions, const json& exported) {
