@@ -4,19 +4,22 @@
 #include <array>
 
 #include "crypto/keyvault/azure/azure_key_vault.h"
+#include "crypto/keyvault/azure/options.h"
 #include "crypto/keyvault/kmip/kmip_key_vault.h"
 #include "crypto/keyvault/kmip/options.h"
+#include "crypto/keyvault/pkcs11/options.h"
 #include "crypto/keyvault/pkcs11/pkcs11_key_vault.h"
+#include "crypto/keyvault/transit/options.h"
 #include "crypto/keyvault/transit/transit_key_vault.h"
 
 namespace vaultfs {
 namespace {
 
 constexpr std::array<Provider, 4> kProviders{{
-    {"pkcs11", check_pkcs11_options, open_pkcs11_key_vault},
-    {"azure", check_azure_options, open_azure_key_vault},
-    {"transit", check_transit_options, open_transit_key_vault},
-    {"kmip", check_kmip_options, open_kmip_key_vault},
+    {"pkcs11", check_pkcs11_options, open_pkcs11_key_vault, pkcs11_identity_options},
+    {"azure", check_azure_options, open_azure_key_vault, azure_identity_options},
+    {"transit", check_transit_options, open_transit_key_vault, transit_identity_options},
+    {"kmip", check_kmip_options, open_kmip_key_vault, kmip_identity_options},
 }};
 
 }  // namespace
@@ -32,23 +35,17 @@ Result<const Provider*> find_provider(std::string_view name) {
 }
 
 Status check_identity_options(const ProviderOptions& options) {
-  static constexpr std::array<std::string_view, 13> kNames{"pin-file",  // pkcs11
-                                                           "auth",
-                                                           "tenant",
-                                                           "client-id",
-                                                           "object-id",
-                                                           "resource-id",
-                                                           "secret-file",
-                                                           "certificate-file",  // azure
-                                                           "token-file",
-                                                           "role-id",
-                                                           "secret-id-file",  // transit
-                                                           "client-cert-file",
-                                                           "client-key-file"};  // kmip
+  const auto takes = [](const Provider& provider, const std::string& name) {
+    return std::ranges::find(provider.identity_options(), name) != provider.identity_options().end();
+  };
   for (const auto& [name, value] : options) {
-    if (std::ranges::find(kNames, name) != kNames.end()) continue;
+    if (std::ranges::any_of(kProviders, [&](const Provider& provider) { return takes(provider, name); })) continue;
     std::string known;
-    for (const std::string_view one : kNames) known += (known.empty() ? "" : ", ") + std::string(one);
+    for (const Provider& provider : kProviders) {
+      for (const std::string_view one : provider.identity_options()) {
+        known += (known.empty() ? "" : ", ") + std::string(one);
+      }
+    }
     return Error{ErrorCode::InvalidArgument, "no provider takes the option " + name + " from an identity: " + known};
   }
   return ok_status();

@@ -17,6 +17,8 @@ struct Provider {
   Status (*check_options)(const ProviderOptions& options);
   // Lazy and cheap: nothing is called or loaded before the first use.
   Result<std::unique_ptr<AdministeredKeyVault>> (*open)(const ProviderContext& context);
+  // What it takes from an identity in the place of its own options.
+  std::span<const std::string_view> (*identity_options)() noexcept;
 };
 
 inline constexpr std::string_view kLocalProvider = "local";

@@ -12,8 +12,8 @@ constexpr std::array<std::string_view, 12> kAzureOptions{
     "address",           "auth",         "tenant",  "client-id", "secret-file", "certificate-file", "region",
     "authority-address", "imds-address", "ca-file", "timeout",   "allow-http"};
 // What of an identity's options concerns this provider. "tenant" may come from either.
-constexpr std::array<std::string_view, 7> kLogin{"auth",   "client-id",   "object-id",       "resource-id",
-                                                 "tenant", "secret-file", "certificate-file"};
+constexpr std::array<std::string_view, 7> kLogin{"auth",        "tenant",      "client-id",       "object-id",
+                                                 "resource-id", "secret-file", "certificate-file"};
 struct Selector {
   std::string_view option;
   std::string_view query;
@@ -122,6 +122,8 @@ Result<HttpUrl> parse_server(const ProviderOptions& options, std::string_view na
 }
 
 }  // namespace
+
+std::span<const std::string_view> azure_identity_options() noexcept { return kLogin; }
 
 Result<AzureOptions> AzureOptions::parse(const ProviderOptions& key_vault, const ProviderIdentity& identity) {
   VAULTFS_RETURN_IF_ERROR(check_known_options(key_vault, kAzureOptions, "azure"));

@@ -2,7 +2,9 @@
 
 #include <chrono>
 #include <cstdint>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "crypto/keyvault/http/curl.h"
@@ -50,5 +52,8 @@ struct AzureOptions {
   // option.
   [[nodiscard]] static Result<AzureOptions> parse(const ProviderOptions& key_vault, const ProviderIdentity& identity);
 };
+
+// The options that a user-assigned identity may bring itself, in the order in which they are shown.
+[[nodiscard]] std::span<const std::string_view> azure_identity_options() noexcept;
 
 }  // namespace vaultfs

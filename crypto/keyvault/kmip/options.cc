@@ -22,6 +22,7 @@ constexpr std::string_view kServerName = "server-name";
 constexpr std::string_view kTimeout = "timeout";
 constexpr std::string_view kRegion = "region";
 constexpr std::array kKmipOptions{kAddress, kCaFile, kClientCert, kClientKey, kServerName, kTimeout, kRegion};
+constexpr std::array kClientOptions{kClientCert, kClientKey};
 constexpr std::size_t kServerNameLimit = 253;  // RFC 1035 section 2.3.4, as text
 constexpr std::int64_t kKmipTimeoutLimitSeconds = 300;
 
@@ -152,6 +153,8 @@ Status check_kmip_options(const ProviderOptions& options) {
   VAULTFS_ASSIGN_OR_RETURN(KmipSettings settings, parse_kmip_server(options));
   return set_client(options, settings);
 }
+
+std::span<const std::string_view> kmip_identity_options() noexcept { return kClientOptions; }
 
 Result<KmipSettings> kmip_settings(const ProviderOptions& options, const ProviderIdentity& identity) {
   VAULTFS_ASSIGN_OR_RETURN(KmipSettings settings, parse_kmip_server(options));

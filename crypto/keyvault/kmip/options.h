@@ -3,7 +3,9 @@
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "crypto/keyvault/provider.h"
@@ -41,5 +43,8 @@ struct KmipSettings {
 // The settings that a key vault's options and an identity's make together. Of the identity's only the client's two
 // files are read: an identity says who asks, not whom. InvalidArgument.
 [[nodiscard]] Result<KmipSettings> kmip_settings(const ProviderOptions& options, const ProviderIdentity& identity);
+
+// The options that a user-assigned identity may bring itself, in the order in which they are shown.
+[[nodiscard]] std::span<const std::string_view> kmip_identity_options() noexcept;
 
 }  // namespace vaultfs

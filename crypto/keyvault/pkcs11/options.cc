@@ -20,6 +20,7 @@ constexpr std::size_t kLabelLimitBytes = 32;   // CK_TOKEN_INFO.label
 constexpr std::size_t kSerialLimitBytes = 16;  // CK_TOKEN_INFO.serialNumber
 constexpr std::size_t kOptionQuoteLimit = 80;
 constexpr int kPkcs11TimeoutLimitSeconds = 600;
+constexpr std::array<std::string_view, 1> kPinOptions{"pin-file"};
 constexpr std::array<std::string_view, 6> kKnownOptions{"module", "token", "uri", "pin-file", "timeout", "region"};
 
 struct UriFree {
@@ -178,5 +179,7 @@ Status check_pkcs11_options(const ProviderOptions& options) {
   VAULTFS_RETURN_IF_ERROR(Pkcs11Options::parse(options));
   return ok_status();
 }
+
+std::span<const std::string_view> pkcs11_identity_options() noexcept { return kPinOptions; }
 
 }  // namespace vaultfs

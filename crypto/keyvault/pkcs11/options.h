@@ -3,6 +3,7 @@
 #include <chrono>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -51,5 +52,8 @@ struct Pkcs11Options {
   // InvalidArgument naming the option and the known ones.
   [[nodiscard]] static Result<Pkcs11Options> parse(const ProviderOptions& options);
 };
+
+// The options that a user-assigned identity may bring itself, in the order in which they are shown.
+[[nodiscard]] std::span<const std::string_view> pkcs11_identity_options() noexcept;
 
 }  // namespace vaultfs

@@ -69,6 +69,8 @@ Result<TransitOptions> TransitOptions::parse(const ProviderOptions& options) {
   return parsed;
 }
 
+std::span<const std::string_view> transit_identity_options() noexcept { return kCredentials; }
+
 ProviderOptions transit_options_of(const ProviderContext& context) {
   ProviderOptions merged = context.options;
   const auto is_given = [&](std::string_view name) { return context.identity.options.contains(std::string(name)); };

@@ -2,7 +2,9 @@
 
 #include <chrono>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "crypto/keyvault/http/curl.h"
@@ -37,5 +39,8 @@ struct TransitOptions {
 // The key vault's options with those of a user-assigned identity in front of them: token-file, or role-id and
 // secret-id-file, replace whichever of them the key vault has. An identity's other options are for other providers.
 [[nodiscard]] ProviderOptions transit_options_of(const ProviderContext& context);
+
+// The options that a user-assigned identity may bring itself, in the order in which they are shown.
+[[nodiscard]] std::span<const std::string_view> transit_identity_options() noexcept;
 
 }  // namespace vaultfs
