@@ -20,7 +20,8 @@ namespace {
 using nlohmann::json;
 using Handler = Result<json> (*)(const RequestContext&, const json&, std::vector<FileDescriptor>&);
 
-Result<json> vault_show(const RequestContext& context, const json& /*arguments*/, std::vector<FileDescriptor>& /*files*/) {
+Result<json> vault_show(const RequestContext& context, const json& /*arguments*/,
+                        std::vector<FileDescriptor>& /*files*/) {
   return to_json(vault_overview(context));
 }
 
@@ -52,7 +53,8 @@ Result<json> encryption_set(const RequestContext& context, const json& arguments
   return to_json(encryption_status(vault));
 }
 
-Result<json> key_usage(const RequestContext& context, const json& /*arguments*/, std::vector<FileDescriptor>& /*files*/) {
+Result<json> key_usage(const RequestContext& context, const json& /*arguments*/,
+                       std::vector<FileDescriptor>& /*files*/) {
   return to_json(key_usage_of(context.engine.vault()));
 }
 
@@ -86,7 +88,8 @@ Result<json> damage_examine(const RequestContext& context, const json& arguments
   return to_json(examined);
 }
 
-Result<json> job_list(const RequestContext& context, const json& /*arguments*/, std::vector<FileDescriptor>& /*files*/) {
+Result<json> job_list(const RequestContext& context, const json& /*arguments*/,
+                      std::vector<FileDescriptor>& /*files*/) {
   return list_to_json("jobs", job_records(context.engine.vault()));
 }
 
@@ -99,7 +102,8 @@ Result<json> job_show(const RequestContext& context, const json& arguments, std:
   return to_json(job);
 }
 
-Result<json> activity(const RequestContext& context, const json& /*arguments*/, std::vector<FileDescriptor>& /*files*/) {
+Result<json> activity(const RequestContext& context, const json& /*arguments*/,
+                      std::vector<FileDescriptor>& /*files*/) {
   VAULTFS_ASSIGN_OR_RETURN(const std::vector<ActivityEntry> entries, activity_records(context.engine.vault()));
   return list_to_json("activities", entries);
 }
