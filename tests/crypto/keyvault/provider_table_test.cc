@@ -6,8 +6,9 @@ namespace vaultfs {
 namespace {
 
 TEST(ProviderTable, WhatAProviderTakesFromAnIdentityAnIdentityMayHave) {
-  for (const Provider& provider : external_providers()) {
-    EXPECT_FALSE(provider.identity_options().empty()) << provider.name;
+  for (const char* name : {"azure", "kmip", "pkcs11", "transit"}) {
+    const Provider& provider = *find_provider(name).value();
+    EXPECT_FALSE(provider.identity_options().empty()) << name;
     for (const std::string_view option : provider.identity_options()) {
       EXPECT_TRUE(check_identity_options({{std::string(option), "x"}}).ok()) << option;
     }
