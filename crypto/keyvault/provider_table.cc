@@ -35,11 +35,14 @@ Result<const Provider*> find_provider(std::string_view name) {
 }
 
 Status check_identity_options(const ProviderOptions& options) {
-  const auto takes = [](const Provider& provider, const std::string& name) {
-    return std::ranges::find(provider.identity_options(), name) != provider.identity_options().end();
+  const auto some_take = [](const std::string& name) {
+    return std::ranges::any_of(kProviders, [&name](const Provider& provider) {
+      const auto taken = provider.identity_options();
+      return std::ranges::find(taken, name) != taken.end();
+    });
   };
   for (const auto& [name, value] : options) {
-    if (std::ranges::any_of(kProviders, [&](const Provider& provider) { return takes(provider, name); })) continue;
+    if (some_take(name)) continue;
     std::string known;
     for (const Provider& provider : kProviders) {
       for (const std::string_view one : provider.identity_options()) {
