@@ -71,7 +71,8 @@ for name, included, refused in CASES:
         others = ""
         if name == "crypto/keyvault/provider_table.cc":  # all that KNOWN lists for it
             others = "".join(f'#include "crypto/keyvault/{other}"\n' for other in
-                             ("kmip/kmip_key_vault.h", "kmip/options.h", "pkcs11/pkcs11_key_vault.h", "transit/transit_key_vault.h"))
+                             ("azure/options.h", "kmip/kmip_key_vault.h", "kmip/options.h", "pkcs11/options.h", "pkcs11/pkcs11_key_vault.h",
+                              "transit/options.h", "transit/transit_key_vault.h"))
         file.write_text(f"#pragma once\n#include {included}\n{others}")
         result = check(directory)
         line = 1 if "new/" in name or name == "store/a.cc" else 2
