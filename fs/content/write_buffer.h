@@ -69,7 +69,6 @@ class WriteBuffer {
   [[nodiscard]] std::uint64_t used_bytes() const;
   // Slots in memory, active or being stored: each may need a whole chunk of disk.
   [[nodiscard]] std::uint64_t slots() const;
-  void wake_all() { room_.notify_all(); }
 
  private:
   void release(std::uint64_t bytes);

@@ -94,7 +94,7 @@ class Player {
   // Waits for it. `judged`: an error must have a reason; nobody asks that of a engine that is dead.
   void join_beside(bool judged);
 
-  // --- player_session.cc
+  // --- player_engine.cc
   // True if there is a engine now.
   bool ensure_open();
   void check_opened();
