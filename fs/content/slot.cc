@@ -56,7 +56,6 @@ std::uint32_t Slot::put_below(const Slot& older) {
   }
   covers_ = std::max(covers_, older.covers_);
   changed_ = std::max(changed_, older.changed_);
-  first_dirty_nanos_ = std::min(first_dirty_nanos_, older.first_dirty_nanos_);
   return fresh;
 }
 

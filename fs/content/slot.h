@@ -20,8 +20,8 @@ inline constexpr std::uint32_t kSlotPages = kChunkBytes / kSlotPageBytes;
 class Slot {
  public:
   // `resident`: the memory is recycled, so that all of it counts from the start.
-  Slot(SlotMemory memory, bool resident, Lsn covers, std::int64_t now_nanos)
-      : memory_(std::move(memory)), resident_(resident), covers_(covers), first_dirty_nanos_(now_nanos) {}
+  Slot(SlotMemory memory, bool resident, Lsn covers)
+      : memory_(std::move(memory)), resident_(resident), covers_(covers) {}
 
   // Copies bytes to `offset` of the chunk, or zeros. Gives how many pages more take memory now.
   std::uint32_t write(std::uint32_t offset, ByteView bytes);
@@ -50,7 +50,6 @@ class Slot {
   // See Inode::changed.
   [[nodiscard]] Lsn changed() const noexcept { return changed_; }
   void set_changed(Lsn lsn) noexcept { changed_ = std::max(changed_, lsn); }
-  [[nodiscard]] std::int64_t first_dirty_nanos() const noexcept { return first_dirty_nanos_; }
   // Second chance of the eviction: true if written since the last call.
   [[nodiscard]] bool take_recently_written() noexcept { return recently_written_.exchange(false); }
 
@@ -64,7 +63,6 @@ class Slot {
   std::bitset<kSlotPages> touched_;
   Lsn covers_;
   Lsn changed_;
-  std::int64_t first_dirty_nanos_;
   std::atomic<bool> recently_written_{true};  // also read by the write buffer, without the inode's mutex
 };
 

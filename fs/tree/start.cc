@@ -15,7 +15,7 @@ void TreeEngine::start(Vault& vault, ChangeObserver& observer) {
   space_.start(vault.env(), vault.path(), vault.space_reserve());
   queue_.start(options_.store_workers);
   reader_ = std::make_unique<ChunkReader>(vault.segments(), cache_, memory_, frames_, queue_.workers());
-  contents_.start(vault.segments(), vault.env().clock());
+  contents_.start(vault.segments());
   flush_.start(vault.env().clock());
   {
     const WriterLock lock(table_.mutex());

@@ -25,9 +25,8 @@ FileContents::FileContents(const Parts& parts)
       space_(parts.space),
       queue_(parts.queue) {}
 
-void FileContents::start(SegmentStore& store, const Clock& clock) {
+void FileContents::start(SegmentStore& store) {
   store_ = &store;
-  clock_ = &clock;
   maker_ = std::make_unique<ChunkMaker>(store, memory_);
 }
 
@@ -73,8 +72,8 @@ Slot& FileContents::active_slot(const InodePointer& inode, std::uint64_t index, 
   if (chunk.active != nullptr) return *chunk.active;
   try {
     // Fragments of this chunk in the journal so far belong to older slots, over which this one lies.
-    auto slot = std::make_unique<Slot>(streaming ? memory_.take() : memory_.take_untouched(), streaming,
-                                       log_.last_appended(), clock_->monotonic_nanos());
+    auto slot =
+        std::make_unique<Slot>(streaming ? memory_.take() : memory_.take_untouched(), streaming, log_.last_appended());
     buffer_.add_slot(inode, index, slot.get());
     buffer_.add_bytes(std::uint64_t{slot->resident_pages()} * kSlotPageBytes);
     chunk.active = std::shared_ptr<Slot>(slot.release(), [this](Slot* gone) {

@@ -7,7 +7,6 @@
 #include <optional>
 #include <vector>
 
-#include "base/clock.h"
 #include "base/ids.h"
 #include "base/result.h"
 #include "fs/content/chunk_maker.h"
@@ -42,7 +41,7 @@ class FileContents {
   };
   explicit FileContents(const Parts& parts);
   // Before all else but drop_chunk().
-  void start(SegmentStore& store, const Clock& clock);
+  void start(SegmentStore& store);
 
   // The content can't be known: the error that says why.
   [[nodiscard]] static Status readable(const Inode& inode) REQUIRES_SHARED(inode.mutex);
@@ -96,7 +95,6 @@ class FileContents {
   SpacePromises& space_;
   StoreQueue& queue_;
   SegmentStore* store_ = nullptr;  // set by start(), as are the next two
-  const Clock* clock_ = nullptr;
   std::unique_ptr<ChunkMaker> maker_;
 };
 

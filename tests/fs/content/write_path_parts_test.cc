@@ -133,7 +133,7 @@ TEST(WriteBufferTest, AFailureOfStoringEndsWithTheNextSuccess) {
 TEST(WriteBufferTest, NothingGoesInBeyondItsBoundBeforeSomethingHasGoneOut) {
   WriteBuffer buffer(kMiB);
   SlotMemoryPool pool(1);
-  Slot slot(pool.take_untouched(), false, Lsn{}, 0);
+  Slot slot(pool.take_untouched(), false, Lsn{});
   unsigned evicted = 0;
   std::optional<WriteBuffer::Reservation> first;
   const auto evict = [&](const WriteBuffer::Victim& victim) {
